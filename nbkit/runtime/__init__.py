@@ -1,0 +1,1 @@
+"""Floor 1: hosts, files, clocks, networks, training loops. Knows no neuroscience."""

@@ -1,0 +1,63 @@
+"""Lengths of time as people write them: "9h", "20s", "1h30m"."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from nbkit.runtime.errors import UsageError
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(d|h|min|ms|m|s)?\s*", re.IGNORECASE)
+
+
+def parse_duration(value: str | float | None) -> float | None:
+    """Give a length of time in seconds.
+
+    Parameters
+    ----------
+    value : str, float or None
+        ``"9h"``, ``"1h30m"``, ``"20s"``, a number of seconds, or None (no limit).
+
+    Raises
+    ------
+    UsageError
+        For anything else, zero and negative lengths.
+    """
+    if value is None:
+        return None
+    seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _parse(str(value))
+    if seconds is None or not math.isfinite(seconds) or seconds <= 0:
+        raise UsageError(f"the duration {value!r} is not one. Write '9h', '90min', '1h30m', '20s' or seconds above 0.")
+    return seconds
+
+
+def _parse(text: str) -> float | None:
+    position, total = 0, 0.0
+    text = text.strip()
+    while position < len(text):
+        part = _PART.match(text, position)
+        if not part or (part[2] is None and part.end() < len(text)):
+            return None
+        total += float(part[1]) * _UNITS[(part[2] or "s").lower()]
+        position = part.end()
+    return total if text else None
+
+
+def show_duration(seconds: float | None) -> str:
+    """Give a length of time in words, such as ``1 h 30 min`` or ``4.2 s``."""
+    if seconds is None or math.isinf(seconds):
+        return "no limit"
+    sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
+    if seconds < 10:
+        return f"{sign}{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{sign}{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{sign}{minutes} min {rest} s" if rest else f"{sign}{minutes} min"
+    hours, minutes = divmod(round(whole / 60), 60)
+    if hours < 48:
+        return f"{sign}{hours} h {minutes} min" if minutes else f"{sign}{hours} h"
+    return f"{sign}{hours / 24:.1f} days"

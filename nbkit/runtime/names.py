@@ -1,0 +1,91 @@
+"""Names that may touch a path.
+
+Whatever comes from a manifest, an archive or a user passes through here before it becomes part of a path, so no
+name can leave the folder it belongs to.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nbkit.runtime.errors import UsageError
+
+_SLUG = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SEGMENT_BYTES = 200  # file systems end at 255; a temporary name adds a prefix, a process id and a suffix
+_NAME_BYTES = 900
+_FORBIDDEN = set('\\:*?"<>|')
+
+
+def check_name(name: str, what: str = "name") -> str:
+    """Give back a relative name that is safe as a path on every file system and store.
+
+    Parameters
+    ----------
+    name : str
+        Segments separated by ``/``.
+    what : str
+        What the name is, for the error's words.
+
+    Raises
+    ------
+    UsageError
+        For an absolute path, a ``.`` or ``..`` segment, control characters, ``\\ : * ? " < > |``, an empty segment, a
+        segment that starts with a dot or ends with a space or dot, or one longer than 200 bytes.
+    """
+    fault = _fault(name)
+    if fault:
+        raise UsageError(
+            f"{what} {name!r} {fault}. Allowed are relative names such as 'sub-001/run-04': letters, digits and "
+            f"'._-=+@,' in segments of at most {_SEGMENT_BYTES} bytes. Nothing was written; rename it and run again."
+        )
+    return name
+
+
+def _fault(name: object) -> str | None:
+    if not isinstance(name, str) or not name:
+        return "is empty or not text"
+    if name.startswith("/"):
+        return "is an absolute path"
+    try:
+        raw = name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "cannot be written as UTF-8"
+    if len(raw) > _NAME_BYTES:
+        return f"has {len(raw)} bytes, more than {_NAME_BYTES}"
+    if name.isascii() and name.replace("/", "").replace("-", "").replace("_", "").isalnum() and "//" not in name:
+        return "ends in '/'" if name.endswith("/") else _too_long(name)
+    if not name.isprintable():
+        return "holds a control character"
+    bad = sorted(_FORBIDDEN & set(name))
+    if bad:
+        return f"holds {' '.join(bad)}"
+    for segment in name.split("/"):
+        if segment in ("", ".", ".."):
+            return f"has the segment {segment!r}"
+        if segment[0] in ". " or segment[-1] in ". ":
+            return f"has the segment {segment!r}, which starts or ends with a dot or space"
+    return _too_long(name)
+
+
+def _too_long(name: str) -> str | None:
+    if len(name) <= _SEGMENT_BYTES // 4:
+        return None
+    longest = max(name.split("/"), key=lambda s: len(s.encode()))
+    size = len(longest.encode())
+    return f"has a segment of {size} bytes" if size > _SEGMENT_BYTES else None
+
+
+def check_slug(slug: str) -> str:
+    """Give back a phase's slug, such as ``labram_codebook``.
+
+    Raises
+    ------
+    UsageError
+        For anything but lower-case letters, digits and underscores after a first letter, 64 at most.
+    """
+    if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
+        raise UsageError(
+            f"phase slug {slug!r} is not one. Allowed: a lower-case letter, then lower-case letters, digits and "
+            "underscores, 64 at most, such as 'eeg_windows'. Nothing was written."
+        )
+    return slug
