@@ -1,0 +1,152 @@
+"""A folder as a store: the embedded default, and any mounted disk.
+
+A file appears under its name whole or not at all, and `put` returns only after the written bytes were read back and
+agree. Temporary names start with a dot and are never listed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from nbkit.runtime.errors import DamagedError, StoreError
+from nbkit.runtime.files import TEMP_SUFFIX, copy_hashed, sha256_of, write_atomically
+from nbkit.runtime.names import check_name
+from nbkit.runtime.store.protocol import Stat
+
+_PASSING = {errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE, errno.EIO, errno.ENETDOWN}
+
+
+class FolderStore:
+    """Keep files in a folder.
+
+    Parameters
+    ----------
+    root : Path
+        Made on the first `put`, not before.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.url = str(root)
+
+    def path(self, name: str) -> Path:
+        """Give the path of a checked name; for those who may read in place."""
+        return self.root / check_name(name, "store name")
+
+    def put(self, path: Path, name: str) -> Stat:
+        target = self.path(name)
+        try:
+            with open(path, "rb") as source:
+                if self._same(path, target):
+                    return Stat(name, target.stat().st_size, f"sha256:{sha256_of(target)}")
+                size, sha256 = write_atomically(target, lambda file: copy_hashed(source, file))
+            if target.stat().st_size != size or sha256_of(target) != sha256:
+                raise StoreError(f"{name} reads back from {self.root} otherwise than it was written", passing=True)
+        except FileNotFoundError as error:
+            if error.filename == str(path) or not Path(path).exists():
+                raise
+            raise _worded(error, "put", name, self.root) from error
+        except StoreError:
+            raise
+        except OSError as error:
+            raise _worded(error, "put", name, self.root) from error
+        return Stat(name, size, f"sha256:{sha256}")
+
+    @staticmethod
+    def _same(path: Path, target: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return target.stat().st_size == os.stat(path).st_size and sha256_of(target) == sha256_of(path)
+        return False
+
+    def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
+        source = self.path(name)
+        try:
+            with open(source, "rb") as file:
+                size, found = write_atomically(path, lambda target: copy_hashed(file, target))
+        except FileNotFoundError:
+            raise FileNotFoundError(errno.ENOENT, f"the store {self.root} holds no {name}") from None
+        except OSError as error:
+            raise _worded(error, "get", name, self.root) from error
+        if sha256 and found != sha256:
+            path.unlink(missing_ok=True)
+            raise DamagedError(
+                f"{name} in {self.root} is damaged: SHA-256 {found[:12]}..., its receipt says {sha256[:12]}.... The "
+                "fetched copy was removed, the store left as it is. Run 'nbkit verify' to see what else is hurt."
+            )
+        return Stat(name, size, f"sha256:{found}")
+
+    def stat(self, name: str) -> Stat | None:
+        path = self.path(name)
+        try:
+            return Stat(name, path.stat().st_size) if path.is_file() else None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _worded(error, "stat", name, self.root) from error
+
+    def list(self, prefix: str = "") -> Iterator[Stat]:
+        start = self.root / prefix.rpartition("/")[0]
+        try:
+            yield from sorted(self._walk(start, prefix), key=lambda stat: stat.name)
+        except OSError as error:
+            raise _worded(error, "list", prefix, self.root) from error
+
+    def _walk(self, start: Path, prefix: str) -> Iterator[Stat]:
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
+        for root, folders, names in os.walk(start, onerror=refuse):
+            folders[:] = [f for f in folders if not f.startswith(".")]
+            base = Path(root).relative_to(self.root).as_posix()
+            for file in names:
+                name = file if base == "." else f"{base}/{file}"
+                if name.startswith(prefix) and not file.startswith("."):
+                    with contextlib.suppress(FileNotFoundError):  # another session may delete while we list
+                        yield Stat(name, os.stat(os.path.join(root, file)).st_size)
+
+    def delete(self, name: str) -> None:
+        try:
+            self.path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise _worded(error, "delete", name, self.root) from error
+
+    def connect(self) -> FolderStore:
+        return self
+
+    def sweep(self) -> None:
+        """Remove temporary files older than a day, which killed sessions on other machines left."""
+        for path in self.root.rglob(f".*{TEMP_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < _now() - 86400:
+                    path.unlink()
+
+
+def _now() -> float:
+    import time
+
+    return time.time()
+
+
+def _worded(error: OSError, verb: str, name: str, root: Path) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        free = _free(root)
+        return StoreError(
+            f"the disk of the store {root} is full: {verb} {name} failed with {free} free. Nothing half-written was "
+            "left. Free some space or give another store, and run again: what is not stored yet is kept here."
+        )
+    words = os.strerror(error.errno) if error.errno else str(error)
+    return StoreError(f"{verb} {name} in {root} failed: {words}", passing=error.errno in _PASSING)
+
+
+def _free(root: Path) -> str:
+    while not root.exists() and root != root.parent:
+        root = root.parent
+    with contextlib.suppress(OSError):
+        return f"{shutil.disk_usage(root).free / 1e6:.1f} MB"
+    return "an unknown amount"

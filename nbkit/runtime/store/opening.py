@@ -1,0 +1,36 @@
+"""From what a user writes to a store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.store.folder import FolderStore
+from nbkit.runtime.store.protocol import Store
+
+
+def open_store(url: str | os.PathLike[str] | Store) -> Store:
+    """Open a store by what a user writes.
+
+    Parameters
+    ----------
+    url : str, path or Store
+        A folder, or any URL that fsspec knows. A store is given back as it is.
+
+    Raises
+    ------
+    UsageError
+        For a path that is a file, or a URL that cannot be opened.
+    """
+    if not isinstance(url, str | os.PathLike):
+        return url
+    text = os.fspath(url)
+    if "://" in text and not text.startswith("file://"):
+        from nbkit.runtime.store.remote import FsspecStore
+
+        return FsspecStore(text)
+    folder = Path(text.removeprefix("file://")).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"the store {text!r} is a file. A store is a folder or a URL. Nothing was written.")
+    return FolderStore(folder)
