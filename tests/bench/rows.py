@@ -1,0 +1,40 @@
+"""One row of the table that ``make bench`` prints.
+
+A measurement stands beside its alternative, measured in the same run on the same machine, or beside nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """Say what was measured, beside what, and whether it is good enough.
+
+    Attributes
+    ----------
+    what : str
+        What was measured, such as ``"record an item, 100k items"``.
+    value : float
+        Our figure, in `unit`.
+    unit : str
+    alternative : str
+        The other way of doing it, such as ``"raw SQLite"``; empty where there is none.
+    alternative_value : float or None
+        Its figure in the same unit, from the same run.
+    target : str
+        What is asked for, in words, such as ``"<= 25 us"``.
+    met : bool or None
+        Whether it is reached; None where nothing is asked.
+    note : str
+    """
+
+    what: str
+    value: float
+    unit: str
+    alternative: str = ""
+    alternative_value: float | None = None
+    target: str = ""
+    met: bool | None = None
+    note: str = ""
