@@ -1,0 +1,80 @@
+"""What a session prints when it opens and closes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nbkit.runtime.durations import show_duration
+
+if TYPE_CHECKING:
+    from nbkit.runtime.session import Session
+
+
+def opening_card(session: Session) -> str:
+    """Give the card: where, on what, how long, into which store, from which point."""
+    fold, budget = session.ledger.fold, session.budget
+    killed = sum("close" not in events for name, events in fold.sessions.items() if name != session.id)
+    rows = [
+        ("phase", session.slug + (f", shard {session.shard}" if session.shard else "") + (" (smoke)" * session.smoke)),
+        ("host", f"{session.host.name}: {session.host.words}"),
+        ("device", str(session.device) if session.device else "none asked for"),
+        ("budget", _budget(budget)),
+        ("store", session.store.url),
+        ("items", _items(session)),
+        ("sessions", f"{len(fold.sessions) - 1} before this one, {killed} of them ended without closing"),
+    ]
+    step = session.resume_step()
+    if step:
+        rows.append(("training", f"a checkpoint at step {step} is in the store"))
+    waiting = len(session.outbox.waiting())
+    if waiting:
+        rows.append(("outbox", f"{waiting} files of an earlier session go to the store first"))
+    return _framed(f"nbkit session {session.id}", rows)
+
+
+def _budget(budget: Any) -> str:
+    if budget.limit is None:
+        return "no limit"
+    return (
+        f"{show_duration(budget.limit)}, {show_duration(budget.wall())} of it left, "
+        f"{show_duration(budget.reserve)} kept for saving"
+    )
+
+
+def _items(session: Session) -> str:
+    fold = session.ledger.fold
+    words = f"{len(fold.done)} done"
+    if session.ledger.here:
+        words += f", {len(session.ledger.here)} done here and on their way"
+    failed = sum(key not in fold.done for key in fold.failures)
+    if failed:
+        words += f", {failed} failed"
+    struck = [key for key, n in fold.deaths.items() if n >= 3 and key not in fold.done]
+    if struck:
+        words += f"; {', '.join(struck[:3])} in work at 3 kills or more"
+    return words
+
+
+def closing_words(session: Session, summary: dict[str, Any], fault: str | None) -> str:
+    """Say what was done, what is left, why it stopped, and what to do next."""
+    rows = [("done", f"{summary['done']} items in the store")]
+    if "step" in summary:
+        rows.append(("step", f"{summary['step']} of {summary['max_steps']}"))
+    rows.append(("left", f"{summary['left']} items, {summary['failed']} failed"))
+    if summary["failed"]:
+        errors = session.ledger.fold.errors
+        key = next(k for k in errors if k not in session.ledger.fold.done)
+        rows.append(("error", f"{key}: {errors[key].strip().splitlines()[-1][:120]}"))
+    if summary["not_stored"]:
+        names = summary["not_stored"]
+        rows.append(("not stored", f"{len(names)} files, {names[0]} first; kept in {session.folder}"))
+    if fault:
+        rows.append(("fault", fault))
+    rows.append(("stopped", f"{summary['reason']}, after {show_duration(session.budget.elapsed())}"))
+    rows.append(("next", "the next phase" if summary["complete"] else "run this notebook again: it goes on from here"))
+    return _framed(f"nbkit session {session.id} closed", rows)
+
+
+def _framed(title: str, rows: list[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([title, *(f"  {name:<{width}}  {words}" for name, words in rows)])

@@ -1,0 +1,357 @@
+"""The ledger: what happened.
+
+On the machine a SQLite database holds what is not yet in the store; in the store the segments hold the rest, and the
+state is the fold of both. An item is *done here* once its outputs are on disk and recorded, and *done* once the store
+holds them, verified; only then does its record go into a segment.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.files import fsync_folder, write_atomically
+from nbkit.runtime.segments import Fold, Record, Segment, decode_line, encode_line, fold_store, segment_of
+from nbkit.runtime.store.protocol import Store
+
+MERGE = 16  # own segments of about one size that become one
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records(id INTEGER PRIMARY KEY AUTOINCREMENT, session TEXT, number INTEGER, line TEXT);
+CREATE TABLE IF NOT EXISTS parcels(id INTEGER PRIMARY KEY AUTOINCREMENT, line TEXT);
+"""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Say what one item made.
+
+    Attributes
+    ----------
+    name : str
+        Name in the store.
+    size : int
+        Bytes.
+    sha256 : str
+    """
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Ledger:
+    """Record what becomes of each item, so that a kill at any instruction loses at most the item in work.
+
+    Parameters
+    ----------
+    folder : Path
+        This session's own folder on the machine's disk, not on a mounted Drive.
+    slug : str
+        The phase.
+    session : str
+        Name of this session, unique among all.
+    store : Store
+    """
+
+    def __init__(self, folder: Path, slug: str, session: str, store: Store) -> None:
+        self.folder, self.slug, self.session, self.store = folder, slug, session, store
+        folder.mkdir(parents=True, exist_ok=True)
+        self.notes: list[str] = []
+        self.here: dict[str, int] = {}
+        self._lock = threading.RLock()
+        self._flushing = threading.Lock()
+        self._number = 0
+        self._own: list[Segment] = []
+        self._db = self._open()
+        self.fold = fold_store(store, slug, folder / "segments")
+        for name, words in self.fold.damaged.items():
+            self.notes.append(f"segment {name} is damaged: {words}; items of lost records are done again")
+        self._slot = os.open(folder / "in-work", os.O_RDWR | os.O_CREAT, 0o644)
+        self._recover()
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        path = self.folder / "ledger.sqlite"
+        for _ in range(2):
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            try:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
+                if db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
+                    db.executescript(_SCHEMA)
+                    db.execute("SELECT id, session, number, line FROM records LIMIT 1").fetchall()
+                    return db
+                fault = "it fails SQLite's own check"
+            except sqlite3.DatabaseError as error:
+                fault = str(error)
+                if isinstance(error, sqlite3.OperationalError) and _is_full(error):
+                    raise _full(self.folder, error) from error
+            db.close()
+            self._set_aside(path, fault)
+        raise NbkitError(f"no ledger can be kept in {self.folder}: {fault}. Give the session another folder.")
+
+    def _set_aside(self, path: Path, fault: str) -> None:
+        aside = path.with_name(f"damaged-{time.time_ns()}.sqlite")
+        for suffix in ("", "-wal", "-shm"):
+            old = path.with_name(path.name + suffix)
+            if old.exists():
+                os.replace(old, aside.with_name(aside.name + suffix))
+        self.notes.append(
+            f"the ledger in {self.folder} was damaged ({fault}) and is kept as {aside.name}; what the store holds "
+            "counts, items that had not reached it are done again"
+        )
+
+    def _recover(self) -> None:
+        """Take over what an earlier, killed session of this folder recorded and did not bring to the store."""
+        for row, number, line in self._db.execute("SELECT id, number, line FROM records ORDER BY id").fetchall():
+            record = decode_line(line) if isinstance(line, str) else None
+            if record is None:
+                self._db.execute("DELETE FROM records WHERE id=?", (row,))
+                self.notes.append("one record of an earlier session was hurt on disk and dropped; its item is done again")
+            elif number is None and record["e"] == "done":
+                if record["k"] in self.fold.done or record["k"] in self.here or not self._outputs_whole(record):
+                    self._db.execute("DELETE FROM records WHERE id=?", (row,))
+                else:
+                    self.here[record["k"]] = row
+            elif number is not None:
+                # written for a segment that may or may not have landed; its number tells the fold
+                session = self._db.execute("SELECT session FROM records WHERE id=?", (row,)).fetchone()[0]
+                self.fold.add(session, [(number, record)])
+        key = os.pread(self._slot, 4096, 0).rstrip(b"\0").decode("utf-8", "replace")
+        if key:
+            self._clear_slot()
+            if key not in self.fold.done and key not in self.here:
+                self.note({"e": "died", "k": key})
+
+    def _outputs_whole(self, record: Record) -> bool:
+        from nbkit.runtime.files import sha256_of
+
+        for name, size, sha256 in record["o"]:
+            path = self.local(name)
+            if not (path.is_file() and path.stat().st_size == size and sha256_of(path) == sha256):
+                return False
+        return True
+
+    def local(self, name: str) -> Path:
+        """Give where an output lies on this machine until the store has it."""
+        return self.folder / "outputs" / name
+
+    # -- recording ---------------------------------------------------------------------------------------------------
+
+    def begin(self, key: str) -> None:
+        """Note which item is in work, so that the next session knows what a kill hit."""
+        os.pwrite(self._slot, key.encode().ljust(1024, b"\0"), 0)
+
+    def _clear_slot(self) -> None:
+        os.pwrite(self._slot, b"\0" * 1024, 0)
+
+    def done(self, key: str, outputs: Iterable[Output], seconds: float = 0.0, **more: Any) -> None:
+        """Record that an item's outputs are whole on this machine's disk."""
+        record = {"e": "done", "k": key, "o": [[o.name, o.size, o.sha256] for o in outputs], "s": round(seconds, 4)}
+        line = encode_line(record | more if more else record)
+        with self._lock:
+            self.here[key] = self._insert(None, line)
+
+    def failed(self, key: str, error: str) -> None:
+        """Record that an item raised an error."""
+        self.note({"e": "failed", "k": key, "err": error})
+        self._clear_slot()
+
+    def note(self, record: Record) -> None:
+        """Record what needs no outputs; it goes to the store with the next segment."""
+        record = {**record, "t": round(time.time(), 3)}
+        with self._lock:
+            self._number += 1
+            self._insert(self._number, encode_line(record))
+            self.fold.add(self.session, [(self._number, record)])
+
+    def _insert(self, number: int | None, line: str) -> int:
+        try:
+            return self._db.execute(
+                "INSERT INTO records(session, number, line) VALUES(?,?,?)", (self.session, number, line)
+            ).lastrowid
+        except sqlite3.OperationalError as error:
+            raise _full(self.folder, error) from error
+
+    def stored(self, key: str) -> None:
+        """Record that the store holds an item's outputs, verified."""
+        with self._lock:
+            row = self.here.get(key)
+            if row is None:
+                return
+            line = self._db.execute("SELECT line FROM records WHERE id=?", (row,)).fetchone()[0]
+            number = self._number + 1
+            try:
+                self._db.execute("UPDATE records SET session=?, number=? WHERE id=?", (self.session, number, row))
+            except sqlite3.OperationalError as error:
+                raise _full(self.folder, error) from error
+            self._number = number
+            self.fold.add(self.session, [(number, decode_line(line))])
+            del self.here[key]
+
+    def forget(self, key: str) -> None:
+        """Make an item pending again whose outputs vanished from this machine before the store had them."""
+        with self._lock:
+            row = self.here.pop(key, None)
+            if row is not None:
+                self._db.execute("DELETE FROM records WHERE id=?", (row,))
+
+    def outputs(self, key: str) -> list[Output]:
+        """Give the outputs of an item that is done here and not yet in the store."""
+        with self._lock:
+            row = self.here.get(key)
+            if row is None:
+                return []
+            line = self._db.execute("SELECT line FROM records WHERE id=?", (row,)).fetchone()[0]
+        return [Output(*o[:3]) for o in decode_line(line)["o"]]
+
+    def is_done(self, key: str) -> bool:
+        """Say whether an item is done, here or in the store."""
+        return key in self.fold.done or key in self.here
+
+    # -- parcels: other files on their way to the store -----------------------------------------------------------------
+
+    def add_parcel(self, label: str, files: list[tuple[str, str]]) -> int:
+        """Note files [(path, name)] that must reach the store in this order; survives a kill."""
+        with self._lock:
+            try:
+                line = encode_line({"label": label, "files": files})
+                return self._db.execute("INSERT INTO parcels(line) VALUES(?)", (line,)).lastrowid
+            except sqlite3.OperationalError as error:
+                raise _full(self.folder, error) from error
+
+    def parcels(self) -> dict[int, Record]:
+        """Give the parcels that are not yet in the store."""
+        with self._lock:
+            rows = self._db.execute("SELECT id, line FROM parcels ORDER BY id").fetchall()
+        return {row: record for row, line in rows if (record := decode_line(line)) is not None}
+
+    def remove_parcel(self, row: int) -> None:
+        """Note that a parcel has arrived."""
+        with self._lock:
+            self._db.execute("DELETE FROM parcels WHERE id=?", (row,))
+
+    # -- segments ----------------------------------------------------------------------------------------------------
+
+    def flush(self, store: Store | None = None) -> int:
+        """Bring the records that may be in the store there, as one segment a session; give their count."""
+        store = store or self.store
+        with self._flushing:
+            with self._lock:
+                rows = self._db.execute(
+                    "SELECT id, session, number, line FROM records WHERE number IS NOT NULL ORDER BY session, number"
+                ).fetchall()
+            for run in _consecutive(rows):
+                segment, data = segment_of(self.slug, run[0][1], run[0][2], [row[3] for row in run])
+                self._put(store, segment, data)
+                with self._lock:
+                    self._db.execute("BEGIN")
+                    self._db.executemany("DELETE FROM records WHERE id=?", [(row[0],) for row in run])
+                    self._db.execute("COMMIT")
+                if segment.session == self.session:
+                    self._own.append(segment)
+            self._merge(store)
+            return len(rows)
+
+    def _put(self, store: Store, segment: Segment, data: bytes) -> None:
+        local = self.folder / "segments" / segment.name
+        write_atomically(local, lambda file: file.write(data))
+        store.put(local, segment.name)
+
+    def _merge(self, store: Store, all_of_them: bool = False) -> None:
+        """Make few segments of many, so that the next session opens quickly: the new one first, then away the old."""
+        while True:
+            group = self._own if all_of_them else self._smallest_of_a_size()
+            if len(group) < 2:
+                return
+            group = sorted(group)
+            lines: list[str] = []
+            for part in group:
+                data = (self.folder / "segments" / part.name).read_bytes()
+                if f"{zlib.crc32(data):08x}" != part.crc:
+                    return  # this machine's copy is not what was written; the parts in the store stand
+                lines += data.decode().splitlines()
+            merged, data = segment_of(self.slug, self.session, group[0].first, lines)
+            self._put(store, merged, data)
+            self._own = [s for s in self._own if s not in group] + [merged]
+            for part in group:
+                store.delete(part.name)
+                (self.folder / "segments" / part.name).unlink(missing_ok=True)
+
+    def _smallest_of_a_size(self) -> list[Segment]:
+        by_size: dict[int, list[Segment]] = {}
+        for s in sorted(self._own):
+            by_size.setdefault((s.last - s.first + 1).bit_length() // 4, []).append(s)
+        for _, group in sorted(by_size.items()):
+            runs = _adjacent(group)
+            longest = max(runs, key=len)
+            if len(longest) >= MERGE:
+                return longest
+        return []
+
+    def refresh(self, store: Store | None = None) -> None:
+        """Take in what other sessions have stored since."""
+        fold_store(store or self.store, self.slug, self.folder / "segments", self.fold)
+
+    def close(self, store: Store | None = None) -> None:
+        """Flush, merge this session's segments into one, and close the database."""
+        try:
+            self.flush(store)
+            with self._flushing:
+                self._merge(store or self.store, all_of_them=len(_adjacent(sorted(self._own))) == 1)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Close files without touching the store."""
+        with self._lock:
+            self._db.close()
+            if self._slot >= 0:
+                os.close(self._slot)
+                self._slot = -1
+        fsync_folder(self.folder)
+
+    def counts(self) -> dict[str, int]:
+        """Give how many items are in the store, done here only, and waiting as records."""
+        with self._lock:
+            unsent = self._db.execute("SELECT count(*) FROM records WHERE number IS NOT NULL").fetchone()[0]
+        return {"stored": len(self.fold.done), "here": len(self.here), "unsent_records": unsent}
+
+
+def _consecutive(rows: list[tuple[int, str, int, str]]) -> list[list[tuple[int, str, int, str]]]:
+    runs: list[list[tuple[int, str, int, str]]] = []
+    for row in rows:
+        if runs and runs[-1][-1][1] == row[1] and runs[-1][-1][2] + 1 == row[2]:
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    return runs
+
+
+def _adjacent(segments: list[Segment]) -> list[list[Segment]]:
+    runs: list[list[Segment]] = [[]]
+    for s in segments:
+        if runs[-1] and runs[-1][-1].last + 1 != s.first:
+            runs.append([])
+        runs[-1].append(s)
+    return runs
+
+
+def _is_full(error: Exception) -> bool:
+    return "full" in str(error) or "disk I/O" in str(error)
+
+
+def _full(folder: Path, error: Exception) -> NbkitError:
+    return NbkitError(
+        f"the ledger in {folder} could not record ({error}). The item in work is not recorded and will be done again; "
+        "all recorded before stands. Free some disk space and run again."
+    )

@@ -1,0 +1,202 @@
+"""Manifests: what should be done, one item a row.
+
+A manifest never holds status; that is the ledger's. Every key was checked before anyone sees it, so it can name a
+file, and no key stands twice.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.names import check_name, check_slug
+
+
+class Manifest:
+    """Hold the rows of a manifest in their order.
+
+    Parameters
+    ----------
+    name : str
+        Slug of the phase that the items belong to.
+    columns : list of str
+        ``key`` among them.
+    rows : list of str
+        One row each, cells separated by tabs.
+    source : str
+        Where they come from, for errors.
+    """
+
+    def __init__(self, name: str, columns: list[str], rows: list[str], source: str) -> None:
+        self.name, self.columns, self.source = name, columns, source
+        self._rows = rows
+        self._key = columns.index("key")
+        self.keys = [row.split("\t", self._key + 1)[self._key] for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        return (self.row(i) for i in range(len(self)))
+
+    def row(self, position: int) -> dict[str, str]:
+        """Give one row as {column: cell}."""
+        return dict(zip(self.columns, self._rows[position].split("\t"), strict=True))
+
+    def shard(self, part: str | None) -> Manifest:
+        """Give the rows of one of several parallel sessions, chosen by a hash of the key.
+
+        Parameters
+        ----------
+        part : str or None
+            Such as ``"2/5"``: the second of five; None for all.
+        """
+        if part is None:
+            return self
+        which, count = parse_shard(part)
+        rows = [r for r, k in zip(self._rows, self.keys, strict=True) if zlib.crc32(k.encode()) % count == which - 1]
+        return Manifest(self.name, self.columns, rows, self.source)
+
+
+def parse_shard(part: str) -> tuple[int, int]:
+    """Give (which, count) of a shard such as ``"2/5"``.
+
+    Raises
+    ------
+    UsageError
+        Unless both are whole numbers with 1 <= which <= count.
+    """
+    which, slash, count = str(part).partition("/")
+    if not (slash and which.isdigit() and count.isdigit() and 1 <= int(which) <= int(count)):
+        raise UsageError(f"shard {part!r} is not one. Write '2/5' for the second of five sessions. Nothing was begun.")
+    return int(which), int(count)
+
+
+def read_manifest(source: str | Path | Iterable[Mapping[str, object]] | Manifest, name: str = "items") -> Manifest:
+    """Read a manifest and check all of it.
+
+    Parameters
+    ----------
+    source : str, path or rows
+        The name of a manifest in ``manifests/``, the path of a ``.tsv`` file, or rows with a ``key``.
+    name : str
+        Slug given to rows that come without a name.
+
+    Raises
+    ------
+    UsageError
+        For a file that is not there or not UTF-8, a missing header or ``key`` column, a row with too few or too many
+        cells, an empty, unsafe or repeated key; with the line's number.
+    """
+    if isinstance(source, Manifest):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return _read_file(_find(source))
+    return _from_rows(source, name)
+
+
+def manifest_folder() -> Path:
+    """Give the folder of manifests: of the current folder if it has one, else of this checkout or package."""
+    here = Path("manifests")
+    if here.is_dir():
+        return here
+    checkout = Path(__file__).resolve().parents[2] / "manifests"
+    return checkout if checkout.is_dir() else Path(__file__).resolve().parents[1] / "manifests"
+
+
+def _find(source: str | os.PathLike[str]) -> Path:
+    path = Path(source)
+    if path.suffix != ".tsv":
+        path = manifest_folder() / f"{check_slug(os.fspath(source))}.tsv"
+    if not path.is_file():
+        known = sorted(p.stem for p in manifest_folder().glob("*.tsv")) if manifest_folder().is_dir() else []
+        raise UsageError(
+            f"there is no manifest {os.fspath(source)!r} (looked for {path}). Allowed: a .tsv file, rows, or one of "
+            f"{', '.join(known) or 'none here'}. Nothing was begun."
+        )
+    return path
+
+
+def _read_file(path: Path) -> Manifest:
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"{path}, line {line}: byte {data[error.start]:#04x} is not UTF-8. Save the file as UTF-8 and run again; "
+            "nothing was begun."
+        ) from None
+    lines = text.replace("\r\n", "\n").split("\n")
+    columns = lines[0].split("\t")
+    if "key" not in columns:
+        raise UsageError(f"{path}, line 1: the header {lines[0][:80]!r} has no column 'key'. Nothing was begun.")
+    if len(set(columns)) != len(columns):
+        raise UsageError(f"{path}, line 1: a column stands twice in {columns}. Nothing was begun.")
+    numbered = [(n, line) for n, line in enumerate(lines[1:], 2) if line and not line.startswith("#")]
+    tabs = len(columns) - 1
+    for number, line in numbered:
+        if line.count("\t") != tabs:
+            raise UsageError(
+                f"{path}, line {number}: {line.count(chr(9)) + 1} cells where the header has {tabs + 1}. "
+                "Nothing was begun; mend the line and run again."
+            )
+    manifest = Manifest(check_slug(path.stem), columns, [line for _, line in numbered], str(path))
+    _check_keys(manifest, [n for n, _ in numbered], "line")
+    return manifest
+
+
+def _from_rows(rows: Iterable[Mapping[str, object]], name: str) -> Manifest:
+    rows = list(rows)
+    columns = list(rows[0]) if rows else ["key"]
+    cells = []
+    for number, row in enumerate(rows, 1):
+        if "key" not in row or list(row) != columns:
+            raise UsageError(
+                f"row {number} has the columns {list(row)}, the first has {columns}; all need the same, 'key' among "
+                "them. Nothing was begun."
+            )
+        line = "\t".join(str(row[c]) for c in columns)
+        if line.count("\t") != len(columns) - 1 or "\n" in line or "\r" in line:
+            raise UsageError(f"row {number} ({row['key']!r}) has a tab or line end in a cell. Nothing was begun.")
+        cells.append(line)
+    manifest = Manifest(check_slug(name), columns, cells, f"{len(cells)} rows")
+    _check_keys(manifest, range(1, len(cells) + 1), "row")
+    return manifest
+
+
+def _check_keys(manifest: Manifest, numbers: Iterable[int], what: str) -> None:
+    seen: dict[str, int] = {}
+    for number, key in zip(numbers, manifest.keys, strict=True):
+        if seen.setdefault(key, number) != number:
+            raise UsageError(
+                f"{manifest.source}, {what} {number}: the key {key!r} stands already in {what} {seen[key]}. Every key "
+                "must stand once. Nothing was begun."
+            )
+        try:
+            check_name(key, "the key")
+        except UsageError as error:
+            raise UsageError(f"{manifest.source}, {what} {number}: {error}") from None
+
+
+def read_seed_manifest(path: Path) -> set[str]:
+    """Give the keys that a seed's ``{"key": "done"}`` manifest.json calls done."""
+    from nbkit.runtime.files import read_json
+
+    try:
+        table = read_json(path)
+    except (UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"{path} is not a whole JSON file ({error}); nothing was taken from it.") from None
+    if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
+        raise UsageError(f'{path} is not of the form {{"key": "done"}}; nothing was taken from it.')
+    return {check_name(key, "the key") for key, state in table.items() if state == "done"}
+
+
+def write_seed_manifest(path: Path, done: Iterable[str]) -> None:
+    """Write done keys in the seed's form, whole or not at all."""
+    from nbkit.runtime.files import write_json
+
+    write_json(path, dict.fromkeys(sorted(done), "done"))

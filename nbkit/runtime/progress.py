@@ -1,0 +1,47 @@
+"""Progress bars: widgets in a notebook, lines in a log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from nbkit.runtime.budget import Budget
+from nbkit.runtime.durations import show_duration
+
+
+def bar(items: Iterable[Any], total: int, done: int, budget: Budget, what: str) -> Iterator[Any]:
+    """Pass items on under a bar that shows done, left, rate, time to the wall and sessions left.
+
+    Parameters
+    ----------
+    items : iterable
+    total, done : int
+        Of the whole manifest or shard, and done before this session.
+    budget : Budget
+    what : str
+        Title of the bar.
+    """
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, initial=done, desc=what, unit="item", dynamic_ncols=True, mininterval=0.5) as shown:
+        for number, item in enumerate(items, 1):
+            yield item
+            shown.update(1)
+            if budget.limit is not None:
+                shown.set_postfix_str(outlook(total - done - number, number, budget), refresh=False)
+
+
+def outlook(left: int, finished: int, budget: Budget) -> str:
+    """Say in words how long to the wall and how many more sessions the work takes at this session's rate."""
+    words = f"wall in {show_duration(max(budget.wall(), 0))}"
+    sessions = sessions_left(left, finished, budget)
+    return words if sessions is None else f"{words}, {sessions} more session{'s' if sessions != 1 else ''}"
+
+
+def sessions_left(left: int, finished: int, budget: Budget) -> int | None:
+    """Give the further sessions of this length that the work takes; None where nothing was measured."""
+    if not finished or budget.limit is None:
+        return None
+    seconds = left * budget.elapsed() / finished
+    return max(0, math.ceil((seconds - max(budget.left(), 0.0)) / budget.limit))

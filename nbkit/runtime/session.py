@@ -1,0 +1,473 @@
+"""The session: one bounded stay on a host, and all that a notebook sees of the runtime.
+
+Opening it finds the host, the store and the resume point and prints them; closing it drains the uploads before the
+wall and says what is left. Nothing of it raises out of the last cell because the time is up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbkit.runtime import work
+from nbkit.runtime.budget import Budget
+from nbkit.runtime.card import closing_words, opening_card
+from nbkit.runtime.device import Device, choose_device
+from nbkit.runtime.durations import parse_duration
+from nbkit.runtime.errors import NbkitError, StoreError, UsageError
+from nbkit.runtime.files import remove_stray_temps, sha256_of, write_atomically
+from nbkit.runtime.hosts import Host, detect
+from nbkit.runtime.ledger import Ledger
+from nbkit.runtime.manifest import Manifest, read_manifest
+from nbkit.runtime.names import check_name, check_slug
+from nbkit.runtime.outbox import Outbox
+from nbkit.runtime.results import Results
+from nbkit.runtime.segments import fold_store
+from nbkit.runtime.store.folder import FolderStore
+from nbkit.runtime.store.opening import open_store
+from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.store.retried import Retried
+
+if TYPE_CHECKING:
+    from nbkit.runtime.fit import FitReport
+
+_LANES = 64
+
+
+def open_session(
+    slug: str,
+    store: str | os.PathLike[str] | Store | None = None,
+    limit: str | float | None = None,
+    smoke: bool = False,
+    *,
+    shard: str | None = None,
+    seed: int = 2025,
+    accelerator: str | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> Session:
+    """Open a session of a phase and print its card.
+
+    Parameters
+    ----------
+    slug : str
+        The phase, such as ``"eeg_windows"``.
+    store : str, path or None
+        A folder or URL; None takes the variable NBKIT_STORE, then ``./nbkit-store``.
+    limit : str, float or None
+        Length of the session, such as ``"9h"``; None takes NBKIT_LIMIT, then the host's default.
+    smoke : bool
+        True for a try at small sizes, which may run on a CPU.
+    shard : str or None
+        ``"2/5"`` for the second of five parallel sessions on one manifest.
+    seed : int
+        From it everything random is derived.
+    accelerator : str or None
+        ``"gpu"``, ``"cpu"``, ``"any"``; None for a phase that needs none.
+    folder : path or None
+        Where this machine's files may lie; None takes the host's.
+
+    Returns
+    -------
+    session : Session
+
+    Raises
+    ------
+    UsageError
+        For a wrong name or value, or a GPU that is asked for and not there.
+    StoreError
+        For a store that cannot be reached.
+    """
+    return Session(
+        check_slug(slug),
+        open_store(store or os.environ.get("NBKIT_STORE") or "nbkit-store"),
+        parse_duration(limit if limit is not None else os.environ.get("NBKIT_LIMIT")),
+        smoke=smoke,
+        shard=shard,
+        seed=seed,
+        accelerator=accelerator,
+        folder=Path(folder) if folder is not None else None,
+    )
+
+
+class Session:
+    """Hold what one stay on a host works with; made by `open_session`."""
+
+    def __init__(
+        self,
+        slug: str,
+        store: Store,
+        limit: float | None,
+        *,
+        smoke: bool,
+        shard: str | None,
+        seed: int,
+        accelerator: str | None,
+        folder: Path | None,
+    ) -> None:
+        began = time.monotonic()
+        self.slug, self.smoke, self.shard, self.seed = slug, smoke, shard, seed
+        self.host: Host = detect()
+        limit = limit if limit is not None else self.host.limit
+        self.budget = Budget(limit, _process_start() if self.host.clock == "process" else began)
+        self.device: Device | None = None
+        if accelerator is not None:
+            self.device = choose_device("any" if smoke and accelerator == "gpu" else accelerator)
+            _seed_everything(seed)
+        self._raw_store = store
+        self.store: Store = Retried(store, time_left=self.budget.wall)
+        self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+        self._lane = _take_lane((folder or self.host.folder) / slug)
+        self.folder: Path = self._lane.folder
+        remove_stray_temps(self.folder)
+        self.ledger = Ledger(self.folder, slug, self.id, self.store)
+        self.outbox = Outbox(self.ledger, store, self.budget, say=self.say)
+        self._results: Results | None = None
+        self._manifest: Manifest | None = None
+        self._steps: dict[str, Any] = {}
+        self._signals = _Signals(self.budget)
+        self._closed = False
+        for note in self.ledger.notes:
+            self.say(note)
+        self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit})
+        self.seconds_opening = time.monotonic() - began
+        print(opening_card(self), flush=True)
+        self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=self.resume_step())
+
+    # -- words and traces ----------------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        from tqdm.auto import tqdm
+
+        tqdm.write(f"[nbkit] {text}")
+
+    def journal(self, event: str, **fields: Any) -> None:
+        """Append one line to the file that NBKIT_JOURNAL names; what `run` and `rehearse` read."""
+        path = os.environ.get("NBKIT_JOURNAL")
+        if path:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"t": time.time(), "e": event, **fields}) + "\n")
+
+    def may_go_on(self, kind: str | None) -> bool:
+        """Say whether another piece of work of this kind still ends in time."""
+        if self.outbox.refused is not None:
+            self.budget.request_stop("store")
+            return False
+        return self.budget.fits(self.budget.estimate(kind) if kind else 0.0)
+
+    # -- items -------------------------------------------------------------------------------------------------------
+
+    def work(
+        self,
+        manifest: str | Path | Iterable[Mapping[str, object]],
+        settings: Mapping[str, Any] | None = None,
+        retry_failed: bool = False,
+    ) -> Iterator[work.Item]:
+        """Give the pending items of this session's shard, until none is left or the wall is near.
+
+        Parameters
+        ----------
+        manifest : str, path or rows
+            A name in ``manifests/``, a ``.tsv`` file, or rows with a ``key``.
+        settings : mapping or None
+            What the results depend on. Items done with other settings are refused, not mixed.
+        retry_failed : bool
+            True to try items again that failed three times.
+
+        Raises
+        ------
+        UsageError
+            For a manifest with a fault, or other settings than those of the items that are done.
+        """
+        from nbkit.runtime.progress import bar
+
+        rows = self._prepare(manifest, settings)
+        done = sum(map(self.ledger.is_done, rows.keys))
+        loop = work.items(self, self.ledger, rows, retry_failed)
+        return bar(loop, len(rows), done, self.budget, self.slug)
+
+    def map(
+        self,
+        process: Callable[[Mapping[str, str]], Mapping[str, Any]],
+        manifest: str | Path | Iterable[Mapping[str, object]],
+        executor: Executor | None = None,
+        settings: Mapping[str, Any] | None = None,
+        at_once: int | None = None,
+    ) -> None:
+        """Do every pending item with a function, here or through an executor.
+
+        Parameters
+        ----------
+        process : callable
+            ``process(row) -> {name: array or path}``.
+        executor : concurrent.futures.Executor or None
+            Any; None computes in this process.
+        at_once : int or None
+            Items in work at a time; twice the executor's workers by default.
+        """
+        if executor is None:
+            for item in self.work(manifest, settings):
+                with item:
+                    item.save(**process(item))
+            return
+        rows = self._prepare(manifest, settings)
+        workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+        work.run_with(self, self.ledger, rows, process, executor, at_once or 2 * workers)
+
+    def _prepare(self, manifest: Any, settings: Mapping[str, Any] | None) -> Manifest:
+        rows = read_manifest(manifest, self.slug).shard(self.shard)
+        self._manifest = rows
+        if settings is not None:
+            settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
+            known = self.ledger.fold.settings
+            text = json.dumps(settings, sort_keys=True)
+            for other in known:
+                if other != text and self.ledger.fold.done:
+                    differs = _differences(json.loads(other), settings)
+                    raise UsageError(
+                        f"{len(self.ledger.fold.done)} items of {self.slug} in {self.store.url} were made with other "
+                        f"settings: {differs}. Set them back, or give another store. Nothing was changed."
+                    )
+            if text not in known:
+                self.ledger.note({"e": "settings", "settings": settings})
+        return rows
+
+    def left(self) -> tuple[int, int]:
+        """Give how many items of the last manifest are pending, and how many failed for good."""
+        if self._manifest is None:
+            return 0, 0
+        fold = self.ledger.fold
+        undone = [k for k in self._manifest.keys if not self.ledger.is_done(k)]
+        failed = sum(fold.failures.get(k, 0) >= work.TRIES for k in undone)
+        return len(undone) - failed, failed
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def fit(self, module: Any, data: Any, **options: Any) -> FitReport:
+        """Train a LightningModule from where the last session stopped; stop before the wall.
+
+        See `nbkit.runtime.fit.fit` for the options.
+        """
+        from nbkit.runtime.fit import fit
+
+        if self.device is None:
+            raise UsageError(
+                "this session was opened without accelerator=, so it has no device to train on. Open it with "
+                "accelerator='gpu' (or 'cpu' on purpose). Nothing was trained."
+            )
+        report = fit(self, module, data, **options)
+        self._steps = {"step": report.step, "max_steps": report.max_steps, "reason": report.reason}
+        return report
+
+    def resume_step(self) -> int:
+        """Give the step of the newest checkpoint in the store; 0 where there is none."""
+        steps = [re.search(r"step-(\d+)\.json$", s.name) for s in self.store.list(f"{self.slug}/checkpoints/")]
+        return max((int(m[1]) for m in steps if m), default=0)
+
+    # -- what other phases made ----------------------------------------------------------------------------------------
+
+    def inputs(self, slug: str) -> list[Path]:
+        """Give the verified local paths of everything that the items of another phase made, by name.
+
+        Raises
+        ------
+        UsageError
+            Where that phase has nothing in the store.
+        DamagedError
+            Where a file is not what was recorded.
+        """
+        fold = fold_store(self.store, check_slug(slug), self.folder / "segments")
+        accepted: dict[str, set[str]] = {}
+        for outputs in fold.done.values():
+            for name, _, sha256 in outputs:
+                accepted.setdefault(name, set()).add(sha256)
+        if not accepted:
+            raise UsageError(
+                f"{self.slug} needs what {slug} makes, and {self.store.url} holds nothing of it. Run the notebook of "
+                f"{slug} first, with the same store."
+            )
+        return [self._fetch(name, hashes) for name, hashes in sorted(accepted.items())]
+
+    def _fetch(self, name: str, accepted: set[str]) -> Path:
+        if isinstance(self._raw_store, FolderStore):
+            path = self._raw_store.path(name)  # a folder is read in place
+        else:
+            path = self.folder / "inputs" / name
+            if not path.is_file() or sha256_of(path) not in accepted:
+                self.store.get(name, path)
+        found = sha256_of(path) if path.is_file() else "nothing"
+        if found not in accepted:
+            from nbkit.runtime.errors import DamagedError
+
+            raise DamagedError(
+                f"{name} in {self.store.url} is not what was recorded: SHA-256 {found[:12]}, recorded "
+                f"{', '.join(h[:12] for h in sorted(accepted))}. Nothing was deleted; 'nbkit verify' lists all such."
+            )
+        return path
+
+    def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
+        """Give the verified local path of a training phase's checkpoint: its ``best`` or its ``newest``."""
+        from nbkit.runtime.generations import fetch_checkpoint
+
+        return fetch_checkpoint(self.store, check_slug(slug or self.slug), which, self.folder / "inputs")
+
+    def history(self, slug: str | None = None) -> list[dict[str, Any]]:
+        """Give the metric rows that a training phase has logged, [{"step", name: value}, ...]."""
+        name = f"{check_slug(slug or self.slug)}/metrics.jsonl"
+        path = self.folder / "inputs" / name
+        try:
+            self.store.get(name, path)
+        except FileNotFoundError:
+            raise UsageError(f"{self.store.url} holds no {name}; has that phase been trained with this store?") from None
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    # -- what this phase shows ------------------------------------------------------------------------------------------
+
+    @property
+    def results(self) -> Results:
+        """The phase's scores, those of earlier sessions included."""
+        if self._results is None:
+            self._results = Results(self.slug, self.store, self.folder)
+        return self._results
+
+    def result(self, name: str, value: float, *, unit: str, baseline: float, baseline_is: str) -> None:
+        """Keep a score beside its trivial baseline in ``<slug>/results.json``, and print both."""
+        self.results.metric(name, value, unit, baseline, baseline_is)
+        self.outbox.send([(self.results.path, self.results.name)], "results.json")
+        print(f"{name} = {value:.4g} {unit}   (baseline {baseline:.4g}: {baseline_is})")
+
+    def note(self, **facts: str) -> None:
+        """Say in the results what they rest on: ``data="synthetic stand-in"``, ``weights="random"``."""
+        self.results.note(facts)
+        self.outbox.send([(self.results.path, self.results.name)], "results.json")
+
+    def figure(self, figure: Any, name: str) -> None:
+        """Keep a matplotlib figure as ``<slug>/figures/<name>.png`` in the store."""
+        file = check_name(f"{self.slug}/figures/{name}.png", "the figure")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
+        path = self.folder / "figures" / f"{name}.png"
+        write_atomically(path, lambda out: out.write(buffer.getvalue()))
+        self.outbox.send([(path, file)], file)
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def close(self) -> dict[str, Any]:
+        """Bring what waits to the store within the time that is left, and say what was done and what is left.
+
+        Returns
+        -------
+        summary : dict
+            ``complete``, ``done``, ``left``, ``failed``, ``reason``, ``not_stored`` and ``exit``, the exit code.
+        """
+        if self._closed:
+            raise UsageError("this session is closed already; open another one.")
+        began = time.monotonic()
+        self._signals.restore()
+        reserve = max(0.0, self.budget.wall() - 0.5)
+        waiting = self.outbox.drain(None if self.budget.limit is None else reserve)
+        self.outbox.close()
+        left, failed = self.left()
+        steps_left = max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
+        complete = not left and not steps_left and not waiting
+        reason = self.budget.stop_reason or self._steps.get("reason") or ("complete" if complete else "left")
+        summary = {
+            "complete": complete, "done": len(self.ledger.fold.done), "left": left, "failed": failed, **self._steps,
+            "reason": reason, "not_stored": waiting, "exit": 3 if not complete else 1 if failed else 0,
+        }  # fmt: skip
+        fault = None
+        try:
+            self.ledger.note({"e": "close", **{k: v for k, v in summary.items() if k != "not_stored"}})
+            self.ledger.close()
+        except (StoreError, NbkitError) as error:
+            fault = str(error)
+            with contextlib.suppress(Exception):
+                self.ledger.release()
+            summary |= {"complete": False, "exit": 3}
+        self.budget.measured("close", time.monotonic() - began)
+        self._lane.release()
+        self._closed = True
+        print(closing_words(self, summary, fault), flush=True)
+        self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
+        return summary
+
+
+class _Lane:
+    """Hold one of a machine's session folders; the system frees it when this process dies."""
+
+    def __init__(self, folder: Path, lock: Any) -> None:
+        self.folder, self._lock = folder, lock
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _take_lane(root: Path) -> _Lane:
+    """Give the first folder that no living session holds; one with work of a killed session comes first."""
+    from filelock import FileLock, Timeout
+
+    for number in range(_LANES):
+        folder = root / f"lane-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        return _Lane(folder, lock)
+    raise UsageError(f"{_LANES} sessions of one phase are open on this machine under {root}; close some first.")
+
+
+class _Signals:
+    """Turn SIGTERM into a wish to stop at the next safe place."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._old: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self._old = signal.signal(signal.SIGTERM, lambda *_: budget.request_stop("SIGTERM"))
+
+    def restore(self) -> None:
+        if self._old is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._old)
+            self._old = None
+
+
+def _process_start() -> float:
+    """Give the reading of the monotonic clock when this process began."""
+    import psutil
+
+    return time.monotonic() - (time.time() - psutil.Process().create_time())
+
+
+def _seed_everything(seed: int) -> None:
+    """Seed the global generators, so that a module's first weights are a function of the seed."""
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    names = [n for n in sorted(old | new) if old.get(n) != new.get(n)]
+    return ", ".join(f"{n} was {old.get(n)!r}, now {new.get(n)!r}" for n in names)
+
+
+def last_words(error: BaseException) -> str:
+    """Give a traceback's text."""
+    return "".join(traceback.format_exception(error))

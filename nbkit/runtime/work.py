@@ -1,0 +1,238 @@
+"""The item loop: pending items of a shard, one after the other, until none is left or the wall is near.
+
+An item that raises is recorded with its traceback and the loop goes on. Items that earlier kills hit come last, so
+that one which takes its machine down cannot keep the others from being done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.files import write_atomically
+from nbkit.runtime.ledger import Ledger, Output
+from nbkit.runtime.manifest import Manifest
+from nbkit.runtime.names import check_name
+
+if TYPE_CHECKING:
+    from nbkit.runtime.session import Session
+
+TRIES = 3  # times that an item may raise before it is left as failed
+
+
+class Item(Mapping):
+    """Give one row of a manifest, and keep what is made of it.
+
+    Used as a context manager: leaving it records the item as done, or as failed with its traceback.
+
+    Attributes
+    ----------
+    key : str
+        The item's name.
+    """
+
+    def __init__(self, row: Mapping[str, str], session: Session, ledger: Ledger) -> None:
+        self.key = row["key"]
+        self._row, self._session, self._ledger = row, session, ledger
+        self._outputs: list[Output] = []
+        self._reason: str | None = None
+        self._began = 0.0
+
+    def __getitem__(self, column: str) -> str:
+        if column not in self._row:
+            raise UsageError(f"the manifest has no column {column!r}; it has {', '.join(self._row)}.")
+        return self._row[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def save(self, **results: Any) -> None:
+        """Keep what the item made: arrays together in ``<key>.npz``, files under their own names.
+
+        Parameters
+        ----------
+        **results : array or Path
+            By name. The files are copied.
+
+        Raises
+        ------
+        UsageError
+            For a file that is not there, objects that no array of plain numbers or text can hold, or a second save.
+        """
+        if self._outputs:
+            raise UsageError(f"item {self.key} was saved already; give all results to one item.save(...).")
+        self._outputs = save_results(self._ledger, self.key, results)
+
+    def skip(self, reason: str) -> None:
+        """Say that there is rightly nothing to keep, and why; the item counts as done."""
+        self._reason = reason
+
+    def __enter__(self) -> Item:
+        self._began = time.monotonic()
+        self._ledger.begin(self.key)
+        self._session.journal("begin", key=self.key)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        seconds = time.monotonic() - self._began
+        if error is None and not self._outputs and self._reason is None:
+            error = UsageError(
+                f"item {self.key} ended without a result. Call item.save(name=array, ...) in the loop, or "
+                "item.skip('why') where there is rightly none."
+            )
+        if error is None:
+            self._record_done(seconds)
+            return False
+        if not isinstance(error, Exception) or isinstance(error, _Fatal):
+            return False
+        self._ledger.failed(self.key, "".join(traceback.format_exception(error))[-4000:])
+        self._session.journal("failed", key=self.key)
+        self._session.say(f"item {self.key} failed: {type(error).__name__}: {error}")
+        return True
+
+    def _record_done(self, seconds: float) -> None:
+        more = {"reason": self._reason} if self._reason is not None else {}
+        self._ledger.done(self.key, self._outputs, seconds, **more)
+        self._session.journal("item", key=self.key, s=round(seconds, 3))
+        self._session.budget.measured("item", seconds)
+        self._session.outbox.send_item(self.key)
+
+
+class _Fatal(NbkitError):
+    """Mark an error that must end the loop: the disk or the store is gone."""
+
+
+def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[Output]:
+    """Write an item's results whole to this machine's disk and give their names, sizes and hashes."""
+    import numpy as np
+
+    if not results:
+        raise UsageError(f"item.save() of {key} was given nothing; name at least one array or path.")
+    files = {n: Path(v) for n, v in results.items() if isinstance(v, os.PathLike)}
+    arrays = {n: np.asarray(v) for n, v in results.items() if n not in files}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise UsageError(
+                f"{name!r} of item {key} is a {type(results[name]).__name__} that no plain array holds (dtype object). "
+                "Give numbers, text, or the path of a file. The item is not recorded."
+            )
+    outputs = []
+    if arrays:
+        name = f"{ledger.slug}/items/{key}.npz"
+        size, sha256 = write_atomically(ledger.local(name), lambda file: np.savez(_Sequential(file), **arrays))
+        outputs.append(Output(name, size, sha256))
+    for path in files.values():
+        name = check_name(f"{ledger.slug}/items/{key}/{path.name}", "the output")
+        if not path.is_file():
+            raise UsageError(f"item {key} gave the file {path}, which is not there. The item is not recorded.")
+        with open(path, "rb") as source:
+            size, sha256 = write_atomically(
+                ledger.local(name), lambda file, source=source: shutil.copyfileobj(source, file)
+            )
+        outputs.append(Output(name, size, sha256))
+    return outputs
+
+
+class _Sequential:
+    """Offer a write-only file to zipfile, which then writes from front to back."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.write, self.flush = file.write, file.flush
+
+    def read(self, *_: Any) -> bytes:
+        raise OSError("write only")  # numpy wants the attribute, zipfile does not call it in mode "w"
+
+
+def pending(ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[int]:
+    """Give the positions of rows still to do: fresh ones, then those that failed before or that kills hit."""
+    fold, later = ledger.fold, []
+    for position, key in enumerate(manifest.keys):
+        if ledger.is_done(key):
+            continue
+        if key in fold.failures or key in fold.deaths:
+            later.append(position)
+        else:
+            yield position
+    for position in sorted(later, key=lambda p: _trouble(ledger, manifest.keys[p])):
+        key = manifest.keys[position]
+        if not ledger.is_done(key) and (retry_failed or fold.failures.get(key, 0) < TRIES):
+            yield position
+
+
+def _trouble(ledger: Ledger, key: str) -> int:
+    return ledger.fold.failures.get(key, 0) + ledger.fold.deaths.get(key, 0)
+
+
+def items(session: Session, ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[Item]:
+    """Give the pending items one after the other until none is left or the next would not end in time."""
+    for position in pending(ledger, manifest, retry_failed):
+        if not session.may_go_on("item"):
+            return
+        if ledger.is_done(manifest.keys[position]):
+            continue  # a parallel session was faster
+        yield Item(manifest.row(position), session, ledger)
+
+
+def run_with(
+    session: Session,
+    ledger: Ledger,
+    manifest: Manifest,
+    process: Callable[[Mapping[str, str]], Mapping[str, Any]],
+    executor: Executor,
+    at_once: int,
+) -> None:
+    """Do the pending items through an executor: its workers compute, this process saves and records.
+
+    Parameters
+    ----------
+    process : callable
+        ``process(row) -> {name: array or path}``; must be importable by the workers.
+    executor : concurrent.futures.Executor
+        Of this machine or of a cluster.
+    at_once : int
+        Items handed out and not yet back; bounds what a kill of this process can lose.
+    """
+    running: dict[Future, Item] = {}
+    positions = pending(ledger, manifest)
+    exhausted = False
+    while True:
+        while not exhausted and len(running) < at_once and session.may_go_on("item"):
+            position = next(positions, None)
+            if position is None:
+                exhausted = True
+                break
+            row = manifest.row(position)
+            item = Item(row, session, ledger)
+            item._began = time.monotonic()
+            running[executor.submit(process, row)] = item
+        if not running:
+            return
+        finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+        for future in finished:
+            _take(running.pop(future), future)
+        if not session.may_go_on(None) and not finished:
+            for future in running:
+                future.cancel()
+            return
+
+
+def _take(item: Item, future: Future) -> None:
+    error = future.exception()
+    if error is None:
+        try:
+            item.save(**future.result())
+        except Exception as fault:
+            error = fault
+    item.__exit__(type(error) if error else None, error, None)
