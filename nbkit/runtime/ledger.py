@@ -24,7 +24,7 @@ from nbkit.runtime.store.protocol import Store
 
 MERGE = 16  # own segments of about one size that become one
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS records(id INTEGER PRIMARY KEY AUTOINCREMENT, session TEXT, number INTEGER, line TEXT);
+CREATE TABLE IF NOT EXISTS records(id INTEGER PRIMARY KEY, session TEXT, number INTEGER, line TEXT);
 CREATE TABLE IF NOT EXISTS parcels(id INTEGER PRIMARY KEY AUTOINCREMENT, line TEXT);
 """
 
