@@ -1,0 +1,160 @@
+"""The map of all phases, read from ``manifests/phases.toml``.
+
+A phase is named in one place; notebooks, Kaggle's metadata, status and tests look it up here. A field that is not
+known is refused, so that a misspelt one cannot be passed over.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.names import check_slug
+from nbkit.runtime.nearest import unknown
+
+_ACCELERATORS = ("gpu", "cpu", "any")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Describe one phase.
+
+    Attributes
+    ----------
+    slug : str
+        Its one name, such as ``bandvar_train``.
+    number : int
+        Place in the order.
+    title : str
+    module : str
+        Where its logic lives; empty where it has none of its own.
+    needs : tuple of str
+        Slugs of the phases that it reads from.
+    makes : tuple of str
+        What it leaves in the store, in words.
+    accelerator : str
+        ``gpu``, ``cpu`` or ``any``.
+    sessions : int
+        Sessions expected at the free preset.
+    session_hours : float
+        Hours of each.
+    items : bool
+        True where it works through a manifest.
+    figures : tuple of str
+        Names of the figures it stores.
+    """
+
+    slug: str
+    number: int
+    title: str
+    module: str
+    needs: tuple[str, ...]
+    makes: tuple[str, ...]
+    accelerator: str
+    sessions: int
+    session_hours: float
+    items: bool
+    figures: tuple[str, ...]
+
+    @property
+    def notebook(self) -> str:
+        """Name of its notebook, such as ``40_bandvar_train.ipynb``."""
+        return f"{self.number:02d}_{self.slug}.ipynb"
+
+    @property
+    def kaggle_folder(self) -> str:
+        """Name of its folder in ``kaggle/``, such as ``bandvar-train``."""
+        return self.slug.replace("_", "-")
+
+
+def phases_file() -> Path:
+    """Give the file of this checkout, or the one that came with the installed package."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent / "manifests" / "phases.toml"
+    return checkout if checkout.is_file() else package / "manifests" / "phases.toml"
+
+
+def load_phases(path: Path | None = None) -> tuple[Phase, ...]:
+    """Give all phases in the order of their numbers.
+
+    Parameters
+    ----------
+    path : Path or None
+        Another file than this installation's.
+
+    Raises
+    ------
+    UsageError
+        For a file that is not there or not TOML, an unknown or missing field, a value of another type, a slug or
+        number that stands twice, or a need that no phase has or that comes later.
+    """
+    path = path or phases_file()
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"the map of phases {path} is not there; reinstall nbkit or clone it again.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the map of phases {path} cannot be read: {error}. Nothing was begun.") from None
+    for name in document:
+        if name != "phase":
+            raise UsageError(f"{path}: {unknown('table', name, ['phase'])} Nothing was begun.")
+    phases = sorted((_phase(row, path) for row in document.get("phase", [])), key=lambda phase: phase.number)
+    _check_order(phases, path)
+    return tuple(phases)
+
+
+def find_phase(slug: str, phases: tuple[Phase, ...] | None = None) -> Phase:
+    """Give one phase by its slug, or refuse with the nearest."""
+    phases = load_phases() if phases is None else phases
+    for phase in phases:
+        if phase.slug == slug:
+            return phase
+    raise UsageError(f"{unknown('phase', slug, [phase.slug for phase in phases])} Nothing was begun.")
+
+
+def _phase(row: dict[str, object], path: Path) -> Phase:
+    where = f"{path}, phase {row.get('slug', '?')!r}"
+    names = [field.name for field in fields(Phase)]
+    for name in row:
+        if name not in names:
+            raise UsageError(f"{where}: {unknown('field', name, names)} Nothing was begun.")
+    for name in names:
+        if name not in row:
+            raise UsageError(f"{where}: the field {name!r} is missing. Nothing was begun.")
+    values = {field.name: _typed(field.name, str(field.type), row[field.name], where) for field in fields(Phase)}
+    phase = Phase(**values)
+    check_slug(phase.slug)
+    if phase.accelerator not in _ACCELERATORS:
+        raise UsageError(f"{where}: {unknown('accelerator', phase.accelerator, _ACCELERATORS)} Nothing was begun.")
+    return phase
+
+
+def _typed(name: str, wanted: str, value: object, where: str) -> object:
+    fits = {
+        "str": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "int": isinstance(value, int) and not isinstance(value, bool),
+        "float": isinstance(value, int | float) and not isinstance(value, bool),
+        "tuple[str, ...]": isinstance(value, list) and all(isinstance(one, str) for one in value),
+    }[wanted]
+    if not fits:
+        kind = wanted.replace("tuple[str, ...]", "a list of text")
+        raise UsageError(f"{where}: {name} is {value!r}; it must be {kind}. Nothing was begun.")
+    return tuple(value) if isinstance(value, list) else float(value) if wanted == "float" else value
+
+
+def _check_order(phases: list[Phase], path: Path) -> None:
+    seen: dict[str, Phase] = {}
+    numbers: dict[int, str] = {}
+    for phase in phases:
+        if phase.slug in seen or phase.number in numbers:
+            raise UsageError(f"{path}: slug {phase.slug!r} or number {phase.number} stands twice. Nothing was begun.")
+        for need in phase.needs:
+            if need not in seen:
+                raise UsageError(
+                    f"{path}: {phase.slug} needs {need!r}, which no phase before it is. Allowed: "
+                    f"{', '.join(seen) or 'nothing yet'}. Nothing was begun."
+                )
+        seen[phase.slug], numbers[phase.number] = phase, phase.slug

@@ -1,0 +1,151 @@
+"""A phase's settings: from presets and a notebook's parameters to one frozen dataclass.
+
+A name that is not a field is refused with the nearest one, and a value of another type is refused, so that no
+parameter of a nine-hour run is silently passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.nearest import unknown
+
+T = TypeVar("T")
+
+
+def settings(
+    cls: type[T], smoke: bool = False, overrides: Mapping[str, Any] | str | None = None, preset: str | None = None
+) -> T:
+    """Give a phase's settings: a preset with some fields replaced.
+
+    Parameters
+    ----------
+    cls : type
+        A frozen dataclass with the classmethods ``free()`` and ``smoke()``, and any other presets.
+    smoke : bool
+        True for ``cls.smoke()``, else ``cls.free()``.
+    overrides : mapping, str or None
+        Fields to replace, as a mapping or as JSON text. Those that are None keep the preset's value.
+    preset : str or None
+        The name of another preset of the class; with `smoke` the smoke preset stands.
+
+    Returns
+    -------
+    settings : cls
+
+    Raises
+    ------
+    UsageError
+        For a name that is no field or no preset, or a value of another type than the field's.
+    """
+    if not is_dataclass(cls):
+        raise UsageError(f"{cls!r} holds no settings; give the frozen dataclass of a phase. Nothing was begun.")
+    name = "smoke" if smoke else preset or "free"
+    presets = presets_of(cls)
+    if name not in presets:
+        raise UsageError(f"{cls.__name__}: {unknown('preset', name, presets)} Nothing was begun.")
+    given = {k: v for k, v in _mapping(cls, overrides).items() if v is not None}
+    return replace(getattr(cls, name)(), **_checked(cls, given))
+
+
+def presets_of(cls: type) -> list[str]:
+    """Give the names of a settings class's presets: its own public classmethods without arguments."""
+    return [n for n, value in vars(cls).items() if isinstance(value, classmethod) and not n.startswith("_")]
+
+
+def to_json(value: Any) -> str:
+    """Give settings as JSON text."""
+    return json.dumps(asdict(value), indent=1, sort_keys=True)
+
+
+def from_json(cls: type[T], text: str) -> T:
+    """Give settings from JSON text; fields that it does not name keep the class's defaults.
+
+    Raises
+    ------
+    UsageError
+        For text that is no JSON object, an unknown name, a value of another type, or a field without value.
+    """
+    values = _checked(cls, _mapping(cls, text))
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise UsageError(f"{cls.__name__} cannot be made of {sorted(values)}: {error}. Nothing was begun.") from None
+
+
+def _mapping(cls: type, given: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        try:
+            given = json.loads(given) if given.strip() else {}
+        except ValueError as error:
+            raise UsageError(
+                f"the settings of {cls.__name__} {given!r} are not JSON ({error}). Write them like "
+                '\'{"max_steps": 300}\'. Nothing was begun.'
+            ) from None
+    if not isinstance(given, Mapping):
+        raise UsageError(f"the settings of {cls.__name__} must be names with values, not {given!r}. Nothing was begun.")
+    return dict(given)
+
+
+def _checked(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in fields(cls) if field.init]
+    for name in given:
+        if name not in names:
+            raise UsageError(f"{cls.__name__}: {unknown('setting', str(name), names)} Nothing was begun.")
+    return {name: _typed(cls, name, hints[name], value) for name, value in given.items()}
+
+
+def _typed(cls: type, name: str, wanted: Any, value: Any) -> Any:
+    fitted = _fit(wanted, value)
+    if fitted is _MISFIT:
+        shown = getattr(wanted, "__name__", None) if not typing.get_args(wanted) else str(wanted).replace("typing.", "")
+        raise UsageError(f"{cls.__name__}.{name} is {value!r}; it must be {shown}. Nothing was begun.")
+    return fitted
+
+
+_MISFIT = object()
+
+
+def _fit(wanted: Any, value: Any) -> Any:
+    """Give the value as the annotation wants it; _MISFIT where it does not fit."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if wanted is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        fits = (_fit(one, value) for one in arguments)
+        return next((fitted for fitted in fits if fitted is not _MISFIT), _MISFIT)
+    if origin is typing.Literal:
+        return value if any(value == one and type(value) is type(one) for one in arguments) else _MISFIT
+    if wanted is None or wanted is type(None):
+        return None if value is None else _MISFIT
+    if wanted is float:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _MISFIT
+    if wanted is int:
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        return value if isinstance(value, int) and not isinstance(value, bool) else _MISFIT
+    if wanted in (tuple, list) or origin in (tuple, list):
+        return _fit_sequence(origin or wanted, arguments, value)
+    if wanted is dict or origin is dict:
+        return dict(value) if isinstance(value, Mapping) else _MISFIT
+    return value if isinstance(value, wanted) else _MISFIT
+
+
+def _fit_sequence(kind: type, arguments: tuple[Any, ...], value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return _MISFIT
+    if kind is list or (len(arguments) == 2 and arguments[1] is ...):
+        arguments = arguments[:1] * len(value)
+    if arguments and len(arguments) != len(value):
+        return _MISFIT
+    fitted = [_fit(one, v) for one, v in zip(arguments, value, strict=True)] if arguments else list(value)
+    return _MISFIT if any(one is _MISFIT for one in fitted) else kind(fitted)
