@@ -41,7 +41,7 @@ class _Hashing:
         self.file.flush()
 
 
-def write_atomically(path: Path, write: Callable[[Any], object]) -> tuple[int, str]:
+def write_atomically(path: Path, write: Callable[[Any], object], temp: Path | None = None) -> tuple[int, str]:
     """Write a file so that it is there whole or not at all.
 
     Parameters
@@ -50,6 +50,8 @@ def write_atomically(path: Path, write: Callable[[Any], object]) -> tuple[int, s
         The final name; its folder is made where missing.
     write : callable
         Gets a sequential, write-only binary file.
+    temp : Path or None
+        Temporary name on the same file system; beside the final one by default.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def write_atomically(path: Path, write: Callable[[Any], object]) -> tuple[int, s
         Their SHA-256, 64 hexadecimal digits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temp = temp_name(path)
+    temp = temp or temp_name(path)
     try:
         with open(temp, "wb") as file:
             hashing = _Hashing(file)
@@ -107,7 +109,7 @@ def remove_stray_temps(folder: Path) -> list[Path]:
     removed = []
     for path in _temps(folder):
         owner = path.name.removesuffix(TEMP_SUFFIX).rpartition(".")[2]
-        if owner.isdigit() and int(owner) != os.getpid() and _alive(int(owner)):
+        if owner.isdigit() and int(owner) != os.getpid() and is_alive(int(owner)):
             continue
         path.unlink(missing_ok=True)
         removed.append(path)
@@ -121,7 +123,8 @@ def _temps(folder: Path) -> Iterator[Path]:
                 yield Path(root, name)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Say whether a process of this machine is running."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

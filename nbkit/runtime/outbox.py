@@ -7,6 +7,7 @@ takes along.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -28,6 +29,7 @@ _REFRESH_EVERY = 20.0  # seconds between looks at what parallel sessions have do
 _HOPELESS = 5  # refusals in a row after which the store is said to be gone
 
 Job = tuple[str, str | int]
+_WAKE: Job = ("wake", "")
 
 
 class Outbox:
@@ -132,6 +134,9 @@ class Outbox:
     def close(self) -> None:
         """Stop the threads after what they are at; nothing that waits is lost."""
         self._stop.set()
+        for _ in self._threads:
+            with contextlib.suppress(queue.Full):
+                self._queue.put_nowait(_WAKE)
         for thread in self._threads:
             thread.join(timeout=max(1.0, min(30.0, self.budget.wall())))
 
@@ -148,6 +153,8 @@ class Outbox:
         try:
             job = self._queue.get(timeout=_TICK)
         except queue.Empty:
+            return None
+        if job is _WAKE:
             return None
         with self._state:
             self._busy += 1

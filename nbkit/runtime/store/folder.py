@@ -1,7 +1,7 @@
 """A folder as a store: the embedded default, and any mounted disk.
 
 A file appears under its name whole or not at all, and `put` returns only after the written bytes were read back and
-agree. Temporary names start with a dot and are never listed.
+agree. What is on its way lies in the folder ``.incoming``, which is never listed and which the next session sweeps.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from nbkit.runtime.errors import DamagedError, StoreError
-from nbkit.runtime.files import TEMP_SUFFIX, copy_hashed, sha256_of, write_atomically
+from nbkit.runtime.files import TEMP_SUFFIX, copy_hashed, is_alive, sha256_of, write_atomically
 from nbkit.runtime.names import check_name
 from nbkit.runtime.store.protocol import Stat
 
@@ -33,6 +36,7 @@ class FolderStore:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self.url = str(root)
+        self._swept = False
 
     def path(self, name: str) -> Path:
         """Give the path of a checked name; for those who may read in place."""
@@ -44,7 +48,7 @@ class FolderStore:
             with open(path, "rb") as source:
                 if self._same(path, target):
                     return Stat(name, target.stat().st_size, f"sha256:{sha256_of(target)}")
-                size, sha256 = write_atomically(target, lambda file: copy_hashed(source, file))
+                size, sha256 = write_atomically(target, lambda file: copy_hashed(source, file), self._incoming())
             if target.stat().st_size != size or sha256_of(target) != sha256:
                 raise StoreError(f"{name} reads back from {self.root} otherwise than it was written", passing=True)
         except FileNotFoundError as error:
@@ -119,18 +123,26 @@ class FolderStore:
     def connect(self) -> FolderStore:
         return self
 
-    def sweep(self) -> None:
-        """Remove temporary files older than a day, which killed sessions on other machines left."""
-        for path in self.root.rglob(f".*{TEMP_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < _now() - 86400:
-                    path.unlink()
+    def _incoming(self) -> Path:
+        """Give a temporary path, on the store's own file system; the first call sweeps what killed sessions left."""
+        folder = self.root / ".incoming"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not self._swept:
+            self._swept = True
+            for path in folder.iterdir():
+                if _abandoned(path):
+                    path.unlink(missing_ok=True)
+        return folder / f"{platform.node()}.{os.getpid()}.{threading.get_ident()}{TEMP_SUFFIX}"
 
 
-def _now() -> float:
-    import time
-
-    return time.time()
+def _abandoned(path: Path) -> bool:
+    """Say whether the writer of a temporary file is dead for certain, or has not touched it for a day."""
+    machine, _, rest = path.name.rpartition(TEMP_SUFFIX)[0].rpartition(".")[0].rpartition(".")
+    if machine == platform.node() and rest.isdigit():
+        return not is_alive(int(rest))
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime < time.time() - 86400
+    return False
 
 
 def _worded(error: OSError, verb: str, name: str, root: Path) -> StoreError:
