@@ -122,7 +122,7 @@ def run_storm(root: Path, n: int, kills: int, seed: int, work_s: float = 0.002, 
         touch = rng.randrange(1, 160) if by_touch and deadly else None
         pid = fork_session(root, n, work_s, root / "work", touch)
         storm.sessions += 1
-        code = _reap(pid, rng.uniform(0.005, 0.35) if deadly and not by_touch else 120.0)
+        code = _reap(pid, rng.uniform(0.005, 0.15) if deadly and not by_touch else 120.0)
         if code is None:
             storm.kills += 1
         elif code not in (0, 3):

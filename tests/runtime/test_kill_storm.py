@@ -21,9 +21,10 @@ def uninterrupted(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("mode", ["random", "touch"])
 def test_kills_lose_nothing_and_redo_at_most_one_item_each(tmp_path: Path, uninterrupted: str, mode: str) -> None:
-    found = storm.run_storm(tmp_path, n=60, kills=25, seed=7, mode=mode)
+    work_s = 0.01 if mode == "random" else 0.001
+    found = storm.run_storm(tmp_path, n=60, kills=25, seed=7, work_s=work_s, mode=mode)
     assert not found.faults, found.faults[:3]
-    assert found.kills >= 15, f"the storm was over after {found.kills} kills: make it longer"
+    assert found.kills >= 10, f"the storm was over after {found.kills} kills: make it longer"
     assert len(found.executions) == 60, "an item was lost"
     assert found.redone <= found.kills, f"{found.redone} items done again after {found.kills} kills"
     assert storm.tree_hash(tmp_path / "store" / "storm" / "items") == uninterrupted, "outputs differ from a calm run's"
