@@ -1,0 +1,111 @@
+"""Random numbers that are derived, never carried over.
+
+Every random number of a training is a function of the seed and a place: (epoch) for the order, (epoch, index) for an
+item, (epoch, batch) for a step. There is no generator state to store, so none can be lost, and a session that starts
+anywhere draws what an uninterrupted run would have drawn there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import struct
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def derive(word: str, *place: int) -> bytes:
+    """Give 32 bytes that depend on a word and on integers, and on nothing else: no platform, no ``hash()``.
+
+    Parameters
+    ----------
+    word : str
+        What the numbers are for; other words give independent numbers at the same place.
+    *place : int
+        Such as seed, epoch and index; each in the range of 64 bits.
+    """
+    return hashlib.blake2b(struct.pack(f"<{len(place)}q", *place), digest_size=32, person=word.encode()[:16]).digest()
+
+
+def order(seed: int, epoch: int, n: int) -> np.ndarray:
+    """Give the order in which an epoch sees its items.
+
+    Returns
+    -------
+    indices : array of shape (n,), int64
+        A permutation of 0 .. n - 1.
+    """
+    return _legacy("order", seed, epoch).permutation(n)
+
+
+def weighted_order(seed: int, epoch: int, weights: np.ndarray, count: int, replacement: bool) -> np.ndarray:
+    """Give the draws of one epoch where items have unequal chances.
+
+    Parameters
+    ----------
+    weights : array of shape (n,)
+        At least 0, not all 0.
+    count : int
+        Draws in an epoch.
+    replacement : bool
+        Whether an item may come twice.
+
+    Returns
+    -------
+    indices : array of shape (count,), int64
+    """
+    generator = _legacy("weighted", seed, epoch)
+    weights = np.asarray(weights, dtype=np.float64)
+    if replacement:
+        edges = np.cumsum(weights)
+        return np.searchsorted(edges, generator.random_sample(count) * edges[-1], side="right").astype(np.int64)
+    # Efraimidis and Spirakis (2006), doi:10.1016/j.ipl.2005.11.003: the largest u^(1/w) are a weighted draw
+    with np.errstate(divide="ignore"):
+        keys = np.log(generator.random_sample(len(weights))) / weights
+    return np.argsort(-keys, kind="stable")[:count].astype(np.int64)
+
+
+def seed_item(seed: int, epoch: int, index: int) -> None:
+    """Set the global generators for one item of the training data, in a worker or not."""
+    _seed_all(derive("item", seed, epoch, index))
+
+
+def seed_batch(seed: int, epoch: int, batch: int) -> None:
+    """Set the global generators for what Lightning does with a batch between loading it and the step."""
+    _seed_all(derive("batch", seed, epoch, batch))
+
+
+def seed_step(seed: int, epoch: int, batch: int) -> None:
+    """Set the global generators for one training step (dropout, masks, noise)."""
+    _seed_all(derive("step", seed, epoch, batch))
+
+
+def seed_validation(seed: int, loader: int, batch: int) -> None:
+    """Set the global generators for one validation batch; the same in every validation, so scores compare."""
+    _seed_all(derive("validation", seed, loader, batch))
+
+
+def seed_validation_item(seed: int, epoch: int, index: int) -> None:
+    """Set the global generators for one item of the validation data; the epoch plays no part."""
+    _seed_all(derive("validation item", seed, index))
+
+
+def _legacy(word: str, *place: int) -> Any:
+    # numpy promises the stream of RandomState for ever and that of Generator not: a host may update numpy mid-training
+    return np.random.RandomState(np.frombuffer(derive(word, *place), dtype="<u4"))
+
+
+def _seed_all(material: bytes) -> None:
+    for_python, for_numpy, for_torch = material[:16], material[16:20], material[20:28]
+    random.seed(int.from_bytes(for_python, "little"))
+    np.random.seed(int.from_bytes(for_numpy, "little"))
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    number = int.from_bytes(for_torch, "little") >> 1
+    # torch.manual_seed also walks all other backends, which costs 100 us a call; these two are what training uses
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized() and not torch.cuda._is_in_bad_fork():
+        torch.cuda.manual_seed(number)

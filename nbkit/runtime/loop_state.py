@@ -1,0 +1,237 @@
+"""What Lightning's own checkpoint leaves out of the training loop.
+
+Lightning saves its counters and restores them with drift (one batch "ready" too many, one step logged too many), and
+it drops the running means of metrics logged by epoch. Both are put back here, at the first batch after a resume, to
+what they were at the save: the same instant, in front of the same batch. All knowledge of Lightning's inside is in
+this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+_META = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "metric_attribute")
+
+
+def place(trainer: Any) -> tuple[int, int]:
+    """Give (epoch, batch) of the batch that is next, as seen in front of it."""
+    fit_loop = trainer.fit_loop
+    return fit_loop.epoch_progress.current.processed, fit_loop.epoch_loop.batch_progress.current.completed
+
+
+def epoch_is_over(trainer: Any) -> bool:
+    """Say, at the end of Lightning's epoch loop, whether it ended because the epoch has no more batches."""
+    return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or place(trainer)[1] >= trainer.num_training_batches
+
+
+def batch_in_hand(trainer: Any) -> bool:
+    """Say whether a batch was begun and has not ended."""
+    total = trainer.fit_loop.epoch_loop.batch_progress.total
+    return total.ready != total.completed
+
+
+def validation_ahead(trainer: Any, batch: int, batches: int) -> bool:
+    """Say whether one of the next batches triggers a validation."""
+    every = trainer.val_check_batch
+    if not trainer.enable_validation or not every:
+        return False
+    if trainer.check_val_every_n_epoch is not None and (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch:
+        return False
+    done = batch if trainer.check_val_every_n_epoch is not None else trainer.fit_loop.epoch_loop.total_batch_idx
+    if every == float("inf"):
+        return batch + batches >= trainer.num_training_batches
+    return done // every != (done + batches) // every
+
+
+class Fingerprint:
+    """Tell whether anything that a checkpoint holds was touched since it was taken.
+
+    Torch counts in-place changes of every tensor; this compares the counts and the identities, not the values.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        module = trainer.lightning_module
+        self._module = module
+        self._tensors = list(module.state_dict(keep_vars=True).values())
+        self._hooked = _overrides_batch_start(trainer)
+
+    def take(self, trainer: Any) -> tuple[int, ...]:
+        """Give the counts at this instant."""
+        results = trainer.fit_loop.epoch_loop._results
+        logged = sum(metric._update_count for metric in results.values())
+        return (trainer.global_step, len(results), logged, *[t._version for t in self._tensors if _counted(t)])
+
+    def unchanged(self, trainer: Any, then: tuple[int, ...] | None) -> bool:
+        """Say whether all is as it was; False also where a hook of the user's may have changed what torch cannot see."""
+        now = list(self._module.state_dict(keep_vars=True).values())
+        same = len(now) == len(self._tensors) and all(a is b for a, b in zip(now, self._tensors, strict=True))
+        return same and not self._hooked and then is not None and self.take(trainer) == then
+
+
+def _counted(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and not value.is_inference()
+
+
+def _overrides_batch_start(trainer: Any) -> bool:
+    from lightning.pytorch import Callback, LightningModule
+
+    if type(trainer.lightning_module).on_train_batch_start is not LightningModule.on_train_batch_start:
+        return True
+    others = [cb for cb in trainer.callbacks if not type(cb).__module__.startswith("nbkit.")]
+    return any(type(cb).on_train_batch_start is not Callback.on_train_batch_start for cb in others)
+
+
+def in_front_of_batch(loops: dict[str, Any], epoch: int, batch: int, begun: bool = True) -> None:
+    """Make the loops' saved state that of the instant before a batch begins.
+
+    Parameters
+    ----------
+    loops : dict
+        ``checkpoint["loops"]["fit_loop"]``; changed in place.
+    epoch, batch : int
+        The batch that is next.
+    begun : bool
+        Whether ``on_train_epoch_start`` of that epoch has run.
+    """
+    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+    for scope in ("total", "current"):
+        done = epochs[scope]
+        done["completed"] = done["processed"] = epoch
+        done["ready"] = done["started"] = epoch + begun
+    for counters in loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"].values():
+        for scope in ("total", "current"):
+            counters[scope]["ready"] = counters[scope]["completed"]
+    total = batches["total"]["completed"]
+    # one "ready" ahead of the rest is what Lightning reads as "in front of a batch"
+    batches["total"].update(ready=total + 1, started=total, processed=total)
+    batches["current"].update(ready=batch + 1, started=batch, processed=batch, completed=batch)
+    # the last batch of an epoch is never what was just done: its epoch has ended, with its validation
+    batches["is_last_batch"] = False
+    for state in loops["state_dict"].get("combined_loader", ()):
+        state.update(epoch=epoch, batch=batch)
+
+
+def put_back_counters(trainer: Any, saved: Mapping[str, Any]) -> None:
+    """Set all counters of the running loops to those of a checkpoint, in front of the batch both stand at.
+
+    Parameters
+    ----------
+    saved : mapping
+        ``checkpoint["loops"]["fit_loop"]``.
+    """
+    for key, value in saved.items():
+        owner, _, name = key.rpartition(".")
+        if not owner:
+            continue  # the epochs do not drift, and this epoch may have begun only now
+        loop = trainer.fit_loop
+        for part in owner.split("."):
+            loop = getattr(loop, part, None)
+        if loop is None:
+            continue
+        if name == "state_dict":
+            if "_batches_that_stepped" in value:
+                loop._batches_that_stepped = value["_batches_that_stepped"]
+        elif hasattr(getattr(loop, name, None), "load_state_dict"):
+            # whether the batch in hand is the epoch's last, Lightning has just found out
+            last = getattr(getattr(loop, name), "is_last_batch", None)
+            getattr(loop, name).load_state_dict(value)
+            if last is not None and loop is trainer.fit_loop.epoch_loop:
+                getattr(loop, name).is_last_batch = last
+
+
+def running_metrics(trainer: Any) -> dict[str, Any]:
+    """Give the means under way and the last values of all logged metrics, as plain tensors."""
+    connector, results = trainer._logger_connector, trainer.fit_loop.epoch_loop._results
+    under_way = []
+    for metric in results.values():
+        meta = metric.meta
+        entry = {name: getattr(meta, name) for name in _META}
+        entry["reduce_fx"] = meta.reduce_fx.__name__
+        entry["sync"] = [meta.sync.should, meta.sync.rank_zero_only]
+        # a torchmetrics object is found again by its name in the module, which keeps its state
+        entry["value"] = metric.value if metric.is_tensor else None
+        entry["count"] = getattr(metric, "cumulated_batch_size", None)
+        entry["forward"] = metric._forward_cache if isinstance(metric._forward_cache, torch.Tensor) else None
+        entry["has_reset"], entry["updates"] = metric.has_reset, metric._update_count
+        under_way.append(entry)
+    return {
+        "under_way": under_way,
+        "first_batch": connector._first_loop_iter,
+        "hook": connector._current_fx,
+        "callback": dict(connector._callback_metrics),
+        "logged": dict(connector._logged_metrics),
+        "bar": dict(connector._progress_bar_metrics),
+        "modules": {path: _metric_state(metric) for path, metric in _metric_modules(trainer.lightning_module)},
+    }
+
+
+def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
+    """Set the means under way to those of a checkpoint."""
+    connector, results = trainer._logger_connector, trainer.fit_loop.epoch_loop._results
+    device = trainer.strategy.root_device
+    results.clear()
+    for entry in saved["under_way"]:
+        should, rank_zero_only = entry["sync"]
+        if entry["value"] is None:
+            value = _found(trainer.lightning_module, entry["metric_attribute"])
+            if value is None:
+                continue
+        else:
+            value = torch.zeros((), dtype=entry["value"].dtype, device=device)
+        results.log(
+            entry["fx"],
+            entry["name"],
+            value,
+            batch_size=1,
+            reduce_fx=getattr(torch, entry["reduce_fx"]),
+            sync_dist=should,
+            sync_dist_fn=trainer.strategy.reduce,
+            rank_zero_only=rank_zero_only,
+            **{name: entry[name] for name in _META if name not in ("fx", "name")},
+        )
+        metric = results[f"{entry['fx']}.{entry['name']}"]
+        metric._computed = None
+        if entry["value"] is not None:
+            metric.value = entry["value"].to(device)
+        if entry["count"] is not None:
+            metric.cumulated_batch_size = entry["count"].to(device)
+        metric._forward_cache = None if entry["forward"] is None else entry["forward"].to(device)
+        metric.has_reset, metric._update_count = entry["has_reset"], entry["updates"]
+    connector._first_loop_iter, connector._current_fx = saved["first_batch"], saved["hook"]
+    connector._callback_metrics.update(_on(saved["callback"], device))
+    connector._logged_metrics.update(_on(saved["logged"], device))
+    connector._progress_bar_metrics.update(saved["bar"])
+    for path, metric in _metric_modules(trainer.lightning_module):
+        if path in saved["modules"]:
+            _set_metric_state(metric, saved["modules"][path], device)
+
+
+def _on(values: Mapping[str, Any], device: Any) -> dict[str, Any]:
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in values.items()}
+
+
+def _found(module: Any, attribute: str | None) -> Any:
+    return dict(module.named_modules()).get(attribute)
+
+
+def _metric_modules(module: Any) -> Iterator[tuple[str, Any]]:
+    from torchmetrics import Metric
+
+    for path, part in module.named_modules():
+        if isinstance(part, Metric):
+            yield path, part
+
+
+def _metric_state(metric: Any) -> dict[str, Any]:
+    # torchmetrics keeps its states out of state_dict unless asked
+    return {"states": {name: getattr(metric, name) for name in metric._defaults}, "updates": metric._update_count}
+
+
+def _set_metric_state(metric: Any, saved: Mapping[str, Any], device: Any) -> None:
+    for name, value in saved["states"].items():
+        on_device = [v.to(device) for v in value] if isinstance(value, list) else value.to(device)
+        setattr(metric, name, on_device)
+    metric._update_count, metric._computed = saved["updates"], None

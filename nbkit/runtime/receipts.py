@@ -1,0 +1,110 @@
+"""Receipts: what makes a checkpoint exist.
+
+A checkpoint without a whole receipt does not exist. The receipt is written after the checkpoint, carries its size and
+SHA-256, and a checksum of its own, so that a flipped bit in either is seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import DamagedError
+from nbkit.runtime.files import write_json
+
+FORMAT = 1
+_NAME = re.compile(r"step-(\d{9,})\.(ckpt|json)")
+_LARGEST = 1 << 22  # bytes; a receipt is a few kB, and a damaged one must not fill the memory
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Say what a checkpoint holds and how to know it whole.
+
+    Attributes
+    ----------
+    step, epoch, batch : int
+        Optimizer steps done; the place of the next batch.
+    size : int
+        Bytes of the checkpoint.
+    sha256 : str
+        Its SHA-256, 64 hexadecimal digits.
+    complete : bool
+        Whether training ended here because it was done.
+    best : bool
+        Whether the monitored metric was the best so far.
+    """
+
+    slug: str
+    step: int
+    epoch: int
+    batch: int
+    size: int
+    sha256: str
+    complete: bool = False
+    best: bool = False
+    max_steps: int = 0
+    reason: str = ""
+    monitor: dict[str, Any] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    precision: str = ""
+    world_size: int = 1
+    versions: dict[str, str] = field(default_factory=dict)
+    session: str = ""
+    time: float = 0.0
+    format: int = FORMAT
+
+    @property
+    def file(self) -> str:
+        return f"step-{self.step:09d}.ckpt"
+
+    @property
+    def name(self) -> str:
+        return f"step-{self.step:09d}.json"
+
+    def write(self, folder: Path) -> Path:
+        """Write the receipt beside its checkpoint, whole or not at all."""
+        path = folder / self.name
+        body = asdict(self)
+        write_json(path, {**body, "receipt_sha256": _checksum(body)})
+        return path
+
+
+def step_of(name: str) -> int | None:
+    """Give the step in the name of a checkpoint or receipt; None for any other name."""
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def read_receipt(path: Path, name: str | None = None) -> Receipt:
+    """Read a receipt; `name` where the file is called otherwise than it should be.
+
+    Raises
+    ------
+    DamagedError
+        Where any byte of it is not as it was written.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("it is far too large")
+        body = json.loads(path.read_bytes())
+        promised = body.pop("receipt_sha256")
+        if promised != _checksum(body):
+            raise ValueError("its own checksum does not agree")
+        known = {f.name for f in fields(Receipt)}
+        receipt = Receipt(**{key: value for key, value in body.items() if key in known})
+        if receipt.name != (name or path.name):
+            raise ValueError(f"it is the receipt of {receipt.file}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(f"the receipt {path} is damaged: {error}") from error
+    return receipt
+
+
+def _checksum(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""Signals that ask a training to stop.
+
+The first SIGTERM or SIGINT asks for a stop at the next safe place; a second SIGINT interrupts at once, as people
+expect of it. Whatever handlers were there are put back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+_WATCHED = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignals:
+    """Turn signals into a request to stop while the context lasts.
+
+    Parameters
+    ----------
+    request_stop : callable
+        Gets the signal's name.
+    say : callable
+        Prints one line.
+    """
+
+    def __init__(self, request_stop: Callable[[str], None], say: Callable[[str], None] = print) -> None:
+        self.request_stop, self.say = request_stop, say
+        self.interrupted = False
+        self._asked = False
+        self._pid = os.getpid()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        self.install()
+        return self
+
+    def install(self) -> None:
+        """Take the signals; again where somebody took them away, as Lightning does when it starts."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python lets only the main thread set handlers; the wall still stops the training
+        for number in _WATCHED:
+            before = signal.getsignal(number)
+            if before != self._handle:
+                self._before.setdefault(number, before)
+                signal.signal(number, self._handle)
+
+    def __exit__(self, *error: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            # a DataLoader's worker inherits this handler; it must still die when it is told to
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and self._asked:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        self._asked = True
+        self.request_stop(name)
+        again = " Once more interrupts at once." if number == signal.SIGINT else ""
+        self.say(f"{name}: saving at the next step and stopping.{again}")

@@ -1,0 +1,108 @@
+"""What a person sees of a training: how long it took to begin, steps, loss, and the time to the wall."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from nbkit.runtime.budget import Budget
+from nbkit.runtime.durations import show_duration
+
+_PLAIN_INTERVAL = 20.0  # seconds between lines where the output is a log file
+
+
+class TrainingProgress(Callback):
+    """Show a tqdm bar over all steps of the training, this session's and those before.
+
+    Parameters
+    ----------
+    slug : str
+    max_steps : int
+    budget : Budget
+    """
+
+    def __init__(self, slug: str, max_steps: int, budget: Budget) -> None:
+        self.slug, self.max_steps, self.budget = slug, max_steps, budget
+        self._bar: Any = None
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        from tqdm.auto import tqdm
+
+        lively = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._bar = tqdm(
+            total=self.max_steps,
+            initial=trainer.global_step,
+            desc=self.slug,
+            unit="step",
+            mininterval=0.5 if lively else _PLAIN_INTERVAL,
+            dynamic_ncols=lively,
+        )
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        new = trainer.global_step - self._bar.n
+        # reading the loss waits for a GPU, so it is read only when it is shown
+        if new and self._bar.update(new):
+            shown = {name: f"{float(value):.4g}" for name, value in list(trainer.progress_bar_metrics.items())[:4]}
+            if "loss" not in " ".join(shown) and isinstance(outputs, dict) and "loss" in outputs:
+                shown["loss"] = f"{float(outputs['loss']):.4g}"
+            wall = self.budget.wall()
+            if not math.isinf(wall):
+                shown["wall in"] = show_duration(max(0.0, wall))
+            self._bar.set_postfix(shown, refresh=False)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Startup(Callback):
+    """Say once how long it took from the start of the process to the first step, by part.
+
+    Parameters
+    ----------
+    marks : dict
+        Filled by others: ``setup`` and ``train_start``, readings of the monotonic clock.
+    before : dict
+        Readings at the beginning of ``fit``, after ``lightning`` was imported, after the ``state`` was found.
+    say : callable
+    """
+
+    def __init__(self, marks: dict[str, float], before: dict[str, float], say: Callable[[str], None]) -> None:
+        self.marks, self.before, self.say = marks, before, say
+        self.parts: dict[str, float] = {}
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if self.parts:
+            return
+        now, marks, before = time.monotonic(), self.marks, self.before
+        self.parts = {
+            "imports and cells before": max(0.0, process_age() - (now - before["fit"])),
+            "lightning": before["lightning"] - before["fit"],
+            "state": before["state"] - before["lightning"],
+            "data": marks["setup"] - before["state"],
+            "model": marks["train_start"] - marks["setup"],
+            "first batch": now - marks["train_start"],
+        }
+        shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.parts.items())
+        what = f"resumed at step {trainer.global_step}" if trainer.global_step else "first step"
+        self.say(f"{what} {sum(self.parts.values()):.1f} s after the process began ({shown})")
+
+
+def process_age() -> float:
+    """Give the seconds since this process began; 0 where the system does not say."""
+    try:
+        with open("/proc/self/stat") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        with open("/proc/uptime") as file:
+            uptime = float(file.read().split()[0])
+        return uptime - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0
