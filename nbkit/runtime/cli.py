@@ -1,0 +1,152 @@
+"""The commands: check, run, rehearse, status, verify.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. An error of ours is printed in words;
+any other one is a fault of nbkit and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nbkit.runtime.errors import NbkitError
+
+app = typer.Typer(
+    name="nbkit",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="One long, reliable run out of many short, free GPU sessions.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left.",
+)
+
+StoreOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="folder or URL; else NBKIT_STORE, else ./nbkit-store")
+]
+ParameterOption = Annotated[
+    list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="notebook parameter; JSON or text")
+]
+SmokeOption = Annotated[bool, typer.Option("--smoke", help="small sizes: sets the notebook's SMOKE")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document instead")]
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and give its exit code."""
+    import click
+
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="nbkit")
+    except NbkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        print("stopped; what the store holds stands, and the same command goes on from there", file=sys.stderr)
+        return 3
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except Exception as error:
+        if not _is_typers(error):
+            raise
+        error.show()
+        return 2
+    return int(code or 0)
+
+
+def _is_typers(error: Exception) -> bool:
+    """Say whether an error is typer's own copy of click's usage errors, which newer versions carry."""
+    return hasattr(error, "show") and hasattr(error, "exit_code")
+
+
+@app.command()
+def check(store: StoreOption = None, json_: JsonOption = False) -> int:
+    """Look at this machine: host, GPU, precision, packages, store, disk; say what to do about each fault."""
+    from nbkit.runtime.check import check_all, words
+
+    findings = check_all(store)
+    _show([finding.row() for finding in findings], json_, words(findings))
+    return 1 if any(finding.state == "fault" for finding in findings) else 0
+
+
+@app.command("run")
+def run_command(
+    notebook: Annotated[Path, typer.Argument(help="the notebook")],
+    parameter: ParameterOption = None,
+    store: StoreOption = None,
+    limit: Annotated[str | None, typer.Option(metavar="9h", help="length of the session")] = None,
+    smoke: SmokeOption = False,
+) -> int:
+    """Run one session of a notebook here; its executed copy goes to the store."""
+    from nbkit.runtime.running import parse_parameters, run_notebook
+
+    return run_notebook(notebook, parse_parameters(parameter or []), store=store, limit=limit, smoke=smoke)
+
+
+@app.command()
+def rehearse(
+    notebooks: Annotated[list[Path], typer.Argument(metavar="NOTEBOOK...", help="run in this order")],
+    session: Annotated[str, typer.Option(metavar="20s", help="length of a session, from opening it")] = "20s",
+    kill: Annotated[str, typer.Option(metavar="mixed|random|wall|none", help="how sessions end")] = "mixed",
+    seed: Annotated[int, typer.Option(help="of the kills' moments")] = 0,
+    store: StoreOption = None,
+    parameter: ParameterOption = None,
+    smoke: SmokeOption = False,
+    max_sessions: Annotated[int, typer.Option(min=1, help="of one notebook")] = 200,
+    json_: JsonOption = False,
+) -> int:
+    """Run notebooks in many short sessions that are killed and wiped, until complete; then report.
+
+    random: SIGKILL at a random moment of each session. wall: SIGKILL at a wall that the session is not told of. none:
+    every session stops by itself. mixed: random kills and planned stops in turn.
+    """
+    from nbkit.runtime.durations import parse_duration
+    from nbkit.runtime.rehearse import Script
+    from nbkit.runtime.rehearse import rehearse as play
+    from nbkit.runtime.running import parse_parameters
+
+    say = (lambda text: print(text, file=sys.stderr, flush=True)) if json_ else (lambda text: print(text, flush=True))
+    code, documents = play(
+        notebooks,
+        script=Script(parse_duration(session), kill, seed),
+        store=store,
+        parameters=parse_parameters(parameter or []),
+        smoke=smoke,
+        max_sessions=max_sessions,
+        say=say,
+    )
+    if json_:
+        print(json.dumps(documents, indent=1))
+    return code
+
+
+@app.command()
+def status(store: StoreOption = None, json_: JsonOption = False) -> int:
+    """Say of every phase what is done, left and failed, how fast it goes, and what it still takes."""
+    from nbkit.runtime.status import read_status, words
+
+    rows = read_status(store)
+    _show([row.row() for row in rows], json_, words(rows))
+    return 0
+
+
+@app.command()
+def verify(
+    slugs: Annotated[list[str] | None, typer.Argument(metavar="[SLUG...]", help="phases; all by default")] = None,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Read every output and checkpoint in the store and compare it with its record; exit 1 where one differs."""
+    from nbkit.runtime.verify import verify_store, words
+
+    found = verify_store(store, slugs or None)
+    _show(found.row(), json_, words(found))
+    return 1 if found.faults else 0
+
+
+def _show(document: Any, as_json: bool, text: str) -> None:
+    print(json.dumps(document, indent=1) if as_json else text, flush=True)

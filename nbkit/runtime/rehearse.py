@@ -1,0 +1,262 @@
+"""Rehearsal: a notebook in many short sessions that are killed, until its phase is complete.
+
+Only the store goes on from one session to the next, as on a host that dies; a phase that is complete here does not
+depend on anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.accounts import Stay, account, report
+from nbkit.runtime.durations import show_duration
+from nbkit.runtime.errors import StoreError, UsageError
+from nbkit.runtime.files import write_json
+from nbkit.runtime.machine import STARTUP, Machine, ThisMachine
+from nbkit.runtime.nearest import unknown
+from nbkit.runtime.receipts import step_of
+from nbkit.runtime.running import FAILED, LEFT, check_parameters, notebook_parameters, store_address
+from nbkit.runtime.segments import fold_store
+from nbkit.runtime.store.opening import open_store
+from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.store.retried import Retried
+
+KILLS = ("mixed", "random", "wall", "none")
+EARLIEST = 0.3  # of the session: a kill before any work can be saved shows nothing but that
+PATIENCE = 3  # successive sessions without progress
+
+
+@dataclass(frozen=True)
+class Script:
+    """Say how sessions are to end.
+
+    Attributes
+    ----------
+    session : float
+        Length of a session in seconds, from opening it.
+    kill : str
+        ``random``: SIGKILL at a random moment of 0.3 to 1 of the length. ``wall``: the session is told twice its
+        length and killed at the end of it, as by a host that keeps its wall to itself. ``none``: it is told its
+        length and stops by itself. ``mixed``: random kills and planned stops in turn, a kill first.
+    seed : int
+        From it all moments are derived.
+    """
+
+    session: float = 20.0
+    kill: str = "mixed"
+    seed: int = 0
+
+    def scene(self, notebook: str, number: int, fruitless: int = 0) -> tuple[float, float | None]:
+        """Give a session's length as told to it, and the moment of its kill (None for none), both in seconds.
+
+        After sessions without progress the earliest moment moves up to the whole length, so that a notebook that can
+        be done at all in a session of this length is done.
+        """
+        if self.kill == "none" or (self.kill == "mixed" and number % 2 == 0):
+            return self.session, None
+        if self.kill == "wall":
+            return 2 * self.session, self.session
+        draw = random.Random(f"{self.seed}/{notebook}/{number}").random()
+        earliest = min(1.0, EARLIEST + (1.0 - EARLIEST) * fruitless / (PATIENCE - 1))
+        return self.session, self.session * (earliest + (1.0 - earliest) * draw)
+
+
+class Rehearsal:
+    """Run notebooks to completion in killed sessions, and report.
+
+    Parameters
+    ----------
+    machine : Machine
+    store : Store
+    script : Script
+    cache : Path
+        Folder for what is read of the store.
+    max_sessions : int
+        Of one notebook.
+    say : callable
+        Prints one line.
+    """
+
+    def __init__(
+        self, machine: Machine, store: Store, script: Script, cache: Path, max_sessions: int = 200,
+        say: Callable[[str], None] = print,
+    ) -> None:  # fmt: skip
+        self.machine, self.store, self.script, self.cache = machine, store, script, cache
+        self.max_sessions, self.say = max_sessions, say
+        self._number = 0
+
+    def run(self, notebook: Path) -> dict[str, Any]:
+        """Rehearse one notebook; give its report as a dict, also kept as ``<slug>/rehearsal.json`` in the store."""
+        stays: list[Stay] = []
+        fruitless, reason, slug = 0, "", None
+        while not reason:
+            number = len(stays) + 1
+            self._number += 1
+            limit, kill_after = self.script.scene(notebook.name, number, fruitless)
+            stay = self.machine.play(notebook, self._number, limit, kill_after)
+            stay.number = number
+            slug = stay.opened["slug"] if stay.opened else slug
+            before = (len(stays[-1].stored_items), stays[-1].stored_step) if stays else None
+            if slug is not None:
+                stay.stored_items, stay.stored_step = self._stored(slug)
+            stays.append(stay)
+            self.say(_line(stay))
+            if stay.ending == "complete":
+                break
+            fruitless = 0 if _progress(stay, before) else fruitless + 1
+            reason = self._reason(stays, fruitless)
+        document = {
+            "notebook": notebook.name, "slug": slug, "complete": not reason, "reason": reason,
+            "failed_items": int((stays[-1].closed or {}).get("failed", 0)), "session_s": self.script.session,
+            "kill": self.script.kill, "seed": self.script.seed, "sums": account(stays),
+            "sessions": [stay.row() for stay in stays],
+        }  # fmt: skip
+        if slug is not None:
+            self._keep(document, slug)
+        return document
+
+    def _stored(self, slug: str) -> tuple[set[str], int]:
+        steps = [step_of(stat.name.rpartition("/")[2]) for stat in self.store.list(f"{slug}/checkpoints/")
+                 if stat.name.endswith(".json")]  # fmt: skip
+        return set(fold_store(self.store, slug, self.cache).done), max(filter(None, steps), default=0)
+
+    def _reason(self, stays: list[Stay], fruitless: int) -> str:
+        """Say why to stop; empty to go on."""
+        last = stays[-1]
+        words = self.machine.last_words(self._number)
+        if last.ending == "failed":
+            return f"session {last.number} failed with exit code {last.exit_code}:\n{words}"
+        if last.ending == "silent":
+            return f"session {last.number} had not opened after {show_duration(STARTUP)}:\n{words}"
+        if fruitless >= PATIENCE:
+            recent = stays[-PATIENCE:]
+            startup = max(stay.startup for stay in recent)
+            firsts = [stay.first_work for stay in recent if stay.first_work is not None]
+            work = f"the first work came {show_duration(max(firsts))} after opening" if firsts else "no work was done"
+            length = self.script.session
+            return (
+                f"{PATIENCE} successive sessions of {show_duration(length)} brought nothing new to the store. Startup "
+                f"takes {show_duration(startup)} before a session opens, and {work}. Give longer sessions "
+                f"(--session {2 * length:g}s) or smaller work (--smoke). The last session printed:\n{words}"
+            )
+        if len(stays) >= self.max_sessions:
+            return f"{self.max_sessions} sessions were run (--max-sessions) and work is left; the same command goes on"
+        return ""
+
+    def _keep(self, document: dict[str, Any], slug: str) -> None:
+        path = self.cache / "rehearsal.json"
+        write_json(path, document)
+        try:
+            self.store.put(path, f"{slug}/rehearsal.json")
+        except StoreError as error:
+            self.say(f"the report did not reach the store as {slug}/rehearsal.json: {error}")
+
+
+def _progress(stay: Stay, before: tuple[int, int] | None) -> bool:
+    if before is None:
+        before = (stay.opened["done"], stay.opened["step"]) if stay.opened else (0, 0)
+    return len(stay.stored_items) > before[0] or stay.stored_step > before[1]
+
+
+def _line(stay: Stay) -> str:
+    held = [f"{len(stay.stored_items)} items"] if stay.stored_items else []
+    held += [f"step {stay.stored_step}"] if stay.stored_step else []
+    how = f"{stay.ending} after {show_duration(stay.length)}" if stay.opened else stay.ending
+    return (
+        f"session {stay.number}: opened after {show_duration(stay.startup)}, {how}; "
+        f"the store has {' and '.join(held) or 'nothing yet'}"
+    )
+
+
+def rehearse(
+    notebooks: list[Path],
+    *,
+    script: Script,
+    store: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    smoke: bool = False,
+    max_sessions: int = 200,
+    say: Callable[[str], None] = print,
+) -> tuple[int, list[dict[str, Any]]]:
+    """Rehearse notebooks one after the other; the next begins when the phase before it is complete.
+
+    Parameters
+    ----------
+    notebooks : list of Path
+    script : Script
+        How sessions end.
+    store : str or None
+        Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
+    parameters : mapping or None
+        Each goes to every notebook that names it.
+    smoke : bool
+    max_sessions : int
+        Of one notebook.
+    say : callable
+        Prints one line.
+
+    Returns
+    -------
+    exit_code : int
+        0 where all are complete, 1 where one failed or stands still, 3 where `max_sessions` ran out.
+    reports : list of dict
+
+    Raises
+    ------
+    UsageError
+        For a notebook that is not there, a parameter that none of them names, or an unknown way to kill.
+    """
+    if script.kill not in KILLS:
+        raise UsageError(f"{unknown('way to kill', script.kill, KILLS)} Nothing was begun.")
+    if not notebooks:
+        raise UsageError("no notebook was given; such as: nbkit rehearse notebooks/10_eeg_windows.ipynb")
+    notebooks = [path.resolve() for path in notebooks]
+    shared = _spread(notebooks, _absolute(parameters or {}, say), smoke)
+    address = store_address(store)
+    documents: list[dict[str, Any]] = []
+    code = 0
+    with tempfile.TemporaryDirectory(prefix="nbkit-rehearsal-") as folder:
+        machine = ThisMachine(address, Path(folder), shared, smoke)
+        whole = Rehearsal(machine, Retried(open_store(address)), script, Path(folder, "read"), max_sessions, say)
+        for notebook in notebooks:
+            say(f"{notebook.name}: sessions of {show_duration(script.session)}, kill {script.kill}, store {address}")
+            document = whole.run(notebook)
+            documents.append(document)
+            say(report(document))
+            if not document["complete"]:
+                left = document["sums"]["sessions"] >= max_sessions
+                return (LEFT if left else FAILED), documents
+            if document["failed_items"]:
+                code = FAILED
+    return code, documents
+
+
+def _absolute(parameters: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """Make paths of this folder absolute: sessions run in folders of their own."""
+    found = dict(parameters)
+    for name, value in found.items():
+        if isinstance(value, str) and "/" in value and not os.path.isabs(value) and Path(value).exists():
+            found[name] = str(Path(value).resolve())
+            say(f"{name} = {found[name]}")
+    return found
+
+
+def _spread(notebooks: list[Path], given: Mapping[str, Any], smoke: bool) -> dict[Path, dict[str, Any]]:
+    """Give each notebook the parameters that it names; one that none names is refused."""
+    known = {path: notebook_parameters(path) for path in notebooks}
+    everywhere = {name: None for names in known.values() for name in names}
+    for name in given:
+        if name not in everywhere:
+            raise UsageError(f"{unknown('parameter in these notebooks', name, everywhere)} Nothing was begun.")
+    shared = {}
+    for path, names in known.items():
+        shared[path] = check_parameters(path, names, {n: v for n, v in given.items() if n in names})
+        if smoke:
+            check_parameters(path, names, {"SMOKE": True})
+    return shared
