@@ -31,6 +31,7 @@ StoreOption = Annotated[
 ParameterOption = Annotated[
     list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="notebook parameter; JSON or text")
 ]
+SlugsArgument = Annotated[list[str] | None, typer.Argument(metavar="[SLUG...]", help="phases; all by default")]
 SmokeOption = Annotated[bool, typer.Option("--smoke", help="small sizes: sets the notebook's SMOKE")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document instead")]
 
@@ -125,25 +126,21 @@ def rehearse(
 
 
 @app.command()
-def status(store: StoreOption = None, json_: JsonOption = False) -> int:
+def status(slugs: SlugsArgument = None, store: StoreOption = None, json_: JsonOption = False) -> int:
     """Say of every phase what is done, left and failed, how fast it goes, and what it still takes."""
     from nbkit.runtime.status import read_status, words
 
-    rows = read_status(store)
+    rows = read_status(store, slugs)
     _show([row.row() for row in rows], json_, words(rows))
     return 0
 
 
 @app.command()
-def verify(
-    slugs: Annotated[list[str] | None, typer.Argument(metavar="[SLUG...]", help="phases; all by default")] = None,
-    store: StoreOption = None,
-    json_: JsonOption = False,
-) -> int:
+def verify(slugs: SlugsArgument = None, store: StoreOption = None, json_: JsonOption = False) -> int:
     """Read every output and checkpoint in the store and compare it with its record; exit 1 where one differs."""
     from nbkit.runtime.verify import verify_store, words
 
-    found = verify_store(store, slugs or None)
+    found = verify_store(store, slugs)
     _show(found.row(), json_, words(found))
     return 1 if found.faults else 0
 

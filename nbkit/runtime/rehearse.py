@@ -20,9 +20,9 @@ from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.files import write_json
 from nbkit.runtime.machine import STARTUP, Machine, ThisMachine
 from nbkit.runtime.nearest import unknown
-from nbkit.runtime.receipts import step_of
 from nbkit.runtime.running import FAILED, LEFT, check_parameters, notebook_parameters, store_address
 from nbkit.runtime.segments import fold_store
+from nbkit.runtime.status import newest_step
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
@@ -122,9 +122,7 @@ class Rehearsal:
         return document
 
     def _stored(self, slug: str) -> tuple[set[str], int]:
-        steps = [step_of(stat.name.rpartition("/")[2]) for stat in self.store.list(f"{slug}/checkpoints/")
-                 if stat.name.endswith(".json")]  # fmt: skip
-        return set(fold_store(self.store, slug, self.cache).done), max(filter(None, steps), default=0)
+        return set(fold_store(self.store, slug, self.cache).done), newest_step(self.store, slug)
 
     def _reason(self, stays: list[Stay], fruitless: int) -> str:
         """Say why to stop; empty to go on."""

@@ -199,7 +199,7 @@ def _kernel_of_this_python(scratch: Path) -> dict[str, str]:
     """Register a kernel `python3` for this interpreter alone, before all others that the machine knows."""
     spec = scratch / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
     (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
     package = str(Path(__file__).resolve().parents[2])
     return {
