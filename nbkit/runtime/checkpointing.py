@@ -20,8 +20,8 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from nbkit.runtime import loop_state
 from nbkit.runtime.budget import Budget
-from nbkit.runtime.durations import show_duration
 from nbkit.runtime.draws import seed_step, seed_validation
+from nbkit.runtime.durations import show_duration
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.generations import Generations, load_checkpoint
@@ -342,7 +342,8 @@ class Checkpointing(Callback):
             return
         metrics = loop_state.running_metrics(trainer)
         metrics["first_batch"] = request["batch"] == 0
-        loop_state.in_front_of_batch(checkpoint["loops"]["fit_loop"], request["epoch"], request["batch"], request["begun"])
+        loops = checkpoint["loops"]["fit_loop"]
+        loop_state.in_front_of_batch(loops, request["epoch"], request["batch"], request["begun"])
         checkpoint["epoch"] = request["epoch"]
         checkpoint["nbkit"] = {"history": self.history.state_dict(), "metrics": metrics, "best": self.best}
 

@@ -283,8 +283,8 @@ def _max_steps(module: Any, given: int | None) -> int:
     value = given if given is not None else getattr(getattr(module, "settings", None), "max_steps", None)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UsageError(
-            f"max_steps is {value!r}; it is the length of the whole training in optimizer steps, a whole number from 1. "
-            "Give it to fit or as a field of module.settings. Nothing was trained."
+            f"max_steps is {value!r}; it is the length of the whole training in optimizer steps, a whole number from "
+            "1. Give it to fit or as a field of module.settings. Nothing was trained."
         )
     return value
 
@@ -338,7 +338,8 @@ def _check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> 
     if changed:
         say(f"going on from step {receipt.step} with changed settings: {'; '.join(changed)}")
     if receipt.precision and receipt.precision != facts["precision"]:
-        say(f"precision was {receipt.precision} and is {facts['precision']} on this device: the numbers go on, not the bits")
+        now = facts["precision"]
+        say(f"precision was {receipt.precision} and is {now} on this device: training goes on, but not bit for bit")
 
 
 def _load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
@@ -477,5 +478,8 @@ def _say_end(session: Any, report: FitReport) -> None:
     else:
         left = report.max_steps - report.step
         rate = report.seconds_training / report.steps_this_session if report.steps_this_session else None
-        rest = f" {left} steps are left, about {show_duration(left * rate)}." if rate else f" {left} steps are left."
-        session.say(f"{session.slug} stopped ({report.reason}): {done}. Its state is saved.{rest} Run it again to go on.")
+        about = f", about {show_duration(left * rate)}" if rate else ""
+        session.say(
+            f"{session.slug} stopped ({report.reason}): {done}. Its state is saved. {left} steps are left{about}. Run "
+            "it again to go on."
+        )

@@ -344,6 +344,32 @@ def _fault(path: Path, receipt: Receipt) -> str | None:
     return None
 
 
+def fetch_checkpoint(store: Store, slug: str, which: str, folder: Path) -> Path:
+    """Give the verified local path of a phase's checkpoint.
+
+    Parameters
+    ----------
+    store : Store
+    slug : str
+        The phase that was trained.
+    which : str
+        ``"best"`` by the monitored metric (the newest where none was monitored), or ``"newest"``.
+    folder : Path
+        Where it is fetched to.
+
+    Raises
+    ------
+    UsageError
+        Where the store holds none.
+    """
+    if which not in ("best", "newest"):
+        raise UsageError(f"which={which!r} is not one; allowed are 'best' and 'newest'. Nothing was fetched.")
+    found = Generations(slug, folder / slug, store).newest(best=which == "best")
+    if found is None:
+        raise UsageError(f"{store.url} holds no checkpoint of {slug}; train {slug} with this store first.")
+    return found[1]
+
+
 def load_checkpoint(path: Path, receipt: Receipt | None = None) -> dict[str, Any]:
     """Load a checkpoint whose bytes were verified.
 

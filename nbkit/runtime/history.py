@@ -19,7 +19,7 @@ from nbkit.runtime.files import write_atomically
 
 
 class History(Logger):
-    """Collect (step, name, value) rows as a Lightning logger.
+    """Collect (step, name, value) triples as a Lightning logger.
 
     Kept as columns, so that a copy for a checkpoint costs 20 bytes a row and no walk over Python objects.
     """
@@ -54,10 +54,17 @@ class History(Logger):
         return len(self._steps)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Give ``{"step", "name", "value"}`` a row, in the order of logging."""
-        names = list(self._names)
+        """Give ``{"step": step, name: value, ...}``, what was logged together in one row, in the order of logging."""
+        names, row = list(self._names), {}
         for step, which, value in zip(self._steps, self._which, self._values, strict=True):
-            yield {"step": step, "name": names[which], "value": value}
+            name = names[which]
+            if row and (row["step"] != step or name in row):
+                yield row
+                row = {}
+            row.setdefault("step", step)
+            row[name] = value
+        if row:
+            yield row
 
     def latest(self) -> dict[str, float]:
         """Give the last value of every metric; those that are not finite are left out."""
@@ -83,13 +90,11 @@ class History(Logger):
         self._steps = array("q", state["step"].tolist())
         self._which = array("i", state["name"].tolist())
         self._values = array("d", state["value"].tolist())
-        self._last = {row["name"]: row["value"] for row in self.rows()}
+        names = list(self._names)
+        self._last = {names[which]: value for which, value in zip(self._which, self._values, strict=True)}
 
     def write(self, path: Path) -> None:
         """Write the rows as JSON lines, whole or not at all; NaN and infinity become null."""
-        lines = (
-            json.dumps(row if math.isfinite(row["value"]) else {**row, "value": None}, ensure_ascii=False)
-            for row in self.rows()
-        )
-        text = "".join(line + "\n" for line in lines)
+        lines = ({name: value if math.isfinite(value) else None for name, value in row.items()} for row in self.rows())
+        text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
         write_atomically(path, lambda file: file.write(text.encode("utf-8")))

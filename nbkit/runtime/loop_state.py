@@ -65,7 +65,7 @@ class Fingerprint:
         return (trainer.global_step, len(results), logged, *[t._version for t in self._tensors if _counted(t)])
 
     def unchanged(self, trainer: Any, then: tuple[int, ...] | None) -> bool:
-        """Say whether all is as it was; False also where a hook of the user's may have changed what torch cannot see."""
+        """Say whether all is as it was; False also where a user's hook may have changed what torch cannot see."""
         now = list(self._module.state_dict(keep_vars=True).values())
         same = len(now) == len(self._tensors) and all(a is b for a, b in zip(now, self._tensors, strict=True))
         return same and not self._hooked and then is not None and self.take(trainer) == then

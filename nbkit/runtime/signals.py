@@ -13,8 +13,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-_WATCHED = (signal.SIGTERM, signal.SIGINT)
-
 
 class StopSignals:
     """Turn signals into a request to stop while the context lasts.
@@ -25,10 +23,17 @@ class StopSignals:
         Gets the signal's name.
     say : callable
         Prints one line.
+    watched : tuple of signal.Signals
+        Which signals.
     """
 
-    def __init__(self, request_stop: Callable[[str], None], say: Callable[[str], None] = print) -> None:
-        self.request_stop, self.say = request_stop, say
+    def __init__(
+        self,
+        request_stop: Callable[[str], None],
+        say: Callable[[str], None] = print,
+        watched: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
+    ) -> None:
+        self.request_stop, self.say, self.watched = request_stop, say, watched
         self.interrupted = False
         self._asked = False
         self._pid = os.getpid()
@@ -42,13 +47,17 @@ class StopSignals:
         """Take the signals; again where somebody took them away, as Lightning does when it starts."""
         if threading.current_thread() is not threading.main_thread():
             return  # Python lets only the main thread set handlers; the wall still stops the training
-        for number in _WATCHED:
+        for number in self.watched:
             before = signal.getsignal(number)
             if before != self._handle:
                 self._before.setdefault(number, before)
                 signal.signal(number, self._handle)
 
     def __exit__(self, *error: object) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Put back the handlers that were there."""
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._before.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -67,4 +76,4 @@ class StopSignals:
         self._asked = True
         self.request_stop(name)
         again = " Once more interrupts at once." if number == signal.SIGINT else ""
-        self.say(f"{name}: saving at the next step and stopping.{again}")
+        self.say(f"{name}: stopping at the next safe place.{again}")

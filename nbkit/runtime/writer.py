@@ -26,7 +26,9 @@ class Writer:
         Gets ("save", seconds) after every job.
     """
 
-    def __init__(self, say: Callable[[str], None] = print, measured: Callable[[str, float], None] | None = None) -> None:
+    def __init__(
+        self, say: Callable[[str], None] = print, measured: Callable[[str, float], None] | None = None
+    ) -> None:
         self.say, self.measured = say, measured or (lambda kind, seconds: None)
         self.fault: BaseException | None = None
         self._thread: threading.Thread | None = None

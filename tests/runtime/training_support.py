@@ -340,3 +340,81 @@ def train_with_kills(
         if outcome.signal is None and outcome.result.report.complete:
             return done, journal_of(journal)
     raise AssertionError(f"not complete after {most} sessions and {done} kills")
+
+
+# -- cells of the exact-resume matrix --------------------------------------------------------------------------------
+
+WORKERS, VALIDATION, AUGMENT = (0, 2, "changed"), (False, True), (False, True)
+PLACES, ACCUMULATE = ("mid-epoch", "last batch", "once an epoch"), (1, 4)
+BATCHES, EPOCHS = 9, 8  # 36 points by 4; with 4 batches a step the last step of an epoch takes one batch only
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way of training and being killed."""
+
+    workers: int | str
+    validation: bool
+    augment: bool
+    place: str
+    accumulate: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-BATCHES // self.accumulate)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What fit and the data need; the last step lies inside an epoch."""
+        return {
+            "max_steps": EPOCHS * self.steps_per_epoch + 1,
+            "validation": self.validation,
+            "augment": self.augment,
+            "accumulate_grad_batches": self.accumulate,
+            "monitor": "val_loss" if self.validation else None,
+        }
+
+    @property
+    def reference(self) -> Cell:
+        """The cell whose uninterrupted run must come out the same: workers and saves play no part."""
+        return Cell(0, self.validation, self.augment, "none", self.accumulate)
+
+
+def uninterrupted(folder: Path, cell: Cell) -> str:
+    """Give the digest of a run without a kill and without a save before the end."""
+    run_child(train_tiny, folder, save_every=None, **cell.reference.options)
+    return digest(checkpoint_of(folder))
+
+
+def killed(folder: Path, cell: Cell, kills: int, rng: random.Random) -> tuple[str, int, list[dict[str, Any]]]:
+    """Give the digest of a run killed so many times, the kills, and the journal."""
+    every_batch = cell.place == "mid-epoch"
+    target = [rng.randint(1, 5)]
+
+    def when(events: list[dict[str, Any]], done: int) -> bool:
+        steps = [event["step"] for event in events if event["e"] == "step"]
+        saved = [event["step"] for event in events if event["e"] == "saved"]
+        if cell.place == "last batch":
+            # the state after an epoch's last batch is on disk, or is just being written
+            ended = [s for s in steps[1:] if s % cell.steps_per_epoch == 0]
+            hit = bool(saved) and bool(ended) and (rng.random() < 0.3 or saved[-1] >= ended[-1])
+        elif cell.place == "once an epoch":
+            hit = bool(saved) and sum(s > saved[-1] for s in steps) >= min(target[0], cell.steps_per_epoch - 1)
+        else:
+            hit = bool(saved) and len(steps) > target[0]
+        if hit:
+            target[0] = rng.randint(1, 5)
+        return hit
+
+    done, events = train_with_kills(
+        folder,
+        kills,
+        rng,
+        when,
+        workers=cell.workers,
+        save_every=0.0001 if every_batch else None,
+        save_each_epoch=not every_batch,
+        pause=0.003,
+        **cell.options,
+    )
+    return digest(checkpoint_of(folder)), done, events
