@@ -17,16 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.database import Row, is_place, not_recorded, open_database
+from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.files import fsync_folder, write_atomically
-from nbkit.runtime.segments import Fold, Record, Segment, decode_line, encode_line, fold_store, segment_of
+from nbkit.runtime.segments import Record, Segment, decode_line, encode_line, fold_store, is_whole, segment_of
 from nbkit.runtime.store.protocol import Store
 
 MERGE = 16  # own segments of about one size that become one
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS records(id INTEGER PRIMARY KEY, session TEXT, number INTEGER, line TEXT);
-CREATE TABLE IF NOT EXISTS parcels(id INTEGER PRIMARY KEY AUTOINCREMENT, line TEXT);
-"""
 
 
 @dataclass(frozen=True)
@@ -70,67 +67,40 @@ class Ledger:
         self._flushing = threading.Lock()
         self._number = 0
         self._own: list[Segment] = []
-        self._db = self._open()
+        self._db, rows = open_database(folder, self.notes.append)
         self.fold = fold_store(store, slug, folder / "segments")
         for name, words in self.fold.damaged.items():
             self.notes.append(f"segment {name} is damaged: {words}; items of lost records are done again")
         self._slot = os.open(folder / "in-work", os.O_RDWR | os.O_CREAT, 0o644)
-        self._recover()
+        self._recover(rows)
 
-    # -- opening -----------------------------------------------------------------------------------------------------
+    # -- opening --
 
-    def _open(self) -> sqlite3.Connection:
-        path = self.folder / "ledger.sqlite"
-        for _ in range(2):
-            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-            try:
-                db.execute("PRAGMA journal_mode=WAL")
-                db.execute("PRAGMA synchronous=NORMAL")
-                if db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
-                    db.executescript(_SCHEMA)
-                    db.execute("SELECT id, session, number, line FROM records LIMIT 1").fetchall()
-                    return db
-                fault = "it fails SQLite's own check"
-            except sqlite3.DatabaseError as error:
-                fault = str(error)
-                if isinstance(error, sqlite3.OperationalError) and _is_full(error):
-                    raise _full(self.folder, error) from error
-            db.close()
-            self._set_aside(path, fault)
-        raise NbkitError(f"no ledger can be kept in {self.folder}: {fault}. Give the session another folder.")
-
-    def _set_aside(self, path: Path, fault: str) -> None:
-        aside = path.with_name(f"damaged-{time.time_ns()}.sqlite")
-        for suffix in ("", "-wal", "-shm"):
-            old = path.with_name(path.name + suffix)
-            if old.exists():
-                os.replace(old, aside.with_name(aside.name + suffix))
-        self.notes.append(
-            f"the ledger in {self.folder} was damaged ({fault}) and is kept as {aside.name}; what the store holds "
-            "counts, items that had not reached it are done again"
-        )
-
-    def _recover(self) -> None:
+    def _recover(self, rows: list[Row]) -> None:
         """Take over what an earlier, killed session of this folder recorded and did not bring to the store."""
-        for row, number, line in self._db.execute("SELECT id, number, line FROM records ORDER BY id").fetchall():
-            record = decode_line(line) if isinstance(line, str) else None
-            if record is None:
+        for row, session, number, line in rows:
+            record = decode_line(line)
+            if record is None or not is_place(session, number):
                 self._db.execute("DELETE FROM records WHERE id=?", (row,))
-                self.notes.append("one record of an earlier session was hurt on disk and dropped; its item is done again")
+                self.notes.append("a record of an earlier session was hurt on disk and dropped; its item is done again")
             elif number is None and record["e"] == "done":
-                if record["k"] in self.fold.done or record["k"] in self.here or not self._outputs_whole(record):
+                if record["k"] in self.here or self._known(record) or not self._outputs_whole(record):
                     self._db.execute("DELETE FROM records WHERE id=?", (row,))
                 else:
                     self.here[record["k"]] = row
             elif number is not None:
                 # written for a segment that may or may not have landed; its number tells the fold
-                session = self._db.execute("SELECT session FROM records WHERE id=?", (row,)).fetchone()[0]
                 self.fold.add(session, [(number, record)])
         key = os.pread(self._slot, 4096, 0).rstrip(b"\0").decode("utf-8", "replace")
         if key:
             self._clear_slot()
             if key not in self.fold.done and key not in self.here:
                 self.note({"e": "died", "k": key})
+
+    def _known(self, record: Record) -> bool:
+        """Say whether the store's records have this very result; another session's may differ from it."""
+        known = self.fold.done.get(record["k"])
+        return known is not None and all(output in known for output in record["o"])
 
     def _outputs_whole(self, record: Record) -> bool:
         from nbkit.runtime.files import sha256_of
@@ -145,7 +115,7 @@ class Ledger:
         """Give where an output lies on this machine until the store has it."""
         return self.folder / "outputs" / name
 
-    # -- recording ---------------------------------------------------------------------------------------------------
+    # -- recording --
 
     def begin(self, key: str) -> None:
         """Note which item is in work, so that the next session knows what a kill hit."""
@@ -179,8 +149,8 @@ class Ledger:
             return self._db.execute(
                 "INSERT INTO records(session, number, line) VALUES(?,?,?)", (self.session, number, line)
             ).lastrowid
-        except sqlite3.OperationalError as error:
-            raise _full(self.folder, error) from error
+        except sqlite3.Error as error:
+            raise not_recorded(self.folder, error) from error
 
     def stored(self, key: str) -> None:
         """Record that the store holds an item's outputs, verified."""
@@ -188,14 +158,14 @@ class Ledger:
             row = self.here.get(key)
             if row is None:
                 return
-            line = self._db.execute("SELECT line FROM records WHERE id=?", (row,)).fetchone()[0]
+            record = self._record(row)
             number = self._number + 1
             try:
                 self._db.execute("UPDATE records SET session=?, number=? WHERE id=?", (self.session, number, row))
-            except sqlite3.OperationalError as error:
-                raise _full(self.folder, error) from error
+            except sqlite3.Error as error:
+                raise not_recorded(self.folder, error) from error
             self._number = number
-            self.fold.add(self.session, [(number, decode_line(line))])
+            self.fold.add(self.session, [(number, record)])
             del self.here[key]
 
     def forget(self, key: str) -> None:
@@ -209,16 +179,20 @@ class Ledger:
         """Give the outputs of an item that is done here and not yet in the store."""
         with self._lock:
             row = self.here.get(key)
-            if row is None:
-                return []
-            line = self._db.execute("SELECT line FROM records WHERE id=?", (row,)).fetchone()[0]
-        return [Output(*o[:3]) for o in decode_line(line)["o"]]
+            return [] if row is None else [Output(*o[:3]) for o in self._record(row)["o"]]
+
+    def _record(self, row: int) -> Record:
+        found = self._db.execute("SELECT line FROM records WHERE id=?", (row,)).fetchone()
+        record = decode_line(found[0]) if found else None
+        if record is None:
+            raise DamagedError(f"a record in {self.folder} was hurt on disk; its item is done again")
+        return record
 
     def is_done(self, key: str) -> bool:
         """Say whether an item is done, here or in the store."""
         return key in self.fold.done or key in self.here
 
-    # -- parcels: other files on their way to the store -----------------------------------------------------------------
+    # -- parcels: other files on their way to the store --
 
     def add_parcel(self, label: str, files: list[tuple[str, str]]) -> int:
         """Note files [(path, name)] that must reach the store in this order; survives a kill."""
@@ -226,8 +200,8 @@ class Ledger:
             try:
                 line = encode_line({"label": label, "files": files})
                 return self._db.execute("INSERT INTO parcels(line) VALUES(?)", (line,)).lastrowid
-            except sqlite3.OperationalError as error:
-                raise _full(self.folder, error) from error
+            except sqlite3.Error as error:
+                raise not_recorded(self.folder, error) from error
 
     def parcels(self) -> dict[int, Record]:
         """Give the parcels that are not yet in the store."""
@@ -240,7 +214,7 @@ class Ledger:
         with self._lock:
             self._db.execute("DELETE FROM parcels WHERE id=?", (row,))
 
-    # -- segments ----------------------------------------------------------------------------------------------------
+    # -- segments --
 
     def flush(self, store: Store | None = None) -> int:
         """Bring the records that may be in the store there, as one segment a session; give their count."""
@@ -250,17 +224,30 @@ class Ledger:
                 rows = self._db.execute(
                     "SELECT id, session, number, line FROM records WHERE number IS NOT NULL ORDER BY session, number"
                 ).fetchall()
-            for run in _consecutive(rows):
+            hurt = [row[0] for row in rows if not is_whole(row[3])]
+            if hurt:
+                self.notes.append(f"{len(hurt)} records were hurt on disk; their items are done again")
+                self._remove(hurt)
+            for run in _consecutive([row for row in rows if row[0] not in hurt]):
                 segment, data = segment_of(self.slug, run[0][1], run[0][2], [row[3] for row in run])
                 self._put(store, segment, data)
-                with self._lock:
-                    self._db.execute("BEGIN")
-                    self._db.executemany("DELETE FROM records WHERE id=?", [(row[0],) for row in run])
-                    self._db.execute("COMMIT")
+                self._remove([row[0] for row in run])
                 if segment.session == self.session:
                     self._own.append(segment)
             self._merge(store)
             return len(rows)
+
+    def _remove(self, rows: list[int]) -> None:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN")
+                self._db.executemany("DELETE FROM records WHERE id=?", [(row,) for row in rows])
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    # an open transaction would take in all that is recorded from now on, and lose it with a kill
+                    self._db.execute("ROLLBACK")
+                raise not_recorded(self.folder, error) from error
 
     def _put(self, store: Store, segment: Segment, data: bytes) -> None:
         local = self.folder / "segments" / segment.name
@@ -268,24 +255,28 @@ class Ledger:
         store.put(local, segment.name)
 
     def _merge(self, store: Store, all_of_them: bool = False) -> None:
-        """Make few segments of many, so that the next session opens quickly: the new one first, then away the old."""
-        while True:
-            group = self._own if all_of_them else self._smallest_of_a_size()
-            if len(group) < 2:
-                return
-            group = sorted(group)
+        """Make few segments of many, so that the next session opens quickly: the new one first, then away the old.
+
+        A store that refuses leaves the parts, which say the same.
+        """
+        while len(group := sorted(self._own if all_of_them else self._smallest_of_a_size())) > 1:
             lines: list[str] = []
             for part in group:
-                data = (self.folder / "segments" / part.name).read_bytes()
+                local = self.folder / "segments" / part.name
+                data = local.read_bytes() if local.is_file() else b""
                 if f"{zlib.crc32(data):08x}" != part.crc:
                     return  # this machine's copy is not what was written; the parts in the store stand
-                lines += data.decode().splitlines()
+                lines += data.decode().removesuffix("\n").split("\n")
             merged, data = segment_of(self.slug, self.session, group[0].first, lines)
-            self._put(store, merged, data)
-            self._own = [s for s in self._own if s not in group] + [merged]
-            for part in group:
-                store.delete(part.name)
-                (self.folder / "segments" / part.name).unlink(missing_ok=True)
+            try:
+                self._put(store, merged, data)
+                self._own = [s for s in self._own if s not in group] + [merged]
+                for part in group:
+                    store.delete(part.name)
+                    (self.folder / "segments" / part.name).unlink(missing_ok=True)
+            except OSError as error:
+                self.notes.append(f"the ledger's segments were not merged: {error}")
+                return
 
     def _smallest_of_a_size(self) -> list[Segment]:
         by_size: dict[int, list[Segment]] = {}
@@ -327,8 +318,8 @@ class Ledger:
         return {"stored": len(self.fold.done), "here": len(self.here), "unsent_records": unsent}
 
 
-def _consecutive(rows: list[tuple[int, str, int, str]]) -> list[list[tuple[int, str, int, str]]]:
-    runs: list[list[tuple[int, str, int, str]]] = []
+def _consecutive(rows: list[Row]) -> list[list[Row]]:
+    runs: list[list[Row]] = []
     for row in rows:
         if runs and runs[-1][-1][1] == row[1] and runs[-1][-1][2] + 1 == row[2]:
             runs[-1].append(row)
@@ -344,14 +335,3 @@ def _adjacent(segments: list[Segment]) -> list[list[Segment]]:
             runs.append([])
         runs[-1].append(s)
     return runs
-
-
-def _is_full(error: Exception) -> bool:
-    return "full" in str(error) or "disk I/O" in str(error)
-
-
-def _full(folder: Path, error: Exception) -> NbkitError:
-    return NbkitError(
-        f"the ledger in {folder} could not record ({error}). The item in work is not recorded and will be done again; "
-        "all recorded before stands. Free some disk space and run again."
-    )

@@ -74,7 +74,7 @@ class Outbox:
         for thread in self._threads:
             thread.start()
 
-    # -- from the loop and from training ------------------------------------------------------------------------------
+    # -- from the loop and from training --
 
     def send_item(self, key: str) -> None:
         """Queue the outputs of an item that the ledger has as done here; waits while the queue is full."""
@@ -140,7 +140,7 @@ class Outbox:
         for thread in self._threads:
             thread.join(timeout=max(1.0, min(30.0, self.budget.wall())))
 
-    # -- in the threads -----------------------------------------------------------------------------------------------
+    # -- in the threads --
 
     def _open_jobs(self) -> int:
         return self._busy + self._queue.qsize() + len(self._left_over)

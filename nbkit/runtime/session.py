@@ -6,15 +6,14 @@ wall and says what is left. Nothing of it raises out of the last cell because th
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
 import os
 import re
 import signal
-import threading
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -27,15 +26,16 @@ from nbkit.runtime.card import closing_words, opening_card
 from nbkit.runtime.device import Device, choose_device
 from nbkit.runtime.durations import parse_duration
 from nbkit.runtime.errors import NbkitError, StoreError, UsageError
-from nbkit.runtime.files import remove_stray_temps, sha256_of, write_atomically
+from nbkit.runtime.fetching import fetch_history, fetch_outputs
+from nbkit.runtime.files import remove_stray_temps, write_atomically
 from nbkit.runtime.hosts import Host, detect
+from nbkit.runtime.lanes import take_lane
 from nbkit.runtime.ledger import Ledger
 from nbkit.runtime.manifest import Manifest, read_manifest
 from nbkit.runtime.names import check_name, check_slug
 from nbkit.runtime.outbox import Outbox
 from nbkit.runtime.results import Results
-from nbkit.runtime.segments import fold_store
-from nbkit.runtime.store.folder import FolderStore
+from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
@@ -43,7 +43,7 @@ from nbkit.runtime.store.retried import Retried
 if TYPE_CHECKING:
     from nbkit.runtime.fit import FitReport
 
-_LANES = 64
+_LEAVING = 20.0  # seconds of uploads at the end of a process that did not close its session
 
 
 def open_session(
@@ -128,7 +128,7 @@ class Session:
         self._raw_store = store
         self.store: Store = Retried(store, time_left=self.budget.wall)
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        self._lane = _take_lane((folder or self.host.folder) / slug)
+        self._lane = take_lane((folder or self.host.folder) / slug)
         self.folder: Path = self._lane.folder
         remove_stray_temps(self.folder)
         self.ledger = Ledger(self.folder, slug, self.id, self.store)
@@ -136,8 +136,10 @@ class Session:
         self._results: Results | None = None
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
-        self._signals = _Signals(self.budget)
+        self._signals = StopSignals(self.budget.request_stop, self.say, (signal.SIGTERM,))
+        self._signals.install()
         self._closed = False
+        atexit.register(self._leave)  # a cell that raised ends the notebook without close()
         for note in self.ledger.notes:
             self.say(note)
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit})
@@ -145,7 +147,7 @@ class Session:
         print(opening_card(self), flush=True)
         self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=self.resume_step())
 
-    # -- words and traces ----------------------------------------------------------------------------------------------
+    # -- words and traces --
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -167,7 +169,7 @@ class Session:
             return False
         return self.budget.fits(self.budget.estimate(kind) if kind else 0.0)
 
-    # -- items -------------------------------------------------------------------------------------------------------
+    # -- items --
 
     def work(
         self,
@@ -253,7 +255,7 @@ class Session:
         failed = sum(fold.failures.get(k, 0) >= work.TRIES for k in undone)
         return len(undone) - failed, failed
 
-    # -- training ----------------------------------------------------------------------------------------------------
+    # -- training --
 
     def fit(self, module: Any, data: Any, **options: Any) -> FitReport:
         """Train a LightningModule from where the last session stopped; stop before the wall.
@@ -276,7 +278,7 @@ class Session:
         steps = [re.search(r"step-(\d+)\.json$", s.name) for s in self.store.list(f"{self.slug}/checkpoints/")]
         return max((int(m[1]) for m in steps if m), default=0)
 
-    # -- what other phases made ----------------------------------------------------------------------------------------
+    # -- what other phases made --
 
     def inputs(self, slug: str) -> list[Path]:
         """Give the verified local paths of everything that the items of another phase made, by name.
@@ -288,34 +290,7 @@ class Session:
         DamagedError
             Where a file is not what was recorded.
         """
-        fold = fold_store(self.store, check_slug(slug), self.folder / "segments")
-        accepted: dict[str, set[str]] = {}
-        for outputs in fold.done.values():
-            for name, _, sha256 in outputs:
-                accepted.setdefault(name, set()).add(sha256)
-        if not accepted:
-            raise UsageError(
-                f"{self.slug} needs what {slug} makes, and {self.store.url} holds nothing of it. Run the notebook of "
-                f"{slug} first, with the same store."
-            )
-        return [self._fetch(name, hashes) for name, hashes in sorted(accepted.items())]
-
-    def _fetch(self, name: str, accepted: set[str]) -> Path:
-        if isinstance(self._raw_store, FolderStore):
-            path = self._raw_store.path(name)  # a folder is read in place
-        else:
-            path = self.folder / "inputs" / name
-            if not path.is_file() or sha256_of(path) not in accepted:
-                self.store.get(name, path)
-        found = sha256_of(path) if path.is_file() else "nothing"
-        if found not in accepted:
-            from nbkit.runtime.errors import DamagedError
-
-            raise DamagedError(
-                f"{name} in {self.store.url} is not what was recorded: SHA-256 {found[:12]}, recorded "
-                f"{', '.join(h[:12] for h in sorted(accepted))}. Nothing was deleted; 'nbkit verify' lists all such."
-            )
-        return path
+        return fetch_outputs(self._raw_store, self.store, check_slug(slug), self.folder)
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
         """Give the verified local path of a training phase's checkpoint: its ``best`` or its ``newest``."""
@@ -325,15 +300,9 @@ class Session:
 
     def history(self, slug: str | None = None) -> list[dict[str, Any]]:
         """Give the metric rows that a training phase has logged, [{"step", name: value}, ...]."""
-        name = f"{check_slug(slug or self.slug)}/metrics.jsonl"
-        path = self.folder / "inputs" / name
-        try:
-            self.store.get(name, path)
-        except FileNotFoundError:
-            raise UsageError(f"{self.store.url} holds no {name}; has that phase been trained with this store?") from None
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        return fetch_history(self.store, check_slug(slug or self.slug), self.folder)
 
-    # -- what this phase shows ------------------------------------------------------------------------------------------
+    # -- what this phase shows --
 
     @property
     def results(self) -> Results:
@@ -362,7 +331,7 @@ class Session:
         write_atomically(path, lambda out: out.write(buffer.getvalue()))
         self.outbox.send([(path, file)], file)
 
-    # -- the end -----------------------------------------------------------------------------------------------------
+    # -- the end --
 
     def close(self) -> dict[str, Any]:
         """Bring what waits to the store within the time that is left, and say what was done and what is left.
@@ -399,49 +368,34 @@ class Session:
         self.budget.measured("close", time.monotonic() - began)
         self._lane.release()
         self._closed = True
+        atexit.unregister(self._leave)
         print(closing_words(self, summary, fault), flush=True)
         self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
         return summary
 
 
-class _Lane:
-    """Hold one of a machine's session folders; the system frees it when this process dies."""
-
-    def __init__(self, folder: Path, lock: Any) -> None:
-        self.folder, self._lock = folder, lock
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-def _take_lane(root: Path) -> _Lane:
-    """Give the first folder that no living session holds; one with work of a killed session comes first."""
-    from filelock import FileLock, Timeout
-
-    for number in range(_LANES):
-        folder = root / f"lane-{number}"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
+    def _leave(self) -> None:
+        """Bring what can still be brought to the store when the process ends without `close`."""
+        if self._closed:
+            return
+        self._closed = True
+        self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
+        self.outbox.close()
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        return _Lane(folder, lock)
-    raise UsageError(f"{_LANES} sessions of one phase are open on this machine under {root}; close some first.")
+            self.ledger.flush()
+        except StoreError as error:
+            print(f"[nbkit] the last records are not in the store: {error}")
+        self.ledger.release()
+        self._lane.release()
 
+    def __enter__(self) -> Session:
+        return self
 
-class _Signals:
-    """Turn SIGTERM into a wish to stop at the next safe place."""
-
-    def __init__(self, budget: Budget) -> None:
-        self._old: Any = None
-        if threading.current_thread() is threading.main_thread():
-            self._old = signal.signal(signal.SIGTERM, lambda *_: budget.request_stop("SIGTERM"))
-
-    def restore(self) -> None:
-        if self._old is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._old)
-            self._old = None
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._leave()
 
 
 def _process_start() -> float:
@@ -466,8 +420,3 @@ def _seed_everything(seed: int) -> None:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     names = [n for n in sorted(old | new) if old.get(n) != new.get(n)]
     return ", ".join(f"{n} was {old.get(n)!r}, now {new.get(n)!r}" for n in names)
-
-
-def last_words(error: BaseException) -> str:
-    """Give a traceback's text."""
-    return "".join(traceback.format_exception(error))

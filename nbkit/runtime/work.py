@@ -84,7 +84,9 @@ class Item(Mapping):
         self._session.journal("begin", key=self.key)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         seconds = time.monotonic() - self._began
         if error is None and not self._outputs and self._reason is None:
             error = UsageError(
