@@ -1,0 +1,1 @@
+"""Band-VAR: the next cumulative frequency band of an EEG window from the bands below it."""

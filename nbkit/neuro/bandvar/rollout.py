@@ -1,0 +1,144 @@
+"""Rollouts: all bands of a window, each predicted from the prediction before it.
+
+The zero-start rollout is one fixed answer (it is told nothing about the window); only the delta-conditioned one, which
+is given the window's true first band, can follow a recording.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def autoregressive_inference(
+    model: nn.Module, num_stages: int, channels: int, time_steps: int, device: str | torch.device = "cpu"
+) -> Tensor:
+    """Roll a model out from zeros through every stage.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Called with (1, channels, time), and the stage where it has ``num_stages`` above 0.
+    num_stages, channels, time_steps : int
+        Bands, and the window's size.
+    device : str
+        Where to compute.
+
+    Returns
+    -------
+    rollout : Tensor of shape (stages, channels, time)
+        On the CPU, in the unit the model was trained in.
+    """
+    start = torch.zeros(1, channels, time_steps)
+    return _roll(model, start, range(num_stages), device)[0]
+
+
+@torch.no_grad()
+def delta_conditioned_inference(
+    model: nn.Module, first: Tensor | np.ndarray, num_stages: int, device: str | torch.device = "cpu"
+) -> Tensor:
+    """Roll a model out from the true first band (delta, with the default bands).
+
+    Parameters
+    ----------
+    model : nn.Module
+    first : Tensor of shape (batch, channels, time)
+        The windows' true first cumulative band.
+    num_stages : int
+    device : str
+
+    Returns
+    -------
+    rollout : Tensor of shape (batch, stages, channels, time)
+        Stage 0 is ``first`` itself.
+    """
+    first = torch.as_tensor(first, dtype=torch.float32)
+    rolled = _roll(model, first, range(1, num_stages), device)
+    return torch.cat([first[:, None].cpu(), rolled], dim=1) if num_stages > 1 else first[:, None].cpu()
+
+
+def _roll(model: nn.Module, current: Tensor, stages: Sequence[int], device: str | torch.device) -> Tensor:
+    """Predictions of the stages in turn, (batch, len(stages), channels, time); the model's mode is given back."""
+    told = getattr(model, "num_stages", 0) > 0
+    was_training = model.training
+    model = model.to(device).eval()
+    current = current.to(device)
+    predicted = []
+    for stage in stages:
+        current = model(current, stage) if told else model(current)
+        predicted.append(current)
+    model.train(was_training)
+    return torch.stack(predicted, dim=1).cpu() if predicted else current[:, None][:, :0].cpu()
+
+
+def rollout_scores(rollout: Tensor | np.ndarray, truth: Tensor | np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """Score a rollout against the true cumulative bands.
+
+    Parameters
+    ----------
+    rollout, truth : array of shape (..., stages, channels, time)
+        In uV. One rollout is held against every window of ``truth`` where only that one has a batch axis.
+    names : sequence of str
+        A name a band (see `band_names`).
+
+    Returns
+    -------
+    scores : dict
+        ``stage_mse_<band>`` and ``cumulative_mse`` (their mean over stages) in uV^2; ``snr_db``, the power of the true
+        last stage over that of the error in it, in dB (0 dB: no better than predicting zero), ``inf`` where exact.
+    """
+    truth = np.asarray(truth, dtype=np.float64)
+    rollout = np.broadcast_to(np.asarray(rollout, dtype=np.float64), truth.shape)
+    if truth.ndim < 3 or truth.shape[-3] != len(names):
+        raise ValueError(f"truth of shape {truth.shape} does not have the {len(names)} stages {', '.join(names)}.")
+    error = (rollout - truth) ** 2
+    by_stage = np.moveaxis(error, -3, 0).reshape(len(names), -1).mean(axis=1)
+    scores = {f"stage_mse_{name}": float(value) for name, value in zip(names, by_stage, strict=True)}
+    scores["cumulative_mse"] = float(by_stage.mean())
+    scores["snr_db"] = snr_db(truth[..., -1, :, :], rollout[..., -1, :, :])
+    return scores
+
+
+def snr_db(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Give the signal-to-noise ratio of a prediction in dB: power of the truth over power of the error."""
+    power = float(np.mean(np.square(truth, dtype=np.float64)))
+    noise = float(np.mean(np.square(np.asarray(prediction, np.float64) - truth)))
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(power / noise) if power > 0 else -math.inf
+
+
+def rollout_table(
+    model: nn.Module, truth: Tensor | np.ndarray, names: Sequence[str], device: str = "cpu"
+) -> dict[str, dict[str, float]]:
+    """Score both rollouts of a model, and the baselines each has to beat, over windows.
+
+    Parameters
+    ----------
+    model : nn.Module
+    truth : array of shape (windows, stages, channels, time)
+        True cumulative bands, in uV.
+    names : sequence of str
+        A name a band.
+
+    Returns
+    -------
+    table : dict of dict
+        ``zero_start`` (beside ``zero``: predict nothing) and ``delta_conditioned`` (beside ``persistence``: keep the
+        true first band), each as `rollout_scores` has it.
+    """
+    truth = torch.as_tensor(np.asarray(truth), dtype=torch.float32)
+    windows, stages, channels, time_steps = truth.shape
+    from_zero = autoregressive_inference(model, stages, channels, time_steps, device)
+    from_delta = torch.cat([delta_conditioned_inference(model, part, stages, device) for part in truth[:, 0].split(32)])
+    return {
+        "zero_start": rollout_scores(from_zero, truth, names),
+        "zero": rollout_scores(torch.zeros_like(truth), truth, names),
+        "delta_conditioned": rollout_scores(from_delta, truth, names),
+        "persistence": rollout_scores(truth[:, :1].expand_as(truth), truth, names),
+    }

@@ -1,0 +1,318 @@
+"""Band-VAR on the seed's npz layout, from the command line.
+
+``best.pt`` is the weights with the lowest validation error seen, replaced whole or not at all. A device that was asked
+for and is not there ends the run with the reason; only an unasked choice falls to the CPU, and says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ARCHITECTURE = ("d_model", "nhead", "num_layers", "dropout")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the command's arguments."""
+    p = argparse.ArgumentParser(prog="python -m nbkit.neuro.bandvar.train", description=__doc__.splitlines()[0])
+    p.add_argument("--data-root", type=Path, required=True, help="folder with train/*.npz and val/*.npz")
+    p.add_argument("--epochs", type=int, default=60, help="passes over the training windows; 0 only predicts")
+    p.add_argument("--batch-size", type=int, default=8)
+    p.add_argument("--d-model", type=int, help="width (256; with --resume the checkpoint's)")
+    p.add_argument("--nhead", type=int, help="attention heads (8; with --resume the checkpoint's)")
+    p.add_argument("--num-layers", type=int, help="encoder layers (4; with --resume the checkpoint's)")
+    p.add_argument("--dropout", type=float, help="0.1; with --resume the checkpoint's")
+    p.add_argument("--lr", type=float, default=1e-4)
+    p.add_argument("--weight-decay", type=float, default=0.0)
+    p.add_argument("--grad-clip", type=float, default=1.0, help="largest norm of the gradient")
+    p.add_argument("--num-workers", type=int, default=0)
+    p.add_argument("--log-interval", type=int, default=10, help="steps between printed lines; 0 prints epochs only")
+    p.add_argument("--checkpoint-dir", type=Path, default=Path("runs/bandvar"))
+    p.add_argument("--device", help="cpu or cuda:0; chosen where not given")
+    p.add_argument("--limit-train-samples", type=int)
+    p.add_argument("--limit-val-samples", type=int)
+    p.add_argument("--resume", type=Path, help="a best.pt to go on from")
+    p.add_argument("--seed", type=int, default=42)
+    p.add_argument(
+        "--residual", action="store_true", help="predict increments, and tell the stage; not the seed's form"
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; give 0, or 2 with one line of reason for wrong usage or input."""
+    args = parser().parse_args(argv)
+    try:
+        _check(args)
+        train(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def choose_device(wanted: str | None) -> str:
+    """Give the device to compute on.
+
+    Raises
+    ------
+    ValueError
+        If one was asked for and is not there.
+    """
+    import torch
+
+    if wanted is None:
+        if torch.cuda.is_available():
+            print(f"device: cuda:0 ({torch.cuda.get_device_name(0)}), the first one found")
+            return "cuda:0"
+        print("device: cpu, because torch finds no CUDA device; training will be slow", file=sys.stderr)
+        return "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise ValueError(f"--device {wanted!r} is no device; give cpu, cuda or cuda:0.") from None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(
+            f"--device {wanted} was asked for, but torch {torch.__version__} finds {count} CUDA devices here. Nothing "
+            "was trained. Leave --device out, or give --device cpu, if a CPU will do."
+        )
+    return str(device)
+
+
+def train(args: argparse.Namespace) -> dict[str, Any]:
+    """Train as the arguments say and write best.pt, demo_prediction.pt and metrics.json."""
+    import lightning
+    import torch
+
+    from nbkit.neuro.bandvar.data import BandData
+    from nbkit.neuro.bandvar.training import BandVAR, evaluate
+    from nbkit.neuro.signals.bands import band_names
+
+    device = choose_device(args.device)
+    lightning.seed_everything(args.seed, verbose=False)
+    data = BandData(
+        args.data_root,
+        args.batch_size,
+        seed=args.seed,
+        limit_train=args.limit_train_samples,
+        limit_val=args.limit_val_samples,
+        num_workers=args.num_workers,
+    )
+    data.setup()
+    held = _read_checkpoint(args.resume) if args.resume else None
+    settings = _settings(args, held)
+    if held is None:
+        module = BandVAR.for_data(settings, data)
+    else:
+        _check_fit(held, data, args.resume)
+        module = BandVAR(settings, held["channels"], held["time_steps"], held["bands"], held["scale"])
+        module.load_state_dict(held["state_dict"])
+    module.to(device)
+    optimizer = torch.optim.AdamW(module.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    train_batches, val_batches = data.train_dataloader(), data.val_dataloader()
+    print(
+        f"(bands, channels, time) = {(data.train_dataset.num_stages, data.channels, data.time_steps)}, "
+        f"{len(data.train_dataset)} training and {len(data.val_dataset)} validation windows, "
+        f"{sum(p.numel() for p in module.model.parameters()):,} parameters"
+    )
+    if data.val_dataset.fallback:
+        print(
+            f"notice: {args.data_root} has no val/*.npz; the whole root is validated on, training windows among it",
+            file=sys.stderr,
+        )
+
+    folder = args.checkpoint_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    step, epoch, best, history = 0, 0, math.inf, []
+    if held is not None:
+        optimizer.load_state_dict(held["optimizer"])
+        for group in optimizer.param_groups:
+            group["lr"], group["weight_decay"] = settings.lr, settings.weight_decay
+        step, epoch = held["step"], held["epoch"]
+        # Measured again: the bar must hold for the windows of this run, which may be fewer.
+        best = evaluate(module, val_batches)["val_mse_all"]
+        print(f"resumed {args.resume} at epoch {epoch}, step {step}: val_loss {best:.6g}")
+
+    def keep() -> None:
+        _write(folder / "best.pt", lambda f: torch.save(_checkpoint(module, optimizer, epoch, step, best), f))
+
+    if held is not None or args.epochs == 0:
+        best = evaluate(module, val_batches)["val_mse_all"] if math.isinf(best) else best
+        keep()
+    for _ in range(args.epochs):
+        began, losses, norms = time.monotonic(), [], []
+        module.train()
+        for batch in train_batches:
+            loss = module.loss(batch.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            norms.append(float(torch.nn.utils.clip_grad_norm_(module.model.parameters(), settings.grad_clip)))
+            optimizer.step()
+            losses.append(float(loss.detach()))
+            step += 1
+            if args.log_interval and step % args.log_interval == 0:
+                print(f"step {step}: train_loss {losses[-1]:.6g}, gradient norm {norms[-1]:.3g}", flush=True)
+        epoch += 1
+        scores = evaluate(module, val_batches)
+        row = {
+            "epoch": epoch,
+            "step": step,
+            "train_loss": sum(losses) / len(losses),
+            "val_loss": scores["val_mse_all"],
+            "grad_norm": sum(norms) / len(norms),
+            "seconds": round(time.monotonic() - began, 3),
+            **scores,
+        }
+        history.append(row)
+        print(
+            f"epoch {epoch}: train_loss {row['train_loss']:.6g}, val_loss {row['val_loss']:.6g}, one-step skill "
+            f"against persistence {scores['val_skill_persistence']:+.4f}, against zero {scores['val_skill_zero']:+.4f}",
+            flush=True,
+        )
+        if row["val_loss"] < best:
+            best = row["val_loss"]
+            keep()
+
+    if not (math.isfinite(best) and (folder / "best.pt").exists()):
+        raise ValueError(
+            f"No epoch had a finite validation error (the last: {history[-1]['val_loss']}). No best.pt was written; "
+            "lower --lr, or look at the data's unit."
+        )
+    module.load_state_dict(_read_checkpoint(folder / "best.pt")["state_dict"])
+    metrics = _finish(module, data, history, best, device, folder, band_names(module.bands))
+    print(f"wrote best.pt, demo_prediction.pt and metrics.json to {folder}")
+    return metrics
+
+
+def _finish(module, data, history, best, device, folder, names) -> dict[str, Any]:
+    """Roll the best model out and write what a person looks at."""
+    import torch
+
+    from nbkit.neuro.bandvar.rollout import autoregressive_inference, delta_conditioned_inference, rollout_table
+    from nbkit.neuro.bandvar.training import evaluate
+
+    stages = len(module.bands)
+    sample = data.val_dataset[0][None]
+    prediction = {
+        "rollout": autoregressive_inference(module.model, stages, module.channels, module.time_steps, device),
+        "delta_conditioned": delta_conditioned_inference(module.model, sample[:, 0], stages, device)[0],
+        "bands": [list(band) for band in module.bands],
+        "sfreq": data.sfreq,
+    }
+    _write(folder / "demo_prediction.pt", lambda f: torch.save(prediction, f))
+    metrics = {
+        **module.description(),
+        "sfreq": data.sfreq,
+        "best_val_loss": best,
+        "best": evaluate(module, data.val_dataloader()),
+        "rollout": rollout_table(module.model, data.val_dataset.stack(64), names, device),
+        "train_loss": [row["train_loss"] for row in history],
+        "val_loss": [row["val_loss"] for row in history],
+        "history": history,
+    }
+    _write(folder / "metrics.json", lambda f: f.write((json.dumps(_finite(metrics), indent=1) + "\n").encode()))
+    return metrics
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name, least in (("epochs", 0), ("batch_size", 1), ("num_workers", 0), ("log_interval", 0)):
+        if getattr(args, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)} is too small; give {least} or more.")
+    for name in ("lr", "grad_clip"):
+        if not (math.isfinite(getattr(args, name)) and getattr(args, name) > 0):
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name)} must be above 0.")
+
+
+def _settings(args: argparse.Namespace, held: dict[str, Any] | None):
+    """The seed's settings, the checkpoint's architecture where one is resumed."""
+    from nbkit.neuro.bandvar.training import BandVARSettings
+
+    if held is None:
+        base = BandVARSettings(residual=args.residual, stage_embedding=args.residual)
+    else:
+        base = BandVARSettings(**held["settings"])
+    given = {name: getattr(args, name) for name in ARCHITECTURE if getattr(args, name) is not None}
+    if held is not None:
+        other = {name: value for name, value in given.items() if name != "dropout" and value != getattr(base, name)}
+        if other or (args.residual and not base.residual):
+            told = [f"--{n.replace('_', '-')} {v} (it has {getattr(base, n)})" for n, v in other.items()]
+            raise ValueError(
+                f"{args.resume} is another model: {', '.join(told) or '--residual'}. Leave these out, or train anew "
+                "without --resume."
+            )
+    return replace(
+        base, **given, lr=args.lr, weight_decay=args.weight_decay, grad_clip=args.grad_clip, batch_size=args.batch_size
+    )
+
+
+def _check_fit(held: dict[str, Any], data: Any, path: Path) -> None:
+    mine = (len(held["bands"]), held["channels"], held["time_steps"])
+    its = (data.train_dataset.num_stages, data.channels, data.time_steps)
+    if mine != its:
+        raise ValueError(f"{path} was trained on (bands, channels, time) = {mine}, this data set has {its}.")
+
+
+def _checkpoint(module: Any, optimizer: Any, epoch: int, step: int, best: float) -> dict[str, Any]:
+    return {
+        **module.description(),
+        "bandvar": module.description(),
+        "state_dict": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epoch": epoch,
+        "step": step,
+        "val_loss": best,
+    }
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    import pickle
+
+    import torch
+
+    if not path.is_file():
+        raise FileNotFoundError(f"--resume {path} is not there; give the best.pt of an earlier run.")
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}); it has {path.stat().st_size} bytes and was left as it "
+            "is. Give another checkpoint, or train anew."
+        ) from error
+    if not isinstance(held, dict) or "state_dict" not in held or "optimizer" not in held:
+        raise ValueError(f"{path} is not a best.pt of this command: it holds no weights and optimizer.")
+    return held
+
+
+def _write(path: Path, write: Any) -> None:
+    """Write beside the file, flush to disk and put it in its place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: an exact rollout's SNR becomes null."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Figures whose axes carry units and whose scores stand beside their baseline."""

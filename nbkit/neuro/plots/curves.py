@@ -1,0 +1,96 @@
+"""Training curves.
+
+A validation curve is never drawn without the baseline it has to beat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_curves(
+    history: Sequence[Mapping[str, Any]],
+    train: str = "train_loss",
+    val: str = "val_mse",
+    *,
+    val_unit: str = "uV^2",
+    train_unit: str = "in units of band power",
+    baseline: float | None = None,
+    baseline_is: str = "persistence",
+    sessions: Sequence[int] = (),
+    stand_in: str = "",
+) -> Figure:
+    """Draw the training loss and the validation error against steps.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        Logged rows with ``step`` and some of the metrics.
+    train, val : str
+        Names of the metrics.
+    val_unit, train_unit : str
+        For the axes.
+    baseline : float, optional
+        What the baseline scores, in ``val_unit``; ``<val>_<baseline_is>`` of the rows where not given.
+    baseline_is : str
+        Its name.
+    sessions : sequence of int
+        Steps at which a new session began, drawn as thin lines.
+    stand_in : str
+        What the data stand in for; said in the title.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    steps, values = _series(history, train)
+    left.plot(steps, values, color=FIRST, linewidth=0.7, alpha=0.35, label="each logged step")
+    if len(values) >= 10:
+        smooth = _running_mean(values, max(5, len(values) // 20))
+        left.plot(steps, smooth, color=FIRST, linewidth=1.8, label="running mean")
+    left.set(title="Training", xlabel="Step", ylabel=f"Loss ({train_unit})")
+
+    steps, values = _series(history, val)
+    right.plot(steps, values, color=SECOND, marker="o", markersize=4, label="model")
+    if baseline is None:
+        known = _series(history, f"{val}_{baseline_is}")[1]
+        baseline = known[-1] if known else None
+    if baseline is not None:
+        label = f"{baseline_is} ({baseline:.4g} {_pretty(val_unit)})"
+        right.axhline(baseline, color=BASELINE, linestyle="--", label=label)
+    right.set(title="Validation, one step", xlabel="Step", ylabel=f"Mean squared error ({_pretty(val_unit)})")
+    for axes in (left, right):
+        for number, step in enumerate(sessions):
+            axes.axvline(step, color="#BBBBBB", linewidth=0.9, linestyle=":", label="" if number else "new session")
+        tidy(axes)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=9)
+    if stand_in:
+        figure.suptitle(stand_in, fontsize=9, color=SECOND, wrap=True)
+    return figure
+
+
+def _series(history: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    rows = [(int(row["step"]), float(row[name])) for row in history if row.get(name) is not None]
+    return [step for step, _ in rows], [value for _, value in rows]
+
+
+def _running_mean(values: list[float], width: int) -> list[float]:
+    means = []
+    for end in range(1, len(values) + 1):
+        part = values[max(0, end - width) : end]
+        means.append(sum(part) / len(part))
+    return means
+
+
+def _pretty(unit: str) -> str:
+    return unit.replace("uV", "µV").replace("^2", "²")

@@ -1,0 +1,1 @@
+"""Recordings, windows, bands and splits: what every system reads its data through."""

@@ -1,0 +1,169 @@
+"""Cumulative frequency bands.
+
+The last level is the signal filtered once from the lowest to the highest edge: neighbouring bands share one edge, one
+transition and one filter length, so nothing between them is counted twice or lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Band = tuple[float, float]
+
+DEFAULT_BANDS: tuple[Band, ...] = ((0.5, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 50.0))
+
+_NAMES = {(0.5, 4.0): "delta", (4.0, 8.0): "theta", (8.0, 13.0): "alpha", (13.0, 30.0): "beta"}
+_NYQUIST_ROOM = 0.49  # of sfreq: mne refuses an upper edge at Nyquist, 50 Hz at 100 Hz among them
+_HAMMING_LENGTH = 3.3  # transition widths a hamming-windowed filter needs, as mne has it
+
+
+def band_names(bands: Sequence[Band]) -> tuple[str, ...]:
+    """Give a short name for each band: delta, theta, alpha, beta, gamma, or its edges.
+
+    Parameters
+    ----------
+    bands : sequence of (l_freq, h_freq)
+        Edges in Hz.
+
+    Examples
+    --------
+    >>> band_names([(0.5, 4.0), (30.0, 49.0), (9.0, 11.0)])
+    ('delta', 'gamma', '9-11Hz')
+    """
+    edges = [(round(float(low), 3), round(float(high), 3)) for low, high in bands]
+    return tuple(_NAMES.get(e, "gamma" if e[0] == 30.0 else f"{e[0]:g}-{e[1]:g}Hz") for e in edges)
+
+
+def effective_bands(bands: Sequence[Band], sfreq: float) -> tuple[Band, ...]:
+    """Give the bands that can be had at a sampling frequency: upper edges are held to 0.49 of it.
+
+    Parameters
+    ----------
+    bands : sequence of (l_freq, h_freq)
+        Edges in Hz, each with ``0 <= l_freq < h_freq``.
+    sfreq : float
+        Samples a second, in Hz.
+
+    Raises
+    ------
+    ValueError
+        If a band is empty, upside down, or lies wholly above what the sampling frequency can carry.
+
+    Examples
+    --------
+    >>> effective_bands([(13.0, 30.0), (30.0, 50.0)], sfreq=100.0)
+    ((13.0, 30.0), (30.0, 49.0))
+    """
+    if not np.isfinite(sfreq) or sfreq <= 0:
+        raise ValueError(f"sfreq={sfreq!r} is not a sampling frequency; give samples a second, such as 100.0.")
+    if len(bands) == 0:
+        raise ValueError("bands is empty; give at least one (l_freq, h_freq) in Hz, such as (0.5, 4.0).")
+    ceiling = _NYQUIST_ROOM * sfreq
+    effective = []
+    for low, high in bands:
+        low, high = float(low), float(high)
+        if not (np.isfinite(low) and np.isfinite(high) and 0 <= low < high):
+            raise ValueError(f"Band ({low:g}, {high:g}) Hz is no band; each needs 0 <= l_freq < h_freq.")
+        if low >= ceiling:
+            raise ValueError(
+                f"Band ({low:g}, {high:g}) Hz begins above {ceiling:g} Hz, the highest edge at sfreq={sfreq:g} Hz. "
+                f"Leave it out, or read the recording at {2.1 * high:g} Hz or more."
+            )
+        effective.append((low, min(high, ceiling)))
+    return tuple(effective)
+
+
+def cumulative_frequency_levels(signal: np.ndarray, sfreq: float, bands: Sequence[Band] = DEFAULT_BANDS) -> np.ndarray:
+    """Give the running sum of a signal's bands, lowest first.
+
+    Each band is a zero-phase FIR (hamming window, firwin design, through mne). Hand in a continuous recording and cut
+    the result: the filter is 6.6 s long where a band starts at 0.5 Hz, and a segment shorter than that is mirrored at
+    both ends, which is an invention.
+
+    Parameters
+    ----------
+    signal : array of shape (channels, time)
+        In any unit; the result has the same.
+    sfreq : float
+        Samples a second, in Hz.
+    bands : sequence of (l_freq, h_freq)
+        Edges in Hz; upper edges are held to 0.49 of ``sfreq`` (see `effective_bands`).
+
+    Returns
+    -------
+    levels : array of shape (bands, channels, time)
+        ``levels[k]`` is the sum of bands 0 to k.
+
+    Raises
+    ------
+    ValueError
+        If the signal is not two-dimensional and finite, or a band cannot be had.
+    """
+    from mne.filter import filter_data
+
+    signal = np.asarray(signal)
+    if signal.ndim != 2 or signal.shape[1] < 2:
+        raise ValueError(f"signal has shape {signal.shape}; it must be (channels, time) with at least two samples.")
+    if not np.isfinite(signal).all():
+        bad = np.flatnonzero(~np.isfinite(signal).all(axis=1))
+        raise ValueError(
+            f"signal has NaN or infinite samples in {bad.size} of {len(signal)} channels (first: {bad[0]}); a filter "
+            "would spread them over seconds. Interpolate or drop those channels first."
+        )
+    edges = effective_bands(bands, sfreq)
+    filters = [_filter(edges, index, sfreq) for index in range(len(edges))]
+    length = max(taps for *_, taps in filters)
+    kind = signal.dtype if signal.dtype in (np.float32, np.float64) else np.float64
+    work = signal.astype(np.float64)
+    room = 0
+    if work.shape[1] <= length:
+        room = length // 2
+        work = np.pad(work, ((0, 0), (room, room)), mode="reflect")
+
+    levels = np.empty((len(edges), *signal.shape), kind)
+    total = np.zeros(signal.shape)
+    for index, (low, high, low_width, high_width, _) in enumerate(filters):
+        filtered = filter_data(
+            work,
+            sfreq,
+            low,
+            high,
+            l_trans_bandwidth=low_width,
+            h_trans_bandwidth=high_width,
+            filter_length=length,
+            method="fir",
+            phase="zero",
+            fir_window="hamming",
+            fir_design="firwin",
+            verbose="error",
+        )
+        total += filtered[:, room : room + signal.shape[1]]
+        levels[index] = total
+    return levels
+
+
+def _filter(bands: tuple[Band, ...], index: int, sfreq: float) -> tuple[float | None, float, float, float, int]:
+    """Pass-band edges, transition widths (Hz) and odd length (samples) of one band's filter."""
+    low, high = bands[index]
+    below = next((b for b in bands if b[1] == low), None)
+    above = next((b for b in bands if b[0] == high), None)
+    low_width = min(max(0.25 * low, 2.0), low) if low > 0 else np.inf  # mne's own "auto" widths
+    high_width = min(max(0.25 * high, 2.0), sfreq / 2 - high)
+    pass_low, pass_high = (low if low > 0 else None), high
+    # A shared edge is the half-amplitude point of both filters, with one width: what one loses the other gains.
+    if below is not None:
+        low_width = _shared_width(below, bands[index])
+        pass_low = low + low_width / 2
+    if above is not None:
+        high_width = _shared_width(bands[index], above)
+        pass_high = high - high_width / 2
+    length = int(np.ceil(_HAMMING_LENGTH / min(low_width, high_width) * sfreq))
+    return pass_low, pass_high, low_width, high_width, length + 1 - length % 2
+
+
+def _shared_width(below: Band, above: Band) -> float:
+    """Width in Hz of the transition between two touching bands; narrow bands keep some pass band."""
+    edge = below[1]
+    return min(max(0.25 * edge, 2.0), edge, 0.9 * (below[1] - below[0]), 0.9 * (above[1] - above[0]))

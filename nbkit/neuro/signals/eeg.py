@@ -1,0 +1,142 @@
+"""EEG recordings to windows.
+
+`recordings` lists what there is as manifest rows; `make_windows` turns one row into arrays. A row holds everything its
+recording needs, so rows can be worked off one by one, in any order and on any machine that has the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nbkit.neuro.signals import eegbci, folders, synthetic
+from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, cumulative_frequency_levels, effective_bands
+from nbkit.neuro.signals.eegbci import eegbci_available
+from nbkit.neuro.signals.recording import Recording
+from nbkit.neuro.signals.windows import cut_windows, window_labels, window_starts
+
+__all__ = ["SOURCES", "eegbci_available", "load_recording", "make_windows", "recordings"]
+
+SOURCES = ("eegbci", "bids", "edf", "synthetic")
+
+
+def recordings(
+    source: str,
+    path: str | None = None,
+    subjects: Sequence[int | str] | None = None,
+    runs: Sequence[int | str] | None = None,
+) -> list[dict[str, str]]:
+    """List recordings as manifest rows with the columns key, source, path, subject and run.
+
+    Parameters
+    ----------
+    source : {"eegbci", "bids", "edf", "synthetic"}
+        PhysioNet's motor set through mne; a BIDS root; a folder of EDF files; a made-up recording.
+    path : str, optional
+        The folder, for bids and edf.
+    subjects, runs : sequence, optional
+        Which ones; all that the folder holds, or subject 1 and (eegbci) runs 3 to 14.
+
+    Raises
+    ------
+    ValueError
+        For an unknown source, subject or run.
+    FileNotFoundError
+        If the folder holds no such recording.
+    """
+    _check_source(source)
+    if source == "eegbci":
+        return eegbci.rows(subjects or (1,), runs or eegbci.MOTOR_RUNS)
+    if source == "synthetic":
+        return synthetic.rows(subjects or (1,), runs or (1,))
+    listed = folders.bids_rows if source == "bids" else folders.edf_rows
+    return listed(path or "", subjects or None, runs or None)
+
+
+def load_recording(item: Mapping[str, Any], sfreq: float | None = None) -> Recording:
+    """Load the recording a row names, resampled to ``sfreq`` (Hz) where that is given.
+
+    Parameters
+    ----------
+    item : mapping
+        A row of `recordings`; values may be text, as a manifest keeps them.
+    """
+    source = _column(item, "source", "eegbci")
+    _check_source(source)
+    if source == "eegbci":
+        return eegbci.load(int(item["subject"]), int(item["run"]), sfreq)
+    if source == "synthetic":
+        made = synthetic.recording(item["subject"], item["run"])
+        return made if sfreq is None else made.resampled(sfreq)
+    return (folders.load_bids if source == "bids" else folders.load_edf)(item["path"], sfreq)
+
+
+def make_windows(
+    item: Mapping[str, Any],
+    *,
+    sfreq: float = 100.0,
+    window_s: float = 5.0,
+    stride_s: float = 5.0,
+    bands: Sequence[Band] = DEFAULT_BANDS,
+) -> dict[str, np.ndarray]:
+    """Turn one recording into windows and their cumulative bands.
+
+    Bands are filtered on the whole recording and cut afterwards, so no window sees the edge of a filter.
+
+    Parameters
+    ----------
+    item : mapping
+        A row of `recordings`.
+    sfreq : float
+        Samples a second to resample to, in Hz.
+    window_s, stride_s : float
+        Length of a window and step from one to the next, in s.
+    bands : sequence of (l_freq, h_freq)
+        Edges in Hz.
+
+    Returns
+    -------
+    arrays : dict
+        signal : float32 array of shape (windows, channels, time), in uV
+        cumulative_bands : float32 array of shape (windows, bands, channels, time), in uV
+        bands : float32 array of shape (bands, 2), the edges had, in Hz
+        sfreq : float32, in Hz
+        ch_names : str array of shape (channels,)
+        start_s : float64 array of shape (windows,), in s from the recording's start
+        label : str array of shape (windows,), the event that fills most of the window, "" where there is none
+        subject, run, source, data : str; ``data`` is "real" or says what stands in
+    """
+    recording = load_recording(item, sfreq)
+    starts, length = window_starts(recording.signal.shape[1], recording.sfreq, window_s, stride_s)
+    levels = cumulative_frequency_levels(recording.signal, recording.sfreq, bands)
+    start_s = starts / recording.sfreq
+    return {
+        "signal": cut_windows(recording.signal, starts, length).astype(np.float32),
+        "cumulative_bands": cut_windows(levels, starts, length).astype(np.float32),
+        "bands": np.array(effective_bands(bands, recording.sfreq), np.float32),
+        "sfreq": np.float32(recording.sfreq),
+        "ch_names": np.array(recording.ch_names),
+        "start_s": start_s,
+        "label": window_labels(
+            start_s, length / recording.sfreq, recording.onsets_s, recording.durations_s, recording.labels
+        ),
+        "subject": np.array(str(item["subject"])),
+        "run": np.array(str(item["run"])),
+        "source": np.array(_column(item, "source", "eegbci")),
+        "data": np.array(recording.data),
+    }
+
+
+def _check_source(source: str) -> None:
+    if source not in SOURCES:
+        raise ValueError(f"{source=} is unknown; it may be {', '.join(SOURCES)}.")
+
+
+def _column(item: Mapping[str, Any], name: str, default: str) -> str:
+    """A column of a row that may lack it; a runtime item has no ``get``."""
+    try:
+        return str(item[name]) or default
+    except KeyError:
+        return default

@@ -1,0 +1,87 @@
+"""One continuous recording, whatever it came from.
+
+The signal is in uV, the times count from its first sample, and a stand-in says that it is one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import mne
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A continuous multichannel signal with its events.
+
+    Parameters
+    ----------
+    signal : array of shape (channels, time)
+        In uV.
+    sfreq : float
+        Samples a second, in Hz.
+    ch_names : tuple of str
+    onsets_s, durations_s : tuple of float
+        Starts and lengths of the events, in s from the first sample.
+    labels : tuple of str
+        Their names.
+    data : str
+        "real", or what the signal stands in for.
+    """
+
+    signal: np.ndarray
+    sfreq: float
+    ch_names: tuple[str, ...]
+    onsets_s: tuple[float, ...] = ()
+    durations_s: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+    data: str = "real"
+
+    @classmethod
+    def from_raw(cls, raw: mne.io.BaseRaw, sfreq: float | None = None, name: str = "The recording") -> Recording:
+        """Take the EEG channels of an mne recording, resampled to ``sfreq`` where it is given.
+
+        Raises
+        ------
+        ValueError
+            If there is no EEG channel.
+        """
+        types = raw.get_channel_types()
+        if "eeg" not in types:
+            kinds = ", ".join(f"{types.count(k)} {k}" for k in sorted(set(types)))
+            raise ValueError(f"{name} holds no EEG channel, only {kinds}. Set the channel types, or leave it out.")
+        raw = raw.copy().load_data(verbose="error").pick("eeg")
+        begins = raw.first_time
+        if sfreq is not None and sfreq != raw.info["sfreq"]:
+            raw.resample(sfreq, verbose="error")
+        notes = raw.annotations
+        # An annotation's onset counts from the first sample only where the recording has no measurement date.
+        offset = begins if raw.info["meas_date"] is not None else 0.0
+        return cls(
+            signal=raw.get_data() * 1e6,
+            sfreq=float(raw.info["sfreq"]),
+            ch_names=tuple(raw.ch_names),
+            onsets_s=tuple(float(onset - offset) for onset in notes.onset),
+            durations_s=tuple(float(d) for d in notes.duration),
+            labels=tuple(str(label) for label in notes.description),
+        )
+
+    def resampled(self, sfreq: float) -> Recording:
+        """Give the same recording at another sampling frequency (anti-aliased, through mne)."""
+        if sfreq == self.sfreq:
+            return self
+        from dataclasses import replace
+
+        from mne.filter import resample
+
+        signal = resample(self.signal, up=sfreq, down=self.sfreq, verbose="error")
+        return replace(self, signal=signal, sfreq=float(sfreq))
+
+    @property
+    def seconds(self) -> float:
+        """Length in s."""
+        return self.signal.shape[1] / self.sfreq
