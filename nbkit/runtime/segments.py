@@ -13,6 +13,7 @@ import gc
 import json
 import re
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,26 +23,30 @@ from typing import Any
 from nbkit.runtime.store.protocol import Store
 
 Record = dict[str, Any]
+_COUNTED = ("failed", "died")
 _LISTINGS = 5
-_NAME = re.compile(r"(?P<slug>[^/]+)/ledger/(?P<session>[^/]+)/(?P<first>\d+)-(?P<last>\d+)-(?P<crc>[0-9a-f]{8})\.jsonl")
+_LISTING_WAIT = 0.05  # seconds, doubled each time: listings of some stores lag behind
+_NAME = re.compile(r"([^/]+)/ledger/([^/]+)/(\d+)-(\d+)-([0-9a-f]{8})\.jsonl")  # slug, session, first, last, crc
 
 
 def encode_line(record: Record) -> str:
     """Give a record as one JSON line whose last field is the checksum of the text before it."""
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))[:-1]
+    # ASCII only: no character of a message can then be a line end, or fail to be written as UTF-8
+    text = json.dumps(record, separators=(",", ":"))[:-1]
     return f'{text},"c":"{zlib.crc32(text.encode()):08x}"}}'
 
 
-def decode_line(line: str) -> Record | None:
-    """Give the record of a line; None where the line is torn or hurt."""
+def is_whole(line: object) -> bool:
+    """Say whether a line is as `encode_line` gave it."""
+    if not isinstance(line, str):
+        return False
     text, mark, rest = line.rpartition(',"c":"')
-    if not mark or len(rest) != 10 or rest[8:] != '"}' or f"{zlib.crc32(text.encode()):08x}" != rest[:8]:
-        return None
-    try:
-        record = json.loads(text + "}")
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
+    return bool(mark) and len(rest) == 10 and rest[8:] == '"}' and f"{zlib.crc32(text.encode()):08x}" == rest[:8]
+
+
+def decode_line(line: object) -> Record | None:
+    """Give the record of a line; None where the line is torn or hurt."""
+    return json.loads(line.rpartition(',"c":"')[0] + "}") if is_whole(line) else None
 
 
 @dataclass(frozen=True, order=True)
@@ -62,7 +67,7 @@ class Segment:
     def parse(name: str) -> Segment | None:
         """Give the segment of a store name; None where the name is none."""
         m = _NAME.fullmatch(name)
-        return Segment(m["slug"], m["session"], int(m["first"]), int(m["last"]), m["crc"]) if m else None
+        return Segment(m[1], m[2], int(m[3]), int(m[4]), m[5]) if m else None
 
 
 def segment_of(slug: str, session: str, first: int, lines: list[str]) -> tuple[Segment, bytes]:
@@ -71,17 +76,22 @@ def segment_of(slug: str, session: str, first: int, lines: list[str]) -> tuple[S
     return Segment(slug, session, first, first + len(lines) - 1, f"{zlib.crc32(data):08x}"), data
 
 
-def read_segment(segment: Segment, data: bytes) -> Iterator[tuple[int, Record]]:
-    """Give the whole records of a segment's content with their numbers."""
+def read_segment(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Record]]:
+    """Give the whole records of a segment's content with their numbers; None where a number is not certain."""
     if f"{zlib.crc32(data):08x}" == segment.crc:
         # one parse for all lines: three times as fast as one a line
         records = json.loads(b"[" + data.rstrip(b"\n").replace(b"\n", b",") + b"]")
         yield from enumerate(records, segment.first)
         return
-    for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), segment.first):
+    lines = data.decode("utf-8", "replace").removesuffix("\n").split("\n")
+    # a hurt line end makes one line of two or two of one: what comes after it is not where it was
+    certain, complete = True, len(lines) == segment.last - segment.first + 1
+    for number, line in enumerate(lines, segment.first):
         record = decode_line(line)
-        if record is not None:
-            yield number, record
+        if record is None:
+            certain = complete
+        else:
+            yield number if certain else None, record
 
 
 @dataclass
@@ -103,12 +113,16 @@ class Fold:
     _numbers: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
-    def add(self, session: str, numbered: Iterable[tuple[int, Record]]) -> None:
+    def add(self, session: str, numbered: Iterable[tuple[int | None, Record]]) -> None:
         """Take in records of one session, given with their numbers; those already taken in are passed over."""
         with self._lock:
             taken = self._numbers.setdefault(session, [])
             new: list[int] = []
             for number, record in numbered:
+                if number is None:
+                    if record.get("e") not in _COUNTED:  # what is not counted may come twice
+                        self._take(session, record)
+                    continue
                 if taken and any(first <= number <= last for first, last in taken):
                     continue
                 new.append(number)
@@ -120,22 +134,20 @@ class Fold:
 
     def add_segment(self, segment: Segment, data: bytes) -> None:
         """Take in a segment's content, and note where it is hurt."""
-        with self._lock:
-            before = self._count(segment.session)
-            self.add(segment.session, read_segment(segment, data))
-            kept = self._count(segment.session) - before
+        if self.covers(segment):
+            return
+        self.add(segment.session, read_segment(segment, data))
         if f"{zlib.crc32(data):08x}" != segment.crc:
+            kept = sum(1 for _ in read_segment(segment, data))
             self.damaged[segment.name] = f"{kept} of {segment.last - segment.first + 1} records could be read"
 
     def covers(self, segment: Segment) -> bool:
         """Say whether every record of the segment has been taken in."""
         return any(a <= segment.first and segment.last <= b for a, b in self._numbers.get(segment.session, []))
 
-    def _count(self, session: str) -> int:
-        return sum(last - first + 1 for first, last in self._numbers.get(session, []))
-
     def _take(self, session: str, record: Record) -> None:
         kind, key = record.get("e"), record.get("k", "")
+        record.pop("c", None)
         if kind == "done":
             outputs = record.get("o", [])
             known = self.done.get(key, [])
@@ -195,17 +207,26 @@ def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -
     from concurrent.futures import ThreadPoolExecutor
 
     fold = Fold() if fold is None else fold
-    for _ in range(_LISTINGS):
+    own = threading.local()  # a connection a thread: opening one may mean a handshake
+
+    def content(segment: Segment) -> bytes | None:
+        if not hasattr(own, "store"):
+            own.store = store.connect()
+        return _content(own.store, segment, cache)
+
+    for attempt in range(_LISTINGS):
+        if attempt:
+            time.sleep(_LISTING_WAIT * 2**attempt)
         listed = (Segment.parse(stat.name) for stat in store.list(f"{slug}/ledger/"))
         wanted = sorted((s for s in listed if s and not fold.covers(s)), key=lambda s: (s.session, s.first, -s.last))
         with ThreadPoolExecutor(4) as pool:
-            contents = list(pool.map(lambda s: _content(store.connect(), s, cache), wanted))
+            contents = list(pool.map(content, wanted))
         with _no_collection():
             for segment, data in zip(wanted, contents, strict=True):
                 if data is not None:
                     fold.add_segment(segment, data)
         if None not in contents:
-            break  # else one was merged away between listing and reading: its records stand in a newer listing
+            break  # else one was merged away since it was listed: its records stand in a newer listing
     return fold
 
 
