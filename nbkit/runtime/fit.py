@@ -65,6 +65,8 @@ class FitReport:
         Checkpoints this session took.
     seconds_stalled : float
         How long training waited for them.
+    history : list of dict
+        All metric rows logged so far, in every session: ``{"step": step, name: value, ...}``.
     """
 
     step: int
@@ -77,6 +79,7 @@ class FitReport:
     startup: dict[str, float] = field(default_factory=dict)
     saves: int = 0
     seconds_stalled: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     @property
     def complete(self) -> bool:
@@ -184,8 +187,11 @@ def fit(
         if receipt.step >= total or (receipt.complete and receipt.max_steps >= total):
             _load_weights(module, checkpoint, path)
             session.say(f"{session.slug} is complete: {receipt.step} of {total} steps; nothing was trained.")
+            history = History()
+            history.load_state_dict(checkpoint["nbkit"]["history"])
+            seconds = time.monotonic() - began
             return FitReport(
-                receipt.step, total, "complete", receipt.step, seconds_total=time.monotonic() - began
+                receipt.step, total, "complete", receipt.step, seconds_total=seconds, history=list(history.rows())
             )
     stated = time.monotonic()
 
@@ -257,6 +263,7 @@ def fit(
         startup=startup.parts,
         saves=saving.saves,
         seconds_stalled=saving.stalled,
+        history=list(history.rows()),
     )
     _say_end(session, report)
     return report

@@ -166,8 +166,9 @@ class _Indices:
     """The indices of an epoch in its derived order, cut to this process's share."""
 
     def __init__(self, plain: DataLoader, seed: int, rank: int, world_size: int) -> None:
-        self.dataset, self.seed, self.rank, self.world_size = plain.dataset, seed, rank, world_size
-        self.kind, self.sampler = _kind(plain), plain.sampler
+        self.kind = _kind(plain)
+        self.dataset, self.sampler = plain.dataset, plain.sampler
+        self.seed, self.rank, self.world_size = seed, rank, world_size
 
     def __len__(self) -> int:
         total = self.sampler.num_samples if self.kind == "weighted" else len(self.dataset)

@@ -8,15 +8,13 @@ on. There is one set of buffers, so at most one extra copy, and what is in it ca
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from nbkit.runtime.errors import UsageError
 
-_LEAVES = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
-_CONTAINERS = (dict, OrderedDict, list, tuple, set)
+_LEAVES = (type(None), bool, int, float, str, torch.dtype, torch.device, torch.Size)
 
 
 class Buffers:
@@ -102,27 +100,10 @@ def _refused(what: str, value: object) -> UsageError:
     advice = ""
     if kind.__module__ == "numpy":
         advice = " Write float(x), int(x) or torch.from_numpy(x) where it is set."
-    elif path_is_hparams(what):
+    elif "hyper_parameters" in what:
         advice = " Do not call save_hyperparameters with objects; keep them in module.settings, which nbkit saves."
     return UsageError(
         f"the checkpoint cannot be saved: {what}, of type {kind.__module__}.{kind.__qualname__}. Allowed are tensors, "
         "numbers, text, None and dict, list, tuple or set of them, so that it loads with weights_only=True."
         f"{advice} Nothing was written; earlier checkpoints are untouched."
     )
-
-
-def path_is_hparams(what: str) -> bool:
-    """Say whether a refused entry comes from Lightning's hyperparameters."""
-    return "hyper_parameters" in what
-
-
-def tensors(tree: Any) -> Iterator[torch.Tensor]:
-    """Give every tensor of a checkpoint."""
-    if isinstance(tree, torch.Tensor):
-        yield tree
-    elif isinstance(tree, dict):
-        for item in tree.values():
-            yield from tensors(item)
-    elif isinstance(tree, list | tuple):
-        for item in tree:
-            yield from tensors(item)
