@@ -64,6 +64,21 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
     raise NbkitError(f"no ledger can be kept in {folder}: {fault}. Give the session another folder.")
 
 
+def holds_work(folder: Path) -> bool:
+    """Say whether a session left something in this folder that the store may not have."""
+    path = folder / "ledger.sqlite"
+    if not path.is_file():
+        return False
+    db = sqlite3.connect(path)
+    try:
+        found = db.execute("SELECT EXISTS(SELECT 1 FROM records) OR EXISTS(SELECT 1 FROM parcels)").fetchone()
+    except sqlite3.Error:
+        return False  # nothing that could be taken over
+    finally:
+        db.close()
+    return bool(found[0])
+
+
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")  # hurt text must come as far as its checksum
 

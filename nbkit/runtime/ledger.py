@@ -20,7 +20,16 @@ from typing import Any
 from nbkit.runtime.database import Row, is_place, not_recorded, open_database
 from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.files import fsync_folder, write_atomically
-from nbkit.runtime.segments import Record, Segment, decode_line, encode_line, fold_store, is_whole, segment_of
+from nbkit.runtime.segments import (
+    Record,
+    Segment,
+    decode_line,
+    encode_line,
+    fold_store,
+    is_whole,
+    segment_of,
+    version_of,
+)
 from nbkit.runtime.store.protocol import Store
 
 MERGE = 16  # own segments of about one size that become one
@@ -63,6 +72,7 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         self.notes: list[str] = []
         self.here: dict[str, int] = {}
+        self.settings: str | None = None
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
         self._number = 0
@@ -88,6 +98,7 @@ class Ledger:
                     self._db.execute("DELETE FROM records WHERE id=?", (row,))
                 else:
                     self.here[record["k"]] = row
+                    self.fold.made_with |= {record["v"]} if "v" in record else set()
             elif number is not None:
                 # written for a segment that may or may not have landed; its number tells the fold
                 self.fold.add(session, [(number, record)])
@@ -117,6 +128,12 @@ class Ledger:
 
     # -- recording --
 
+    def use_settings(self, settings: Record) -> None:
+        """Note what the items done from now on depend on."""
+        self.settings = version_of(settings)
+        if self.settings not in self.fold.settings:
+            self.note({"e": "settings", "settings": settings})
+
     def begin(self, key: str) -> None:
         """Note which item is in work, so that the next session knows what a kill hit."""
         os.pwrite(self._slot, key.encode().ljust(1024, b"\0"), 0)
@@ -127,6 +144,9 @@ class Ledger:
     def done(self, key: str, outputs: Iterable[Output], seconds: float = 0.0, **more: Any) -> None:
         """Record that an item's outputs are whole on this machine's disk."""
         record = {"e": "done", "k": key, "o": [[o.name, o.size, o.sha256] for o in outputs], "s": round(seconds, 4)}
+        if self.settings is not None:
+            record["v"] = self.settings
+            self.fold.made_with.add(self.settings)
         line = encode_line(record | more if more else record)
         with self._lock:
             self.here[key] = self._insert(None, line)

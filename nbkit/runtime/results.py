@@ -25,20 +25,32 @@ class Results:
         Where results of earlier sessions are.
     folder : Path
         This session's own folder.
+    unsent : bool
+        Whether the file in the folder holds scores of a killed session that are not yet in the store.
     """
 
-    def __init__(self, slug: str, store: Store, folder: Path) -> None:
+    def __init__(self, slug: str, store: Store, folder: Path, unsent: bool = False) -> None:
         self.name = f"{slug}/results.json"
         self.path = folder / "results.json"
+        self.content: dict[str, Any] = {"metrics": {}}
+        fetched = folder / "results-stored.json"
         try:
-            store.get(self.name, self.path)
-            self.content: dict[str, Any] = read_json(self.path)
+            store.get(self.name, fetched)
         except FileNotFoundError:
-            self.content = {"metrics": {}}
+            fetched.unlink(missing_ok=True)
+        for path in (fetched, self.path) if unsent else (fetched,):
+            if path.is_file():
+                self._take_in(path, f"{self.name} in {store.url}" if path == fetched else str(path))
+
+    def _take_in(self, path: Path, what: str) -> None:
+        try:
+            found = read_json(path)
+            if not isinstance(found, dict) or not isinstance(found.setdefault("metrics", {}), dict):
+                raise ValueError("its form is another")
         except ValueError as error:
-            raise UsageError(
-                f"{self.name} in {store.url} is no whole JSON file ({error}). Move it away; nothing was written."
-            ) from None
+            raise UsageError(f"{what} is no whole results.json ({error}). Move it away; nothing was written.") from None
+        metrics = self.content["metrics"] | found["metrics"]
+        self.content |= {**found, "metrics": metrics}
 
     def metric(self, name: str, value: float, unit: str, baseline: float, baseline_is: str) -> None:
         """Add or replace one score.
@@ -48,22 +60,30 @@ class Results:
         UsageError
             For a score or baseline that is no finite number, or one without unit or a word on its baseline.
         """
-        for what, number in (("value", value), ("baseline", baseline)):
-            if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
-                raise UsageError(f"the {what} of {name!r} is {number!r}; it must be a finite number. Nothing was written.")
+        value, baseline = _finite(value, f"value of {name!r}"), _finite(baseline, f"baseline of {name!r}")
         for what, text in (("unit", unit), ("baseline_is", baseline_is)):
             if not isinstance(text, str) or not text:
                 raise UsageError(f"{name!r} needs {what}=, in words ('1' for a ratio). Nothing was written.")
         self.content["metrics"][name] = {
-            "value": float(value), "unit": unit, "baseline": float(baseline), "baseline_is": baseline_is
+            "value": value, "unit": unit, "baseline": baseline, "baseline_is": baseline_is
         }  # fmt: skip
         self.write()
 
     def note(self, facts: dict[str, str]) -> None:
         """Say what the scores were made on, such as data="synthetic stand-in" or weights="random"."""
+        for name, words in facts.items():
+            if name == "metrics" or not isinstance(words, str):
+                raise UsageError(f"note({name}={words!r}): a note is text under a name other than 'metrics'.")
         self.content.update(facts)
         self.write()
 
     def write(self) -> None:
         """Write the file to this session's folder."""
         write_json(self.path, self.content)
+
+
+def _finite(number: Any, what: str) -> float:
+    number = number.item() if hasattr(number, "item") and getattr(number, "ndim", 0) == 0 else number
+    if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
+        raise UsageError(f"the {what} is {number!r}; it must be a finite number. Nothing was written.")
+    return float(number)

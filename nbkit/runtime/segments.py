@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import json
 import re
 import threading
@@ -94,6 +95,11 @@ def read_segment(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Re
             yield number if certain else None, record
 
 
+def version_of(settings: Record) -> str:
+    """Give a short name of settings that is the same wherever they are the same."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
 @dataclass
 class Fold:
     """Keep the state that a set of records adds up to.
@@ -109,6 +115,9 @@ class Fold:
     deaths: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, Record] = field(default_factory=dict)
     settings: dict[str, Record] = field(default_factory=dict)
+    """Version to the settings it stands for."""
+    made_with: set[str] = field(default_factory=set)
+    """Versions of the settings that done items were made with."""
     damaged: dict[str, str] = field(default_factory=dict)
     _numbers: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -128,6 +137,8 @@ class Fold:
                 new.append(number)
                 if record.get("e") == "done" and record["k"] not in self.done:
                     self.done[record["k"]] = record.get("o", [])
+                    if "v" in record:
+                        self.made_with.add(record["v"])
                 else:
                     self._take(session, record)
             _include(taken, new)
@@ -152,6 +163,7 @@ class Fold:
             outputs = record.get("o", [])
             known = self.done.get(key, [])
             self.done[key] = known + [o for o in outputs if o not in known]
+            self.made_with |= {record["v"]} if "v" in record else set()
         elif kind == "failed":
             self.failures[key] = self.failures.get(key, 0) + 1
             self.errors[key] = max(self.errors.get(key, ""), str(record.get("err", "")))
@@ -160,7 +172,7 @@ class Fold:
         elif kind in ("open", "close"):
             self.sessions.setdefault(session, {})[kind] = record
         elif kind == "settings":
-            self.settings[json.dumps(record.get("settings"), sort_keys=True)] = record
+            self.settings[version_of(record["settings"])] = record["settings"]
 
 
 def _include(taken: list[tuple[int, int]], numbers: list[int]) -> None:

@@ -7,12 +7,12 @@ wall and says what is left. Nothing of it raises out of the last cell because th
 from __future__ import annotations
 
 import atexit
-import contextlib
 import io
 import json
 import os
 import re
 import signal
+import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +25,7 @@ from nbkit.runtime.budget import Budget
 from nbkit.runtime.card import closing_words, opening_card
 from nbkit.runtime.device import Device, choose_device
 from nbkit.runtime.durations import parse_duration
-from nbkit.runtime.errors import NbkitError, StoreError, UsageError
+from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.files import remove_stray_temps, write_atomically
 from nbkit.runtime.hosts import Host, detect
@@ -35,6 +35,7 @@ from nbkit.runtime.manifest import Manifest, read_manifest
 from nbkit.runtime.names import check_name, check_slug
 from nbkit.runtime.outbox import Outbox
 from nbkit.runtime.results import Results
+from nbkit.runtime.segments import version_of
 from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
@@ -131,21 +132,37 @@ class Session:
         self._lane = take_lane((folder or self.host.folder) / slug)
         self.folder: Path = self._lane.folder
         remove_stray_temps(self.folder)
-        self.ledger = Ledger(self.folder, slug, self.id, self.store)
+        self.ledger = self._or_let_go(lambda: Ledger(self.folder, slug, self.id, self.store))
         self.outbox = Outbox(self.ledger, store, self.budget, say=self.say)
         self._results: Results | None = None
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
+        self._work_ended = began
+        self._expect_ending()
         self._signals = StopSignals(self.budget.request_stop, self.say, (signal.SIGTERM,))
         self._signals.install()
-        self._closed = False
+        self._closed, self._pid = False, os.getpid()
         atexit.register(self._leave)  # a cell that raised ends the notebook without close()
         for note in self.ledger.notes:
             self.say(note)
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit})
         self.seconds_opening = time.monotonic() - began
-        print(opening_card(self), flush=True)
-        self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=self.resume_step())
+        print(self._or_let_go(lambda: opening_card(self)), flush=True)
+        step = self._or_let_go(self.resume_step)
+        self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=step)
+
+    def _or_let_go(self, ask: Callable[[], Any]) -> Any:
+        """Ask what a store may refuse; then let go of the lane, so that the next try takes over what is left in it."""
+        try:
+            return ask()
+        except BaseException:
+            if hasattr(self, "outbox"):
+                atexit.unregister(self._leave)
+                self._signals.restore()
+                self.outbox.close()
+                self.ledger.release()
+            self._lane.release()
+            raise
 
     # -- words and traces --
 
@@ -197,7 +214,7 @@ class Session:
 
         rows = self._prepare(manifest, settings)
         done = sum(map(self.ledger.is_done, rows.keys))
-        loop = work.items(self, self.ledger, rows, retry_failed)
+        loop = self._until_ended(work.items(self, self.ledger, rows, retry_failed))
         return bar(loop, len(rows), done, self.budget, self.slug)
 
     def map(
@@ -233,18 +250,25 @@ class Session:
         self._manifest = rows
         if settings is not None:
             settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
-            known = self.ledger.fold.settings
-            text = json.dumps(settings, sort_keys=True)
-            for other in known:
-                if other != text and self.ledger.fold.done:
-                    differs = _differences(json.loads(other), settings)
-                    raise UsageError(
-                        f"{len(self.ledger.fold.done)} items of {self.slug} in {self.store.url} were made with other "
-                        f"settings: {differs}. Set them back, or give another store. Nothing was changed."
-                    )
-            if text not in known:
-                self.ledger.note({"e": "settings", "settings": settings})
+            fold = self.ledger.fold
+            for other in sorted(fold.made_with - {version_of(settings)}):
+                differs = _differences(fold.settings[other], settings) if other in fold.settings else "which, is lost"
+                raise UsageError(
+                    f"items of {self.slug} in {self.store.url} were made with other settings: {differs}. Set them "
+                    "back, or give another store. Nothing was changed."
+                )
+            self.ledger.use_settings(settings)
         return rows
+
+    def _until_ended(self, items: Iterator[work.Item]) -> Iterator[work.Item]:
+        yield from items
+        self._work_ended = time.monotonic()
+
+    def _expect_ending(self) -> None:
+        """Keep as much of this session for the cells after the work as earlier sessions took for them."""
+        endings = [e["close"].get("ending", 0.0) for e in self.ledger.fold.sessions.values() if "close" in e]
+        if endings:
+            self.budget.measured("close", statistics.median(endings[-8:]))
 
     def left(self) -> tuple[int, int]:
         """Give how many items of the last manifest are pending, and how many failed for good."""
@@ -271,6 +295,7 @@ class Session:
             )
         report = fit(self, module, data, **options)
         self._steps = {"step": report.step, "max_steps": report.max_steps, "reason": report.reason}
+        self._work_ended = time.monotonic()
         return report
 
     def resume_step(self) -> int:
@@ -308,7 +333,8 @@ class Session:
     def results(self) -> Results:
         """The phase's scores, those of earlier sessions included."""
         if self._results is None:
-            self._results = Results(self.slug, self.store, self.folder)
+            unsent = f"{self.slug}/results.json" in self.outbox.waiting()
+            self._results = Results(self.slug, self.store, self.folder, unsent)
         return self._results
 
     def result(self, name: str, value: float, *, unit: str, baseline: float, baseline_is: str) -> None:
@@ -343,10 +369,10 @@ class Session:
         """
         if self._closed:
             raise UsageError("this session is closed already; open another one.")
-        began = time.monotonic()
         self._signals.restore()
-        reserve = max(0.0, self.budget.wall() - 0.5)
-        waiting = self.outbox.drain(None if self.budget.limit is None else reserve)
+        # the last records go to the store after the last uploads
+        left_for_uploads = max(0.0, self.budget.wall() - max(0.5, 2 * self.budget.estimate("flush")))
+        waiting = self.outbox.drain(None if self.budget.limit is None else left_for_uploads)
         self.outbox.close()
         left, failed = self.left()
         steps_left = max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
@@ -358,14 +384,13 @@ class Session:
         }  # fmt: skip
         fault = None
         try:
-            self.ledger.note({"e": "close", **{k: v for k, v in summary.items() if k != "not_stored"}})
+            ending = round(time.monotonic() - self._work_ended, 2)
+            self.ledger.note({"e": "close", "ending": ending} | {k: v for k, v in summary.items() if k != "not_stored"})
             self.ledger.close()
-        except (StoreError, NbkitError) as error:
+        except (NbkitError, OSError) as error:
             fault = str(error)
-            with contextlib.suppress(Exception):
-                self.ledger.release()
             summary |= {"complete": False, "exit": 3}
-        self.budget.measured("close", time.monotonic() - began)
+        self.ledger.release()
         self._lane.release()
         self._closed = True
         atexit.unregister(self._leave)
@@ -376,14 +401,14 @@ class Session:
 
     def _leave(self) -> None:
         """Bring what can still be brought to the store when the process ends without `close`."""
-        if self._closed:
+        if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
         self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
         self.outbox.close()
         try:
             self.ledger.flush()
-        except StoreError as error:
+        except (NbkitError, OSError) as error:
             print(f"[nbkit] the last records are not in the store: {error}")
         self.ledger.release()
         self._lane.release()
