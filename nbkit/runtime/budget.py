@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 
 _RECENT = 8  # measurements kept per kind; a store that slows down must show within a few uploads
-_FIRST_RESERVE = 0.02  # share of the limit kept before anything is measured
+_FIRST_RESERVE = 0.03  # share of the limit kept before anything is measured
 _LARGEST_SHARE = 0.25  # a reserve above a quarter of the session would stop all work on a slow store
 
 
@@ -55,9 +55,9 @@ class Budget:
         """Seconds kept before the wall for the last save, the uploads on their way and the closing."""
         if self.limit is None:
             return 0.0
-        measured = sum(1.5 * max(self._seen[kind], default=0.0) for kind in ("save", "upload", "close"))
-        floor = min(_FIRST_RESERVE * self.limit, 30.0)
-        return min(max(floor, measured + 0.1), _LARGEST_SHARE * self.limit)
+        measured = sum(1.5 * max(self._seen[kind], default=0.0) for kind in ("save", "upload", "flush", "close"))
+        first = 0.0 if self._seen["close"] else min(_FIRST_RESERVE * self.limit, 60.0)
+        return min(max(first, measured + 0.1), _LARGEST_SHARE * self.limit)
 
     def measured(self, kind: str, seconds: float) -> None:
         """Take note that something of this kind took so long."""

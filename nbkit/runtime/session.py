@@ -315,6 +315,9 @@ class Session:
         DamagedError
             Where a file is not what was recorded.
         """
+        if slug == self.slug:
+            self.outbox.drain(max(0.0, self.budget.wall()) if self.budget.limit is not None else None)
+            self.ledger.flush()
         return fetch_outputs(self._raw_store, self.store, check_slug(slug), self.folder)
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:

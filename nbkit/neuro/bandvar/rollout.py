@@ -7,7 +7,8 @@ is given the window's true first band, can follow a recording.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,3 +143,25 @@ def rollout_table(
         "delta_conditioned": rollout_scores(from_delta, truth, names),
         "persistence": rollout_scores(truth[:, :1].expand_as(truth), truth, names),
     }
+
+
+def rollout_rows(table: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """Give a `rollout_table`'s scores, each with its unit and the baseline it has to beat.
+
+    Returns
+    -------
+    rows : list of dict
+        With name (``zero_start_stage_mse_delta`` and so on), value, unit, baseline and baseline_is. Scores that are
+        infinite, as the SNR of an exact prediction is, are left out.
+    """
+    beside = {
+        "zero_start": ("zero", "zero: predict nothing"),
+        "delta_conditioned": ("persistence", "persistence: the true first band, kept"),
+    }
+    return [
+        {"name": f"{kind}_{name}", "value": value, "unit": "dB" if name == "snr_db" else "uV^2",
+         "baseline": table[baseline][name], "baseline_is": words}
+        for kind, (baseline, words) in beside.items()
+        for name, value in table[kind].items()
+        if math.isfinite(value) and math.isfinite(table[baseline][name])
+    ]  # fmt: skip

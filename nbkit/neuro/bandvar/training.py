@@ -7,7 +7,7 @@ in uV^2, and never without persistence and zero beside it; its totals are over t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -305,3 +305,35 @@ def evaluate(module: BandVAR, batches: Any) -> dict[str, float]:
         sums = sum(module.validation_sums(batch.to(module.device)) for batch in batches)
     module.train(was_training)
     return module.validation_scores(sums)
+
+
+def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the last validation's scores, each with its unit and its baseline; none before the first validation.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        Logged rows, ``{"step": step, name: value, ...}``.
+
+    Returns
+    -------
+    rows : list of dict
+        With name, value, unit, baseline and baseline_is. ``val_mse`` and ``increment_r2`` stand beside persistence,
+        and once more beside predicting zero.
+    """
+    logged = [row for row in history if "val_mse" in row]
+    if not logged:
+        return []
+    last = logged[-1]
+    mse, persistence, zero = (last[name] for name in ("val_mse", "val_mse_persistence", "val_mse_zero"))
+    kept, nothing = "persistence: next band = this one", "zero: predict nothing"
+    return [
+        {"name": "val_mse", "value": mse, "unit": "uV^2", "baseline": persistence, "baseline_is": kept},
+        {"name": "val_mse_against_zero", "value": mse, "unit": "uV^2", "baseline": zero, "baseline_is": nothing},
+        {"name": "increment_r2", "value": last["val_increment_r2"], "unit": "1", "baseline": 0.0, "baseline_is": kept},
+        {"name": "increment_r2_against_zero", "value": last["val_increment_r2"], "unit": "1",
+         "baseline": 1 - zero / persistence, "baseline_is": nothing},
+        {"name": "val_skill_persistence", "value": 1 - mse / persistence, "unit": "1", "baseline": 0.0,
+         "baseline_is": kept},
+        {"name": "val_skill_zero", "value": 1 - mse / zero, "unit": "1", "baseline": 0.0, "baseline_is": nothing},
+    ]  # fmt: skip

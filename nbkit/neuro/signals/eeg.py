@@ -27,6 +27,8 @@ def recordings(
     path: str | None = None,
     subjects: Sequence[int | str] | None = None,
     runs: Sequence[int | str] | None = None,
+    *,
+    stand_in: bool = False,
 ) -> list[dict[str, str]]:
     """List recordings as manifest rows with the columns key, source, path, subject and run.
 
@@ -38,6 +40,9 @@ def recordings(
         The folder, for bids and edf.
     subjects, runs : sequence, optional
         Which ones; all that the folder holds, or subject 1 and (eegbci) runs 3 to 14.
+    stand_in : bool
+        Where the eegbci runs are neither on disk nor to be had from the network, say so in one line and list
+        synthetic recordings in their place; everything made of them says so, too.
 
     Raises
     ------
@@ -48,7 +53,14 @@ def recordings(
     """
     _check_source(source)
     if source == "eegbci":
-        return eegbci.rows(subjects or (1,), runs or eegbci.MOTOR_RUNS)
+        rows = eegbci.rows(subjects or (1,), runs or eegbci.MOTOR_RUNS)
+        if stand_in:
+            for subject in subjects or (1,):
+                available, reason = eegbci_available(int(subject), [int(r) for r in runs or eegbci.MOTOR_RUNS])
+                if not available:
+                    print(f"No real EEG here: {reason}. A SYNTHETIC recording stands in.")
+                    return synthetic.rows(subjects or (1,), runs or (1,))
+        return rows
     if source == "synthetic":
         return synthetic.rows(subjects or (1,), runs or (1,))
     listed = folders.bids_rows if source == "bids" else folders.edf_rows
