@@ -63,8 +63,9 @@ class Stay:
 
     @property
     def length(self) -> float:
-        """Seconds from the opened session to the end."""
-        return self.ended - self.opened["t"] if self.opened else 0.0
+        """Seconds from the opened session to its close, or to its kill."""
+        end = self.closed["t"] if self.closed else self.ended
+        return end - self.opened["t"] if self.opened else 0.0
 
     @property
     def items(self) -> list[str]:

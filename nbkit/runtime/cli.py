@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -76,7 +75,7 @@ def check(store: StoreOption = None, json_: JsonOption = False) -> int:
 
 @app.command("run")
 def run_command(
-    notebook: Annotated[Path, typer.Argument(help="the notebook")],
+    notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="a path, or a name such as 00_start_here")],
     parameter: ParameterOption = None,
     store: StoreOption = None,
     limit: Annotated[str | None, typer.Option(metavar="9h", help="length of the session")] = None,
@@ -90,7 +89,7 @@ def run_command(
 
 @app.command()
 def rehearse(
-    notebooks: Annotated[list[Path], typer.Argument(metavar="NOTEBOOK...", help="run in this order")],
+    notebooks: Annotated[list[str], typer.Argument(metavar="NOTEBOOK...", help="paths or names, run in this order")],
     session: Annotated[str, typer.Option(metavar="20s", help="length of a session, from opening it")] = "20s",
     kill: Annotated[str, typer.Option(metavar="mixed|random|wall|none", help="how sessions end")] = "mixed",
     seed: Annotated[int, typer.Option(help="of the kills' moments")] = 0,

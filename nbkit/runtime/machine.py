@@ -79,7 +79,7 @@ class ThisMachine:
                 command, cwd=room, env=os.environ | told, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-            tree = ProcessTree(process.pid)
+            tree = ProcessTree(process.pid, (VARIABLE, str(journal)))
             try:
                 killed = self._watch(process, tree, journal, stay, kill_after)
             finally:

@@ -146,15 +146,17 @@ def _typed(name: str, wanted: str, value: object, where: str) -> object:
 
 
 def _check_order(phases: list[Phase], path: Path) -> None:
-    seen: dict[str, Phase] = {}
-    numbers: dict[int, str] = {}
+    for what in ("slug", "number"):
+        values = [getattr(phase, what) for phase in phases]
+        for value in values:
+            if values.count(value) > 1:
+                raise UsageError(f"{path}: {what} {value!r} stands twice. Nothing was begun.")
+    before: list[str] = []
     for phase in phases:
-        if phase.slug in seen or phase.number in numbers:
-            raise UsageError(f"{path}: slug {phase.slug!r} or number {phase.number} stands twice. Nothing was begun.")
         for need in phase.needs:
-            if need not in seen:
+            if need not in before:
                 raise UsageError(
                     f"{path}: {phase.slug} needs {need!r}, which no phase before it is. Allowed: "
-                    f"{', '.join(seen) or 'nothing yet'}. Nothing was begun."
+                    f"{', '.join(before) or 'nothing yet'}. Nothing was begun."
                 )
-        seen[phase.slug], numbers[phase.number] = phase, phase.slug
+        before.append(phase.slug)

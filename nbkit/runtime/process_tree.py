@@ -1,7 +1,8 @@
 """A process and all that it started, killed together and without warning.
 
 A kernel lives in a process group of its own and its loaders' workers outlive a killed parent, so nothing but a walk
-over the tree reaches them. Only processes seen as descendants of the one given are ever touched.
+over the tree and a mark in their environment reaches them. Only processes that descend from the one given, by parents
+or by that mark, are ever touched.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ class ProcessTree:
     ----------
     pid : int
         A child of this process.
+    mark : tuple of str or None
+        (name, value) of an environment variable that was given to this child alone: it finds those whose parents
+        ended before anyone looked.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
-        self._known: dict[int, psutil.Process] = {pid: self._root}
+    def __init__(self, pid: int, mark: tuple[str, str] | None = None) -> None:
+        self._mark = mark
+        self._known: dict[int, psutil.Process] = {pid: psutil.Process(pid)}
 
     def look(self) -> list[psutil.Process]:
         """Take note of who is there now, and give those that are alive."""
@@ -42,6 +46,7 @@ class ProcessTree:
         """Kill all of them with SIGKILL, at one moment; give how many there were."""
         seen: set[int] = set()
         for _ in range(_STABLE_LOOKS):
+            self._look_for_mark()
             alive = self.look()
             fresh = [process for process in alive if process.pid not in seen]
             if not fresh:
@@ -57,6 +62,15 @@ class ProcessTree:
                 process.kill()
         self._wait()
         return len(alive)
+
+    def _look_for_mark(self) -> None:
+        if self._mark is None:
+            return
+        name, value = self._mark
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):  # other users' processes cannot be read
+                if process.pid not in self._known and process.environ().get(name) == value:
+                    self._known[process.pid] = process
 
     def _wait(self) -> None:
         end = time.monotonic() + _GONE_WITHIN

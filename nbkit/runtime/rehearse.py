@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.files import write_json
 from nbkit.runtime.machine import STARTUP, Machine, ThisMachine
 from nbkit.runtime.nearest import unknown
-from nbkit.runtime.running import FAILED, LEFT, check_parameters, notebook_parameters, store_address
+from nbkit.runtime.running import FAILED, LEFT, check_parameters, find_notebook, notebook_parameters, store_address
 from nbkit.runtime.segments import fold_store
 from nbkit.runtime.status import newest_step
 from nbkit.runtime.store.opening import open_store
@@ -173,7 +173,7 @@ def _line(stay: Stay) -> str:
 
 
 def rehearse(
-    notebooks: list[Path],
+    notebooks: Sequence[str | os.PathLike[str]],
     *,
     script: Script,
     store: str | None = None,
@@ -186,7 +186,8 @@ def rehearse(
 
     Parameters
     ----------
-    notebooks : list of Path
+    notebooks : sequence of str or path
+        Paths, names such as ``40_bandvar_train``, or slugs.
     script : Script
         How sessions end.
     store : str or None
@@ -214,7 +215,7 @@ def rehearse(
         raise UsageError(f"{unknown('way to kill', script.kill, KILLS)} Nothing was begun.")
     if not notebooks:
         raise UsageError("no notebook was given; such as: nbkit rehearse notebooks/10_eeg_windows.ipynb")
-    notebooks = [path.resolve() for path in notebooks]
+    notebooks = [find_notebook(path) for path in notebooks]
     shared = _spread(notebooks, _absolute(parameters or {}, say), smoke)
     address = store_address(store)
     documents: list[dict[str, Any]] = []

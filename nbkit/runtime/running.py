@@ -44,7 +44,7 @@ def run_notebook(
     Parameters
     ----------
     path : str or path
-        The notebook.
+        The notebook: a path, a name such as ``40_bandvar_train``, or a phase's slug.
     params : mapping or None
         Values for names of its `parameters` cell.
     store : str, path or None
@@ -68,7 +68,7 @@ def run_notebook(
     UsageError
         For a notebook that is not there or is none, or a parameter that it does not name.
     """
-    path = Path(path).resolve()
+    path = find_notebook(path)
     folder = Path(folder or ".").resolve()
     known = notebook_parameters(path)
     params = check_parameters(path, known, {**(params or {}), **({"SMOKE": True} if smoke else {})})
@@ -103,6 +103,28 @@ def store_address(store: str | os.PathLike[str] | None) -> str:
     return text if "://" in text else str(Path(text).expanduser().resolve())
 
 
+def find_notebook(text: str | os.PathLike[str]) -> Path:
+    """Give a notebook's path from what a user writes: a path, ``40_bandvar_train``, or the phase's slug.
+
+    Names are looked for in ``notebooks/`` of the current folder, then of this checkout.
+
+    Raises
+    ------
+    UsageError
+        Where there is none of that name.
+    """
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path.resolve()
+    folders = [Path("notebooks"), Path(__file__).resolve().parents[2] / "notebooks"]
+    known = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.ipynb"))}
+    slugs = {re.sub(r"^\d+_", "", stem): file for stem, file in known.items()}
+    if path.parent == Path(".") and (found := (known | slugs).get(path.name.removesuffix(".ipynb"))):
+        return found.resolve()
+    beside = path.parent.glob("*.ipynb") if path.parent.is_dir() else ()
+    raise UsageError(f"{unknown('notebook', os.fspath(text), [*map(str, sorted(beside)), *known])} Nothing was begun.")
+
+
 # -- parameters --------------------------------------------------------------------------------------------------------
 
 
@@ -112,15 +134,11 @@ def notebook_parameters(path: Path) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        For a file that is not there, no notebook, or a parameter that is no literal.
+        For a file that is no notebook, or a parameter that is no literal.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-        cells = content["cells"]
-    except (FileNotFoundError, IsADirectoryError):
-        near = sorted(one.name for one in path.parent.glob("*.ipynb")) if path.parent.is_dir() else []
-        words = unknown(f"notebook in {path.parent}", path.name, near)
-        raise UsageError(f"{words} Nothing was begun.") from None
+        cells = list(content["cells"])
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is no Jupyter notebook ({error!r}). Nothing was begun.") from None
     found: dict[str, Any] = {}

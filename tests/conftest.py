@@ -1,0 +1,72 @@
+"""What tests share: a clean environment, the real recordings, notebooks made on the spot."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+_OF_HOSTS = ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG", "LIGHTNING_CLOUD_SPACE_ID")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch):
+    """Keep variables of the machine that runs the tests out of them."""
+    for name in [*os.environ]:
+        if name.startswith("NBKIT_") or name in _OF_HOSTS:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Give the repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Give the folder of real recordings; skips where it is not beside the repository."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real recordings (../shared/data) are not here")
+    return folder
+
+
+@pytest.fixture
+def make_notebook(tmp_path) -> Callable[..., Path]:
+    """Give a function that writes a notebook of some code cells; the first is its parameters cell."""
+
+    def make(*sources: str, name: str = "05_toy.ipynb") -> Path:
+        cells = [
+            {
+                "cell_type": "code", "id": f"cell-{i}", "execution_count": None, "outputs": [],
+                "metadata": {"tags": ["parameters"]} if i == 0 else {}, "source": source,
+            }
+            for i, source in enumerate(sources)
+        ]  # fmt: skip
+        spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        path = tmp_path / name
+        content = {"cells": cells, "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
+        path.write_text(json.dumps(content))
+        return path
+
+    return make
+
+
+PARAMETERS = "N = 4  # items\nSECONDS = 0.0  # s an item\nSMOKE = False"
+OPEN = 'import time\nimport numpy as np\nimport nbkit\nsession = nbkit.open_session("toy", smoke=SMOKE)'
+WORK = """for item in session.work([{"key": f"k{i:03d}"} for i in range(N)]):
+    with item:
+        time.sleep(SECONDS)
+        item.save(x=np.arange(10) + int(item.key[1:]))"""
+CLOSE = "summary = session.close()"
+
+
+@pytest.fixture
+def toy(make_notebook) -> Path:
+    """Give a notebook that makes N items of SECONDS each, in a phase called toy."""
+    return make_notebook(PARAMETERS, OPEN, WORK, CLOSE)

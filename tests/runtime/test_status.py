@@ -1,0 +1,133 @@
+"""Status: what is done, left and still takes, from a store alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nbkit
+from nbkit.runtime.phases import Phase
+from nbkit.runtime.receipts import Receipt
+from nbkit.runtime.segments import encode_line, segment_of
+from nbkit.runtime.status import newest_step, read_phase, read_status, words
+from nbkit.runtime.store.folder import FolderStore
+
+TRAINING = Phase("toy", 1, "Toy", "", (), (), "gpu", 1, 9.0, False, ())
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> FolderStore:
+    monkeypatch.chdir(tmp_path)
+    return FolderStore(tmp_path / "store")
+
+
+def write_segment(store: FolderStore, session: str, *records: dict) -> None:
+    segment, data = segment_of("toy", session, 1, [encode_line(record) for record in records])
+    path = Path(store.path(segment.name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def write_receipt(store: FolderStore, step: int, at: float, session: str = "s", **more) -> None:
+    folder = Path(store.path("toy/checkpoints"))
+    folder.mkdir(parents=True, exist_ok=True)
+    Receipt("toy", step, 0, step, 3, "0" * 64, max_steps=1000, time=at, session=session, **more).write(folder)
+
+
+def done(key: str, seconds: float) -> dict:
+    return {"e": "done", "k": key, "o": [], "s": seconds}
+
+
+def test_an_empty_store_has_begun_nothing(tmp_path, store):
+    rows = read_status(str(tmp_path / "store"))
+    assert [row.slug for row in rows][:2] == ["start_here", "eeg_windows"]
+    assert {row.state for row in rows} == {"not begun"}
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_real_session_is_counted(tmp_path, store):
+    rows = [{"key": key} for key in "abcd"]
+    session = nbkit.open_session("toy", store=tmp_path / "store")
+    for item in session.work(rows):
+        with item:
+            if item.key == "c":
+                raise ValueError("no such channel")
+            item.save(x=np.arange(3))
+    session.close()
+    row = read_status(str(tmp_path / "store"), ["toy"])[0]
+    assert (row.done, row.failed, row.sessions, row.killed) == (3, 1, 1, 0)
+    assert row.rate > 0
+
+
+def test_items_left_are_those_of_the_last_close_less_what_was_done_since(tmp_path, store):
+    closed = {"e": "close", "t": 2.0, "done": 1, "left": 9}
+    write_segment(store, "one", {"e": "open", "t": 1.0}, done("a", 36.0), closed)
+    write_segment(store, "two", {"e": "open", "t": 3.0}, done("b", 108.0), done("c", 36.0))
+    row = read_phase(store, "toy", None, tmp_path / "cache")
+    assert (row.done, row.left, row.sessions, row.killed, row.state) == (3, 7, 2, 1, "work left")
+    assert row.rate == pytest.approx(60.0) and row.hours_left == pytest.approx(7 / 60) and row.sessions_left == 1
+
+
+def test_without_any_close_the_manifest_tells_what_is_left(tmp_path, store):
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests/toy.tsv").write_text("key\n" + "".join(f"{key}\n" for key in "abcdef"))
+    write_segment(store, "one", {"e": "open", "t": 1.0}, done("a", 1.0))
+    assert read_phase(store, "toy", None, tmp_path / "cache").left == 5
+
+
+def test_what_nobody_can_know_is_shown_as_unknown(tmp_path, store):
+    write_segment(store, "one", {"e": "open", "t": 1.0}, done("a", 1.0))
+    row = read_phase(store, "toy", None, tmp_path / "cache")
+    assert row.left is None and row.hours_left is None
+    assert "?" in words([row])
+
+
+def test_training_goes_by_receipts(tmp_path, store):
+    now = time.time()
+    write_receipt(store, 100, now - 3600.0)
+    write_receipt(store, 200, now)
+    row = read_phase(store, "toy", TRAINING, tmp_path / "cache")
+    assert (row.step, row.max_steps, row.state) == (200, 1000, "work left")
+    assert row.rate == pytest.approx(100.0) and row.hours_left == pytest.approx(8.0) and row.sessions_left == 1
+    assert row.quota_weeks == pytest.approx(8 / 30) and row.checkpoint_age < 60
+    assert "step 200" in words([row]) and "quota-weeks" in words([row])
+
+
+def test_the_time_between_two_sessions_is_no_time_of_training(tmp_path, store):
+    write_receipt(store, 100, 0.0, session="one")
+    write_receipt(store, 200, 9e6, session="two")
+    assert read_phase(store, "toy", TRAINING, tmp_path / "cache").rate is None
+
+
+def test_a_complete_training_takes_nothing_more(tmp_path, store):
+    write_receipt(store, 1000, time.time(), complete=True)
+    row = read_phase(store, "toy", TRAINING, tmp_path / "cache")
+    assert row.state == "complete" and row.hours_left == 0.0 and row.quota_weeks == 0.0
+
+
+def test_a_damaged_receipt_is_passed_over_with_words(tmp_path, store):
+    write_receipt(store, 100, 0.0)
+    write_receipt(store, 200, 0.0)
+    Path(store.path("toy/checkpoints/step-000000200.json")).write_text("{")
+    row = read_phase(store, "toy", TRAINING, tmp_path / "cache")
+    assert row.step == 100 and "toy/checkpoints/step-000000200.json" in row.notes[0]
+
+
+def test_the_newest_run_counts(tmp_path, store):
+    write_receipt(store, 900, 0.0)
+    for name in ("step-000000020.json", "step-000000020.ckpt"):
+        path = Path(store.path(f"toy/checkpoints/run-2/{name}"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    assert newest_step(store, "toy") == 20
+    assert newest_step(store, "other") == 0
+
+
+def test_the_rows_are_plain(tmp_path, store):
+    write_receipt(store, 100, 0.0)
+    row = read_phase(store, "toy", TRAINING, tmp_path / "cache")
+    assert json.loads(json.dumps(row.row()))["step"] == 100
