@@ -37,7 +37,8 @@ def _parse(text: str) -> float | None:
     text = text.strip()
     while position < len(text):
         part = _PART.match(text, position)
-        if not part or (part[2] is None and part.end() < len(text)):
+        # "1h30" is refused: some mean minutes by it, and half a minute would be a costly guess
+        if not part or (part[2] is None and (position or part.end() < len(text))):
             return None
         total += float(part[1]) * _UNITS[(part[2] or "s").lower()]
         position = part.end()

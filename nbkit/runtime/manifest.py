@@ -70,7 +70,7 @@ def parse_shard(part: str) -> tuple[int, int]:
         Unless both are whole numbers with 1 <= which <= count.
     """
     which, slash, count = str(part).partition("/")
-    if not (slash and which.isdigit() and count.isdigit() and 1 <= int(which) <= int(count)):
+    if not (slash and which.isdecimal() and count.isdecimal() and 1 <= int(which) <= int(count)):
         raise UsageError(f"shard {part!r} is not one. Write '2/5' for the second of five sessions. Nothing was begun.")
     return int(which), int(count)
 
@@ -125,10 +125,11 @@ def _read_file(path: Path) -> Manifest:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+        # the error counts from behind a byte order mark
+        line = error.object[: error.start].count(b"\n") + 1
         raise UsageError(
-            f"{path}, line {line}: byte {data[error.start]:#04x} is not UTF-8. Save the file as UTF-8 and run again; "
-            "nothing was begun."
+            f"{path}, line {line}: byte {error.object[error.start]:#04x} is not UTF-8. Save the file as UTF-8 and run "
+            "again; nothing was begun."
         ) from None
     lines = text.replace("\r\n", "\n").split("\n")
     columns = lines[0].split("\t")

@@ -75,6 +75,18 @@ def _too_long(name: str) -> str | None:
     return f"has a segment of {size} bytes" if size > _SEGMENT_BYTES else None
 
 
+def check_prefix(prefix: str) -> str:
+    """Give back the beginning of names, such as ``sub-001/`` or an empty one.
+
+    Raises
+    ------
+    UsageError
+        Where no allowed name begins like this.
+    """
+    check_name(f"{prefix}x", "the prefix of")
+    return prefix
+
+
 def check_slug(slug: str) -> str:
     """Give back a phase's slug, such as ``labram_codebook``.
 

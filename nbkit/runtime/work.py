@@ -6,6 +6,7 @@ that one which takes its machine down cannot keep the others from being done.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -25,6 +26,7 @@ from nbkit.runtime.names import check_name
 if TYPE_CHECKING:
     from nbkit.runtime.session import Session
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TRIES = 3  # times that an item may raise before it is left as failed
 
 
@@ -45,6 +47,7 @@ class Item(Mapping):
         self._outputs: list[Output] = []
         self._reason: str | None = None
         self._began = 0.0
+        self.entered = False
 
     def __getitem__(self, column: str) -> str:
         if column not in self._row:
@@ -79,7 +82,7 @@ class Item(Mapping):
         self._reason = reason
 
     def __enter__(self) -> Item:
-        self._began = time.monotonic()
+        self._began, self.entered = time.monotonic(), True
         self._ledger.begin(self.key)
         self._session.journal("begin", key=self.key)
         return self
@@ -96,8 +99,15 @@ class Item(Mapping):
         if error is None:
             self._record_done(seconds)
             return False
-        if not isinstance(error, Exception) or isinstance(error, _Fatal):
+        if not isinstance(error, Exception):
             return False
+        if isinstance(error, OSError) and error.errno in _FULL:
+            # no fault of the item: on a full disk each would fail, and three times is for good
+            raise NbkitError(
+                f"item {self.key} met a full disk ({error.strerror}: {error.filename or 'while writing'}). It is not "
+                "recorded as failed and will be done again; all recorded before stands. Free some disk space and run "
+                "again."
+            ) from error
         self._ledger.failed(self.key, "".join(traceback.format_exception(error))[-4000:])
         self._session.journal("failed", key=self.key)
         self._session.say(f"item {self.key} failed: {type(error).__name__}: {error}")
@@ -109,10 +119,6 @@ class Item(Mapping):
         self._session.journal("item", key=self.key, s=round(seconds, 3))
         self._session.budget.measured("item", seconds)
         self._session.outbox.send_item(self.key)
-
-
-class _Fatal(NbkitError):
-    """Mark an error that must end the loop: the disk or the store is gone."""
 
 
 def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[Output]:
@@ -136,6 +142,11 @@ def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[O
         outputs.append(Output(name, size, sha256))
     for path in files.values():
         name = check_name(f"{ledger.slug}/items/{key}/{path.name}", "the output")
+        if name in {output.name for output in outputs}:
+            raise UsageError(
+                f"item {key} gave two files called {path.name}; the second would replace the first. Name them apart. "
+                "The item is not recorded."
+            )
         if not path.is_file():
             raise UsageError(f"item {key} gave the file {path}, which is not there. The item is not recorded.")
         with open(path, "rb") as source:
@@ -184,7 +195,13 @@ def items(session: Session, ledger: Ledger, manifest: Manifest, retry_failed: bo
             return
         if ledger.is_done(manifest.keys[position]):
             continue  # a parallel session was faster
-        yield Item(manifest.row(position), session, ledger)
+        item = Item(manifest.row(position), session, ledger)
+        yield item
+        if not item.entered:
+            raise UsageError(
+                f"item {item.key} was passed over: nothing is recorded unless the loop's body stands in 'with item:'. "
+                "Put it there and run again; what earlier sessions recorded stands."
+            )
 
 
 def run_with(

@@ -11,17 +11,21 @@ import errno
 import os
 import platform
 import shutil
+import stat as stat_module
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from nbkit.runtime.errors import DamagedError, StoreError
+from nbkit.runtime.errors import StoreError
 from nbkit.runtime.files import TEMP_SUFFIX, copy_hashed, is_alive, sha256_of, write_atomically
-from nbkit.runtime.names import check_name
+from nbkit.runtime.names import check_name, check_prefix
+from nbkit.runtime.store.checked import copy_checked
 from nbkit.runtime.store.protocol import Stat
 
 _PASSING = {errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE, errno.EIO, errno.ENETDOWN}
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class FolderStore:
@@ -52,7 +56,7 @@ class FolderStore:
             if target.stat().st_size != size or sha256_of(target) != sha256:
                 raise StoreError(f"{name} reads back from {self.root} otherwise than it was written", passing=True)
         except FileNotFoundError as error:
-            if error.filename == str(path) or not Path(path).exists():
+            if str(error.filename) == str(path) or not Path(path).exists():
                 raise
             raise _worded(error, "put", name, self.root) from error
         except StoreError:
@@ -71,38 +75,35 @@ class FolderStore:
         source = self.path(name)
         try:
             with open(source, "rb") as file:
-                size, found = write_atomically(path, lambda target: copy_hashed(file, target))
-        except FileNotFoundError:
+                size, found = write_atomically(path, lambda target: copy_checked(file, target, name, self.url, sha256))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if str(error.filename) != str(source):
+                raise _worded(error, "get", name, path.parent) from error
             raise FileNotFoundError(errno.ENOENT, f"the store {self.root} holds no {name}") from None
         except OSError as error:
-            raise _worded(error, "get", name, self.root) from error
-        if sha256 and found != sha256:
-            path.unlink(missing_ok=True)
-            raise DamagedError(
-                f"{name} in {self.root} is damaged: SHA-256 {found[:12]}..., its receipt says {sha256[:12]}.... The "
-                "fetched copy was removed, the store left as it is. Run 'nbkit verify' to see what else is hurt."
-            )
+            raise _worded(error, "get", name, path.parent if error.errno in _FULL else self.root) from error
         return Stat(name, size, f"sha256:{found}")
 
     def stat(self, name: str) -> Stat | None:
         path = self.path(name)
         try:
-            return Stat(name, path.stat().st_size) if path.is_file() else None
-        except FileNotFoundError:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _worded(error, "stat", name, self.root) from error
+        return Stat(name, found.st_size) if stat_module.S_ISREG(found.st_mode) else None
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
-        start = self.root / prefix.rpartition("/")[0]
+        folder = check_prefix(prefix).rpartition("/")[0]
         try:
-            yield from sorted(self._walk(start, prefix), key=lambda stat: stat.name)
+            yield from sorted(self._walk(self.root / folder, prefix), key=lambda stat: stat.name)
         except OSError as error:
             raise _worded(error, "list", prefix, self.root) from error
 
     def _walk(self, start: Path, prefix: str) -> Iterator[Stat]:
         def refuse(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise error
 
         for root, folders, names in os.walk(start, onerror=refuse):
@@ -146,11 +147,11 @@ def _abandoned(path: Path) -> bool:
 
 
 def _worded(error: OSError, verb: str, name: str, root: Path) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in _FULL:
         free = _free(root)
         return StoreError(
-            f"the disk of the store {root} is full: {verb} {name} failed with {free} free. Nothing half-written was "
-            "left. Free some space or give another store, and run again: what is not stored yet is kept here."
+            f"the disk of {root} is full: {verb} {name} failed with {free} free. Nothing half-written was left. Free "
+            "some space or use another disk, and run again: what is not stored yet is kept here."
         )
     words = os.strerror(error.errno) if error.errno else str(error)
     return StoreError(f"{verb} {name} in {root} failed: {words}", passing=error.errno in _PASSING)

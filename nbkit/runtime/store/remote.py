@@ -6,6 +6,7 @@ itself, written directly. Every upload is read back before it counts.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import DamagedError, StoreError, UsageError
-from nbkit.runtime.files import TEMP_SUFFIX, copy_hashed, sha256_of, write_atomically
-from nbkit.runtime.names import check_name
+from nbkit.runtime.files import TEMP_SUFFIX, sha256_of, write_atomically
+from nbkit.runtime.names import check_name, check_prefix
+from nbkit.runtime.store.checked import copy_checked
 from nbkit.runtime.store.protocol import Stat
 
 _WHOLE_UPLOADS = {"memory", "s3", "s3a", "gcs", "gs", "abfs", "az", "oci", "hf"}
@@ -37,10 +39,13 @@ class FsspecStore:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = url if url.endswith("://") else url.rstrip("/")
+        from fsspec import AbstractFileSystem
+
         self.fs, self.root = _open(self.url)
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self._whole = protocol in _WHOLE_UPLOADS
+        self._move_copies = type(self.fs).mv is AbstractFileSystem.mv
 
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{check_name(name, 'store name')}"
@@ -49,21 +54,34 @@ class FsspecStore:
         target, sha256 = self._path(name), sha256_of(path)
         size = os.path.getsize(path)
         folder, _, file = target.rpartition("/")
-        temp = target if self._whole else f"{folder}/.{file}.{os.getpid()}{TEMP_SUFFIX}"
+        temp = target if self._whole else f"{folder}/.{file}.{os.urandom(4).hex()}{TEMP_SUFFIX}"
         try:
             if self._content(target, size) == sha256:
                 return Stat(name, size, f"sha256:{sha256}")
             self.fs.makedirs(folder, exist_ok=True)
             self.fs.put_file(os.fspath(path), temp)
-            if self._content(temp, size) != sha256:
-                raise StoreError(f"{name} reads back from {self.url} otherwise than it was sent", passing=True)
+            self._expect(temp, size, sha256, name)
             if temp != target:
                 self.fs.mv(temp, target)
+                if self._move_copies:
+                    self._expect(target, size, sha256, name)
         except StoreError:
+            self._remove(temp)
             raise
         except Exception as error:
+            self._remove(temp)
             raise _worded(error, "put", name, self.url) from error
         return Stat(name, size, f"sha256:{sha256}")
+
+    def _expect(self, target: str, size: int, sha256: str, name: str) -> None:
+        if self._content(target, size) != sha256:
+            raise StoreError(f"{name} reads back from {self.url} otherwise than it was sent", passing=True)
+
+    def _remove(self, temp: str) -> None:
+        """Take a failed upload away again, where the store still lets us."""
+        if not self._whole:
+            with contextlib.suppress(Exception):  # the fault that counts is the one on its way to the caller
+                self.fs.rm_file(temp)
 
     def _content(self, target: str, size: int) -> str | None:
         """Give the hash of what is there, None where nothing of that size is."""
@@ -80,33 +98,33 @@ class FsspecStore:
         return digest.hexdigest()
 
     def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
+        source = self._path(name)
         try:
-            with self.fs.open(self._path(name), "rb") as file:
-                size, found = write_atomically(path, lambda target: copy_hashed(file, target))
-        except FileNotFoundError:
+            there = self.fs.info(source)["size"]
+            with self.fs.open(source, "rb") as file:
+                size, found = write_atomically(
+                    path, lambda target: copy_checked(file, target, name, self.url, sha256, there)
+                )
+        except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(errno.ENOENT, f"the store {self.url} holds no {name}") from None
+        except (DamagedError, StoreError):
+            raise
         except Exception as error:
             raise _worded(error, "get", name, self.url) from error
-        if sha256 and found != sha256:
-            path.unlink(missing_ok=True)
-            raise DamagedError(
-                f"{name} in {self.url} came with SHA-256 {found[:12]}..., its receipt says {sha256[:12]}.... The "
-                "fetched copy was removed. Run again; if it stays so, 'nbkit verify' shows what else is hurt."
-            )
         return Stat(name, size, f"sha256:{found}")
 
     def stat(self, name: str) -> Stat | None:
         try:
             self.fs.invalidate_cache()
             info = self.fs.info(self._path(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:
             raise _worded(error, "stat", name, self.url) from error
         return Stat(name, int(info["size"])) if info["type"] == "file" else None
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
-        start = f"{self.root.rstrip('/')}/{prefix.rpartition('/')[0]}".rstrip("/")
+        start = f"{self.root.rstrip('/')}/{check_prefix(prefix).rpartition('/')[0]}".rstrip("/")
         try:
             self.fs.invalidate_cache()
             found = self.fs.find(start, detail=True) if self.fs.exists(start) else {}
@@ -131,7 +149,7 @@ class FsspecStore:
     def connect(self) -> FsspecStore:
         """Give a store with a file system instance that no other thread uses."""
         other = object.__new__(FsspecStore)
-        other.url, other.root, other._whole = self.url, self.root, self._whole
+        other.__dict__.update(self.__dict__)
         other.fs = type(self.fs)(*self.fs.storage_args, skip_instance_cache=True, **self.fs.storage_options)
         return other
 
@@ -150,8 +168,9 @@ def _open(url: str) -> tuple[Any, str]:
 
 def _worded(error: Exception, verb: str, name: str, url: str) -> StoreError:
     permanent = isinstance(error, PermissionError | NotImplementedError | IsADirectoryError | ValueError)
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int):
         permanent = status < 500 and status not in (408, 409, 425, 429)
-    return StoreError(f"{verb} {name} in {url} failed: {type(error).__name__}: {error}", passing=not (permanent or full))
+    words = f"{verb} {name} in {url} failed: {type(error).__name__}: {error}"
+    return StoreError(words, passing=not (permanent or full))

@@ -43,9 +43,9 @@ class Retried:
         self._tries, self._first_wait, self._time_left = tries, first_wait, time_left
 
     def _call(self, verb: Callable[..., Any], *args: Any) -> Any:
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
-        jittered = wait_exponential_jitter(initial=self._first_wait, max=_LONGEST_WAIT, jitter=self._first_wait)
+        jittered = wait_exponential(multiplier=self._first_wait, max=_LONGEST_WAIT) + wait_random(0, self._first_wait)
 
         def wait(state: Any) -> float:
             asked = getattr(state.outcome.exception(), "retry_after", None) or 0.0
