@@ -22,7 +22,7 @@ from nbkit.runtime import loop_state
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.draws import seed_step, seed_validation
 from nbkit.runtime.durations import show_duration
-from nbkit.runtime.errors import UsageError
+from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.generations import Generations, load_checkpoint
 from nbkit.runtime.history import History
@@ -131,6 +131,7 @@ class Checkpointing(Callback):
         self._due: set[str] = set()
         self._request: dict[str, Any] | None = None
         self._last_step = 0
+        self._begun_at = (0, 0)
         self._last = False  # whether the save under way is the session's last
         self._stepped = True  # whether an optimizer stepped in the batch before
         self._fingerprint: loop_state.Fingerprint | None = None
@@ -174,6 +175,7 @@ class Checkpointing(Callback):
         self.marks.setdefault("first_batch", now)
         if self.first_step is None:
             self.first_step = self._last_step = trainer.global_step
+            self._begun_at = loop_state.place(trainer)
         if self._batch_began is not None:
             self._seconds.append(now - self._batch_began - self._validated)
         if self._at_boundary(trainer, batch_idx):
@@ -196,7 +198,12 @@ class Checkpointing(Callback):
         if not self.budget.fits(estimate):
             self._save(trainer, "stop", wait=True)
             raise PlannedStop(self.budget.stop_reason)
-        if validates and self._validation is None and trainer.global_step != self.first_step:
+        if loop_state.place(trainer) == self._begun_at:
+            return  # what could be saved here is what was loaded, or nothing
+        if self.first_step == 0 and not self.saves:
+            # a state that cannot be saved, or a folder that cannot be written, shows in the first second
+            self._due.add("first step")
+        if validates and self._validation is None:
             self._due.add("validation of unknown length")
         if self.save_every is not None and time.monotonic() - self._last_save >= self.save_every:
             self._due.add("clock")
@@ -266,7 +273,7 @@ class Checkpointing(Callback):
             self._save(trainer, "complete", wait=True, complete=True, place=(epoch, 0), begun=False)
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        if isinstance(exception, PlannedStop) or self._fingerprint is None:
+        if isinstance(exception, PlannedStop | NbkitError) or self._fingerprint is None:
             return
         name = type(exception).__name__
         if self._clean_after(trainer):

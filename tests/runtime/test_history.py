@@ -17,7 +17,8 @@ def test_rows_join_what_was_logged_together() -> None:
     history.log_metrics({"lr": 0.1}, 0)
     history.log_metrics({"loss": 0.5}, 1)
     history.log_metrics({"loss": 0.4}, 1)
-    assert list(history.rows()) == [{"step": 0, "loss": 1.0, "lr": 0.1}, {"step": 1, "loss": 0.5}, {"step": 1, "loss": 0.4}]
+    rows = [{"step": 0, "loss": 1.0, "lr": 0.1}, {"step": 1, "loss": 0.5}, {"step": 1, "loss": 0.4}]
+    assert list(history.rows()) == rows
     assert history.latest() == {"loss": 0.4, "lr": 0.1}
 
 
