@@ -16,7 +16,7 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
     Parameters
     ----------
     url : str, path or Store
-        A folder, or any URL that fsspec knows. A store is given back as it is.
+        A folder, ``gdrive://<folder id>``, or any URL that fsspec knows. A store is given back as it is.
 
     Raises
     ------
@@ -26,6 +26,8 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
     if not isinstance(url, str | os.PathLike):
         return url
     text = os.fspath(url)
+    if text.startswith(("gdrive://", "https://drive.google.com/")):
+        return _open_drive(text)
     if "://" in text and not text.startswith("file://"):
         from nbkit.runtime.store.remote import FsspecStore
 
@@ -34,3 +36,14 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"the store {text!r} is a file. A store is a folder or a URL. Nothing was written.")
     return FolderStore(folder)
+
+
+def _open_drive(url: str) -> Store:
+    try:
+        from nbkit.runtime.store.drive import open_drive
+    except ImportError as error:
+        raise UsageError(
+            f"the store {url!r} needs PyDrive2, which is not here ({error}). Install it with 'pip install PyDrive2'. "
+            "Nothing was written."
+        ) from error
+    return open_drive(url)

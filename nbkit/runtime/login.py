@@ -1,0 +1,193 @@
+"""The one-time login to Drive: a browser once, and never again.
+
+It runs on the user's own machine, makes the folder that the store will be, and writes the credential to one file that
+only its owner can read. Nothing secret is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE, CREDENTIAL_VARIABLE, user_credential_path
+from nbkit.runtime.store.drive_credential import API_ROOT, SCOPE, TOKEN_URI, DriveCredential, find_credential
+
+_FOLDER = "nbkit"
+_CONSOLE = "https://console.cloud.google.com"
+HOW_TO_MAKE_A_CLIENT = f"""\
+A login needs an OAuth client of your own, made once, free:
+ 1. {_CONSOLE}/projectcreate - make a project.
+ 2. {_CONSOLE}/apis/library/drive.googleapis.com - switch the Google Drive API on.
+ 3. {_CONSOLE}/auth/overview - name the app; audience External; then press 'Publish app'.
+    In 'Testing' Google ends every login after 7 days. The scope drive.file needs no review.
+ 4. {_CONSOLE}/auth/clients - create a client of the type 'Desktop app' and download its JSON.
+Then: nbkit login drive --client client_secret_....json"""
+
+
+@dataclass(frozen=True)
+class Login:
+    """Say what a login gave.
+
+    Attributes
+    ----------
+    credential : Path
+        The file that was written.
+    store : str
+        Address of the folder, such as ``gdrive://1AbC...``.
+    """
+
+    credential: Path
+    store: str
+
+    def words(self) -> str:
+        """Say where the credential went and how to hand it on."""
+        return f"""\
+logged in. The credential lies in {self.credential} (readable by you alone; whoever has it can read and change
+what nbkit keeps in your Drive, and nothing else there).
+store: {self.store}
+hand it on:
+  this machine  nothing to do; --store {self.store}
+  Kaggle        a private dataset that holds {CREDENTIAL_FILE}, attached to the notebook; 'nbkit push' sees to it
+                (Kaggle's own secrets are dropped by every push)
+  Colab         the secret {CREDENTIAL_VARIABLE} (key symbol at the left) with the file's one line, or an upload of it
+  elsewhere     {CREDENTIAL_VARIABLE}=<path of the file>
+take it back: https://myaccount.google.com/connections"""
+
+
+def login_drive(
+    client: str | os.PathLike[str] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    folder: str = _FOLDER,
+    browser: bool = True,
+) -> Login:
+    """Log in to Drive in a browser, make or find the store's folder, and write the credential.
+
+    Parameters
+    ----------
+    client : path or None
+        The OAuth client's JSON as downloaded; None takes the client of the credential that is there already.
+    path : path or None
+        Where the credential goes; None takes the user's configuration folder.
+    folder : str
+        Title of the folder in Drive.
+    browser : bool
+        False to print the address only, for a machine without a browser of its own.
+
+    Returns
+    -------
+    login : Login
+
+    Raises
+    ------
+    UsageError
+        For a missing or wrong client file, or a refusal in the browser.
+    """
+    target = Path(path) if path is not None else user_credential_path()
+    fields = _client(client)
+    credential = _ask(fields, browser, target)
+    store = f"gdrive://{_store_folder(credential, folder)}"
+    credential.write(target)
+    return Login(target, store)
+
+
+def _client(client: str | os.PathLike[str] | None) -> dict[str, str]:
+    if client is None:
+        try:
+            known = find_credential()
+        except UsageError:
+            raise UsageError(f"no OAuth client was given and no earlier login is here.\n{HOW_TO_MAKE_A_CLIENT}") from None
+        return {
+            "client_id": known.client_id, "client_secret": known.client_secret, "token_uri": known.token_uri,
+            "api_root": known.api_root,
+        }  # fmt: skip
+    file = Path(client).expanduser()
+    if not file.is_file():
+        raise UsageError(f"the OAuth client {str(client)!r} is no file.\n{HOW_TO_MAKE_A_CLIENT}")
+    try:
+        fields = json.loads(file.read_text("utf-8"))["installed"]
+        return {"client_id": fields["client_id"], "client_secret": fields["client_secret"], **_addresses(fields)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file} is not the JSON of an OAuth client of the type 'Desktop app' ({type(error).__name__}: {error}).\n"
+            f"{HOW_TO_MAKE_A_CLIENT}"
+        ) from None
+
+
+def _addresses(fields: dict[str, Any]) -> dict[str, str]:
+    return {name: fields[name] for name in ("auth_uri", "token_uri", "api_root") if name in fields}
+
+
+def _ask(fields: dict[str, str], browser: bool, target: Path) -> DriveCredential:
+    """Let PyDrive2 ask the user in a browser, and give the credential that comes of it."""
+    from pydrive2.auth import AuthError, GoogleAuth
+
+    auth = GoogleAuth(
+        settings={
+            "client_config_backend": "settings",
+            "client_config": {
+                "client_id": fields["client_id"],
+                "client_secret": fields["client_secret"],
+                "auth_uri": fields.get("auth_uri", "https://accounts.google.com/o/oauth2/auth"),
+                "token_uri": fields.get("token_uri", TOKEN_URI),
+                "revoke_uri": "https://oauth2.googleapis.com/revoke",
+                "redirect_uri": "",
+            },
+            "save_credentials": False,
+            "get_refresh_token": True,
+            "oauth_scope": [SCOPE],
+        },
+        http_timeout=60.0,
+    )
+    never = os.environ.pop("GDRIVE_NON_INTERACTIVE", None)
+    try:
+        auth.LocalWebserverAuth(port_numbers=[8080, 8090, _free_port()], launch_browser=browser)
+    except AuthError as error:
+        raise UsageError(f"the login was not completed ({error or type(error).__name__}). Nothing was written.") from None
+    finally:
+        if never is not None:
+            os.environ["GDRIVE_NON_INTERACTIVE"] = never
+    given = auth.credentials
+    if not given.refresh_token:
+        raise NbkitError(
+            "Google gave no refresh token, so the login would end after an hour. Remove the app at "
+            "https://myaccount.google.com/connections and log in again. Nothing was written."
+        )
+    scopes = (given.token_response or {}).get("scope", SCOPE).split()
+    if SCOPE not in scopes:
+        raise UsageError(
+            f"the login does not allow what nbkit needs: the box for {SCOPE} was left empty in the browser. Log in again "
+            "and tick it. Nothing was written."
+        )
+    return DriveCredential(
+        fields["client_id"], fields["client_secret"], given.refresh_token, fields.get("token_uri", TOKEN_URI),
+        fields.get("api_root", API_ROOT), str(target),
+    )  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def _store_folder(credential: DriveCredential, title: str) -> str:
+    """Give the id of the app's own folder of this title; the oldest where there are several, a new one where none is."""
+    from nbkit.runtime.store.drive_access import DriveAccess
+    from nbkit.runtime.store.drive_tree import FOLDER
+
+    access = DriveAccess(credential)
+    quoted = title.replace("\\", "\\\\").replace("'", "\\'")
+    query = f"title='{quoted}' and mimeType='{FOLDER}' and 'root' in parents and trashed=false"
+    request = access.files().list(q=query, fields="items(id,title,createdDate)")
+    found = [row for row in access.call(request, f"looking for the folder {title}")["items"] if row["title"] == title]
+    if found:
+        return min(found, key=lambda row: (row["createdDate"], row["id"]))["id"]
+    request = access.files().generateIds(maxResults=1, fields="ids")
+    id = access.call(request, "asking for a file id")["ids"][0]
+    body = {"id": id, "title": title, "mimeType": FOLDER, "parents": [{"id": "root"}]}
+    return access.call(access.files().insert(body=body, fields="id"), f"making the folder {title}")["id"]

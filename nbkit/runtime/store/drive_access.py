@@ -1,0 +1,147 @@
+"""One login to Drive, shared by all threads of a process; a connection each.
+
+Nothing here opens a browser, asks a question or waits without a limit: a credential that cannot be refreshed is an
+error at once. PyDrive2 logs in and refreshes, its Drive v2 service makes the requests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from typing import Any
+
+import httplib2
+from googleapiclient.discovery import build_from_document
+from googleapiclient.discovery_cache import get_static_doc
+from oauth2client.client import OAuth2Credentials
+from pydrive2.auth import GoogleAuth
+
+from nbkit.runtime.store.drive_credential import SCOPE, DriveCredential
+from nbkit.runtime.store.drive_faults import DriveError, in_words
+
+TIMEOUT = 60.0  # seconds that one read or write of a socket may take
+TRIES = 4  # of one request, before the fault goes up to the store's own retries
+FIRST_WAIT = 0.4  # seconds, doubled each time
+_LONGEST_WAIT = 5.0  # a server that asks for more is not waited for here, where nobody watches the wall
+
+
+class DriveAccess:
+    """Make requests to Drive.
+
+    Parameters
+    ----------
+    credential : DriveCredential
+    timeout : float
+        Seconds.
+    first_wait : float
+        Seconds before the second try of a request.
+    """
+
+    def __init__(self, credential: DriveCredential, timeout: float = TIMEOUT, first_wait: float = FIRST_WAIT) -> None:
+        os.environ.setdefault("GDRIVE_NON_INTERACTIVE", "1")  # PyDrive2 would open a browser and wait for ever
+        self.credential, self._timeout, self._first_wait = credential, timeout, first_wait
+        self._auth = GoogleAuth(settings=headless_settings(credential), http_timeout=timeout)
+        self._auth.LoadCredentials()
+        self._lock = threading.Lock()
+        self._own = threading.local()
+        self._service: Any = None
+
+    def __repr__(self) -> str:
+        return f"DriveAccess({self.credential!r})"
+
+    def files(self) -> Any:
+        """Give the service's ``files`` collection, whose methods make requests."""
+        with self._lock:
+            if self._service is None:
+                document = json.loads(get_static_doc("drive", "v2"))
+                document["rootUrl"] = self.credential.api_root
+                self._service = build_from_document(document, http=self._bare_http())
+        return self._service.files()
+
+    def about(self) -> Any:
+        """Give the service's ``about`` collection."""
+        self.files()
+        return self._service.about()
+
+    def http(self) -> Any:
+        """Give this thread's own authorized connection, with an access token that is not known to be stale."""
+        if getattr(self._own, "process", None) != os.getpid():  # a forked child must not share its parent's socket
+            self._own.http, self._own.process = self._auth.Get_Http_Object(), os.getpid()
+        credentials = self._auth.credentials
+        if not credentials.access_token or credentials.access_token_expired:
+            with self._lock:
+                if not credentials.access_token or credentials.access_token_expired:
+                    credentials.refresh(self._bare_http())
+        return self._own.http
+
+    def _bare_http(self) -> httplib2.Http:
+        return httplib2.Http(timeout=self._timeout)
+
+    def drop_connection(self) -> None:
+        """Make this thread begin with a new connection: after a fault the old one may be half-way through an answer."""
+        self._own.process = None
+
+    def once(self, doing: str, action: Any) -> Any:
+        """Do one thing with this thread's connection, ``action(http)``, and word its fault."""
+        try:
+            with in_words(doing, self.credential.where):
+                return action(self.http())
+        except DriveError as error:
+            if error.status is None:
+                self.drop_connection()
+            raise
+
+    def call(self, request: Any, doing: str) -> Any:
+        """Execute a request that may be repeated; passing faults are tried again a few times.
+
+        Raises
+        ------
+        DriveError
+            For a permanent fault at once; for a passing one after the last try, or where the server asks for a wait
+            that only the session's clock can decide on.
+        """
+        for attempt in range(1, TRIES + 1):
+            try:
+                return self.once(doing, lambda http: request.execute(http=http))
+            except DriveError as error:
+                if attempt == TRIES or not self.wait(error, attempt):
+                    raise
+        raise AssertionError("unreachable")
+
+    def wait(self, error: DriveError, attempt: int) -> bool:
+        """Wait before another try; say no where there should be none."""
+        asked = error.retry_after or 0.0
+        if not error.passing or asked > _LONGEST_WAIT:
+            return False
+        jittered = self._first_wait * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
+        time.sleep(max(asked, min(jittered, _LONGEST_WAIT)))
+        return True
+
+
+def headless_settings(credential: DriveCredential) -> dict[str, Any]:
+    """Give PyDrive2's settings under which it refreshes without a person and writes no file."""
+    saved = OAuth2Credentials(
+        None, credential.client_id, credential.client_secret, credential.refresh_token, None, credential.token_uri, None,
+        scopes=[SCOPE],
+    )  # fmt: skip
+    return {
+        "client_config_backend": "settings",
+        "client_config": {
+            "client_id": credential.client_id,
+            "client_secret": credential.client_secret,
+            "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+            "token_uri": credential.token_uri,
+            "revoke_uri": "https://oauth2.googleapis.com/revoke",
+            "redirect_uri": "",
+        },
+        # in memory: a credential from an attached dataset lies on a read-only disk
+        "save_credentials": True,
+        "save_credentials_backend": "dictionary",
+        "save_credentials_dict": {"login": saved.to_json()},
+        "save_credentials_key": "login",
+        "get_refresh_token": True,
+        "oauth_scope": [SCOPE],
+    }

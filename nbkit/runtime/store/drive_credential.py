@@ -1,0 +1,168 @@
+"""The Drive credential: one small JSON text that stands for one login.
+
+Its secrets are in no representation, message or traceback of this module; a faulty text is described by what is
+missing, never by what it holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE, CREDENTIAL_VARIABLE, host_credentials, how_to_hand_on
+
+SCOPE = "https://www.googleapis.com/auth/drive.file"
+TOKEN_URI = "https://oauth2.googleapis.com/token"
+API_ROOT = "https://www.googleapis.com/"
+_NEXT = "Run 'nbkit login drive' on your own machine; it writes the file and says how to hand it on."
+
+
+@dataclass(frozen=True, repr=False)
+class DriveCredential:
+    """Hold what one login gave.
+
+    Attributes
+    ----------
+    client_id, client_secret : str
+        Of the user's own OAuth client (type "Desktop app").
+    refresh_token : str
+        Buys access tokens of an hour each.
+    token_uri : str
+        Where it buys them.
+    api_root : str
+        The server that the tokens are shown to; a credential is never shown to another one.
+    where : str
+        Where the credential was read, for messages.
+    """
+
+    client_id: str
+    client_secret: str
+    refresh_token: str
+    token_uri: str = TOKEN_URI
+    api_root: str = API_ROOT
+    where: str = ""
+
+    def __repr__(self) -> str:
+        return f"DriveCredential(from {self.where or 'nowhere'})"
+
+    def to_text(self) -> str:
+        """Give the one line of JSON that `read_credential` reads: for a file or a secret, not for printing."""
+        fields = {"client_id": self.client_id, "client_secret": self.client_secret, "scopes": [SCOPE]}
+        fields |= {"refresh_token": self.refresh_token, "token_uri": self.token_uri}
+        if self.api_root != API_ROOT:
+            fields["api_root"] = self.api_root
+        return json.dumps(fields)
+
+    def write(self, path: Path) -> None:
+        """Write the credential whole to a file that only its owner can read."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, self.to_text() + "\n")
+
+    def secrets(self) -> tuple[str, ...]:
+        """Give what must never be shown."""
+        return tuple(s for s in (self.client_secret, self.refresh_token) if s)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a text whole, readable by its owner alone from its first byte."""
+    temp = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temp.unlink(missing_ok=True)
+    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temp, path)
+
+
+def read_credential(text: str, where: str) -> DriveCredential:
+    """Give the credential of a text: JSON, or JSON in base64.
+
+    Raises
+    ------
+    UsageError
+        For anything else, and for the files of other kinds that Google hands out.
+    """
+    fields = _decode(text, where)
+    if fields.get("type") == "service_account":
+        raise UsageError(
+            f"the Drive credential from {where} is a service account. Those own no storage: every upload to a personal "
+            f"Drive would be refused. Allowed is a login of your own. {_NEXT}"
+        )
+    if "installed" in fields or "web" in fields:
+        raise UsageError(
+            f"{where} holds an OAuth client, not a login. Give it to 'nbkit login drive --client FILE', and hand on the "
+            f"{CREDENTIAL_FILE} that this writes."
+        )
+    missing = [name for name in ("client_id", "client_secret", "refresh_token") if not fields.get(name)]
+    if missing:
+        raise UsageError(f"the Drive credential from {where} has no {' and no '.join(missing)}. {_NEXT}")
+    found = DriveCredential(
+        fields["client_id"],
+        fields["client_secret"],
+        fields["refresh_token"],
+        fields.get("token_uri") or TOKEN_URI,
+        fields.get("api_root") or API_ROOT,
+        where,
+    )
+    for address in (found.token_uri, found.api_root):
+        parts = urlsplit(address)
+        if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+            raise UsageError(f"the Drive credential from {where} would be sent to {address!r} unencrypted. {_NEXT}")
+    return found
+
+
+def _decode(text: str, where: str) -> dict[str, Any]:
+    text = text.strip()
+    try:
+        fields = json.loads(text if text.startswith("{") else base64.b64decode(text, validate=True))
+    except (ValueError, binascii.Error):
+        fields = None
+    if not isinstance(fields, dict):
+        raise UsageError(
+            f"the Drive credential from {where} cannot be read: {len(text)} characters that are neither JSON nor JSON "
+            f"in base64. {_NEXT}"
+        )
+    return fields
+
+
+def find_credential(environ: Mapping[str, str] | None = None) -> DriveCredential:
+    """Give the first Drive credential that there is: the variable's, the host's, the user's own.
+
+    Parameters
+    ----------
+    environ : mapping or None
+        Environment variables; those of this process by default.
+
+    Raises
+    ------
+    UsageError
+        Where there is none, or the first one cannot be used.
+    """
+    environ = os.environ if environ is None else environ
+    value = environ.get(CREDENTIAL_VARIABLE, "").strip()
+    if value:
+        return _from_variable(value)
+    for where, text in host_credentials(environ):
+        return read_credential(text, where)
+    raise UsageError(
+        f"no Drive credential was found. This place takes {how_to_hand_on(environ)}. {_NEXT} Nothing was opened."
+    )
+
+
+def _from_variable(value: str) -> DriveCredential:
+    where = f"the variable {CREDENTIAL_VARIABLE}"
+    if value.startswith(("/", "~", ".")) or value.endswith(".json"):
+        path = Path(value).expanduser()
+        if not path.is_file():
+            raise UsageError(f"{where} names {value!r}, which is no file. {_NEXT}")
+        return read_credential(path.read_text("utf-8"), str(path))
+    return read_credential(value, where)

@@ -1,0 +1,201 @@
+"""What is known of a Drive folder without asking: ids by name, and how long to believe them.
+
+Drive's listings may miss for a while what was just written. So what this process wrote stays known for a minute though
+a listing lacks it, and what it removed stays unknown though a listing still shows it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+FRESH = 60.0  # seconds for which a listing is believed before it is looked at again
+LAG = 60.0  # seconds within which a listing may still miss what was just written
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Say what Drive holds under one id.
+
+    Attributes
+    ----------
+    id : str
+    size : int
+        Bytes.
+    md5 : str
+        Of the content, 32 hexadecimal digits.
+    made, changed : str
+        Drive's own times, which sort as text.
+    """
+
+    id: str
+    size: int
+    md5: str
+    made: str
+    changed: str
+
+    @staticmethod
+    def of(row: Row) -> Entry:
+        """Give the entry of a row of Drive's."""
+        made = row["createdDate"]
+        return Entry(row["id"], int(row["fileSize"]), row["md5Checksum"], made, row.get("modifiedDate", made))
+
+    def holds(self, size: int, md5: str) -> bool:
+        """Say whether this is the content."""
+        return self.size == size and self.md5 == md5
+
+
+def first_made(entries: Iterable[Entry]) -> Entry:
+    """Give the one of several files of a name that stays."""
+    return min(entries, key=lambda e: (e.made, e.id))
+
+
+def last_changed(entries: Iterable[Entry]) -> Entry:
+    """Give the one of several files of a name that holds its content."""
+    return max(entries, key=lambda e: (e.changed, e.id))
+
+
+class Memory:
+    """Keep ids of folders and files by path; every method is safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._removed: set[str] = set()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything but what was removed."""
+        with self._lock:
+            self._folders: dict[str, tuple[str, ...]] = {}
+            self._scanned: dict[str, float] = {}
+            self._files: dict[str, dict[str, dict[str, Entry]]] = {}
+            self._listed: dict[str, float] = {}
+            self._written: dict[str, float] = {}
+
+    # -- folders ------------------------------------------------------------------------------------------------------
+
+    def folder(self, path: str) -> tuple[str, ...]:
+        """Give the ids that together are the folder of a path, () where none is known."""
+        with self._lock:
+            return self._folders.get(path, ())
+
+    def is_scanned(self, path: str) -> bool:
+        """Say whether the folders inside a path were asked for lately."""
+        with self._lock:
+            return time.monotonic() - self._scanned.get(path, float("-inf")) < FRESH
+
+    def take_subfolders(self, path: str, rows: Iterable[Row]) -> list[str]:
+        """Take in the folders that Drive showed inside a path; give the paths of those that count."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for row in rows:
+            found.setdefault(join(path, row["title"]), []).append((row["createdDate"], row["id"]))
+        with self._lock:
+            self._scanned[path] = time.monotonic()
+            for known in [p for p in self._folders if p.rpartition("/")[0] == path]:
+                found.setdefault(known, [])
+            for sub, dated in found.items():
+                ids = tuple(id for _, id in sorted(dated))
+                ids += tuple(id for id in self._folders.get(sub, ()) if id not in ids and self._is_late(id))
+                if set(ids) - set(self._folders.get(sub, ())):
+                    self._listed.pop(sub, None)  # a folder more, so perhaps files more
+                self._folders[sub] = ids
+            return [sub for sub in found if self._folders[sub]]
+
+    def made_folder(self, path: str, id: str) -> None:
+        """Note that this process has made a folder, which is empty so far."""
+        with self._lock:
+            self._written[id] = self._scanned[path] = self._listed[path] = time.monotonic()
+            self._folders[path], self._files[path] = (id,), {}
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def entries(self, name: str) -> list[Entry]:
+        """Give the files of a name."""
+        path, title = split(name)
+        with self._lock:
+            return list(self._files.get(path, {}).get(title, {}).values())
+
+    def names(self, path: str) -> dict[str, list[Entry]]:
+        """Give the names in a folder, and their files."""
+        with self._lock:
+            return {join(path, t): list(ids.values()) for t, ids in self._files.get(path, {}).items() if ids}
+
+    def is_listed(self, path: str) -> bool:
+        """Say whether the files of a folder were asked for lately."""
+        with self._lock:
+            return time.monotonic() - self._listed.get(path, float("-inf")) < FRESH
+
+    def newest(self, path: str) -> str:
+        """Give the time of the latest change in a folder whose files were listed once, "" elsewhere."""
+        with self._lock:
+            if path not in self._listed:
+                return ""
+            return max((e.changed for ids in self._files.get(path, {}).values() for e in ids.values()), default="")
+
+    def take_files(self, path: str, rows: Iterable[Row], began: float) -> None:
+        """Take in all files of a folder that Drive showed; those not shown any more are forgotten."""
+        with self._lock:
+            new: dict[str, dict[str, Entry]] = {}
+            for title, ids in self._files.get(path, {}).items():
+                late = {id: entry for id, entry in ids.items() if self._is_late(id)}
+                if late:
+                    new[title] = late
+            self._files[path], self._listed[path] = new, began
+            self.add_files(path, rows)
+
+    def add_files(self, path: str, rows: Iterable[Row], listed: float | None = None) -> None:
+        """Take in some files of a folder; what is known of others stays."""
+        with self._lock:
+            files = self._files.setdefault(path, {})
+            for row in rows:
+                if row["id"] not in self._removed and "md5Checksum" in row:  # Google's own documents have none
+                    files.setdefault(row["title"], {})[row["id"]] = Entry.of(row)
+            if listed is not None:
+                self._listed[path] = listed
+
+    def take_name(self, name: str, rows: Iterable[Row]) -> None:
+        """Take in all files of one name that Drive showed."""
+        path, title = split(name)
+        with self._lock:
+            ids = self._files.setdefault(path, {}).setdefault(title, {})
+            for id in [id for id in ids if not self._is_late(id)]:
+                del ids[id]
+            self.add_files(path, rows)
+
+    def remember(self, name: str, row: Row, written: bool = False) -> Entry:
+        """Note what Drive said of one id; `written` where this process has just written it."""
+        path, title = split(name)
+        entry = Entry.of(row)
+        with self._lock:
+            self._files.setdefault(path, {}).setdefault(title, {})[entry.id] = entry
+            if written:
+                self._written[entry.id] = time.monotonic()
+        return entry
+
+    def forget(self, name: str, id: str, removed: bool = False) -> None:
+        """Note that an id is gone; `removed` where this process has removed it."""
+        path, title = split(name)
+        with self._lock:
+            self._written.pop(id, None)
+            self._files.get(path, {}).get(title, {}).pop(id, None)
+            if removed:
+                self._removed.add(id)
+
+    def _is_late(self, id: str) -> bool:
+        return time.monotonic() - self._written.get(id, float("-inf")) < LAG
+
+
+def join(path: str, title: str) -> str:
+    """Give the name of a title in a folder."""
+    return f"{path}/{title}" if path else title
+
+
+def split(name: str) -> tuple[str, str]:
+    """Give a name's folder and title."""
+    path, _, title = name.rpartition("/")
+    return path, title

@@ -1,0 +1,234 @@
+"""Bytes to and from Drive: small files in one request, large ones in chunks that outlive a kill.
+
+Memory holds one chunk. A large upload is known to Drive by a session address that is as good as a password: it lies
+in a file beside the local one, readable by its owner alone, until the upload has ended. After a kill Drive itself says
+how much it has acknowledged, and the upload goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from googleapiclient.http import MediaIoBaseDownload, MediaIoBaseUpload, MediaUpload
+
+from nbkit.runtime.store.drive_access import TRIES, DriveAccess
+from nbkit.runtime.store.drive_credential import write_private
+from nbkit.runtime.store.drive_faults import DriveError
+
+CHUNK = 8 << 20  # bytes, a multiple of 256 KiB as Drive wants it
+SMALL = 4 << 20  # bytes up to which metadata and content go in one request; Drive allows 5 MB
+_BLOCK = 1 << 20
+_BINARY = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Content:
+    """Say what a local file holds; the open file stays the same one whatever happens to its name.
+
+    Attributes
+    ----------
+    file : file
+        Open for reading.
+    path : Path
+    size : int
+        Bytes.
+    md5 : str
+        32 hexadecimal digits.
+    """
+
+    file: BinaryIO
+    path: Path
+    size: int
+    md5: str
+
+    @staticmethod
+    def of(file: BinaryIO, path: Path) -> Content:
+        """Read a file through once, in blocks."""
+        digest, size = hashlib.md5(usedforsecurity=False), 0
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+        return Content(file, path, size, digest.hexdigest())
+
+
+class _Chunks(MediaUpload):
+    """Give a file's bytes by position.
+
+    Not the library's own class for files: that one hands the connection a stream, which after a stale access token is
+    sent a second time from where the first try had left it, empty.
+    """
+
+    def __init__(self, content: Content, chunk: int) -> None:
+        self._content, self._chunk = content, chunk
+
+    def chunksize(self) -> int:
+        return self._chunk
+
+    def mimetype(self) -> str:
+        return _BINARY
+
+    def size(self) -> int:
+        return self._content.size
+
+    def resumable(self) -> bool:
+        return True
+
+    def has_stream(self) -> bool:
+        return False
+
+    def getbytes(self, begin: int, end: int) -> bytes:
+        return os.pread(self._content.file.fileno(), end, begin)  # the library names a length "end"
+
+
+def upload(
+    access: DriveAccess,
+    content: Content,
+    request: Callable[[MediaUpload], Any],
+    target: str,
+    doing: str,
+    state: Path,
+    chunk: int = CHUNK,
+    small: int = SMALL,
+) -> dict[str, Any]:
+    """Send a file's content; give Drive's answer.
+
+    Parameters
+    ----------
+    access : DriveAccess
+    content : Content
+    request : callable
+        Makes the insert or update of a media.
+    target : str
+        The id that is written, by which a saved state is recognised.
+    doing : str
+        For messages.
+    state : Path
+        Where the address of an unfinished upload is kept.
+    chunk, small : int
+        Bytes.
+    """
+    if content.size <= small:
+        data = os.pread(content.file.fileno(), content.size, 0)
+        return access.call(request(MediaIoBaseUpload(io.BytesIO(data), _BINARY)), doing)
+    kept = _Kept(state, {"id": target, "size": content.size, "md5": content.md5})
+    sending = request(_Chunks(content, chunk))
+    resumed = _go_on(sending, kept.read())
+    faults = 0
+    while True:
+        before = sending.resumable_progress
+        try:
+            _, answer = access.once(doing, lambda http: sending.next_chunk(http=http))
+        except DriveError as error:
+            kept.write(sending.resumable_uri)
+            if error.status in (400, 404, 410) and sending.resumable_uri:  # Drive keeps unfinished uploads for a week
+                kept.clear()
+                if not resumed:
+                    raise DriveError(f"{doing} lost its place and begins anew", passing=True) from None
+                resumed = _go_on(sending, None)
+                continue
+            faults = 1 if sending.resumable_progress > before else faults + 1
+            if faults >= TRIES or not access.wait(error, faults):
+                raise
+            continue
+        if answer is not None:
+            kept.clear()
+            return answer
+        faults = 0
+        kept.write(sending.resumable_uri)
+
+
+def _go_on(sending: Any, address: str | None) -> bool:
+    """Point a request at an upload that was begun, so that it first asks how far that one came; None begins anew."""
+    sending.resumable_uri, sending.resumable_progress = address, 0
+    sending._in_error_state = address is not None  # the library's own way of asking, which it offers after faults only
+    return address is not None
+
+
+class _Kept:
+    """Keep the address of an unfinished upload on disk."""
+
+    def __init__(self, path: Path, of: dict[str, Any]) -> None:
+        self._path, self._of = path, of
+        self._last: str | None = None
+
+    def read(self) -> str | None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            saved = json.loads(self._path.read_text("utf-8"))
+            address = saved.pop("address")
+            if saved == self._of:
+                self._last = address
+        return self._last
+
+    def write(self, address: str | None) -> None:
+        if address and address != self._last:
+            self._last = address
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(self._path, json.dumps({**self._of, "address": address}))
+
+    def clear(self) -> None:
+        self._last = None
+        self._path.unlink(missing_ok=True)
+
+
+def saved_id(state: Path, content: Content) -> str | None:
+    """Give the id that an unfinished upload of this very content was writing."""
+    try:
+        saved = json.loads(state.read_text("utf-8"))
+        return saved["id"] if (saved["size"], saved["md5"]) == (content.size, content.md5) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def download(access: DriveAccess, id: str, size: int, target: Any, doing: str, chunk: int = CHUNK) -> str:
+    """Fetch an id's content in chunks into something with ``write``; give the MD5 of what came.
+
+    A fault in the middle is tried again from the last whole chunk. The caller compares the MD5.
+    """
+    digest, came, faults = hashlib.md5(usedforsecurity=False), 0, 0
+    if size == 0:
+        return digest.hexdigest()
+    held = _Held()
+    request = access.files().get_media(fileId=id, supportsAllDrives=True)
+    fetching, done = MediaIoBaseDownload(held, request, chunksize=chunk), False
+
+    def step(http: Any) -> bool:
+        request.http = http
+        return fetching.next_chunk()[1]
+
+    while not done:
+        try:
+            done = access.once(doing, step)
+        except DriveError as error:
+            faults += 1
+            if faults >= TRIES or not access.wait(error, faults):
+                raise
+            continue
+        faults, data = 0, held.take()
+        if not data and not done:
+            raise DriveError(f"{doing} failed: the answer held nothing at byte {came} of {size}", passing=True)
+        came += len(data)
+        digest.update(data)
+        target.write(data)
+    return digest.hexdigest()
+
+
+class _Held:
+    """Hold one chunk, so that writing it to a disk that is full is not taken for a fault of the network."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def write(self, data: bytes) -> None:
+        self._data = data
+
+    def take(self) -> bytes:
+        data, self._data = self._data, b""
+        return data

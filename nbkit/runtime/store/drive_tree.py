@@ -1,0 +1,269 @@
+"""Names in a place that has only ids: the folder tree of a Drive store.
+
+The folders in Drive mirror the names of the store, for two reasons: a person finds ``labram_pretrain/checkpoints`` with
+the eyes, and a prefix is listed by asking for the children of one folder, a request a thousand files. In one flat
+folder every listing would have to fetch everything, for Drive finds titles by whole words only, and a property that
+it could be asked for holds 124 bytes.
+
+Drive allows many files and folders of one name, so parallel sessions can make a name twice. Then all of the folders
+count as one. Of the files, the one changed last is what the name holds, and the one made first is where the next
+content goes: who was first never changes, so two sessions that tidy up at once can never remove each other's last copy.
+Folders are never removed: another session may just be putting something inside.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.store.drive_access import DriveAccess
+from nbkit.runtime.store.drive_faults import DriveError
+from nbkit.runtime.store.drive_memory import Entry, Memory, Row, first_made, join, split
+
+FIELDS = "id,title,mimeType,md5Checksum,fileSize,createdDate,modifiedDate,parents(id),labels(trashed)"
+FOLDER = "application/vnd.google-apps.folder"
+_IDS_AT_ONCE = 100
+_PARENTS_A_QUERY = 20  # addresses longer than 2048 characters are sent in another way
+_MARGIN = timedelta(minutes=5)  # by which a look for what is new reaches back
+
+
+class DriveTree:
+    """Find, list, make and remove names below one folder of Drive.
+
+    Parameters
+    ----------
+    access : DriveAccess
+    root : str
+        Id of the store's folder.
+    """
+
+    def __init__(self, access: DriveAccess, root: str) -> None:
+        self.access, self.root, self.memory = access, root, Memory()
+        self._lock = threading.Lock()
+        self._asking = threading.RLock()  # held over requests whose answer other threads wait for anyway
+        self._ids: deque[str] = deque()
+        self._begun: dict[str, str] = {}
+        self._root_seen = False
+
+    def begin(self, name: str) -> str:
+        """Give the id under which a new name is made; the same one until `ended` says that it was.
+
+        An upload whose answer was lost can so be repeated and never makes a second file.
+        """
+        with self._lock:
+            if name in self._begun:
+                return self._begun[name]
+        with self._asking:
+            if not self._ids:
+                request = self.access.files().generateIds(maxResults=_IDS_AT_ONCE, space="drive", fields="ids")
+                self._ids.extend(self.access.call(request, "asking for file ids")["ids"])
+            with self._lock:
+                if name not in self._begun:
+                    self._begun[name] = self._ids.popleft()
+                return self._begun[name]
+
+    def ended(self, name: str, id: str) -> None:
+        """Note that a name was made under the id, or never will be."""
+        with self._lock:
+            if self._begun.get(name) == id:
+                del self._begun[name]
+
+    # -- folders ------------------------------------------------------------------------------------------------------
+
+    def folder(self, path: str, make: bool = False, fresh: bool = False) -> tuple[str, ...]:
+        """Give the ids of the folders that together are this path, the first made first; () where there is none.
+
+        Parameters
+        ----------
+        path : str
+            Segments separated by ``/``; empty for the store's own folder.
+        make : bool
+            True to make what is missing.
+        fresh : bool
+            True to look again, whatever is remembered.
+        """
+        if not path:
+            self._check_root()
+            return (self.root,)
+        parent, title = split(path)
+        if not fresh and self.memory.folder(path) and self.memory.is_scanned(parent):
+            return self.memory.folder(path)
+        with self._asking:
+            parents = self.folder(parent, make, fresh)
+            if not parents:
+                return ()
+            believed = self.memory.is_scanned(parent) and (make or self.memory.folder(path))
+            if fresh or not believed:
+                rows = self._children(parents, f"mimeType='{FOLDER}'", f"looking for the folder {path}")
+                self.memory.take_subfolders(parent, rows)
+            if make and not self.memory.folder(path):
+                self._make_folder(path, parents[0], title)
+            return self.memory.folder(path)
+
+    def _make_folder(self, path: str, parent: str, title: str) -> None:
+        id = self.begin(f"{path}/")
+        body = {"id": id, "title": title, "mimeType": FOLDER, "parents": [{"id": parent}]}
+        request = self.access.files().insert(body=body, fields="id", supportsAllDrives=True)
+        try:
+            self.access.call(request, f"making the folder {path}")
+        except DriveError as error:
+            if error.status != 409:  # 409: the request whose answer was lost has made it
+                raise
+        self.ended(f"{path}/", id)
+        self.memory.made_folder(path, id)
+
+    def _check_root(self) -> None:
+        if self._root_seen:
+            return
+        request = self.access.files().get(fileId=self.root, fields="id,mimeType,labels(trashed)", supportsAllDrives=True)
+        try:
+            row = self.access.call(request, f"opening the Drive folder {self.root}")
+        except DriveError as error:
+            if error.status != 404:
+                raise
+            raise DriveError(
+                f"Drive shows no folder {self.root} to this login. nbkit sees only what it made itself (scope "
+                "drive.file): run 'nbkit login drive', which makes a folder and prints its gdrive:// address. What waits "
+                "is kept on this machine.", status=404, reason="rootNotFound",
+            ) from None  # fmt: skip
+        if row["mimeType"] != FOLDER:
+            raise UsageError(f"gdrive://{self.root} is a file in Drive. A store is a folder. Nothing was written.")
+        if row.get("labels", {}).get("trashed"):
+            raise DriveError(
+                f"the Drive folder {self.root} lies in the trash. Restore it in Drive, or make another with 'nbkit login "
+                "drive'. What waits is kept on this machine.", reason="rootTrashed",
+            )  # fmt: skip
+        self._root_seen = True
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def known(self, name: str) -> list[Entry]:
+        """Give the files of a name from the listing of its folder, which is made where missing.
+
+        The listing is fetched once, a request a thousand files, and what is new in it once a minute; to ask for each
+        name would cost a request a file.
+        """
+        path, _ = split(name)
+        self.folder(path, make=True)
+        if not self.memory.is_listed(path):
+            with self._asking:
+                if not self.memory.is_listed(path):
+                    self._list_folder(path)
+        return self.memory.entries(name)
+
+    def _list_folder(self, path: str) -> None:
+        began, newest, doing = time.monotonic(), self.memory.newest(path), f"listing {path or 'the store'}"
+        if not newest:
+            self.memory.take_files(path, self._children(self.folder(path), f"mimeType!='{FOLDER}'", doing), began)
+            return
+        since = (datetime.fromisoformat(newest) - _MARGIN).strftime("%Y-%m-%dT%H:%M:%S")
+        rows = self._children(self.folder(path), f"mimeType!='{FOLDER}' and modifiedDate > '{since}'", doing)
+        self.memory.add_files(path, rows, began)
+        for title in {row["title"] for row in rows}:
+            self.merge(join(path, title))
+
+    def find(self, name: str) -> list[Entry]:
+        """Give the files of a name by asking Drive now."""
+        path, title = split(name)
+        parents = self.folder(path)
+        if not parents:
+            return []
+        quoted = title.replace("\\", "\\\\").replace("'", "\\'")
+        rows = self._children(parents, f"mimeType!='{FOLDER}' and title='{quoted}'", f"looking for {name}")
+        self.memory.take_name(name, [row for row in rows if row["title"] == title])  # Drive ignores upper and lower case
+        return self.memory.entries(name)
+
+    def walk(self, prefix: str) -> dict[str, list[Entry]]:
+        """Give all names that start with a prefix and their files, by asking Drive now; a request a thousand files."""
+        start, _ = split(prefix)
+        ids = self.folder(start, fresh=True)
+        level = {start: ids} if ids else {}
+        found: dict[str, list[Entry]] = {}
+        while level:
+            began = time.monotonic()
+            paths = {id: path for path, ids in level.items() for id in ids}
+            rows: dict[str, list[Row]] = {path: [] for path in level}
+            for row in self._children(paths, "", f"listing {prefix or 'the store'}"):
+                for parent in {paths[p["id"]] for p in row["parents"] if p["id"] in paths}:
+                    rows[parent].append(row)
+            level = {}
+            for path, children in rows.items():
+                self.memory.take_files(path, (row for row in children if row["mimeType"] != FOLDER), began)
+                found |= {n: entries for n, entries in self.memory.names(path).items() if n.startswith(prefix)}
+                for sub in self.memory.take_subfolders(path, (row for row in children if row["mimeType"] == FOLDER)):
+                    if f"{sub}/".startswith(prefix):
+                        level[sub] = self.memory.folder(sub)
+        return found
+
+    def confirm(self, name: str, id: str) -> Entry | None:
+        """Ask Drive what an id holds now; None, and forgotten, where it is gone or in the trash."""
+        request = self.access.files().get(fileId=id, fields=FIELDS, supportsAllDrives=True)
+        try:
+            row = self.access.call(request, f"looking at {name}")
+        except DriveError as error:
+            if error.status != 404:
+                raise
+            row = None
+        if row is None or row.get("labels", {}).get("trashed"):
+            self.memory.forget(name, id)
+            self.ended(name, id)
+            return None
+        return self.memory.remember(name, row)
+
+    def remove(self, name: str, id: str) -> None:
+        """Delete an id for good: the trash would count against the quota."""
+        request = self.access.files().delete(fileId=id, supportsAllDrives=True)
+        try:
+            self.access.call(request, f"deleting {name}")
+        except DriveError as error:
+            if error.status != 404:
+                raise
+        self.memory.forget(name, id, removed=True)
+
+    def merge(self, name: str) -> list[Entry]:
+        """Remove the copies of a name that hold the same as the one made first; give those that are left."""
+        entries = self.memory.entries(name)
+        if len(entries) < 2:
+            return entries
+        kept = first_made(entries)
+        twins = [e for e in entries if e.id != kept.id and e.holds(kept.size, kept.md5)]
+        for twin in twins:
+            # looked at again: another session may have changed either since it was listed
+            keeps, again = self.confirm(name, kept.id), self.confirm(name, twin.id)
+            if keeps is not None and again is not None and again.holds(keeps.size, keeps.md5):
+                self.remove(name, twin.id)
+        return self.memory.entries(name)
+
+    def vanished(self) -> None:
+        """Begin anew: a folder was removed by someone, so nothing that is remembered can be relied on."""
+        with self._asking:
+            self.memory.clear()
+            self._root_seen = False
+            self._check_root()
+
+    def _children(self, parents: Iterable[str], where: str, doing: str) -> list[Row]:
+        """Give what lies in folders and fits a condition."""
+        parents = list(parents)
+        rows: dict[str, Row] = {}
+        for start in range(0, len(parents), _PARENTS_A_QUERY):
+            some = " or ".join(f"'{id}' in parents" for id in parents[start : start + _PARENTS_A_QUERY])
+            query = f"({some}) and trashed=false" + (f" and {where}" if where else "")
+            rows |= {row["id"]: row for row in self._pages(query, doing)}
+        return list(rows.values())
+
+    def _pages(self, query: str, doing: str) -> Iterator[Row]:
+        token = None
+        while True:
+            request = self.access.files().list(
+                q=query, maxResults=1000, pageToken=token, fields=f"nextPageToken,items({FIELDS})",
+                supportsAllDrives=True, includeItemsFromAllDrives=True,
+            )  # fmt: skip
+            answer = self.access.call(request, doing)
+            yield from answer.get("items", ())
+            token = answer.get("nextPageToken")
+            if not token:
+                return
