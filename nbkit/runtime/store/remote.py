@@ -114,9 +114,10 @@ class FsspecStore:
         return Stat(name, size, f"sha256:{found}")
 
     def stat(self, name: str) -> Stat | None:
+        path = self._path(name)
         try:
             self.fs.invalidate_cache()
-            info = self.fs.info(self._path(name))
+            info = self.fs.info(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:
@@ -132,15 +133,16 @@ class FsspecStore:
             return
         except Exception as error:
             raise _worded(error, "list", prefix, self.url) from error
-        cut = len(self.fs._strip_protocol(self.root).rstrip("/")) + 1
+        base = self.fs._strip_protocol(self.root).rstrip("/")
         for path, info in sorted(found.items()):
-            name = path[cut:]
-            if name.startswith(prefix) and not name.rpartition("/")[2].startswith("."):
+            name = path.removeprefix(base).lstrip("/")
+            if name.startswith(prefix) and "/." not in f"/{name}":
                 yield Stat(name, int(info["size"]))
 
     def delete(self, name: str) -> None:
+        path = self._path(name)
         try:
-            self.fs.rm_file(self._path(name))
+            self.fs.rm_file(path)
         except FileNotFoundError:
             return
         except Exception as error:
