@@ -5,6 +5,8 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 DEMO_STORE ?= nbkit-demo-store
+# sessions run in folders of their own, where a relative path would lead nowhere
+EEGBCI := $(if $(MNE_DATASETS_EEGBCI_PATH),MNE_DATASETS_EEGBCI_PATH=$(abspath $(MNE_DATASETS_EEGBCI_PATH)))
 TESTS ?=
 BENCH ?=
 
@@ -30,8 +32,12 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## the main job: a real recording, several sessions, some of them killed; then the rollout figure
-	$(RUN) -m nbkit rehearse notebooks/10_eeg_windows.ipynb notebooks/40_bandvar_train.ipynb \
-	  notebooks/41_bandvar_rollout.ipynb --store $(DEMO_STORE) --session 20s --kill mixed --seed 1
+	$(EEGBCI) $(RUN) -m nbkit rehearse 10_eeg_windows 40_bandvar_train 41_bandvar_rollout \
+	  --store $(DEMO_STORE) --session 25s --kill mixed --seed 1 -p STAND_IN=true -p WINDOW_S=2 -p STRIDE_S=2 \
+	  -p PRESET=demo -p ACCELERATOR=any -p SAVE_EVERY=2s
+	$(RUN) -m nbkit status --store $(DEMO_STORE)
+	@echo "The figures: $(DEMO_STORE)/bandvar_rollout/figures/rollout.png and $(DEMO_STORE)/bandvar_train/figures/curves.png"
+	@echo "Run it again and it finds all done; 'make clean' begins anew."
 
 test: $(READY)  ## the tests (TESTS="tests/runtime -x" narrows them)
 	$(RUN) -m ruff check nbkit tests
