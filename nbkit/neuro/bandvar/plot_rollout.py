@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--data-root", type=Path, help="a data set to take the true window from")
     p.add_argument("--split", default="val")
     p.add_argument("--sample-idx", type=int, default=0)
+    p.add_argument("--unit", default="uV", help="unit of the data set, for the axes")
     p.add_argument("--json-out", type=Path, help="also write the scores here")
     args = p.parse_args(argv)
     try:
@@ -72,8 +73,16 @@ def _draw(args: argparse.Namespace) -> dict[str, Any]:
     # The stored delta-conditioned rollout began from the first validation window; another window is not its truth.
     if truth is not None and delta is not None and not torch.allclose(delta[0], truth[0], atol=1e-5):
         delta = None
-    figure = plot_rollout(rollout, names, sfreq or 1.0, truth=truth, conditioned=delta, channel=args.channel,
-                          unit="data unit", bands=bands)  # fmt: skip
+    figure = plot_rollout(
+        rollout,
+        names,
+        sfreq or 1.0,
+        truth=truth,
+        conditioned=delta,
+        channel=args.channel,
+        bands=bands,
+        unit=args.unit,
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     try:
         figure.savefig(args.out, dpi=120)

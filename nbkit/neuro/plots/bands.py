@@ -96,5 +96,6 @@ def plot_bands(
     lines = panels[0, 0].get_legend_handles_labels()
     figure.legend(*lines, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     panels[-1, 0].set_xlabel("Time in the recording (s)")
+    figure.align_ylabels()
     figure.suptitle(f"Cumulative bands of {ch_name or f'channel {channel}'}", fontsize=12, x=0.01, ha="left")
     return figure

@@ -94,6 +94,7 @@ def plot_rollout(
         axes.set_xlim(time[0], time[-1])
         tidy(axes)
     panels[-1, 0].set_xlabel("Time in the window (s)")
+    figure.align_ylabels()
     lines = [" ".join(part for part in (title, f"Channel {ch_name or channel}") if part)]
     if truth is not None:
         lines.append(_summary("From zeros", rollout, truth, square, 0 * truth, "zero"))

@@ -53,7 +53,7 @@ def plot_window(
         raise ValueError(f"signal of shape {signal.shape} for {len(ch_names)} names; it must be (channels, time).")
     rows = _chosen(ch_names, picks)
     shown = signal[rows] - signal[rows].mean(axis=1, keepdims=True)
-    gap = 2.5 * float(np.median(shown.std(axis=1))) or 1.0
+    gap = 4 * float(np.median(shown.std(axis=1))) or 1.0
     time = start_s + np.arange(signal.shape[1]) / sfreq
     figure, axes = plt.subplots(figsize=(10, 1.6 + 0.25 * len(rows)), layout="constrained")
     for place, trace in enumerate(shown):

@@ -55,17 +55,15 @@ class Recording:
             kinds = ", ".join(f"{types.count(k)} {k}" for k in sorted(set(types)))
             raise ValueError(f"{name} holds no EEG channel, only {kinds}. Set the channel types, or leave it out.")
         raw = raw.copy().load_data(verbose="error").pick("eeg")
-        begins = raw.first_time
+        begins = raw.first_time  # annotations count from the first sample before any crop
         if sfreq is not None and sfreq != raw.info["sfreq"]:
             raw.resample(sfreq, verbose="error")
         notes = raw.annotations
-        # An annotation's onset counts from the first sample only where the recording has no measurement date.
-        offset = begins if raw.info["meas_date"] is not None else 0.0
         return cls(
             signal=raw.get_data() * 1e6,
             sfreq=float(raw.info["sfreq"]),
             ch_names=tuple(raw.ch_names),
-            onsets_s=tuple(float(onset - offset) for onset in notes.onset),
+            onsets_s=tuple(float(onset - begins) for onset in notes.onset),
             durations_s=tuple(float(d) for d in notes.duration),
             labels=tuple(str(label) for label in notes.description),
         )
