@@ -40,8 +40,10 @@ demo: $(READY)  ## the main job: a real recording, several sessions, some of the
 	@echo "Run it again and it finds all done; 'make clean' begins anew."
 
 test: $(READY)  ## the tests (TESTS="tests/runtime -x" narrows them)
-	$(RUN) -m ruff check nbkit tests
 	$(RUN) -m pytest $(TESTS)
+
+lint: $(READY)  ## ruff over the code
+	$(RUN) -m ruff check nbkit tests
 
 bench: $(READY)  ## the measurements (BENCH="--quick --only ledger --json bench-results.json")
 	$(RUN) -m tests.bench $(BENCH)
