@@ -22,6 +22,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records(id INTEGER PRIMARY KEY, session TEXT, number INTEGER, line TEXT);
 CREATE TABLE IF NOT EXISTS parcels(id INTEGER PRIMARY KEY AUTOINCREMENT, line TEXT);
 """
+_HEADER_BYTES = 512
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 _READS = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 _HEADER = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
@@ -42,8 +43,15 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
         Where the disk is full or the folder cannot be written.
     """
     path = folder / "ledger.sqlite"
+    log = path.with_name(f"{path.name}-wal")
+    size = path.stat().st_size if path.is_file() else None
+    if size is not None and size < _HEADER_BYTES and (size or (log.is_file() and log.stat().st_size)):
+        note(_set_aside(path, f"only {size} bytes are left of it"))  # SQLite would take it for new and drop its log
     for _ in range(2):
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        try:
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        except sqlite3.Error as error:
+            raise not_recorded(folder, error) from error
         db.text_factory = _text
         try:
             db.execute("PRAGMA journal_mode=WAL")
@@ -54,6 +62,8 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
                 _drop_hurt_parcels(db, note)
                 return db, rows
             fault = "it fails SQLite's own check"
+        except UnicodeDecodeError:  # from within sqlite3, which quotes a hurt table's text in its error
+            fault = "the text of its tables is hurt"
         except sqlite3.Error as error:
             fault = str(error)
             if not _is_damage(error, path):
