@@ -75,6 +75,7 @@ class Outbox:
         self._left_over: deque[Job] = deque(("parcel", row) for row in ledger.parcels())
         self._left_over += [("item", key) for key in ledger.here]
         self._put_off: list[Job] = []
+        self._kept_back: set[Job] = set()  # put off or tried again, and not yet in the store
         self._open = len(self._left_over)  # jobs that some thread still has to see
         self._names: dict[str, threading.Lock] = {}
         self._threads = [threading.Thread(target=self._run, name=f"outbox-{i}", daemon=True) for i in range(threads)]
@@ -109,7 +110,8 @@ class Outbox:
             self._open += 1
         while not self._stop.is_set():
             try:
-                if len(self._put_off) >= self._queue.maxsize:  # they wait too: the bound holds through an outage
+                # what an outage keeps back waits too: the bound holds
+                if len(self._kept_back) + self._queue.qsize() >= self._queue.maxsize:
                     time.sleep(_TICK)
                     raise queue.Full
                 return self._queue.put(job, timeout=_TICK)
@@ -175,6 +177,8 @@ class Outbox:
                     self._do(store, job)
                 finally:
                     with self._state:
+                        if job not in self._put_off:
+                            self._kept_back.discard(job)
                         self._open -= 1
                         self._state.notify_all()
             self._tend(store)
@@ -254,6 +258,7 @@ class Outbox:
         with self._state:
             if error.passing:
                 self._put_off.append(job)
+                self._kept_back.add(job)
                 self._failing = self._failing or time.monotonic()
                 hopeless = time.monotonic() - self._failing > _PATIENCE
                 words = f"has taken nothing for {_PATIENCE / 60:.0f} min"
@@ -299,4 +304,5 @@ class Outbox:
             if not self._stop.is_set():
                 self._note_fault("ledger", str(error))
         else:
-            self.faults.pop("ledger", None)
+            if flush or refresh:
+                self.faults.pop("ledger", None)
