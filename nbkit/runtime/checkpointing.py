@@ -176,13 +176,19 @@ class Checkpointing(Callback):
         if self.first_step is None:
             self.first_step = self._last_step = trainer.global_step
             self._begun_at = loop_state.place(trainer)
-        if self._batch_began is not None:
-            self._seconds.append(now - self._batch_began - self._validated)
+        self._count_time(now)
         if self._at_boundary(trainer, batch_idx):
             self._serve(trainer, batch_idx)
         self._batch_began, self._validated = time.monotonic(), 0.0
         seed_step(self.seed, trainer.current_epoch, batch_idx)
         self._before_batch = self._fingerprint.take(trainer)
+
+    def _count_time(self, now: float) -> None:
+        """Count the time since the last batch began as training: step, validation, and waiting for data."""
+        if self._batch_began is not None:
+            self.seconds_training += now - self._batch_began
+            self._seconds.append(now - self._batch_began - self._validated)
+            self._batch_began = None
 
     def _at_boundary(self, trainer: Any, batch_idx: int) -> bool:
         """Say whether no gradient is pending in front of this batch."""
@@ -224,7 +230,6 @@ class Checkpointing(Callback):
             self.steps_this_session += trainer.global_step - self._last_step
             self._last_step = trainer.global_step
             self.journal("step", step=trainer.global_step)
-        self.seconds_training += time.monotonic() - self._batch_began
 
     # -- validation ---------------------------------------------------------------------------------------------------
 
@@ -240,7 +245,6 @@ class Checkpointing(Callback):
         if trainer.sanity_checking:
             return
         self._validated = self._validation = time.monotonic() - self._validation_began
-        self.seconds_training += self._validated
         if self.monitor is None:
             return
         if self.monitor not in trainer.callback_metrics:
@@ -259,10 +263,13 @@ class Checkpointing(Callback):
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         if loop_state.epoch_is_over(trainer):
+            if trainer.global_step >= trainer.max_steps:
+                self._count_time(time.monotonic())
             if self.save_each_epoch:
                 self._due.add("epoch")
             return
         # max_steps lies inside the epoch: its end is not reached, and half an epoch's means are not logged as its own
+        self._count_time(time.monotonic())
         epoch, batch = loop_state.place(trainer)
         self._save(trainer, "complete", wait=True, complete=True, place=(epoch - 1, batch))
         raise StopIteration

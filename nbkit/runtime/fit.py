@@ -58,7 +58,7 @@ class FitReport:
         The step this session began from; None where it began at the start.
     steps_this_session : int
     seconds_training, seconds_total : float
-        In steps and validations; in `fit` altogether.
+        In steps, validations and waiting for data; in `fit` altogether.
     startup : dict
         Seconds from the start of the process to the first step, by part.
     saves : int
