@@ -100,7 +100,9 @@ def _client(client: str | os.PathLike[str] | None) -> dict[str, str]:
         try:
             known = find_credential()
         except UsageError:
-            raise UsageError(f"no OAuth client was given and no earlier login is here.\n{HOW_TO_MAKE_A_CLIENT}") from None
+            raise UsageError(
+                f"no OAuth client was given and no earlier login is here.\n{HOW_TO_MAKE_A_CLIENT}"
+            ) from None
         return {
             "client_id": known.client_id, "client_secret": known.client_secret, "token_uri": known.token_uri,
             "api_root": known.api_root,
@@ -147,7 +149,9 @@ def _ask(fields: dict[str, str], browser: bool, target: Path) -> DriveCredential
     try:
         auth.LocalWebserverAuth(port_numbers=[8080, 8090, _free_port()], launch_browser=browser)
     except AuthError as error:
-        raise UsageError(f"the login was not completed ({error or type(error).__name__}). Nothing was written.") from None
+        raise UsageError(
+            f"the login was not completed ({error or type(error).__name__}). Nothing was written."
+        ) from None
     finally:
         if never is not None:
             os.environ["GDRIVE_NON_INTERACTIVE"] = never
@@ -160,8 +164,8 @@ def _ask(fields: dict[str, str], browser: bool, target: Path) -> DriveCredential
     scopes = (given.token_response or {}).get("scope", SCOPE).split()
     if SCOPE not in scopes:
         raise UsageError(
-            f"the login does not allow what nbkit needs: the box for {SCOPE} was left empty in the browser. Log in again "
-            "and tick it. Nothing was written."
+            f"the login does not allow what nbkit needs: the box for {SCOPE} was left empty in the browser. Log in "
+            "again and tick it. Nothing was written."
         )
     return DriveCredential(
         fields["client_id"], fields["client_secret"], given.refresh_token, fields.get("token_uri", TOKEN_URI),
@@ -176,8 +180,9 @@ def _free_port() -> int:
 
 
 def _store_folder(credential: DriveCredential, title: str) -> str:
-    """Give the id of the app's own folder of this title; the oldest where there are several, a new one where none is."""
+    """Give the id of the app's own folder of this title: the oldest of several, a new one where there is none."""
     from nbkit.runtime.store.drive_access import DriveAccess
+    from nbkit.runtime.store.drive_faults import DriveError
     from nbkit.runtime.store.drive_tree import FOLDER
 
     access = DriveAccess(credential)
@@ -190,4 +195,9 @@ def _store_folder(credential: DriveCredential, title: str) -> str:
     request = access.files().generateIds(maxResults=1, fields="ids")
     id = access.call(request, "asking for a file id")["ids"][0]
     body = {"id": id, "title": title, "mimeType": FOLDER, "parents": [{"id": "root"}]}
-    return access.call(access.files().insert(body=body, fields="id"), f"making the folder {title}")["id"]
+    try:
+        access.call(access.files().insert(body=body, fields="id"), f"making the folder {title}")
+    except DriveError as error:
+        if error.status != 409:  # 409: the request whose answer was lost has made it
+            raise
+    return id

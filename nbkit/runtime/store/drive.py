@@ -84,10 +84,11 @@ class DriveStore:
             entry = self._put(content, name)
         if not entry.holds(content.size, content.md5):
             raise DriveError(
-                f"{name} lies in {self.url} otherwise than it was sent: {entry.size} bytes with MD5 {entry.md5[:12]}, sent "
-                f"were {content.size} with {content.md5[:12]}. The file here is whole and is sent again.", passing=True,
-            )  # fmt: skip
-        return Stat(name, content.size, f"md5:{content.md5}")
+                f"{name} lies in {self.url} otherwise than it was sent: {entry.size} bytes with MD5 {entry.md5[:12]}, "
+                f"sent were {content.size} with {content.md5[:12]}. The file here is whole and is sent again.",
+                passing=True,
+            )
+        return Stat(name, content.size, f"sha256:{content.sha256}")
 
     def _put(self, content: Content, name: str) -> Entry:
         state = self._state_of(content.path, name)
@@ -108,7 +109,9 @@ class DriveStore:
                         self._tree.remove(name, other.id)  # what it held has just been replaced
             if entry is not None:
                 return entry
-        raise DriveError(f"put {name} in {self.url} failed: the name changes faster than it can be written", passing=True)
+        raise DriveError(
+            f"put {name} in {self.url} failed: the name changes faster than it can be written", passing=True
+        )
 
     def _insert(self, content: Content, name: str, state: Path) -> Entry | None:
         """Make a new file; None where the name has to be looked at again."""
@@ -178,9 +181,11 @@ class DriveStore:
             try:
                 size, found = write_atomically(path, lambda target, e=entry: self._fetch(name, e, target, sha256))
             except DriveError as error:
-                if error.status != 404:
+                if error.status not in (404, 416):
                     raise
-                self._tree.memory.forget(name, entry.id)  # removed, or made anew under another id, since it was listed
+                self._tree.confirm(
+                    name, entry.id
+                )  # removed, made anew under another id, or shortened since it was listed
                 continue
             return Stat(name, size, f"sha256:{found}")
         raise FileNotFoundError(errno.ENOENT, f"the store {self.url} holds no {name}")
@@ -192,14 +197,15 @@ class DriveStore:
             now = self._tree.confirm(name, entry.id)  # changed since it was listed?
             if now is None or not now.holds(tee.size, md5):
                 raise DriveError(
-                    f"{name} came from {self.url} hurt: {tee.size} bytes with MD5 {md5[:12]}. What came was thrown away, "
-                    "the store is as it was.", passing=True,
-                )  # fmt: skip
+                    f"{name} came from {self.url} hurt: {tee.size} bytes with MD5 {md5[:12]}. What came was thrown "
+                    "away, the store is as it was.",
+                    passing=True,
+                )
         if sha256 and tee.digest.hexdigest() != sha256:
             raise DamagedError(
                 f"{name} in {self.url} is damaged: SHA-256 {tee.digest.hexdigest()[:12]}..., its receipt says "
-                f"{sha256[:12]}.... The fetched copy was removed, the store left as it is. Run 'nbkit verify' to see what "
-                "else is hurt."
+                f"{sha256[:12]}.... The fetched copy was removed, the store left as it is. Run 'nbkit verify' to see "
+                "what else is hurt."
             )
 
     # -- the rest -----------------------------------------------------------------------------------------------------
@@ -227,7 +233,7 @@ class DriveStore:
 
     def space(self) -> tuple[int, int]:
         """Give how many bytes of the account are used, and how many there are; 0 for the latter where none is set."""
-        request = self._access.about().get(fields="quotaBytesTotal,quotaBytesUsedAggregate")
+        request = self._access.service().about().get(fields="quotaBytesTotal,quotaBytesUsedAggregate")
         row = self._access.call(request, "asking Drive for its space")
         return int(row.get("quotaBytesUsedAggregate", 0)), int(row.get("quotaBytesTotal", 0))
 
@@ -257,10 +263,12 @@ def open_drive(url: str) -> DriveStore:
     UsageError
         For an address that names no folder's id, or where there is no usable credential.
     """
-    match = re.fullmatch(r"(?:gdrive://|https://drive\.google\.com/drive/(?:u/\d+/)?folders/)([\w-]{10,})/?(?:\?.*)?", url)
+    match = re.fullmatch(
+        r"(?:gdrive://|https://drive\.google\.com/drive/(?:u/\d+/)?folders/)([\w-]{10,})/?(?:\?.*)?", url
+    )
     if match is None:
         raise UsageError(
-            f"the store {url!r} names no folder in Drive. Allowed is gdrive://<folder id>, as 'nbkit login drive' prints "
-            "it. Nothing was written."
+            f"the store {url!r} names no folder in Drive. Allowed is gdrive://<folder id>, as 'nbkit login drive' "
+            "prints it. Nothing was written."
         )
     return DriveStore(match[1])

@@ -99,8 +99,8 @@ def read_credential(text: str, where: str) -> DriveCredential:
         )
     if "installed" in fields or "web" in fields:
         raise UsageError(
-            f"{where} holds an OAuth client, not a login. Give it to 'nbkit login drive --client FILE', and hand on the "
-            f"{CREDENTIAL_FILE} that this writes."
+            f"{where} holds an OAuth client, not a login. Give it to 'nbkit login drive --client FILE', and hand on "
+            f"the {CREDENTIAL_FILE} that this writes."
         )
     missing = [name for name in ("client_id", "client_secret", "refresh_token") if not fields.get(name)]
     if missing:

@@ -33,10 +33,10 @@ _FULL = (
     "or delete old files in Drive, then run again."
 )
 _LOGIN = (
-    "the login to Drive no longer works ({cause}): {doing} was refused. The credential came from {where}. Google ends a "
-    "login when it is revoked, unused for six months, or, while the consent screen stands in 'Testing', after 7 days: "
-    "set it to 'In production'. What is in the store stands, what waits is kept on this machine. Run 'nbkit login drive' "
-    "on your own machine, put the new credential where the old one was read, and run again."
+    "the login to Drive no longer works ({cause}): {doing} was refused. The credential came from {where}. Google ends "
+    "a login when it is revoked, unused for six months, or, while the consent screen stands in 'Testing', after 7 "
+    "days: set it to 'In production'. What is in the store stands, what waits is kept on this machine. Run 'nbkit login "
+    "drive' on your own machine, put the new credential where the old one was read, and run again."
 )
 _CLIENT = (
     "the OAuth client of the Drive credential from {where} is refused ({cause}): {doing} failed. It was deleted or its "
@@ -44,7 +44,7 @@ _CLIENT = (
     "'Desktop app' there, run 'nbkit login drive --client FILE', and put the new credential where this one was read."
 )
 _PERMANENT = {
-    "dailyLimitExceeded": "the day's requests of your OAuth client are used up; they begin again at midnight Pacific time",
+    "dailyLimitExceeded": "the day's requests of your OAuth client are used up; they begin again at midnight Pacific",
     "numChildrenInNonRootLimitExceeded": "the folder holds 500000 files, more than Drive allows in one",
     "teamDriveFileLimitExceeded": "the shared drive holds as many files as it may",
     "appNotAuthorizedToFile": "nbkit may see only what it made itself (scope drive.file), and this it did not make",

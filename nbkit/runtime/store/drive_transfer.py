@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from googleapiclient.http import MediaIoBaseDownload, MediaIoBaseUpload, MediaUpload
+from googleapiclient.http import MediaIoBaseUpload, MediaUpload
 
 from nbkit.runtime.store.drive_access import TRIES, DriveAccess
 from nbkit.runtime.store.drive_credential import write_private
@@ -40,23 +40,25 @@ class Content:
     path : Path
     size : int
         Bytes.
-    md5 : str
-        32 hexadecimal digits.
+    md5, sha256 : str
+        Hexadecimal digits: the one is Drive's, the other the ledger's.
     """
 
     file: BinaryIO
     path: Path
     size: int
     md5: str
+    sha256: str
 
     @staticmethod
     def of(file: BinaryIO, path: Path) -> Content:
         """Read a file through once, in blocks."""
-        digest, size = hashlib.md5(usedforsecurity=False), 0
+        md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
         while block := file.read(_BLOCK):
-            digest.update(block)
+            md5.update(block)
+            sha256.update(block)
             size += len(block)
-        return Content(file, path, size, digest.hexdigest())
+        return Content(file, path, size, md5.hexdigest(), sha256.hexdigest())
 
 
 class _Chunks(MediaUpload):
@@ -120,19 +122,24 @@ def upload(
         return access.call(request(MediaIoBaseUpload(io.BytesIO(data), _BINARY)), doing)
     kept = _Kept(state, {"id": target, "size": content.size, "md5": content.md5})
     sending = request(_Chunks(content, chunk))
-    resumed = _go_on(sending, kept.read())
-    faults = 0
+    _go_on(sending, kept.read())
+    faults, refused, renewed = 0, 0, False
     while True:
         before = sending.resumable_progress
         try:
             _, answer = access.once(doing, lambda http: sending.next_chunk(http=http))
         except DriveError as error:
             kept.write(sending.resumable_uri)
-            if error.status in (400, 404, 410) and sending.resumable_uri:  # Drive keeps unfinished uploads for a week
-                kept.clear()
-                if not resumed:
-                    raise DriveError(f"{doing} lost its place and begins anew", passing=True) from None
-                resumed = _go_on(sending, None)
+            if error.status in (400, 404, 410) and sending.resumable_uri:
+                # the next turn asks how far the upload came: the connection may have sent a chunk twice
+                refused += 1
+                if refused == 1:
+                    continue
+                kept.clear()  # it is gone: Drive keeps unfinished uploads for a week
+                if renewed:
+                    raise DriveError(f"{doing} lost its place twice; it begins anew", passing=True) from None
+                renewed, refused = True, 0
+                _go_on(sending, None)
                 continue
             faults = 1 if sending.resumable_progress > before else faults + 1
             if faults >= TRIES or not access.wait(error, faults):
@@ -141,15 +148,14 @@ def upload(
         if answer is not None:
             kept.clear()
             return answer
-        faults = 0
+        faults = refused = 0
         kept.write(sending.resumable_uri)
 
 
-def _go_on(sending: Any, address: str | None) -> bool:
+def _go_on(sending: Any, address: str | None) -> None:
     """Point a request at an upload that was begun, so that it first asks how far that one came; None begins anew."""
     sending.resumable_uri, sending.resumable_progress = address, 0
     sending._in_error_state = address is not None  # the library's own way of asking, which it offers after faults only
-    return address is not None
 
 
 class _Kept:
@@ -190,45 +196,21 @@ def saved_id(state: Path, content: Content) -> str | None:
 def download(access: DriveAccess, id: str, size: int, target: Any, doing: str, chunk: int = CHUNK) -> str:
     """Fetch an id's content in chunks into something with ``write``; give the MD5 of what came.
 
-    A fault in the middle is tried again from the last whole chunk. The caller compares the MD5.
+    A chunk that comes short is fetched again, the whole is not. The caller compares the MD5.
     """
-    digest, came, faults = hashlib.md5(usedforsecurity=False), 0, 0
-    if size == 0:
-        return digest.hexdigest()
-    held = _Held()
-    request = access.files().get_media(fileId=id, supportsAllDrives=True)
-    fetching, done = MediaIoBaseDownload(held, request, chunksize=chunk), False
-
-    def step(http: Any) -> bool:
-        request.http = http
-        return fetching.next_chunk()[1]
-
-    while not done:
-        try:
-            done = access.once(doing, step)
-        except DriveError as error:
-            faults += 1
-            if faults >= TRIES or not access.wait(error, faults):
-                raise
-            continue
-        faults, data = 0, held.take()
-        if not data and not done:
-            raise DriveError(f"{doing} failed: the answer held nothing at byte {came} of {size}", passing=True)
-        came += len(data)
+    digest = hashlib.md5(usedforsecurity=False)
+    for begin in range(0, size, chunk):
+        data = _fetch_chunk(access, id, begin, min(begin + chunk, size), doing)
         digest.update(data)
         target.write(data)
     return digest.hexdigest()
 
 
-class _Held:
-    """Hold one chunk, so that writing it to a disk that is full is not taken for a fault of the network."""
-
-    def __init__(self) -> None:
-        self._data = b""
-
-    def write(self, data: bytes) -> None:
-        self._data = data
-
-    def take(self) -> bytes:
-        data, self._data = self._data, b""
-        return data
+def _fetch_chunk(access: DriveAccess, id: str, begin: int, end: int, doing: str) -> bytes:
+    request = access.files().get_media(fileId=id, supportsAllDrives=True)
+    request.headers["range"] = f"bytes={begin}-{end - 1}"
+    for _ in range(TRIES):
+        data = access.call(request, doing)
+        if len(data) == end - begin:
+            return data
+    raise DriveError(f"{doing} failed: {len(data)} bytes came of the {end - begin} after byte {begin}", passing=True)

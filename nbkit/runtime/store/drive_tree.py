@@ -119,7 +119,9 @@ class DriveTree:
     def _check_root(self) -> None:
         if self._root_seen:
             return
-        request = self.access.files().get(fileId=self.root, fields="id,mimeType,labels(trashed)", supportsAllDrives=True)
+        request = self.access.files().get(
+            fileId=self.root, fields="id,mimeType,labels(trashed)", supportsAllDrives=True
+        )
         try:
             row = self.access.call(request, f"opening the Drive folder {self.root}")
         except DriveError as error:
@@ -127,16 +129,19 @@ class DriveTree:
                 raise
             raise DriveError(
                 f"Drive shows no folder {self.root} to this login. nbkit sees only what it made itself (scope "
-                "drive.file): run 'nbkit login drive', which makes a folder and prints its gdrive:// address. What waits "
-                "is kept on this machine.", status=404, reason="rootNotFound",
-            ) from None  # fmt: skip
+                "drive.file): run 'nbkit login drive', which makes a folder and prints its gdrive:// address. What "
+                "waits is kept on this machine.",
+                status=404,
+                reason="rootNotFound",
+            ) from None
         if row["mimeType"] != FOLDER:
             raise UsageError(f"gdrive://{self.root} is a file in Drive. A store is a folder. Nothing was written.")
         if row.get("labels", {}).get("trashed"):
             raise DriveError(
-                f"the Drive folder {self.root} lies in the trash. Restore it in Drive, or make another with 'nbkit login "
-                "drive'. What waits is kept on this machine.", reason="rootTrashed",
-            )  # fmt: skip
+                f"the Drive folder {self.root} lies in the trash. Restore it in Drive, or make another with 'nbkit "
+                "login drive'. What waits is kept on this machine.",
+                reason="rootTrashed",
+            )
         self._root_seen = True
 
     # -- files --------------------------------------------------------------------------------------------------------
@@ -174,7 +179,9 @@ class DriveTree:
             return []
         quoted = title.replace("\\", "\\\\").replace("'", "\\'")
         rows = self._children(parents, f"mimeType!='{FOLDER}' and title='{quoted}'", f"looking for {name}")
-        self.memory.take_name(name, [row for row in rows if row["title"] == title])  # Drive ignores upper and lower case
+        self.memory.take_name(
+            name, [row for row in rows if row["title"] == title]
+        )  # Drive ignores upper and lower case
         return self.memory.entries(name)
 
     def walk(self, prefix: str) -> dict[str, list[Entry]]:
