@@ -81,9 +81,11 @@ def read_segment(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Re
     """Give the whole records of a segment's content with their numbers; None where a number is not certain."""
     if f"{zlib.crc32(data):08x}" == segment.crc:
         # one parse for all lines: three times as fast as one a line
-        records = json.loads(b"[" + data.rstrip(b"\n").replace(b"\n", b",") + b"]")
-        yield from enumerate(records, segment.first)
-        return
+        return enumerate(json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]"), segment.first)
+    return _whole_lines(segment, data)
+
+
+def _whole_lines(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Record]]:
     lines = data.decode("utf-8", "replace").removesuffix("\n").split("\n")
     # a hurt line end makes one line of two or two of one: what comes after it is not where it was
     certain, complete = True, len(lines) == segment.last - segment.first + 1
@@ -125,18 +127,18 @@ class Fold:
     def add(self, session: str, numbered: Iterable[tuple[int | None, Record]]) -> None:
         """Take in records of one session, given with their numbers; those already taken in are passed over."""
         with self._lock:
-            taken = self._numbers.setdefault(session, [])
+            taken, done = self._numbers.setdefault(session, []), self.done
             new: list[int] = []
             for number, record in numbered:
                 if number is None:
-                    if record.get("e") not in _COUNTED:  # what is not counted may come twice
+                    if record["e"] not in _COUNTED:  # what is not counted may come twice
                         self._take(session, record)
                     continue
                 if taken and any(first <= number <= last for first, last in taken):
                     continue
                 new.append(number)
-                if record.get("e") == "done" and record["k"] not in self.done:
-                    self.done[record["k"]] = record.get("o", [])
+                if record["e"] == "done" and record["k"] not in done:
+                    done[record["k"]] = record["o"]
                     if "v" in record:
                         self.made_with.add(record["v"])
                 else:
@@ -157,7 +159,7 @@ class Fold:
         return any(a <= segment.first and segment.last <= b for a, b in self._numbers.get(segment.session, []))
 
     def _take(self, session: str, record: Record) -> None:
-        kind, key = record.get("e"), record.get("k", "")
+        kind, key = record["e"], record.get("k", "")
         record.pop("c", None)
         if kind == "done":
             outputs = record.get("o", [])
