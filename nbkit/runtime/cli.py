@@ -24,6 +24,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left.",
 )
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 StoreOption = Annotated[
     str | None, typer.Option(metavar="URL", help="folder or URL; else NBKIT_STORE, else ./nbkit-store")
 ]
@@ -45,8 +47,7 @@ def run(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        print("stopped; what the store holds stands, and the same command goes on from there", file=sys.stderr)
-        return 3
+        code = _INTERRUPTED
     except click.ClickException as error:
         error.show()
         return 2
@@ -55,6 +56,9 @@ def run(arguments: list[str]) -> int:
             raise
         error.show()
         return 2
+    if code == _INTERRUPTED:
+        print("stopped; what the store holds stands, and the same command goes on from there", file=sys.stderr)
+        return 3
     return int(code or 0)
 
 

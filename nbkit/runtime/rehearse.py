@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,7 +223,7 @@ def rehearse(
     address = store_address(store)
     documents: list[dict[str, Any]] = []
     code = 0
-    with tempfile.TemporaryDirectory(prefix="nbkit-rehearsal-") as folder:
+    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="nbkit-rehearsal-") as folder:
         machine = ThisMachine(address, Path(folder), shared, smoke)
         whole = Rehearsal(machine, Retried(open_store(address)), script, Path(folder, "read"), max_sessions, say)
         for notebook in notebooks:
@@ -234,6 +237,23 @@ def rehearse(
             if document["failed_items"]:
                 code = FAILED
     return code, documents
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """End by an exception on SIGTERM as on Ctrl-C, so that the session in work is ended and wiped with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _absolute(parameters: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:

@@ -113,6 +113,23 @@ def test_kill_finds_by_their_mark_orphans_that_nobody_saw(tmp_path):
     assert not any(map(alive, pids))
 
 
+def test_sigterm_to_the_rehearsal_ends_its_session_too(toy, tmp_path, root):
+    command = [sys.executable, "-m", "nbkit", "rehearse", str(toy), "--store", str(tmp_path / "store")]
+    command += ["--session", "60s", "--kill", "none", "-p", "N=1000", "-p", "SECONDS=0.2"]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(root)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    items = tmp_path / "store/toy/items"
+    while process.poll() is None and not items.is_dir():
+        time.sleep(0.05)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 2
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3 and b"the same command goes on from there" in said
+    assert not any(alive(one.pid) for one in started)
+    assert not list(tmp_path.glob("nbkit-rehearsal-*"))
+
+
 # -- what the script says --------------------------------------------------------------------------------------------
 
 
