@@ -7,12 +7,13 @@ holds them, verified; only then does its record go into a segment.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ class Ledger:
         self.notes: list[str] = []
         self.here: dict[str, int] = {}
         self.settings: str | None = None
+        self.time_left: Callable[[], float] = lambda: math.inf
+        self._put_seconds = 0.0
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
         self._number = 0
@@ -136,10 +139,13 @@ class Ledger:
 
     def begin(self, key: str) -> None:
         """Note which item is in work, so that the next session knows what a kill hit."""
-        os.pwrite(self._slot, key.encode().ljust(1024, b"\0"), 0)
+        try:
+            os.pwrite(self._slot, key.encode().ljust(1024, b"\0"), 0)
+        except OSError as error:
+            raise not_recorded(self.folder, error) from error
 
     def _clear_slot(self) -> None:
-        os.pwrite(self._slot, b"\0" * 1024, 0)
+        self.begin("")
 
     def done(self, key: str, outputs: Iterable[Output], seconds: float = 0.0, **more: Any) -> None:
         """Record that an item's outputs are whole on this machine's disk."""
@@ -272,7 +278,9 @@ class Ledger:
     def _put(self, store: Store, segment: Segment, data: bytes) -> None:
         local = self.folder / "segments" / segment.name
         write_atomically(local, lambda file: file.write(data))
+        began = time.monotonic()
         store.put(local, segment.name)
+        self._put_seconds = time.monotonic() - began
 
     def _merge(self, store: Store, all_of_them: bool = False) -> None:
         """Make few segments of many, so that the next session opens quickly: the new one first, then away the old.
@@ -280,6 +288,8 @@ class Ledger:
         A store that refuses leaves the parts, which say the same.
         """
         while len(group := sorted(self._own if all_of_them else self._smallest_of_a_size())) > 1:
+            if 2 * (len(group) + 1) * self._put_seconds > self.time_left():
+                return  # near the wall a tidy store is not worth the seconds
             lines: list[str] = []
             for part in group:
                 local = self.folder / "segments" / part.name

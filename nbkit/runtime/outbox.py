@@ -152,7 +152,7 @@ class Outbox:
         for _ in self._threads:
             with contextlib.suppress(queue.Full):
                 self._queue.put_nowait(_WAKE)
-        end = time.monotonic() + max(1.0, min(30.0, self.budget.wall()))
+        end = time.monotonic() + max(0.2, min(30.0, self.budget.wall()))
         for thread in self._threads:
             thread.join(timeout=max(0.0, end - time.monotonic()))
 

@@ -133,6 +133,7 @@ class Session:
         self.folder: Path = self._lane.folder
         remove_stray_temps(self.folder)
         self.ledger = self._or_let_go(lambda: Ledger(self.folder, slug, self.id, self.store))
+        self.ledger.time_left = self.budget.wall
         self.outbox = Outbox(self.ledger, store, self.budget, say=self.say)
         self._results: Results | None = None
         self._manifest: Manifest | None = None
@@ -380,7 +381,8 @@ class Session:
         left, failed = self.left()
         steps_left = max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
         complete = not left and not steps_left and not waiting
-        reason = self.budget.stop_reason or self._steps.get("reason") or ("complete" if complete else "left")
+        unfinished = "wall" if waiting and self.budget.left() <= 0 else "left"
+        reason = self.budget.stop_reason or self._steps.get("reason") or ("complete" if complete else unfinished)
         summary = {
             "complete": complete, "done": len(self.ledger.fold.done), "left": left, "failed": failed, **self._steps,
             "reason": reason, "not_stored": waiting, "exit": 3 if not complete else 1 if failed else 0,
