@@ -409,6 +409,7 @@ class Session:
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
+        self._signals.restore()
         self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
         self.outbox.close()
         try:
