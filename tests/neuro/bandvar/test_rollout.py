@@ -13,6 +13,7 @@ from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
 from nbkit.neuro.bandvar.rollout import (
     autoregressive_inference,
     delta_conditioned_inference,
+    rollout_rows,
     rollout_scores,
     rollout_table,
     snr_db,
@@ -101,6 +102,16 @@ def test_one_rollout_is_held_against_every_window(model):
     assert table["delta_conditioned"]["stage_mse_delta"] == 0.0 == table["persistence"]["stage_mse_delta"]
     kept = ((truth[:, 0] - truth[:, 2]) ** 2).mean()
     assert table["persistence"]["stage_mse_alpha"] == pytest.approx(float(kept), rel=1e-5)
+
+
+def test_rows_of_a_table_stand_beside_the_right_baseline(model):
+    table = rollout_table(model, torch.randn(3, 3, 4, 16), NAMES)
+    rows = {row["name"]: row for row in rollout_rows(table)}
+    zero, told = rows["zero_start_stage_mse_theta"], rows["delta_conditioned_snr_db"]
+    assert zero["value"] == table["zero_start"]["stage_mse_theta"]
+    assert zero["baseline"] == table["zero"]["stage_mse_theta"]
+    assert (told["value"], told["baseline"]) == (table["delta_conditioned"]["snr_db"], table["persistence"]["snr_db"])
+    assert zero["unit"] == "uV^2" and told["unit"] == "dB" and len(rows) == 10
 
 
 def test_names_and_stages_must_agree():

@@ -12,7 +12,7 @@ import torch
 
 from nbkit.neuro.bandvar.baselines import one_step_scores, stage_pairs
 from nbkit.neuro.bandvar.data import BandData
-from nbkit.neuro.bandvar.training import BandVAR, BandVARSettings, evaluate, rate_factor
+from nbkit.neuro.bandvar.training import BandVAR, BandVARSettings, evaluate, rate_factor, score_rows
 
 TINY = replace(BandVARSettings.smoke(), d_model=16, nhead=2, steps=150, batch_size=8, lr=5e-3, warmup_steps=5)
 
@@ -138,6 +138,18 @@ def test_the_rate_is_a_function_of_the_step():
     rates = [rate_factor(step, settings) for step in range(200)]
     assert rates[0] == pytest.approx(0.1, rel=1e-3) and max(rates) == rates[9] and rates[150] == pytest.approx(0.02)
     assert rate_factor(5, BandVARSettings()) == 1.0
+
+
+def test_rows_are_the_last_validation_beside_its_baselines():
+    early = {"step": 10, "val_mse": 9.0, "val_mse_persistence": 4.0, "val_mse_zero": 8.0, "val_increment_r2": -1.0}
+    late = {"step": 20, "val_mse": 3.0, "val_mse_persistence": 4.0, "val_mse_zero": 8.0, "val_increment_r2": 0.25}
+    rows = {row["name"]: row for row in score_rows([early, late, {"step": 21, "train_loss": 0.1}])}
+    assert (rows["val_mse"]["value"], rows["val_mse"]["baseline"], rows["val_mse"]["unit"]) == (3.0, 4.0, "uV^2")
+    assert rows["val_mse_against_zero"]["baseline"] == 8.0
+    assert rows["val_skill_persistence"]["value"] == 0.25 and rows["val_skill_zero"]["value"] == 0.625
+    # Predicting zero leaves twice the increment's power: its R2 on the increment is 1 - 8 / 4.
+    assert rows["increment_r2"]["value"] == 0.25 and rows["increment_r2_against_zero"]["baseline"] == -1.0
+    assert all(row["baseline_is"] for row in rows.values()) and score_rows([{"step": 1}]) == []
 
 
 @pytest.mark.parametrize("name", ["free", "demo", "smoke"])

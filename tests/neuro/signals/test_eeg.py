@@ -85,6 +85,16 @@ def test_no_network_is_found_out_in_seconds(tmp_path, monkeypatch):
         eeg.make_windows(eeg.recordings("eegbci", runs=[3])[0])
 
 
+def test_a_stand_in_is_listed_only_where_asked_for_and_needed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MNE_DATASETS_EEGBCI_PATH", str(tmp_path))
+    monkeypatch.setattr(eegbci, "_URL", "http://127.0.0.1:9/")
+    assert eeg.recordings("eegbci", runs=[3, 4])[0]["source"] == "eegbci" and not capsys.readouterr().out
+    rows = eeg.recordings("eegbci", runs=[3, 4], stand_in=True)
+    assert [row["source"] for row in rows] == ["synthetic", "synthetic"] and [row["run"] for row in rows] == ["3", "4"]
+    said = capsys.readouterr().out.strip()
+    assert "SYNTHETIC" in said and "\n" not in said
+
+
 def test_a_network_that_never_answers_does_not_hold_anybody(tmp_path, monkeypatch):
     import socket
 
