@@ -117,15 +117,15 @@ class Session:
         accelerator: str | None,
         folder: Path | None,
     ) -> None:
-        began = time.monotonic()
-        self.slug, self.smoke, self.shard, self.seed = slug, smoke, shard, seed
-        self.host: Host = detect()
-        limit = limit if limit is not None else self.host.limit
-        self.budget = Budget(limit, _process_start() if self.host.clock == "process" else began)
         self.device: Device | None = None
         if accelerator is not None:
             self.device = choose_device("any" if smoke and accelerator == "gpu" else accelerator)
             _seed_everything(seed)
+        began = time.monotonic()  # after torch's import, which is no part of a session that counts from its opening
+        self.slug, self.smoke, self.shard, self.seed = slug, smoke, shard, seed
+        self.host: Host = detect()
+        limit = limit if limit is not None else self.host.limit
+        self.budget = Budget(limit, _process_start() if self.host.clock == "process" else began)
         self._raw_store = store
         self.store: Store = Retried(store, time_left=self.budget.wall)
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
