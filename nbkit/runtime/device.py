@@ -86,7 +86,8 @@ def _cuda(torch: object) -> Device:
             "Choose another accelerator (Kaggle: GPU T4 x2) or a torch that carries its kernels. Nothing was begun."
         )
     if (major, minor) >= (8, 0):
-        return Device("cuda", cuda.device_count(), name, "bf16-mixed", f"capability {major}.{minor} has bf16 of its own")
+        reason = f"capability {major}.{minor} has bf16 of its own"
+        return Device("cuda", cuda.device_count(), name, "bf16-mixed", reason)
     reason = f"capability {major}.{minor} only emulates bf16, fp16 is several times faster"
     return Device("cuda", cuda.device_count(), name, "16-mixed", reason)
 
@@ -108,6 +109,7 @@ def kernel_fault(major: int, minor: int, built_for: list[str]) -> str | None:
             continue
         built = (int(digits[:-1]), int(digits[-1]))
         # machine code runs within its major version, PTX on anything newer
-        if (kind == "sm" and built[0] == major and built[1] <= minor) or (kind == "compute" and built <= (major, minor)):
+        machine_code = kind == "sm" and built[0] == major and built[1] <= minor
+        if machine_code or (kind == "compute" and built <= (major, minor)):
             return None
     return f"it carries kernels for {', '.join(built_for) or 'no GPU'}, none for sm_{major}{minor}"

@@ -126,7 +126,8 @@ def run_storm(root: Path, n: int, kills: int, seed: int, work_s: float = 0.002, 
         if code is None:
             storm.kills += 1
         elif code not in (0, 3):
-            storm.faults.append(f"session {storm.sessions} ended with {code}: {(root / 'stderr.log').read_text()[-2000:]}")
+            words = (root / "words.log").read_text("utf-8")[-2000:]
+            storm.faults.append(f"session {storm.sessions} ended with {code}: {words}")
             return storm
         storm.faults += check_store(root, checked)
         if code == 0 or storm.faults:
