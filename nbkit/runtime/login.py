@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE, CREDENTIAL_VARIABLE, user_credential_path
-from nbkit.runtime.store.drive_credential import API_ROOT, SCOPE, TOKEN_URI, DriveCredential, find_credential
+from nbkit.runtime.store.drive_credential import SCOPE, DriveCredential, find_credential
 
 _FOLDER = "nbkit"
 _CONSOLE = "https://console.cloud.google.com"
@@ -88,70 +87,48 @@ def login_drive(
         For a missing or wrong client file, or a refusal in the browser.
     """
     target = Path(path) if path is not None else user_credential_path()
-    fields = _client(client)
-    credential = _ask(fields, browser, target)
+    credential = _ask(_client(client), browser, target)
     store = f"gdrive://{_store_folder(credential, folder)}"
     credential.write(target)
     return Login(target, store)
 
 
-def _client(client: str | os.PathLike[str] | None) -> dict[str, str]:
+def _client(client: str | os.PathLike[str] | None) -> DriveCredential:
+    """Give a credential of which only the client's part is good."""
     if client is None:
         try:
-            known = find_credential()
+            return find_credential()
         except UsageError:
-            raise UsageError(
-                f"no OAuth client was given and no earlier login is here.\n{HOW_TO_MAKE_A_CLIENT}"
-            ) from None
-        return {
-            "client_id": known.client_id, "client_secret": known.client_secret, "token_uri": known.token_uri,
-            "api_root": known.api_root,
-        }  # fmt: skip
+            words = f"no OAuth client was given and no earlier login is here.\n{HOW_TO_MAKE_A_CLIENT}"
+            raise UsageError(words) from None
     file = Path(client).expanduser()
     if not file.is_file():
         raise UsageError(f"the OAuth client {str(client)!r} is no file.\n{HOW_TO_MAKE_A_CLIENT}")
     try:
         fields = json.loads(file.read_text("utf-8"))["installed"]
-        return {"client_id": fields["client_id"], "client_secret": fields["client_secret"], **_addresses(fields)}
-    except (ValueError, KeyError, TypeError) as error:
+        known = {name: fields[name] for name in ("auth_uri", "token_uri", "api_root") if name in fields}
+        return DriveCredential(fields["client_id"], fields["client_secret"], "", where=str(file), **known)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise UsageError(
             f"{file} is not the JSON of an OAuth client of the type 'Desktop app' ({type(error).__name__}: {error}).\n"
             f"{HOW_TO_MAKE_A_CLIENT}"
         ) from None
 
 
-def _addresses(fields: dict[str, Any]) -> dict[str, str]:
-    return {name: fields[name] for name in ("auth_uri", "token_uri", "api_root") if name in fields}
-
-
-def _ask(fields: dict[str, str], browser: bool, target: Path) -> DriveCredential:
+def _ask(client: DriveCredential, browser: bool, target: Path) -> DriveCredential:
     """Let PyDrive2 ask the user in a browser, and give the credential that comes of it."""
     from pydrive2.auth import AuthError, GoogleAuth
 
-    auth = GoogleAuth(
-        settings={
-            "client_config_backend": "settings",
-            "client_config": {
-                "client_id": fields["client_id"],
-                "client_secret": fields["client_secret"],
-                "auth_uri": fields.get("auth_uri", "https://accounts.google.com/o/oauth2/auth"),
-                "token_uri": fields.get("token_uri", TOKEN_URI),
-                "revoke_uri": "https://oauth2.googleapis.com/revoke",
-                "redirect_uri": "",
-            },
-            "save_credentials": False,
-            "get_refresh_token": True,
-            "oauth_scope": [SCOPE],
-        },
-        http_timeout=60.0,
-    )
+    from nbkit.runtime.store.drive_access import headless_settings
+
+    # a new login: nothing of an earlier one may be loaded or kept
+    auth = GoogleAuth(settings={**headless_settings(client), "save_credentials": False}, http_timeout=60.0)
     never = os.environ.pop("GDRIVE_NON_INTERACTIVE", None)
     try:
         auth.LocalWebserverAuth(port_numbers=[8080, 8090, _free_port()], launch_browser=browser)
     except AuthError as error:
-        raise UsageError(
-            f"the login was not completed ({error or type(error).__name__}). Nothing was written."
-        ) from None
+        words = str(error) or type(error).__name__
+        raise UsageError(f"the login was not completed ({words}). Nothing was written.") from None
     finally:
         if never is not None:
             os.environ["GDRIVE_NON_INTERACTIVE"] = never
@@ -167,10 +144,7 @@ def _ask(fields: dict[str, str], browser: bool, target: Path) -> DriveCredential
             f"the login does not allow what nbkit needs: the box for {SCOPE} was left empty in the browser. Log in "
             "again and tick it. Nothing was written."
         )
-    return DriveCredential(
-        fields["client_id"], fields["client_secret"], given.refresh_token, fields.get("token_uri", TOKEN_URI),
-        fields.get("api_root", API_ROOT), str(target),
-    )  # fmt: skip
+    return replace(client, refresh_token=given.refresh_token, where=str(target))
 
 
 def _free_port() -> int:

@@ -148,7 +148,8 @@ def _large_file(folder: Path, size: int) -> list[Row]:
     again, plain_again = _killed(folder, path, size, _child), _killed(folder, path, size, _plain_child)
     path.unlink()
     return [
-        Row(f"drive: memory above start, {mb:.0f} MB up", growth, "MB", "PyDrive2", plain_growth, "< 64 MB", growth < 64),
+        Row(f"drive: memory above start, {mb:.0f} MB up", growth, "MB", "PyDrive2's calls", plain_growth, "< 64 MB",
+            growth < 64),
         Row("  the same", growth, "MB", "PyDrive2's GDriveFileSystem, open('wb')", fs_growth, "< 64 MB", growth < 64),
         Row("  rate, hashing before and process start included", ours, "MB/s", "PyDrive2, which checks nothing", plain),
         Row("  sent again after a SIGKILL at half", again, "MB", "PyDrive2", plain_again, "<= 2 chunks (17 MB)",

@@ -308,7 +308,8 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, method: str, path: str, kind: str | None) -> None:
         if path == "/o/oauth2/auth":
             self._body()
-            return self._send(302, b"", more={"Location": f"{self.query['redirect_uri']}?code=planted-code"})
+            said = "error=access_denied" if self.drive.plan.revoked else "code=planted-code"
+            return self._send(302, b"", more={"Location": f"{self.query['redirect_uri']}?{said}"})
         if path == "/token":
             return self._token()
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")

@@ -20,11 +20,11 @@ from nbkit.runtime.store.drive_access import FIRST_WAIT, TIMEOUT, DriveAccess
 from nbkit.runtime.store.drive_credential import DriveCredential, find_credential
 from nbkit.runtime.store.drive_faults import DriveError
 from nbkit.runtime.store.drive_memory import Entry, first_made, last_changed, split
-from nbkit.runtime.store.drive_transfer import CHUNK, SMALL, Content, download, saved_id, upload
+from nbkit.runtime.store.drive_transfer import CHUNK, HURT, SMALL, Content, download, saved_id, upload
 from nbkit.runtime.store.drive_tree import FIELDS, DriveTree
 from nbkit.runtime.store.protocol import Stat
 
-_ROUNDS = 4  # looks at a name that parallel sessions make, change and remove meanwhile
+_ROUNDS = 3  # looks at a name that parallel sessions make, change and remove meanwhile
 _STATE_SUFFIX, _MARK = ".upload.json", 12
 
 
@@ -173,22 +173,22 @@ class DriveStore:
     def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
         check_name(name, "store name")
         path = Path(path)
-        for entries in (self._tree.memory.entries(name), None, None):
-            entries = self._tree.find(name) if entries is None else entries
+        for attempt in range(_ROUNDS):
+            entries = ([] if attempt else self._tree.memory.entries(name)) or self._tree.find(name)
             if not entries:
-                continue
+                raise FileNotFoundError(errno.ENOENT, f"the store {self.url} holds no {name}")
             entry = last_changed(entries)
             try:
                 size, found = write_atomically(path, lambda target, e=entry: self._fetch(name, e, target, sha256))
             except DriveError as error:
-                if error.status not in (404, 416):
+                if error.status not in (404, 416) and error.reason != HURT:
                     raise
-                self._tree.confirm(
-                    name, entry.id
-                )  # removed, made anew under another id, or shortened since it was listed
-                continue
-            return Stat(name, size, f"sha256:{found}")
-        raise FileNotFoundError(errno.ENOENT, f"the store {self.url} holds no {name}")
+                if error.status == 404:
+                    self._tree.memory.forget(name, entry.id)
+                fault = error  # removed, or replaced since it was listed; else it came hurt: in each case once more
+            else:
+                return Stat(name, size, f"sha256:{found}")
+        raise DriveError(str(fault), passing=True, reason=HURT)
 
     def _fetch(self, name: str, entry: Entry, target: Any, sha256: str | None) -> None:
         tee = _Hashed(target)
@@ -197,9 +197,10 @@ class DriveStore:
             now = self._tree.confirm(name, entry.id)  # changed since it was listed?
             if now is None or not now.holds(tee.size, md5):
                 raise DriveError(
-                    f"{name} came from {self.url} hurt: {tee.size} bytes with MD5 {md5[:12]}. What came was thrown "
-                    "away, the store is as it was.",
+                    f"{name} came from {self.url} hurt: {tee.size} bytes with MD5 {md5[:12]}, which is not what lies "
+                    "there. What came was thrown away, the store is as it was.",
                     passing=True,
+                    reason=HURT,
                 )
         if sha256 and tee.digest.hexdigest() != sha256:
             raise DamagedError(

@@ -137,7 +137,7 @@ def headless_settings(credential: DriveCredential) -> dict[str, Any]:
         "client_config": {
             "client_id": credential.client_id,
             "client_secret": credential.client_secret,
-            "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+            "auth_uri": credential.auth_uri,
             "token_uri": credential.token_uri,
             "revoke_uri": "https://oauth2.googleapis.com/revoke",
             "redirect_uri": "",

@@ -20,6 +20,7 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE, CREDENTIAL_VARIABLE, host_credentials, how_to_hand_on
 
 SCOPE = "https://www.googleapis.com/auth/drive.file"
+AUTH_URI = "https://accounts.google.com/o/oauth2/auth"
 TOKEN_URI = "https://oauth2.googleapis.com/token"
 API_ROOT = "https://www.googleapis.com/"
 _NEXT = "Run 'nbkit login drive' on your own machine; it writes the file and says how to hand it on."
@@ -39,6 +40,8 @@ class DriveCredential:
         Where it buys them.
     api_root : str
         The server that the tokens are shown to; a credential is never shown to another one.
+    auth_uri : str
+        The page where a person logs in; used by the next login only.
     where : str
         Where the credential was read, for messages.
     """
@@ -48,7 +51,16 @@ class DriveCredential:
     refresh_token: str
     token_uri: str = TOKEN_URI
     api_root: str = API_ROOT
+    auth_uri: str = AUTH_URI
     where: str = ""
+
+    def __post_init__(self) -> None:
+        for address in (self.token_uri, self.api_root, self.auth_uri):
+            parts = urlsplit(address)
+            if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+                raise UsageError(
+                    f"the Drive credential from {self.where} would be sent to {address!r} unencrypted. {_NEXT}"
+                )
 
     def __repr__(self) -> str:
         return f"DriveCredential(from {self.where or 'nowhere'})"
@@ -57,8 +69,8 @@ class DriveCredential:
         """Give the one line of JSON that `read_credential` reads: for a file or a secret, not for printing."""
         fields = {"client_id": self.client_id, "client_secret": self.client_secret, "scopes": [SCOPE]}
         fields |= {"refresh_token": self.refresh_token, "token_uri": self.token_uri}
-        if self.api_root != API_ROOT:
-            fields["api_root"] = self.api_root
+        others = {"api_root": (self.api_root, API_ROOT), "auth_uri": (self.auth_uri, AUTH_URI)}
+        fields |= {name: value for name, (value, usual) in others.items() if value != usual}
         return json.dumps(fields)
 
     def write(self, path: Path) -> None:
@@ -105,19 +117,15 @@ def read_credential(text: str, where: str) -> DriveCredential:
     missing = [name for name in ("client_id", "client_secret", "refresh_token") if not fields.get(name)]
     if missing:
         raise UsageError(f"the Drive credential from {where} has no {' and no '.join(missing)}. {_NEXT}")
-    found = DriveCredential(
+    return DriveCredential(
         fields["client_id"],
         fields["client_secret"],
         fields["refresh_token"],
         fields.get("token_uri") or TOKEN_URI,
         fields.get("api_root") or API_ROOT,
+        fields.get("auth_uri") or AUTH_URI,
         where,
     )
-    for address in (found.token_uri, found.api_root):
-        parts = urlsplit(address)
-        if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-            raise UsageError(f"the Drive credential from {where} would be sent to {address!r} unencrypted. {_NEXT}")
-    return found
 
 
 def _decode(text: str, where: str) -> dict[str, Any]:

@@ -35,8 +35,8 @@ _FULL = (
 _LOGIN = (
     "the login to Drive no longer works ({cause}): {doing} was refused. The credential came from {where}. Google ends "
     "a login when it is revoked, unused for six months, or, while the consent screen stands in 'Testing', after 7 "
-    "days: set it to 'In production'. What is in the store stands, what waits is kept on this machine. Run 'nbkit login "
-    "drive' on your own machine, put the new credential where the old one was read, and run again."
+    "days: set it to 'In production'. What is in the store stands, what waits is kept on this machine. Run 'nbkit "
+    "login drive' on your own machine, put the new credential where the old one was read, and run again."
 )
 _CLIENT = (
     "the OAuth client of the Drive credential from {where} is refused ({cause}): {doing} failed. It was deleted or its "

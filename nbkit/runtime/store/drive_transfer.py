@@ -25,6 +25,7 @@ from nbkit.runtime.store.drive_faults import DriveError
 
 CHUNK = 8 << 20  # bytes, a multiple of 256 KiB as Drive wants it
 SMALL = 4 << 20  # bytes up to which metadata and content go in one request; Drive allows 5 MB
+HURT = "hurt"  # reason of an error that says: what came is not what was promised
 _BLOCK = 1 << 20
 _BINARY = "application/octet-stream"
 
@@ -213,4 +214,5 @@ def _fetch_chunk(access: DriveAccess, id: str, begin: int, end: int, doing: str)
         data = access.call(request, doing)
         if len(data) == end - begin:
             return data
-    raise DriveError(f"{doing} failed: {len(data)} bytes came of the {end - begin} after byte {begin}", passing=True)
+    words = f"{doing} failed: {len(data)} bytes came of the {end - begin} after byte {begin}"
+    raise DriveError(words, passing=True, reason=HURT)
