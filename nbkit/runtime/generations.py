@@ -54,7 +54,8 @@ class Generations:
         self.root = Path(folder) / "checkpoints"
         self.damaged: list[str] = []
         self._lock = threading.RLock()
-        self._on_the_way: int | None = None
+        self._on_the_way: set[int] = set()
+        self._best_unsent: Receipt | None = None
         self._opened = False
         self._here: dict[int, Receipt] = {}
         self._there: dict[int, Receipt] = {}
@@ -163,6 +164,8 @@ class Generations:
         for step in steps:
             found = self._whole_here(step) or self._whole_there(step)
             if found:
+                if not self.damaged:
+                    self._prune_local()  # a session killed while it pruned left some
                 for words in self.damaged:
                     self.say(f"{words}; the checkpoint of step {step} is whole and was taken. Nothing was deleted.")
                 self.damaged.clear()
@@ -265,8 +268,8 @@ class Generations:
     def send(self, receipt: Receipt, metrics: Callable[[Path], None] | None = None, *, final: bool = False) -> bool:
         """Put a generation on its way to the store.
 
-        One is on its way at a time: a slow store gets every third or tenth generation instead of a queue of them.
-        The best and the last of a session always go.
+        One is on its way at a time: a slow store gets every third or tenth generation instead of a queue of them,
+        and the last of a session has no queue in front of it. The best goes along with the next.
 
         Parameters
         ----------
@@ -279,9 +282,19 @@ class Generations:
         if self.outbox is None:
             return False
         with self._lock:
-            if self._on_the_way is not None and not (final or receipt.best):
+            if receipt.best:
+                self._best_unsent = receipt
+            if self._on_the_way and not final:
                 return False
-            self._on_the_way = receipt.step
+            best, self._best_unsent = self._best_unsent, None
+        if best is not None and best.step != receipt.step:
+            self._put_on_its_way(best, None)
+        self._put_on_its_way(receipt, metrics)
+        return True
+
+    def _put_on_its_way(self, receipt: Receipt, metrics: Callable[[Path], None] | None) -> None:
+        with self._lock:
+            self._on_the_way.add(receipt.step)
         files = [(self.folder / receipt.file, self.prefix + receipt.file)]
         if metrics is not None:
             path = self.folder / _metrics_name(receipt.step)
@@ -289,7 +302,6 @@ class Generations:
             files.append((path, f"{self.slug}/metrics.jsonl"))
         files.append((self.folder / receipt.name, self.prefix + receipt.name))
         self.outbox.send(files, f"{self.slug} step {receipt.step}", lambda: self._stored(receipt))
-        return True
 
     def send_left_over(self) -> None:
         """Send the newest generation here if a killed session did not get round to it."""
@@ -302,8 +314,7 @@ class Generations:
     def _stored(self, receipt: Receipt) -> None:
         """Note that the store has a generation, and let go of older ones there; runs in an upload thread."""
         with self._lock:
-            if self._on_the_way == receipt.step:
-                self._on_the_way = None
+            self._on_the_way.discard(receipt.step)
             self._there[receipt.step] = receipt
             self._there_names |= {receipt.file, receipt.name}
             known = {step: r for step in self._steps_there() if (r := self._there.get(step)) is not None}

@@ -6,15 +6,17 @@ SHA-256, and a checksum of its own, so that a flipped bit in either is seen.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import DamagedError
-from nbkit.runtime.files import write_json
+from nbkit.runtime.files import fsync_folder, write_json
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{9,})\.(ckpt|json)")
@@ -72,8 +74,38 @@ class Receipt:
         """Write the receipt beside its checkpoint, whole or not at all."""
         path = folder / self.name
         body = asdict(self)
-        write_json(path, {**body, "receipt_sha256": _checksum(body)})
+        body["receipt_sha256"] = _checksum(body)
+        if not _appear(path, json.dumps(body, indent=1, sort_keys=True, allow_nan=False).encode()):
+            write_json(path, body)
         return path
+
+
+def _appear(path: Path, content: bytes) -> bool:
+    """Let a new file appear whole out of one that has no name yet; False where the system cannot.
+
+    Beside a checkpoint that has no receipt yet, a kill then leaves no second stray file.
+    """
+    try:
+        handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o644)
+    except (AttributeError, OSError):
+        return False
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            # only with a folder's handle does Python follow the link that stands for the nameless file
+            numbers = os.open("/proc/self/fd", os.O_RDONLY)
+            try:
+                os.link(str(file.fileno()), path, src_dir_fd=numbers, follow_symlinks=True)
+            finally:
+                os.close(numbers)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return False
+    fsync_folder(path.parent)
+    return True
 
 
 def step_of(name: str) -> int | None:

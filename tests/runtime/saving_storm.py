@@ -43,6 +43,7 @@ def opened(folder: Path, store: Path | None, said: list[str] | None = None) -> G
 def save(folder: Path, store: Path | None, step: int, size: int = 20_000) -> None:
     """Save one generation as a session does."""
     generations = opened(folder, store)
+    generations.newest()
     receipt = generations.write(tree_of(step, size), fields_of(step, best=step % 5 == 0))
     generations.send(receipt)
 
@@ -64,7 +65,7 @@ def _counted(die_at: int | None, counter: list[int]) -> None:
 
         return wrapped
 
-    for name in ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir"):
+    for name in ("fsync", "replace", "rename", "link", "unlink", "mkdir"):
         setattr(os, name, around(getattr(os, name)))
     files._Hashing.write = around(files._Hashing.write)
 
@@ -129,7 +130,9 @@ def storm(root: Path, kills: int, rng: random.Random, tmpdir: Path | None = None
         outcome = Child(save_and_die, folder, store, newest + 1, die_at, tmpdir).end()
         assert outcome.error is None, outcome.error
         result.kills += outcome.signal == signal.SIGKILL
-        result.most_stray = max(result.most_stray, len(stray(folder)))
+        if len(left := stray(folder)) > max(1, result.most_stray):
+            result.said.append(f"stray after place {die_at}: {left}")
+        result.most_stray = max(result.most_stray, len(left))
         try:
             step, said = run_child(newest_of, folder, store)
         except AssertionError as error:

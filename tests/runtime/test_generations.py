@@ -166,13 +166,13 @@ def test_slow_store_gets_the_newest_and_not_a_queue(tmp_path: Path) -> None:
 
     generations = Generations("tiny", tmp_path, FolderStore(tmp_path / "s"), Slow(), print).open()
     for step in range(1, 6):
-        generations.send(generations.write(tree_of(step, 50), fields_of(step)))
+        generations.send(generations.write(tree_of(step, 50), fields_of(step, best=step in (2, 3))))
     assert sent == ["tiny step 1"]
     assert "step-000000001.ckpt" in names(tmp_path), "what is on its way must not be pruned"
     then[0]()
     generations.send(generations.write(tree_of(6, 50), fields_of(6)))
     generations.send(generations.write(tree_of(7, 50), fields_of(7)), final=True)
-    assert sent == ["tiny step 1", "tiny step 6", "tiny step 7"]
+    assert sent == ["tiny step 1", "tiny step 3", "tiny step 6", "tiny step 7"], "of two best ones the later goes"
     assert "step-000000001.ckpt" not in names(tmp_path)
 
 
