@@ -26,7 +26,8 @@ from nbkit.runtime.store.drive import DriveStore
 from nbkit.runtime.store.drive_credential import read_credential
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
-from tests.runtime.drive_loopback import LoopbackProcess, md5_of
+from tests.runtime.drive_loopback import LoopbackProcess
+from tests.runtime.drive_state import md5_of
 
 SLUG, WORK = "storm", 0.01  # seconds of work an item
 
@@ -110,28 +111,32 @@ def run_storm(
     seed: int = 0,
     shards: bool = True,
     lag: float = 0.0,
-    life: tuple[float, float] = (0.3, 1.2),
+    life: tuple[int, int] = (15, 70),
 ) -> Outcome:
-    """Kill three parallel sessions again and again until `kills` have died, then let them finish; check everything."""
+    """Kill three parallel sessions again and again until `kills` have died, then let them finish; check everything.
+
+    A session lives for a random number of requests to the Drive, `life`, so that a fast machine sees as many kills.
+    """
     root.mkdir(parents=True, exist_ok=True)
     rng, outcome, wanted, began = random.Random(seed), Outcome(), expected(root, n), time.monotonic()
     with LoopbackProcess(root / "drive", rate=rate, seed=seed, lag=lag) as drive:
-        running: dict[int, tuple[int, float]] = {}
+        running: dict[int, tuple[int, float, float]] = {}
         lanes = {worker: root / f"machine-{worker}-0" for worker in range(3)}
         waiting = list(lanes)
         while waiting or running:
+            served = drive.served()
             for worker in waiting:
                 shard = f"{worker + 1}/3" if shards else None
                 work = partial(_session, drive, lanes[worker], n, shard)
                 pid = _fork(root / f"words-{worker}.log", work)
-                end = rng.uniform(*life) if outcome.kills + len(running) < kills else 240.0
-                running[worker] = (pid, time.monotonic() + end)
+                end = served + rng.uniform(*life) if outcome.kills + len(running) < kills else float("inf")
+                running[worker] = (pid, end, time.monotonic() + 240.0)
                 outcome.sessions += 1
             waiting = []
             time.sleep(0.01)
-            for worker, (pid, end) in list(running.items()):
+            for worker, (pid, end, latest) in list(running.items()):
                 gone, status = os.waitpid(pid, os.WNOHANG)
-                if not gone and time.monotonic() < end:
+                if not gone and served < end and time.monotonic() < latest:
                     continue
                 del running[worker]
                 if not gone:

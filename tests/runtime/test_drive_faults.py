@@ -15,7 +15,8 @@ from nbkit.runtime.store.drive import DriveStore
 from nbkit.runtime.store.drive_access import TRIES
 from nbkit.runtime.store.drive_credential import read_credential
 from nbkit.runtime.store.retried import Retried
-from tests.runtime.drive_loopback import AFTER, BEFORE, Loopback, Plan, md5_of
+from tests.runtime.drive_loopback import Loopback
+from tests.runtime.drive_state import AFTER, BEFORE, Plan, md5_of
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import pytest
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE, CREDENTIAL_VARIABLE, host_credentials
 from nbkit.runtime.store.drive_credential import DriveCredential, find_credential, read_credential
-from tests.runtime.drive_loopback import CLIENT, CLIENT_SECRET, REFRESH, Loopback, Plan
+from tests.runtime.drive_loopback import Loopback
+from tests.runtime.drive_state import CLIENT, CLIENT_SECRET, REFRESH, Plan
 
 ROOT = Path(__file__).parents[2]
 GOOD = json.dumps({"client_id": "id", "client_secret": "sec-planted", "refresh_token": "1//planted"})
@@ -189,6 +190,7 @@ def test_login_without_a_client_says_how_to_make_one(drive, tmp_path):
 _NOISY_SESSION = """
 import logging, os, pathlib, sys, traceback
 logging.basicConfig(level=1, stream=sys.stdout)
+logging.getLogger("googleapiclient.http").setLevel(1)
 import httplib2
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store.opening import open_store

@@ -15,7 +15,8 @@ from nbkit.runtime.store.drive import DriveStore, open_drive
 from nbkit.runtime.store.drive_credential import read_credential
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
-from tests.runtime.drive_loopback import FOLDER, ROOT, Loopback, Plan, md5_of
+from tests.runtime.drive_loopback import Loopback
+from tests.runtime.drive_state import FOLDER, ROOT, Plan, md5_of
 
 BAD_NAMES = ("../x", "/abs", "a//b", "a/../b", "a\\b", ".hidden", "x\n", "", "a/", "n" * 201)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import drive_storm
-from tests.runtime.drive_loopback import AFTER, BEFORE, DOWNLOADS
+from tests.runtime.drive_state import AFTER, BEFORE, DOWNLOADS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the storm forks")
 
@@ -18,8 +18,8 @@ def test_killed_shards_on_a_failing_drive_store_every_file_once(tmp_path: Path) 
     assert not found.faults, found.faults[:3]
     assert found.kills >= 8, f"only {found.kills} sessions were killed: make the storm longer"
     assert found.failing >= 0.2, f"only {found.failing:.0%} of {found.requests} requests failed"
-    never = set(BEFORE + DOWNLOADS) - set(found.failed)
-    assert not never and set(AFTER) & set(found.failed), f"these faults never came: {never}; came: {dict(found.failed)}"
+    for kinds in (*((kind,) for kind in BEFORE), AFTER, DOWNLOADS):
+        assert set(kinds) & set(found.failed), f"none of {kinds} came, only {dict(found.failed)}"
     assert found.stored_twice == 0, "disjoint shards have no reason to make a file twice"
 
 

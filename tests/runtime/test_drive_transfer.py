@@ -17,7 +17,8 @@ from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.files import sha256_of
 from nbkit.runtime.store.drive import DriveStore
 from nbkit.runtime.store.drive_credential import read_credential
-from tests.runtime.drive_loopback import AFTER, BEFORE, DOWNLOADS, Loopback, LoopbackProcess, Plan, md5_of
+from tests.runtime.drive_loopback import Loopback, LoopbackProcess
+from tests.runtime.drive_state import AFTER, BEFORE, DOWNLOADS, Plan, md5_of
 
 CHUNK = 256 << 10
 ROOT = Path(__file__).parents[2]

@@ -7,6 +7,7 @@ error at once. PyDrive2 logs in and refreshes, its Drive v2 service makes the re
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import threading
@@ -42,6 +43,9 @@ class DriveAccess:
 
     def __init__(self, credential: DriveCredential, timeout: float = TIMEOUT, first_wait: float = FIRST_WAIT) -> None:
         os.environ.setdefault("GDRIVE_NON_INTERACTIVE", "1")  # PyDrive2 would open a browser and wait for ever
+        logger = logging.getLogger("googleapiclient.http")
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.ERROR)  # it warns of every refusal that is outlasted here
         self.credential, self._timeout, self._first_wait = credential, timeout, first_wait
         self._auth = GoogleAuth(settings=headless_settings(credential), http_timeout=timeout)
         self._auth.LoadCredentials()
