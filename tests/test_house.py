@@ -190,11 +190,12 @@ def test_import_is_light_and_does_nothing(root, tmp_path):
     assert done.stderr == "" and list(tmp_path.iterdir()) == []
 
 
-def test_the_wheel_brings_the_map_of_phases(root):
+def test_the_wheel_brings_the_map_of_phases_and_what_a_push_needs(root):
     import tomllib
 
     build = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
-    assert build["targets"]["wheel"]["force-include"] == {"manifests": "nbkit/manifests"}
+    places = ("manifests", "notebooks", "kaggle")
+    assert build["targets"]["wheel"]["force-include"] == {place: f"nbkit/{place}" for place in places}
 
 
 def test_pins_lie_within_the_ranges_and_are_nothing_but_pins(root):

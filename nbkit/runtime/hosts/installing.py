@@ -1,0 +1,84 @@
+"""Install what a host's image lacks for nbkit, and replace nothing that it brings.
+
+Every package of the image is pinned while pip runs, torch above all: pip either adds what is missing beside them or
+fails in words. ``python -m nbkit.runtime.hosts.installing`` does it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from nbkit.runtime.errors import NbkitError
+
+EXTRAS = ("drive",)
+
+
+def missing_requirements(extras: tuple[str, ...] = EXTRAS) -> list[str]:
+    """Give the requirements of the installed nbkit that this image does not have at all."""
+    from packaging.requirements import Requirement
+
+    missing = []
+    for text in importlib.metadata.requires("nbkit-neuro") or []:
+        need = Requirement(text)
+        wanted = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+        if wanted and not _is_here(need.name):
+            need.marker = None
+            missing.append(str(need))
+    return missing
+
+
+def _is_here(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def pins() -> list[str]:
+    """Give what is installed as ``name==version`` lines."""
+    found = {}
+    for distribution in importlib.metadata.distributions():
+        name, version = distribution.metadata["Name"], distribution.version
+        if name and version:
+            found.setdefault(name.lower(), f"{name}=={version}")  # the first on the path is the one that is imported
+    return sorted(found.values())
+
+
+def install_missing(extras: tuple[str, ...] = EXTRAS) -> list[str]:
+    """Install what is missing and give it.
+
+    Raises
+    ------
+    NbkitError
+        Where pip cannot do so without replacing something.
+    """
+    missing = missing_requirements(extras)
+    if not missing:
+        return []
+    with tempfile.TemporaryDirectory(prefix="nbkit-install-") as folder:
+        constraints = Path(folder, "installed.txt")
+        constraints.write_text("\n".join(pins()) + "\n", "utf-8")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*command, "--constraint", os.fspath(constraints), *missing])
+    if done.returncode:
+        raise NbkitError(
+            f"pip could not add {', '.join(missing)} beside what this image has (exit code {done.returncode}; its "
+            "words stand above). Nothing of the image was replaced. Is the notebook's internet switched on?"
+        )
+    importlib.invalidate_caches()
+    return missing
+
+
+if __name__ == "__main__":
+    try:
+        added = install_missing()
+    except NbkitError as error:
+        sys.exit(f"error: {error}")
+    print(f"added to this image: {', '.join(added) or 'nothing'}")
