@@ -251,7 +251,7 @@ def fit(
             progress.close()
             saving.writer.wait()
             if saving.loader is not None:
-                saving.loader.close()
+                saving.loader.end()
     report = FitReport(
         step=trainer.global_step,
         max_steps=total,

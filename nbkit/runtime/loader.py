@@ -126,6 +126,11 @@ class ResumableLoader:
             self._running.close()
             self._running = None
 
+    def end(self) -> None:
+        """End all workers, those too that would wait for another epoch."""
+        self.close()
+        self._inner._iterator = None  # torch keeps persistent workers here until the loader itself goes
+
     def identity(self) -> dict[str, int]:
         """Give what a position inside an epoch depends on."""
         return {

@@ -50,7 +50,7 @@ def test_workers_play_no_part() -> None:
         )
         loader = ResumableLoader(plain, seed=1)
         batches.append(from_(loader, 1, 2) + from_(loader, 2, 0))
-        loader.close()
+        loader.end()
     assert all(same(batches[0], other) for other in batches[1:])
 
 
