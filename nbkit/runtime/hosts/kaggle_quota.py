@@ -58,7 +58,8 @@ class Quota:
                 lines.append(f"{name}: Kaggle tells of no quota; a verified phone number opens it")
                 continue
             aside = f", {hours.reserved:.1f} h set aside for runs" if hours.reserved else ""
-            lines.append(f"{name}: {hours.left:.1f} of {hours.total:.1f} h left this week, {hours.used:.1f} used{aside}")
+            left = f"{hours.left:.1f} of {hours.total:.1f} h left this week"
+            lines.append(f"{name}: {left}, {hours.used:.1f} used{aside}")
         return "\n".join([*lines, *([f"the next week begins {self.refresh}"] if self.refresh else [])])
 
 
