@@ -60,7 +60,8 @@ def check_all(store: str | None = None) -> list[Finding]:
         Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
     """
     host = detect()
-    return [check_host(host), *check_packages(), check_device(), check_store(store), check_disk(host.folder)]
+    there = [*check_drive(store), check_store(store)]
+    return [check_host(host), *check_packages(), check_device(), *there, check_disk(host.folder)]
 
 
 def check_host(host: Host) -> Finding:
@@ -142,6 +143,23 @@ def check_store(store: str | None = None) -> Finding:
         do = "give another with --store, or the variable NBKIT_STORE: a folder that you may write to, or a URL"
         return Finding("store", "fault", f"{address}: {error}", do)
     return Finding("store", "ok", f"{address}: a probe was written, read back and deleted")
+
+
+def check_drive(store: str | None = None) -> list[Finding]:
+    """Say whether a Drive credential is here and how full that Drive is; nothing where no Drive is asked for."""
+    from nbkit.runtime.store.drive_credential import find_credential
+
+    address = store_address(store)
+    if not address.startswith("gdrive://"):
+        return []
+    try:
+        find_credential()
+        used, total = open_store(address).space()
+    except (NbkitError, OSError) as error:
+        return [Finding("drive", "fault", str(error), "python -m nbkit login drive, on a machine with a browser")]
+    space = f"{used / 1e9:.1f} of {total / 1e9:.1f} GB used" if total else f"{used / 1e9:.1f} GB used, no limit"
+    full = total and used > 0.95 * total
+    return [Finding("drive", "fault" if full else "ok", space, "free some space, or buy some" if full else "")]
 
 
 def check_disk(folder: Path) -> Finding:

@@ -33,7 +33,7 @@ from nbkit.runtime.lanes import take_lane
 from nbkit.runtime.ledger import Ledger
 from nbkit.runtime.manifest import Manifest, read_manifest
 from nbkit.runtime.names import check_name, check_slug
-from nbkit.runtime.outbox import Outbox
+from nbkit.runtime.outbox import THREADS, Outbox
 from nbkit.runtime.results import Results
 from nbkit.runtime.segments import version_of
 from nbkit.runtime.signals import StopSignals
@@ -134,7 +134,8 @@ class Session:
         remove_stray_temps(self.folder)
         self.ledger = self._or_let_go(lambda: Ledger(self.folder, slug, self.id, self.store))
         self.ledger.time_left = self.budget.wall
-        self.outbox = Outbox(self.ledger, store, self.budget, say=self.say)
+        threads = getattr(store, "uploads_at_once", THREADS)  # a far store wants more at a time
+        self.outbox = Outbox(self.ledger, store, self.budget, threads, say=self.say)
         self._results: Results | None = None
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}

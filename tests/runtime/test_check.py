@@ -82,3 +82,12 @@ def test_faults_are_shown_with_what_to_do(tmp_path):
     (tmp_path / "file").write_text("x")
     text = words([check_store(str(tmp_path / "file"))])
     assert text.startswith("fault  store: ") and "\n       -> " in text and text.endswith("1 to mend")
+
+
+def test_a_drive_without_credential_is_a_fault_with_its_next_step(monkeypatch, tmp_path) -> None:
+    monkeypatch.delenv("NBKIT_DRIVE_CREDENTIAL", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (finding,) = check.check_drive("gdrive://some-folder-id-of-a-drive")
+    assert finding.state == "fault" and "login drive" in finding.do
+    assert check.check_drive("a-folder") == []
