@@ -1,4 +1,4 @@
-"""The commands: check, run, rehearse, status, verify.
+"""The commands: check, run, rehearse, status, verify, login, push, pull, quota, dispatch.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. An error of ours is printed in words;
 any other one is a fault of nbkit and shows its traceback.
@@ -131,10 +131,13 @@ def rehearse(
 @app.command()
 def status(slugs: SlugsArgument = None, store: StoreOption = None, json_: JsonOption = False) -> int:
     """Say of every phase what is done, left and failed, how fast it goes, and what it still takes."""
+    from nbkit.runtime.hosts.kaggle_runs import state_words, states
     from nbkit.runtime.status import read_status, words
 
     rows = read_status(store, slugs)
-    _show([row.row() for row in rows], json_, words(rows))
+    runs, note = states(_store(store), [row.slug for row in rows])
+    laid = "\n".join([words(rows), *state_words(runs, note)])
+    _show([{**row.row(), **({"run": runs[row.slug]} if row.slug in runs else {})} for row in rows], json_, laid)
     return 0
 
 
@@ -146,6 +149,109 @@ def verify(slugs: SlugsArgument = None, store: StoreOption = None, json_: JsonOp
     found = verify_store(store, slugs)
     _show(found.row(), json_, words(found))
     return 1 if found.faults else 0
+
+
+login = typer.Typer(no_args_is_help=True, help="Log in, once, on your own machine.")
+app.add_typer(login, name="login")
+
+
+@login.callback()
+def _login() -> None:
+    """Log in, once, on your own machine."""
+
+
+@login.command("drive")
+def login_drive_command(
+    client: Annotated[str | None, typer.Option(metavar="FILE", help="your OAuth client's JSON, as downloaded")] = None,
+    folder: Annotated[str, typer.Option(help="title of the store's folder in Drive")] = "nbkit",
+    browser: Annotated[bool, typer.Option(help="open a browser here")] = True,
+) -> int:
+    """Log in to Google Drive: a browser once, and never again; says where the credential went and how to hand it on."""
+    from nbkit.runtime.login import login_drive
+
+    print(login_drive(client, folder=folder, browser=browser).words())
+    return 0
+
+
+SlugArgument = Annotated[str, typer.Argument(metavar="SLUG", help="the phase")]
+
+
+@app.command()
+def push(
+    slug: SlugArgument,
+    parameter: ParameterOption = None,
+    store: StoreOption = None,
+    limit: Annotated[str | None, typer.Option(metavar="9h", help="length of the session; else the phase's own")] = None,
+    json_: JsonOption = False,
+) -> int:
+    """Push a phase's notebook to Kaggle with nbkit's wheel and the store's credential, and start it there."""
+    from nbkit.runtime.hosts.kaggle_client import connect
+    from nbkit.runtime.hosts.kaggle_push import push_phase, reachable
+    from nbkit.runtime.running import parse_parameters, store_address
+    from nbkit.runtime.status import read_status
+
+    address = reachable(store_address(store))
+    (row,) = read_status(address, [slug])
+    done = push_phase(
+        connect(), slug, _store(address), parse_parameters(parameter or []), limit, progress=(row.done, row.step)
+    )
+    _show(done.row(), json_, done.words())
+    return 0
+
+
+@app.command()
+def pull(
+    slug: SlugArgument,
+    to: Annotated[str | None, typer.Option(metavar="FOLDER", help="else ./nbkit-output/SLUG")] = None,
+    json_: JsonOption = False,
+) -> int:
+    """Bring the files and the log of a phase's last run at Kaggle."""
+    from pathlib import Path
+
+    from nbkit.runtime.hosts.kaggle_client import connect
+    from nbkit.runtime.hosts.kaggle_pull import pull_run
+    from nbkit.runtime.hosts.kaggle_push import read_metadata
+    from nbkit.runtime.phases import find_phase
+
+    phase, kaggle = find_phase(slug), connect()
+    pulled = pull_run(kaggle, read_metadata(phase, kaggle.user)["id"], Path(to or f"nbkit-output/{slug}"))
+    _show(pulled.row(), json_, pulled.words())
+    return 0
+
+
+@app.command()
+def quota(json_: JsonOption = False) -> int:
+    """Say how much of this week's accelerator time is left at Kaggle."""
+    from nbkit.runtime.hosts.kaggle_client import connect
+    from nbkit.runtime.hosts.kaggle_quota import read_quota
+
+    found = read_quota(connect())
+    _show(found.row(), json_, found.words())
+    return 0
+
+
+@app.command()
+def dispatch(
+    slugs: SlugsArgument = None,
+    store: StoreOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the decision; push and write nothing")] = False,
+    json_: JsonOption = False,
+) -> int:
+    """Decide which phases go on at Kaggle now, push them, and write down why."""
+    from nbkit.runtime.hosts.kaggle_client import connect
+    from nbkit.runtime.hosts.kaggle_dispatch import dispatch as decide_and_push
+
+    decision = decide_and_push(connect(), _store(store), slugs, dry_run)
+    _show(decision.row(), json_, decision.words())
+    return 1 if decision.failed else 0
+
+
+def _store(store: str | None) -> Any:
+    from nbkit.runtime.running import store_address
+    from nbkit.runtime.store.opening import open_store
+    from nbkit.runtime.store.retried import Retried
+
+    return Retried(open_store(store_address(store)))
 
 
 def _show(document: Any, as_json: bool, text: str) -> None:

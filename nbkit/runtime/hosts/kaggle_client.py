@@ -82,10 +82,14 @@ class Kaggle:
         True where the key comes from an attached dataset.
     first_wait : float
         Seconds before the second try.
+    tries : int
+        Of one call.
     """
 
-    def __init__(self, api: Any, attached: bool = False, first_wait: float = FIRST_WAIT) -> None:
-        self._api, self._first_wait, self._attached = api, first_wait, attached
+    def __init__(
+        self, api: Any, attached: bool = False, first_wait: float = FIRST_WAIT, tries: int = TRIES
+    ) -> None:
+        self._api, self._first_wait, self._tries, self._attached = api, first_wait, tries, attached
         self.user: str = api.config_values[api.CONFIG_NAME_USER]
 
     def __repr__(self) -> str:
@@ -136,7 +140,7 @@ class Kaggle:
             return _is_passing(error) and (again is None or again())
 
         retrying = Retrying(
-            stop=stop_after_attempt(TRIES), wait=wait, retry=retry_if_exception(passing), reraise=True
+            stop=stop_after_attempt(self._tries), wait=wait, retry=retry_if_exception(passing), reraise=True
         )
         try:
             with self._as_the_user(), quiet():
@@ -163,7 +167,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def connect(first_wait: float = FIRST_WAIT) -> Kaggle:
+def connect(first_wait: float | None = None, tries: int = TRIES) -> Kaggle:
     """Log in to Kaggle with what is here: an attached key, variables, or files of the client.
 
     Raises
@@ -175,12 +179,13 @@ def connect(first_wait: float = FIRST_WAIT) -> Kaggle:
     """
     if not has_credentials():
         raise UsageError(f"no Kaggle credential is here. {HOW_TO_LOG_IN}")
+    first_wait = FIRST_WAIT if first_wait is None else first_wait
     key = _read_key(attached_key())
     api = _timed(_client())()
     api.args = ["--local"] if os.environ.get("KAGGLE_API_ENVIRONMENT") == "LOCALHOST" else []
     if key is not None:
         api.config_values = {field: key[name] for name, field in _key_fields(api).items() if name in key}
-        return Kaggle(api, True, first_wait)
+        return Kaggle(api, True, first_wait, tries)
     try:
         with quiet():
             api.authenticate()
@@ -190,7 +195,7 @@ def connect(first_wait: float = FIRST_WAIT) -> Kaggle:
         if not _is_of_the_client(error):
             raise
         raise _in_words("logging in", error, "") from None
-    return Kaggle(api, False, first_wait)
+    return Kaggle(api, False, first_wait, tries)
 
 
 def _key_fields(api: Any) -> dict[str, str]:
@@ -282,7 +287,7 @@ def _in_words(what: str, error: Exception, user: str) -> KaggleError:
     said = re.sub(r" for url: \S+", "", str(error))[:500]
     if status is None and _is_passing(error):
         return KaggleError(
-            f"{what}: Kaggle did not answer in {TRIES} tries ({type(error).__name__}). Look at the connection and "
+            f"{what}: Kaggle did not answer ({type(error).__name__}), tried again and again. Look at the connection and "
             "run it again.",
         )
     if status == 429:

@@ -118,8 +118,8 @@ def _not_now(phase: Work, known: dict[str, Work]) -> Choice | None:
         return Choice(phase.slug, "waits", f"for {', '.join(missing)}, which it needs", phase.gpu)
     if phase.fruitless >= FRUITLESS:
         words = (
-            f"its last {phase.fruitless} runs brought nothing new; look at 'nbkit pull {phase.slug}', mend it, and push "
-            f"it once by hand ('nbkit push {phase.slug}')"
+            f"its last {phase.fruitless} runs brought nothing new; look at 'nbkit pull {phase.slug}', mend it, and "
+            f"push it once by hand ('nbkit push {phase.slug}')"
         )
         return Choice(phase.slug, "held", words, phase.gpu)
     return None

@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from nbkit.runtime.durations import show_duration
+from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.files import write_json
-from nbkit.runtime.hosts.kaggle_client import Kaggle, KaggleError
+from nbkit.runtime.hosts.kaggle_client import Kaggle, KaggleError, connect, has_credentials
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 
@@ -123,3 +125,33 @@ def read_run(kaggle: Kaggle, ref: str) -> Run | None:
             return None
         raise
     return Run(ref, answer.status.name.lower(), answer.failure_message or "")
+
+
+def states(store: Store, slugs: list[str]) -> tuple[dict[str, dict[str, Any]], str]:
+    """Give how the pushed runs of phases go, by slug, and words where Kaggle could not be asked.
+
+    Nothing is asked where nothing was pushed, or where this machine has no Kaggle credential; it never fails.
+    """
+    last = {slug: pushes[-1] for slug in slugs if (pushes := read_pushes(store, slug))}
+    found: dict[str, dict[str, Any]] = {slug: {**push.row(), "state": "unknown"} for slug, push in last.items()}
+    if not last or not has_credentials():
+        return found, "no Kaggle credential is here to ask how the pushed runs go" if last else ""
+    try:
+        kaggle = connect(tries=2)  # nobody waits a minute for a table
+        for slug, push in last.items():
+            run = read_run(kaggle, push.ref)
+            if run is not None:
+                found[slug] |= {"state": run.state, "message": run.message}
+    except NbkitError as error:
+        return found, f"Kaggle could not be asked how the pushed runs go: {error}"
+    return found, ""
+
+
+def state_words(found: dict[str, dict[str, Any]], note: str) -> list[str]:
+    """Lay the runs out for reading, a line each."""
+    lines = []
+    for slug, run in found.items():
+        ago = show_duration(max(0.0, time.time() - run["time"]))
+        why = f" ({run['message']})" if run.get("message") else ""
+        lines.append(f"at Kaggle: {slug} {run['state']}{why}, version {run['version']}, pushed {ago} ago: {run['url']}")
+    return [*lines, *([f"note: {note}"] if note else [])]
