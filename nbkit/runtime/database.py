@@ -18,10 +18,10 @@ from nbkit.runtime.segments import is_whole
 Row = tuple[int, str, int | None, str]
 """A record: id, session, number (None until the store holds the outputs), line."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS records(id INTEGER PRIMARY KEY, session TEXT, number INTEGER, line TEXT);
-CREATE TABLE IF NOT EXISTS parcels(id INTEGER PRIMARY KEY AUTOINCREMENT, line TEXT);
-"""
+_TABLES = {
+    "records": "CREATE TABLE records(id INTEGER PRIMARY KEY, session TEXT, number INTEGER, line TEXT)",
+    "parcels": "CREATE TABLE parcels(id INTEGER PRIMARY KEY AUTOINCREMENT, line TEXT)",
+}
 _HEADER_BYTES = 512
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 _READS = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
@@ -56,12 +56,18 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
-            if db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
-                db.executescript(_SCHEMA)
+            found = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type='table'").fetchall())
+            found.pop("sqlite_sequence", None)
+            for name in _TABLES.keys() - found.keys():
+                db.execute(_TABLES[name])
+            if not found.items() <= _TABLES.items():
+                fault = "its tables are not ours"  # one letter of PRIMARY KEY, and every update would find no row
+            elif db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                fault = "it fails SQLite's own check"
+            else:
                 rows = db.execute("SELECT id, session, number, line FROM records ORDER BY id").fetchall()
                 _drop_hurt_parcels(db, note)
                 return db, rows
-            fault = "it fails SQLite's own check"
         except UnicodeDecodeError:  # from within sqlite3, which quotes a hurt table's text in its error
             fault = "the text of its tables is hurt"
         except sqlite3.Error as error:

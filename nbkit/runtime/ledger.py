@@ -187,7 +187,9 @@ class Ledger:
             record = self._record(row)
             number = self._number + 1
             try:
-                self._db.execute("UPDATE records SET session=?, number=? WHERE id=?", (self.session, number, row))
+                marked = "UPDATE records SET session=?, number=? WHERE id=?"
+                if self._db.execute(marked, (self.session, number, row)).rowcount != 1:
+                    raise DamagedError(f"the record of {key} in {self.folder} is gone; the item is done again")
             except sqlite3.Error as error:
                 raise not_recorded(self.folder, error) from error
             self._number = number

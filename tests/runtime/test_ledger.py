@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nbkit.runtime import ledger as module
-from nbkit.runtime.errors import NbkitError, StoreError
+from nbkit.runtime.errors import DamagedError, NbkitError, StoreError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.ledger import Ledger, Output
 from nbkit.runtime.segments import fold_store
@@ -215,7 +215,11 @@ def test_database_truncated_or_flipped_anywhere_opens_and_loses_nothing_the_stor
             assert parcel["files"] == [[str(left_behind / "figure.png"), "p/figures/x.png"]], what
         make(ledger, "new")
         for key in list(ledger.here):
-            bring(ledger, key)
+            try:
+                bring(ledger, key)
+            except DamagedError:  # found hurt only now: the outbox lets it be done again
+                ledger.forget(key)
+                done.discard(key)
         ledger.close()
         fold = fold_store(FolderStore(target / "store"), "p", target / "cache")
         assert set(fold.done) == done | {"new"} and not fold.damaged, what
