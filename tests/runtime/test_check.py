@@ -88,6 +88,6 @@ def test_a_drive_without_credential_is_a_fault_with_its_next_step(monkeypatch, t
     monkeypatch.delenv("NBKIT_DRIVE_CREDENTIAL", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    (finding,) = check.check_drive("gdrive://some-folder-id-of-a-drive")
+    (finding,) = checking.check_drive("gdrive://some-folder-id-of-a-drive")
     assert finding.state == "fault" and "login drive" in finding.do
-    assert check.check_drive("a-folder") == []
+    assert checking.check_drive("a-folder") == []
