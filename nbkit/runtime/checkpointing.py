@@ -379,7 +379,7 @@ class Checkpointing(Callback):
             receipt = self.generations.write(tree, fields)
             self.generations.send(receipt, write_metrics, final=last)
 
-        self.writer.begin(job)
+        self.writer.begin(job, hurry=last)
 
 
 def _why_done(trainer: Any) -> str:
