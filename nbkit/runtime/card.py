@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbkit.runtime.durations import show_duration
+from nbkit.runtime.hosts import store_warning
 
 if TYPE_CHECKING:
     from nbkit.runtime.session import Session
@@ -20,6 +21,7 @@ def opening_card(session: Session) -> str:
         ("device", str(session.device) if session.device else "none asked for"),
         ("budget", _budget(budget)),
         ("store", session.store.url),
+        *([("warning", words)] if (words := store_warning(session.store.url)) else []),
         ("items", _items(session)),
         ("sessions", f"{len(fold.sessions) - 1} before this one, {killed} of them ended without closing"),
     ]

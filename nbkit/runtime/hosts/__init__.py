@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping
 
 from nbkit.runtime.hosts import colab, kaggle, local, studio
+from nbkit.runtime.hosts.colab import store_warning
 from nbkit.runtime.hosts.host import Host
 
-__all__ = ["Host", "detect"]
+__all__ = ["Host", "detect", "store_warning"]
 
 # Kaggle's image is built on Colab's, so Kaggle is asked first
 _KNOWN = (kaggle, colab, studio, local)

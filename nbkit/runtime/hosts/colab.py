@@ -20,3 +20,13 @@ def detect(environ: Mapping[str, str]) -> Host | None:
         batch=False,
         words="the machine ends at 12 h, earlier when idle; what is on it is lost then",
     )
+
+
+def store_warning(address: str) -> str:
+    """Say what a store in a mounted Drive deserves; empty for any other."""
+    if not address.startswith("/content/drive/"):
+        return ""
+    return (
+        "a mounted Drive: what it has not sent when the runtime disconnects is lost, although it was acknowledged; "
+        "gdrive://<folder id> ('nbkit login drive') keeps what it acknowledges"
+    )

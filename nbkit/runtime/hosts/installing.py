@@ -1,7 +1,7 @@
 """Install what a host's image lacks for nbkit, and replace nothing that it brings.
 
 Every package of the image is pinned while pip runs, torch above all: pip either adds what is missing beside them or
-fails in words. ``python -m nbkit.runtime.hosts.installing`` does it.
+fails in words. ``python -m nbkit install`` does it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,26 @@ def missing_requirements(extras: tuple[str, ...] = EXTRAS) -> list[str]:
     from packaging.requirements import Requirement
 
     missing = []
-    for text in importlib.metadata.requires("nbkit-neuro") or []:
+    for text in _requirements():
         need = Requirement(text)
         wanted = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))
         if wanted and not _is_here(need.name):
             need.marker = None
             missing.append(str(need))
     return missing
+
+
+def _requirements() -> list[str]:
+    try:
+        return importlib.metadata.requires("nbkit-neuro") or []
+    except importlib.metadata.PackageNotFoundError:
+        import tomllib
+
+        # a checkout that is on the path only
+        pyproject = Path(__file__).resolve().parents[3] / "pyproject.toml"
+        project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
+        extras = project["optional-dependencies"].items()
+        return project["dependencies"] + [f"{need}; extra == '{extra}'" for extra, needs in extras for need in needs]
 
 
 def _is_here(name: str) -> bool:
@@ -76,9 +89,12 @@ def install_missing(extras: tuple[str, ...] = EXTRAS) -> list[str]:
     return missing
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Do it, say what was added, and give the exit code."""
     try:
         added = install_missing()
     except NbkitError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     print(f"added to this image: {', '.join(added) or 'nothing'}")
+    return 0

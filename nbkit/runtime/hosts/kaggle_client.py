@@ -287,8 +287,8 @@ def _in_words(what: str, error: Exception, user: str) -> KaggleError:
     said = re.sub(r" for url: \S+", "", str(error))[:500]
     if status is None and _is_passing(error):
         return KaggleError(
-            f"{what}: Kaggle did not answer ({type(error).__name__}), tried again and again. Look at the connection and "
-            "run it again.",
+            f"{what}: Kaggle did not answer ({type(error).__name__}), tried again and again. Look at the connection "
+            "and run it again.",
         )
     if status == 429:
         return KaggleError(f"{what}: Kaggle asks for fewer requests ({said}). Wait some minutes, run it again.", 429)

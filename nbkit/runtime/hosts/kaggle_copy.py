@@ -26,7 +26,7 @@ if importlib.util.find_spec("nbkit") is None:
     assert wheels, "no wheel of nbkit is attached: push this notebook with 'nbkit push'"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", sorted(wheels)[-1]], check=True)
     importlib.invalidate_caches()
-    subprocess.run([sys.executable, "-m", "nbkit.runtime.hosts.installing"], check=True)
+    subprocess.run([sys.executable, "-m", "nbkit", "install"], check=True)
 import nbkit
 
 print("nbkit", nbkit.__version__)

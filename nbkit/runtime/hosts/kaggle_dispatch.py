@@ -16,7 +16,7 @@ from typing import Any
 
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.files import write_json
-from nbkit.runtime.hosts.kaggle_client import Kaggle
+from nbkit.runtime.hosts.kaggle_client import Kaggle, connect
 from nbkit.runtime.hosts.kaggle_decision import ROOM, Choice, Work, decide
 from nbkit.runtime.hosts.kaggle_push import PushRefused, push_phase, reachable, read_metadata
 from nbkit.runtime.hosts.kaggle_quota import Hours, Quota, read_quota
@@ -111,6 +111,11 @@ def dispatch(
     if not dry_run:
         _record(store, decision)
     return decision
+
+
+def look(store: Store, slugs: list[str] | None = None, dry_run: bool = False, smoke: bool = False) -> Decision:
+    """Do what notebook 01 does: `dispatch` with this machine's login, or with `smoke` `preview`."""
+    return preview(store, slugs) if smoke else dispatch(connect(), store, slugs, dry_run)
 
 
 def preview(store: Store, slugs: list[str] | None = None) -> Decision:

@@ -54,8 +54,9 @@ class Quota:
         """Lay it out for reading."""
         lines = []
         for name, hours in (("GPU", self.gpu), ("TPU", self.tpu)):
+            if hours is None and name == "GPU":
+                lines.append("GPU: Kaggle tells of no quota; a verified phone number opens it")
             if hours is None:
-                lines.append(f"{name}: Kaggle tells of no quota; a verified phone number opens it")
                 continue
             aside = f", {hours.reserved:.1f} h set aside for runs" if hours.reserved else ""
             left = f"{hours.left:.1f} of {hours.total:.1f} h left this week"
