@@ -44,7 +44,7 @@ def done(key: str, seconds: float) -> dict:
 
 def test_an_empty_store_has_begun_nothing(tmp_path, store):
     rows = read_status(str(tmp_path / "store"))
-    assert [row.slug for row in rows][:2] == ["start_here", "eeg_windows"]
+    assert [row.slug for row in rows][:3] == ["start_here", "dispatcher", "eeg_windows"]
     assert {row.state for row in rows} == {"not begun"}
     assert not (tmp_path / "store").exists()
 
