@@ -213,8 +213,8 @@ class Checkpointing(Callback):
             self._due.add("validation of unknown length")
         if self.save_every is not None and time.monotonic() - self._last_save >= self.save_every:
             self._due.add("clock")
-        # with the writer busy the flags stay, and the next batch serves them
-        if self._due and not self.writer.busy:
+        # the clock waits for a busy writer; the others mean this very state, so they wait here
+        if self._due - {"clock"} or (self._due and not self.writer.busy):
             self._save(trainer, ", ".join(sorted(self._due)))
 
     def _estimate(self) -> float:

@@ -7,21 +7,17 @@ checkpoint with the very samples, order and random numbers that an uninterrupted
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import enum
-import json
 import logging
 import os
-import platform
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.durations import parse_duration, show_duration
 from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.same_training import check_same, explain_mismatch, load_weights, settings_of, versions
 
 _OURS = {
     "max_epochs": "the length of a training is max_steps",
@@ -171,7 +167,7 @@ def fit(
         "training": training,
         "precision": str(trainer_options.get("precision", session.device.precision)),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
-        "versions": _versions(),
+        "versions": versions(),
         "session": str(getattr(session, "id", "")),
     }
     generations = Generations(
@@ -182,10 +178,10 @@ def fit(
     if found:
         receipt, path = found
         checkpoint = load_checkpoint(path, receipt)
-        _check_same(receipt, facts, accept_changes, session.say)
+        check_same(receipt, facts, accept_changes, session.say)
         generations.send_left_over()
         if receipt.step >= total or (receipt.complete and receipt.max_steps >= total):
-            _load_weights(module, checkpoint, path)
+            load_weights(module, checkpoint, path)
             session.say(f"{session.slug} is complete: {receipt.step} of {total} steps; nothing was trained.")
             history = History()
             history.load_state_dict(checkpoint["nbkit"]["history"])
@@ -245,7 +241,7 @@ def fit(
             reason = session.budget.stop_reason  # SIGTERM before the first batch: nothing new to save
         except (RuntimeError, ValueError, KeyError) as error:
             if found and "first_batch" not in saving.marks and not isinstance(error, NbkitError):
-                _explain_mismatch(error, module, checkpoint, path)
+                explain_mismatch(error, module, checkpoint, path)
             raise
         finally:
             progress.close()
@@ -294,89 +290,6 @@ def _max_steps(module: Any, given: int | None) -> int:
             "1. Give it to fit or as a field of module.settings. Nothing was trained."
         )
     return value
-
-
-def settings_of(thing: Any) -> dict[str, Any]:
-    """Give the settings of a module or of data as JSON can hold them; empty where there are none."""
-    settings = getattr(thing, "settings", None)
-    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
-        return {}
-    return json.loads(json.dumps(dataclasses.asdict(settings), default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.name
-    return value.item() if hasattr(value, "item") else str(value)
-
-
-def _versions() -> dict[str, str]:
-    import lightning
-    import torch
-
-    import nbkit
-
-    own = str(getattr(nbkit, "__version__", ""))
-    python = platform.python_version()
-    return {"torch": torch.__version__, "lightning": lightning.__version__, "nbkit": own, "python": python}
-
-
-def _check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> None:
-    """Refuse to go on with other settings than the checkpoint's, unless that was asked for."""
-    if receipt.world_size != facts["world_size"]:
-        raise UsageError(
-            f"the checkpoint of step {receipt.step} was trained by {receipt.world_size} process(es) and there are "
-            f"{facts['world_size']} now: every process would see other samples than it was promised. Start as many, "
-            "or start over with fresh=True. The checkpoint is untouched."
-        )
-    before = {**receipt.settings.get("module", {}), **receipt.training}
-    now = {**facts["settings"]["module"], **facts["training"]}
-    changed = [
-        f"{name}: {before.get(name)!r} -> {now.get(name)!r}"
-        for name in sorted(set(before) | set(now))
-        if name != "max_steps" and before.get(name) != now.get(name)
-    ]
-    if changed and not accept:
-        raise UsageError(
-            f"the settings differ from those of the checkpoint at step {receipt.step}: {'; '.join(changed)}. Set them "
-            "back, or go on with the new ones by accept_changes=True, or start over beside the old checkpoints with "
-            "fresh=True. Nothing was changed."
-        )
-    if changed:
-        say(f"going on from step {receipt.step} with changed settings: {'; '.join(changed)}")
-    if receipt.precision and receipt.precision != facts["precision"]:
-        now = facts["precision"]
-        say(f"precision was {receipt.precision} and is {now} on this device: training goes on, but not bit for bit")
-
-
-def _load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
-    try:
-        module.configure_model()
-        module.load_state_dict(checkpoint["state_dict"])
-    except (RuntimeError, KeyError) as error:
-        _explain_mismatch(error, module, checkpoint, path)
-        raise
-
-
-def _explain_mismatch(error: Exception, module: Any, checkpoint: dict[str, Any] | None, path: Path) -> None:
-    """Raise a UsageError with the keys, where an error came from restoring a checkpoint of another model."""
-    text = str(error)
-    if "state_dict" not in text and "state dict" not in text and "optimizer" not in text.lower():
-        return
-    there, here = (checkpoint or {}).get("state_dict", {}), module.state_dict()
-    parts = []
-    for words, names in (
-        ("missing in the checkpoint", [n for n in here if n not in there]),
-        ("not in this model", [n for n in there if n not in here]),
-        ("of another shape", [n for n in here if n in there and here[n].shape != there[n].shape]),
-    ):
-        if names:
-            parts.append(f"{words}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
-    what = "; ".join(parts) or text.splitlines()[0]
-    raise UsageError(
-        f"the checkpoint {path} is of another model or optimizer: {what}. Give back the model it was trained with, or "
-        "start over beside it with fresh=True. The checkpoint is untouched."
-    ) from error
 
 
 # -- during ----------------------------------------------------------------------------------------------------------

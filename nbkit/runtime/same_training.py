@@ -1,0 +1,101 @@
+"""Whether a checkpoint is of the training at hand.
+
+A checkpoint goes on only under the settings, the model and the number of processes it was made with; anything else is
+refused with both values, unless the change was asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import UsageError
+
+
+def settings_of(thing: Any) -> dict[str, Any]:
+    """Give the settings of a module or of data as JSON can hold them; empty where there are none."""
+    settings = getattr(thing, "settings", None)
+    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
+        return {}
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.name
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def versions() -> dict[str, str]:
+    """Give the versions that a receipt says."""
+    import lightning
+    import torch
+
+    import nbkit
+
+    own = str(getattr(nbkit, "__version__", ""))
+    python = platform.python_version()
+    return {"torch": torch.__version__, "lightning": lightning.__version__, "nbkit": own, "python": python}
+
+
+def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> None:
+    """Refuse to go on with other settings than the checkpoint's, unless that was asked for."""
+    if receipt.world_size != facts["world_size"]:
+        raise UsageError(
+            f"the checkpoint of step {receipt.step} was trained by {receipt.world_size} process(es) and there are "
+            f"{facts['world_size']} now: every process would see other samples than it was promised. Start as many, "
+            "or start over with fresh=True. The checkpoint is untouched."
+        )
+    before = {**receipt.settings.get("module", {}), **receipt.training}
+    now = {**facts["settings"]["module"], **facts["training"]}
+    changed = [
+        f"{name}: {before.get(name)!r} -> {now.get(name)!r}"
+        for name in sorted(set(before) | set(now))
+        if name != "max_steps" and before.get(name) != now.get(name)
+    ]
+    if changed and not accept:
+        raise UsageError(
+            f"the settings differ from those of the checkpoint at step {receipt.step}: {'; '.join(changed)}. Set them "
+            "back, or go on with the new ones by accept_changes=True, or start over beside the old checkpoints with "
+            "fresh=True. Nothing was changed."
+        )
+    if changed:
+        say(f"going on from step {receipt.step} with changed settings: {'; '.join(changed)}")
+    if receipt.precision and receipt.precision != facts["precision"]:
+        now = facts["precision"]
+        say(f"precision was {receipt.precision} and is {now} on this device: training goes on, but not bit for bit")
+
+
+def load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
+    """Put the weights of a checkpoint into a module that is not trained any further."""
+    try:
+        module.configure_model()
+        module.load_state_dict(checkpoint["state_dict"])
+    except (RuntimeError, KeyError) as error:
+        explain_mismatch(error, module, checkpoint, path)
+        raise
+
+
+def explain_mismatch(error: Exception, module: Any, checkpoint: dict[str, Any] | None, path: Path) -> None:
+    """Raise a UsageError with the keys, where an error came from restoring a checkpoint of another model."""
+    text = str(error)
+    if "state_dict" not in text and "state dict" not in text and "optimizer" not in text.lower():
+        return
+    there, here = (checkpoint or {}).get("state_dict", {}), module.state_dict()
+    parts = []
+    for words, names in (
+        ("missing in the checkpoint", [n for n in here if n not in there]),
+        ("not in this model", [n for n in there if n not in here]),
+        ("of another shape", [n for n in here if n in there and here[n].shape != there[n].shape]),
+    ):
+        if names:
+            parts.append(f"{words}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
+    what = "; ".join(parts) or text.splitlines()[0]
+    raise UsageError(
+        f"the checkpoint {path} is of another model or optimizer: {what}. Give back the model it was trained with, or "
+        "start over beside it with fresh=True. The checkpoint is untouched."
+    ) from error
