@@ -25,6 +25,7 @@ from nbkit.runtime.store.protocol import Store
 
 Record = dict[str, Any]
 _COUNTED = ("failed", "died")
+_JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder a line
 _LISTINGS = 5
 _LISTING_WAIT = 0.05  # seconds, doubled each time: listings of some stores lag behind
 _NAME = re.compile(r"([^/]+)/ledger/([^/]+)/(\d+)-(\d+)-([0-9a-f]{8})\.jsonl")  # slug, session, first, last, crc
@@ -33,7 +34,7 @@ _NAME = re.compile(r"([^/]+)/ledger/([^/]+)/(\d+)-(\d+)-([0-9a-f]{8})\.jsonl")  
 def encode_line(record: Record) -> str:
     """Give a record as one JSON line whose last field is the checksum of the text before it."""
     # ASCII only: no character of a message can then be a line end, or fail to be written as UTF-8
-    text = json.dumps(record, separators=(",", ":"))[:-1]
+    text = _JSON(record)[:-1]
     return f'{text},"c":"{zlib.crc32(text.encode()):08x}"}}'
 
 

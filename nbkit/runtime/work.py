@@ -13,8 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from itertools import compress
-from operator import not_
+from itertools import filterfalse
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -172,10 +171,9 @@ class _Sequential:
 
 def pending(ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[int]:
     """Give the positions of rows still to do: fresh ones, then those that failed before or that kills hit."""
-    fold, keys, later = ledger.fold, manifest.keys, []
-    # a million done items are passed over in C, in half the time
-    for position in compress(range(len(keys)), map(not_, map(fold.done.__contains__, keys))):
-        key = keys[position]
+    fold, keys, later, position = ledger.fold, manifest.keys, [], 0
+    for key in filterfalse(fold.done.__contains__, keys):  # a million done items are passed over in C
+        position = keys.index(key, position)
         if ledger.is_done(key):
             continue
         if key in fold.failures or key in fold.deaths:

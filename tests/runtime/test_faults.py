@@ -73,7 +73,7 @@ def false_claims(root: Path) -> list[str]:
 def test_every_second_call_of_a_verb_fails_in_passing(tmp_path, capfd, verb, torn):
     store = FaultyStore(FolderStore(tmp_path / "store"), on(verb, passing, lambda n: n % 2 == 1), torn=torn)
     summary = run(store, tmp_path / "work")
-    assert summary["complete"] and summary["exit"] == 0 and store.calls[verb] >= (0 if verb == "stat" else 1)
+    assert summary["complete"] and summary["exit"] == 0 and (store.calls[verb] or verb in ("stat", "delete"))
     expect_complete(tmp_path, tmp_path / "another machine")
     assert "Traceback" not in "".join(capfd.readouterr())
 

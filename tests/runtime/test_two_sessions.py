@@ -82,17 +82,17 @@ def test_second_session_that_begins_later_does_little_twice(tmp_path):
 
 def test_kills_of_either_lose_nothing(tmp_path):
     rng = np.random.default_rng(5)
-    for _ in range(5):
+    for _ in range(4):
         children = [fork(lambda i=i: session_once(tmp_path, 0.5, tmp_path / f"work-{i}"), tmp_path / "log")
                     for i in range(2)]  # fmt: skip
         for pid in children:
             time.sleep(rng.uniform(0.1, 0.35))
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    time.sleep(0.6)
+        time.sleep(0.6)  # longer than the lag: what was acknowledged can be seen
     assert reap(fork(lambda: session_once(tmp_path, 0.0, tmp_path / "work-0"), tmp_path / "log")) == 0
     check(tmp_path)
-    assert sum(executions(tmp_path).values()) <= 2 * N + 10 * 8, "at most each once a session, and what a kill hit"
+    assert sum(executions(tmp_path).values()) <= 2 * N + 11, "once a folder, once more what a kill hit"
 
 
 def test_shards_do_disjoint_work_that_adds_up(tmp_path):
