@@ -97,6 +97,7 @@ def rehearse(
     session: Annotated[str, typer.Option(metavar="20s", help="length of a session, from opening it")] = "20s",
     kill: Annotated[str, typer.Option(metavar="mixed|random|wall|none", help="how sessions end")] = "mixed",
     seed: Annotated[int, typer.Option(help="of the kills' moments")] = 0,
+    host: Annotated[str, typer.Option(metavar="local|kaggle", help="whose folders, variables and runner")] = "local",
     store: StoreOption = None,
     parameter: ParameterOption = None,
     smoke: SmokeOption = False,
@@ -106,7 +107,8 @@ def rehearse(
     """Run notebooks in many short sessions that are killed and wiped, until complete; then report.
 
     random: SIGKILL at a random moment of each session. wall: SIGKILL at a wall that the session is not told of. none:
-    every session stops by itself. mixed: random kills and planned stops in turn.
+    every session stops by itself. mixed: random kills and planned stops in turn. With --host kaggle the copy that a
+    push would send is run as Kaggle runs it.
     """
     from nbkit.runtime.durations import parse_duration
     from nbkit.runtime.rehearse import Script
@@ -121,6 +123,7 @@ def rehearse(
         parameters=parse_parameters(parameter or []),
         smoke=smoke,
         max_sessions=max_sessions,
+        host=host,
         say=say,
     )
     if json_:

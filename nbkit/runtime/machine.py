@@ -66,17 +66,14 @@ class ThisMachine:
         journal = self._paper(number, "jsonl")
         package = str(Path(__file__).resolve().parents[2])
         told = {
-            "NBKIT_STORE": self.store, "NBKIT_LIMIT": str(limit), VARIABLE: str(journal), "TMPDIR": str(temporary),
+            VARIABLE: str(journal), "TMPDIR": str(temporary),
             "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
         }  # fmt: skip
-        command = [sys.executable, "-m", "nbkit", "run", str(notebook), "--limit", f"{limit}s"]
-        for name, value in self.parameters.get(notebook, {}).items():
-            command += ["-p", f"{name}={json.dumps(value)}"]
-        command += ["--smoke"] * self.smoke
+        command, folder, environment = self.lay_out(notebook, limit, room, os.environ | told)
         stay = Stay(number, time.time(), limit=limit)
         with open(self._paper(number, "log"), "wb") as log:
             process = subprocess.Popen(
-                command, cwd=room, env=os.environ | told, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
             tree = ProcessTree(process.pid, (VARIABLE, str(journal)))
@@ -91,6 +88,16 @@ class ThisMachine:
         stay.ending = _ending(stay, killed, kill_after)
         shutil.rmtree(room)
         return stay
+
+    def lay_out(
+        self, notebook: Path, limit: float, room: Path, environment: Mapping[str, str]
+    ) -> tuple[list[str], Path, dict[str, str]]:
+        """Give a session's command, the folder it runs in, and its variables; a host's own machine differs here."""
+        command = [sys.executable, "-m", "nbkit", "run", str(notebook), "--limit", f"{limit}s"]
+        for name, value in self.parameters.get(notebook, {}).items():
+            command += ["-p", f"{name}={json.dumps(value)}"]
+        told = {"NBKIT_STORE": self.store, "NBKIT_LIMIT": str(limit)}
+        return [*command, *["--smoke"] * self.smoke], room, {**environment, **told}
 
     def last_words(self, number: int) -> str:
         """Give the last lines that a session printed."""

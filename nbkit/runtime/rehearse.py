@@ -21,6 +21,7 @@ from nbkit.runtime.accounts import Stay, account, report
 from nbkit.runtime.durations import show_duration
 from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.files import write_json
+from nbkit.runtime.hosts.kaggle_machine import KaggleMachine
 from nbkit.runtime.machine import STARTUP, Machine, ThisMachine
 from nbkit.runtime.nearest import unknown
 from nbkit.runtime.running import FAILED, LEFT, check_parameters, find_notebook, notebook_parameters, store_address
@@ -30,6 +31,7 @@ from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 
+MACHINES = {"local": ThisMachine, "kaggle": KaggleMachine}
 KILLS = ("mixed", "random", "wall", "none")
 EARLIEST = 0.3  # of the session: a kill before any work can be saved shows nothing but that
 PATIENCE = 3  # successive sessions without progress
@@ -183,6 +185,7 @@ def rehearse(
     parameters: Mapping[str, Any] | None = None,
     smoke: bool = False,
     max_sessions: int = 200,
+    host: str = "local",
     say: Callable[[str], None] = print,
 ) -> tuple[int, list[dict[str, Any]]]:
     """Rehearse notebooks one after the other; the next begins when the phase before it is complete.
@@ -200,6 +203,8 @@ def rehearse(
     smoke : bool
     max_sessions : int
         Of one notebook.
+    host : str
+        ``local``, or ``kaggle`` for that host's folders, variables, pushed copy and runner.
     say : callable
         Prints one line.
 
@@ -212,10 +217,13 @@ def rehearse(
     Raises
     ------
     UsageError
-        For a notebook that is not there, a parameter that none of them names, or an unknown way to kill.
+        For a notebook that is not there, a parameter that none of them names, or an unknown way to kill or
+        host.
     """
     if script.kill not in KILLS:
         raise UsageError(f"{unknown('way to kill', script.kill, KILLS)} Nothing was begun.")
+    if host not in MACHINES:
+        raise UsageError(f"{unknown('host', host, MACHINES)} Nothing was begun.")
     if not notebooks:
         raise UsageError("no notebook was given; such as: nbkit rehearse notebooks/10_eeg_windows.ipynb")
     notebooks = [find_notebook(path) for path in notebooks]
@@ -224,7 +232,7 @@ def rehearse(
     documents: list[dict[str, Any]] = []
     code = 0
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="nbkit-rehearsal-") as folder:
-        machine = ThisMachine(address, Path(folder), shared, smoke)
+        machine = MACHINES[host](address, Path(folder), shared, smoke)
         whole = Rehearsal(machine, Retried(open_store(address)), script, Path(folder, "read"), max_sessions, say)
         for notebook in notebooks:
             say(f"{notebook.name}: sessions of {show_duration(script.session)}, kill {script.kill}, store {address}")

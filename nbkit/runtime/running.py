@@ -86,7 +86,7 @@ def run_notebook(
         before = len(read_journal(journal))
         executed = Path(scratch, path.name)
         told = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}
-        with _environment(told | _kernel_of_this_python(Path(scratch))):
+        with _environment(told | kernel_of_this_python(Path(scratch))):
             fault = _execute(path, executed, params, folder, quiet)
         events = read_journal(journal)[before:]
         if executed.is_file():
@@ -213,7 +213,7 @@ def parse_parameters(texts: list[str]) -> dict[str, Any]:
 # -- the kernel --------------------------------------------------------------------------------------------------------
 
 
-def _kernel_of_this_python(scratch: Path) -> dict[str, str]:
+def kernel_of_this_python(scratch: Path) -> dict[str, str]:
     """Register a kernel `python3` for this interpreter alone, before all others that the machine knows."""
     spec = scratch / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
