@@ -318,19 +318,27 @@ class Session:
             Where a file is not what was recorded.
         """
         if slug == self.slug:
-            self.outbox.drain(max(0.0, self.budget.wall()) if self.budget.limit is not None else None)
-            self.ledger.flush()
+            self._bring_home()
         return fetch_outputs(self._raw_store, self.store, check_slug(slug), self.folder)
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
         """Give the verified local path of a training phase's checkpoint: its ``best`` or its ``newest``."""
         from nbkit.runtime.generations import fetch_checkpoint
 
+        if slug in (None, self.slug):
+            self._bring_home()
         return fetch_checkpoint(self.store, check_slug(slug or self.slug), which, self.folder / "inputs")
 
     def history(self, slug: str | None = None) -> list[dict[str, Any]]:
         """Give the metric rows that a training phase has logged, [{"step", name: value}, ...]."""
+        if slug in (None, self.slug):
+            self._bring_home()
         return fetch_history(self.store, check_slug(slug or self.slug), self.folder)
+
+    def _bring_home(self) -> None:
+        """Have in the store what this session made, before it is read from there."""
+        self.outbox.drain(None if self.budget.limit is None else max(0.0, self.budget.wall()))
+        self.ledger.flush()
 
     # -- what this phase shows --
 
