@@ -163,6 +163,12 @@ def test_a_folder_of_this_machine_is_no_store_for_kaggle(kaggle, server, tmp_pat
     assert sum(server.counts.values()) == 0
 
 
+def test_a_session_longer_than_the_wall_is_refused(kaggle, server, store):
+    with pytest.raises(UsageError, match="ends each at 12 h; give at most --limit 11.75h"):
+        push_phase(kaggle, "bandvar_train", store, limit="12h")
+    assert sum(server.counts.values()) == 0
+
+
 # -- credentials -------------------------------------------------------------------------------------------------------
 
 

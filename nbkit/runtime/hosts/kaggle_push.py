@@ -112,7 +112,12 @@ def push_phase(
     notebook = _home() / "notebooks" / phase.notebook
     address = reachable(store.url)
     told = (parse_duration(limit) or 0.0) / 3600 if limit is not None else phase.session_hours
-    hours = min(told + _LEAVE, WALL_HOURS) if hours is None else hours
+    if told > WALL_HOURS - _LEAVE:
+        raise UsageError(
+            f"a session of {told:g} h does not fit Kaggle, which ends each at {WALL_HOURS:g} h; give at most "
+            f"--limit {WALL_HOURS - _LEAVE:g}h. Nothing was sent."
+        )
+    hours = told + _LEAVE if hours is None else hours
     given = {"STORE": address, "LIMIT": f"{3600 * told:.0f}s", **(parameters or {})}
     require_names(notebook, ("STORE", "LIMIT"))
     content = pushed_copy(notebook, given)
