@@ -319,3 +319,31 @@ def test_single_phases_can_be_asked_for(server, store):
     with pytest.raises(UsageError, match="no phase 'long_trian'"):
         dispatch(kaggle, store, ["long_trian"])
     assert server.counts["SaveKernel"] == 0
+
+
+@pytest.mark.usefixtures("world")
+def test_a_push_by_another_dispatcher_in_the_meantime_is_seen(server, store, monkeypatch):
+    kaggle = connect(first_wait=0.01)
+
+    def late(work, hours):
+        choices = decide(work, hours)
+        push_phase(kaggle, "prepare", store)
+        return choices
+
+    monkeypatch.setattr("nbkit.runtime.hosts.kaggle_dispatch.decide", late)
+    assert dispatch(kaggle, store).choices[0].verb == "runs"
+    assert server.counts["SaveKernel"] == 1
+
+
+def test_the_ci_workflow_hands_secrets_over_by_the_environment_alone(root):
+    yaml = pytest.importorskip("yaml")
+    text = (root / ".github/workflows/dispatch.yml").read_text("utf-8")
+    flow = yaml.safe_load(text)
+    assert flow[True]["schedule"] and flow["permissions"] == {"contents": "read"}  # YAML takes the word on for True
+    steps = flow["jobs"]["dispatch"]["steps"]
+    (last,) = [step for step in steps if "env" in step]
+    assert [name for name, value in last["env"].items() if "secrets." in value] == [
+        "KAGGLE_USERNAME", "KAGGLE_KEY", "NBKIT_DRIVE_CREDENTIAL"
+    ]  # fmt: skip
+    assert text.count("secrets.") == 3 and all("${{" not in step.get("run", "") for step in steps)
+    assert last["run"].startswith("python -m nbkit dispatch")

@@ -47,6 +47,15 @@ def test_pip_gets_every_installed_package_as_a_pin(image, monkeypatch):
     assert seen["command"][-1] == "no-such-thing>=2" and not {"-U", "--upgrade"} & set(seen["command"])
 
 
+def test_a_broken_package_of_the_image_does_not_stop_pip(tmp_path, monkeypatch):
+    for name, version in (("fine", "1.0+cu128"), ("odd", "not a version"), ("", "")):
+        folder = tmp_path / f"{name or 'none'}-1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" if name else "")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert installing.pins() == ["fine==1.0+cu128"]
+
+
 def test_nothing_is_replaced_where_pip_cannot_do_without(image, tmp_path, monkeypatch):
     """Real pip: a package that wants another torch is refused because of the pin, and torch stays as it is."""
     package = tmp_path / "wants-torch"

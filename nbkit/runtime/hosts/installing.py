@@ -56,11 +56,16 @@ def _is_here(name: str) -> bool:
 
 def pins() -> list[str]:
     """Give what is installed as ``name==version`` lines."""
-    found = {}
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        name, version = distribution.metadata["Name"], distribution.version
-        if name and version:
-            found.setdefault(name.lower(), f"{name}=={version}")  # the first on the path is the one that is imported
+        line = f"{distribution.metadata['Name']}=={distribution.version}"
+        try:
+            name = Requirement(line).name.lower()
+        except InvalidRequirement:
+            continue  # a half-removed package, or a version that pip would choke on
+        found.setdefault(name, line)  # the first on the path is the one that is imported
     return sorted(found.values())
 
 

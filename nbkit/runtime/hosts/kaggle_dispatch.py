@@ -202,6 +202,10 @@ def _push(
             done.append(replace(choice, verb="waits", reason=f"Kaggle has just refused another: {full}"))
             continue
         try:
+            run = read_run(kaggle, read_metadata(find_phase(choice.slug), kaggle.user)["id"])
+            if run is not None and run.busy:
+                done.append(replace(choice, verb="runs", reason="another dispatcher or a person has just pushed it"))
+                continue
             told = f"{3600 * (choice.hours - min(ROOM, choice.hours / 4)):.0f}s"
             pushed = push_phase(
                 kaggle, choice.slug, store, limit=told, by="dispatcher", progress=progress[choice.slug],
