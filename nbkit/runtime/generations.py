@@ -284,6 +284,10 @@ class Generations:
         with self._lock:
             if receipt.best:
                 self._best_unsent = receipt
+            if self._on_the_way:
+                # a parcel that the outbox dropped, its file gone, must not keep all later ones here
+                waiting = set(self.outbox.waiting())
+                self._on_the_way = {s for s in self._on_the_way if f"{self.prefix}step-{s:09d}.json" in waiting}
             if self._on_the_way and not final:
                 return False
             best, self._best_unsent = self._best_unsent, None

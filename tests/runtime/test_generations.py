@@ -162,7 +162,8 @@ def test_slow_store_gets_the_newest_and_not_a_queue(tmp_path: Path) -> None:
             then.append(done)
 
         def waiting(self):
-            return ["tiny/checkpoints/step-000000001.ckpt"] if len(then) == 1 else []
+            names = ["tiny/checkpoints/step-000000001.ckpt", "tiny/checkpoints/step-000000001.json"]
+            return names if len(then) == 1 else []
 
     generations = Generations("tiny", tmp_path, FolderStore(tmp_path / "s"), Slow(), print).open()
     for step in range(1, 6):
@@ -174,6 +175,22 @@ def test_slow_store_gets_the_newest_and_not_a_queue(tmp_path: Path) -> None:
     generations.send(generations.write(tree_of(7, 50), fields_of(7)), final=True)
     assert sent == ["tiny step 1", "tiny step 3", "tiny step 6", "tiny step 7"], "of two best ones the later goes"
     assert "step-000000001.ckpt" not in names(tmp_path)
+
+
+def test_dropped_parcel_does_not_keep_later_checkpoints_here(tmp_path: Path) -> None:
+    sent = []
+
+    class Dropping:
+        def send(self, files, label, done):
+            sent.append(label)
+
+        def waiting(self):
+            return []
+
+    generations = Generations("tiny", tmp_path, FolderStore(tmp_path / "s"), Dropping(), print).open()
+    for step in (1, 2):
+        generations.send(generations.write(tree_of(step, 50), fields_of(step)))
+    assert sent == ["tiny step 1", "tiny step 2"]
 
 
 def _whole(tmp: Path) -> tuple[Path, Path]:
