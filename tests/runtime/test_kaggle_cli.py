@@ -34,6 +34,12 @@ def test_a_process_of_its_own_reaches_kaggle_and_prints_one_document(server, roo
     assert done.returncode == 0 and json.loads(done.stdout)["gpu"]["left"] == 30.0, done.stderr
 
 
+def test_help_names_the_commands(capsys):
+    assert cli.run(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {name} " in said for name in ("login", "push", "pull", "quota", "dispatch"))
+
+
 def test_quota_in_words(server, capsys):
     assert cli.run(["quota"]) == 0
     assert "GPU: 30.0 of 30.0 h left this week" in capsys.readouterr().out

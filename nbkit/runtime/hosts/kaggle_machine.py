@@ -16,7 +16,8 @@ from nbkit.runtime.hosts.kaggle_copy import pushed_copy, require_names
 from nbkit.runtime.machine import ThisMachine
 from nbkit.runtime.running import kernel_of_this_python
 
-_NOT_THERE = ("NBKIT_STORE", "NBKIT_LIMIT", "NBKIT_DRIVE_CREDENTIAL", "COLAB_RELEASE_TAG", "LIGHTNING_CLOUD_SPACE_ID")
+# a Drive login in NBKIT_DRIVE_CREDENTIAL stays: it stands for the private dataset that a push attaches
+_NOT_THERE = ("NBKIT_STORE", "NBKIT_LIMIT", "COLAB_RELEASE_TAG", "LIGHTNING_CLOUD_SPACE_ID")
 
 
 class KaggleMachine(ThisMachine):
