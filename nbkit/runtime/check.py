@@ -60,7 +60,7 @@ def check_all(store: str | None = None) -> list[Finding]:
         Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
     """
     host = detect()
-    there = [*check_drive(store), check_store(store)]
+    there = [*check_drive(store), check_store(store), *check_kaggle()]
     return [check_host(host), *check_packages(), check_device(), *there, check_disk(host.folder)]
 
 
@@ -160,6 +160,19 @@ def check_drive(store: str | None = None) -> list[Finding]:
     space = f"{used / 1e9:.1f} of {total / 1e9:.1f} GB used" if total else f"{used / 1e9:.1f} GB used, no limit"
     full = total and used > 0.95 * total
     return [Finding("drive", "fault" if full else "ok", space, "free some space, or buy some" if full else "")]
+
+
+def check_kaggle() -> list[Finding]:
+    """Say what is left of Kaggle's quota; nothing where this machine has no Kaggle credential."""
+    from nbkit.runtime.hosts.kaggle_client import connect, has_credentials
+    from nbkit.runtime.hosts.kaggle_quota import read_quota
+
+    if not has_credentials():
+        return []
+    try:
+        return [Finding("kaggle", "ok", read_quota(connect(tries=2)).words().replace("\n", "; "))]
+    except (NbkitError, OSError) as error:
+        return [Finding("kaggle", "fault", str(error), "make a new token on Kaggle's settings page if it is refused")]
 
 
 def check_disk(folder: Path) -> Finding:

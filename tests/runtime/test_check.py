@@ -91,3 +91,10 @@ def test_a_drive_without_credential_is_a_fault_with_its_next_step(monkeypatch, t
     (finding,) = checking.check_drive("gdrive://some-folder-id-of-a-drive")
     assert finding.state == "fault" and "login drive" in finding.do
     assert checking.check_drive("a-folder") == []
+
+
+def test_kaggle_is_passed_over_without_a_credential(monkeypatch) -> None:
+    from nbkit.runtime.hosts import kaggle_client
+
+    monkeypatch.setattr(kaggle_client, "has_credentials", lambda: False)
+    assert checking.check_kaggle() == []

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nbkit.runtime.hosts import detect
+from nbkit.runtime.hosts.kaggle import input_folder
 
 CREDENTIAL_FILE = "nbkit-drive-credential.json"
 CREDENTIAL_VARIABLE = "NBKIT_DRIVE_CREDENTIAL"
 
-_KAGGLE_INPUT = Path("/kaggle/input")
 _COLAB_FILES = Path("/content")
 
 
 def host_credentials(
-    environ: Mapping[str, str] | None = None, kaggle_input: Path = _KAGGLE_INPUT, colab_files: Path = _COLAB_FILES
+    environ: Mapping[str, str] | None = None, kaggle_input: Path | None = None, colab_files: Path = _COLAB_FILES
 ) -> Iterator[tuple[str, str]]:
     """Give (place in words, text) of every credential that this host offers.
 
@@ -29,11 +29,12 @@ def host_credentials(
     environ : mapping or None
         Environment variables; those of this process by default.
     kaggle_input, colab_files : Path
-        Where these hosts put attached data and uploads.
+        Where these hosts put attached data and uploads; Kaggle's own place by default.
     """
     host = detect(environ).name
     if host == "kaggle":
         # a private dataset is mounted as <slug>/ or, newer, as datasets/<owner>/<slug>/
+        kaggle_input = kaggle_input or input_folder(environ)
         found = {path for depth in ("", "*/", "*/*/", "*/*/*/") for path in kaggle_input.glob(depth + CREDENTIAL_FILE)}
         yield from map(_file, sorted(found))
     elif host == "colab":
