@@ -59,17 +59,17 @@ class Verified:
         return asdict(self)
 
 
-def verify_store(store: str | None = None, slugs: list[str] | None = None) -> Verified:
+def verify_store(store: str | Store | None = None, slugs: list[str] | None = None) -> Verified:
     """Compare a store with its records.
 
     Parameters
     ----------
-    store : str or None
+    store : str, Store or None
         Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
     slugs : list of str or None
         Phases; all that the store holds by default.
     """
-    opened = Retried(open_store(store_address(store)))
+    opened = Retried(open_store(store_address(store) if store is None or isinstance(store, str) else store))
     found = Verified(opened.url)
     if slugs is None:
         slugs = sorted({stat.name.split("/")[0] for stat in opened.list() if "/" in stat.name})

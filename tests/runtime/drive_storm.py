@@ -26,6 +26,7 @@ from nbkit.runtime.store.drive import DriveStore
 from nbkit.runtime.store.drive_credential import read_credential
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.verify import verify_store
 from tests.runtime.drive_loopback import LoopbackProcess
 from tests.runtime.drive_state import md5_of
 
@@ -187,10 +188,8 @@ def check(drive: LoopbackProcess, root: Path, wanted: dict[str, str], n: int, ou
         faults.append(f"{len(missing)} items have no record, such as {missing[0]}")
     if fold.damaged:
         faults.append(f"damaged segments: {fold.damaged}")
-    for key, outputs in fold.done.items():
-        for name, size, _ in outputs:
-            if name not in held:
-                faults.append(f"{key} is recorded done, {name} ({size} bytes) is not there")
+    for name, fault in verify_store(store, [SLUG]).faults.items():
+        faults.append(f"verify: {name} {fault}")
     return faults
 
 
