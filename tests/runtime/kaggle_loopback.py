@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import secrets
 import socket
+import sysconfig
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -331,3 +333,8 @@ class _Handler(BaseHTTPRequestHandler):
         if short is not None:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def without_checkout(target: Path) -> str:
+    """Give a PYTHONPATH for ``python -S``: the installed packages, but not the checkout that a .pth file adds."""
+    return os.pathsep.join([str(target), *dict.fromkeys(sysconfig.get_paths()[k] for k in ("purelib", "platlib"))])

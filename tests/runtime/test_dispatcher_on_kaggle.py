@@ -14,6 +14,7 @@ from nbkit.runtime.hosts.kaggle_push import push_phase
 from nbkit.runtime.store.opening import open_store
 from tests.runtime.drive_loopback import Loopback as DriveLoopback
 from tests.runtime.kaggle_loopback import Loopback as KaggleLoopback
+from tests.runtime.kaggle_loopback import without_checkout
 
 pytest.importorskip("kaggle")
 pytest.importorskip("pydrive2")
@@ -55,13 +56,13 @@ def test_a_scheduled_run_pushes_the_next_phase_from_its_wheel(tmp_path, monkeypa
         environment = os.environ | {
             "KAGGLE_KERNEL_RUN_TYPE": "Batch", "NBKIT_KAGGLE_ROOT": str(tmp_path / "kaggle"),
             "KAGGLE_DATA_PROXY_URL": "https://dp.kaggle.net", "KAGGLE_API_V1_TOKEN": str(token),
-            "NBKIT_DRIVE_CREDENTIAL": login, "PIP_TARGET": str(site), "PYTHONPATH": str(site), "PIP_NO_INDEX": "1",
+            "NBKIT_DRIVE_CREDENTIAL": login, "PIP_TARGET": str(site), "PYTHONPATH": without_checkout(site), "PIP_NO_INDEX": "1",
         }  # fmt: skip
         for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
             environment.pop(name)
         lines = "\n".join([_WITHOUT.replace("ADDRESS", server.address), *code, "print(nbkit.__file__)"])
         done = subprocess.run(
-            [sys.executable, "-c", lines], cwd=working, env=environment, capture_output=True, text=True
+            [sys.executable, "-S", "-c", lines], cwd=working, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr[-3000:]
         assert str(site) in done.stdout.splitlines()[-1]

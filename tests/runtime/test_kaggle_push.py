@@ -20,7 +20,7 @@ from nbkit.runtime.hosts.kaggle_push import PushRefused, push_phase
 from nbkit.runtime.hosts.kaggle_runs import read_pushes, read_run
 from nbkit.runtime.phases import load_phases
 from nbkit.runtime.store.folder import FolderStore
-from tests.runtime.kaggle_loopback import NO_QUOTA, TOO_MANY, Dataset, Loopback
+from tests.runtime.kaggle_loopback import NO_QUOTA, TOO_MANY, Dataset, Loopback, without_checkout
 
 pytest.importorskip("kaggle")
 
@@ -245,10 +245,10 @@ def test_the_pushed_set_up_installs_the_attached_wheel(server, kaggle, store, wh
     (mounted / wheel.name).write_bytes(wheel.read_bytes())
     target = tmp_path / "site"
     environment = {**os.environ, "NBKIT_KAGGLE_ROOT": str(tmp_path / "kaggle"), "PIP_TARGET": str(target)}
-    environment |= {"PYTHONPATH": str(target), "PIP_NO_INDEX": "1"}
+    environment |= {"PYTHONPATH": without_checkout(target), "PIP_NO_INDEX": "1"}
     check = "from nbkit.runtime.phases import load_phases; import nbkit.runtime.hosts.kaggle_push as p\n"
     check += "print(nbkit.__file__, len(load_phases()), p.read_metadata(load_phases()[0], 'mary')['id'])"
-    command = [sys.executable, "-c", source + check]
+    command = [sys.executable, "-S", "-c", source + check]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert str(target / "nbkit") in done.stdout and "mary/nbkit-start-here" in done.stdout

@@ -231,6 +231,9 @@ class Child:
         if self.pid == 0:
             os.close(read)
             os.setpgid(0, 0)
+            # as in a fresh process, whatever the test runner inherited or an earlier test left
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             answer: tuple[str, Any]
             try:
                 with open(os.devnull, "w") as null, contextlib.redirect_stderr(null), contextlib.redirect_stdout(null):
