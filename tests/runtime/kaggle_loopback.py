@@ -336,5 +336,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def without_checkout(target: Path) -> str:
-    """Give a PYTHONPATH for ``python -S``: the installed packages, but not the checkout that a .pth file adds."""
-    return os.pathsep.join([str(target), *dict.fromkeys(sysconfig.get_paths()[k] for k in ("purelib", "platlib"))])
+    """Give a PYTHONPATH for ``python -S``: what is installed here, but neither nbkit nor what leads to a checkout."""
+    packages = target.with_name("installed")
+    packages.mkdir()
+    for folder in dict.fromkeys(sysconfig.get_paths()[key] for key in ("purelib", "platlib")):
+        for path in Path(folder).iterdir():
+            if not path.name.lower().startswith(("nbkit", "_nbkit")) and path.suffix != ".pth":
+                (packages / path.name).symlink_to(path)
+    return os.pathsep.join(map(str, (target, packages)))

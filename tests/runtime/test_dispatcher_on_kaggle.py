@@ -56,7 +56,8 @@ def test_a_scheduled_run_pushes_the_next_phase_from_its_wheel(tmp_path, monkeypa
         environment = os.environ | {
             "KAGGLE_KERNEL_RUN_TYPE": "Batch", "NBKIT_KAGGLE_ROOT": str(tmp_path / "kaggle"),
             "KAGGLE_DATA_PROXY_URL": "https://dp.kaggle.net", "KAGGLE_API_V1_TOKEN": str(token),
-            "NBKIT_DRIVE_CREDENTIAL": login, "PIP_TARGET": str(site), "PYTHONPATH": without_checkout(site), "PIP_NO_INDEX": "1",
+            "NBKIT_DRIVE_CREDENTIAL": login, "PIP_TARGET": str(site), "PIP_NO_INDEX": "1",
+            "PYTHONPATH": without_checkout(site),
         }  # fmt: skip
         for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
             environment.pop(name)
