@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## the main job: a real recording, several sessions, some of them killed; then the rollout figure
 	$(EEGBCI) $(RUN) -m nbkit rehearse 10_eeg_windows 40_bandvar_train 41_bandvar_rollout \
-	  --store $(DEMO_STORE) --session 20s --kill mixed --seed 1 -p STAND_IN=true -p WINDOW_S=2 -p STRIDE_S=2 \
+	  --store $(DEMO_STORE) --session 15s --kill mixed --seed 1 -p STAND_IN=true -p WINDOW_S=2 -p STRIDE_S=2 \
 	  -p PRESET=demo -p ACCELERATOR=any -p SAVE_EVERY=2s -p VALIDATE_EVERY=50
 	$(RUN) -m nbkit status --store $(DEMO_STORE)
 	@echo "The figures: $(DEMO_STORE)/bandvar_rollout/figures/rollout.png and $(DEMO_STORE)/bandvar_train/figures/curves.png"

@@ -78,7 +78,7 @@ class BandVARSettings:
             warmup_steps=40,
             cosine=True,
             batch_size=8,
-            steps=300,
+            steps=600,
         )
 
     @classmethod
