@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from nbkit.runtime import check as checking
 from nbkit.runtime.check import check_all, check_disk, check_packages, check_store, requirements, words
 
@@ -98,3 +100,15 @@ def test_kaggle_is_passed_over_without_a_credential(monkeypatch) -> None:
 
     monkeypatch.setattr(kaggle_client, "has_credentials", lambda: False)
     assert checking.check_kaggle() == []
+
+
+def test_kaggles_quota_is_told_and_a_refused_key_is_a_fault(monkeypatch, tmp_path: Path) -> None:
+    pytest.importorskip("kaggle")
+    from tests.runtime.kaggle_loopback import Loopback
+
+    with Loopback() as server, server.point(monkeypatch, tmp_path):
+        (finding,) = checking.check_kaggle()
+        assert finding.state == "ok" and "of 30.0 h left this week" in finding.found
+        monkeypatch.setenv("KAGGLE_KEY", "another-key")
+        (finding,) = checking.check_kaggle()
+        assert finding.state == "fault" and "another-key" not in finding.found
