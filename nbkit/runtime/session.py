@@ -148,7 +148,6 @@ class Session:
         for note in self.ledger.notes:
             self.say(note)
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit})
-        self.seconds_opening = time.monotonic() - began
         print(self._or_let_go(lambda: opening_card(self)), flush=True)
         step = self._or_let_go(self.resume_step)
         self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=step)
