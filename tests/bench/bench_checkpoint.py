@@ -55,9 +55,9 @@ class Probe(lightning.Callback):
     The peak is that of the saves, beyond what training had before the first.
     """
 
-    def __init__(self, save: Any, ready: Any = lambda trainer: True) -> None:
-        self.save, self.ready, self.stalls, self.idle, self.beside = save, ready, [], [], []
-        self.due = False
+    def __init__(self, saves: int, save: Any, ready: Any = lambda trainer: True) -> None:
+        self.saves, self.save, self.ready, self.stalls, self.idle, self.beside = saves, save, ready, [], [], []
+        self.due, self.after = False, 0
         self.base = self.peak = 0
         self.began = 0.0
         self._watching = threading.Event()
@@ -81,6 +81,9 @@ class Probe(lightning.Callback):
             (self.beside if since < 3 else self.idle if since > EVERY - 4 else []).append(
                 time.perf_counter() - self.began
             )
+        # however long the writes take, as many saves are measured; then steps enough for one more write
+        self.after += len(self.stalls) > self.saves
+        trainer.should_stop |= self.after >= EVERY
 
     def _watch(self) -> None:
         while not self._watching.wait(0.002):
@@ -116,9 +119,9 @@ def _with_lightning(folder: Path, saves: int, way: str) -> dict[str, float]:
             write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
 
     plugin = {"default": TorchCheckpointIO, "async": AsyncCheckpointIO, "replace": Replacing}[way]()
-    probe = Probe(lambda trainer, step: trainer.save_checkpoint(folder / f"{step % 2}.ckpt"))
+    probe = Probe(saves, lambda trainer, step: trainer.save_checkpoint(folder / f"{step % 2}.ckpt"))
     trainer = lightning.Trainer(
-        max_steps=FIRST + EVERY * saves, accelerator="cpu", logger=False, enable_checkpointing=False,
+        max_steps=FIRST + 10 * EVERY * (saves + 1), accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[probe], plugins=[plugin],
         default_root_dir=folder,
     )  # fmt: skip
@@ -130,7 +133,7 @@ def _with_ours(folder: Path, saves: int) -> dict[str, float]:
     """Train by fit; the probe asks for a save as the clock would."""
     torch.set_num_threads(2)
     session = FakeSession(folder)
-    probe = Probe(lambda trainer, step: None)
+    probe = Probe(saves, lambda trainer, step: None)
 
     held = 0.0
 
@@ -147,7 +150,7 @@ def _with_ours(folder: Path, saves: int) -> dict[str, float]:
     probe.save = save
     probe.ready = lambda trainer: not saving_of(trainer).writer.busy  # as fit has it: a due save waits for a later step
     fit(
-        session, Large(), _data(), max_steps=FIRST + EVERY * saves, save_every=None, callbacks=[probe],
+        session, Large(), _data(), max_steps=FIRST + 10 * EVERY * (saves + 1), save_every=None, callbacks=[probe],
         log_every_n_steps=1000,
     )  # fmt: skip
     result = probe.result()
