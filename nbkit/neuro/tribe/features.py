@@ -1,0 +1,141 @@
+"""What the small backbones see of a stimulus: text, audio and video features at 2 Hz.
+
+One npz a stimulus: text (steps, 384), audio (steps, 384) and video (steps, 640) in float16, ``present`` (which of the
+three there were), video_id, duration_s, and what the data and weights are. A modality that is absent is zeros and
+``present`` says so; nothing else may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FEATURE_HZ = 2.0
+MODALITIES = ("text", "audio", "video")
+FEATURE_DIMS = {"text": 384, "audio": 384, "video": 640}  # MiniLM-L6, Whisper-tiny's encoder, MobileViT-S
+BYTES_PER_STEP = 2 * sum(FEATURE_DIMS.values())  # 2816
+
+
+def feature_steps(duration_s: float) -> int:
+    """Give the steps of 0.5 s that a stimulus has, a started one included."""
+    return max(1, int(np.ceil(duration_s * FEATURE_HZ - 1e-3)))
+
+
+def pack_features(
+    video_id: str,
+    duration_s: float,
+    text: np.ndarray | None,
+    audio: np.ndarray | None,
+    video: np.ndarray | None,
+    *,
+    data: str = "real",
+    weights: str = "pretrained",
+) -> dict[str, np.ndarray]:
+    """Give the arrays of a features file, checked.
+
+    Parameters
+    ----------
+    video_id : str
+        Name of the stimulus, the same as in its teacher segments.
+    duration_s : float
+        In s.
+    text, audio, video : ndarray of shape (steps, dim) or None
+        None for a modality that the stimulus has not.
+    data, weights : str
+        "real" and "pretrained", or what stands in.
+
+    Returns
+    -------
+    features : dict
+        For ``item.save(**features)`` or ``np.savez``.
+
+    Raises
+    ------
+    ValueError
+        For wrong shapes, NaN, or no modality at all.
+    """
+    steps = feature_steps(duration_s)
+    given = {"text": text, "audio": audio, "video": video}
+    packed: dict[str, np.ndarray] = {}
+    for name, value in given.items():
+        zeros = np.zeros((steps, FEATURE_DIMS[name]), np.float16)
+        with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite and is refused below
+            packed[name] = zeros if value is None else np.asarray(value).astype(np.float16)
+    packed |= {
+        "present": np.array([given[name] is not None for name in MODALITIES]), "video_id": np.array(video_id),
+        "duration_s": np.float64(duration_s), "sfreq": np.float64(FEATURE_HZ),
+        "data": np.array(data), "weights": np.array(weights),
+    }  # fmt: skip
+    check_features(packed, video_id)
+    return packed
+
+
+def check_features(features: Mapping[str, Any], name: str = "features") -> None:
+    """Refuse features that no training should meet.
+
+    Raises
+    ------
+    ValueError
+        With the stimulus's name, what was seen and what is allowed.
+    """
+    missing = [key for key in (*MODALITIES, "present", "video_id", "duration_s") if key not in features]
+    if missing:
+        raise ValueError(f"{name}: no {', '.join(missing)}; a features file of tribe_features has them.")
+    duration, present = float(features["duration_s"]), np.asarray(features["present"])
+    if not (np.isfinite(duration) and duration > 0):
+        raise ValueError(f"{name}: lasts {duration} s; a stimulus of no length has no features.")
+    if present.shape != (len(MODALITIES),) or not present.any():
+        raise ValueError(
+            f"{name}: present = {present.tolist()}; at least one of {', '.join(MODALITIES)} must be there."
+        )
+    steps = feature_steps(duration)
+    for modality, there in zip(MODALITIES, present, strict=True):
+        value = np.asarray(features[modality])
+        if value.shape != (steps, FEATURE_DIMS[modality]):
+            raise ValueError(
+                f"{name}: {modality} has shape {value.shape}; {duration:g} s at {FEATURE_HZ:g} Hz have "
+                f"{(steps, FEATURE_DIMS[modality])}."
+            )
+        wrong = int((~np.isfinite(value)).sum())
+        if wrong:
+            raise ValueError(f"{name}: {wrong} of {value.size} values of {modality} are NaN or infinite in float16.")
+        if not there and value.any():
+            raise ValueError(f"{name}: {modality} is said to be absent and is not zero.")
+
+
+def read_features(path: str | Path, video_id: str | None = None) -> dict[str, Any]:
+    """Read a features file and check it.
+
+    Returns
+    -------
+    features : dict
+        text, audio, video as float16 arrays of shape (steps, dim); present as bool array of shape (3,); video_id, data
+        and weights as str; duration_s and sfreq as float.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, incomplete, of another stimulus, or holds NaN.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; the phase tribe_features makes it.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            features: dict[str, Any] = {key: file[key] for key in file.files}
+    except Exception as error:  # zipfile and numpy raise several kinds for a torn file
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}); make it again with tribe_features."
+        ) from error
+    check_features(features, path.name)
+    for key in ("video_id", "data", "weights"):
+        features[key] = str(features.get(key, ""))
+    features["duration_s"], features["sfreq"] = float(features["duration_s"]), FEATURE_HZ
+    if video_id is not None and features["video_id"] != video_id:
+        raise ValueError(f"{path} is of the stimulus {features['video_id']!r}, not of {video_id!r}.")
+    return features
