@@ -1,0 +1,77 @@
+"""Arrays mapped from npy and npz files.
+
+A mapped array costs no memory of its own: its pages are the operating system's file cache, one copy for all processes
+that read the file. Nothing here writes to a file.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def npy_header(path: str | Path) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Give shape, dtype and the offset of the data (bytes) of an npy file, reading its header alone.
+
+    Raises
+    ------
+    ValueError
+        If the file is no npy file in C order, or is shorter than its header says.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            shape, fortran, dtype = read_header(file)
+            offset = file.tell()
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be read as npy ({error}); it has {path.stat().st_size} bytes on disk and was left as it is."
+        ) from error
+    if fortran:
+        raise ValueError(f"{path} is in Fortran order, where a window is no whole piece; save it in C order.")
+    size, wanted = path.stat().st_size, offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if size < wanted:
+        raise ValueError(f"{path} has {size} bytes, its header promises {wanted}: it is cut short. Make it again.")
+    return shape, dtype, offset
+
+
+def map_npy(path: str | Path) -> torch.Tensor:
+    """Map a float32 npy file as a Tensor, without holding a file open.
+
+    The pages are private: a write into the Tensor stays in this process and never reaches the file.
+    """
+    shape, dtype, offset = npy_header(path)
+    if dtype != np.float32:
+        raise ValueError(f"{path} holds {dtype}, not float32; write it again with write_shard.")
+    count = int(np.prod(shape, dtype=np.int64))
+    if count == 0:
+        return torch.empty(shape)
+    # np.memmap would keep a descriptor a file, and a process may hold 1024: fewer than HBN has recordings.
+    pages = torch.UntypedStorage.from_file(str(path), False, offset + 4 * count)
+    return torch.empty(0).set_(pages, offset // 4, shape)
+
+
+def map_member(path: str | Path, key: str) -> np.ndarray:
+    """Map an array stored in an npz file; a compressed one is read into memory."""
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{key}.npy")
+    if info.compress_type != zipfile.ZIP_STORED:
+        with np.load(path) as file:
+            return file[key]
+    with Path(path).open("rb") as file:
+        file.seek(info.header_offset + 26)  # the local header's name and extra lengths; the central ones may differ
+        name, extra = np.frombuffer(file.read(4), "<u2")
+        file.seek(info.header_offset + 30 + int(name) + int(extra))
+        shape, fortran, dtype = read_header(file)
+        return np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape, order="F" if fortran else "C")
+
+
+def read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Give shape, whether in Fortran order, and dtype; the file then stands at the data."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
