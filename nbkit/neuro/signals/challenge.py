@@ -1,0 +1,167 @@
+"""The EEG Challenge 2025's scores.
+
+`nrmse` is the challenge's: root mean squared error over all windows pooled, divided by the targets' population standard
+deviation. Predicting the targets' mean scores 1.0 exactly, which is also the median published result: no score is shown
+without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CONSTANT = 1.0  # what predicting the mean of the scored targets gives
+WEIGHTS = (0.3, 0.7)  # of challenges 1 and 2
+
+
+@dataclass(frozen=True)
+class PublishedScore:
+    """A published result of the challenge.
+
+    Parameters
+    ----------
+    what, where : str
+        Whose or which; where it was read.
+    challenge1, challenge2, overall : float or None
+        NRMSE; None where it was not read.
+    """
+
+    what: str
+    where: str
+    challenge1: float | None = None
+    challenge2: float | None = None
+    overall: float | None = None
+
+
+_BOARD = "final phase, 183 teams, Codabench results in eeg2025.github.io"
+PUBLISHED = (
+    PublishedScore("winner (MBZUAI)", _BOARD, 0.91394, 0.98519, 0.96381),
+    PublishedScore("best challenge 1 (KUL)", _BOARD, challenge1=0.88668),
+    PublishedScore("best challenge 2 (JLShen)", _BOARD, challenge2=0.97843),
+    PublishedScore("median", _BOARD, 0.99936, 1.0078, 1.0036),
+    PublishedScore("cerebro", "the scores that its own submission was returned with", 0.96172, 1.04048, 1.01685),
+)
+
+
+def nrmse(target: Sequence[float], prediction: Sequence[float]) -> float:
+    """Give the root mean squared error in standard deviations of the target.
+
+    Parameters
+    ----------
+    target, prediction : array of shape (windows,) or (windows, 1)
+
+    Raises
+    ------
+    ValueError
+        If they differ in length, hold NaN, or the target does not vary.
+    """
+    target, prediction = _pair(target, prediction)
+    spread = target.std()  # population, as the challenge has it
+    if spread == 0:
+        raise ValueError(
+            f"All {len(target)} targets are {target[0]:g}: the error has no scale. Score windows of several subjects "
+            "(challenge 2) or trials (challenge 1) together."
+        )
+    return float(np.sqrt(np.mean((target - prediction) ** 2)) / spread)
+
+
+def overall(challenge1: float, challenge2: float) -> float:
+    """Give the challenge's one number, 0.3 and 0.7 of the two, rounded to 5 digits as its scorer does."""
+    return round(WEIGHTS[0] * challenge1 + WEIGHTS[1] * challenge2, 5)
+
+
+def nrmse_interval(
+    target: Sequence[float],
+    prediction: Sequence[float],
+    subjects: Sequence[str],
+    *,
+    confidence: float = 0.95,
+    draws: int = 1000,
+    seed: int = 2025,
+) -> tuple[float, float]:
+    """Give a bootstrap interval of `nrmse` that draws whole subjects.
+
+    Windows of one subject are not independent, so drawing windows would give too narrow an interval.
+
+    Parameters
+    ----------
+    target, prediction : array of shape (windows,)
+    subjects : sequence of str
+        One a window.
+    confidence : float
+    draws, seed : int
+
+    Returns
+    -------
+    low, high : float
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two subjects.
+    """
+    target, prediction = _pair(target, prediction)
+    names, of = np.unique(np.asarray(subjects), return_inverse=True)
+    if len(of) != len(target) or len(names) < 2:
+        raise ValueError(
+            f"{len(names)} subjects for {len(target)} windows: an interval over subjects needs a name a window and two "
+            "subjects at least."
+        )
+    # sums a subject are all that a draw needs
+    count = np.bincount(of).astype(float)
+    total, square = np.bincount(of, target), np.bincount(of, target**2)
+    error = np.bincount(of, (target - prediction) ** 2)
+    picks = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
+    n = count[picks].sum(1)
+    variance = square[picks].sum(1) / n - (total[picks].sum(1) / n) ** 2
+    scores = np.sqrt(error[picks].sum(1) / n / np.where(variance > 1e-12, variance, np.nan))
+    low, high = np.nanquantile(scores, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def score_rows(
+    name: str,
+    target: Sequence[float],
+    prediction: Sequence[float],
+    train_mean: float,
+    *,
+    others: dict[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """Give the rows that a session keeps of one challenge: the model beside the constant, and beside other models.
+
+    Parameters
+    ----------
+    name : str
+        Of the score, such as ``challenge1_test_nrmse``.
+    target, prediction : array of shape (windows,)
+    train_mean : float
+        What a constant learned on training windows predicts; it may score worse than 1.0 on other subjects.
+    others : dict of str to float, optional
+        NRMSE of other models on the same windows, by name, such as ``ridge``.
+
+    Returns
+    -------
+    rows : list of dict
+        name, value, unit, baseline, baseline_is.
+    """
+    constant = nrmse(target, np.full(len(np.ravel(target)), train_mean))
+    said = f"constant, the training mean ({CONSTANT:g}: the mean of the scored targets and the median published score)"
+    rows = [(name, nrmse(target, prediction))]
+    rows += [(f"{name}_{other}", value) for other, value in (others or {}).items()]
+    return [
+        {"name": row, "value": value, "unit": "standard deviations", "baseline": constant, "baseline_is": said}
+        for row, value in rows
+    ]
+
+
+def _pair(target: Sequence[float], prediction: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    target, prediction = np.ravel(np.asarray(target, float)), np.ravel(np.asarray(prediction, float))
+    if target.shape != prediction.shape or not len(target):
+        raise ValueError(f"{len(target)} targets and {len(prediction)} predictions; give one each a window.")
+    bad = int((~np.isfinite(target)).sum()), int((~np.isfinite(prediction)).sum())
+    if any(bad):
+        raise ValueError(f"{bad[0]} targets and {bad[1]} predictions are NaN or infinite; nothing was scored.")
+    return target, prediction
