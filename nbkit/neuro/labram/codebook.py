@@ -1,0 +1,239 @@
+"""Train LaBraM's tokenizer (phase 1).
+
+Validation is over whole epochs and stands beside what costs nothing: predicting the mean of each window's spectrum
+leaves an error of 1 in amplitude and in phase, and the codes of another window leave what a decoder knows of any EEG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from nbkit.neuro.labram.channels import channel_rows, find_table
+from nbkit.neuro.labram.loading import held, load_strictly, settings_from
+from nbkit.neuro.labram.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.labram.tokenizer import VQNSP, Tokenized
+from nbkit.neuro.nn.vq import perplexity, unused
+
+MONITOR = "val_tok_loss"
+
+
+@dataclass(frozen=True)
+class CodebookSettings:
+    """Settings of the codebook's training; the defaults are the seed's.
+
+    Lengths in epochs become steps by `counted`; those in steps, where above 0, stand.
+    """
+
+    patch: int = 100  # samples: 1 s at 100 Hz
+    dim: int = 200
+    heads: int = 10
+    mlp_ratio: float = 4.0
+    encoder_depth: int = 24
+    decoder_depth: int = 3
+    codebook_size: int = 8192
+    code_dim: int = 32
+    decay: float = 0.99
+    beta: float = 1.0  # weight of the commitment loss
+    restart_below: float = 0.0  # uses a batch under which a code is put on a random vector; 0: never, as published
+    sincos: bool = False  # sine and cosine of the phase instead of its angle
+    lr: float = 1e-4
+    min_lr: float = 1e-5
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    grad_clip: float = 1.0
+    batch_size: int = 128
+    epochs: int = 200
+    warmup_epochs: float = 5.0
+    patience_epochs: int = 20
+    steps: int = 0
+    warmup_steps: int = 0
+    patience_steps: int = 0
+
+    @classmethod
+    def full(cls) -> CodebookSettings:
+        """The seed's, for all ten releases."""
+        return cls()
+
+    @classmethod
+    def mini(cls) -> CodebookSettings:
+        """The seed's for release 1 alone: the same network, fewer epochs."""
+        return cls(epochs=50, patience_epochs=10, batch_size=64)
+
+    @classmethod
+    def published(cls) -> CodebookSettings:
+        """The depth, code length and optimiser of the published tokenizer, on 1 s patches at 100 Hz."""
+        return cls(
+            encoder_depth=12, code_dim=64, lr=5e-5, min_lr=1e-5, weight_decay=1e-4, betas=(0.9, 0.99), grad_clip=0.0,
+            epochs=100, warmup_epochs=10.0,
+        )  # fmt: skip
+
+    @classmethod
+    def labram_hub(cls) -> CodebookSettings:
+        """The published tokenizer itself: `published` on patches of 200 samples at 200 Hz."""
+        return cls(**{**asdict(cls.published()), "patch": 200})
+
+    @classmethod
+    def free(cls) -> CodebookSettings:
+        """For the mini releases on one 16 GB card: the published depth, the seed's codes."""
+        return cls(encoder_depth=12, batch_size=64, epochs=30, warmup_epochs=2.0, patience_epochs=10)
+
+    @classmethod
+    def smoke(cls) -> CodebookSettings:
+        """For seconds on two CPU cores: the same code, smaller."""
+        return cls(
+            dim=40, heads=4, encoder_depth=2, decoder_depth=1, codebook_size=64, code_dim=16, decay=0.9, beta=0.1,
+            restart_below=0.5, lr=2e-3, min_lr=2e-4, batch_size=8, steps=200, warmup_steps=20, patience_steps=200,
+        )  # fmt: skip
+
+
+class Codebook(lightning.LightningModule):
+    """Train a `VQNSP` tokenizer.
+
+    Parameters
+    ----------
+    settings : CodebookSettings
+        With its steps counted.
+    ch_names : sequence of str
+        Of the windows, in their order.
+    sfreq : float
+        In Hz; kept beside the weights.
+    table : str, optional
+        Of channels; the one that knows all names where not given.
+    """
+
+    def __init__(
+        self, settings: CodebookSettings, ch_names: Sequence[str], sfreq: float, table: str | None = None
+    ) -> None:
+        super().__init__()
+        self.settings, self.ch_names, self.sfreq = settings, tuple(ch_names), float(sfreq)
+        self.table = table or find_table(ch_names)
+        s = settings
+        self.tokenizer = VQNSP(
+            s.patch, s.encoder_depth, s.decoder_depth, s.codebook_size, s.code_dim, dim=s.dim, heads=s.heads,
+            mlp_ratio=s.mlp_ratio, decay=s.decay, beta=s.beta, restart_below=s.restart_below, table=self.table,
+            sincos=s.sincos,
+        )  # fmt: skip
+        self.register_buffer("rows", torch.tensor(channel_rows(ch_names, self.table)), persistent=False)
+        self._sums: Tensor | None = None
+        self._health: dict[str, Tensor] = {}
+
+    @classmethod
+    def for_data(cls, settings: CodebookSettings, data: Any) -> Codebook:
+        """Build the module for data that say ``ch_names`` and ``sfreq``."""
+        return cls(settings, data.ch_names, data.sfreq)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Codebook:
+        """Build the module a checkpoint holds, weights and all.
+
+        Raises
+        ------
+        ValueError
+            If the file holds no codebook, or one of other weights than this version has.
+        """
+        made, weights = held(path, "labram_codebook", device)
+        module = cls(settings_from(CodebookSettings, made, path), made["ch_names"], made["sfreq"], made["table"])
+        load_strictly(module, weights, path)
+        return module.to(device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["labram_codebook"] = {
+            "settings": asdict(self.settings), "ch_names": list(self.ch_names), "sfreq": self.sfreq,
+            "table": self.table,
+        }  # fmt: skip
+
+    def configure_callbacks(self) -> list[lightning.Callback]:
+        steps = self.settings.patience_steps
+        return [Patience(MONITOR, steps)] if steps else []
+
+    def on_before_batch_transfer(self, batch: Mapping[str, Any], dataloader_idx: int) -> Mapping[str, Any]:
+        check_batch(batch)
+        return batch
+
+    def forward(self, windows: Tensor) -> Tokenized:
+        """Give losses and codes of windows of shape (batch, channels, time), in uV."""
+        return self.tokenizer(windows, self.rows)
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        out = self(batch["window"])
+        self.log("tok_loss", out.loss, prog_bar=True)
+        self.log_dict({"quant_loss": out.quant, "amplitude_loss": out.amplitude, "phase_loss": out.phase})
+        return out.loss
+
+    def on_validation_epoch_start(self) -> None:
+        book = self.tokenizer.quantize
+        self._health = {
+            "unused_codes": unused(book.counts).float(),
+            "perplexity": perplexity(book.counts),
+        }
+        book.reset_counts()
+        self._sums = None
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        out = self(batch["window"])
+        swapped = self.tokenizer.amplitude_loss(batch["window"], out.indices.roll(1, dims=0), self.rows)
+        size = len(batch["window"])
+        losses = torch.stack([*out[:4], swapped]).double()
+        sums = torch.cat([losses * size, losses.new_tensor([size])])
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def on_validation_epoch_end(self) -> None:
+        if self._sums is None:
+            return
+        book = self.tokenizer.quantize
+        loss, quant, amplitude, phase, swapped, _ = self._sums / self._sums[-1]
+        self.log_dict(
+            {
+                MONITOR: loss.float(), "val_quant_loss": quant.float(), "val_amplitude_loss": amplitude.float(),
+                "val_phase_loss": phase.float(), "val_amplitude_loss_swapped": swapped.float(), "val_unused_codes": unused(book.counts).float(),
+                "val_perplexity": perplexity(book.counts), **self._health,
+            }
+        )  # fmt: skip
+        book.reset_counts()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        return make_optimizer(self.tokenizer, self.settings)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        clip = gradient_clip_val or self.settings.grad_clip
+        if clip:
+            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
+
+
+@torch.no_grad()
+def code_use(module: Codebook, batches: Any) -> Tensor:
+    """Count how often each code stands for a token of these batches, shape (codes,)."""
+    counts = torch.zeros(module.settings.codebook_size)
+    for batch in batches:
+        codes = module.tokenizer.codes(batch["window"].to(module.device), module.rows)
+        counts += torch.bincount(codes.flatten().cpu(), minlength=len(counts))
+    return counts
+
+
+def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    logged = [row for row in history if MONITOR in row]
+    if not logged:
+        return []
+    last = logged[-1]
+    mean = "predicting each window's mean amplitude and phase, with no codes"
+    return [
+        {"name": MONITOR, "value": last[MONITOR], "unit": "1", "baseline": 2.0, "baseline_is": mean},
+        {"name": "val_amplitude_loss", "value": last["val_amplitude_loss"], "unit": "1",
+         "baseline": last["val_amplitude_loss_swapped"], "baseline_is": "the codes of another window"},
+        {"name": "val_phase_loss", "value": last["val_phase_loss"], "unit": "1", "baseline": 1.0, "baseline_is": mean},
+        {"name": "val_perplexity", "value": last["val_perplexity"], "unit": "codes", "baseline": 1.0,
+         "baseline_is": "one code for everything"},
+    ]  # fmt: skip

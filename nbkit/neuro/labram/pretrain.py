@@ -1,0 +1,297 @@
+"""Masked EEG modelling (phase 2): guess the codes of hidden patches.
+
+The tokenizer is no part of the module: not of its parameters, its optimizer, its state or its training mode. Its
+fingerprint is in every checkpoint, so a training never goes on with other labels than it began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
+from nbkit.neuro.labram.channels import channel_rows
+from nbkit.neuro.labram.codebook import Codebook
+from nbkit.neuro.labram.loading import held, load_strictly, settings_from
+from nbkit.neuro.labram.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.labram.tokenizer import VQNSP
+from nbkit.neuro.nn.masking import random_mask
+from nbkit.neuro.nn.vq import code_counts
+
+MONITOR = "val_mem_loss"
+_SCORED_EVERY = 10  # training steps between accuracies: a pass over all logits that teaches nothing
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Settings of masked pretraining; the defaults are the seed's.
+
+    Lengths in epochs become steps by `counted`; those in steps, where above 0, stand.
+    """
+
+    patch: int = 100  # samples: 1 s at 100 Hz, as the tokenizer's
+    dim: int = 200
+    heads: int = 10
+    depth: int = 12
+    mlp_ratio: float = 4.0
+    layer_scale: float = 0.1
+    qk_norm: bool = True
+    qkv_bias: bool = False
+    drop_path: float = 0.0
+    mask_ratio: float = 0.5
+    compile: bool = False  # the blocks, by torch.compile: faster from the second minute on
+    lr: float = 5e-4
+    min_lr: float = 1e-5
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    grad_clip: float = 3.0
+    batch_size: int = 64
+    epochs: int = 300
+    warmup_epochs: float = 5.0
+    patience_epochs: int = 30
+    steps: int = 0
+    warmup_steps: int = 0
+    patience_steps: int = 0
+
+    @classmethod
+    def full(cls) -> PretrainSettings:
+        """The seed's, for all ten releases."""
+        return cls()
+
+    @classmethod
+    def mini(cls) -> PretrainSettings:
+        """The seed's for release 1 alone: the same network, fewer epochs."""
+        return cls(epochs=75, patience_epochs=15)
+
+    @classmethod
+    def published(cls) -> PretrainSettings:
+        """The published length, on 1 s patches at 100 Hz."""
+        return cls(epochs=50, patience_epochs=0)
+
+    @classmethod
+    def labram_hub(cls) -> PretrainSettings:
+        """The published network itself: patches of 200 samples at 200 Hz."""
+        return cls(patch=200, epochs=50, patience_epochs=0)
+
+    @classmethod
+    def free(cls) -> PretrainSettings:
+        """For the mini releases on one 16 GB card."""
+        return cls(epochs=60, patience_epochs=15)
+
+    @classmethod
+    def smoke(cls) -> PretrainSettings:
+        """For seconds on two CPU cores: the same code, smaller."""
+        return cls(
+            dim=40, heads=4, depth=2, lr=2e-3, min_lr=2e-4, batch_size=8, steps=60, warmup_steps=6, patience_steps=60
+        )
+
+
+class Guess(NamedTuple):
+    """What a student makes of a batch.
+
+    Attributes
+    ----------
+    logits : Tensor of shape (batch, tokens, codes)
+        Of every token in the pass in which it was hidden.
+    mask : Tensor of shape (batch, tokens)
+        True where that was the first pass.
+    """
+
+    logits: Tensor
+    mask: Tensor
+
+
+class MaskedEEG(lightning.LightningModule):
+    """Pretrain a student on a frozen tokenizer's codes, with symmetric masking (Jiang et al. 2024, section 2.4).
+
+    Each window goes through the student twice, once with a random half of its tokens hidden and once with the other
+    half; the loss is the sum of both cross-entropies. Each token is hidden once, so codes are guessed for each once.
+
+    Parameters
+    ----------
+    settings : PretrainSettings
+        With its steps counted.
+    tokenizer : VQNSP
+        Is frozen.
+    ch_names : sequence of str
+    sfreq : float
+        In Hz.
+    """
+
+    def __init__(self, settings: PretrainSettings, tokenizer: VQNSP, ch_names: Sequence[str], sfreq: float) -> None:
+        super().__init__()
+        if tokenizer.patch != settings.patch:
+            raise ValueError(
+                f"The tokenizer's patches have {tokenizer.patch} samples, the settings' {settings.patch}: each token "
+                "needs one code. Set patch to the tokenizer's."
+            )
+        self.settings, self.ch_names, self.sfreq = settings, tuple(ch_names), float(sfreq)
+        self.table, self.codes = tokenizer.encoder.table, tokenizer.quantize.size
+        self.student = make_backbone(settings, self.table)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, settings.dim))
+        self.lm_head = nn.Linear(settings.dim, self.codes)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        nn.init.trunc_normal_(self.lm_head.weight, std=0.02)
+        nn.init.zeros_(self.lm_head.bias)
+        self.register_buffer("rows", torch.tensor(channel_rows(ch_names, self.table)), persistent=False)
+        # Past nn.Module's own bookkeeping: a submodule would be trained, saved and woken with this one.
+        self.__dict__["tokenizer"] = tokenizer.freeze()
+        self._fingerprint = tokenizer.fingerprint()
+        self._sums: Tensor | None = None
+        if settings.compile:
+            for block in self.student.blocks:
+                block.compile()
+
+    @classmethod
+    def for_data(cls, settings: PretrainSettings, data: Any, tokenizer: str | Path) -> MaskedEEG:
+        """Build the module for data, with the tokenizer a codebook's checkpoint holds."""
+        return cls(settings, Codebook.from_checkpoint(tokenizer).tokenizer, data.ch_names, data.sfreq)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, tokenizer: str | Path) -> MaskedEEG:
+        """Build the module two checkpoints hold: its own and its tokenizer's.
+
+        Raises
+        ------
+        ValueError
+            If one holds something else, or the tokenizer is not the one it was trained with.
+        """
+        made, weights = held(path, "labram_pretrain")
+        book = Codebook.from_checkpoint(tokenizer)
+        module = cls(settings_from(PretrainSettings, made, path), book.tokenizer, made["ch_names"], made["sfreq"])
+        module._check_tokenizer(made, Path(path).name)
+        load_strictly(module, weights, path)
+        return module
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["labram_pretrain"] = {
+            "settings": asdict(self.settings), "ch_names": list(self.ch_names), "sfreq": self.sfreq,
+            "table": self.table, "codes": self.codes, "tokenizer": self._fingerprint,
+        }  # fmt: skip
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._check_tokenizer(checkpoint.get("labram_pretrain", {}), "The checkpoint")
+
+    def _check_tokenizer(self, made: Mapping[str, Any], whose: str) -> None:
+        if made.get("tokenizer") != self._fingerprint:
+            raise ValueError(
+                f"{whose} was trained on the codes of the tokenizer {str(made.get('tokenizer'))[:12]}; this one is "
+                f"{self._fingerprint[:12]}: its codes mean something else. Give the same tokenizer, or begin again."
+            )
+
+    def configure_callbacks(self) -> list[lightning.Callback]:
+        steps = self.settings.patience_steps
+        return [Patience(MONITOR, steps)] if steps else []
+
+    def on_before_batch_transfer(self, batch: Mapping[str, Any], dataloader_idx: int) -> Mapping[str, Any]:
+        check_batch(batch)
+        return batch
+
+    def labels(self, windows: Tensor) -> Tensor:
+        """Give the tokenizer's codes of windows in uV, int64 of shape (batch, tokens)."""
+        tokenizer: VQNSP = self.tokenizer
+        if tokenizer.quantize.weight.device != windows.device:
+            tokenizer.to(windows.device)
+        return tokenizer.codes(windows, self.rows)
+
+    def forward(self, windows: Tensor) -> Guess:
+        """Guess the code of every token of windows of shape (batch, channels, time), in uV, from the others."""
+        tokens = self.student.patch_embed(cut_patches(windows, self.settings.patch))
+        mask = random_mask(*tokens.shape[:2], self.settings.mask_ratio, tokens.device)
+        hidden = self.mask_token.to(tokens.dtype)
+        both = torch.cat([torch.where(m[..., None], hidden, tokens) for m in (mask, ~mask)])
+        first, second = self.student.trunk(both, self.rows)[:, 1:].chunk(2)
+        return Guess(self.lm_head(torch.where(mask[..., None], first, second)), mask)
+
+    def loss(self, guess: Guess, labels: Tensor) -> Tensor:
+        """Give the mean cross-entropy of the tokens hidden at first plus that of the others."""
+        each = F.cross_entropy(guess.logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
+        return sum(_mean_where(each, m.flatten()) for m in (guess.mask, ~guess.mask))
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        windows = batch["window"]
+        labels = self.labels(windows)
+        guess = self(windows)
+        loss = self.loss(guess, labels)
+        self.log("mem_loss", loss, prog_bar=True)
+        if batch_idx % _SCORED_EVERY == 0:
+            right = (guess.logits.detach().argmax(-1) == labels).float()
+            self.log("mlm_acc", _mean_where(right, guess.mask))
+            self.log("mlm_acc_sym", _mean_where(right, ~guess.mask))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._sums = None
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        windows = batch["window"]
+        labels = self.labels(windows)
+        guess = self(windows)
+        right = (guess.logits.argmax(-1) == labels).double().sum()
+        totals = torch.stack([self.loss(guess, labels).double() * len(windows), right])
+        size = totals.new_tensor([len(windows), labels.numel()])
+        sums = torch.cat([totals, size, code_counts(labels, self.codes).double()])
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def on_validation_epoch_end(self) -> None:
+        if self._sums is None:
+            return
+        loss, right, windows, tokens = self._sums[:4]
+        share = self._sums[4:] / tokens
+        self.log_dict(
+            {
+                MONITOR: (loss / windows).float(),
+                "val_mlm_acc": (right / tokens).float(),
+                "val_commonest_code": share.max().float(),
+                # Both halves' entropy: the loss of knowing how often each code occurs, and nothing of the window.
+                "val_mem_loss_by_frequency": (-2 * torch.xlogy(share, share).sum()).float(),
+            }
+        )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        return make_optimizer(self, self.settings)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        clip = gradient_clip_val or self.settings.grad_clip
+        if clip:
+            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
+
+
+def make_backbone(settings: Any, table: str) -> NeuralTransformer:
+    """Build the student's network, which finetuning takes over."""
+    s = settings
+    return NeuralTransformer(
+        s.patch, s.depth, s.dim, s.heads, mlp_ratio=s.mlp_ratio, table=table, qkv_bias=s.qkv_bias, qk_norm=s.qk_norm,
+        layer_scale=s.layer_scale, drop_path=s.drop_path,
+    )  # fmt: skip
+
+
+def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean over masked places, without asking the accelerator how many there are."""
+    return (values * mask).sum() / mask.sum()
+
+
+def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    logged = [row for row in history if MONITOR in row]
+    if not logged:
+        return []
+    last = logged[-1]
+    return [
+        {"name": MONITOR, "value": last[MONITOR], "unit": "nat", "baseline": last["val_mem_loss_by_frequency"],
+         "baseline_is": "guessing by how often each code occurs"},
+        {"name": "val_mlm_acc", "value": last["val_mlm_acc"], "unit": "1", "baseline": last["val_commonest_code"],
+         "baseline_is": "always the commonest code"},
+    ]  # fmt: skip

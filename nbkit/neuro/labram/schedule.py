@@ -1,0 +1,145 @@
+"""What LaBraM's three trainings share: steps counted from epochs, rates, weight decay, patience.
+
+A rate is a function of the step and the settings alone, so a resumed training has the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+def counted(settings: T, batches: int) -> T:
+    """Give settings whose lengths are in steps, from those in epochs and the batches an epoch has.
+
+    ``steps``, ``warmup_steps`` and ``patience_steps`` that are set already (above 0) stay as they are.
+    """
+    if batches < 1:
+        raise ValueError(
+            f"An epoch of {batches} batches: the training data hold fewer windows than one batch of "
+            f"{settings.batch_size}. Give more windows or a smaller batch_size."  # type: ignore[attr-defined]
+        )
+    given: Any = settings
+    return replace(
+        given,
+        steps=given.steps or given.epochs * batches,
+        warmup_steps=given.warmup_steps or round(given.warmup_epochs * batches),
+        patience_steps=given.patience_steps or given.patience_epochs * batches,
+    )
+
+
+def rate_factor(step: int, steps: int, warmup: int, floor: float) -> float:
+    """Give the share of the rate at a step: linear from 0 over ``warmup``, then a cosine to ``floor`` at ``steps``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_optimizer(
+    module: nn.Module, settings: Any, depth_of: Callable[[str], int] | None = None, depths: int = 0
+) -> dict[str, Any]:
+    """Give AdamW with its schedule, as Lightning takes it.
+
+    Biases, norms, scales and embeddings (all that is no matrix, and what ends in ``_embed`` or ``_token``) do not
+    decay. With ``depth_of`` and ``layer_decay`` below 1, the rate falls by ``layer_decay`` a layer from the head down
+    (Bao et al. 2022, arXiv:2106.08254).
+    """
+    if settings.steps < 1:
+        raise ValueError("steps is 0: lay the settings over the data first, counted(settings, batches_an_epoch).")
+    groups: dict[tuple[int, bool], list[Tensor]] = {}
+    for name, weight in module.named_parameters():
+        if weight.requires_grad:
+            decays = weight.ndim > 1 and not name.endswith(("_embed", "_token"))
+            groups.setdefault((depth_of(name) if depth_of else depths, decays), []).append(weight)
+    layer_decay = getattr(settings, "layer_decay", 1.0)
+    optimizer = torch.optim.AdamW(
+        [
+            {
+                "params": weights,
+                "lr": settings.lr * layer_decay ** (depths - depth),
+                "weight_decay": settings.weight_decay if decays else 0.0,
+            }
+            for (depth, decays), weights in sorted(groups.items(), key=lambda item: item[0])
+        ],
+        lr=settings.lr,
+        betas=settings.betas,
+    )
+
+    def factor(step: int) -> float:
+        return rate_factor(step, settings.steps, settings.warmup_steps, settings.min_lr / settings.lr)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Patience(lightning.Callback):
+    """End a training whose validation has not improved for so many steps.
+
+    What it knows is in the checkpoint, so a session's end does not make it forget.
+
+    Parameters
+    ----------
+    monitor : str
+        A metric that is best when small.
+    steps : int
+    """
+
+    def __init__(self, monitor: str, steps: int) -> None:
+        self.monitor, self.steps = monitor, steps
+        self.best, self.best_step = math.inf, 0
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
+            return
+        value = float(trainer.callback_metrics[self.monitor])
+        if value < self.best:
+            self.best, self.best_step = value, trainer.global_step
+        elif trainer.global_step - self.best_step >= self.steps:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+
+
+def check_batch(batch: Mapping[str, Any], columns: Sequence[str] = ()) -> None:
+    """Refuse a batch with a value that is no number, by the name of its recording.
+
+    Runs on the batch before it goes to the accelerator, so nothing waits there for the answer.
+
+    Raises
+    ------
+    ValueError
+        If a window holds NaN or infinity, or a target is missing.
+    """
+    windows = batch["window"]
+    finite = torch.isfinite(windows).flatten(1).all(dim=1)
+    for name in columns:
+        finite = finite & torch.isfinite(torch.as_tensor(batch[name]).float())
+    if finite.all():
+        return
+    place = int((~finite).nonzero()[0])
+    whose = ", ".join(
+        f"{name} {_plain(batch[name][place])}" for name in ("recording", "subject", "index") if name in batch
+    )
+    missing = [n for n in columns if not math.isfinite(float(batch[n][place]))]
+    what = f"no {missing[0]}" if missing else "samples that are NaN or infinite"
+    raise ValueError(
+        f"A window of {whose or f'row {place} of a batch'} has {what}; nothing was trained on it. "
+        "Leave the window out when the shards are made, or give it its value."
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
