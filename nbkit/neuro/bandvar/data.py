@@ -86,6 +86,17 @@ class EEGFrequencyDataset(Dataset):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # a worker maps the files itself
 
+    def column(self, name: str) -> list[str]:
+        """Give a text stored beside each window, such as ``label``, ``subject`` or ``run``; "" where there is none."""
+        stored: dict[int, np.ndarray] = {}
+        for number in sorted({number for number, _ in self._places}):
+            with np.load(self.paths[number]) as file:
+                stored[number] = file[name] if name in file.files else np.array("")
+        return [
+            str(stored[number] if stored[number].ndim == 0 else stored[number][window or 0])
+            for number, window in self._places
+        ]
+
     def stack(self, limit: int | None = None) -> np.ndarray:
         """Give windows as one array of shape (windows, bands, channels, time), evenly spaced where limited."""
         count = len(self) if limit is None else min(limit, len(self))

@@ -79,6 +79,22 @@ def rows(subjects: Sequence[int], runs: Sequence[int]) -> list[dict[str, str]]:
     ]
 
 
+def task_of_run(run: int | str) -> str:
+    """Give what the subject did in a run, as PhysioNet's page has it; "" for a number that is no run.
+
+    Examples
+    --------
+    >>> task_of_run(4), task_of_run("11")
+    ('imagine fists', 'move fists')
+    """
+    number = int(run) if str(run).isdecimal() else 0
+    if number in (1, 2):
+        return "eyes open" if number == 1 else "eyes closed"
+    if number not in MOTOR_RUNS:
+        return ""
+    return ("move fists", "imagine fists", "move fists or feet", "imagine fists or feet")[(number - 3) % 4]
+
+
 def load(subject: int, run: int, sfreq: float | None = None) -> Recording:
     """Load one run: 64 channels with their standard names, in uV, and the events T0 (rest), T1 and T2.
 

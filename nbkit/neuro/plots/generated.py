@@ -1,0 +1,274 @@
+"""Generated and coded EEG beside real EEG.
+
+Real is black; what is made is coloured. Spectra are in dB and traces in uV against seconds, and a verdict stands beside
+its chance level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbkit.neuro.plots.bands import edges_title, stage_title
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, brief, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_by_scale(
+    made: np.ndarray,
+    sfreq: float,
+    names: Sequence[str],
+    tokens: Sequence[int],
+    *,
+    real: np.ndarray | None = None,
+    bands: Sequence[tuple[float, float]] | None = None,
+    channel: int = 0,
+    ch_name: str = "",
+    title: str = "",
+    made_is: str = "from tokens",
+) -> Figure:
+    """Draw a window scale after scale, one channel.
+
+    Parameters
+    ----------
+    made : array of shape (scales, channels, time)
+        Cumulative bands from the tokens up to each scale, in uV.
+    sfreq : float
+        In Hz.
+    names : sequence of str
+        A name a band.
+    tokens : sequence of int
+        Tokens of each scale.
+    real : array of shape (scales, channels, time), optional
+        True cumulative bands, in uV; with them each panel says the share of power explained over all channels.
+    bands : sequence of (l_freq, h_freq), optional
+        Edges in Hz.
+    channel : int
+    ch_name : str
+    title, made_is : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    made = np.asarray(made, float)
+    time = np.arange(made.shape[-1]) / sfreq
+    figure, panels = plt.subplots(
+        len(made), 1, figsize=(10, 1.5 + 1.45 * len(made)), sharex=True, sharey=True, layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for scale, axes in enumerate(panels[:, 0]):
+        if real is not None:
+            axes.plot(time, real[scale][channel], color=TRUTH, linewidth=1.0, label="real cumulative band")
+            error = float(np.mean((made[scale] - real[scale]) ** 2) / np.mean(np.square(real[scale])))
+            axes.set_title(f"{100 * (1 - error):.0f} % of its power explained", fontsize=9, loc="right")
+        axes.plot(time, made[scale, channel], color=SECOND, linewidth=1.3, label=made_is)
+        so_far = sum(tokens[: scale + 1])
+        heading = f"{stage_title(names, scale)}   {edges_title(bands, scale)}   {so_far} tokens"
+        axes.set_title(heading, fontsize=10, loc="left")
+        axes.set_ylabel("µV")
+        axes.set_xlim(time[0], time[-1])
+        tidy(axes)
+    panels[-1, 0].set_xlabel("Time in the window (s)")
+    figure.suptitle(f"{title} Channel {ch_name or channel}".strip(), fontsize=11, x=0.01, ha="left")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def plot_codebook(history: Sequence[Mapping[str, float]], counts: np.ndarray) -> Figure:
+    """Draw how many codes are in use as training goes on, and how evenly they are used at its end.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        Rows with step, and val_perplexity and val_codes_used in some.
+    counts : array of shape (codes,)
+        How often each was taken.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    counts = np.sort(np.asarray(counts, float))[::-1]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    rows = [row for row in history if row.get("val_perplexity") is not None]
+    steps = [row["step"] for row in rows]
+    left.plot(steps, [row["val_perplexity"] for row in rows], color=FIRST, marker="o", markersize=4, label="perplexity")
+    used = [row["val_codes_used"] for row in rows]
+    left.plot(steps, used, color=SECOND, marker="s", markersize=4, label="codes used at all")
+    left.axhline(len(counts), color=BASELINE, linestyle="--", label=f"codes there are ({len(counts)})")
+    left.set(title="Codebook, validation windows", xlabel="Step", ylabel="Codes", ylim=(0, 1.12 * len(counts)))
+    share = 100 * counts / max(1.0, counts.sum())
+    right.plot(np.arange(1, len(counts) + 1), share, color=FIRST, label="codes, most used first")
+    right.axhline(100 / len(counts), color=BASELINE, linestyle="--", label="all alike")
+    right.set(title="Use of each code", xlabel="Rank", ylabel="Share of tokens (%)", ylim=(0, None))
+    for axes in (left, right):
+        tidy(axes)
+        axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def plot_spectra(
+    freqs: np.ndarray,
+    densities: Mapping[str, np.ndarray],
+    *,
+    real: str = "real",
+    l_freq: float = 1.0,
+    h_freq: float = 40.0,
+    within_db: float = 3.0,
+) -> Figure:
+    """Draw mean spectra in dB, and below how far each is from the real one.
+
+    Parameters
+    ----------
+    freqs : array of shape (freqs,)
+        In Hz.
+    densities : mapping
+        Name to power spectral density (freqs,), in uV^2/Hz; one is ``real``.
+    real : str
+        Which.
+    l_freq, h_freq : float
+        Range that is compared, in Hz.
+    within_db : float
+        Drawn as a band, in dB.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    inside = (freqs >= l_freq) & (freqs <= h_freq)
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(10, 6.2), sharex=True, layout="constrained", height_ratios=(2, 1)
+    )
+    colours = iter(SERIES)
+    truth = 10 * np.log10(densities[real][inside])
+    below.axhspan(-within_db, within_db, color="#EFEFEF", label=f"within {within_db:g} dB")
+    for name, density in densities.items():
+        colour = TRUTH if name == real else next(colours)
+        level = 10 * np.log10(np.maximum(density[inside], 1e-12))
+        above.plot(freqs[inside], level, color=colour, linewidth=2.0 if name == real else 1.5, label=name)
+        if name != real:
+            gap = level - truth
+            below.plot(freqs[inside], gap, color=colour, label=f"{name}: at most {np.abs(gap).max():.1f} dB away")
+    below.axhline(0, color=TRUTH, linewidth=1)
+    above.set(title="Power spectrum, mean over channels and windows", ylabel="dB re 1 µV²/Hz")
+    below.set(xlabel="Frequency (Hz)", ylabel="Minus real (dB)", xlim=(l_freq, h_freq))
+    for axes in (above, below):
+        tidy(axes)
+        axes.legend(frameon=False, fontsize=9, loc="upper right" if axes is above else "lower left", ncols=2)
+    figure.align_ylabels()
+    return figure
+
+
+def plot_band_powers(powers: Mapping[str, np.ndarray], names: Sequence[str], title: str = "") -> Figure:
+    """Draw how band powers are spread over windows, one box a set of windows, bands side by side.
+
+    Parameters
+    ----------
+    powers : mapping
+        Name to band powers of shape (windows, bands), mean over channels, in uV^2.
+    names : sequence of str
+        A name a band.
+    title : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(10, 4.2), layout="constrained")
+    width = 0.8 / len(powers)
+    colours = [TRUTH, "#8A8A8A", *SERIES]
+    for place, (name, power) in enumerate(powers.items()):
+        at = np.arange(len(names)) + (place - (len(powers) - 1) / 2) * width
+        level = 10 * np.log10(np.maximum(np.asarray(power, float), 1e-12))
+        drawn = axes.boxplot(
+            list(level.T), positions=at, widths=0.8 * width, showfliers=False, patch_artist=True, manage_ticks=False
+        )
+        for box in drawn["boxes"]:
+            box.set(facecolor="white", edgecolor=colours[place], linewidth=1.4)
+        for part in ("whiskers", "caps", "medians"):
+            for line in drawn[part]:
+                line.set(color=colours[place], linewidth=1.4)
+        axes.plot([], [], color=colours[place], linewidth=2, label=name)
+    axes.set_xticks(range(len(names)), names)
+    axes.set(ylabel="Power (dB re 1 µV²)", xlabel="Band", title=title or "Band powers of windows, mean over channels")
+    tidy(axes)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    return figure
+
+
+def plot_class_samples(
+    samples: Mapping[str, np.ndarray],
+    said: Mapping[str, Sequence[str]],
+    sfreq: float,
+    *,
+    channel: int = 0,
+    ch_name: str = "",
+    each: int = 4,
+    chance: float = 0.5,
+    accuracy: float | None = None,
+    accuracy_real: float | None = None,
+) -> Figure:
+    """Draw windows generated for each class, with what a classifier takes each for.
+
+    Parameters
+    ----------
+    samples : mapping
+        Class to windows of shape (windows, channels, time), in uV.
+    said : mapping
+        Class to the classifier's word for each of its windows.
+    sfreq : float
+        In Hz.
+    channel : int
+    ch_name : str
+    each : int
+        Windows drawn of a class.
+    chance, accuracy, accuracy_real : float
+        Of the classifier: by guessing, on generated and on held-out real windows.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(
+        each, len(samples), figsize=(11, 1.6 + 1.3 * each), sharex=True, sharey=True, layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for column, (name, windows) in enumerate(samples.items()):
+        told = 100 * np.mean(np.asarray(said[name]) == name)
+        for row in range(each):
+            axes = panels[row, column]
+            tidy(axes)
+            if row < len(windows):
+                right = said[name][row] == name
+                time = np.arange(windows.shape[-1]) / sfreq
+                axes.plot(time, windows[row, channel], color=FIRST if right else SECOND, linewidth=1.0)
+                axes.set_title(f"taken for {said[name][row]}", fontsize=9, loc="right")
+                axes.set_xlim(time[0], time[-1])
+            if row == 0:
+                heading = f"asked for {name}; {told:.0f} % of {len(windows)} taken for it"
+                axes.set_title(heading, fontsize=10, loc="left")
+                axes.set_title("" if len(heading) > 40 else axes.get_title("right"), fontsize=9, loc="right")
+            if column == 0:
+                axes.set_ylabel("µV")
+        panels[-1, column].set_xlabel("Time in the window (s)")
+    words = [f"Channel {ch_name or channel}. Blue: the classifier agrees, orange: it does not."]
+    if accuracy is not None:
+        real = "" if accuracy_real is None else f", {brief(accuracy_real)} on held-out real windows"
+        words.append(f"Its balanced accuracy: {brief(accuracy)} on generated windows{real}; chance {brief(chance)}.")
+    figure.suptitle("\n".join(words), fontsize=10.5, x=0.01, ha="left")
+    return figure
