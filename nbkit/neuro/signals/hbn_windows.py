@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from nbkit.neuro.signals.hbn_release import ACTIVE_TASK
 from nbkit.neuro.signals.recording import Recording
-from nbkit.neuro.signals.shards import write_shard
+from nbkit.neuro.signals.shard_writing import write_signal
 from nbkit.neuro.signals.windows import cut_windows, window_starts
 
+PURPOSES = ("pretrain", "challenge1", "challenge2")
 TRIAL, END = "contrastTrial_start", "end_experiment"
 STIMULI = ("left_target", "right_target")
 RESPONSES = ("left_buttonPress", "right_buttonPress")
@@ -88,10 +90,9 @@ class HBNWindows:
     @classmethod
     def of(cls, purpose: str) -> HBNWindows:
         """Give the windows of a purpose by its name."""
-        known = {name: getattr(cls, name) for name in ("pretrain", "challenge1", "challenge2")}
-        if purpose not in known:
-            raise ValueError(f"{purpose=} is unknown; it may be {', '.join(known)}.")
-        return known[purpose]()
+        if purpose not in PURPOSES:
+            raise ValueError(f"{purpose=} is unknown; it may be {', '.join(PURPOSES)}.")
+        return getattr(cls, purpose)()
 
 
 def contrast_trials(
@@ -147,73 +148,116 @@ def cut(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, dict[
     signal : array of shape (windows, channels, time)
         In uV.
     columns : dict
-        Of arrays of shape (windows,): ``start_s``, ``task``, ``event`` (the last event at or before the window's
-        middle), the participant's age and factors, and for the challenges ``target`` (challenge 1: ``correct``, too).
+        As of `places`.
+    """
+    starts, length, columns = places(recording, windows)
+    return cut_windows(recording.recording.signal, starts, length), columns
+
+
+def places(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, int, dict[str, np.ndarray]]:
+    """Give where windows lie in a recording, and what is known of each.
+
+    Returns
+    -------
+    starts : int array of shape (windows,)
+        First samples.
+    length : int
+        In samples.
+    columns : dict
+        Of arrays of shape (windows,): ``start_s``, ``task``, ``event`` (the last one before the window's middle), the
+        participant's age and factors, and for the challenges ``target`` (for challenge 1 ``correct`` and
+        ``stimulus_s``, too).
 
     Raises
     ------
     ValueError
         With the recording's name: if no window fits, no trial was answered, or the target is missing.
     """
-    signal, sfreq = recording.recording.signal, recording.recording.sfreq
-    length = int(round(windows.window_s * sfreq))
-    if signal.shape[1] < length:
-        raise ValueError(
-            f"{recording.name} has {signal.shape[1]} samples ({signal.shape[1] / sfreq:.2f} s at {sfreq:g} Hz), a "
-            f"window {length} ({windows.window_s:g} s): no window fits. Leave it out."
-        )
+    source = recording.recording
+    length = int(round(windows.window_s * source.sfreq))
+    reason = why_not(recording, windows)
+    if reason:
+        raise ValueError(f"{recording.name}: {reason}. Leave it out, or cut it for another purpose.")
     columns: dict[str, np.ndarray] = {}
     if windows.purpose == "challenge1":
-        starts, columns = _stimulus_locked(recording, windows, length)
+        starts, columns = _stimulus_locked(recording, windows)
     else:
-        starts, _ = window_starts(signal.shape[1], sfreq, windows.window_s, windows.stride_s)
-    start_s = starts / sfreq
+        starts, _ = window_starts(source.signal.shape[1], source.sfreq, windows.window_s, windows.stride_s)
     known = {name: float(recording.participant.get(name, np.nan)) for name in PARTICIPANT}
     if windows.purpose == "challenge2":
-        if not np.isfinite(known["externalizing"]):
-            raise ValueError(
-                f"{recording.name}: subject {recording.subject} has no externalizing factor, the target of challenge "
-                "2. Leave the subject out (hbn_rows does), or cut for another purpose."
-            )
         columns["target"] = np.full(len(starts), known["externalizing"])
     columns |= {name: np.full(len(starts), value) for name, value in known.items()}
-    columns |= {"start_s": start_s, "task": np.full(len(starts), recording.task)}
-    columns["event"] = _last_events(recording.recording, start_s + windows.window_s / 2)
-    return cut_windows(signal, starts, length), columns
+    columns |= {"start_s": starts / source.sfreq, "task": np.full(len(starts), recording.task)}
+    columns["event"] = _last_events(source, columns["start_s"] + windows.window_s / 2)
+    return starts, length, columns
 
 
-def write_windows(recording: HBNRecording, folder: str | Path, windows: HBNWindows) -> dict[str, Path]:
-    """Cut one recording and write its shard below a folder, for an item to save.
+def why_not(recording: HBNRecording, windows: HBNWindows) -> str:
+    """Give the reason why a recording has no windows for a purpose, "" where it has."""
+    source = recording.recording
+    n_times, length = source.signal.shape[1], int(round(windows.window_s * source.sfreq))
+    if n_times < length:
+        return (
+            f"it has {n_times} samples ({n_times / source.sfreq:.2f} s at {source.sfreq:g} Hz), a window of "
+            f"{windows.purpose} {length} ({windows.window_s:g} s): no window fits"
+        )
+    if windows.purpose == "challenge1" and not len(_stimulus_locked(recording, windows)[0]):
+        trials = contrast_trials(source.onsets_s, source.labels, recording.feedback)["response_time_s"]
+        return f"none of its {len(trials)} trials gives a window ({int(np.isfinite(trials).sum())} were answered)"
+    if windows.purpose == "challenge2" and not np.isfinite(recording.participant.get("externalizing", np.nan)):
+        return f"subject {recording.subject} has no externalizing factor, the target of challenge 2"
+    return ""
+
+
+def write_windows(
+    recording: HBNRecording, folder: str | Path, windows: Sequence[HBNWindows] | None = None
+) -> dict[str, Path]:
+    """Write a recording's signal once and an index for each purpose that it serves, for an item to save.
+
+    Parameters
+    ----------
+    recording : HBNRecording
+    folder : path
+        A folder of the recording's name is made in it.
+    windows : sequence of HBNWindows, optional
+        Pretraining, and for contrastChangeDetection both challenges, where not given.
 
     Returns
     -------
     paths : dict
-        ``windows`` and ``index`` (see `write_shard`).
+        ``signal`` and an index by each purpose (see `write_signal`). What the recording cannot serve is left out and
+        said in the indices' fact ``without``.
+
+    Raises
+    ------
+    ValueError
+        With the recording's name, if it serves no purpose or its signal is not finite.
     """
-    signal, columns = cut(recording, windows)
-    return write_shard(
-        Path(folder, recording.name), signal, sfreq=recording.recording.sfreq, ch_names=recording.recording.ch_names,
-        subject=recording.subject, columns=columns, data=recording.recording.data, recording=recording.name,
-        release=recording.release, task=recording.task, run=recording.run, purpose=windows.purpose,
+    if windows is None:
+        wanted = PURPOSES if recording.task == ACTIVE_TASK else PURPOSES[:1]
+        windows = [HBNWindows.of(purpose) for purpose in wanted]
+    reasons = {kind.purpose: why_not(recording, kind) for kind in windows}
+    if all(reasons.values()):
+        raise ValueError(f"{recording.name}: {'; '.join(reasons.values())}. Leave it out.")
+    return write_signal(
+        Path(folder, recording.name), recording.recording.signal, sfreq=recording.recording.sfreq,
+        ch_names=recording.recording.ch_names, subject=recording.subject,
+        cuts={kind.purpose: places(recording, kind) for kind in windows if not reasons[kind.purpose]},
+        data=recording.recording.data, recording=recording.name, release=recording.release, task=recording.task,
+        run=recording.run, without="; ".join(reason for reason in reasons.values() if reason),
     )  # fmt: skip
 
 
-def _stimulus_locked(
-    recording: HBNRecording, windows: HBNWindows, length: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _stimulus_locked(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """First samples and targets of the answered trials whose window lies in the recording."""
     source = recording.recording
+    length = int(round(windows.window_s * source.sfreq))
     trials = contrast_trials(source.onsets_s, source.labels, recording.feedback)
     answered = np.isfinite(trials["response_time_s"])
     # as mne places events: the stimulus on its nearest sample, the window a whole number of samples after it
     first = np.round(np.nan_to_num(trials["stimulus_s"]) * source.sfreq).astype(int)
     first += int(round(windows.shift_s * source.sfreq))
     inside = answered & (first >= 0) & (first + length <= source.signal.shape[1])
-    if not inside.any():
-        raise ValueError(
-            f"{recording.name}: none of its {len(answered)} trials gives a window ({int(answered.sum())} answered). "
-            "Challenge 1 needs runs of contrastChangeDetection with responses; leave this one out."
-        )
     return first[inside], {
         "target": trials["response_time_s"][inside], "correct": trials["correct"][inside],
         "stimulus_s": trials["stimulus_s"][inside],

@@ -1,15 +1,14 @@
-"""Windows in shards: one npy file and one index a recording, read through memory maps.
+"""Windows in shards, read through memory maps.
 
-A shard is `<name>.npy`, float32 of shape (windows, channels, time) in uV, and `<name>.json` beside it, which says whose
-windows they are and holds their columns (targets, events, times). All shards of a data set have the same channels,
-sampling frequency and length; every window is finite.
+All shards of a data set have the same channels, sampling frequency and length, which is checked when they are opened;
+`shard_writing` says what a shard is. Opening reads indices and headers alone.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,84 +17,9 @@ import torch
 from torch.utils.data import Dataset
 
 from nbkit.neuro.signals.mapped import map_member, map_npy, npy_header, read_header
+from nbkit.neuro.signals.shard_writing import FORMAT, write_shard, write_signal
 
-FORMAT = "nbkit window shard 1"
-
-
-def write_shard(
-    folder: str | Path,
-    windows: np.ndarray,
-    *,
-    sfreq: float,
-    ch_names: Sequence[str],
-    subject: str,
-    columns: Mapping[str, np.ndarray],
-    name: str = "windows",
-    **facts: str | float,
-) -> dict[str, Path]:
-    """Write one recording's windows and their index, and give both paths.
-
-    Parameters
-    ----------
-    folder : path
-        Made where it is not there.
-    windows : array of shape (windows, channels, time)
-        In uV; kept as float32.
-    sfreq : float
-        Samples a second, in Hz.
-    ch_names : sequence of str
-    subject : str
-        Whose windows they are.
-    columns : mapping of str to array of shape (windows,)
-        Numbers or text, one value a window: ``target``, ``start_s``, ``task``, ``event`` and so on.
-    name : str
-        Of the files, without suffix.
-    **facts : str or float
-        Said of the whole shard, such as ``data="real"`` or ``recording="sub-X_task-Y"``.
-
-    Returns
-    -------
-    paths : dict
-        ``windows`` and ``index``, as an item of the manifest loop saves them.
-
-    Raises
-    ------
-    ValueError
-        If windows are not three-dimensional, or are none, or hold NaN; if names or columns do not fit them.
-    """
-    windows = np.asarray(windows)
-    recording = facts.get("recording", f"subject {subject}")
-    if windows.ndim != 3 or 0 in windows.shape:
-        raise ValueError(f"{recording}: windows have shape {windows.shape}; it must be (windows, channels, time).")
-    if len(ch_names) != windows.shape[1]:
-        raise ValueError(f"{recording}: {len(ch_names)} ch_names for windows of {windows.shape[1]} channels.")
-    bad = np.flatnonzero(~np.isfinite(windows).all(axis=(1, 2)))
-    if bad.size:
-        channels = np.flatnonzero(~np.isfinite(windows[bad[0]]).all(axis=1))
-        raise ValueError(
-            f"{recording}: {bad.size} of {len(windows)} windows hold NaN or infinite samples (first: window {bad[0]}, "
-            f"channel {ch_names[channels[0]]}). Nothing was written. Interpolate or leave out that part first."
-        )
-    kept = {}
-    for column, values in columns.items():
-        values = np.asarray(values)
-        if values.shape != (len(windows),) or values.dtype.kind not in "biufU":
-            raise ValueError(
-                f"{recording}: column {column!r} has shape {values.shape} and type {values.dtype}; it must be "
-                f"({len(windows)},), one number or text a window."
-            )
-        # JSON knows no NaN
-        kept[column] = [None if isinstance(v, float) and not np.isfinite(v) else v for v in values.tolist()]
-    index = {
-        "format": FORMAT, "subject": str(subject), "sfreq": float(sfreq), "ch_names": [str(c) for c in ch_names],
-        "shape": list(windows.shape), "unit": "uV", "facts": {"data": "real", **facts}, "columns": kept,
-    }  # fmt: skip
-    paths = {"windows": Path(folder, f"{name}.npy"), "index": Path(folder, f"{name}.json")}
-    paths["windows"].parent.mkdir(parents=True, exist_ok=True)
-    np.save(paths["windows"], np.ascontiguousarray(windows, dtype=np.float32))
-    paths["index"].write_text(json.dumps(index, allow_nan=False), encoding="utf-8")
-    return paths
-
+__all__ = ["WindowShards", "write_shard", "write_signal"]
 
 class WindowShards(Dataset):
     """Windows of many recordings, each a Tensor of shape (channels, time) in uV with its columns.
@@ -106,9 +30,12 @@ class WindowShards(Dataset):
     Parameters
     ----------
     paths : path or sequence of path
-        Shards (the npy files, with or without their indices), npz items of the phase eeg_windows, or folders of those.
+        Indices and npy files, npz items of the phase eeg_windows, or folders of those.
     columns : sequence of str
         Numbers that come with every window; ``()`` for none.
+    purpose : str, optional
+        Takes the indices of that name alone, such as ``challenge1``; needed where recordings have several. An npz item
+        has one kind of windows, which serves any purpose.
 
     Attributes
     ----------
@@ -116,7 +43,7 @@ class WindowShards(Dataset):
     sfreq : float
         In Hz.
     paths : list of Path
-        One a shard, ordered by name whatever order they came in.
+        The indices and npz files, one a shard, ordered by name whatever order they came in.
 
     Raises
     ------
@@ -126,8 +53,13 @@ class WindowShards(Dataset):
         If a shard is damaged, differs from the first in channels, sampling frequency or length, or lacks a column.
     """
 
-    def __init__(self, paths: str | Path | Sequence[str | Path], columns: Sequence[str] = ("target",)) -> None:
-        self.paths = _shard_files(paths)
+    def __init__(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        columns: Sequence[str] = ("target",),
+        purpose: str | None = None,
+    ) -> None:
+        self.paths = _shard_files(paths, purpose)
         shards = [_Shard(path) for path in self.paths]
         for shard in shards[1:]:
             shard.check_like(shards[0])
@@ -136,6 +68,10 @@ class WindowShards(Dataset):
         self._ends = np.cumsum(self._counts)
         self._shard_subjects = np.array([shard.subject for shard in shards])
         self._facts = [shard.facts for shard in shards]
+        self._files = [shard.file for shard in shards]
+        self._starts = None
+        if any(shard.starts is not None for shard in shards):
+            self._starts = np.concatenate([_starts(shard) for shard in shards])
         self._columns = {
             name: np.concatenate([shard.columns[name] for shard in shards])
             for name in shards[0].columns
@@ -229,9 +165,13 @@ class WindowShards(Dataset):
     def _window(self, row: int) -> torch.Tensor:
         shard = int(np.searchsorted(self._ends, row, side="right"))
         if shard not in self._maps:
-            path = self.paths[shard]
-            self._maps[shard] = map_npy(path) if path.suffix == ".npy" else map_member(path, "signal")
-        window = self._maps[shard][row - int(self._ends[shard] - self._counts[shard])]
+            file = self._files[shard]
+            self._maps[shard] = map_npy(file) if file.suffix == ".npy" else map_member(file, "signal")
+        stored = self._maps[shard]
+        if stored.ndim == 2:
+            start = int(self._starts[row])
+            return stored[start : start + self._n_times].T
+        window = stored[row - int(self._ends[shard] - self._counts[shard])]
         if isinstance(window, torch.Tensor):
             return window
         return torch.from_numpy(np.array(window, dtype=np.float32))  # inside an npz nothing is aligned
@@ -241,7 +181,8 @@ class _Shard:
     """What a shard says of itself, checked without reading its windows."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = self.file = path
+        self.starts: np.ndarray | None = None
         self._read_npz() if path.suffix == ".npz" else self._read_index()
         if len(self.shape) != 3 or 0 in self.shape or len(self.ch_names) != self.shape[1]:
             raise ValueError(
@@ -253,17 +194,24 @@ class _Shard:
                 raise ValueError(f"{path}: column {name!r} has {len(values)} values for {self.shape[0]} windows.")
 
     def _read_index(self) -> None:
-        index = self.path.with_suffix(".json")
-        if not index.is_file():
-            raise FileNotFoundError(f"{index} is not there; {self.path.name} is of no use without its index.")
-        said = json.loads(index.read_text("utf-8"))
+        said = json.loads(self.path.read_text("utf-8"))
         if said.get("format") != FORMAT:
-            raise ValueError(f"{index} is in the format {said.get('format')!r}, not {FORMAT!r}. Cut the windows again.")
-        self.shape, dtype, _ = npy_header(self.path)
-        if list(self.shape) != said["shape"] or dtype != np.float32:
+            raise ValueError(f"{self.path} has the format {said.get('format')!r}, not {FORMAT!r}. Cut them again.")
+        self.file = self.path.with_name(said["file"])
+        if not self.file.is_file():
+            raise FileNotFoundError(f"{self.file} is not there; its index {self.path.name} is. Fetch or make it again.")
+        stored, dtype, _ = npy_header(self.file)
+        self.shape = tuple(said["shape"])
+        if "starts" in said:
+            self.starts = np.array(said["starts"], int)
+            fits = len(stored) == 2 and stored[1] == self.shape[1] and len(self.starts) == self.shape[0]
+            fits = fits and self.starts.min() >= 0 and self.starts.max() + self.shape[2] <= stored[0]
+        else:
+            fits = stored == self.shape
+        if not fits or dtype != np.float32:
             raise ValueError(
-                f"{self.path} holds {dtype} of shape {self.shape}, its index says float32 {tuple(said['shape'])}: one "
-                "of them is of another run. Make both again."
+                f"{self.file} holds {dtype} of shape {stored}, which is not what {self.path.name} says, windows of "
+                f"shape {self.shape}: one of them is of another run. Make both again."
             )
         self.subject, self.sfreq, self.facts = said["subject"], float(said["sfreq"]), said["facts"]
         self.ch_names = tuple(said["ch_names"])
@@ -304,26 +252,39 @@ def _column(values: list[Any]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values])
 
 
+def _starts(shard: _Shard) -> np.ndarray:
+    return np.full(shard.shape[0], -1) if shard.starts is None else shard.starts
+
+
 def _brief(value: Any) -> str:
     if isinstance(value, tuple):
         return f"{len(value)} ({', '.join(value[:3])} ... {value[-1]})" if len(value) > 4 else ", ".join(value)
     return str(value)
 
 
-def _shard_files(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The npy and npz files, ordered by their last two names so that the order does not hang on where they lie."""
+def _shard_files(paths: str | Path | Sequence[str | Path], purpose: str | None) -> list[Path]:
+    """The indices and npz files, ordered by their last two names so that the order does not hang on where they lie."""
     given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
     files: list[Path] = []
     for path in given:
-        if path.is_dir():
-            files += [file for file in path.rglob("*") if file.suffix in (".npy", ".npz")]
-        elif not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(f"{path} is not there ({len(given)} paths were given). Fetch or cut them again.")
-        elif path.suffix in (".npy", ".npz"):
-            files.append(path)
-    if not files:
+        files += [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    indices = {file for file in files if file.suffix == ".json"}
+    indices |= {file.with_suffix(".json") for file in files if file.suffix == ".npy" and file.stem != "signal"}
+    lost = [index for index in indices if not index.is_file()]
+    if lost:
+        raise FileNotFoundError(f"{lost[0]} is not there; the npy file is of no use without its index.")
+    archives = [file for file in files if file.suffix == ".npz"]
+    purposes = sorted({index.stem for index in indices})
+    if purpose is not None:
+        indices = {index for index in indices if index.stem == purpose}
+    elif len(purposes) > 1:
+        raise ValueError(f"These recordings were cut for {', '.join(purposes)}; give purpose= one of them.")
+    if not indices and not archives:
+        wanted = "windows" if purpose is None else f"windows for {purpose}"
         raise FileNotFoundError(
-            f"No shard (.npy with its .json, or .npz) among {', '.join(map(str, given[:3])) or 'nothing'}. Cut windows "
-            "first (10_eeg_windows)."
+            f"No {wanted} among {', '.join(map(str, given[:3])) or 'nothing'} "
+            f"(found: {', '.join(purposes) or 'no index, no npz'}). Cut windows first (10_eeg_windows)."
         )
-    return sorted(files, key=lambda file: (file.parts[-2:], str(file)))
+    return sorted([*indices, *archives], key=lambda file: (file.parts[-2:], str(file)))

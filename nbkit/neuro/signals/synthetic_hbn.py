@@ -130,10 +130,13 @@ def synthetic_recording(row: Mapping[str, Any], settings: SyntheticHBNSettings) 
 
 
 def make_synthetic_windows(
-    row: Mapping[str, Any], folder: str | Path, purpose: str, settings: SyntheticHBNSettings
+    row: Mapping[str, Any],
+    folder: str | Path,
+    settings: SyntheticHBNSettings,
+    windows: Sequence[HBNWindows] | None = None,
 ) -> dict[str, Path]:
-    """Make one recording and write its windows' shard below a folder, as `hbn.make_windows` does of a real one."""
-    return write_windows(synthetic_recording(row, settings), folder, HBNWindows.of(purpose))
+    """Make one recording and write its shard below a folder, as `hbn.make_windows` does of a real one."""
+    return write_windows(synthetic_recording(row, settings), folder, windows)
 
 
 def write_synthetic_hbn(
@@ -151,7 +154,8 @@ def write_synthetic_hbn(
     """
     if tasks is None and purpose == "challenge1":
         tasks = (ACTIVE_TASK,)
-    made = [make_synthetic_windows(row, folder, purpose, settings) for row in synthetic_rows(settings, tasks)]
+    rows, windows = synthetic_rows(settings, tasks), [HBNWindows.of(purpose)]
+    made = [make_synthetic_windows(row, folder, settings, windows) for row in rows]
     return [path for paths in made for path in paths.values()]
 
 

@@ -145,6 +145,8 @@ class WindowData(lightning.LightningDataModule):
     seed : int
         Of the split; it also orders a plain loader's training windows.
     num_workers : int
+    purpose : str, optional
+        Which windows, where recordings were cut for several purposes (see `WindowShards`).
     crop : int, optional
         Samples kept of each window: at a place drawn from torch's generator in training, fixed elsewhere.
     """
@@ -160,13 +162,14 @@ class WindowData(lightning.LightningDataModule):
         seed: int = 2025,
         num_workers: int = 0,
         crop: int | None = None,
+        purpose: str | None = None,
     ) -> None:
         super().__init__()
         if split not in ("subject", "recording", "auto"):
             raise ValueError(f"{split=} is unknown; it may be subject, recording or auto.")
         self.paths, self.batch_size, self.columns = paths, batch_size, tuple(columns)
         self.split, self.fractions, self.seed = split, tuple(fractions), seed
-        self.num_workers, self.crop = num_workers, crop
+        self.num_workers, self.crop, self.purpose = num_workers, crop, purpose
         self.missing = 0
         self._sides: tuple[WindowShards, ...] | None = None
 
@@ -174,7 +177,7 @@ class WindowData(lightning.LightningDataModule):
         """Open, split and check the shards; a second call does nothing."""
         if self._sides is not None:
             return
-        every = WindowShards(self.paths, self.columns)
+        every = WindowShards(self.paths, self.columns, self.purpose)
         whole = np.ones(len(every), bool)
         for name in self.columns:
             whole &= np.isfinite(every.column(name).astype(float))

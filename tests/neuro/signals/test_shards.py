@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from nbkit.neuro.signals import eeg
-from nbkit.neuro.signals.shards import WindowShards, write_shard
+from nbkit.neuro.signals.shards import WindowShards, write_shard, write_signal
 
 NAMES = ("E1", "E2", "Cz")
 
@@ -143,6 +143,7 @@ def test_damage_is_found_when_opening(shard):
     with pytest.raises(ValueError, match="another run"):
         WindowShards([path])
     index.unlink()
+    assert path.is_file()
     with pytest.raises(FileNotFoundError, match="without its index"):
         WindowShards([path])
     with pytest.raises(FileNotFoundError, match="10_eeg_windows"):
@@ -159,3 +160,39 @@ def test_items_of_the_window_phase_are_read(eegbci_folder, tmp_path, save):
     np.testing.assert_array_equal(data[61]["window"], arrays["signal"][61])
     assert data[3]["start_s"] == 6.0 and data.subjects[0] == "1" and data.fact("data") == "real"
     assert set(data.column("label")) == {"T0", "T1", "T2"} and data.ch_names[0] == "FC5"
+
+
+def test_one_signal_gives_windows_for_several_purposes(tmp_path):
+    signal = np.random.default_rng(0).normal(size=(3, 100)).astype(np.float32)
+    for subject in "ab":
+        cuts = {
+            "pretrain": (np.arange(0, 81, 10), 20, {"start_s": np.arange(9) / 10}),
+            "challenge1": (np.array([7, 70]), 30, {"target": np.array([1.5, 2.0])}),
+        }
+        written = write_signal(tmp_path / subject, signal, sfreq=100.0, ch_names=NAMES, subject=subject, cuts=cuts)
+        assert [path.name for path in written.values()] == ["signal.npy", "pretrain.json", "challenge1.json"]
+    overlapping = WindowShards(tmp_path, columns=(), purpose="pretrain")
+    assert (len(overlapping), overlapping.n_times, overlapping.fact("purpose")) == (18, 20, "pretrain")
+    np.testing.assert_array_equal(overlapping.stack()[9:], np.stack([signal[:, s : s + 20] for s in range(0, 81, 10)]))
+    locked = WindowShards(tmp_path, purpose="challenge1")
+    np.testing.assert_array_equal(locked[3]["window"], signal[:, 70:100])
+    batch = next(iter(DataLoader(locked, batch_size=4)))
+    assert batch["window"].is_contiguous() and batch["target"].tolist() == [1.5, 2.0, 1.5, 2.0]
+    with pytest.raises(ValueError, match="challenge1, pretrain; give purpose="):
+        WindowShards(tmp_path)
+    with pytest.raises(FileNotFoundError, match="No windows for challenge2.*found: challenge1, pretrain"):
+        WindowShards(tmp_path, purpose="challenge2")
+    np.save(tmp_path / "a" / "signal.npy", signal.T[:90])
+    with pytest.raises(ValueError, match="another run"):
+        WindowShards(tmp_path, purpose="challenge1")
+
+
+def test_a_signal_with_nan_or_windows_outside_it_is_refused(tmp_path):
+    signal = np.zeros((3, 50))
+    common = {"sfreq": 100.0, "ch_names": NAMES, "subject": "a"}
+    with pytest.raises(ValueError, match="leave 50 samples"):
+        write_signal(tmp_path, signal, cuts={"pretrain": (np.array([31]), 20, {})}, **common)
+    signal[1, 7] = np.nan
+    with pytest.raises(ValueError, match="sub-X_task-Y.*first: E2"):
+        write_signal(tmp_path, signal, cuts={"pretrain": (np.array([0]), 20, {})}, recording="sub-X_task-Y", **common)
+    assert not list(tmp_path.iterdir())
