@@ -192,7 +192,8 @@ class Codebook(lightning.LightningModule):
         self.log_dict(
             {
                 MONITOR: loss.float(), "val_quant_loss": quant.float(), "val_amplitude_loss": amplitude.float(),
-                "val_phase_loss": phase.float(), "val_amplitude_loss_swapped": swapped.float(), "val_unused_codes": unused(book.counts).float(),
+                "val_phase_loss": phase.float(), "val_amplitude_loss_swapped": swapped.float(),
+                "val_unused_codes": unused(book.counts).float(),
                 "val_perplexity": perplexity(book.counts), **self._health,
             }
         )  # fmt: skip

@@ -22,6 +22,7 @@ from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.loading import LoadReport, held, load_strictly, part_of, settings_from
 from nbkit.neuro.labram.pretrain import make_backbone
 from nbkit.neuro.labram.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.signals.challenge import nrmse
 
 MONITOR = "val_nrmse"
 _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm", "qkv_bias")
@@ -211,12 +212,13 @@ class Regressor(lightning.LightningModule):
         if not self._seen:
             return
         predicted, true = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        predicted, true = predicted.cpu(), true.cpu()
         self._seen = []
         self.log_dict(
             {
-                MONITOR: nrmse(predicted, true).float(),
+                MONITOR: nrmse(true, predicted),
                 "val_rmse": (predicted - true).square().mean().sqrt().float(),
-                "val_nrmse_training_mean": nrmse(self.target_mean.double().expand_as(true), true).float(),
+                "val_nrmse_training_mean": nrmse(true, self.target_mean.cpu().expand_as(true)),
             }
         )
 
@@ -233,11 +235,6 @@ class Regressor(lightning.LightningModule):
         clip = gradient_clip_val or self.settings.grad_clip
         if clip:
             self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
-
-
-def nrmse(predicted: Tensor, true: Tensor) -> Tensor:
-    """Give the root mean squared error over the population standard deviation of the truth, shape ()."""
-    return (predicted - true).square().mean().sqrt() / true.std(correction=0)
 
 
 def layer_of(name: str, depth: int) -> int:

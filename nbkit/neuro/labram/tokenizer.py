@@ -55,7 +55,10 @@ def spectrum(patches: Tensor, *, sincos: bool = False) -> Spectrum:
         bins = torch.fft.fft(patches.flatten(1, 2).float(), dim=-1)
         amplitude = bins.abs()
         silent = amplitude <= _SILENT * amplitude.amax(dim=(1, 2), keepdim=True)
-        angle = bins.angle().masked_fill(silent, 0.0)
+        angle = bins.angle()
+        real = [0] if patches.shape[-1] % 2 else [0, patches.shape[-1] // 2]
+        angle[..., real] = angle[..., real].abs()  # -pi and pi are one, and rounding would choose
+        angle = angle.masked_fill(silent, 0.0)
         phase = torch.cat([angle.sin(), angle.cos()], dim=-1) if sincos else angle
         amplitude, *first = _z_scored(amplitude)
         phase, *second = _z_scored(phase)
