@@ -26,6 +26,7 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.generations import Generations, load_checkpoint
 from nbkit.runtime.history import History
+from nbkit.runtime.ranks import Ranks
 from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.snapshot import Buffers
 from nbkit.runtime.writer import Writer
@@ -73,7 +74,8 @@ class Checkpointing(Callback):
 
     Parameters
     ----------
-    generations : Generations
+    generations : Generations or None
+        None on every rank but 0, which alone writes.
     io : SnapshotIO
         The same that the trainer has as plugin.
     history : History
@@ -88,12 +90,14 @@ class Checkpointing(Callback):
         Validation metric whose best state is kept, and whether ``min`` or ``max`` is best.
     facts : dict
         What every receipt says (settings, versions, precision, ...).
+    ranks : Ranks or None
+        The processes that train together; None for this one alone.
     say, journal : callable
     """
 
     def __init__(
         self,
-        generations: Generations,
+        generations: Generations | None,
         io: SnapshotIO,
         history: History,
         budget: Budget,
@@ -105,6 +109,7 @@ class Checkpointing(Callback):
         monitor: str | None = None,
         mode: str = "min",
         facts: dict[str, Any] | None = None,
+        ranks: Ranks | None = None,
         say: Callable[[str], None] = print,
         journal: Callable[..., None] | None = None,
     ) -> None:
@@ -112,6 +117,7 @@ class Checkpointing(Callback):
         self.seed, self.save_every, self.save_each_epoch = seed, save_every, save_each_epoch
         self.monitor, self.mode, self.facts = monitor, mode, facts or {}
         self.say, self.journal = say, journal or (lambda event, **fields: None)
+        self.ranks = ranks or Ranks()
         self.writer = Writer(say, budget.measured)
         self.buffers = Buffers()
         self.loader: Any = None  # the ResumableLoader, once Lightning has asked for it
@@ -133,6 +139,7 @@ class Checkpointing(Callback):
         self._last_step = 0
         self._begun_at = (0, 0)
         self._last = False  # whether the save under way is the session's last
+        self._looked_at_metrics = False
         self._stepped = True  # whether an optimizer stepped in the batch before
         self._fingerprint: loop_state.Fingerprint | None = None
         self._before_batch: tuple[int, ...] | None = None
@@ -145,12 +152,16 @@ class Checkpointing(Callback):
             raise UsageError("the checkpoint was not written by nbkit, so its place in the data is not known.")
         self.history.load_state_dict(ours["history"])
         self.best = ours["best"]
-        self._saved_loops, self._saved_metrics = checkpoint["loops"]["fit_loop"], ours["metrics"]
+        of_ranks = [ours["metrics"], *ours.get("metrics_of_others", ())]
+        self._saved_loops = checkpoint["loops"]["fit_loop"]
+        # of another number of processes they are sums of other shares
+        self._saved_metrics = of_ranks[self.ranks.rank] if len(of_ranks) == self.ranks.size else None
 
     def _put_back(self, trainer: Any) -> None:
         if self._saved_loops is not None:
             loop_state.put_back_counters(trainer, self._saved_loops)
-            loop_state.put_back_metrics(trainer, self._saved_metrics)
+            if self._saved_metrics is not None:
+                loop_state.put_back_metrics(trainer, self._saved_metrics)
             self._saved_loops = self._saved_metrics = None
 
     # -- where everything happens -------------------------------------------------------------------------------------
@@ -159,7 +170,7 @@ class Checkpointing(Callback):
         self.marks.setdefault("setup", time.monotonic())
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        self.signals.install()
+        self.signals.install()  # again: Lightning has taken them
         self.marks.setdefault("train_start", time.monotonic())
         self._fingerprint = loop_state.Fingerprint(trainer)
         self._last_save = time.monotonic()
@@ -180,7 +191,7 @@ class Checkpointing(Callback):
         if self._at_boundary(trainer, batch_idx):
             self._serve(trainer, batch_idx)
         self._batch_began, self._validated = time.monotonic(), 0.0
-        seed_step(self.seed, trainer.current_epoch, batch_idx)
+        seed_step(self.seed, trainer.current_epoch, batch_idx, self.ranks.rank)
         self._before_batch = self._fingerprint.take(trainer)
 
     def _count_time(self, now: float) -> None:
@@ -201,11 +212,20 @@ class Checkpointing(Callback):
         ahead = trainer.accumulate_grad_batches
         validates = loop_state.validation_ahead(trainer, batch_idx, ahead)
         estimate = self._estimate() * ahead + ((self._validation or 0.0) if validates else 0.0)
-        if not self.budget.fits(estimate):
+        stop = not self.budget.fits(estimate)
+        due = "" if stop or not self.ranks.first else self._what_is_due(trainer, validates)
+        stop, save = self.ranks.any(stop, bool(due))
+        if stop:
+            self.budget.request_stop(self.ranks.first_of(self.budget.stop_reason))
             self._save(trainer, "stop", wait=True)
             raise PlannedStop(self.budget.stop_reason)
+        if save:
+            self._save(trainer, due)
+
+    def _what_is_due(self, trainer: Any, validates: bool) -> str:
+        """Give the reasons to save in front of this batch; empty for none."""
         if loop_state.place(trainer) == self._begun_at:
-            return  # what could be saved here is what was loaded, or nothing
+            return ""  # what could be saved here is what was loaded, or nothing
         if self.first_step == 0 and not self.saves:
             # a state that cannot be saved, or a folder that cannot be written, shows in the first second
             self._due.add("first step")
@@ -214,8 +234,8 @@ class Checkpointing(Callback):
         if self.save_every is not None and time.monotonic() - self._last_save >= self.save_every:
             self._due.add("clock")
         # the clock waits for a busy writer; the others mean this very state, so they wait here
-        if self._due - {"clock"} or (self._due and not self.writer.busy):
-            self._save(trainer, ", ".join(sorted(self._due)))
+        serve = self._due - {"clock"} or (self._due and not self.writer.busy)
+        return ", ".join(sorted(self._due)) if serve else ""
 
     def _estimate(self) -> float:
         """Give the seconds that the next batch may take: the mean of the last ones and twice their spread."""
@@ -230,6 +250,10 @@ class Checkpointing(Callback):
             self.steps_this_session += trainer.global_step - self._last_step
             self._last_step = trainer.global_step
             self.journal("step", step=trainer.global_step)
+        if self.ranks.size > 1 and not self._looked_at_metrics:
+            self._looked_at_metrics = True
+            if names := loop_state.unsynced(trainer):
+                self.say(f"{', '.join(names)}: logged without sync_dist=True, so the history shows rank 0's share only")
 
     # -- validation ---------------------------------------------------------------------------------------------------
 
@@ -283,7 +307,8 @@ class Checkpointing(Callback):
         if isinstance(exception, PlannedStop | NbkitError) or self._fingerprint is None:
             return
         name = type(exception).__name__
-        if self._clean_after(trainer):
+        # where the others are is not known here: a save would wait for them
+        if self.ranks.size == 1 and self._clean_after(trainer):
             try:
                 self._save(trainer, name, wait=True)
                 self.say(f"{name} in front of step {trainer.global_step + 1}: the state before it was saved.")
@@ -320,7 +345,8 @@ class Checkpointing(Callback):
         self.completed |= complete
         step, best = trainer.global_step, "best" in self._due
         self._due.clear()
-        if self.generations.holds(step, epoch, batch, complete):
+        held = self.ranks.first and self.generations.holds(step, epoch, batch, complete)
+        if self.ranks.any(held)[0]:
             if wait:
                 self.writer.finish()
             return
@@ -341,7 +367,8 @@ class Checkpointing(Callback):
         self.io.sink = self._take
         self._last = wait
         try:
-            trainer.save_checkpoint(self.generations.folder / f"step-{step:09d}.ckpt")
+            folder = self.generations.folder if self.generations else Path()
+            trainer.save_checkpoint(folder / f"step-{step:09d}.ckpt")
         finally:
             self.io.sink = None
         stall = time.monotonic() - began
@@ -356,10 +383,14 @@ class Checkpointing(Callback):
             return
         metrics = loop_state.running_metrics(trainer)
         metrics["first_batch"] = request["batch"] == 0
+        # the means under way are of each process's own share; all else is the same everywhere
+        of_ranks = self.ranks.gather(metrics if self.ranks.first else loop_state.on_cpu(metrics))
         loops = checkpoint["loops"]["fit_loop"]
         loop_state.in_front_of_batch(loops, request["epoch"], request["batch"], request["begun"])
         checkpoint["epoch"] = request["epoch"]
         checkpoint["nbkit"] = {"history": self.history.state_dict(), "metrics": metrics, "best": self.best}
+        if of_ranks and len(of_ranks) > 1:
+            checkpoint["nbkit"]["metrics_of_others"] = of_ranks[1:]
 
     def _take(self, checkpoint: dict[str, Any]) -> None:
         """Copy the checkpoint and let the writer have the copy."""
@@ -367,7 +398,8 @@ class Checkpointing(Callback):
             self.writer.wait()
         tree = self.buffers.copy(checkpoint)
         fields = {key: value for key, value in self._request.items() if key != "begun"}
-        fields |= {"metrics": self.history.latest(), **self.facts}
+        joined = self.loader.global_batch if self.loader is not None else 0
+        fields |= {"metrics": self.history.latest(), "global_batch": joined, **self.facts}
         last = self._last
 
         def write_metrics(path: Path) -> None:

@@ -1,8 +1,9 @@
 """Random numbers that are derived, never carried over.
 
 Every random number of a training is a function of the seed and a place: (epoch) for the order, (epoch, index) for an
-item, (epoch, batch) for a step. There is no generator state to store, so none can be lost, and a session that starts
-anywhere draws what an uninterrupted run would have drawn there.
+item, (epoch, batch) for a step, with the rank where several processes train together and each draws for its share.
+There is no generator state to store, so none can be lost, and a session that starts anywhere draws what an
+uninterrupted run would have drawn there.
 """
 
 from __future__ import annotations
@@ -72,14 +73,19 @@ def seed_item(seed: int, epoch: int, index: int) -> None:
     _seed_all(derive("item", seed, epoch, index))
 
 
-def seed_batch(seed: int, epoch: int, batch: int) -> None:
+def seed_batch(seed: int, epoch: int, batch: int, rank: int = 0) -> None:
     """Set the global generators for what Lightning does with a batch between loading it and the step."""
-    _seed_all(derive("batch", seed, epoch, batch))
+    _seed_all(derive("batch", seed, epoch, batch, *_others(rank)))
 
 
-def seed_step(seed: int, epoch: int, batch: int) -> None:
+def seed_step(seed: int, epoch: int, batch: int, rank: int = 0) -> None:
     """Set the global generators for one training step (dropout, masks, noise)."""
-    _seed_all(derive("step", seed, epoch, batch))
+    _seed_all(derive("step", seed, epoch, batch, *_others(rank)))
+
+
+def _others(rank: int) -> tuple[int, ...]:
+    # rank 0 draws what a single process draws
+    return (rank,) if rank else ()
 
 
 def seed_validation(seed: int, loader: int, batch: int) -> None:

@@ -1,14 +1,14 @@
 """Train a Lightning module across sessions that die.
 
 A training is one long run cut into sessions. Wherever a session ends, the next one goes on from the newest whole
-checkpoint with the very samples, order and random numbers that an uninterrupted run would have had there.
+checkpoint with the very samples, order and random numbers that an uninterrupted run would have had there. That holds
+for one device and for several, on one machine or more.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,8 @@ from typing import Any
 
 from nbkit.runtime.durations import parse_duration, show_duration
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.same_training import check_same, explain_mismatch, load_weights, settings_of, versions
+from nbkit.runtime.ranks import Ranks, choose_place, together
+from nbkit.runtime.same_training import explain_mismatch, load_weights, settings_of, versions
 
 _OURS = {
     "max_epochs": "the length of a training is max_steps",
@@ -35,9 +36,13 @@ _OURS = {
     "logger": "give loggers=[...]",
     "default_root_dir": "files go to the session's folder",
     "ckpt_path": "nbkit finds the checkpoint",
-    "num_nodes": "a session is one machine",
+    "num_nodes": "torchrun says how many machines there are",
 }
-_NOISE = ("does not have many workers", "number of training batches", "litlogger", "Trainer already configured with")
+_NOISE = (
+    "does not have many workers", "number of training batches", "litlogger",
+    "Trainer already configured with",
+    "recommended to use `self.log", "sync_dist", "find_unused_parameters=True was specified",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,22 @@ def fit(
 
     Afterwards the module holds the trained weights, whatever ended the training.
 
+    **Several devices.** ``session.fit(module, data, devices=2)`` in a notebook or script (Kaggle's GPU T4 x2) trains
+    on two: this process is rank 0, nbkit starts the others and ends them with the call, and the cells after it go on
+    as with one device. On several machines start one script everywhere with torchrun::
+
+        torchrun --nnodes=2 --nproc-per-node=2 --rdzv-backend=c10d --rdzv-endpoint=HOST:29400 train.py
+
+    and leave ``devices`` out. Rank 0 alone has the session's store, prints and saves; the other ranks train along.
+    What follows the training belongs under ``if session.rank == 0:``.
+
+    ``batch_size`` is that of one device: two devices with 32 each take the very steps of one with 64, up to the order
+    of sums (and each draws its own dropout). The order of an epoch is cut as DistributedSampler cuts it, filled up from
+    its start where it does not divide. Every process sees the whole validation, so its scores need no syncing; log
+    training metrics with ``self.log(..., sync_dist=True)``, or the history shows rank 0's share of them. All stop at
+    the same batch, for the wall, for a signal to any of them, or when one of them dies. A training goes on with as
+    many processes as it began with; see `accept_changes`.
+
     Parameters
     ----------
     session : Session
@@ -131,11 +152,13 @@ def fit(
     fresh : bool
         Begin again beside the earlier checkpoints, which stay. Say it in one session only.
     accept_changes : bool
-        Go on although the settings or the data differ from the checkpoint's.
+        Go on although the settings, the data or the number of devices differ from the checkpoint's. With another
+        number of devices the joined batch must stay the same; then the samples of every step do, and the bits do not.
     callbacks, loggers : sequences
-        More of Lightning's.
+        More of Lightning's; loggers work on rank 0.
     **trainer_options
-        Passed on to ``lightning.Trainer``.
+        Passed on to ``lightning.Trainer``; of them ``devices``, and ``strategy`` ``"ddp"`` or
+        ``"ddp_find_unused_parameters_true"``, for several devices.
 
     Raises
     ------
@@ -143,17 +166,17 @@ def fit(
         For options, data or settings that cannot be trained or resumed with.
     DamagedError
         Where there are checkpoints and none is whole.
+    NbkitError
+        Where another process of the training died.
     """
     began = time.monotonic()
     _check_options(trainer_options, mode)
+    place = choose_place(trainer_options, session.device)
     total = _max_steps(module, max_steps)
     import lightning  # noqa: F401  its import is measured
 
-    from nbkit.runtime.checkpointing import Checkpointing, PlannedStop, SnapshotIO
-    from nbkit.runtime.generations import Generations, load_checkpoint
-    from nbkit.runtime.history import History
-    from nbkit.runtime.signals import StopSignals
-    from nbkit.runtime.training_progress import Startup, TrainingProgress
+    from nbkit.runtime.generations import Generations
+    from nbkit.runtime.resuming import State, find_state, share_state
 
     imported = time.monotonic()
     training = {
@@ -166,33 +189,84 @@ def fit(
         "settings": {"module": settings_of(module), "data": settings_of(data)},
         "training": training,
         "precision": str(trainer_options.get("precision", session.device.precision)),
-        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "world_size": place.size,
         "versions": versions(),
         "session": str(getattr(session, "id", "")),
     }
-    generations = Generations(
-        session.slug, session.folder, session.store, session.outbox, session.say, session.journal
-    ).open(fresh=fresh)
-    found = None if fresh else generations.newest()
-    checkpoint = None
-    if found:
-        receipt, path = found
-        checkpoint = load_checkpoint(path, receipt)
-        check_same(receipt, facts, accept_changes, session.say)
-        generations.send_left_over()
-        if receipt.step >= total or (receipt.complete and receipt.max_steps >= total):
-            load_weights(module, checkpoint, path)
-            session.say(f"{session.slug} is complete: {receipt.step} of {total} steps; nothing was trained.")
-            history = History()
-            history.load_state_dict(checkpoint["nbkit"]["history"])
-            seconds = time.monotonic() - began
-            return FitReport(
-                receipt.step, total, "complete", receipt.step, seconds_total=seconds, history=list(history.rows())
-            )
-    stated = time.monotonic()
+    generations, found = None, State()
+    if place.rank == 0:
+        generations = Generations(
+            session.slug, session.folder, session.store, session.outbox, session.say, session.journal
+        )
+        try:
+            found = find_state(generations, facts, fresh, accept_changes, session.say)
+        except NbkitError as error:
+            if place.starts or not place.others_wait:
+                raise
+            found = error
+    if isinstance(found, State) and found.is_complete(total) and not place.others_wait:
+        return _nothing_left(session, module, found, total, began)
+    saves = {"save_every": save_every, "save_each_epoch": save_each_epoch, "monitor": monitor, "mode": mode}
+    options = {
+        "val_check_interval": val_check_interval,
+        "accumulate_grad_batches": accumulate_grad_batches,
+        "gradient_clip_val": gradient_clip_val,
+        "deterministic": deterministic,
+        "log_every_n_steps": log_every_n_steps,
+        **trainer_options,
+    }
+    # what the other processes are called with, where this one starts them
+    parts = {"module": module, "data": data, "max_steps": total, "accept_changes": accept_changes, **saves}
+    parts |= {**options, "callbacks": list(callbacks)}
+    accelerator = options.get("accelerator", session.device.accelerator)
+    with together(place, session, accelerator, parts) as ranks:
+        state = share_state(ranks, found)
+        if state.is_complete(total):
+            return _nothing_left(session, module, state, total, began)
+        marks = {"fit": began, "lightning": imported, "state": time.monotonic()}
+        return _train(
+            session, module, data, state, facts, marks,
+            ranks=ranks, generations=generations, saves=saves, options=options, accept=accept_changes,
+            callbacks=callbacks, loggers=loggers,
+        )  # fmt: skip
 
+
+def _nothing_left(session: Any, module: Any, state: Any, total: int, began: float) -> FitReport:
+    """Give the module the weights of a training that is done."""
+    from nbkit.runtime.history import History
+
+    step, history = state.receipt.step, History()
+    load_weights(module, state.checkpoint, state.path)
+    session.say(f"{session.slug} is complete: {step} of {total} steps; nothing was trained.")
+    history.load_state_dict(state.checkpoint["nbkit"]["history"])
+    seconds = time.monotonic() - began
+    return FitReport(step, total, "complete", step, seconds_total=seconds, history=list(history.rows()))
+
+
+def _train(
+    session: Any,
+    module: Any,
+    data: Any,
+    state: Any,
+    facts: dict[str, Any],
+    marks: dict[str, float],
+    *,
+    ranks: Ranks,
+    generations: Any,
+    saves: dict[str, Any],
+    options: dict[str, Any],
+    accept: bool,
+    callbacks: Sequence[Any],
+    loggers: Sequence[Any],
+) -> FitReport:
+    from nbkit.runtime.checkpointing import Checkpointing, PlannedStop, SnapshotIO
+    from nbkit.runtime.history import History
+    from nbkit.runtime.signals import StopSignals
+    from nbkit.runtime.training_progress import Startup, TrainingProgress
+
+    total = facts["max_steps"]
     history = History()
-    io = SnapshotIO((path, checkpoint) if found else None)
+    io = SnapshotIO((state.path, state.checkpoint) if state.receipt else None)
     signals = StopSignals(session.budget.request_stop, session.say)
     saving = Checkpointing(
         generations,
@@ -201,35 +275,29 @@ def fit(
         session.budget,
         signals,
         session.seed,
-        save_every=parse_duration(save_every),
-        save_each_epoch=save_each_epoch,
-        monitor=monitor,
-        mode=mode,
+        **{**saves, "save_every": parse_duration(saves["save_every"])},
         facts=facts,
-        say=session.say,
-        journal=session.journal,
+        ranks=ranks,
+        say=session.say if ranks.first else _nothing,
+        journal=session.journal if ranks.first else _nothing,
     )
+    if ranks.watch is not None:
+        ranks.watch.last_resort = saving.writer.wait
     progress = TrainingProgress(session.slug, total, session.budget)
-    startup = Startup(saving.marks, {"fit": began, "lightning": imported, "state": stated}, session.say)
+    startup = Startup(saving.marks, marks, session.say)
     reason = "complete"
-    with _quiet(), _derived_order(data, saving, session.seed, accept_changes) as datamodule, signals:
+    with _quiet(), _derived_order(data, saving, session.seed, accept, ranks) as datamodule, signals:
         trainer = _trainer(
             session,
             total,
-            {
-                "val_check_interval": val_check_interval,
-                "accumulate_grad_batches": accumulate_grad_batches,
-                "gradient_clip_val": gradient_clip_val,
-                "deterministic": deterministic,
-                "log_every_n_steps": log_every_n_steps,
-                **trainer_options,
-            },
-            callbacks=[saving, startup, progress, *callbacks],
-            loggers=[history, *loggers],
+            options,
+            callbacks=[saving, *([startup, progress] if ranks.first else []), *callbacks],
+            loggers=[history, *(loggers if ranks.first else ())],
             io=io,
+            ranks=ranks,
         )
         try:
-            trainer.fit(module, datamodule=datamodule, ckpt_path=str(path) if found else None)
+            trainer.fit(module, datamodule=datamodule, ckpt_path=str(state.path) if state.receipt else None)
         except PlannedStop as stop:
             reason = str(stop)
             _tear_down(trainer, module, datamodule)
@@ -240,8 +308,8 @@ def fit(
                 raise
             reason = session.budget.stop_reason  # SIGTERM before the first batch: nothing new to save
         except (RuntimeError, ValueError, KeyError) as error:
-            if found and "first_batch" not in saving.marks and not isinstance(error, NbkitError):
-                explain_mismatch(error, module, checkpoint, path)
+            if state.receipt and "first_batch" not in saving.marks and not isinstance(error, NbkitError):
+                explain_mismatch(error, module, state.checkpoint, state.path)
             raise
         finally:
             progress.close()
@@ -252,17 +320,22 @@ def fit(
         step=trainer.global_step,
         max_steps=total,
         reason=reason,
-        resumed_from=receipt.step if found else None,
+        resumed_from=state.receipt.step if state.receipt else None,
         steps_this_session=saving.steps_this_session,
         seconds_training=saving.seconds_training,
-        seconds_total=time.monotonic() - began,
+        seconds_total=time.monotonic() - marks["fit"],
         startup=startup.parts,
         saves=saving.saves,
         seconds_stalled=saving.stalled,
         history=list(history.rows()),
     )
-    _say_end(session, report)
+    if ranks.first:
+        _say_end(session, report)
     return report
+
+
+def _nothing(*args: Any, **fields: Any) -> None:
+    """Stand in for what only rank 0 does."""
 
 
 # -- before ----------------------------------------------------------------------------------------------------------
@@ -272,12 +345,6 @@ def _check_options(options: dict[str, Any], mode: str) -> None:
     for name in options:
         if name in _OURS:
             raise UsageError(f"{name} is not an option of fit: {_OURS[name]}. Nothing was trained.")
-    devices = options.get("devices", 1)
-    if devices not in (1, "1") and "WORLD_SIZE" not in os.environ:
-        raise UsageError(
-            f"devices={devices!r} is more than fit can resume from a notebook: it trains on one device. Start the "
-            "processes with torchrun to use several. Nothing was trained."
-        )
     if mode not in ("min", "max"):
         raise UsageError(f"mode {mode!r} is not one; allowed are 'min' and 'max'. Nothing was trained.")
 
@@ -296,10 +363,19 @@ def _max_steps(module: Any, given: int | None) -> int:
 
 
 def _trainer(
-    session: Any, max_steps: int, options: dict[str, Any], callbacks: list[Any], loggers: list[Any], io: Any
+    session: Any,
+    max_steps: int,
+    options: dict[str, Any],
+    callbacks: list[Any],
+    loggers: list[Any],
+    io: Any,
+    ranks: Ranks,
 ) -> Any:
     import lightning
 
+    from nbkit.runtime.loop_state import leave_stopping_to_us
+
+    options = dict(options)
     every = options.pop("val_check_interval")
     if every is not None:
         options["val_check_interval"] = every
@@ -309,9 +385,11 @@ def _trainer(
     options.setdefault("accelerator", session.device.accelerator)
     options.setdefault("precision", session.device.precision)
     options.setdefault("devices", 1)
+    if ranks.size > 1:
+        options |= ranks.trainer_options(options.get("strategy", "auto"))
     plugins = options.pop("plugins", None) or []
     plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
-    return lightning.Trainer(
+    trainer = lightning.Trainer(
         max_steps=max_steps,
         max_epochs=-1,
         callbacks=callbacks,
@@ -324,10 +402,13 @@ def _trainer(
         default_root_dir=str(session.folder),
         **options,
     )
+    if ranks.size > 1:
+        leave_stopping_to_us(trainer)
+    return trainer
 
 
 @contextlib.contextmanager
-def _derived_order(data: Any, saving: Any, seed: int, accept: bool) -> Iterator[Any]:
+def _derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks) -> Iterator[Any]:
     """Put the derived order into a DataModule for the length of a fit; the user's object stays what it was."""
     from lightning.pytorch import LightningDataModule
 
@@ -339,8 +420,8 @@ def _derived_order(data: Any, saving: Any, seed: int, accept: bool) -> Iterator[
     give_train, give_val = data.train_dataloader, data.val_dataloader
 
     def train_dataloader() -> ResumableLoader:
-        rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        saving.loader = ResumableLoader(give_train(), seed, rank=rank, world_size=size, accept_changes=accept)
+        share = {"rank": ranks.rank, "world_size": ranks.size}
+        saving.loader = ResumableLoader(give_train(), seed, **share, accept_changes=accept)
         return saving.loader
 
     data.train_dataloader = train_dataloader

@@ -48,7 +48,7 @@ class ResumableLoader:
     training : bool
         False gives validation: every pass is the same, whatever the epoch.
     accept_changes : bool
-        Go on where number of items or batch size differ from the checkpoint's.
+        Go on where number of items, batch size or number of processes differ from the checkpoint's.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class ResumableLoader:
                 raise
             self.start = 0
             if self.training:
-                seed_batch(self.seed, epoch, number)
+                seed_batch(self.seed, epoch, number, self._indices.rank)
             yield batch
 
     def close(self) -> None:
@@ -130,6 +130,11 @@ class ResumableLoader:
         """End all workers, those too that would wait for another epoch."""
         self.close()
         self._inner._iterator = None  # torch keeps persistent workers here until the loader itself goes
+
+    @property
+    def global_batch(self) -> int:
+        """Samples that all processes see in one batch together."""
+        return self.batch_size * self._indices.world_size
 
     def identity(self) -> dict[str, int]:
         """Give what a position inside an epoch depends on."""
@@ -153,6 +158,15 @@ class ResumableLoader:
         """
         now = self.identity()
         changed = [f"{name} {state[name]} -> {now[name]}" for name in now if name in state and state[name] != now[name]]
+        joined, before = self.global_batch, state.get("batch_size", 0) * state.get("world_size", 1)
+        if self.accept_changes and state.get("world_size", 1) != now["world_size"] and before != joined:
+            raise UsageError(
+                f"the checkpoint was trained by {state['world_size']} process(es) with batches of "
+                f"{state['batch_size']}, {before} samples in each joined batch, and now {now['world_size']} with "
+                f"{now['batch_size']} make {joined}, so its place in epoch {state['epoch']} means nothing here. Give "
+                f"a batch_size that makes {before} again, start as many as before, or start over with fresh=True. "
+                "The checkpoint is untouched."
+            )
         if changed and not self.accept_changes:
             raise UsageError(
                 f"the data differ from the checkpoint's: {', '.join(changed)}, so its place in epoch {state['epoch']} "

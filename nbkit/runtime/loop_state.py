@@ -209,6 +209,31 @@ def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
             _set_metric_state(metric, saved["modules"][path], device)
 
 
+def on_cpu(value: Any) -> Any:
+    """Give a tree of metrics with its tensors in memory, where another process can have them."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {name: on_cpu(item) for name, item in value.items()}
+    return [on_cpu(item) for item in value] if isinstance(value, list) else value
+
+
+def unsynced(trainer: Any) -> list[str]:
+    """Give the names of training metrics that every process logs for its own share alone."""
+    results = trainer.fit_loop.epoch_loop._results.values()
+    return sorted({m.meta.name for m in results if m.is_tensor and m.meta.logger and not m.meta.sync.should})
+
+
+def leave_stopping_to_us(trainer: Any) -> None:
+    """Take out Lightning's own broadcasts of SIGTERM between processes.
+
+    One runs inside the signal's handler, beside whatever collective is under way; the other waits for the GPU in front
+    of every batch.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+
+
 def _on(values: Mapping[str, Any], device: Any) -> dict[str, Any]:
     return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in values.items()}
 

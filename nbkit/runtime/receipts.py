@@ -39,6 +39,10 @@ class Receipt:
         Whether training ended here because it was done.
     best : bool
         Whether the monitored metric was the best so far.
+    world_size : int
+        Processes that trained together.
+    global_batch : int
+        Samples that all of them see in one batch together.
     """
 
     slug: str
@@ -57,6 +61,7 @@ class Receipt:
     training: dict[str, Any] = field(default_factory=dict)
     precision: str = ""
     world_size: int = 1
+    global_batch: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     session: str = ""
     time: float = 0.0

@@ -45,11 +45,7 @@ def versions() -> dict[str, str]:
 def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> None:
     """Refuse to go on with other settings than the checkpoint's, unless that was asked for."""
     if receipt.world_size != facts["world_size"]:
-        raise UsageError(
-            f"the checkpoint of step {receipt.step} was trained by {receipt.world_size} process(es) and there are "
-            f"{facts['world_size']} now: every process would see other samples than it was promised. Start as many, "
-            "or start over with fresh=True. The checkpoint is untouched."
-        )
+        _check_processes(receipt, facts["world_size"], accept, say)
     before = {**receipt.settings.get("module", {}), **receipt.training}
     now = {**facts["settings"]["module"], **facts["training"]}
     changed = [
@@ -68,6 +64,24 @@ def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> N
     if receipt.precision and receipt.precision != facts["precision"]:
         now = facts["precision"]
         say(f"precision was {receipt.precision} and is {now} on this device: training goes on, but not bit for bit")
+
+
+def _check_processes(receipt: Any, now: int, accept: bool, say: Any) -> None:
+    """Refuse another number of processes; it can be accepted, and is then said to change the bits."""
+    if not accept:
+        joined = f" of {receipt.global_batch} samples" if receipt.global_batch else ""
+        raise UsageError(
+            f"the checkpoint of step {receipt.step} was trained by {receipt.world_size} process(es) and there are "
+            f"{now} now: sums would be formed in another order and every process would draw for another share, so the "
+            "result would not be the same bit for bit. Start as many as before, or go on with accept_changes=True "
+            f"and a batch_size that keeps the joined batch{joined}, so that the samples of every step stay the same, "
+            "or start over with fresh=True. The checkpoint is untouched."
+        )
+    say(
+        f"going on from step {receipt.step} with {now} process(es) instead of {receipt.world_size}: the samples of "
+        "every step are the same; the order of sums and each process's own draws (dropout, noise) are not, and the "
+        "means of the epoch in hand begin anew"
+    )
 
 
 def load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:

@@ -28,12 +28,14 @@ from nbkit.runtime.durations import parse_duration
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.files import remove_stray_temps, write_atomically
+from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.lanes import take_lane
 from nbkit.runtime.ledger import Ledger
 from nbkit.runtime.manifest import Manifest, read_manifest
 from nbkit.runtime.names import check_name, check_slug
 from nbkit.runtime.outbox import THREADS, Outbox
+from nbkit.runtime.ranks import place_here
 from nbkit.runtime.results import Results
 from nbkit.runtime.segments import version_of
 from nbkit.runtime.signals import StopSignals
@@ -57,8 +59,11 @@ def open_session(
     seed: int = 2025,
     accelerator: str | None = None,
     folder: str | os.PathLike[str] | None = None,
-) -> Session:
+) -> Session | Follower:
     """Open a session of a phase and print its card.
+
+    Where torchrun started several processes, rank 0 gets the session, and every other rank one that trains along and
+    owns nothing.
 
     Parameters
     ----------
@@ -90,9 +95,16 @@ def open_session(
     StoreError
         For a store that cannot be reached.
     """
+    check_slug(slug)
+    opened = open_store(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
+    place = place_here()
+    if place.rank > 0:
+        device = _device(accelerator, smoke, seed, place.local_rank) if accelerator is not None else None
+        where = Path(folder if folder is not None else detect().folder) / slug
+        return Follower(slug, opened, smoke=smoke, seed=seed, device=device, folder=where)
     return Session(
-        check_slug(slug),
-        open_store(store or os.environ.get("NBKIT_STORE") or "nbkit-store"),
+        slug,
+        opened,
         parse_duration(limit if limit is not None else os.environ.get("NBKIT_LIMIT")),
         smoke=smoke,
         shard=shard,
@@ -104,6 +116,8 @@ def open_session(
 
 class Session:
     """Hold what one stay on a host works with; made by `open_session`."""
+
+    rank = 0  # of the processes that train together; the others have a Follower
 
     def __init__(
         self,
@@ -119,8 +133,7 @@ class Session:
     ) -> None:
         self.device: Device | None = None
         if accelerator is not None:
-            self.device = choose_device("any" if smoke and accelerator == "gpu" else accelerator)
-            _seed_everything(seed)
+            self.device = _device(accelerator, smoke, seed)
         began = time.monotonic()  # after torch's import, which is no part of a session that counts from its opening
         self.slug, self.smoke, self.shard, self.seed = slug, smoke, shard, seed
         self.host: Host = detect()
@@ -442,6 +455,19 @@ def _process_start() -> float:
     import psutil
 
     return time.monotonic() - (time.time() - psutil.Process().create_time())
+
+
+def _device(accelerator: str, smoke: bool, seed: int, local_rank: int = 0) -> Device:
+    """Choose the device, and seed what the cells after it draw."""
+    wanted = "any" if smoke and accelerator == "gpu" else accelerator
+    if local_rank and wanted != "cpu":
+        import torch
+
+        if local_rank < torch.cuda.device_count():
+            torch.cuda.set_device(local_rank)  # its own, not another context on the first
+    device = choose_device(wanted)
+    _seed_everything(seed)
+    return device
 
 
 def _seed_everything(seed: int) -> None:

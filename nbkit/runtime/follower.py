@@ -1,0 +1,122 @@
+"""The session of a process that trains along and owns nothing.
+
+Under torchrun every process runs the same script; rank 0 has the session, and the others have one of these: it trains,
+reads what other phases made, and writes and prints nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbkit.runtime.budget import Budget
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.fetching import fetch_history, fetch_outputs
+from nbkit.runtime.ranks import place_here
+from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.store.retried import Retried
+
+if TYPE_CHECKING:
+    from nbkit.runtime.device import Device
+    from nbkit.runtime.fit import FitReport
+
+
+class Follower:
+    """Stand in for a session on every rank but 0.
+
+    Parameters
+    ----------
+    slug : str
+    store : Store or None
+        Only read.
+    smoke : bool
+    seed : int
+    device : Device or None
+    folder : path
+        Of this machine; what this process fetches lies below it.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        store: Store | None = None,
+        *,
+        smoke: bool = False,
+        seed: int = 2025,
+        device: Device | None = None,
+        folder: str | os.PathLike[str] = ".",
+    ) -> None:
+        self.slug, self.smoke, self.seed, self.device = slug, smoke, seed, device
+        self.rank = place_here().rank
+        self.folder = Path(folder) / f"rank-{self.rank}"
+        self.id = f"rank-{self.rank}"
+        self.store = self.outbox = None  # nothing of a training is written from here
+        self.budget = Budget(None)  # rank 0 has the wall
+        self.rendezvous: Any = None
+        self._raw, self._read = store, Retried(store) if store is not None else None
+        self._report: FitReport | None = None
+
+    def say(self, text: str) -> None:
+        """Print nothing: rank 0 says it."""
+
+    def journal(self, event: str, **fields: Any) -> None:
+        """Note nothing."""
+
+    def fit(self, module: Any, data: Any, **options: Any) -> FitReport:
+        """Train this process's share; see `nbkit.runtime.fit.fit`."""
+        from nbkit.runtime.fit import fit
+
+        if self.device is None:
+            raise UsageError("this session was opened without accelerator=, so it has no device to train on.")
+        self._report = fit(self, module, data, **options)
+        return self._report
+
+    def work(self, *args: Any, **options: Any) -> Any:
+        """Refuse: items are not shared among processes that train together."""
+        raise UsageError(
+            f"items are done by one process a session, and this is rank {self.rank} of a training. Do the items in a "
+            "session of their own (shard='1/2' and '2/2' for two at once), then train. Nothing was begun."
+        )
+
+    map = work
+
+    def inputs(self, slug: str) -> list[Path]:
+        """Give the verified local paths of everything that the items of another phase made."""
+        return fetch_outputs(self._raw, self._read, slug, self.folder)
+
+    def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
+        """Give the verified local path of another phase's checkpoint."""
+        from nbkit.runtime.generations import fetch_checkpoint
+
+        if slug in (None, self.slug):
+            raise UsageError(
+                f"rank 0 brings the checkpoints of {self.slug} to the store; ask it, under `if session.rank == 0:`, as "
+                "for all that follows a training."
+            )
+        return fetch_checkpoint(self._read, slug, which, self.folder / "inputs")
+
+    def history(self, slug: str | None = None) -> list[dict[str, Any]]:
+        """Give the metric rows of another phase; of this one, those that this process has seen."""
+        if slug in (None, self.slug):
+            return self._report.history if self._report else []
+        return fetch_history(self._read, slug, self.folder)
+
+    def result(self, *args: Any, **options: Any) -> None:
+        """Keep nothing: rank 0 keeps it."""
+
+    note = figure = result
+
+    def close(self) -> dict[str, Any]:
+        """Give what became of the training here."""
+        report = self._report
+        complete = report is None or report.complete
+        reached = {"step": report.step, "max_steps": report.max_steps} if report else {}
+        reason = report.reason if report else "complete"
+        return {"complete": complete, **reached, "reason": reason, "exit": 0 if complete else 3}
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is open here."""
