@@ -117,3 +117,26 @@ def ridge_predictions(
         band_power_features(train, crop=crop), train.column(column).astype(float), train.subjects
     )
     return ridge.predict(band_power_features(test, crop=crop))
+
+
+def crossed_predictions(
+    shards: WindowShards, column: str = "target", folds: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict every window by a ridge, and by a constant, that never saw its subject.
+
+    For small data sets, where one test side has too few subjects to say much.
+
+    Returns
+    -------
+    ridge, constant : array of shape (windows,)
+        The constant is the training windows' mean, fold by fold.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    powers, target = band_power_features(shards), shards.column(column).astype(float)
+    subjects = shards.subjects
+    ridge, constant = np.empty(len(target)), np.empty(len(target))
+    for train, test in GroupKFold(folds).split(powers, target, subjects):
+        ridge[test] = PowerRidge().fit(powers[train], target[train], subjects[train]).predict(powers[test])
+        constant[test] = target[train].mean()
+    return ridge, constant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbkit.neuro.signals.power_ridge import PowerRidge, band_power_features, log_band_powers
+from nbkit.neuro.signals.power_ridge import PowerRidge, band_power_features, crossed_predictions, log_band_powers
 from nbkit.neuro.signals.shards import WindowShards, write_shard
 
 
@@ -47,3 +47,22 @@ def test_a_penalty_is_chosen_on_other_subjects():
     target = draws.normal(size=10)[subject]
     assert PowerRidge().fit(features, target, subject).alpha >= 100
     assert PowerRidge().fit(features, target, np.arange(300)).alpha < 1
+
+
+def test_crossed_predictions_never_see_their_subject(tmp_path):
+    """Another target of a subject changes the predictions for others and not those for itself."""
+
+    def predicted(folder, own):
+        draws = np.random.default_rng(3)
+        for subject in range(10):
+            windows = draws.normal(size=(6, 2, 100)) * (1 + draws.random())
+            target = np.full(6, float(draws.normal()) if subject else own)
+            write_shard(
+                folder / str(subject), windows, sfreq=100.0, ch_names=("a", "b"), subject=str(subject),
+                columns={"target": target},
+            )  # fmt: skip
+        return crossed_predictions(WindowShards(folder))
+
+    for before, after in zip(predicted(tmp_path / "a", 0.0), predicted(tmp_path / "b", 50.0), strict=True):
+        np.testing.assert_allclose(before[:6], after[:6])
+        assert np.abs(before[6:] - after[6:]).max() > 1
