@@ -145,3 +145,23 @@ def test_a_recording_without_eeg_is_refused(tmp_path):
     raw = mne.io.RawArray(np.zeros((2, 500)), mne.create_info(2, 100.0, ["stim", "ecg"]), verbose="error")
     with pytest.raises(ValueError, match="holds no EEG channel, only 1 ecg, 1 stim"):
         Recording.from_raw(raw, name="x.fif")
+
+
+def test_a_made_up_hbn_goes_the_same_way_into_shards(tmp_path):
+    from nbkit.neuro.signals.shards import WindowShards
+
+    rows = eeg.recordings("synthetic_hbn", "smoke", subjects=[3])
+    assert [row["key"] for row in rows] == [
+        "sub-SYN0003_task-RestingState", "sub-SYN0003_task-contrastChangeDetection_run-1"
+    ]  # fmt: skip
+    settings = eeg.window_settings("synthetic_hbn", 100.0)
+    assert settings == {"sfreq": 100.0, "window_s": 2.0, "stride_s": 1.0}
+    assert eeg.window_settings("eegbci", 100.0, stride_s=1.0)["window_s"] == 5.0
+    made = [eeg.make_windows(row, tmp_path, **settings) for row in rows]
+    assert set(made[0]) == {"signal", "pretrain"} and set(made[1]) == {"signal", "pretrain", "challenge1", "challenge2"}
+    windows = WindowShards(tmp_path, columns=(), purpose="pretrain")
+    np.testing.assert_allclose(windows[0]["window"], eeg.load_recording(rows[0]).signal[:, :200], rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="folder"):
+        eeg.make_windows(rows[0])
+    with pytest.raises(ValueError, match="free or smoke"):
+        eeg.recordings("synthetic_hbn", "big")
