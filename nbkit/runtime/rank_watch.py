@@ -58,7 +58,7 @@ class Watch:
     def _connect(self, ranks: Any, address: str) -> None:
         me = {"rank": ranks.rank, "name": f"rank {ranks.rank} (process {os.getpid()} on {socket.gethostname()})"}
         if ranks.first:
-            with socket.create_server((address if address == "127.0.0.1" else "", 0), backlog=ranks.size) as server:
+            with _server(address, ranks.size) as server:
                 told = {"port": server.getsockname()[1], "token": secrets.token_hex(16), "name": me["name"]}
                 ranks.share(told)
                 server.settimeout(_CONNECT)
@@ -168,6 +168,15 @@ class Watch:
         with contextlib.suppress(Exception):
             self.last_resort()
         os._exit(1)
+
+
+def _server(address: str, size: int) -> socket.socket:
+    """Listen where the others are: on this machine alone, or on all of its addresses."""
+    if address in ("127.0.0.1", "localhost"):
+        return socket.create_server(("127.0.0.1", 0), backlog=size)
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", 0), family=socket.AF_INET6, backlog=size, dualstack_ipv6=True)
+    return socket.create_server(("", 0), backlog=size)
 
 
 def _line(message: dict[str, Any]) -> bytes:

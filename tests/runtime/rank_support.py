@@ -50,16 +50,35 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-class Team:
-    """Processes with the environment that torchrun gives; rank 0 keeps a journal."""
+def environments(size: int, nodes: int = 1) -> list[dict[str, str]]:
+    """Give what torchrun puts into the environment of each of so many processes."""
+    local = size // nodes
+    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": local, "MASTER_ADDR": "localhost", "MASTER_PORT": free_port()}
+    shared["OMP_NUM_THREADS"] = 1  # more would add in another order
+    ranks = [{**shared, "RANK": rank, "LOCAL_RANK": rank % local} for rank in range(size)]
+    return [{name: str(value) for name, value in told.items()} for told in ranks]
 
-    def __init__(self, size: int, journal: Path, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        told = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+
+class Team:
+    """Processes with the environment that torchrun gives; rank 0 keeps a journal.
+
+    Parameters
+    ----------
+    size : int
+    journal : Path
+    function, *args, **kwargs
+        What each of them calls.
+    nodes : int
+        Machines that they believe to be on.
+    """
+
+    def __init__(
+        self, size: int, journal: Path, function: Callable[..., Any], *args: Any, nodes: int = 1, **kwargs: Any
+    ) -> None:
         self.journal, self.children = journal, []
-        for rank in range(size):
-            environment = {**told, "RANK": rank, "LOCAL_RANK": rank}
-            environment |= {"NBKIT_JOURNAL": journal} if rank == 0 else {}
-            os.environ.update({name: str(value) for name, value in environment.items()})
+        for rank, environment in enumerate(environments(size, nodes)):
+            environment |= {"NBKIT_JOURNAL": str(journal)} if rank == 0 else {}
+            os.environ.update(environment)
             try:
                 self.children.append(Child(function, *args, **kwargs))
             finally:

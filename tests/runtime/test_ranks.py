@@ -149,12 +149,13 @@ def test_ranks_on_other_machines_are_handed_the_checkpoint_of_rank_0(
         report = train_tiny(tmp_path / os.environ["RANK"], tmp_path / "store", **TINY, **options).report
         return report.resumed_from, report.steps_this_session
 
-    team = Team(2, tmp_path / "journal", train, save_every=0.001, pause=0.004)
+    team = Team(2, tmp_path / "journal", train, nodes=2, save_every=0.001, pause=0.004)
     team.until_step(9)
     team.kill(1)
     team.end()
-    runs = run_team(2, tmp_path / "end", train)
+    runs = run_team(2, tmp_path / "end", train, nodes=2)
     assert runs[0] == runs[1] and runs[0][0] > 0
+    assert not list((tmp_path / "1").rglob("*.ckpt")), "what rank 1 resumed from came from rank 0"
     assert digest(checkpoint_of(tmp_path / "0")) == uninterrupted[2]
 
 
