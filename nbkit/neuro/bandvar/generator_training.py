@@ -96,8 +96,8 @@ class GeneratorSettings:
     def demo(cls) -> GeneratorSettings:
         """For 42 tokens a window on one CPU core, some minutes."""
         return cls(
-            depth=3, drop_path=0.1, gate_init=1e-2, progressive_until=0.2, lr_at_256=4e-3, warmup_steps=50,
-            batch_size=64, max_steps=1000,
+            depth=3, drop_path=0.2, gate_init=1e-2, progressive_until=0.2, lr_at_256=2e-3, weight_decay=0.2,
+            warmup_steps=30, batch_size=64, max_steps=300,
         )  # fmt: skip
 
     @classmethod

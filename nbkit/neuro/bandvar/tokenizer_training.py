@@ -61,7 +61,10 @@ class TokenizerSettings:
     @classmethod
     def demo(cls) -> TokenizerSettings:
         """For 64 channels by 200 samples on one CPU core, some minutes."""
-        return cls(codes=512, width=128, blocks=2, rank=16, lr=1e-3, warmup_steps=50, batch_size=32, max_steps=1500)
+        return cls(
+            codes=512, latent_width=16, width=128, blocks=2, rank=16, quantizer_weight=1.0, lr=2e-3, warmup_steps=50,
+            batch_size=32, max_steps=1200,
+        )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> TokenizerSettings:
