@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nbkit.runtime.errors import NbkitError
-from nbkit.runtime.hosts import installing, store_warning
+from nbkit.runtime.hosts import installing, kaggle_copy, store_warning
 
 
 @pytest.fixture
@@ -89,11 +89,28 @@ def test_install_needs_no_other_package(root):
     assert done.stdout.splitlines()[-2:] == ["exit 0", "[]"], done.stderr
 
 
+def test_extras_that_a_notebook_names_go_along(image, capsys, monkeypatch):
+    image("no-such-thing; extra == 'tribe'", "dev-thing; extra == 'dev'")
+    monkeypatch.setattr(installing, "pins", list)
+    monkeypatch.setattr(subprocess, "run", lambda command: subprocess.CompletedProcess(command, 0))
+    assert installing.main(["tribe"]) == 0 and "no-such-thing" in capsys.readouterr().out
+    assert installing.main(["trbe"]) == 2
+    assert "there is no extra 'trbe'. Did you mean 'tribe'? Allowed: dev, tribe." in capsys.readouterr().err
+
+
+def test_kaggles_copy_installs_the_extras_of_the_notebook():
+    assert kaggle_copy.extras_of('system("x && python -m nbkit install tribe hbn")') == ["tribe", "hbn"]
+    assert kaggle_copy.extras_of('system("x && python -m nbkit install")') == []
+
+
 def test_all_notebooks_have_one_set_up(root):
+    """But for the extras behind the install command, which are known ones."""
     set_ups = set()
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(path.read_text("utf-8"))["cells"]}
-        set_ups.add(cells["set-up"])
+        extras = kaggle_copy.extras_of(cells["set-up"])
+        assert set(extras) <= set(installing.known_extras()), path.name
+        set_ups.add(cells["set-up"].replace("install " + " ".join(extras), "install") if extras else cells["set-up"])
     (source,) = set_ups
     assert "--no-deps" in source and not re.search(r"pip install[^&]*\btorch\b", source)
 

@@ -1,7 +1,7 @@
 """Install what a host's image lacks for nbkit, and replace nothing that it brings.
 
 Every package of the image is pinned while pip runs, torch above all: pip either adds what is missing beside them or
-fails in words. ``python -m nbkit install`` does it.
+fails in words. ``python -m nbkit install`` does it, with the extras that a notebook needs named behind it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.nearest import unknown
 
 EXTRAS = ("drive",)
 
@@ -94,10 +97,21 @@ def install_missing(extras: tuple[str, ...] = EXTRAS) -> list[str]:
     return missing
 
 
-def main() -> int:
+def known_extras() -> list[str]:
+    """Give the extras that nbkit has."""
+    from packaging.requirements import Requirement
+
+    markers = [str(Requirement(text).marker or "") for text in _requirements()]
+    return sorted({found for marker in markers for found in re.findall(r"extra == [\"']([\w-]+)[\"']", marker)})
+
+
+def main(extras: Sequence[str] = ()) -> int:
     """Do it, say what was added, and give the exit code."""
     try:
-        added = install_missing()
+        for extra in extras:
+            if extra not in known_extras():
+                raise UsageError(f"{unknown('extra', extra, known_extras())} Nothing was installed.")
+        added = install_missing((*EXTRAS, *extras))
     except NbkitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ if importlib.util.find_spec("nbkit") is None:
     assert wheels, "no wheel of nbkit is attached: push this notebook with 'nbkit push'"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", sorted(wheels)[-1]], check=True)
     importlib.invalidate_caches()
-    subprocess.run([sys.executable, "-m", "nbkit", "install"], check=True)
+    subprocess.run([sys.executable, "-m", "nbkit", "install"EXTRAS], check=True)
 import nbkit
 
 print("nbkit", nbkit.__version__)
@@ -56,8 +57,14 @@ def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]
         if "parameters" in cell["metadata"].get("tags", []):
             cell["source"] = replace_values(cell["source"], checked)
     if code and code[0].get("id") == "set-up":
-        code[0]["source"] = SET_UP
+        code[0]["source"] = SET_UP.replace("EXTRAS", "".join(f', "{extra}"' for extra in extras_of(code[0]["source"])))
     return content
+
+
+def extras_of(set_up: str) -> list[str]:
+    """Give the extras that a notebook's own set-up cell names behind ``nbkit install``."""
+    found = re.search(r"nbkit install((?: [\w-]+)*)", set_up)
+    return found[1].split() if found else []
 
 
 def replace_values(source: str, values: Mapping[str, Any]) -> str:
