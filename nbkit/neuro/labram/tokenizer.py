@@ -182,14 +182,17 @@ class VQNSP(nn.Module):
         return F.mse_loss(amplitude.float(), target.amplitude)
 
     @torch.no_grad()
-    def reconstruct(self, windows: Tensor, rows: Tensor) -> Tensor:
+    def reconstruct(self, windows: Tensor, rows: Tensor, *, own_phase: bool = False) -> Tensor:
         """Give windows made of their codes' amplitudes and phases, in uV.
 
-        Mean and deviation of each window's spectrum are the window's own: the codes do not hold them.
+        Mean and deviation of each window's spectrum are the window's own: the codes do not hold them. With
+        ``own_phase`` the phases are, too: what is left to see is how well the amplitudes are kept.
         """
         amplitude, phase = self.decode(F.embedding(self.codes(windows, rows), self.quantize.weight), rows)
         patches = cut_patches(windows, self.patch)
-        mean, deviation, phase_mean, phase_deviation = spectrum(patches, sincos=self.sincos).moments
+        target = spectrum(patches, sincos=self.sincos)
+        mean, deviation, phase_mean, phase_deviation = target.moments
+        phase = target.phase if own_phase else phase
         amplitude = (amplitude.float() * deviation + mean).clamp(min=0)
         phase = phase.float() * phase_deviation + phase_mean
         if self.sincos:

@@ -114,3 +114,6 @@ def test_a_reconstruction_has_the_windows_amplitudes_where_the_decoder_is_perfec
     target = spectrum((windows / 100).unflatten(2, (2, 20)))
     monkeypatch.setattr(net, "decode", lambda vectors, rows: (target.amplitude, target.phase))
     torch.testing.assert_close(net.reconstruct(windows, ROWS), windows, atol=1e-3, rtol=1e-3)
+    monkeypatch.setattr(net, "decode", lambda vectors, rows: (target.amplitude, torch.zeros_like(target.phase)))
+    assert not torch.allclose(net.reconstruct(windows, ROWS), windows, atol=1.0)
+    torch.testing.assert_close(net.reconstruct(windows, ROWS, own_phase=True), windows, atol=1e-3, rtol=1e-3)

@@ -1,0 +1,213 @@
+"""How codes are used, guessed and what they keep of a window.
+
+A guess is never drawn without chance beside it, nor a reconstruction without its window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_code_use(counts: Any, *, title: str = "") -> Figure:
+    """Draw how often each code stands for a patch, most frequent first.
+
+    Parameters
+    ----------
+    counts : array of shape (codes,)
+        Uses of each code.
+    title : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+        Its title says how many codes are unused, and the perplexity: as many codes in even use hold as much.
+    """
+    import matplotlib.pyplot as plt
+
+    counts = np.sort(np.asarray(counts, dtype=float))[::-1]
+    if counts.ndim != 1 or counts.sum() <= 0:
+        raise ValueError(f"counts of shape {counts.shape} with {counts.sum():g} uses; give one a code, some above 0.")
+    share = counts / counts.sum()
+    held = share[share > 0]
+    perplexity = float(np.exp(-(held * np.log(held)).sum()))
+    figure, axes = plt.subplots(figsize=(10, 3.6), layout="constrained")
+    axes.bar(np.arange(1, len(share) + 1), 100 * share, width=1.0, color=FIRST, label="codes")
+    even = 100 / len(share)
+    axes.axhline(even, color=BASELINE, linestyle="--", label=f"even use ({even:.3g} %)")
+    axes.axvline(perplexity, color=SECOND, linewidth=1.4, label=f"perplexity ({perplexity:.1f} codes)")
+    axes.set(xlim=(0.5, len(share) + 0.5), xlabel="Code, most frequent first (rank)", ylabel="Share of all patches (%)")
+    words = f"{int((counts == 0).sum())} of {len(counts)} codes unused over {int(counts.sum())} patches"
+    axes.set_title(f"{title}: {words}" if title else words, fontsize=11, loc="left")
+    tidy(axes)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def plot_codebook_training(history: Sequence[Mapping[str, Any]], codes: int, *, stand_in: str = "") -> Figure:
+    """Draw a codebook's losses and the number of codes in use against steps.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        Logged rows with ``step`` and some of the metrics.
+    codes : int
+        Size of the codebook.
+    stand_in : str
+        What the data stand in for; said above.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    left.plot(*_series(history, "tok_loss"), color=FIRST, linewidth=0.8, alpha=0.5, label="training, total")
+    for name, words, colour in (
+        ("val_tok_loss", "validation, total", SERIES[0]),
+        ("val_amplitude_loss", "amplitude", SERIES[2]),
+        ("val_phase_loss", "phase", SERIES[3]),
+    ):
+        left.plot(*_series(history, name), color=colour, marker="o", markersize=3.5, label=words)
+    swapped = _series(history, "val_amplitude_loss_swapped")
+    left.plot(*swapped, color=BASELINE, linestyle="--", label="amplitude, another window's codes")
+    left.set(title="Loss", xlabel="Step", ylabel="Mean squared error (z-scored)")
+    right.plot(*_series(history, "val_perplexity"), color=SECOND, marker="o", markersize=4, label="perplexity")
+    steps, empty = _series(history, "val_unused_codes")
+    right.plot(steps, [codes - value for value in empty], color=FIRST, marker="s", markersize=3.5, label="in use")
+    right.axhline(codes, color=BASELINE, linestyle="--", label=f"all {codes}")
+    right.set(title="Codes on validation windows", xlabel="Step", ylabel="Codes", ylim=(0, 1.08 * codes))
+    return _finished(figure, (left, right), stand_in)
+
+
+def plot_masked_accuracy(history: Sequence[Mapping[str, Any]], codes: int, *, stand_in: str = "") -> Figure:
+    """Draw the masked loss, and how often a hidden code was guessed, beside chance.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        Logged rows with ``step`` and some of the metrics.
+    codes : int
+        Size of the codebook: a blind guess is right once in as many.
+    stand_in : str
+        What the data stand in for; said above.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    left.plot(*_series(history, "mem_loss"), color=FIRST, linewidth=0.8, alpha=0.5, label="training")
+    left.plot(*_series(history, "val_mem_loss"), color=SECOND, marker="o", markersize=4, label="validation")
+    frequent = _series(history, "val_mem_loss_by_frequency")[1]
+    if frequent:
+        left.axhline(frequent[-1], color=BASELINE, linestyle="--", label=f"by frequency ({frequent[-1]:.3g} nat)")
+    left.set(title="Cross-entropy of both halves", xlabel="Step", ylabel="Loss (nat)")
+    steps, right_share = _series(history, "val_mlm_acc")
+    right.plot(steps, [100 * v for v in right_share], color=SECOND, marker="o", markersize=4, label="validation")
+    steps, commonest = _series(history, "val_commonest_code")
+    if commonest:
+        share = 100 * commonest[-1]
+        right.axhline(share, color=BASELINE, linestyle="--", label=f"commonest code ({share:.3g} %)")
+    chance = 100 / codes
+    right.axhline(chance, color=TRUTH, linestyle=":", label=f"chance, 1 of {codes} ({chance:.2g} %)")
+    right.set(title="Hidden codes guessed", xlabel="Step", ylabel="Right (%)")
+    right.set_ylim(bottom=0)
+    return _finished(figure, (left, right), stand_in)
+
+
+def plot_reconstruction(
+    window: Any,
+    reconstruction: Any,
+    sfreq: float,
+    ch_names: Sequence[str],
+    *,
+    patch: int,
+    own_phase: Any = None,
+    picks: int = 4,
+    title: str = "",
+) -> Figure:
+    """Draw channels of a window and what its codes make of them, in time and in frequency.
+
+    Parameters
+    ----------
+    window, reconstruction : array of shape (channels, time)
+        In uV.
+    sfreq : float
+        In Hz.
+    ch_names : sequence of str
+    patch : int
+        Samples of a patch; amplitudes are the mean over patches.
+    own_phase : array of shape (channels, time), optional
+        The codes' amplitudes at the window's own phases, in uV.
+    picks : int
+        Channels to draw, evenly spaced.
+    title : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    window, reconstruction = np.asarray(window, dtype=float), np.asarray(reconstruction, dtype=float)
+    if window.shape != reconstruction.shape or len(window) != len(ch_names):
+        raise ValueError(
+            f"A window of shape {window.shape}, a reconstruction of {reconstruction.shape} and {len(ch_names)} names; "
+            "both must be (channels, time)."
+        )
+    rows = sorted({int(i) for i in np.linspace(0, len(window) - 1, min(picks, len(window))).round()})
+    time = np.arange(window.shape[1]) / sfreq
+    hertz = np.fft.rfftfreq(patch, 1 / sfreq)
+    lines = [(window, TRUTH, "window"), (reconstruction, SECOND, "from its codes")]
+    if own_phase is not None:
+        lines.insert(1, (np.asarray(own_phase, dtype=float), FIRST, "its codes' amplitudes, its own phases"))
+    figure, panels = plt.subplots(
+        len(rows), 2, figsize=(10, 1.2 + 1.5 * len(rows)), width_ratios=(2, 1), sharex="col", layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for (left, right), row in zip(panels, rows, strict=True):
+        for signal, colour, words in lines:
+            left.plot(time, signal[row], color=colour, linewidth=1.0, label=words)
+            if colour != FIRST:  # whose amplitudes are the codes' again
+                bins = np.abs(np.fft.rfft(signal[row].reshape(-1, patch))).mean(axis=0)
+                right.plot(hertz[1:], 2 * bins[1:] / patch, color=colour, linewidth=1.2)
+        left.set_ylabel(f"{ch_names[row]}\n(µV)")
+        right.set_ylabel("µV")
+        tidy(left)
+        tidy(right)
+    panels[0, 0].set_title("Signal", fontsize=10, loc="left")
+    panels[0, 1].set_title("Amplitude, mean of patches", fontsize=10, loc="left")
+    panels[-1, 0].set_xlabel("Time in the window (s)")
+    panels[-1, 1].set_xlabel("Frequency (Hz)")
+    figure.align_ylabels(panels[:, 0])
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
+    )
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def _series(history: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    rows = [(int(row["step"]), float(row[name])) for row in history if row.get(name) is not None]
+    return [step for step, _ in rows], [value for _, value in rows]
+
+
+def _finished(figure: Figure, panels: Sequence[Any], stand_in: str) -> Figure:
+    for axes in panels:
+        tidy(axes)
+        axes.legend(frameon=False, fontsize=8)
+    if stand_in:
+        figure.suptitle(stand_in, fontsize=9, color=SECOND, wrap=True)
+    return figure
