@@ -1,0 +1,73 @@
+"""Both trainings, stopped in the middle and gone on with in another session, end in the same bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nbkit.neuro.bandvar.data import BandData
+from nbkit.neuro.bandvar.generator_training import GeneratorSettings, GeneratorTraining
+from nbkit.neuro.bandvar.token_data import TokenData
+from nbkit.neuro.bandvar.tokenizer_training import TokenizerSettings, TokenizerTraining
+from nbkit.runtime.fit import fit
+from tests.runtime.training_support import FakeSession, checkpoint_of, digest
+
+
+class StopAfter:
+    """Ask for the stop as a wall would, after so many steps of this session."""
+
+    def __new__(cls, session, steps):
+        import lightning
+
+        class Callback(lightning.Callback):
+            def on_train_batch_end(self, trainer, *_):
+                if trainer.global_step == steps:
+                    session.budget.request_stop("wall")
+
+        return Callback()
+
+
+@pytest.fixture
+def windows(write_recording):
+    def of(run):
+        levels = np.cumsum(np.random.default_rng(run).normal(size=(12, 3, 4, 40)) * 20, axis=1)
+        labels = np.array(["T0", "T1"] * 6)
+        return write_recording(run=str(run), levels=levels, label=labels, source=np.array("eegbci"))
+
+    return BandData([of(run) for run in (3, 4, 5)], batch_size=8)
+
+
+def tokenizer(windows):
+    torch.manual_seed(0)
+    settings = replace(TokenizerSettings.smoke(), codes=48, restart_below=0.9, max_steps=50)
+    return TokenizerTraining.for_data(settings, windows), windows
+
+
+def generator(windows):
+    coder, _ = tokenizer(windows)
+    data = TokenData(windows, coder.tokenizer, 8)
+    settings = replace(GeneratorSettings.smoke(), depth=1, drop_path=0.2, max_steps=50)
+    return GeneratorTraining.for_data(settings, coder, data), data
+
+
+@pytest.mark.parametrize("make", [tokenizer, generator])
+def test_a_training_in_two_sessions_is_the_training_in_one(make, windows, tmp_path):
+    def session(name, stop=None):
+        made = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store")
+        callbacks = [StopAfter(made, stop)] if stop else []
+        module, data = make(windows)
+        report = fit(made, module, data, max_steps=50, val_check_interval=7, callbacks=callbacks)
+        return report, module
+
+    whole, first = session("whole")
+    half, _ = session("halves", stop=23)
+    rest, second = session("halves")
+    assert whole.complete and not half.complete and half.step == 23 and rest.resumed_from == 23 and rest.complete
+    assert digest(checkpoint_of(tmp_path / "halves")) == digest(checkpoint_of(tmp_path / "whole"))
+    mine, theirs = first.state_dict(), second.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+    if make is tokenizer:
+        assert int(mine["tokenizer.quantizer.restarted"]) > 0
