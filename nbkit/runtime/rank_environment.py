@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
 from nbkit.runtime.ranks import Place
 
@@ -48,3 +49,10 @@ class RankEnvironment(ClusterEnvironment):
 
     def node_rank(self) -> int:
         return self._place.rank // self._place.local_size
+
+
+class JoinedDDP(DDPStrategy):
+    """DDP among processes that are there already: with nothing to launch, it works in a notebook, too."""
+
+    def _configure_launcher(self) -> None:
+        self._launcher = None

@@ -60,7 +60,6 @@ class Helpers:
 
         content = _pickled(self._parts, self.session)
         threads = max(1, torch.get_num_threads() // self.place.local_size)
-        # OMP_NUM_THREADS keeps Lightning from choosing for good in a process that goes on afterwards
         told = {"OMP_NUM_THREADS": str(threads), "GLOO_SOCKET_IFNAME": "lo"}
         told = {name: os.environ.get(name, value) for name, value in told.items()}
         if sys.platform != "linux":

@@ -216,9 +216,7 @@ class Ranks:
 
     def trainer_options(self, strategy: str) -> dict[str, Any]:
         """Give what Lightning's Trainer has to know of the processes."""
-        from lightning.pytorch.strategies import DDPStrategy
-
-        from nbkit.runtime.rank_environment import RankEnvironment
+        from nbkit.runtime.rank_environment import JoinedDDP, RankEnvironment
 
         # After its first backward pass DDP lays its buckets out anew, unless it looks for unused parameters. Where a
         # gradient lies decides in which order more than two summands are added, so a resumed run would add otherwise.
@@ -226,7 +224,7 @@ class Ranks:
         return {
             "devices": self.place.local_size,
             "num_nodes": self.place.nodes,
-            "strategy": DDPStrategy(
+            "strategy": JoinedDDP(
                 cluster_environment=RankEnvironment(self.place),
                 find_unused_parameters=_STRATEGIES[strategy] or keep_buckets,
             ),
