@@ -1,0 +1,120 @@
+"""Predictions beside the truth, and scores beside the constant and what was published.
+
+NRMSE is never drawn without the line at 1.0, the score of a constant and the median published result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, tidy
+from nbkit.neuro.signals.challenge import CONSTANT, PUBLISHED, nrmse
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FEW = 8  # subjects that can be told apart by colour
+
+
+def plot_predictions(
+    target: Sequence[float],
+    prediction: Sequence[float],
+    subjects: Sequence[str],
+    *,
+    train_mean: float,
+    what: str = "Response time",
+    unit: str = "s",
+    title: str = "",
+) -> Figure:
+    """Draw predicted against true targets, a point a window.
+
+    Parameters
+    ----------
+    target, prediction : array of shape (windows,)
+    subjects : sequence of str
+        One a window; few are told apart by colour.
+    train_mean : float
+        What a constant predicts.
+    what, unit : str
+        Of the target.
+    title : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    target, prediction = np.ravel(np.asarray(target, float)), np.ravel(np.asarray(prediction, float))
+    subjects = np.asarray(subjects)
+    names = sorted(set(subjects.tolist()))
+    figure, axes = plt.subplots(figsize=(6.4, 6), layout="constrained")
+    ends = np.array([min(target.min(), prediction.min()), max(target.max(), prediction.max())])
+    ends += np.array([-0.05, 0.05]) * (ends[1] - ends[0])
+    axes.plot(ends, ends, color=TRUTH, linewidth=1.0, label="as it was")
+    score = nrmse(target, np.full(len(target), train_mean))
+    axes.axhline(train_mean, color=BASELINE, linestyle="--", label=f"training mean (NRMSE {score:.3f})")
+    score = nrmse(target, prediction)
+    if len(names) <= _FEW:
+        for name, colour in zip(names, SERIES * 2, strict=False):
+            mine = subjects == name
+            axes.scatter(target[mine], prediction[mine], s=16, alpha=0.7, color=colour, linewidths=0, label=name)
+    else:
+        axes.scatter(target, prediction, s=12, alpha=0.5, color=FIRST, linewidths=0, label=f"{len(names)} subjects")
+    unit = f" ({unit})" if unit else ""
+    axes.set(xlim=ends, ylim=ends, xlabel=f"{what}{unit}", ylabel=f"Predicted {what[:1].lower()}{what[1:]}{unit}")
+    axes.set_aspect("equal")
+    axes.set_title(f"{title}\n" * bool(title) + f"{len(target)} windows, NRMSE {score:.3f}", fontsize=11, loc="left")
+    tidy(axes)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def plot_scores(
+    scores: Mapping[str, float],
+    challenge: int,
+    *,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+    note: str = "",
+) -> Figure:
+    """Draw NRMSE of some models beside the constant and the published results of a challenge.
+
+    Parameters
+    ----------
+    scores : mapping of str to float
+        NRMSE by model.
+    challenge : {1, 2}
+    intervals : mapping of str to (low, high), optional
+        Of some of the scores.
+    note : str
+        What the scores rest on, such as stand-in data, which cannot be held against published ones.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    published = {p.what: getattr(p, f"challenge{challenge}") for p in PUBLISHED}
+    rows = [(name, value, FIRST) for name, value in scores.items()]
+    rows += [(f"{name}, published", value, SECOND) for name, value in published.items() if value is not None]
+    figure, axes = plt.subplots(figsize=(8.5, 1.4 + 0.38 * len(rows)), layout="constrained")
+    for place, (name, value, colour) in enumerate(rows):
+        axes.plot([CONSTANT, value], [place, place], color=colour, linewidth=1.2, alpha=0.5)
+        if name in (intervals or {}):
+            axes.plot(intervals[name], [place, place], color=colour, linewidth=5, alpha=0.3, solid_capstyle="butt")
+        axes.plot(value, place, "o", color=colour, markersize=6)
+        axes.annotate(f"{value:.3f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    axes.axvline(CONSTANT, color=BASELINE, linestyle="--", label="constant: the scored targets' mean (1.0)")
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=9)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel("NRMSE (standard deviations of the target; lower is better)")
+    axes.set_title(f"Challenge {challenge}", loc="left", fontsize=11)
+    tidy(axes)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=9)
+    if note:
+        figure.suptitle(note, fontsize=9, color=SECOND, wrap=True)
+    return figure
