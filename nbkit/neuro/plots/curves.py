@@ -21,6 +21,7 @@ def plot_curves(
     *,
     val_unit: str = "uV^2",
     val_is: str = "Mean squared error",
+    val_title: str = "Validation, one step",
     train_unit: str = "in units of band power",
     baseline: float | None = None,
     baseline_is: str = "persistence",
@@ -37,8 +38,8 @@ def plot_curves(
         Names of the metrics.
     val_unit, train_unit : str
         For the axes.
-    val_is : str
-        What the validation metric is.
+    val_is, val_title : str
+        What the validation metric is, and the panel's title.
     baseline : float, optional
         What the baseline scores, in ``val_unit``; ``<val>_<baseline_is>`` of the rows where not given.
     baseline_is : str
@@ -70,7 +71,7 @@ def plot_curves(
     if baseline is not None:
         label = f"{baseline_is} ({baseline:.4g} {_pretty(val_unit)})"
         right.axhline(baseline, color=BASELINE, linestyle="--", label=label)
-    right.set(title="Validation, one step", xlabel="Step", ylabel=f"{val_is} ({_pretty(val_unit)})")
+    right.set(title=val_title, xlabel="Step", ylabel=f"{val_is} ({_pretty(val_unit)})")
     for axes in (left, right):
         for number, step in enumerate(sessions):
             axes.axvline(step, color="#BBBBBB", linewidth=0.9, linestyle=":", label="" if number else "new session")

@@ -165,7 +165,8 @@ def plot_spectra(
     below.set(xlabel="Frequency (Hz)", ylabel="Minus real (dB)", xlim=(l_freq, h_freq))
     for axes in (above, below):
         tidy(axes)
-        axes.legend(frameon=False, fontsize=9, loc="upper right" if axes is above else "lower left", ncols=2)
+    above.legend(frameon=False, fontsize=9, loc="upper right")
+    figure.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.align_ylabels()
     return figure
 

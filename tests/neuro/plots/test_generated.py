@@ -61,7 +61,7 @@ def test_spectra_are_in_db_with_their_greatest_gap():
     figure = plot_spectra(freqs, densities)
     above, below = figure.axes
     np.testing.assert_allclose(above.get_lines()[0].get_ydata()[0], 0, atol=1e-9)  # 1 uV^2/Hz at 1 Hz
-    words = [text.get_text() for text in below.get_legend().get_texts()]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "generated: at most 3.0 dB away" in words and "decoder alone: at most 10.0 dB away" in words
     assert "dB" in above.get_ylabel() and below.get_xlabel() == "Frequency (Hz)" and clipped_text(figure) is None
 
