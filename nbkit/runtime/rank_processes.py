@@ -28,6 +28,7 @@ from nbkit.runtime.ranks import Place
 _HERE = "127.0.0.1"
 _START = 600.0  # seconds; importing on a busy machine takes long
 _LEAVE = 10.0
+_LAST_WORDS = 3.0
 _TAIL = 12
 
 
@@ -122,7 +123,7 @@ class Helpers:
         found = []
         for rank, process in self._processes.items():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                code = process.wait(1.0)
+                code = process.wait(_LAST_WORDS)
                 if code == -signal.SIGKILL:
                     found.append(f" (rank {rank} was killed by SIGKILL, most often because memory ran out)")
                 elif code:

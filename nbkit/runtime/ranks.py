@@ -298,7 +298,9 @@ def _join(place: Place, session: Any, accelerator: str, helpers: Any) -> Ranks:
         options: dict[str, Any] = {"backend": "gloo", "timeout": _TIMEOUT}
         if accelerator in ("cuda", "gpu"):
             torch.cuda.set_device(place.local_rank)
-            options = {"backend": "nccl", "device_id": torch.device("cuda", place.local_rank)}
+            # 2: give up what waits for one that is gone; the default takes this process down, a notebook's kernel too
+            os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2")
+            options = {"backend": "nccl"}
         dist.init_process_group(store=store, rank=place.rank, world_size=place.size, **options)
         if store is None:
             atexit.register(_destroy)

@@ -424,7 +424,6 @@ class Session:
         self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
         return summary
 
-
     def _leave(self) -> None:
         """Bring what can still be brought to the store when the process ends without `close`."""
         if self._closed or os.getpid() != self._pid:
