@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -214,13 +215,33 @@ class Codebook(lightning.LightningModule):
 
 
 @torch.no_grad()
-def code_use(module: Codebook, batches: Any) -> Tensor:
-    """Count how often each code stands for a token of these batches, shape (codes,)."""
-    counts = torch.zeros(module.settings.codebook_size)
+def code_use(module: Any, batches: Any) -> Tensor:
+    """Count how often each code of a module's ``tokenizer`` stands for a token of these batches, shape (codes,)."""
+    tokenizer: VQNSP = module.tokenizer.to(module.device)
+    counts = torch.zeros(tokenizer.quantize.size)
     for batch in batches:
-        codes = module.tokenizer.codes(batch["window"].to(module.device), module.rows)
+        codes = tokenizer.codes(batch["window"].to(module.device), module.rows)
         counts += torch.bincount(codes.flatten().cpu(), minlength=len(counts))
     return counts
+
+
+def reconstructions(module: Codebook, window: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Give what a window's codes make of it: alone, and with the window's own phases.
+
+    Parameters
+    ----------
+    module : Codebook
+    window : Tensor of shape (channels, time)
+        In uV.
+
+    Returns
+    -------
+    alone, own_phase : ndarray of shape (channels, time)
+        In uV.
+    """
+    windows = torch.as_tensor(window)[None].to(module.device)
+    made = (module.tokenizer.reconstruct(windows, module.rows, own_phase=own)[0].cpu().numpy() for own in (False, True))
+    return next(made), next(made)
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,0 +1,77 @@
+"""The twin: strangers in one training, each as if alone; scores on the same windows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import lightning
+import numpy as np
+import pytest
+import torch
+
+from nbkit.neuro.labram.comparison import ComparedRegressor, score_held_out
+from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, predict
+from nbkit.neuro.signals.challenge import nrmse, nrmse_interval
+from nbkit.neuro.signals.synthetic_hbn import SyntheticHBNSettings, write_synthetic_hbn
+from nbkit.neuro.signals.window_data import WindowData
+from tests.neuro.labram.training import Windows, train
+
+TINY = replace(FinetuneSettings.smoke(), patch=20, dim=16, heads=2, depth=1, steps=12, warmup_steps=2, batch_size=8)
+
+
+def made(data, settings=TINY) -> ComparedRegressor:
+    lightning.seed_everything(1, verbose=False)
+    return ComparedRegressor.for_data(settings, data)
+
+
+def test_sister_and_twin_train_as_if_alone():
+    data = Windows()
+    both = made(data)
+    alone = [Regressor.for_data(TINY, data), Regressor.for_data(TINY, data)]
+    own = {name: value for name, value in both.state_dict().items() if not name.startswith("twin.")}
+    alone[0].load_state_dict(own)
+    alone[1].load_state_dict(both.twin.state_dict())
+    logged = train(both, data, 12).callback_metrics
+    for module, trained, score in ((alone[0], both, "val_nrmse"), (alone[1], both.twin, "val_nrmse_scratch")):
+        mine = train(module, data, 12).callback_metrics
+        for name, value in module.state_dict().items():
+            torch.testing.assert_close(trained.state_dict()[name], value, msg=name)
+        assert float(logged[score]) == pytest.approx(float(mine["val_nrmse"]), rel=1e-5)
+    assert not torch.equal(both.head.weight, both.twin.head.weight)
+
+
+def test_a_checkpoint_is_the_pretrained_models_and_goes_on_with_both(tmp_path):
+    data = Windows()
+    whole = made(data)  # an epoch has 9 batches
+    train(whole, data, 18)
+    first = made(data)
+    train(first, data, 9).save_checkpoint(tmp_path / "challenge1-best.ckpt")
+    alone = Regressor.from_checkpoint(tmp_path / "challenge1-best.ckpt")  # no twin: what a submission takes
+    assert torch.equal(alone.head.weight, first.head.weight) and alone.loaded.matched == alone.loaded.total
+    resumed = made(data)
+    with torch.no_grad():
+        resumed.twin.head.weight.fill_(7)  # what is not restored would show
+    train(resumed, data, 18, checkpoint=tmp_path / "challenge1-best.ckpt")
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+
+
+def test_scores_are_of_the_same_windows_with_ridge_and_constant(tmp_path):
+    settings = SyntheticHBNSettings(subjects=12, n_chans=6, tasks=("contrastChangeDetection",), runs=1, trials=8)
+    write_synthetic_hbn(tmp_path, "challenge2", settings)
+    data = WindowData(tmp_path, 16, fractions=(0.5, 0.25, 0.25), crop=200)
+    module = ComparedRegressor.for_data(replace(TINY, patch=100), data)
+    train(module, data, 4)
+    best = Regressor.for_data(replace(TINY, patch=100), data)
+    found = score_held_out("challenge2_test_nrmse", best, module, data)
+    predicted, target = (part.numpy() for part in predict(module.twin, data.test_dataloader()))
+    np.testing.assert_allclose(found.target, data.test_dataset.column("target"), rtol=1e-6)
+    assert found.scores["from scratch, last step"] == pytest.approx(nrmse(target, predicted))
+    interval = nrmse_interval(target, predicted, data.test_dataset.subjects)
+    assert found.intervals["from scratch, last step"] == pytest.approx(interval)
+    constant = nrmse(target, np.full(len(target), data.target_scale()[0]))
+    assert found.scores["constant, training mean"] == pytest.approx(constant)
+    rows = {row["name"]: row for row in found.rows}
+    assert {"challenge2_test_nrmse", "challenge2_test_nrmse_scratch_last", "challenge2_test_nrmse_ridge"} <= set(rows)
+    assert all(row["baseline"] == pytest.approx(constant) for row in rows.values())
+    assert len(found.subjects) == len(target) == len(found.prediction)
