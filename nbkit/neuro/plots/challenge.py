@@ -6,7 +6,7 @@ NRMSE is never drawn without the line at 1.0, the score of a constant and the me
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FEW = 8  # subjects that can be told apart by colour
+
+
+def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "") -> Figure:
+    """Draw training and validation of a finetuning from pretrained and from random weights.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        Logged rows with ``step`` and some of train_loss, train_loss_scratch, val_nrmse, val_nrmse_scratch.
+    stand_in : str
+        What the data are; said above the figure.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    for name, ending, colour in (("pretrained", "", FIRST), ("from scratch", "_scratch", SECOND)):
+        for axes, metric in ((left, "train_loss"), (right, "val_nrmse")):
+            rows = [(row["step"], row[metric + ending]) for row in history if row.get(metric + ending) is not None]
+            if rows:
+                axes.plot(*zip(*rows, strict=True), color=colour, marker="o", markersize=3, linewidth=1.2, label=name)
+    right.axhline(CONSTANT, color=BASELINE, linestyle="--", label="constant (1.0)")
+    left.set(title="Training", xlabel="Step", ylabel="Squared error (variances of the target)")
+    right.set(title="Validation, other subjects", xlabel="Step", ylabel="NRMSE (standard deviations of the target)")
+    for axes in (left, right):
+        tidy(axes)
+        axes.legend(frameon=False, fontsize=9)
+    if stand_in:
+        figure.suptitle(stand_in, fontsize=9, color=SECOND, wrap=True)
+    return figure
 
 
 def plot_predictions(

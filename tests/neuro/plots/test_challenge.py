@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from nbkit.neuro.plots.challenge import plot_predictions, plot_scores
+from nbkit.neuro.plots.challenge import plot_finetuning, plot_predictions, plot_scores
 from nbkit.neuro.signals.challenge import nrmse
 
 matplotlib.use("Agg")
@@ -42,3 +42,14 @@ def test_scores_stand_beside_the_constant_and_the_published(challenge):
     assert any(np.allclose(line.get_xdata(), 1.0) and line.get_linestyle() == "--" for line in axes.lines)
     assert "NRMSE" in axes.get_xlabel() and figure.get_suptitle() == "stand-in"
     assert ("best challenge 1 (KUL), published" in names) == (challenge == 1)
+
+
+def test_finetuning_is_drawn_with_its_twin_and_the_constant():
+    history = [
+        {"step": 10, "train_loss": 1.0, "train_loss_scratch": 1.1},
+        {"step": 20, "train_loss": 0.8, "train_loss_scratch": 1.0, "val_nrmse": 0.9, "val_nrmse_scratch": 0.95},
+    ]
+    left, right = plot_finetuning(history, stand_in="made up").axes
+    assert [line.get_label() for line in right.lines] == ["pretrained", "from scratch", "constant (1.0)"]
+    assert [list(line.get_ydata()) for line in left.lines] == [[1.0, 0.8], [1.1, 1.0]]
+    assert "NRMSE" in right.get_ylabel() and left.get_xlabel() == "Step"
