@@ -160,7 +160,8 @@ class NeuralTransformer(nn.Module):
             )
         places = self.pos_embed[0, rows][:, None] + self.time_embed[0, None, :patches]  # (channels, patches, dim)
         first = (self.cls_token[0] + self.pos_embed[0, :1]).expand(batch, 1, -1)
-        x = torch.cat([first.to(tokens.dtype), tokens + places.flatten(0, 1).to(tokens.dtype)], dim=1)
+        # Under autocast tokens are in half precision, places are not: what all blocks add to stays in float32.
+        x = torch.cat([first, tokens + places.flatten(0, 1)], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

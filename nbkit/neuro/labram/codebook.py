@@ -189,7 +189,8 @@ class Codebook(lightning.LightningModule):
         if self._sums is None:
             return
         book = self.tokenizer.quantize
-        loss, quant, amplitude, phase, swapped, _ = self._sums / self._sums[-1]
+        sums = self.all_gather(self._sums).reshape(-1, len(self._sums)).sum(dim=0)
+        loss, quant, amplitude, phase, swapped, _ = sums / sums[-1]
         self.log_dict(
             {
                 MONITOR: loss.float(), "val_quant_loss": quant.float(), "val_amplitude_loss": amplitude.float(),

@@ -22,7 +22,6 @@ from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.loading import LoadReport, held, load_strictly, part_of, settings_from
 from nbkit.neuro.labram.pretrain import make_backbone
 from nbkit.neuro.labram.schedule import Patience, check_batch, make_optimizer
-from nbkit.neuro.signals.challenge import nrmse
 
 MONITOR = "val_nrmse"
 _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm", "qkv_bias")
@@ -135,7 +134,7 @@ class Regressor(lightning.LightningModule):
         self.register_buffer("target_deviation", torch.tensor(float(deviation)))
         self.register_buffer("rows", torch.tensor(channel_rows(ch_names, self.table)), persistent=False)
         self.loaded = LoadReport(0, len(self.backbone.state_dict()), "nothing: random weights")
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._sums: Tensor | None = None
 
     @classmethod
     def for_data(
@@ -203,22 +202,25 @@ class Regressor(lightning.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self._seen = []
+        self._sums = None
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        self._seen.append((self(batch["window"])[:, 0].double(), batch[self.target].double()))
+        true = batch[self.target].double() - self.target_mean
+        error = self(batch["window"])[:, 0].double() - self.target_mean - true
+        sums = torch.stack([torch.ones_like(true), error.square(), true, true.square()]).sum(dim=1)
+        self._sums = sums if self._sums is None else self._sums + sums
 
     def on_validation_epoch_end(self) -> None:
-        if not self._seen:
+        if self._sums is None:
             return
-        predicted, true = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
-        predicted, true = predicted.cpu(), true.cpu()
-        self._seen = []
+        count, error, first, second = self.all_gather(self._sums).reshape(-1, 4).sum(dim=0)
+        spread = (second / count - (first / count).square()).sqrt()  # of the population, as the challenge has it
+        rmse = (error / count).sqrt()
         self.log_dict(
             {
-                MONITOR: nrmse(true, predicted),
-                "val_rmse": (predicted - true).square().mean().sqrt().float(),
-                "val_nrmse_training_mean": nrmse(true, self.target_mean.cpu().expand_as(true)),
+                MONITOR: (rmse / spread).float(),
+                "val_rmse": rmse.float(),
+                "val_nrmse_training_mean": ((second / count).sqrt() / spread).float(),
             }
         )
 

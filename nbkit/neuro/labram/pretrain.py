@@ -243,8 +243,9 @@ class MaskedEEG(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if self._sums is None:
             return
-        loss, right, windows, tokens = self._sums[:4]
-        share = self._sums[4:] / tokens
+        sums = self.all_gather(self._sums).reshape(-1, len(self._sums)).sum(dim=0)
+        loss, right, windows, tokens = sums[:4]
+        share = sums[4:] / tokens
         self.log_dict(
             {
                 MONITOR: (loss / windows).float(),

@@ -124,6 +124,13 @@ def kmeans(vectors: Tensor, clusters: int, iterations: int = 10, *, cosine: bool
     return means, counts
 
 
+def _over_ranks(sums: Tensor) -> Tensor:
+    """Add up what each device of a training has, so that all move their codes alike."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    return sums
+
+
 class EMACodebook(nn.Module):
     """Codes on the unit sphere that follow the vectors they stand for (van den Oord et al. 2017, arXiv:1711.00937).
 
@@ -193,7 +200,7 @@ class EMACodebook(nn.Module):
             learns = self.training and self._prepare(flat)
             indices = nearest_code(flat, self.weight)
             codes = F.embedding(indices, self.weight).view_as(unit)
-            used = code_counts(indices, self.size)
+            used = _over_ranks(code_counts(indices, self.size))
             self.counts.add_(used)
             if learns:
                 self._follow(flat, indices, used)
@@ -237,7 +244,7 @@ class EMACodebook(nn.Module):
 
     @torch.no_grad()
     def _follow(self, flat: Tensor, indices: Tensor, used: Tensor) -> None:
-        sums = torch.zeros_like(self.weight).index_add_(0, indices, flat)
+        sums = _over_ranks(torch.zeros_like(self.weight).index_add_(0, indices, flat))
         self.running_use.lerp_(used, 1 - self.decay)
         self.running_sum.lerp_(sums, 1 - self.decay)
         if self.by_use:

@@ -94,3 +94,15 @@ def test_channels_are_found_in_their_table():
         channel_rows(["E1", "e1"], "egi_129")
     with pytest.raises(ValueError, match="no table of channels 'x'"):
         channel_rows(["E1"], "x")
+
+
+@pytest.mark.parametrize("patch", [100, 200])
+def test_what_the_blocks_add_to_stays_in_float32_under_autocast(patch):
+    net = NeuralTransformer(patch, 2, 200, 10)
+    seen = []
+    for block in net.blocks:
+        block.register_forward_pre_hook(lambda block, given: seen.append(given[0].dtype))
+        block.attn.qkv.register_forward_hook(lambda block, given, out: seen.append(out.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        net(cut_patches(torch.randn(1, 2, 2 * patch), patch), torch.tensor([1, 2]))
+    assert seen == [torch.float32, torch.bfloat16] * 2

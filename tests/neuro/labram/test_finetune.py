@@ -11,6 +11,7 @@ import torch
 
 from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, layer_of, predict, score_rows
 from nbkit.neuro.labram.schedule import make_optimizer
+from nbkit.neuro.signals.challenge import nrmse
 from tests.neuro.labram.test_pretrain import made as made_student
 from tests.neuro.labram.training import Windows, train
 
@@ -40,7 +41,7 @@ def test_nrmse_is_the_whole_sets_not_the_batches():
     module = made(data)
     logged = train(module, data, 7).callback_metrics
     predicted, true = (values.double().numpy() for values in predict(module, data.val_dataloader()))
-    known = np.sqrt(np.mean((predicted - true) ** 2)) / true.std()
+    known = nrmse(true, predicted)
     assert float(logged["val_nrmse"]) == pytest.approx(known, rel=1e-5)
     rows = {row["name"]: row for row in score_rows([{k: float(v) for k, v in logged.items()}])}
     assert rows["val_nrmse"]["baseline"] == 1.0
