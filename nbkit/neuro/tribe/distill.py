@@ -1,0 +1,96 @@
+"""Phase 2: the student learns what the teacher would say.
+
+The teacher is delayed to when its response is measured before it gets here (see `clock`), so the causal haemodynamic
+layer has nothing to undo. Time and modality embeddings stay as phase 1 left them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbkit.neuro.tribe.losses import LossWeights
+from nbkit.neuro.tribe.schedules import one_cycle, optimizer_of, steps_of_epochs, windows_of_hours
+from nbkit.neuro.tribe.student import StudentSettings
+from nbkit.neuro.tribe.supervised import SupervisedTribe
+from nbkit.neuro.tribe.windows import TribeData
+
+_WINDOW_S = 149.0  # 100 steps of 1.49 s
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """Settings of phase 2; the defaults are the seed's over its 320 h.
+
+    ``free`` has 1000 parcels and 30 h; ``sprint`` is the two-day plan without phase 1; ``minimum`` one Kaggle session;
+    ``smoke`` seconds.
+    """
+
+    student: StudentSettings = field(default_factory=StudentSettings)
+    weights: LossWeights = field(default_factory=LossWeights.distill)
+    lr_head: float = 1e-3  # gates, haemodynamic layer, shared layer, subjects, vertices
+    lr_projectors: float = 1e-4
+    lr_fusion: float = 1e-4
+    lr_embeddings: float = 0.0  # 0: frozen
+    weight_decay: float = 0.01
+    warm: float = 0.1  # share of the steps
+    grad_clip: float = 1.0
+    dropout: float = 0.3  # of modalities
+    batch_size: int = 8
+    times: int = 100
+    steps: int = steps_of_epochs(10, windows_of_hours(320, _WINDOW_S), 8)
+
+    @classmethod
+    def free(cls) -> DistillSettings:
+        """For 30 h of teacher on one T4-class card."""
+        return cls(StudentSettings.free(), steps=steps_of_epochs(10, windows_of_hours(30, _WINDOW_S), 8))
+
+    @classmethod
+    def sprint(cls) -> DistillSettings:
+        """The two-day sprint: 5 h of teacher, no phase 1, so nothing is frozen."""
+        return cls(
+            StudentSettings.free(), LossWeights.sprint_distill(), lr_projectors=3e-4, lr_fusion=3e-4,
+            lr_embeddings=3e-4, dropout=0.2, times=50, steps=steps_of_epochs(20, windows_of_hours(5, _WINDOW_S / 2), 8),
+        )  # fmt: skip
+
+    @classmethod
+    def minimum(cls) -> DistillSettings:
+        """The seed's minimum run: 3 epochs over 2 h."""
+        return cls(StudentSettings.free(), steps=steps_of_epochs(3, windows_of_hours(2, _WINDOW_S), 8))
+
+    @classmethod
+    def smoke(cls) -> DistillSettings:
+        """For seconds on two CPU cores."""
+        return cls(
+            StudentSettings.smoke(), lr_head=4e-3, lr_projectors=1e-3, lr_fusion=1e-3, dropout=0.1, batch_size=4,
+            times=20, steps=80,
+        )  # fmt: skip
+
+
+class DistillTribe(SupervisedTribe):
+    """Train a student on a teacher's predictions and features.
+
+    Parameters
+    ----------
+    settings : DistillSettings
+    parcel, backbones
+        As of `SupervisedTribe`.
+    """
+
+    phase = "distill"
+
+    def dropout(self, step: int) -> float:
+        return self.settings.dropout
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        s = self.settings
+        rates = {
+            "backbones": 0.0, "projectors": s.lr_projectors, "embeddings": s.lr_embeddings, "fusion": s.lr_fusion,
+            "head": s.lr_head,
+        }  # fmt: skip
+        return optimizer_of(self, rates, s.weight_decay, lambda step: one_cycle(step, s.steps, s.warm))
+
+
+def distill_data(settings: DistillSettings, train: list, val: list, num_workers: int = 0) -> TribeData:
+    """Give the windows that phase 2 asks for."""
+    return TribeData(train, val, settings.times, None, settings.batch_size, num_workers)

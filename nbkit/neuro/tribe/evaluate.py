@@ -1,0 +1,235 @@
+"""How well a student tells responses it was not trained on, beside what costs less.
+
+Correlations are over time, within a subject, over all the held-out runs together; then over subjects, then over
+outputs. A prediction that does not move counts as 0. Windows overlap by a lead-in, so that no scored step lacks its
+past.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbkit.neuro.tribe.fusion import MODALITIES
+from nbkit.neuro.tribe.metrics import PearsonSums, ceiling_fraction, mean_r
+from nbkit.neuro.tribe.runs import StimulusRun
+from nbkit.neuro.tribe.student import TinyTribe
+
+Predictor = Callable[[StimulusRun], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Hold correlations on held-out runs.
+
+    Attributes
+    ----------
+    r : ndarray of shape (outputs,)
+        Mean over subjects; NaN for outputs without signal.
+    by_subject : dict of ndarray of shape (outputs,)
+    ceiling : float or None
+        The best r that could be had, where the runs know it.
+    steps : int
+        That were scored, over all runs.
+    """
+
+    r: np.ndarray = field(repr=False)
+    by_subject: dict[int, np.ndarray] = field(repr=False)
+    ceiling: float | None
+    steps: int
+
+    @property
+    def mean(self) -> float:
+        """Mean over outputs with signal; 0 where the prediction never moves."""
+        value = mean_r(self.r)
+        return 0.0 if value != value else value
+
+    @property
+    def of_ceiling(self) -> float:
+        """Mean r over the noise ceiling; NaN where that is not known."""
+        return float("nan") if self.ceiling is None else ceiling_fraction(self.r, self.ceiling)
+
+
+def predict_run(
+    student: TinyTribe,
+    run: StimulusRun,
+    times: int,
+    *,
+    subject: int | None = None,
+    without: Sequence[str] = (),
+    lead: int = 8,
+) -> np.ndarray:
+    """Give a student's prediction of a whole run, in windows.
+
+    Parameters
+    ----------
+    times : int
+        Steps of a window.
+    subject : int, optional
+        The run's own where not given; -1 is the mean subject.
+    without : sequence of str
+        Modalities to take away.
+    lead : int
+        Steps of a window, after the first, that only give the rest its past.
+
+    Returns
+    -------
+    predicted : float32 array of shape (steps, outputs)
+    """
+    return _windows(student, run, times, subject, without, lead)[0]
+
+
+def gates_of(student: TinyTribe, run: StimulusRun, times: int) -> np.ndarray:
+    """Give the gates over a run, shape (steps, modalities)."""
+    return _windows(student, run, times, None, (), 0)[1]
+
+
+def _windows(
+    student: TinyTribe, run: StimulusRun, times: int, subject: int | None, without: Sequence[str], lead: int
+) -> tuple[np.ndarray, np.ndarray]:
+    device = next(student.parameters()).device
+    present = torch.tensor([bool(p) and m not in without for p, m in zip(run.present, MODALITIES, strict=True)])
+    who = torch.tensor([run.subject if subject is None else subject], device=device)
+    parts, gates, done = [], [], 0
+    lead = min(lead, times - 1)
+    was_training = student.training
+    student.eval()
+    with torch.no_grad():
+        while done < len(run):
+            begin = max(0, done - lead)
+            part = slice(begin, begin + times)
+            features = {m: torch.from_numpy(run.features[m][part])[None].float().to(device) for m in MODALITIES}
+            said = student(features, who, present[None].to(device))
+            parts.append(said.bold[0, done - begin :].float().cpu().numpy())
+            gates.append(said.gates[0, done - begin :].float().cpu().numpy())
+            done = min(begin + times, len(run))
+    student.train(was_training)
+    return np.concatenate(parts), np.concatenate(gates)
+
+
+def student_predictor(student: TinyTribe, times: int, subject: int | None = None) -> Predictor:
+    """Give a function of a run for `score`."""
+    return lambda run: predict_run(student, run, times, subject=subject)
+
+
+def score(predictor: Predictor, runs: Sequence[StimulusRun], target: str = "bold") -> Scores:
+    """Correlate predictions of runs with what was measured, or with what the teacher says.
+
+    Parameters
+    ----------
+    predictor : callable
+        Gives (steps, outputs) for a run.
+    runs : sequence of StimulusRun
+        Held out.
+    target : {"bold", "teacher"}
+        With "teacher" the result is the student's agreement with it, not with any brain.
+
+    Raises
+    ------
+    ValueError
+        If no run has the target, or a prediction has another shape.
+    """
+    having = [run for run in runs if getattr(run, target) is not None]
+    if not having:
+        raise ValueError(f"none of {len(runs)} runs has a {target}; nothing can be scored against it.")
+    sums: dict[int, PearsonSums] = {}
+    keep: dict[int, np.ndarray] = {}
+    steps = 0
+    for run in having:
+        true = getattr(run, target)
+        predicted = predictor(run)
+        if predicted.shape != true.shape:
+            raise ValueError(f"{run.name}: predicted {predicted.shape}, {target} {true.shape} (steps, outputs).")
+        valid = np.ones(len(run), bool) if target == "bold" else run.teacher_valid
+        own = sums.setdefault(run.subject, PearsonSums(true.shape[1]))
+        own.add(*(torch.from_numpy(np.asarray(values[valid], np.float64))[None] for values in (predicted, true)))
+        kept = np.ones(true.shape[1], bool) if run.keep is None else run.keep
+        keep[run.subject] = keep.get(run.subject, True) & kept
+        steps += int(valid.sum())
+    by_subject = {}
+    for subject, own in sums.items():
+        r = own.r().numpy()
+        by_subject[subject] = np.where(keep[subject], np.nan_to_num(r), np.nan)
+    stacked = np.stack(list(by_subject.values()))
+    known = np.isfinite(stacked).sum(0)
+    r = np.where(known > 0, np.nansum(stacked, 0) / np.maximum(known, 1), np.nan)
+    ceilings = [run.ceiling for run in having if run.ceiling is not None]
+    return Scores(r, by_subject, float(np.mean(ceilings)) if ceilings and target == "bold" else None, steps)
+
+
+def milliseconds_per_second(predictor: Predictor, run: StimulusRun, repeats: int = 3) -> float:
+    """Give how long a prediction of one second of stimulus takes, in ms, from features; the best of some repeats."""
+    taken = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        predictor(run)
+        taken.append(time.perf_counter() - began)
+    return 1e3 * min(taken[1:]) / (len(run) * run.step_s)
+
+
+def modality_reliance(student: TinyTribe, runs: Sequence[StimulusRun], times: int) -> np.ndarray:
+    """Give how much of each output's prediction comes through each gate, shares that sum to 1 over modalities.
+
+    Through the gate of a modality goes ``gate * token``; without it the prediction changes, and the standard deviation
+    over time of that change is what the modality does for an output.
+
+    Returns
+    -------
+    reliance : ndarray of shape (modalities, outputs)
+    """
+    device = next(student.parameters()).device
+    changes: list[list[Tensor]] = [[] for _ in MODALITIES]
+    student.eval()
+    with torch.no_grad():
+        for run in runs:
+            features = {m: torch.from_numpy(run.features[m][:times])[None].float().to(device) for m in MODALITIES}
+            present = torch.from_numpy(np.asarray(run.present, bool))[None].to(device)
+            who = torch.tensor([run.subject], device=device)
+            fused, _ = student.trunk(features, present)
+            pooled, gates = student.pooling(fused)
+            whole = student.vertices(student.film(student.response(pooled), who))[0]
+            for m, kept in enumerate(changes):
+                through = gates[..., m, None] * fused[:, :, m]
+                steady = through.mean(1, keepdim=True)  # its mean stays: what is asked is who brings the changes
+                less = student.vertices(student.film(student.response(pooled - through + steady), who))[0]
+                kept.append(whole - less)
+    spread = np.stack([torch.cat(kept).std(0).cpu().numpy() for kept in changes])
+    return spread / np.maximum(spread.sum(0), 1e-12)
+
+
+def impulse_response(student: TinyTribe, runs: Sequence[StimulusRun], times: int, lags: int = 12) -> np.ndarray:
+    """Give how strongly the prediction changes, lag by lag, after one step of the stimulus was another one.
+
+    Parameters
+    ----------
+    lags : int
+        Steps after the change to look at.
+
+    Returns
+    -------
+    change : ndarray of shape (lags,)
+        Root mean square over outputs, at 1 where it is largest; lag 0 first.
+    """
+    device = next(student.parameters()).device
+    squares = np.zeros(lags)
+    student.eval()
+    with torch.no_grad():
+        for run in runs:
+            features = {m: torch.from_numpy(run.features[m][:times])[None].float().to(device) for m in MODALITIES}
+            length = features["text"].shape[1]
+            who = torch.tensor([run.subject], device=device)
+            whole = student(features, who).bold[0]
+            for at in range(0, length - lags + 1, 2):
+                other = (at + length // 2) % length
+                changed = {m: value.clone() for m, value in features.items()}
+                for m in MODALITIES:
+                    changed[m][:, at] = features[m][:, other]
+                difference = student(changed, who).bold[0] - whole
+                squares += difference[at : at + lags].square().mean(1).cpu().numpy()
+    change = np.sqrt(squares)
+    return change / max(change.max(), 1e-12)

@@ -1,0 +1,124 @@
+"""Phase 3: the student meets measured responses, with the teacher beside it as a brake.
+
+Windows begin half as long and become whole; modalities are left out less and less. Both follow from the optimizer step,
+so a resumed training is where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbkit.neuro.tribe.losses import LossWeights
+from nbkit.neuro.tribe.schedules import one_cycle, optimizer_of, stage, steps_of_epochs, windows_of_hours
+from nbkit.neuro.tribe.student import StudentSettings
+from nbkit.neuro.tribe.supervised import SupervisedTribe
+from nbkit.neuro.tribe.windows import Batch, TribeData, halves
+
+STORIES_WEIGHT = 0.3  # of subjects who only heard stories (LeBel et al., 2023), whose video is left out
+_WINDOW_S = 149.0  # 100 steps of 1.49 s
+
+
+@dataclass(frozen=True)
+class FmriSettings:
+    """Settings of phase 3; the defaults are the seed's over 264 h.
+
+    ``free`` has 1000 parcels and the public 65 h of four subjects; ``pseudo`` adds an earlier student's word;
+    ``sprint`` is the two-day plan; ``minimum`` one Kaggle session; ``smoke`` seconds.
+    """
+
+    student: StudentSettings = field(default_factory=StudentSettings)
+    weights: LossWeights = field(default_factory=LossWeights.fmri)
+    lr_backbones: float = 5e-6  # Whisper and MobileViT, where they are in the loop; MiniLM never is
+    lr_projectors: float = 1e-5
+    lr_fusion: float = 5e-5  # and embeddings
+    lr_head: float = 1e-4
+    weight_decay: float = 0.01
+    warm: float = 0.05  # share of the steps
+    grad_clip: float = 1.0
+    dropout_first: float = 0.3  # of modalities, in epochs 1 to 3 of 10
+    dropout_then: float = 0.1  # 4 to 6
+    dropout_last: float = 0.0  # 7 to 10
+    dropout_first_until: float = 0.3  # share of the steps
+    dropout_then_until: float = 0.6
+    batch_size: int = 4
+    times: int = 100
+    times_first: int = 50  # up to ``times_first_until`` of the steps: after epoch 3, windows are whole
+    times_first_until: float = 0.3
+    steps: int = steps_of_epochs(10, windows_of_hours(264, _WINDOW_S), 4)
+
+    @classmethod
+    def free(cls) -> FmriSettings:
+        """For 65 h of each of four subjects on one T4-class card."""
+        return cls(StudentSettings.free(), steps=steps_of_epochs(10, windows_of_hours(4 * 65, _WINDOW_S), 4))
+
+    @classmethod
+    def pseudo(cls) -> FmriSettings:
+        """As ``free``, with pseudo-labels of a phase-2 student whose r is above 0.20."""
+        return cls(StudentSettings.free(), LossWeights.fmri_pseudo(), steps=cls.free().steps)
+
+    @classmethod
+    def sprint(cls) -> FmriSettings:
+        """The two-day sprint: one subject, one season (15 h), 8 epochs, whole windows from the start."""
+        return cls(
+            StudentSettings.free(), LossWeights.sprint_fmri(), lr_backbones=0.0, times_first=100,
+            steps=steps_of_epochs(8, windows_of_hours(15, _WINDOW_S), 4),
+        )  # fmt: skip
+
+    @classmethod
+    def minimum(cls) -> FmriSettings:
+        """The seed's minimum run: 3 epochs over one episode, 45 minutes."""
+        return cls(StudentSettings.free(), steps=steps_of_epochs(3, windows_of_hours(0.75, _WINDOW_S), 4))
+
+    @classmethod
+    def smoke(cls) -> FmriSettings:
+        """For seconds on two CPU cores."""
+        return cls(
+            StudentSettings.smoke(),
+            lr_projectors=5e-4,
+            lr_fusion=5e-4,
+            lr_head=3e-3,
+            times=20,
+            times_first=10,
+            steps=80,
+        )
+
+
+class FmriTribe(SupervisedTribe):
+    """Train a student on measured responses.
+
+    Parameters
+    ----------
+    settings : FmriSettings
+    parcel, backbones
+        As of `SupervisedTribe`.
+    """
+
+    phase = "fmri"
+
+    def dropout(self, step: int) -> float:
+        s = self.settings
+        values = (s.dropout_first, s.dropout_then, s.dropout_last)
+        return stage(step, s.steps, values, (s.dropout_first_until, s.dropout_then_until))
+
+    def times(self, step: int) -> int:
+        """Give the steps of a window at a step of the training."""
+        s = self.settings
+        return int(stage(step, s.steps, (s.times_first, s.times), (s.times_first_until,)))
+
+    def shorten(self, batch: Batch, step: int) -> Batch:
+        times = self.times(step)
+        return batch if times == batch["text"].shape[1] else halves(batch, times)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        s = self.settings
+        rates = {
+            "backbones": s.lr_backbones, "projectors": s.lr_projectors, "embeddings": s.lr_fusion,
+            "fusion": s.lr_fusion, "head": s.lr_head,
+        }  # fmt: skip
+        return optimizer_of(self, rates, s.weight_decay, lambda step: one_cycle(step, s.steps, s.warm))
+
+
+def fmri_data(settings: FmriSettings, train: list, val: list, num_workers: int = 0) -> TribeData:
+    """Give the windows that phase 3 asks for."""
+    return TribeData(train, val, settings.times, None, settings.batch_size, num_workers)

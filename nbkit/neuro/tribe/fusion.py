@@ -1,0 +1,126 @@
+"""The fusion transformer: four blocks of attention and experts over tokens of three modalities.
+
+A token's time is its place divided by three, rounded down: tokens of one step are never apart. What a router does is
+counted for every block, also for a block whose output a sample leaves out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nbkit.neuro.nn.moe import MoE, Routing
+
+MODALITIES = ("text", "audio", "video")
+DECAY_TRS = 6.0  # steps over which attention first falls to 1/e: about 9 s at 1.49 s
+
+
+class Routed(NamedTuple):
+    """What the routers of all blocks did.
+
+    Attributes
+    ----------
+    loss : Tensor
+        Sum over blocks of balance and z-loss.
+    entropy : Tensor of shape (blocks,)
+        In nats.
+    share : Tensor of shape (blocks, experts)
+    """
+
+    loss: Tensor
+    entropy: Tensor
+    share: Tensor
+
+
+class TimedAttention(nn.Module):
+    """Self-attention that may prefer near steps and may be kept from later ones.
+
+    The bias is -alpha |dt| in steps (as ALiBi, Press et al. 2022, https://arxiv.org/abs/2108.12409) with alpha =
+    exp(p), so that it stays a decay whatever is learned; p begins at log(1/6).
+    """
+
+    def __init__(self, dim: int, heads: int, decay: bool) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim={dim} is no multiple of heads={heads}; each head needs the same share.")
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(1 / DECAY_TRS))) if decay else None
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        """Give tokens of the same shape, (batch, tokens, dim)."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.bias(x.shape[1], query, causal))
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def bias(self, tokens: int, like: Tensor, causal: bool) -> Tensor | None:
+        """Give what is added to the logits, shape (tokens, tokens), or None."""
+        if self.log_alpha is None and not causal:
+            return None
+        step = torch.arange(tokens, device=like.device) // len(MODALITIES)
+        apart = (step[:, None] - step[None, :]).to(like.dtype)
+        bias = torch.zeros_like(apart)
+        if self.log_alpha is not None:
+            bias = (-self.log_alpha.exp() * apart.abs()).to(like.dtype)
+        return bias.masked_fill(apart < 0, -torch.inf) if causal else bias
+
+
+class FusionBlock(nn.Module):
+    """Attention, then experts, each behind a LayerNorm and added to what was there."""
+
+    def __init__(
+        self, dim: int, heads: int, hidden: int, experts: int, top_k: int, *, decay: bool, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.drop_path = drop_path
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = TimedAttention(dim, heads, decay)
+        self.moe = MoE(dim, hidden, experts, top_k)
+
+    def forward(self, x: Tensor, causal: bool = False, temperature: float = 1.0) -> tuple[Tensor, Routing]:
+        """Give tokens of the same shape, (batch, tokens, dim), and what the router did for all of them."""
+        out = x + self.attention(self.norm1(x), causal)
+        mixed, routing = self.moe(self.norm2(out), temperature)
+        out = out + mixed
+        if self.training and self.drop_path:
+            left_out = torch.rand(len(x), 1, 1, device=x.device) < self.drop_path
+            out = torch.where(left_out, x, out)
+        return out, routing
+
+
+class Fusion(nn.Module):
+    """Blocks with more and more drop-path, the first ``local`` of them preferring near steps, and a LayerNorm.
+
+    Parameters
+    ----------
+    dim, heads, hidden, experts, top_k : int
+    layers, local : int
+    drop_path : float
+        Of the last block; block l of L has l / L of it.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, hidden: int, experts: int, top_k: int, layers: int, local: int, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            FusionBlock(
+                dim, heads, hidden, experts, top_k, decay=number <= local, drop_path=number / layers * drop_path
+            )
+            for number in range(1, layers + 1)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor, causal: bool = False, temperature: float = 1.0) -> tuple[Tensor, Routed]:
+        """Give tokens of the same shape, (batch, time, modalities, dim), and what the routers did."""
+        x, routings = tokens.flatten(1, 2), []  # (batch, time x 3, dim): t1 a1 v1 t2 a2 v2 ...
+        for block in self.blocks:
+            x, routing = block(x, causal, temperature)
+            routings.append(routing)
+        losses, entropies, shares = zip(*routings, strict=True)
+        routed = Routed(torch.stack(losses).sum(), torch.stack(entropies), torch.stack(shares))
+        return self.norm(x).unflatten(1, tokens.shape[1:3]), routed

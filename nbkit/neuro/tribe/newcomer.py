@@ -1,0 +1,68 @@
+"""A new subject for a trained student: two vectors, and nothing else of the model moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from nbkit.neuro.tribe.fusion import MODALITIES
+from nbkit.neuro.tribe.runs import StimulusRun
+from nbkit.neuro.tribe.student import TinyTribe
+from nbkit.neuro.tribe.subjects import fit_subject
+
+
+def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, ridge: float = 1e-2) -> int:
+    """Fit a new subject's scale and shift to its runs, append it and give its number.
+
+    The 2 x dim numbers are the only ones that are made; every other weight stays as it was, bit for bit.
+
+    Parameters
+    ----------
+    student : TinyTribe
+    runs : sequence of StimulusRun
+        Of the new subject, with responses.
+    times : int
+        Steps of a window.
+    ridge : float
+        Pull towards the mean subject (see `fit_subject`).
+
+    Raises
+    ------
+    ValueError
+        If no run has responses.
+    """
+    having = [run for run in runs if run.bold is not None]
+    if not having:
+        raise ValueError(f"none of {len(runs)} runs has responses; a new subject is fitted to its own fMRI.")
+    keep = np.ones(student.settings.n_vertices, bool)
+    for run in having:
+        keep &= True if run.keep is None else run.keep
+    alive = torch.from_numpy(keep)
+    weight = student.vertices.weight.detach().float().cpu() * alive[:, None]
+    batches = []
+    for run in having:
+        features = torch.from_numpy(features_before_subject(student, run, times))
+        bold = torch.from_numpy(run.bold).float() * alive
+        batches.append((features, bold, torch.ones(len(run), dtype=torch.bool)))
+    film = student.film
+    gamma, beta = fit_subject(batches, weight, film.gamma.mean(0), film.beta.mean(0), ridge)
+    return film.add(gamma, beta)
+
+
+def features_before_subject(student: TinyTribe, run: StimulusRun, times: int, lead: int = 8) -> np.ndarray:
+    """Give the features that a subject's numbers scale, over a whole run, shape (steps, dim)."""
+    device = next(student.parameters()).device
+    present = torch.from_numpy(np.asarray(run.present, bool))[None].to(device)
+    parts, done, lead = [], 0, min(lead, times - 1)
+    student.eval()
+    with torch.no_grad():
+        while done < len(run):
+            begin = max(0, done - lead)
+            part = slice(begin, begin + times)
+            features = {m: torch.from_numpy(run.features[m][part])[None].float().to(device) for m in MODALITIES}
+            pooled, _ = student.pooling(student.trunk(features, present)[0])
+            parts.append(student.response(pooled)[0, done - begin :].float().cpu().numpy())
+            done = min(begin + times, len(run))
+    return np.concatenate(parts)

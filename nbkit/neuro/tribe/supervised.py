@@ -1,0 +1,155 @@
+"""What phases 2 and 3 share: a student, its losses against what there is, and its correlation in validation.
+
+A loss term is computed where its target is: steps that no teacher or scanner covers and outputs without signal weigh
+nothing. Every random draw is torch's own, and every schedule a function of the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from nbkit.neuro.tribe.fusion import MODALITIES
+from nbkit.neuro.tribe.losses import LossWeights, feature_loss, masked_mse, parcel_means, temporal_loss
+from nbkit.neuro.tribe.metrics import PearsonSums, mean_r
+from nbkit.neuro.tribe.segments import FUSION_DIM
+from nbkit.neuro.tribe.student import Prediction, StudentSettings, TinyTribe, drop_modalities
+from nbkit.neuro.tribe.windows import Batch
+
+
+class SupervisedTribe(lightning.LightningModule):
+    """A student under a teacher, a scanner or both.
+
+    Parameters
+    ----------
+    settings : dataclass
+        With ``student`` (StudentSettings), ``weights`` (LossWeights) and ``grad_clip``.
+    parcel : Tensor of shape (outputs,), int, optional
+        Which parcel (or, where outputs are parcels, network) each output belongs to, from 0, below 0 for none; without
+        it the parcels' term is left out.
+    backbones : dict of str to Module, optional
+        Makes a modality's features from what the batch holds for it; without one the batch holds features.
+    """
+
+    phase = ""
+
+    def __init__(
+        self, settings: Any, parcel: Tensor | None = None, backbones: dict[str, nn.Module] | None = None
+    ) -> None:
+        super().__init__()
+        student: StudentSettings = settings.student
+        self.settings = settings
+        self.weights: LossWeights = settings.weights
+        self.student = TinyTribe(student)
+        self.feature_head = nn.Linear(student.dim, FUSION_DIM)
+        self.backbones = nn.ModuleDict(backbones or {})
+        if parcel is not None and tuple(parcel.shape) != (student.n_vertices,):
+            raise ValueError(
+                f"{tuple(parcel.shape)} parcel numbers for {student.n_vertices} outputs; give one for each."
+            )
+        self.n_parcels = 0 if parcel is None else int(parcel.max()) + 1
+        self.register_buffer("parcel", torch.zeros(0).long() if parcel is None else parcel.long(), persistent=False)
+        self._sums: dict[str, PearsonSums] = {}
+        self._means: dict[str, list[float]] = {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        made = {**asdict(self.settings.student), "tr": self.student.hrf.tr}
+        checkpoint["tribe"] = {"phase": self.phase, "student": made}
+
+    def dropout(self, step: int) -> float:
+        """Give how often a modality is left out at a step."""
+        raise NotImplementedError
+
+    def shorten(self, batch: Batch, step: int) -> Batch:
+        """Give the batch as this step of the training sees it."""
+        return batch
+
+    def predict(self, batch: Batch, present: Tensor | None = None) -> Prediction:
+        """Give the student's word on a batch."""
+        features = {name: batch[name] for name in MODALITIES}
+        for name, backbone in self.backbones.items():
+            features[name] = backbone(features[name])
+        return self.student(features, batch["subject"], batch["present"] if present is None else present)
+
+    def terms(self, batch: Batch, said: Prediction) -> dict[str, Tensor]:
+        """Give each loss term that has a weight and a target."""
+        weights, keep, weight = self.weights, batch["keep"], batch["weight"]
+        made: dict[str, Tensor] = {"aux": said.routed.loss}
+        has_teacher, has_bold = "teacher" in batch, "bold" in batch
+        if weights.bold and has_bold:
+            made["bold"] = masked_mse(said.bold, batch["bold"], batch["bold_valid"], weight, keep)
+        if has_teacher:
+            real = batch["teacher_valid"] & ~batch["pseudo"][:, None]
+            if weights.teacher:
+                made["teacher"] = masked_mse(said.bold, batch["teacher"], real, weight, keep)
+            if weights.pseudo:
+                pseudo = batch["teacher_valid"] & batch["pseudo"][:, None]
+                made["pseudo"] = masked_mse(said.bold, batch["teacher"], pseudo, weight, keep)
+            if weights.feature:
+                told = self.feature_head(said.pooled)
+                made["feature"] = feature_loss(told, batch["fusion"], batch["fusion_valid"], weight)
+        if weights.temporal or weights.parcels:
+            target, valid = _smooth_target(batch, has_teacher, has_bold)
+            if weights.temporal:
+                made["temporal"] = temporal_loss(said.bold, target, valid, weight, keep)
+            if weights.parcels and self.n_parcels:
+                kept = keep[:, None]
+                mine, its = (
+                    parcel_means(values.float() * kept, self.parcel, self.n_parcels) for values in (said.bold, target)
+                )
+                made["parcels"] = masked_mse(mine, its, valid, weight)
+        return made
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        step = self.global_step
+        batch = self.shorten(batch, step)
+        present = drop_modalities(batch["present"], self.dropout(step))
+        said = self.predict(batch, present)
+        made = self.terms(batch, said)
+        loss = self.weights.total(made)
+        self.log("train_loss", loss, prog_bar=True)
+        self.log_dict({f"train_{name}": value for name, value in made.items()})
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._sums, self._means = {}, {}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        said = self.predict(batch)
+        for name in ("bold", "teacher"):
+            if name in batch:
+                sums = self._sums.setdefault(name, PearsonSums(said.bold.shape[-1], self.device))
+                sums.add(said.bold.float() * batch["keep"][:, None], batch[name], batch[f"{name}_valid"])
+        made = {f"val_{name}": value for name, value in self.terms(batch, said).items()}
+        made["val_loss"] = self.weights.total(self.terms(batch, said))
+        made["val_entropy"] = said.routed.entropy.mean()
+        for name, value in made.items():
+            self._means.setdefault(name, []).append(float(value))
+
+    def on_validation_epoch_end(self) -> None:
+        scores = {name: sum(values) / len(values) for name, values in self._means.items()}
+        for name, sums in self._sums.items():
+            r = mean_r(sums.r().cpu())
+            scores[f"val_r_{name}"] = 0.0 if r != r else r  # a prediction that does not move follows nothing
+        scores["val_r"] = scores.get("val_r_bold", scores.get("val_r_teacher", 0.0))
+        self.log_dict(scores)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        self.clip_gradients(optimizer, gradient_clip_val or self.settings.grad_clip, gradient_clip_algorithm or "norm")
+
+
+def _smooth_target(batch: Batch, has_teacher: bool, has_bold: bool) -> tuple[Tensor, Tensor]:
+    """The teacher where a sample has one, its own response where not: differences of a response alone are noise."""
+    if not has_bold:
+        return batch["teacher"], batch["teacher_valid"]
+    if not has_teacher:
+        return batch["bold"], batch["bold_valid"]
+    taught = batch["teacher_valid"].any(1)[:, None]
+    valid = torch.where(taught, batch["teacher_valid"], batch["bold_valid"])
+    return torch.where(taught[..., None], batch["teacher"], batch["bold"]), valid

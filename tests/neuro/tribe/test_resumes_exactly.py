@@ -1,0 +1,57 @@
+"""Each phase's training, stopped in the middle and gone on with in another session, ends in the same bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import lightning
+import pytest
+import torch
+
+from nbkit.neuro.tribe.distill import DistillSettings, DistillTribe
+from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe
+from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe
+from nbkit.neuro.tribe.runs import split_runs
+from nbkit.neuro.tribe.windows import TribeData
+from nbkit.runtime.fit import fit
+from tests.runtime.training_support import FakeSession, checkpoint_of, digest
+
+STEPS = 10
+SIZES = {"dim": 16, "heads": 2, "hidden": 16, "expert_hidden": 16, "n_vertices": 24, "dropout": 0.1}
+PHASES = {  # in each, something changes on both sides of the break
+    "pretrain": (PretrainTribe, replace(PretrainSettings.smoke(), router_steps=8)),
+    "distill": (DistillTribe, replace(DistillSettings.smoke(), dropout=0.3)),
+    "fmri": (FmriTribe, replace(FmriSettings.smoke(), times_first_until=0.7)),
+}
+
+
+class StopAt(lightning.Callback):
+    """Ask for the stop as a wall would."""
+
+    def __init__(self, session, step):
+        self.session, self.step = session, step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            self.session.budget.request_stop("wall")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_training_in_two_sessions_is_the_training_in_one(phase, some_runs, tmp_path):
+    kind, smoke = PHASES[phase]
+    settings = replace(smoke, student=smoke.student.of(**SIZES), steps=STEPS, batch_size=4)
+    train_runs, val_runs = split_runs(some_runs, 0.34)
+
+    def session(name, seed, stop=None):
+        made = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store")
+        torch.manual_seed(seed)
+        module = kind(settings)
+        data = TribeData(train_runs, val_runs, settings.times, None, settings.batch_size)
+        stops = [StopAt(made, stop)] if stop else []
+        return fit(made, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops)
+
+    whole = session("whole", seed=0)
+    half = session("halves", seed=0, stop=5)
+    rest = session("halves", seed=1)  # other first weights: the checkpoint must replace all of them
+    assert whole.complete and half.step == 5 and rest.resumed_from == 5 and rest.complete
+    assert digest(checkpoint_of(tmp_path / "halves")) == digest(checkpoint_of(tmp_path / "whole"))
