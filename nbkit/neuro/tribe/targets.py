@@ -85,7 +85,7 @@ def make_run(
     if not (np.isfinite(tr) and 0 < tr < 60):
         raise ValueError(f"{subject} {video_id}: TR {tr} s; a repetition time lies between 0 and some seconds.")
     cleaned = clean_bold(fmri, detrend=detrend, confounds=confounds)
-    return FmriRun(cleaned.values, cleaned.keep, float(tr), str(subject), str(video_id), data, ceiling)
+    return FmriRun(cleaned.values, cleaned.keep, round(float(tr), 6), str(subject), str(video_id), data, ceiling)
 
 
 def read_run(path: str | Path, subject: str | None = None, video_id: str | None = None) -> FmriRun:

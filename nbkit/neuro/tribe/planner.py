@@ -1,0 +1,242 @@
+"""What a plan takes in GPU hours, sessions, weeks of quota and storage.
+
+Everything is calculated from rates: those measured on the machine at hand, or the seed's estimates, which the table
+then names so. Prices and quotas are inputs; nothing here says what anything costs. Second accounts, keep-alive scripts
+and demo services used as an API break the hosts' terms and are not planned for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from nbkit.neuro.tribe.features import BYTES_PER_STEP, FEATURE_HZ
+from nbkit.neuro.tribe.segments import FUSION_DIM, N_VERTICES, TEACHER_TR
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Hours of stimulus worked off in a GPU hour; the defaults are the seed's estimates for a T4.
+
+    Attributes
+    ----------
+    teacher, features : float
+        Of inference by the teacher, and by the three backbones with speech recognition.
+    pretrain, distill, fmri : float
+        Of training, one pass.
+    load_s : float
+        Seconds to load the teacher, in every session.
+    source : str
+        Where the numbers are from.
+    """
+
+    teacher: float = 2.0
+    features: float = 10.0
+    pretrain: float = 1770 * 25 / 20
+    distill: float = 320 * 10 / 5
+    fmri: float = 270 * 10 / 10
+    load_s: float = 45.0
+    source: str = "estimates of the plan for a T4, not measured"
+
+    def measured(self, seconds: Mapping[str, tuple[float, float]], source: str) -> Rates:
+        """Put measured rates in place of estimates.
+
+        Parameters
+        ----------
+        seconds : mapping of str to (stimulus seconds, machine seconds)
+            For some of teacher, features, pretrain, distill, fmri.
+        source : str
+            Where and on what it was measured.
+
+        Raises
+        ------
+        ValueError
+            For an unknown step, or times that are not above 0.
+        """
+        known = ("teacher", "features", "pretrain", "distill", "fmri")
+        for name, (stimulus, machine) in seconds.items():
+            if name not in known:
+                raise ValueError(f"{name!r} has no rate; those are {', '.join(known)}.")
+            if not (stimulus > 0 and machine > 0):
+                raise ValueError(f"{name}: {stimulus} s of stimulus in {machine} s; both must be above 0.")
+        found = {name: stimulus / machine for name, (stimulus, machine) in seconds.items()}
+        rest = [name for name in known if name not in found]
+        said = f"{', '.join(found)} measured ({source})" + (f"; {', '.join(rest)} estimated" if rest else "")
+        return replace(self, **found, source=said)
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a host grants.
+
+    Attributes
+    ----------
+    weekly_hours : float
+        GPU hours of quota a week.
+    session_hours : float
+        Longest session; a tenth is kept for saving and uploads.
+    price_per_hour : float or None
+        Of a GPU hour, in any currency; None where none is paid or known.
+    gpus : int
+        That work side by side.
+    """
+
+    name: str = "Kaggle"
+    weekly_hours: float = 30.0
+    session_hours: float = 9.0
+    price_per_hour: float | None = None
+    gpus: int = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a plan: hours of stimulus, how often they are passed, and by which rate."""
+
+    name: str
+    rate: str
+    hours: float
+    passes: float = 1.0
+    stores: str = ""  # "teacher", "features" or nothing
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A named plan."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+
+STRATEGIES = {
+    "A": Strategy("A: distil directly", (
+        Step("teacher", "teacher", 500, stores="teacher"), Step("features", "features", 500, stores="features"),
+        Step("distill", "distill", 500, 6.4), Step("fmri", "fmri", 270, 10),
+    )),
+    "C": Strategy("C: pretrain, distil, fMRI", (
+        Step("teacher", "teacher", 320, stores="teacher"), Step("features", "features", 2040, stores="features"),
+        Step("pretrain", "pretrain", 1770, 25), Step("distill", "distill", 320, 10), Step("fmri", "fmri", 270, 10),
+    )),
+    "sprint": Strategy("sprint: two days, no pretraining", (
+        Step("teacher", "teacher", 5, stores="teacher"), Step("features", "features", 5, stores="features"),
+        Step("distill", "distill", 5, 20), Step("fmri", "fmri", 15, 8),
+    )),
+    "minimum": Strategy("minimum: one run through everything", (
+        Step("teacher", "teacher", 2, stores="teacher"), Step("features", "features", 12, stores="features"),
+        Step("pretrain", "pretrain", 12, 5), Step("distill", "distill", 2, 3), Step("fmri", "fmri", 0.75, 3),
+    )),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a step, or a whole plan, takes.
+
+    Attributes
+    ----------
+    gpu_hours, weeks, storage_gb : float
+    sessions : int
+    cost : float or None
+        In the currency of the host's price.
+    """
+
+    name: str
+    data_hours: float
+    gpu_hours: float
+    sessions: int
+    weeks: float
+    storage_gb: float
+    cost: float | None
+
+
+def storage_gb(kind: str, hours: float, n_vertices: int = N_VERTICES) -> float:
+    """Give what hours of stimulus take in the store, in GB (1e9 bytes), in fp16.
+
+    Parameters
+    ----------
+    kind : {"teacher", "features"}
+    n_vertices : int
+        Of the teacher's predictions: 20484, or 5124 where they are kept on fsaverage4.
+    """
+    if kind == "teacher":
+        return hours * 3600 / TEACHER_TR * 2 * (n_vertices + 2 * FUSION_DIM) / GB
+    if kind == "features":
+        return hours * 3600 * FEATURE_HZ * BYTES_PER_STEP / GB
+    raise ValueError(f"{kind=} is unknown; it may be 'teacher' or 'features'.")
+
+
+def plan(
+    strategy: str | Strategy, rates: Rates | None = None, host: Host | None = None, n_vertices: int = N_VERTICES
+) -> list[Estimate]:
+    """Calculate a plan, step by step; the last row is the whole.
+
+    Raises
+    ------
+    ValueError
+        For an unknown strategy or rate, or a host that grants nothing.
+    """
+    if isinstance(strategy, str):
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy {strategy!r} is unknown; it may be {', '.join(STRATEGIES)}.")
+        strategy = STRATEGIES[strategy]
+    rates, host = rates or Rates(), host or Host()
+    if min(host.weekly_hours, host.session_hours, host.gpus) <= 0:
+        raise ValueError(f"{host} grants nothing; hours and GPUs must be above 0.")
+    rows = [_estimate(step, rates, host, n_vertices) for step in strategy.steps]
+    costs = [row.cost for row in rows]
+    rows.append(
+        Estimate(
+            strategy.name,
+            sum(row.data_hours for row in rows[:2]),
+            sum(row.gpu_hours for row in rows),
+            sum(row.sessions for row in rows),
+            sum(row.weeks for row in rows),
+            sum(row.storage_gb for row in rows),
+            None if None in costs else sum(cost for cost in costs if cost is not None),
+        )  # fmt: skip
+    )
+    return rows
+
+
+def _estimate(step: Step, rates: Rates, host: Host, n_vertices: int) -> Estimate:
+    rate = getattr(rates, step.rate)
+    if not rate > 0:
+        raise ValueError(f"the rate of {step.rate} is {rate}; give hours of stimulus in a GPU hour.")
+    hours = step.hours * step.passes / rate
+    usable = 0.9 * host.session_hours
+    if step.rate == "teacher":
+        usable -= rates.load_s / 3600
+        hours += math.ceil(hours / usable) * rates.load_s / 3600
+    sessions = math.ceil(hours / (0.9 * host.session_hours) - 1e-9)
+    stored = storage_gb(step.stores, step.hours, n_vertices) if step.stores else 0.0
+    cost = None if host.price_per_hour is None else hours * host.price_per_hour
+    return Estimate(step.name, step.hours, hours, sessions, hours / host.weekly_hours / host.gpus, stored, cost)
+
+
+def plan_table(strategies: Sequence[str] = ("A", "C", "sprint", "minimum"), rates: Rates | None = None,
+               host: Host | None = None, n_vertices: int = N_VERTICES) -> str:  # fmt: skip
+    """Lay plans out as a table that names where its rates are from."""
+    rates, host = rates or Rates(), host or Host()
+    head = f"{'step':34}{'stimulus h':>11}{'GPU h':>9}{'sessions':>10}{'weeks':>8}{'GB':>8}{'cost':>9}"
+    lines = []
+    for name in strategies:
+        rows = plan(name, rates, host, n_vertices)
+        lines += ["", rows[-1].name, head]
+        for row in rows:
+            last = row is rows[-1]
+            cost = "-" if row.cost is None else f"{row.cost:.0f}"
+            data = "" if last else f"{row.data_hours:.4g}"
+            lines.append(
+                f"{'all' if last else row.name:34}{data:>11}{row.gpu_hours:9.1f}{row.sessions:10d}{row.weeks:8.1f}"
+                f"{row.storage_gb:8.1f}{cost:>9}"
+            )
+    price = "no price given" if host.price_per_hour is None else f"{host.price_per_hour:g} an hour, as given"
+    lines += [
+        "",
+        f"Rates: {rates.source}.",
+        f"{host.name}: {host.weekly_hours:g} GPU h a week, sessions of {host.session_hours:g} h, {host.gpus} GPU at a "
+        f"time; {price}.",
+    ]
+    return "\n".join(lines[1:])
