@@ -20,7 +20,7 @@ def bits_a_window(module: TokenizerTraining) -> float:
     return sum(module.tokenizer.lengths) * math.log2(module.settings.codes)
 
 
-def coding_rows(module: TokenizerTraining, data: BandData, limit: int = 600) -> list[dict[str, Any]]:
+def coding_rows(module: TokenizerTraining, data: BandData, limit: int = 1000) -> list[dict[str, Any]]:
     """Score a tokenizer on validation windows.
 
     Parameters
@@ -39,13 +39,14 @@ def coding_rows(module: TokenizerTraining, data: BandData, limit: int = 600) -> 
         predicting nothing; ``perplexity`` and ``bits_a_window``.
     """
     bits = bits_a_window(module)
-    linear = EqualRatePCA(bits).fit(_bands(data.train_dataset.stack(limit)))
+    fitted = data.train_dataset.stack(limit)
+    linear = EqualRatePCA(bits).fit(_bands(fitted))
     levels = data.val_dataset.stack(limit)
     tokens, coded, cumulative = _through(module, levels)
     true = _bands(levels)
     ours, whole = explained(true, coded)
     theirs, their_whole = explained(true, linear.reconstruct(true))
-    pca = f"PCA of {linear.bits} bits a window, fitted to the same windows"
+    pca = f"PCA of {linear.bits} bits a window, fitted to {len(fitted)} training windows"
     row = {"unit": "1", "baseline_is": pca}
     rows = [{"name": "r2", "value": whole, "baseline": their_whole, **row}]
     names = band_names(module.bands)

@@ -43,6 +43,11 @@ class MissingPower(nn.Module):
         self.register_buffer("decoded_cross", torch.zeros(len(bands), channels, channels))
         self.register_buffer("weight", torch.zeros(()))
 
+    def reset(self) -> None:
+        """Forget what was seen."""
+        for buffer in (self.real, self.decoded, self.real_cross, self.decoded_cross, self.weight):
+            buffer.zero_()
+
     @torch.no_grad()
     def update(self, real: Tensor, decoded: Tensor) -> None:
         """Take in a batch of true and decoded windows, each (batch, channels, time) in uV."""

@@ -11,8 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from nbkit.neuro.bandvar.data import BandData
+from nbkit.neuro.bandvar.generated_scores import spectrum_gap
 from nbkit.neuro.bandvar.generator_training import GeneratorSettings, GeneratorTraining
-from nbkit.neuro.bandvar.samples import RealWindows, draw_samples, judge_samples, verdicts
+from nbkit.neuro.bandvar.samples import RealWindows, draw_samples, judge_samples, measure_missing_power, verdicts
 from nbkit.neuro.bandvar.token_data import TokenData, frequencies, tokens_of
 from nbkit.neuro.bandvar.tokenizer_training import TokenizerSettings, TokenizerTraining
 
@@ -156,6 +157,16 @@ def test_samples_are_judged_against_both_sides(data):
     scores = judge_samples(samples, train, held_out, 100.0)
     assert 0 <= scores["class_accuracy_generated"] <= 1 and scores["spectrum_gap_max"] > 0
     assert {len(words) for words in verdicts(samples, train, 100.0).values()} == {5}
+
+
+def test_power_missing_from_the_generators_own_windows_is_filled(data):
+    data, coder = data
+    module = GeneratorTraining.for_data(TINY, coder, data)
+    real = RealWindows.of(data).signal
+    before = measure_missing_power(module, data, 36)
+    assert before > 6  # an untrained decoder, and nothing measured yet
+    gap = np.abs(spectrum_gap(draw_samples(module, data, 60, seed=5).signal, real, 100.0, h_freq=30)[1]).max()
+    assert gap < 1.5
 
 
 def test_tensorboard_gets_what_is_logged(data, tmp_path):
