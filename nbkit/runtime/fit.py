@@ -193,18 +193,17 @@ def fit(
         "versions": versions(),
         "session": str(getattr(session, "id", "")),
     }
-    generations, found = None, State()
+    generations = None
     if place.rank == 0:
-        generations = Generations(
-            session.slug, session.folder, session.store, session.outbox, session.say, session.journal
-        )
-        try:
-            found = find_state(generations, facts, fresh, accept_changes, session.say)
-        except NbkitError as error:
-            if place.starts or not place.others_wait:
-                raise
-            found = error
-    if isinstance(found, State) and found.is_complete(total) and not place.others_wait:
+        parts_of_store = (session.store, session.outbox, session.say, session.journal)
+        generations = Generations(session.slug, session.folder, *parts_of_store)
+
+    def find() -> State:
+        return find_state(generations, facts, fresh, accept_changes, session.say) if generations else State()
+
+    # before others are started; those that are there already wait where a death is noticed
+    found = None if place.others_wait else find()
+    if found is not None and found.is_complete(total):
         return _nothing_left(session, module, found, total, began)
     saves = {"save_every": save_every, "save_each_epoch": save_each_epoch, "monitor": monitor, "mode": mode}
     options = {
@@ -220,7 +219,7 @@ def fit(
     parts |= {**options, "callbacks": list(callbacks)}
     accelerator = options.get("accelerator", session.device.accelerator)
     with together(place, session, accelerator, parts) as ranks:
-        state = share_state(ranks, found)
+        state = share_state(ranks, find if found is None else lambda: found)
         if state.is_complete(total):
             return _nothing_left(session, module, state, total, began)
         marks = {"fit": began, "lightning": imported, "state": time.monotonic()}

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,10 @@ def main(handle: int) -> None:
     from nbkit.runtime.follower import Follower
 
     session = Follower(facts["slug"], seed=facts["seed"], device=Device(**facts["device"]), folder=facts["folder"])
-    session.rendezvous = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    # rank 0 has been there all along: if it does not answer now, it is gone
+    session.rendezvous = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=30))
+    session.rendezvous.set_timeout(timedelta(seconds=_START))
     session.rendezvous.set(f"up/{os.environ['RANK']}", "1")
     module, data = parts.pop("module"), parts.pop("data")
     fit(session, module, data, **parts)

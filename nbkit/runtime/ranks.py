@@ -17,6 +17,7 @@ from typing import Any
 
 from nbkit.runtime.errors import NbkitError, UsageError
 
+_MEET = timedelta(minutes=10)  # until all have come up
 _TIMEOUT = timedelta(minutes=30)  # for one that is alive and stands still; one that died is seen at once
 _NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _STRATEGIES = {"auto": False, "ddp": False, "ddp_find_unused_parameters_true": True}
@@ -295,13 +296,13 @@ def _join(place: Place, session: Any, accelerator: str, helpers: Any) -> Ranks:
             "Start them with torchrun, or unset WORLD_SIZE. Nothing was trained."
         )
     if not dist.is_initialized():
-        options: dict[str, Any] = {"backend": "gloo", "timeout": _TIMEOUT}
+        backend = "gloo"
         if accelerator in ("cuda", "gpu"):
             torch.cuda.set_device(place.local_rank)
             # 2: give up what waits for one that is gone; the default takes this process down, a notebook's kernel too
             os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2")
-            options = {"backend": "nccl"}
-        dist.init_process_group(store=store, rank=place.rank, world_size=place.size, **options)
+            backend = "nccl"
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=_MEET)
         if store is None:
             atexit.register(_destroy)
     ranks = Ranks(place, dist.new_group(backend="gloo", timeout=_TIMEOUT))

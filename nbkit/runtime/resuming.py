@@ -6,6 +6,7 @@ Nobody but rank 0 asks the store; the others are handed the very bytes that it v
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,14 @@ def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: boo
     return State(receipt, path, checkpoint)
 
 
-def share_state(ranks: Ranks, found: State | NbkitError | None) -> State:
-    """Give all processes the state that rank 0 found; where it found an error, all raise it."""
+def share_state(ranks: Ranks, find: Callable[[], State]) -> State:
+    """Give all processes the state that rank 0 finds; where it meets an error, all raise it."""
+    found: State | NbkitError | None = None
+    if ranks.first:
+        try:
+            found = find()
+        except NbkitError as error:
+            found = error
     if ranks.size > 1:
         if isinstance(found, State):
             size = found.path.stat().st_size if found.path else 0
