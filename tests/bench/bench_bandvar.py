@@ -29,7 +29,7 @@ def run(quick: bool) -> list[Row]:
 
 
 def _generation(device: str, quick: bool) -> Row:
-    batch, repeats = (64, 10) if device == "cuda" else (1 if quick else 4, 2 if quick else 3)
+    batch, repeats = (64, 10) if device == "cuda" else (4 if quick else 8, 1 if quick else 3)
     quantizer = MultiScaleQuantizer(4096, 32, _LENGTHS).to(device).eval()
     model = NextScaleTransformer(_LENGTHS, 4096, 32, (2, 0, 0), depth=12).to(device).eval()
     chosen = torch.tensor([[1, 0, 0]], device=device).repeat(batch, 1)
@@ -58,8 +58,8 @@ def _generation(device: str, quick: bool) -> Row:
 
 
 def _training(device: str, quick: bool) -> Row:
-    depth = 12 if device == "cuda" else 4 if quick else 6
-    batch, repeats = (64, 20) if device == "cuda" else (8, 3 if quick else 7)
+    depth = 12 if device == "cuda" else 4
+    batch, repeats = (64, 20) if device == "cuda" else (16 if quick else 32, 3)
     model = NextScaleTransformer(_LENGTHS, 4096, 32, (2, 0, 0), depth=depth).to(device).train()
     encoder = _Plain(depth).to(device).train()
     inputs = torch.randn(batch, sum(_LENGTHS) - _LENGTHS[0], 32, device=device)

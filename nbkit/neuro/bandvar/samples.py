@@ -6,6 +6,7 @@ of the same mixture.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from nbkit.neuro.bandvar.data import EEGFrequencyDataset
 from nbkit.neuro.bandvar.generated_scores import PowerClassifier, judge, spectrum_gap
 from nbkit.neuro.bandvar.generator_training import GeneratorTraining
+from nbkit.neuro.bandvar.missing_power import MissingPower
 from nbkit.neuro.bandvar.token_data import TokenData
 
 
@@ -44,7 +46,12 @@ class Samples:
 
 
 def draw_samples(
-    module: GeneratorTraining, data: TokenData, each: int = 100, seed: int = 2025, **options: Any
+    module: GeneratorTraining,
+    data: TokenData,
+    each: int = 100,
+    seed: int = 2025,
+    missing: MeasuredPower | None = None,
+    **options: Any,
 ) -> Samples:
     """Generate ``each`` windows of every class; the same call gives the same windows.
 
@@ -54,6 +61,8 @@ def draw_samples(
     data : TokenData
         Its training windows give subjects and tasks.
     each, seed : int
+    missing : MeasuredPower, optional
+        By class; what the tokenizer's training measured, alike for all classes, where not given.
     **options
         Of `generate_tokens`: guidance, top_k, top_p, temperature.
 
@@ -74,24 +83,45 @@ def draw_samples(
     was_training = module.training
     module.eval()
     tokens, levels = module.generate(torch.cat(chosen), generator=generator, **options)
-    signal = module.with_missing_power(levels[:, -1], generator)
+    if missing is None:
+        signal = module.with_missing_power(levels[:, -1], generator).cpu()
+    else:
+        noise = torch.cat([missing.of_class[name].draw(each, places) for name in classes])
+        signal = levels[:, -1].cpu() + noise
     module.train(was_training)
     asked = np.repeat(np.array(classes), each)
-    return Samples(asked, tokens.cpu().numpy(), levels.cpu().numpy(), signal.cpu().numpy())
+    return Samples(asked, tokens.cpu().numpy(), levels.cpu().numpy(), signal.numpy())
+
+
+@dataclass(frozen=True)
+class MeasuredPower:
+    """The power that a generator's windows miss, by class, and how far off they were without it.
+
+    Attributes
+    ----------
+    of_class : dict
+        Class to `MissingPower`.
+    gap_before : float
+        Largest difference of spectra from 1 to 40 Hz with what the tokenizer's training had measured, in dB.
+    """
+
+    of_class: dict[str, MissingPower]
+    gap_before: float
 
 
 def measure_missing_power(
     module: GeneratorTraining, data: TokenData, each: int = 200, seed: int = 0, **options: Any
-) -> float:
-    """Measure the missing power anew, on windows that the generator draws instead of windows that it was given.
+) -> MeasuredPower:
+    """Measure the missing power on windows that the generator draws, against training windows of the same class.
 
     Codes drawn one by one fit together less well than those of a recording, slow waves above all, so that more power
-    is missing than the tokenizer's training saw. Training windows alone are compared with.
+    is missing than the tokenizer's training saw; and what tokens cannot hold may differ between classes. Held-out
+    windows are not looked at.
 
     Parameters
     ----------
     module : GeneratorTraining
-        Its missing power is replaced.
+        Stays as it is.
     data : TokenData
     each : int
         Windows to draw of every class.
@@ -99,27 +129,21 @@ def measure_missing_power(
         Another than that of the windows that are judged.
     **options
         As for `draw_samples`.
-
-    Returns
-    -------
-    gap : float
-        The largest difference of spectra from 1 to 40 Hz there was before, in dB.
     """
-    samples = draw_samples(module, data, each, seed, **options)
-    drawn = torch.from_numpy(samples.levels[:, -1])
-    real = torch.from_numpy(RealWindows.of(data, limit=len(drawn)).signal)
-    gap = np.abs(spectrum_gap(samples.signal, real.numpy(), data.windows.sfreq)[1]).max()
+    samples, real = draw_samples(module, data, each, seed, **options), RealWindows.of(data, limit=2000)
+    gap = np.abs(spectrum_gap(samples.signal, real.signal, data.windows.sfreq)[1]).max()
     order = torch.Generator().manual_seed(seed)
-    missing = module.coder.missing
-    missing.reset()
-    for _ in range(4):  # the averages run: each window is to count about as much as another
-        for ours, theirs in zip(
-            drawn[torch.randperm(len(drawn), generator=order)].split(16),
-            real[torch.randperm(len(real), generator=order)].split(16),
-            strict=False,
-        ):
-            missing.update(theirs.to(module.device), ours.to(module.device))
-    return float(gap)
+    measured = {}
+    for name in module.conditions.classes:
+        drawn = torch.from_numpy(samples.levels[samples.asked == name, -1])
+        true = torch.from_numpy(real.signal[real.classes == name])
+        missing = deepcopy(module.coder.missing).cpu()
+        missing.reset()
+        for _ in range(60):  # the averages run over some hundred batches
+            ours, theirs = (x[torch.randint(len(x), (32,), generator=order)] for x in (drawn, true))
+            missing.update(theirs, ours)
+        measured[name] = missing
+    return MeasuredPower(measured, float(gap))
 
 
 @dataclass(frozen=True)

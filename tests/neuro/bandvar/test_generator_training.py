@@ -163,10 +163,24 @@ def test_power_missing_from_the_generators_own_windows_is_filled(data):
     data, coder = data
     module = GeneratorTraining.for_data(TINY, coder, data)
     real = RealWindows.of(data).signal
-    before = measure_missing_power(module, data, 36)
-    assert before > 6  # an untrained decoder, and nothing measured yet
-    gap = np.abs(spectrum_gap(draw_samples(module, data, 60, seed=5).signal, real, 100.0, h_freq=30)[1]).max()
-    assert gap < 1.5
+    held = {name: value.clone() for name, value in module.state_dict().items()}
+    missing = measure_missing_power(module, data, 36)
+    assert missing.gap_before > 6  # an untrained decoder, and nothing measured yet
+    assert all(torch.equal(value, held[name]) for name, value in module.state_dict().items())
+    samples = draw_samples(module, data, 60, seed=5, missing=missing)
+    assert np.abs(spectrum_gap(samples.signal, real, 100.0, h_freq=30)[1]).max() < 1.5
+
+
+def test_power_that_differs_between_classes_is_filled_by_class(data):
+    data, coder = data
+    windows = data.windows.train_dataset
+    stack, moved = windows.stack(), data.train.tensors[1][:, 0].numpy() == 1
+    stack[moved] *= 3
+    windows.__class__ = type("Changed", (type(windows),), {"__getitem__": lambda self, i: torch.from_numpy(stack[i])})
+    module = GeneratorTraining.for_data(TINY, coder, data)
+    samples = draw_samples(module, data, 60, missing=measure_missing_power(module, data, 36))
+    ratio = samples.of("movement").std() / samples.of("rest").std()
+    assert ratio == pytest.approx(3, rel=0.1)
 
 
 def test_tensorboard_gets_what_is_logged(data, tmp_path):
