@@ -70,7 +70,8 @@ class PseudoLabeler:
         if not held_out_r > self.settings.least_r:
             raise ValueError(
                 f"the student's held-out r is {held_out_r:.3f}; pseudo-labels need more than "
-                f"{self.settings.least_r:g}: errors of a weaker one compound. Train phase 2 longer, or show the teacher more."
+                f"{self.settings.least_r:g}: errors of a weaker one compound. Train phase 2 longer, or show the "
+                "teacher more."
             )
         if not held_out_r > baseline_r:
             raise ValueError(f"the student's held-out r {held_out_r:.3f} is not above its baseline's {baseline_r:.3f}.")

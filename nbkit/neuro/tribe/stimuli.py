@@ -72,6 +72,38 @@ def clip_rows(folder: str | Path, dataset: str = "clips", modalities: str = "") 
     return rows
 
 
+def list_stimuli(
+    clips: str | Path | None,
+    settings: SyntheticSettings,
+    folder: str | Path,
+    dataset: str = "clips",
+    modalities: str = "",
+    made_clips: int = 0,
+) -> list[dict[str, str]]:
+    """Give the rows of a folder of clips, or of made-up stimuli where there is none.
+
+    Parameters
+    ----------
+    clips : path or None
+    settings : SyntheticSettings
+        How many made-up stimuli there are.
+    folder : path
+        Where small made-up clips are written, which rehearse decoding.
+    made_clips : int
+        How many of those, beside the made-up stimuli; they are the same each time.
+    """
+    if clips is not None:
+        return clip_rows(clips, dataset, modalities)
+    rows = synthetic_rows(settings)
+    if made_clips:
+        made = Path(folder, "made-clips")
+        for number in range(made_clips):
+            write_clip(made / f"made{number}.mpg", seed=number)
+        told = ["a bright square", "goes round and round"]
+        rows += [{**row, "transcript": told[i % 2]} for i, row in enumerate(clip_rows(made, "made"))]
+    return rows
+
+
 def segment_rows(
     stimuli: Sequence[Mapping[str, Any]], settings: SyntheticSettings | None = None
 ) -> list[dict[str, str]]:

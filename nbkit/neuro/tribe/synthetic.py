@@ -183,7 +183,7 @@ def planted_brain(settings: SyntheticSettings) -> PlantedBrain:
     parcel_of_output = _parcels_of_outputs(settings, seeds)
     gain = np.ones(len(parcel_of_output))
     if settings.n_outputs != settings.parcels:
-        gain = draws.uniform(0.6, 1.4, len(parcel_of_output))
+        gain = np.random.default_rng([settings.seed, 5]).uniform(0.6, 1.4, len(parcel_of_output))
     fusion_draws = np.random.default_rng([settings.seed, 2])
     fusion = {
         "fusion_l4": fusion_draws.standard_normal((len(MODALITIES) * wide, FUSION_DIM)),
@@ -191,6 +191,7 @@ def planted_brain(settings: SyntheticSettings) -> PlantedBrain:
     }
     made = (carriers, mixing, modality_of_parcel, weights, parcel_of_output, gain, fusion)
     brain = PlantedBrain(settings, *made, scale=1.0)
+    draws = np.random.default_rng([settings.seed, 6])  # of its own: the scale is the same for all outputs
     typical = convolve_hrf(np.tanh(_slow(draws, 4000, 1, settings.timescale_s)), 1 / FEATURE_HZ, brain.hrf).std()
     return PlantedBrain(settings, *made, scale=1.0 / float(typical))
 
