@@ -262,8 +262,7 @@ def plot_class_samples(
                 axes.set_xlim(time[0], time[-1])
             if row == 0:
                 heading = f"asked for {name}; {told:.0f} % of {len(windows)} taken for it"
-                axes.set_title(heading, fontsize=10, loc="left")
-                axes.set_title("" if len(heading) > 40 else axes.get_title("right"), fontsize=9, loc="right")
+                axes.set_title(f"{heading}\n", fontsize=10, loc="left")  # the line below is for the verdict
             if column == 0:
                 axes.set_ylabel("µV")
         panels[-1, column].set_xlabel("Time in the window (s)")
