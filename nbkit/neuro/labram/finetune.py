@@ -88,8 +88,8 @@ class FinetuneSettings:
     def smoke(cls) -> FinetuneSettings:
         """For seconds on two CPU cores: the same code, smaller."""
         return cls(
-            dim=40, heads=4, depth=2, drop_path=0.0, lr=3e-3, min_lr=3e-4, layer_decay=0.9, batch_size=16, steps=60,
-            warmup_steps=6, patience_steps=60,
+            dim=40, heads=4, depth=2, drop_path=0.0, lr=3e-3, min_lr=3e-4, layer_decay=0.9, batch_size=16, steps=120,
+            warmup_steps=12, patience_steps=120,
         )  # fmt: skip
 
 
