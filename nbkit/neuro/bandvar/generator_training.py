@@ -22,7 +22,7 @@ from nbkit.neuro.bandvar.rate import rate_share, scaled_rate
 from nbkit.neuro.bandvar.sampling import generate_tokens
 from nbkit.neuro.bandvar.scales import active_scales, scale_weights
 from nbkit.neuro.bandvar.token_data import TokenData, frequencies
-from nbkit.neuro.bandvar.tokenizer_training import TokenizerTraining
+from nbkit.neuro.bandvar.tokenizer_training import TokenizerTraining, file_names
 from nbkit.neuro.signals.bands import band_names
 
 
@@ -140,7 +140,19 @@ class GeneratorTraining(lightning.LightningModule):
 
     @classmethod
     def for_data(cls, settings: GeneratorSettings, tokenizer: TokenizerTraining, data: TokenData) -> GeneratorTraining:
-        """Build the module for a `TokenData`: its names, and how frequent each code is."""
+        """Build the module for a `TokenData`: its names, and how frequent each code is.
+
+        Raises
+        ------
+        ValueError
+            If the tokenizer was trained on a file that is held out here.
+        """
+        seen = sorted(set(file_names(data.windows.val_dataset.paths)) & set(tokenizer.trained_on))
+        if seen:
+            raise ValueError(
+                f"{len(seen)} files are held out here and the tokenizer was trained on them ({seen[0]}): no score of "
+                "them would be one of unseen windows. Give the val_fraction and seed of the tokenizer's training."
+            )
         module = cls(settings, tokenizer, data.conditions)
         module.frequency.copy_(frequencies(data.train.tensors[0], module.quantizer.slices, module.quantizer.codes))
         return module

@@ -88,6 +88,8 @@ class TokenizerTraining(lightning.LightningModule):
         Root mean square of each band in the training windows, in uV (see `BandData.scale`).
     sfreq : float
         Samples a second, in Hz.
+    trained_on : sequence of str
+        The training files, so that nobody takes one of them for held out.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class TokenizerTraining(lightning.LightningModule):
         bands: Sequence[tuple[float, float]],
         scale: Sequence[float],
         sfreq: float,
+        trained_on: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        self.trained_on = tuple(trained_on)
         self.settings = settings
         self.bands = tuple((float(low), float(high)) for low, high in bands)
         self.sfreq = float(sfreq)
@@ -125,7 +129,8 @@ class TokenizerTraining(lightning.LightningModule):
     @classmethod
     def for_data(cls, settings: TokenizerSettings, data: Any) -> TokenizerTraining:
         """Build the module for a `BandData`: its windows' size, bands and scale."""
-        return cls(settings, data.channels, data.time_steps, data.bands, data.scale, data.sfreq)
+        names = file_names(data.train_dataset.paths)
+        return cls(settings, data.channels, data.time_steps, data.bands, data.scale, data.sfreq, names)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> TokenizerTraining:
@@ -158,6 +163,7 @@ class TokenizerTraining(lightning.LightningModule):
             "bands": [list(band) for band in self.bands],
             "scale": [float(value) for value in self.band_power.sqrt()],
             "sfreq": self.sfreq,
+            "trained_on": list(self.trained_on),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -276,3 +282,8 @@ def flipped(levels: Tensor) -> Tensor:
     sign = torch.randint(2, (len(levels), 1, 1, 1), device=levels.device) * 2 - 1
     back = torch.randint(2, (len(levels), 1, 1, 1), device=levels.device).bool()
     return sign * torch.where(back, levels.flip(-1), levels)
+
+
+def file_names(paths: Sequence[Path]) -> list[str]:
+    """Give files by their folder and name, which stay the same from session to session."""
+    return sorted(f"{Path(path).parent.name}/{Path(path).name}" for path in paths)

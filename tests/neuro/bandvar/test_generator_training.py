@@ -70,6 +70,14 @@ def test_tokens_and_conditions_belong_together(data, windows):
     assert torch.equal(tokens_of(coder.tokenizer, windows.val_dataset, at_once=7), data.val.tensors[0])
 
 
+def test_what_the_tokenizer_was_trained_on_is_not_held_out(data, windows):
+    coder = data[1]
+    other = BandData(windows.source, batch_size=8, val_fraction=0.5)
+    assert set(other.val_dataset.paths) & set(windows.train_dataset.paths)
+    with pytest.raises(ValueError, match="tokenizer was trained on them"):
+        GeneratorTraining.for_data(TINY, coder, TokenData(other, coder.tokenizer, 16))
+
+
 def test_a_planted_class_is_learned_and_asked_for(data):
     lightning.seed_everything(0, verbose=False)
     data, coder = planted(data[0]), data[1]
