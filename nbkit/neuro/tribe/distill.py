@@ -63,7 +63,7 @@ class DistillSettings:
         """For seconds on two CPU cores."""
         return cls(
             StudentSettings.smoke(), lr_head=4e-3, lr_projectors=1e-3, lr_fusion=1e-3, dropout=0.1, batch_size=4,
-            times=20, steps=80,
+            times=20, steps=240,
         )  # fmt: skip
 
 

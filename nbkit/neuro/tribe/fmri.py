@@ -80,7 +80,7 @@ class FmriSettings:
             lr_head=3e-3,
             times=20,
             times_first=10,
-            steps=80,
+            steps=120,
         )
 
 

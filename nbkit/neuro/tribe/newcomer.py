@@ -13,7 +13,7 @@ from nbkit.neuro.tribe.student import TinyTribe
 from nbkit.neuro.tribe.subjects import fit_subject
 
 
-def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, ridge: float = 1e-2) -> int:
+def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, ridge: float = 0.1) -> int:
     """Fit a new subject's scale and shift to its runs, append it and give its number.
 
     The 2 x dim numbers are the only ones that are made; every other weight stays as it was, bit for bit.

@@ -153,6 +153,12 @@ def draw_orders(samples: int, device: torch.device | str) -> Tensor:
     return torch.rand(samples, CHUNKS, device=device).argsort(1)
 
 
+def fixed_orders(samples: int) -> Tensor:
+    """Give the same four orders again and again, shape (samples, 4); of their neighbours half stand right."""
+    orders = torch.tensor([(0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2), (2, 3, 0, 1)])
+    return orders[torch.arange(samples) % len(orders)]
+
+
 def shuffle_chunks(values: Tensor, order: Tensor) -> Tensor:
     """Put a window's four chunks in another order.
 

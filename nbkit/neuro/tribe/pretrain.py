@@ -154,7 +154,7 @@ class PretrainTribe(lightning.LightningModule):
         self._sums = {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        order = torch.stack([torch.arange(pretext.CHUNKS).roll(i) for i in range(len(batch["present"]))])
+        order = pretext.fixed_orders(len(batch["present"]))
         shown = pretext.fixed_masks(batch["present"])
         made, routers = self.scores(batch, shown, order.to(self.device))
         tasks = sum(getattr(self.settings, name) * score.loss for name, score in made.items())

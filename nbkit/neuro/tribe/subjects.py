@@ -56,7 +56,7 @@ def fit_subject(
     weight: Tensor,
     gamma: Tensor,
     beta: Tensor,
-    ridge: float = 1e-2,
+    ridge: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
     """Give the scale and shift that predict a subject's responses best, with a pull towards given ones.
 

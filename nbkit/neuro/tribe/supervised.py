@@ -6,7 +6,10 @@ nothing. Every random draw is torch's own, and every schedule a function of the 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nbkit.neuro.tribe.fusion import MODALITIES
+from nbkit.neuro.tribe.handover import read_checkpoint, take_weights
 from nbkit.neuro.tribe.losses import LossWeights, feature_loss, masked_mse, parcel_means, temporal_loss
 from nbkit.neuro.tribe.metrics import PearsonSums, mean_r
 from nbkit.neuro.tribe.segments import FUSION_DIM
@@ -59,6 +63,17 @@ class SupervisedTribe(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         made = {**asdict(self.settings.student), "tr": self.student.hrf.tr}
         checkpoint["tribe"] = {"phase": self.phase, "student": made}
+
+    def start_from(self, path: str | Path | None) -> list[str]:
+        """Take an earlier phase's weights, and give the names of those that stayed fresh; without a path all do."""
+        if not path:
+            return ["all"]
+        fresh = take_weights(self.student, path)
+        state = read_checkpoint(path)["state_dict"]
+        head = {name: state[f"feature_head.{name}"] for name in ("weight", "bias") if f"feature_head.{name}" in state}
+        if head:
+            self.feature_head.load_state_dict(head)
+        return fresh
 
     def dropout(self, step: int) -> float:
         """Give how often a modality is left out at a step."""
@@ -142,6 +157,26 @@ class SupervisedTribe(lightning.LightningModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         self.clip_gradients(optimizer, gradient_clip_val or self.settings.grad_clip, gradient_clip_algorithm or "norm")
+
+
+def score_rows(history: Sequence[Mapping[str, Any]], experts: int) -> list[dict[str, Any]]:
+    """Give the last validation's scores as results, each beside a baseline; none before the first validation."""
+    logged = [row for row in history if "val_r" in row]
+    if not logged:
+        return []
+    last = logged[-1]
+    made = [
+        ("r_fmri", last.get("val_r_bold"), 0.0, "mean response"),
+        ("r_teacher", last.get("val_r_teacher"), 0.0, "mean response"),
+        ("feature_cosine", None if "val_feature" not in last else 1 - last["val_feature"], 0.0, "a random direction"),
+        ("router_entropy", last["val_entropy"], math.log(experts), "all experts equally likely"),
+    ]
+    return [
+        {"name": name, "value": value, "unit": "nat" if name == "router_entropy" else "1", "baseline": baseline,
+         "baseline_is": baseline_is}
+        for name, value, baseline, baseline_is in made
+        if value is not None
+    ]  # fmt: skip
 
 
 def _smooth_target(batch: Batch, has_teacher: bool, has_bold: bool) -> tuple[Tensor, Tensor]:
