@@ -194,9 +194,9 @@ def test_validation_that_does_not_fit_is_not_begun(tmp_path: Path) -> None:
 
         class Long(Tiny):
             def on_validation_start(self) -> None:
-                time.sleep(0.05)
+                time.sleep(1.0)
                 ran.append(self.global_step)
-                clock[0] = 74.96  # the reserve begins at 75
+                clock[0] = 74.2  # the reserve begins at 75: 0.8 s, in which a step fits on a loaded machine
 
         session.budget.measured("save", 1000.0)
         report = fit(session, Long(), TinyData(validation=True), max_steps=60, save_every=None)
