@@ -171,6 +171,8 @@ def _seeded(kind: Any, config: Any, seed: int, lively: bool = False) -> Any:
         torch.manual_seed(seed)
         model = kind(config)
         for layer in model.modules() if lively else ():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.reset_parameters()
             if isinstance(layer, torch.nn.Conv2d):  # its own small draws fade to nothing over thirty layers
                 torch.nn.init.kaiming_normal_(layer.weight)
         return model
