@@ -25,8 +25,8 @@ def some_runs():
     return planted_runs(WORLD, range(3), subjects=[0, 1])
 
 
-@pytest.fixture
-def train():
+@pytest.fixture(scope="session")
+def module_train():
     """Train a module for some steps with Lightning alone, and give the trainer."""
 
     def run(module, data, steps, save=None):
@@ -42,6 +42,12 @@ def train():
         return trainer
 
     return run
+
+
+@pytest.fixture
+def train(module_train):
+    """The same, for one test."""
+    return module_train
 
 
 @pytest.fixture
