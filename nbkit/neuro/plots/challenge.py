@@ -43,7 +43,7 @@ def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "")
                 axes.plot(*zip(*rows, strict=True), color=colour, marker="o", markersize=3, linewidth=1.2, label=name)
     right.axhline(CONSTANT, color=BASELINE, linestyle="--", label="constant (1.0)")
     left.set(title="Training", xlabel="Step", ylabel="Squared error (variances of the target)")
-    right.set(title="Validation, other subjects", xlabel="Step", ylabel="NRMSE (standard deviations of the target)")
+    right.set(title="Validation, other subjects", xlabel="Step", ylabel="NRMSE (standard deviations)")
     for axes in (left, right):
         tidy(axes)
         axes.legend(frameon=False, fontsize=9)
