@@ -142,7 +142,7 @@ class Session:
         self._raw_store = store
         self.store: Store = Retried(store, time_left=self.budget.wall)
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        self._lane = take_lane((folder or self.host.folder) / slug)
+        self._lane = take_lane((folder or self.host.folder) / slug, _place(store.url))
         self.folder: Path = self._lane.folder
         remove_stray_temps(self.folder)
         self.ledger = self._or_let_go(lambda: Ledger(self.folder, slug, self.id, self.store))
@@ -160,6 +160,8 @@ class Session:
         atexit.register(self._leave)  # a cell that raised ends the notebook without close()
         for note in self.ledger.notes:
             self.say(note)
+        for place in self._lane.elsewhere:
+            self.say(f"a killed session left work in {place}; a session with that store brings it there.")
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit})
         print(self._or_let_go(lambda: opening_card(self)), flush=True)
         step = self._or_let_go(self.resume_step)
@@ -454,6 +456,11 @@ def _process_start() -> float:
     import psutil
 
     return time.monotonic() - (time.time() - psutil.Process().create_time())
+
+
+def _place(url: str) -> str:
+    """Give a store's URL, or its folder wherever the session was started from."""
+    return url if "://" in url else os.path.abspath(url)
 
 
 def _device(accelerator: str, smoke: bool, seed: int, local_rank: int = 0) -> Device:
