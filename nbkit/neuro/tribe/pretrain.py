@@ -20,8 +20,6 @@ from nbkit.neuro.tribe.schedules import optimizer_of, ramp, steps_of_epochs, war
 from nbkit.neuro.tribe.student import StudentSettings, Trunk
 from nbkit.neuro.tribe.windows import Batch, TribeData
 
-GOALS = {"val_mmr_cos": 0.6, "val_cmc_r1": 0.6, "val_entropy": 1.5}  # the seed's, by epoch 10
-
 
 @dataclass(frozen=True)
 class PretrainSettings:
