@@ -173,6 +173,17 @@ class FakeSession:
         return [event["step"] for event in self.events if event["e"] == "step"]
 
 
+class StopAt(lightning.Callback):
+    """Ask for the stop as a wall would."""
+
+    def __init__(self, session: FakeSession, step: int) -> None:
+        self.session, self.step = session, step
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            self.session.budget.request_stop("wall")
+
+
 def checkpoint_of(folder: Path, which: int = -1) -> dict[str, Any]:
     """Load a checkpoint of a session's folder as it is on disk."""
     path = sorted(Path(folder, "checkpoints").glob("step-*.ckpt"))[which]

@@ -13,21 +13,7 @@ from nbkit.neuro.bandvar.generator_training import GeneratorSettings, GeneratorT
 from nbkit.neuro.bandvar.token_data import TokenData
 from nbkit.neuro.bandvar.tokenizer_training import TokenizerSettings, TokenizerTraining
 from nbkit.runtime.fit import fit
-from tests.runtime.training_support import FakeSession, checkpoint_of, digest
-
-
-class StopAfter:
-    """Ask for the stop as a wall would, after so many steps of this session."""
-
-    def __new__(cls, session, steps):
-        import lightning
-
-        class Callback(lightning.Callback):
-            def on_train_batch_end(self, trainer, *_):
-                if trainer.global_step == steps:
-                    session.budget.request_stop("wall")
-
-        return Callback()
+from tests.runtime.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 
 @pytest.fixture
@@ -57,7 +43,7 @@ def generator(windows):
 def test_a_training_in_two_sessions_is_the_training_in_one(make, windows, tmp_path):
     def session(name, stop=None):
         made = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store")
-        callbacks = [StopAfter(made, stop)] if stop else []
+        callbacks = [StopAt(made, stop)] if stop else []
         module, data = make(windows)
         report = fit(made, module, data, max_steps=50, val_check_interval=7, callbacks=callbacks)
         return report, module

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import lightning
 import pytest
 import torch
 
@@ -14,7 +13,7 @@ from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe
 from nbkit.neuro.tribe.runs import split_runs
 from nbkit.neuro.tribe.windows import TribeData
 from nbkit.runtime.fit import fit
-from tests.runtime.training_support import FakeSession, checkpoint_of, digest
+from tests.runtime.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 STEPS = 10
 SIZES = {"dim": 16, "heads": 2, "hidden": 16, "expert_hidden": 16, "n_vertices": 24, "dropout": 0.1}
@@ -23,17 +22,6 @@ PHASES = {  # in each, something changes on both sides of the break
     "distill": (DistillTribe, replace(DistillSettings.smoke(), dropout=0.3)),
     "fmri": (FmriTribe, replace(FmriSettings.smoke(), times_first_until=0.7)),
 }
-
-
-class StopAt(lightning.Callback):
-    """Ask for the stop as a wall would."""
-
-    def __init__(self, session, step):
-        self.session, self.step = session, step
-
-    def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.step:
-            self.session.budget.request_stop("wall")
 
 
 @pytest.mark.parametrize("phase", PHASES)
