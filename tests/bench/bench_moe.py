@@ -6,7 +6,6 @@ On CUDA it runs in fp16 as on a T4, elsewhere on the CPU in fp32; the rows say w
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 
@@ -63,7 +62,7 @@ def stepper(module: nn.Module, x: Tensor) -> Callable[[], None]:
 
 
 def milliseconds(steps: list[Callable[[], None]], repeats: int) -> list[float]:
-    """Give each function's median time in ms; the functions take turns, so that all see the same machine."""
+    """Give each function's least time in ms, to which other work on the machine only adds; the functions take turns."""
     wait = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
     times: list[list[float]] = [[] for _ in steps]
     for turn in range(repeats + 1):
@@ -74,7 +73,7 @@ def milliseconds(steps: list[Callable[[], None]], repeats: int) -> list[float]:
             wait()
             if turn:  # the first is a warm-up
                 times[number].append(1e3 * (time.perf_counter() - began))
-    return [statistics.median(values) for values in times]
+    return [min(values) for values in times]
 
 
 def kept_bytes(module: nn.Module, x: Tensor) -> int:
