@@ -132,7 +132,13 @@ def at_times(values: np.ndarray, step_s: float, times: np.ndarray, first_s: floa
 
 
 def teacher_on_clock(
-    predictions: np.ndarray, tr: float, n_volumes: int, *, teacher_tr: float = 1.0, offset_s: float = TEACHER_OFFSET_S
+    predictions: np.ndarray,
+    tr: float,
+    n_volumes: int,
+    *,
+    teacher_tr: float = 1.0,
+    offset_s: float = TEACHER_OFFSET_S,
+    first_row: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put a teacher's predictions on the clock of fMRI volumes.
 
@@ -141,18 +147,22 @@ def teacher_on_clock(
     Parameters
     ----------
     predictions : ndarray of shape (teacher time, outputs)
-        Of the whole stimulus, from its start.
     tr : float
         Of the fMRI, in s; 1.0 gives the delayed teacher on its own grid.
     n_volumes : int
+    offset_s : float
+        Lag in s that the teacher has taken out; 0 for what is on the stimulus's own time.
+    first_row : int
+        Where the predictions begin in the stimulus, in rows of the teacher.
 
     Returns
     -------
     values : ndarray of shape (volumes, outputs)
-        Zero where the teacher says nothing: the first 5 s, and past its end.
+        Zero where the teacher says nothing: before its first row (5 s from the start) and past its last.
     known : bool array of shape (volumes,)
         False there; a loss must leave those volumes out.
     """
-    values = at_times(predictions, teacher_tr, np.arange(n_volumes) * tr, first_s=offset_s)
+    first_s = offset_s + first_row * teacher_tr
+    values = at_times(predictions, teacher_tr, np.arange(n_volumes) * tr, first_s=first_s)
     known = np.isfinite(values).all(axis=1)
     return np.where(known[:, None], values, 0).astype(values.dtype), known

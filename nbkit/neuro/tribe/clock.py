@@ -1,14 +1,12 @@
 """One clock for features, teacher and fMRI: step k of a grid stands for k times its length after the stimulus began.
 
-Features lie at 2 Hz and a grid step gets their mean over its own length; a teacher's row t is BOLD at t + 5 s, for it
-has taken that much lag out, and is put back there; fMRI volume k was measured at k * tr and is the grid.
+Features lie at 2 Hz and a grid step gets their mean over its own length; fMRI volume k was measured at k * tr and is
+the grid; `nbkit.neuro.signals.bold.teacher_on_clock` puts a teacher's rows there.
 """
 
 from __future__ import annotations
 
 import numpy as np
-
-TEACHER_OFFSET_S = 5.0  # TRIBE v2's: row t is the response 5 s later
 
 
 def grid_steps(duration_s: float, step_s: float) -> int:
@@ -43,35 +41,6 @@ def features_on_grid(features: np.ndarray, sfreq: float, step_s: float, n_steps:
     begin = np.minimum(begin, len(features) - 1e-3)  # a step after the end holds the last feature
     end = np.maximum(end, begin + 1e-3)
     return ((_at(total, end) - _at(total, begin)) / (end - begin)[:, None]).astype(np.float32)
-
-
-def teacher_on_grid(
-    predictions: np.ndarray, teacher_tr: float, step_s: float, n_steps: int, offset_s: float = TEACHER_OFFSET_S,
-    first_tr: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Delay a teacher's predictions to when their response is measured, and put them on a grid.
-
-    Parameters
-    ----------
-    predictions : ndarray of shape (trs, outputs)
-        Row t is the response at ``(first_tr + t) * teacher_tr + offset_s``.
-    teacher_tr, step_s : float
-        In s.
-    n_steps : int
-    offset_s : float
-    first_tr : int
-        Where the rows begin in the stimulus.
-
-    Returns
-    -------
-    on_grid : float32 array of shape (n_steps, outputs)
-        Zero where the teacher says nothing.
-    valid : bool array of shape (n_steps,)
-    """
-    row = (np.arange(n_steps) * step_s - offset_s) / teacher_tr - first_tr
-    valid = (row >= -1e-6) & (row <= len(predictions) - 1 + 1e-6)
-    on_grid = _at(np.asarray(predictions, np.float32), np.clip(row, 0, len(predictions) - 1))
-    return np.where(valid[:, None], on_grid, 0).astype(np.float32), valid
 
 
 def _at(values: np.ndarray, place: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from nbkit.neuro.signals.atlas import Atlas
-from nbkit.neuro.tribe.clock import features_on_grid, grid_steps, teacher_on_grid
+from nbkit.neuro.signals.bold import teacher_on_clock
+from nbkit.neuro.tribe.clock import features_on_grid, grid_steps
 from nbkit.neuro.tribe.features import FEATURE_HZ, MODALITIES, read_features
 from nbkit.neuro.tribe.segments import TEACHER_TR, Segment, join_segments, read_segment, segments_by_video
 from nbkit.neuro.tribe.synthetic import (
@@ -134,11 +135,11 @@ def make_stimulus_run(
         predictions = segment.predictions.float().numpy()
         predictions = np.nan_to_num(to_outputs(predictions, n_outputs or predictions.shape[1], atlas))
         first = segment.tr_start
-        made["teacher"], made["teacher_valid"] = teacher_on_grid(
-            predictions, TEACHER_TR, step_s, n_steps, first_tr=first
+        made["teacher"], made["teacher_valid"] = teacher_on_clock(
+            predictions, step_s, n_steps, teacher_tr=TEACHER_TR, first_row=first
         )
-        made["fusion"], made["fusion_valid"] = teacher_on_grid(
-            segment.fusion_l4.float().numpy(), TEACHER_TR, step_s, n_steps, offset_s=0.0, first_tr=first
+        made["fusion"], made["fusion_valid"] = teacher_on_clock(
+            segment.fusion_l4.float().numpy(), step_s, n_steps, teacher_tr=TEACHER_TR, offset_s=0.0, first_row=first
         )
     there = np.asarray(features["present"], bool) & [modality not in without for modality in MODALITIES]
     grid = {modality: features_on_grid(features[modality], FEATURE_HZ, step_s, n_steps) for modality in MODALITIES}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbkit.neuro.tribe.clock import features_on_grid, grid_steps, teacher_on_grid
+from nbkit.neuro.signals.bold import teacher_on_clock
+from nbkit.neuro.tribe.clock import features_on_grid, grid_steps
 
 
 def test_features_are_means_over_the_step():
@@ -24,12 +25,12 @@ def test_their_own_grid_keeps_them():
 
 def test_the_teacher_is_put_back_by_its_offset():
     seconds = np.arange(60.0)[:, None]  # row t says t; it is BOLD at t + 5
-    on_grid, valid = teacher_on_grid(seconds, 1.0, 1.49, 45)
+    on_grid, valid = teacher_on_clock(seconds, 1.49, 45)
     times = np.arange(45) * 1.49
     np.testing.assert_array_equal(valid, (times >= 5) & (times <= 64))
     np.testing.assert_allclose(on_grid[valid, 0], times[valid] - 5, atol=1e-4)
     assert (on_grid[~valid] == 0).all()
-    later, now = teacher_on_grid(seconds[20:], 1.0, 1.49, 45, first_tr=20)
+    later, now = teacher_on_clock(seconds[20:], 1.49, 45, first_row=20)
     np.testing.assert_allclose(later[now], on_grid[now], atol=1e-4)
     assert now.sum() < valid.sum()
 
