@@ -193,7 +193,7 @@ def _eegdash(release: str, cache: str, mini: bool, **which: Any) -> Any:
         from eegdash import EEGChallengeDataset
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"eegdash is not here ({error}). Install it with: pip install 'nbkit-neuro[hbn]', or give BIDS folders "
+            f"eegdash is not here ({error}). Install it with: python -m nbkit install hbn, or give BIDS folders "
             "(hbn_bids)."
         ) from error
     Path(cache).mkdir(parents=True, exist_ok=True)
