@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 _OF_HOSTS = ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG", "LIGHTNING_CLOUD_SPACE_ID")
+
+
+def _own_bar_lock() -> None:
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
+
+
+# tqdm's lock is one for a process and its forks: a child killed while it draws would hold it for ever
+os.register_at_fork(after_in_child=_own_bar_lock)
 
 
 @pytest.fixture(autouse=True)
