@@ -24,6 +24,11 @@ def _own_bar_lock() -> None:
 os.register_at_fork(after_in_child=_own_bar_lock)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what forks before what leaves threads of other libraries behind."""
+    items.sort(key=lambda item: "tests/runtime/" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch):
     """Keep variables of the machine that runs the tests out of them."""
