@@ -70,6 +70,11 @@ class PearsonSums:
         x, y = x - self.shift[0], y - self.shift[1]
         self.sums += torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y]).sum(1)
 
+    def truth_moves(self) -> bool:
+        """Say whether any vertex's response changed over the times that counted; if none did, nothing can be scored."""
+        n, _, y, _, yy, _ = self.sums
+        return bool((yy - y * y / n.clamp_min(1) > 1e-12).any())
+
     def r(self) -> Tensor:
         """Give each vertex's correlation so far, shape (vertices,); NaN where there is none."""
         n, x, y, xx, yy, xy = self.sums

@@ -148,6 +148,12 @@ class SupervisedTribe(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         scores = {name: sum(values) / len(values) for name, values in self._means.items()}
         for name, sums in self._sums.items():
+            if not sums.truth_moves():
+                raise ValueError(
+                    f"the validation stimuli have {int(sums.sums[0, 0])} steps with a {name} response, and it never "
+                    f"changes: nothing can be scored on them. A clip must be longer than the response's delay; name "
+                    "longer stimuli with VAL_PREFIX, or leave the short ones out."
+                )
             r = mean_r(sums.r().cpu())
             scores[f"val_r_{name}"] = 0.0 if r != r else r  # a prediction that does not move follows nothing
         scores["val_r"] = scores.get("val_r_bold", scores.get("val_r_teacher", 0.0))

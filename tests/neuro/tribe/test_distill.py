@@ -92,3 +92,15 @@ def test_another_file_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="no Tiny-TRIBE checkpoint"):
         read_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_a_validation_without_a_response_is_no_score(windows):
+    """A clip that ends before its response begins would else score 0, as if the student had failed."""
+    module = DistillTribe(tiny()).eval()
+    batch = default_collate([windows[0], windows[1]])
+    batch["teacher_valid"][:] = False
+    module.on_validation_epoch_start()
+    with torch.no_grad():
+        module.validation_step(batch, 0)
+    with pytest.raises(ValueError, match="0 steps with a teacher response"):
+        module.on_validation_epoch_end()

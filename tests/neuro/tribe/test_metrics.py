@@ -71,3 +71,12 @@ def test_the_noise_ceiling_is_what_the_truth_reaches():
     assert np.isnan(noise_ceiling(draws.normal(size=(2, 100, 1)) * [[[1.0]], [[-1.0]]])).sum() in (0, 1)
     with pytest.raises(ValueError, match="at least twice"):
         noise_ceiling(repeats[:1])
+
+
+def test_a_response_that_never_changes_is_seen():
+    sums = PearsonSums(2)
+    assert not sums.truth_moves()
+    sums.add(torch.randn(1, 4, 2), torch.full((1, 4, 2), 1e3))
+    assert not sums.truth_moves()
+    sums.add(torch.randn(1, 4, 2), 1e3 + torch.randn(1, 4, 2))
+    assert sums.truth_moves()
