@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import SECOND
+from nbkit.neuro.plots.ink import say_stand_in
 from nbkit.neuro.signals.surfaces import HEMISPHERES, VERTICES, mesh, pool_vertices, spread_vertices, surface_of
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def plot_brain(
     bar.set_label(unit)
     if title:
         figure.suptitle(title, fontsize=11, y=0.99)
-    if stand_in:
-        figure.text(0.5, 0.012, stand_in, fontsize=8.5, color=SECOND, ha="center", va="bottom", wrap=True)
+    say_stand_in(figure, stand_in, below=True)
     return figure
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, tidy
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
 from nbkit.neuro.signals.challenge import CONSTANT, PUBLISHED, nrmse
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "")
     for axes in (left, right):
         tidy(axes)
         axes.legend(frameon=False, fontsize=9)
-    if stand_in:
-        figure.suptitle(stand_in, fontsize=9, color=SECOND, wrap=True)
+    say_stand_in(figure, stand_in)
     return figure
 
 

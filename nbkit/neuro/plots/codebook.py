@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, tidy
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -208,6 +208,5 @@ def _finished(figure: Figure, panels: Sequence[Any], stand_in: str) -> Figure:
     for axes in panels:
         tidy(axes)
         axes.legend(frameon=False, fontsize=8)
-    if stand_in:
-        figure.suptitle(stand_in, fontsize=9, color=SECOND, wrap=True)
+    say_stand_in(figure, stand_in)
     return figure

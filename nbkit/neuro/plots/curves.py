@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, tidy
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, say_stand_in, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,8 +78,7 @@ def plot_curves(
         tidy(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=9)
-    if stand_in:
-        figure.suptitle(stand_in, fontsize=9, color=SECOND, wrap=True)
+    say_stand_in(figure, stand_in)
     return figure
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TRUTH = "#000000"
 FIRST = "#0072B2"
@@ -23,6 +24,25 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="#E4E4E4", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def say_stand_in(figure: Figure, data: str, *, below: bool = False) -> None:
+    """Write on a figure what its data stand in for; nothing on one of real data.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    data : str
+        "real" or nothing, or what stands in.
+    below : bool
+        At the lower edge instead of above all.
+    """
+    if data in ("", "real"):
+        return
+    if below:
+        figure.text(0.5, 0.012, data, fontsize=8.5, color=SECOND, ha="center", va="bottom", wrap=True)
+    else:
+        figure.suptitle(data, fontsize=9, color=SECOND, wrap=True)
 
 
 def brief(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbkit.neuro.plots.ink import BASELINE, SECOND, SERIES, tidy
+from nbkit.neuro.plots.ink import BASELINE, SERIES, say_stand_in, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,6 +50,5 @@ def plot_monitors(
         tidy(place)
         if place.get_legend_handles_labels()[0]:
             place.legend(frameon=False, fontsize=8)
-    if stand_in:
-        figure.suptitle(stand_in, fontsize=9, color=SECOND, wrap=True)
+    say_stand_in(figure, stand_in)
     return figure

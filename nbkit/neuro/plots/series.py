@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import SECOND, SERIES, tidy
+from nbkit.neuro.plots.ink import SERIES, say_stand_in, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def plot_series(
     axes.set_xlim(left=0)
     axes.legend(frameon=False, fontsize=9, ncols=min(4, len(lines)), loc="lower left", bbox_to_anchor=(0, 1))
     tidy(axes)
-    _say(figure, stand_in)
+    say_stand_in(figure, stand_in)
     return figure
 
 
@@ -80,7 +80,7 @@ def plot_features(
     panels[-1, 0].set_xlabel("Time from the stimulus's start (s)")
     if image is not None:
         figure.colorbar(image, ax=panels[:, 0], label="Feature (z over time)", shrink=0.8)
-    _say(figure, stand_in)
+    say_stand_in(figure, stand_in)
     return figure
 
 
@@ -109,8 +109,3 @@ def plot_stretches(descriptors: np.ndarray, chosen: np.ndarray, cluster: np.ndar
     axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1.06), ncols=2)
     tidy(axes)
     return figure
-
-
-def _say(figure: Figure, stand_in: str) -> None:
-    if stand_in:
-        figure.suptitle(stand_in, fontsize=9, color=SECOND, wrap=True)
