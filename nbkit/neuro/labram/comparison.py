@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nbkit.neuro.labram.finetune import Regressor, layer_of, predict
-from nbkit.neuro.labram.schedule import make_optimizer
+from nbkit.neuro.nn.schedule import make_optimizer
 from nbkit.neuro.signals.challenge import nrmse, nrmse_interval, score_rows
 from nbkit.neuro.signals.power_ridge import PowerRidge, log_band_powers
 

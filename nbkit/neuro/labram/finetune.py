@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from nbkit.neuro.labram.backbone import cut_patches
 from nbkit.neuro.labram.channels import channel_rows, find_table
-from nbkit.neuro.labram.loading import LoadReport, held, load_strictly, part_of, settings_from
+from nbkit.neuro.nn.weights import LoadReport, held, load_strictly, part_of, settings_from
 from nbkit.neuro.labram.pretrain import make_backbone
-from nbkit.neuro.labram.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
 
 MONITOR = "val_nrmse"
 _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm", "qkv_bias")

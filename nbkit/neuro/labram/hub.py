@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nbkit.neuro.labram.loading import LoadReport, load_strictly
+from nbkit.neuro.nn.weights import LoadReport, load_strictly
 from nbkit.neuro.labram.pretrain import MaskedEEG
 from nbkit.neuro.labram.tokenizer import VQNSP
 

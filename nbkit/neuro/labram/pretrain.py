@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows
 from nbkit.neuro.labram.codebook import Codebook
-from nbkit.neuro.labram.loading import held, load_strictly, settings_from
-from nbkit.neuro.labram.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.nn.weights import held, load_strictly, settings_from
+from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
 from nbkit.neuro.labram.tokenizer import VQNSP
 from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.nn.vq import code_counts

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, layer_of, predict, score_rows
-from nbkit.neuro.labram.schedule import make_optimizer
+from nbkit.neuro.nn.schedule import make_optimizer
 from nbkit.neuro.signals.challenge import nrmse
 from tests.neuro.labram.test_pretrain import made as made_student
 from tests.neuro.labram.training import Windows, train

@@ -1,4 +1,4 @@
-"""What LaBraM's three trainings share: steps counted from epochs, rates, weight decay, patience.
+"""What trainings share: steps counted from epochs, rates, weight decay, patience, batches that are refused.
 
 A rate is a function of the step and the settings alone, so a resumed training has the same.
 """

@@ -9,7 +9,7 @@ import torch
 
 from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor
 from nbkit.neuro.labram.pretrain import PretrainSettings
-from nbkit.neuro.labram.schedule import Patience, check_batch, counted, make_optimizer, rate_factor
+from nbkit.neuro.nn.schedule import Patience, check_batch, counted, make_optimizer, rate_factor
 from tests.neuro.labram.training import CH_NAMES, Windows, train
 
 

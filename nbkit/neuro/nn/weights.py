@@ -16,14 +16,6 @@ from torch import Tensor, nn
 
 T = TypeVar("T")
 
-SEED_NAMES = {
-    "tokenizer-last.ckpt": ("labram_codebook", "newest"),
-    "pretrain-last.ckpt": ("labram_pretrain", "newest"),
-    "challenge1-best.ckpt": ("labram_challenge1", "best"),
-    "challenge2-best.ckpt": ("labram_challenge2", "best"),
-}
-"""What the seed calls each checkpoint, and how a session gives it: ``session.checkpoint(slug, which)``."""
-
 
 @dataclass(frozen=True)
 class LoadReport:
@@ -71,6 +63,9 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str 
 def held(path: str | Path, kind: str, device: str = "cpu") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Give what a checkpoint of a kind says of its module, and its weights.
 
+    A module says what it was made of under its kind's name, such as ``labram_pretrain``: a dict with ``settings`` and
+    ``sfreq``, from which it can be built again.
+
     Raises
     ------
     FileNotFoundError
@@ -82,7 +77,8 @@ def held(path: str | Path, kind: str, device: str = "cpu") -> tuple[dict[str, An
         raise FileNotFoundError(f"There is no checkpoint {path}; run the phase that makes it ({kind}) first.")
     checkpoint = torch.load(path, map_location=device, weights_only=True)
     if not isinstance(checkpoint, dict) or kind not in checkpoint:
-        kinds = sorted(name for name in checkpoint if str(name).startswith("labram")) or ["no LaBraM model"]
+        named = checkpoint.items() if isinstance(checkpoint, dict) else ()
+        kinds = sorted(n for n, value in named if isinstance(value, dict) and "sfreq" in value) or ["no model of ours"]
         raise ValueError(f"{path} holds {', '.join(kinds)}, not {kind}; give a checkpoint of that phase.")
     return checkpoint[kind], checkpoint["state_dict"]
 
