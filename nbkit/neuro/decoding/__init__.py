@@ -1,0 +1,1 @@
+"""Decoding with foundation models: frozen, with a head, finetuned whole, LoRA, QLoRA."""
