@@ -105,7 +105,7 @@ class Follower:
     def result(self, *args: Any, **options: Any) -> None:
         """Keep nothing: rank 0 keeps it."""
 
-    note = figure = result
+    note = figure = page = result
 
     def close(self) -> dict[str, Any]:
         """Give what became of the training here."""

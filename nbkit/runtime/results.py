@@ -52,21 +52,37 @@ class Results:
         metrics = self.content["metrics"] | found["metrics"]
         self.content |= {**found, "metrics": metrics}
 
-    def metric(self, name: str, value: float, unit: str, baseline: float, baseline_is: str) -> None:
+    def metric(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        baseline: float,
+        baseline_is: str,
+        anchor: float | None = None,
+        anchor_is: str | None = None,
+    ) -> None:
         """Add or replace one score.
 
         Raises
         ------
         UsageError
-            For a score or baseline that is no finite number, or one without unit or a word on its baseline.
+            For a score, baseline or anchor that is no finite number, a score without unit or a word on its baseline,
+            or an anchor without its source.
         """
         value, baseline = _finite(value, f"value of {name!r}"), _finite(baseline, f"baseline of {name!r}")
         for what, text in (("unit", unit), ("baseline_is", baseline_is)):
             if not isinstance(text, str) or not text:
                 raise UsageError(f"{name!r} needs {what}=, in words ('1' for a ratio). Nothing was written.")
-        self.content["metrics"][name] = {
-            "value": value, "unit": unit, "baseline": baseline, "baseline_is": baseline_is
-        }  # fmt: skip
+        row = {"value": value, "unit": unit, "baseline": baseline, "baseline_is": baseline_is}
+        if anchor is not None or anchor_is is not None:
+            if not isinstance(anchor_is, str) or not anchor_is:
+                raise UsageError(
+                    f"{name!r} has anchor={anchor!r} without its source; say in anchor_is= who published it where. "
+                    "Nothing was written."
+                )
+            row |= {"anchor": _finite(anchor, f"anchor of {name!r}"), "anchor_is": anchor_is}
+        self.content["metrics"][name] = row
         self.write()
 
     def note(self, facts: dict[str, str]) -> None:

@@ -7,7 +7,6 @@ wall and says what is left. Nothing of it raises out of the last cell because th
 from __future__ import annotations
 
 import atexit
-import io
 import json
 import os
 import re
@@ -27,17 +26,17 @@ from nbkit.runtime.device import Device, choose_device
 from nbkit.runtime.durations import parse_duration
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.fetching import fetch_history, fetch_outputs
-from nbkit.runtime.files import remove_stray_temps, write_atomically
+from nbkit.runtime.files import remove_stray_temps
 from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.lanes import take_lane
 from nbkit.runtime.ledger import Ledger
 from nbkit.runtime.manifest import Manifest, read_manifest
-from nbkit.runtime.names import check_name, check_slug
+from nbkit.runtime.names import check_slug
 from nbkit.runtime.outbox import THREADS, Outbox
 from nbkit.runtime.ranks import place_here
-from nbkit.runtime.results import Results
 from nbkit.runtime.segments import version_of
+from nbkit.runtime.showing import Showing
 from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
@@ -114,7 +113,7 @@ def open_session(
     )
 
 
-class Session:
+class Session(Showing):
     """Hold what one stay on a host works with; made by `open_session`."""
 
     rank = 0  # of the processes that train together; the others have a Follower
@@ -149,7 +148,6 @@ class Session:
         self.ledger.time_left = self.budget.wall
         threads = getattr(store, "uploads_at_once", THREADS)  # a far store wants more at a time
         self.outbox = Outbox(self.ledger, store, self.budget, threads, say=self.say)
-        self._results: Results | None = None
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._work_ended = began
@@ -162,9 +160,10 @@ class Session:
             self.say(note)
         for place in self._lane.elsewhere:
             self.say(f"a killed session left work in {place}; a session with that store brings it there.")
-        self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit})
-        print(self._or_let_go(lambda: opening_card(self)), flush=True)
         step = self._or_let_go(self.resume_step)
+        place = {"done": len(self.ledger.fold.done), "step": step}  # what the sessions before this one came to
+        self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **place})
+        print(self._or_let_go(lambda: opening_card(self)), flush=True)
         self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=step)
 
     def _or_let_go(self, ask: Callable[[], Any]) -> Any:
@@ -354,36 +353,6 @@ class Session:
         self.outbox.drain(None if self.budget.limit is None else max(0.0, self.budget.wall()))
         self.ledger.flush()
 
-    # -- what this phase shows --
-
-    @property
-    def results(self) -> Results:
-        """The phase's scores, those of earlier sessions included."""
-        if self._results is None:
-            unsent = f"{self.slug}/results.json" in self.outbox.waiting()
-            self._results = Results(self.slug, self.store, self.folder, unsent)
-        return self._results
-
-    def result(self, name: str, value: float, *, unit: str, baseline: float, baseline_is: str) -> None:
-        """Keep a score beside its trivial baseline in ``<slug>/results.json``, and print both."""
-        self.results.metric(name, value, unit, baseline, baseline_is)
-        self.outbox.send([(self.results.path, self.results.name)], "results.json")
-        print(f"{name} = {value:.4g} {unit}   (baseline {baseline:.4g}: {baseline_is})")
-
-    def note(self, **facts: str) -> None:
-        """Say in the results what they rest on: ``data="synthetic stand-in"``, ``weights="random"``."""
-        self.results.note(facts)
-        self.outbox.send([(self.results.path, self.results.name)], "results.json")
-
-    def figure(self, figure: Any, name: str) -> None:
-        """Keep a matplotlib figure as ``<slug>/figures/<name>.png`` in the store."""
-        file = check_name(f"{self.slug}/figures/{name}.png", "the figure")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
-        path = self.folder / "figures" / f"{name}.png"
-        write_atomically(path, lambda out: out.write(buffer.getvalue()))
-        self.outbox.send([(path, file)], file)
-
     # -- the end --
 
     def close(self) -> dict[str, Any]:
@@ -413,7 +382,8 @@ class Session:
         fault = None
         try:
             ending = round(time.monotonic() - self._work_ended, 2)
-            self.ledger.note({"e": "close", "ending": ending} | {k: v for k, v in summary.items() if k != "not_stored"})
+            told = {k: v for k, v in summary.items() if k != "not_stored"}
+            self.ledger.note({"e": "close", "ending": ending, "of": len(self._manifest or ())} | told)
             self.ledger.close()
         except (NbkitError, OSError) as error:
             fault = str(error)

@@ -105,3 +105,20 @@ def test_without_metrics_the_file_of_another_tool_is_kept(tmp_path, store):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"data": "real"}))
     assert Results("p", store, tmp_path / "here").content == {"data": "real", "metrics": {}}
+
+
+def test_a_published_score_stands_with_its_source(tmp_path, store):
+    results = Results("p", store, tmp_path)
+    add(results, anchor=0.18, anchor_is="Somebody 2024, Table 2")
+    published = {"anchor": 0.18, "anchor_is": "Somebody 2024, Table 2"}
+    assert read_json(results.path)["metrics"]["val_mse"] == MSE | published
+    add(results)
+    assert read_json(results.path)["metrics"]["val_mse"] == MSE
+
+
+@pytest.mark.parametrize("missing", [{"anchor": 0.1}, {"anchor_is": "x"}, {"anchor": math.nan, "anchor_is": "x"}])
+def test_no_published_score_without_its_source(tmp_path, store, missing):
+    results = Results("p", store, tmp_path)
+    with pytest.raises(UsageError, match="(?s)anchor.*Nothing was written"):
+        add(results, **missing)
+    assert not results.path.exists()
