@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from nbkit.neuro.labram.channels import channel_rows, find_table
-from nbkit.neuro.nn.weights import held, load_strictly, settings_from
-from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
 from nbkit.neuro.labram.tokenizer import VQNSP, Tokenized
+from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
 from nbkit.neuro.nn.vq import perplexity, unused
+from nbkit.neuro.nn.weights import held, load_strictly, settings_from
 
 MONITOR = "val_tok_loss"
 

@@ -1,29 +1,27 @@
 """Finetuning (phase 3): a number a window, from the mean of its tokens.
 
-`val_nrmse` is over the whole validation set at once, as the challenge scores it, never a mean over batches; predicting
-the mean scores 1.0.
+The network is the pretrained one, every weight of it, or the load is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nbkit.neuro.labram.backbone import cut_patches
 from nbkit.neuro.labram.channels import channel_rows, find_table
-from nbkit.neuro.nn.weights import LoadReport, held, load_strictly, part_of, settings_from
 from nbkit.neuro.labram.pretrain import make_backbone
-from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.nn.regression import WindowRegressor, begin_at_mean
+from nbkit.neuro.nn.twin import WithTwin
+from nbkit.neuro.nn.weights import LoadReport, held, load_strictly, part_of, settings_from
 
-MONITOR = "val_nrmse"
 _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm", "qkv_bias")
 
 
@@ -93,7 +91,7 @@ class FinetuneSettings:
         )  # fmt: skip
 
 
-class Regressor(lightning.LightningModule):
+class Regressor(WindowRegressor):
     """Predict one number a window.
 
     Parameters
@@ -120,21 +118,12 @@ class Regressor(lightning.LightningModule):
         target: str = "target",
         table: str | None = None,
     ) -> None:
-        super().__init__()
-        mean, deviation = target_scale
-        if not deviation > 0:
-            raise ValueError(f"{target_scale=}: the training targets do not differ, so there is nothing to predict.")
-        self.settings, self.ch_names, self.sfreq = settings, tuple(ch_names), float(sfreq)
-        self.table, self.target = table or find_table(ch_names), target
+        super().__init__(settings, ch_names, sfreq, (target_scale,), (target,), target)
+        self.table, self.layers = table or find_table(ch_names), settings.depth + 1
         self.backbone = make_backbone(settings, self.table)
-        self.head = nn.Linear(settings.dim, 1)
-        nn.init.trunc_normal_(self.head.weight, std=2e-5)  # begin at the mean, which scores 1.0
-        nn.init.zeros_(self.head.bias)
-        self.register_buffer("target_mean", torch.tensor(float(mean)))
-        self.register_buffer("target_deviation", torch.tensor(float(deviation)))
+        self.head = begin_at_mean(nn.Linear(settings.dim, 1))
         self.register_buffer("rows", torch.tensor(channel_rows(ch_names, self.table)), persistent=False)
         self.loaded = LoadReport(0, len(self.backbone.state_dict()), "nothing: random weights")
-        self._sums: Tensor | None = None
 
     @classmethod
     def for_data(
@@ -179,64 +168,18 @@ class Regressor(lightning.LightningModule):
             "table": self.table, "target": self.target, "loaded": str(self.loaded),
         }  # fmt: skip
 
-    def configure_callbacks(self) -> list[lightning.Callback]:
-        steps = self.settings.patience_steps
-        return [Patience(MONITOR, steps)] if steps else []
-
-    def on_before_batch_transfer(self, batch: Mapping[str, Any], dataloader_idx: int) -> Mapping[str, Any]:
-        check_batch(batch, (self.target,))
-        return batch
-
-    def forward(self, windows: Tensor) -> Tensor:
-        """Predict the target, shape (batch, 1) in its own unit, of windows of shape (batch, channels, time) in uV."""
-        return self._standard(windows) * self.target_deviation + self.target_mean
-
-    def _standard(self, windows: Tensor) -> Tensor:
+    def outputs(self, windows: Tensor) -> Tensor:
         tokens = self.backbone(cut_patches(windows, self.settings.patch), self.rows)[:, 1:]
         return self.head(F.dropout(tokens.mean(dim=1), self.settings.dropout, self.training)).float()
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        target = batch[self.target].float()
-        loss = F.mse_loss(self._standard(batch["window"])[:, 0], (target - self.target_mean) / self.target_deviation)
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
+    def layer_of(self, name: str) -> int:
+        return layer_of(name, self.settings.depth)
 
-    def on_validation_epoch_start(self) -> None:
-        self._sums = None
 
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        true = batch[self.target].double() - self.target_mean
-        error = self(batch["window"])[:, 0].double() - self.target_mean - true
-        sums = torch.stack([torch.ones_like(true), error.square(), true, true.square()]).sum(dim=1)
-        self._sums = sums if self._sums is None else self._sums + sums
+class ComparedRegressor(WithTwin, Regressor):
+    """A `Regressor` with a twin that begins from random weights."""
 
-    def on_validation_epoch_end(self) -> None:
-        if self._sums is None:
-            return
-        count, error, first, second = self.all_gather(self._sums).reshape(-1, 4).sum(dim=0)
-        spread = (second / count - (first / count).square()).sqrt()  # of the population, as the challenge has it
-        rmse = (error / count).sqrt()
-        self.log_dict(
-            {
-                MONITOR: (rmse / spread).float(),
-                "val_rmse": rmse.float(),
-                "val_nrmse_training_mean": ((second / count).sqrt() / spread).float(),
-            }
-        )
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        depth = self.settings.depth
-        return make_optimizer(self, self.settings, lambda name: layer_of(name, depth), depth + 1)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        clip = gradient_clip_val or self.settings.grad_clip
-        if clip:
-            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
+    alone = Regressor
 
 
 def layer_of(name: str, depth: int) -> int:
@@ -245,28 +188,3 @@ def layer_of(name: str, depth: int) -> int:
     if block:
         return int(block[1]) + 1
     return depth + 1 if name.startswith(("head.", "backbone.norm.")) else 0
-
-
-@torch.no_grad()
-def predict(module: Regressor, batches: Any) -> tuple[Tensor, Tensor]:
-    """Give predictions and truth of all windows, shape (windows,) each, in the target's unit."""
-    was = module.training
-    module.eval()
-    pairs = [(module(b["window"].to(module.device))[:, 0].cpu(), b[module.target].float()) for b in batches]
-    module.train(was)
-    predicted, true = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return predicted, true
-
-
-def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the last validation's scores, each with its unit and its baseline; none before the first validation."""
-    logged = [row for row in history if MONITOR in row]
-    if not logged:
-        return []
-    best = min(logged, key=lambda row: row[MONITOR])
-    constant = "constant: the validation targets' own mean"
-    return [
-        {"name": MONITOR, "value": logged[-1][MONITOR], "unit": "1", "baseline": 1.0, "baseline_is": constant},
-        {"name": "best_val_nrmse", "value": best[MONITOR], "unit": "1", "baseline": best["val_nrmse_training_mean"],
-         "baseline_is": "constant: the training targets' mean; the best of many validations is no held-out score"},
-    ]  # fmt: skip

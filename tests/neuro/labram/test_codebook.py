@@ -81,7 +81,7 @@ def test_a_checkpoint_holds_the_whole_module(tmp_path):
     torch.save(held, tmp_path / "b.ckpt")
     with pytest.raises(ValueError, match=r"matches \d+ of \d+ weights: 1 missing"):
         Codebook.from_checkpoint(tmp_path / "b.ckpt")
-    torch.save({"labram_pretrain": {}, "state_dict": {}}, tmp_path / "c.ckpt")
+    torch.save({"labram_pretrain": {"sfreq": 20.0}, "state_dict": {}}, tmp_path / "c.ckpt")
     with pytest.raises(ValueError, match="holds labram_pretrain, not labram_codebook"):
         Codebook.from_checkpoint(tmp_path / "c.ckpt")
     with pytest.raises(FileNotFoundError, match="run the phase"):

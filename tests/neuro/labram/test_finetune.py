@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, layer_of, predict, score_rows
+from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, layer_of
+from nbkit.neuro.nn.regression import predict, score_rows
 from nbkit.neuro.nn.schedule import make_optimizer
 from nbkit.neuro.signals.challenge import nrmse
 from tests.neuro.labram.test_pretrain import made as made_student

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.labram.comparison import ComparedRegressor, score_held_out
-from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, predict
+from nbkit.neuro.labram.finetune import ComparedRegressor, FinetuneSettings, Regressor
+from nbkit.neuro.nn.held_out import score_held_out
+from nbkit.neuro.nn.regression import predict
 from nbkit.neuro.signals.challenge import nrmse, nrmse_interval
 from nbkit.neuro.signals.synthetic_hbn import SyntheticHBNSettings, write_synthetic_hbn
 from nbkit.neuro.signals.window_data import WindowData
