@@ -1,0 +1,1 @@
+"""NeuroFM: one model for spikes of many recordings, and how far more of them help."""
