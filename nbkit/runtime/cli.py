@@ -1,4 +1,4 @@
-"""The commands: check, run, rehearse, status, verify, login, push, pull, quota, dispatch.
+"""The commands: check, run, rehearse, status, report, verify, login, push, pull, quota, dispatch.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. An error of ours is printed in words;
 any other one is a fault of nbkit and shows its traceback.
@@ -93,9 +93,12 @@ def run_command(
 
 @app.command()
 def rehearse(
-    notebooks: Annotated[list[str], typer.Argument(metavar="NOTEBOOK...", help="paths or names, run in this order")],
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(metavar="NOTEBOOK...", help="paths or names, run in this order")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="every phase, each after those it needs")] = False,
     session: Annotated[str, typer.Option(metavar="20s", help="length of a session, from opening it")] = "20s",
-    kill: Annotated[str, typer.Option(metavar="mixed|random|wall|none", help="how sessions end")] = "mixed",
+    kill: Annotated[str, typer.Option(metavar="mixed|random|wall|work|none", help="how sessions end")] = "mixed",
     seed: Annotated[int, typer.Option(help="of the kills' moments")] = 0,
     host: Annotated[str, typer.Option(metavar="local|kaggle", help="whose folders, variables and runner")] = "local",
     store: StoreOption = None,
@@ -107,7 +110,8 @@ def rehearse(
     """Run notebooks in many short sessions that are killed and wiped, until complete; then report.
 
     random: SIGKILL at a random moment of each session. wall: SIGKILL at a wall that the session is not told of. none:
-    every session stops by itself. mixed: random kills and planned stops in turn. With --host kaggle the copy that a
+    every session stops by itself. mixed: random kills and planned stops in turn. work: in turn too, and a kill comes
+    with the first item or checkpoint. With --host kaggle the copy that a
     push would send is run as Kaggle runs it.
     """
     from nbkit.runtime.durations import parse_duration
@@ -117,13 +121,14 @@ def rehearse(
 
     say = (lambda text: print(text, file=sys.stderr, flush=True)) if json_ else (lambda text: print(text, flush=True))
     code, documents = play(
-        notebooks,
+        notebooks or [],
         script=Script(parse_duration(session), kill, seed),
         store=store,
         parameters=parse_parameters(parameter or []),
         smoke=smoke,
         max_sessions=max_sessions,
         host=host,
+        chain=all_,
         say=say,
     )
     if json_:
@@ -132,15 +137,40 @@ def rehearse(
 
 
 @app.command()
-def status(slugs: SlugsArgument = None, store: StoreOption = None, json_: JsonOption = False) -> int:
-    """Say of every phase what is done, left and failed, how fast it goes, and what it still takes."""
+def status(
+    slugs: SlugsArgument = None,
+    store: StoreOption = None,
+    history: Annotated[bool, typer.Option("--history", help="a line for each session of each phase")] = False,
+    json_: JsonOption = False,
+) -> int:
+    """Say of every phase what is done, left and failed, how fast it goes, what it still takes, and the store's use."""
     from nbkit.runtime.hosts.kaggle_runs import state_words, states
-    from nbkit.runtime.status import read_status, words
+    from nbkit.runtime.status import read_status
+    from nbkit.runtime.status_words import words
+    from nbkit.runtime.store_use import read_use
 
-    rows = read_status(store, slugs)
-    runs, note = states(_store(store), [row.slug for row in rows])
-    laid = "\n".join([words(rows), *state_words(runs, note)])
-    _show([{**row.row(), **({"run": runs[row.slug]} if row.slug in runs else {})} for row in rows], json_, laid)
+    opened = _store(store)
+    rows = read_status(opened, slugs)
+    use = read_use(opened)
+    runs, note = states(opened, [row.slug for row in rows])
+    laid = "\n".join([words(rows, use, history), *state_words(runs, note)])
+    phases = [{**row.row(), **({"run": runs[row.slug]} if row.slug in runs else {})} for row in rows]
+    _show({"store": use.row(), "phases": phases}, json_, laid)
+    return 0
+
+
+@app.command()
+def report(
+    slugs: SlugsArgument = None,
+    store: StoreOption = None,
+    out: Annotated[str, typer.Option(metavar="FILE", help="the page")] = "nbkit-report.html",
+    json_: JsonOption = False,
+) -> int:
+    """Make one page of HTML from the store: phases, sessions, curves, figures, scores beside what they must beat."""
+    from nbkit.runtime.report import write_report
+
+    made = write_report(_store(store), out, slugs)
+    _show(made.row(), json_, made.words())
     return 0
 
 

@@ -57,8 +57,13 @@ class Manifest:
         if part is None:
             return self
         which, count = parse_shard(part)
-        rows = [r for r, k in zip(self._rows, self.keys, strict=True) if zlib.crc32(k.encode()) % count == which - 1]
+        rows = [r for r, k in zip(self._rows, self.keys, strict=True) if shard_of(k, count) == which]
         return Manifest(self.name, self.columns, rows, self.source)
+
+
+def shard_of(key: str, count: int) -> int:
+    """Give which of so many parallel sessions an item belongs to, 1 to `count`: a hash of its key alone."""
+    return zlib.crc32(key.encode()) % count + 1
 
 
 def parse_shard(part: str) -> tuple[int, int]:

@@ -10,15 +10,16 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nbkit.runtime.durations import show_duration
 from nbkit.runtime.errors import DamagedError
-from nbkit.runtime.manifest import manifest_folder, read_manifest
+from nbkit.runtime.files import read_json
+from nbkit.runtime.manifest import manifest_folder, parse_shard, read_manifest, shard_of
 from nbkit.runtime.names import check_slug
+from nbkit.runtime.past_sessions import CountedFold, PastSession, past_sessions
 from nbkit.runtime.phases import Phase, load_phases
 from nbkit.runtime.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.running import store_address
@@ -26,27 +27,31 @@ from nbkit.runtime.segments import Fold, Record, fold_store
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.work import TRIES
 
 QUOTA_HOURS = 30.0  # GPU hours that Kaggle gives a week
 _SESSION_HOURS = 9.0
 _RUN = re.compile(r"run-(\d+)/")
 
 
-class TimedFold(Fold):
-    """Add up how long items took, beside their state; an item read twice does not change the mean by much."""
+@dataclass(frozen=True)
+class ShardStatus:
+    """Say where one part of a manifest stands that parallel sessions share.
 
-    seconds: float = 0.0
-    timed: int = 0
+    Attributes
+    ----------
+    shard : str
+        Such as ``2/5``.
+    done, failed : int
+        Items; those that failed and were not done since.
+    left : int or None
+        Items; None where no session of this shard has closed yet.
+    """
 
-    def add(self, session: str, numbered: Iterable[tuple[int | None, Record]]) -> None:
-        super().add(session, self._timing(numbered))
-
-    def _timing(self, numbered: Iterable[tuple[int | None, Record]]) -> Iterator[tuple[int | None, Record]]:
-        for number, record in numbered:
-            if record.get("e") == "done" and "s" in record:
-                self.seconds += float(record["s"])
-                self.timed += 1
-            yield number, record
+    shard: str
+    done: int
+    left: int | None
+    failed: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,12 @@ class PhaseStatus:
         What the rest takes at this rate.
     checkpoint : str or None
         Name of the newest checkpoint, `checkpoint_age` seconds old.
+    error : str or None
+        The newest failure of an item that was not done since, ``key: words``, `error_age` seconds old.
+    shards : tuple of ShardStatus
+        Where the newest session worked on a part of the manifest.
+    past : tuple of PastSession
+        Its sessions, oldest first.
     """
 
     slug: str
@@ -89,6 +100,10 @@ class PhaseStatus:
     quota_weeks: float | None = None
     checkpoint: str | None = None
     checkpoint_age: float | None = None
+    error: str | None = None
+    error_age: float | None = None
+    shards: tuple[ShardStatus, ...] = ()
+    past: tuple[PastSession, ...] = ()
     notes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
@@ -96,15 +111,19 @@ class PhaseStatus:
         return asdict(self)
 
 
-def read_status(store: str | None = None, slugs: list[str] | None = None) -> list[PhaseStatus]:
+def read_status(
+    store: str | Store | None = None, slugs: list[str] | None = None, cache: Path | None = None
+) -> list[PhaseStatus]:
     """Read where phases stand.
 
     Parameters
     ----------
-    store : str or None
+    store : str, Store or None
         Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
     slugs : list of str or None
         Phases; all of the map by default. A slug beside the map is read too.
+    cache : Path or None
+        Folder in which what was read once stays for the next look; None keeps nothing.
 
     Returns
     -------
@@ -112,28 +131,39 @@ def read_status(store: str | None = None, slugs: list[str] | None = None) -> lis
     """
     known = {phase.slug: phase for phase in load_phases()}
     wanted = [check_slug(slug) for slug in slugs] if slugs else list(known)
-    opened = Retried(open_store(store_address(store)))
+    opened = store_of(store)
     with tempfile.TemporaryDirectory(prefix="nbkit-status-") as folder:
-        return [read_phase(opened, slug, known.get(slug), Path(folder)) for slug in wanted]
+        return [read_phase(opened, slug, known.get(slug), cache or Path(folder)) for slug in wanted]
+
+
+def store_of(store: str | Store | None) -> Store:
+    """Give the store, with retries, of an address that a user wrote, or one that is open already."""
+    if store is None or isinstance(store, str):
+        return Retried(open_store(store_address(store)))
+    return store if isinstance(store, Retried) else Retried(store)
 
 
 def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> PhaseStatus:
     """Read where one phase stands."""
-    fold = fold_store(store, slug, cache, TimedFold())
+    fold = fold_store(store, slug, cache, CountedFold())
     receipts, notes = newest_receipts(store, slug, cache)
+    rehearsal, rehearsal_note = read_document(store, f"{slug}/rehearsal.json", cache)
     newest = receipts[0] if receipts else None
     closes = [record["close"] for record in fold.sessions.values() if "close" in record]
     last: Record = max(closes, key=lambda record: record.get("t", 0.0), default={})
     failed = sum(key not in fold.done for key in fold.failures)
-    left = _items_left(fold, last, slug, phase, failed)
+    shards = _shards(fold)
+    left = _items_left(fold, last, shards, slug, phase, failed)
     step, max_steps = (newest.step, newest.max_steps) if newest else (0, 0)
     hours, rate = _outlook(fold, left, receipts)
     session_hours = phase.session_hours if phase else _SESSION_HOURS
     on_gpu = phase is not None and phase.accelerator == "gpu"
+    error = fold.last_error()
+    notes += [*rehearsal_note, *(f"{name}: {words}" for name, words in fold.damaged.items())]
     return PhaseStatus(
         slug=slug,
         title=phase.title if phase else "",
-        state=_state(fold, left, failed, newest, last),
+        state=_state(fold, left, failed, newest, last, shards),
         done=len(fold.done),
         left=left,
         failed=failed,
@@ -147,8 +177,34 @@ def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> Pha
         quota_weeks=hours / QUOTA_HOURS if hours is not None and on_gpu else None,
         checkpoint=newest.file if newest else None,
         checkpoint_age=time.time() - newest.time if newest else None,
-        notes=(*notes, *(f"{name}: {words}" for name, words in fold.damaged.items())),
+        error=f"{error[0]}: {last_line(error[2])}" if error else None,
+        error_age=time.time() - error[1] if error else None,
+        shards=shards,
+        past=past_sessions(fold, newest.step if newest else None, rehearsal),
+        notes=tuple(notes),
     )
+
+
+def read_document(store: Store, name: str, cache: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """Give a JSON object of the store, and words where it is not whole; (None, []) where there is none."""
+    path = cache / "documents" / name
+    try:
+        store.get(name, path)
+        found = read_json(path)
+    except FileNotFoundError:
+        return None, []
+    except (ValueError, RecursionError) as error:
+        return None, [f"{name} is no whole JSON file ({error})"]
+    except DamagedError as error:
+        return None, [f"{name} cannot be read: {error}"]
+    return (found, []) if isinstance(found, dict) else (None, [f"{name} holds no JSON object"])
+
+
+def last_line(error: str, width: int = 200) -> str:
+    """Give the last line of a traceback, without what a terminal would take for commands."""
+    lines = [line for line in error.strip().splitlines() if line.strip()]
+    text = "".join(c if c.isprintable() else "?" for c in lines[-1].strip()) if lines else "no words"
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def newest_receipts(store: Store, slug: str, cache: Path) -> tuple[list[Receipt], list[str]]:
@@ -184,17 +240,47 @@ def newest_step(store: Store, slug: str) -> int:
     return max(filter(None, steps), default=0)
 
 
-def _items_left(fold: Fold, last: Record, slug: str, phase: Phase | None, failed: int) -> int | None:
-    if last:
+def _shards(fold: CountedFold) -> tuple[ShardStatus, ...]:
+    """Give the parts that sessions share, as the newest session counts them; none where it took the whole."""
+    begins = [record["open"] for record in fold.sessions.values() if "open" in record]
+    newest: Record = max(begins, key=lambda record: record.get("t", 0.0), default={})
+    if not newest.get("shard"):
+        return ()
+    _, count = parse_shard(newest["shard"])
+    done, failed, dropped = Counter(), Counter(), Counter()
+    for key in fold.done:
+        done[shard_of(key, count)] += 1
+    for key, times in fold.failures.items():
+        if key not in fold.done:
+            failed[shard_of(key, count)] += 1
+            dropped[shard_of(key, count)] += times >= TRIES
+    rows: dict[str, Record] = {}
+    for record in sorted(fold.sessions.values(), key=lambda record: record.get("close", {}).get("t", 0.0)):
+        if "close" in record and "of" in record["close"]:
+            rows[record.get("open", {}).get("shard")] = record["close"]
+    found = []
+    for which in range(1, count + 1):
+        of = rows.get(f"{which}/{count}", {}).get("of")
+        left = None if of is None else max(0, of - done[which] - dropped[which])
+        found.append(ShardStatus(f"{which}/{count}", done[which], left, failed[which]))
+    return tuple(found)
+
+
+def _items_left(
+    fold: Fold, last: Record, shards: tuple[ShardStatus, ...], slug: str, phase: Phase | None, failed: int
+) -> int | None:
+    if shards and all(shard.left is not None for shard in shards):
+        return sum(shard.left for shard in shards)
+    if last and not shards:
         return max(0, int(last.get("left", 0)) - (len(fold.done) - int(last.get("done", 0))))
     path = manifest_folder() / f"{slug}.tsv"
     if path.is_file():
         keys = read_manifest(path).keys
         return sum(key not in fold.done for key in keys) - failed
-    return None if phase is None or phase.items else 0
+    return None if shards or phase is None or phase.items else 0
 
 
-def _outlook(fold: TimedFold, left: int | None, receipts: list[Receipt]) -> tuple[float | None, float | None]:
+def _outlook(fold: CountedFold, left: int | None, receipts: list[Receipt]) -> tuple[float | None, float | None]:
     """Give the hours that the rest takes, and items or steps an hour."""
     if receipts and receipts[0].max_steps:
         newest = receipts[0]
@@ -203,45 +289,20 @@ def _outlook(fold: TimedFold, left: int | None, receipts: list[Receipt]) -> tupl
         rate = 3600.0 * steps / seconds if steps > 0 and seconds > 0 else None
         rest = 0 if newest.complete else max(0, newest.max_steps - newest.step)
         return (0.0 if not rest else rest / rate if rate else None), rate
-    if fold.timed and fold.seconds > 0:
-        rate = 3600.0 * fold.timed / fold.seconds
+    timed, seconds = (sum(getattr(tally, name) for tally in fold.tallies.values()) for name in ("timed", "seconds"))
+    if timed and seconds > 0:
+        rate = 3600.0 * timed / seconds
         return (None if left is None else left / rate), rate
     return (0.0 if left == 0 and fold.done else None), None
 
 
-def _state(fold: Fold, left: int | None, failed: int, newest: Receipt | None, last: Record) -> str:
+def _state(
+    fold: Fold, left: int | None, failed: int, newest: Receipt | None, last: Record, shards: tuple[ShardStatus, ...]
+) -> str:
     if not fold.sessions and not fold.done and newest is None:
         return "not begun"
     if newest is not None and newest.max_steps:
         return "complete" if newest.complete or newest.step >= newest.max_steps else "work left"
-    if left == 0 and last.get("complete", False):
+    if left == 0 and (last.get("complete", False) or shards):
         return "complete, some failed" if failed else "complete"
     return "work left"
-
-
-def words(rows: list[PhaseStatus]) -> str:
-    """Lay the phases out as a table for reading."""
-    header = ("phase", "state", "done", "left", "failed", "rate", "sessions", "still takes", "newest checkpoint")
-    lines = [header, *map(_cells, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    laid = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*laid, *(f"note: {note}" for row in rows for note in row.notes)])
-
-
-def _cells(row: PhaseStatus) -> tuple[str, ...]:
-    training = row.max_steps > 0
-    done = f"step {row.step}" if training else str(row.done)
-    left = str(row.max_steps - row.step) if training else "?" if row.left is None else str(row.left)
-    unit = "steps" if training else "items"
-    rate = "-" if row.rate is None else f"{row.rate:,.0f} {unit}/h"
-    sessions = f"{row.sessions}" + (f" ({row.killed} not closed)" if row.killed else "")
-    if row.state == "not begun":
-        done = left = sessions = "-"
-    takes = "-"
-    if row.hours_left:
-        takes = f"{show_duration(3600 * row.hours_left)}, {row.sessions_left} session{'s' * (row.sessions_left != 1)}"
-        takes += f", {row.quota_weeks:.1f} quota-weeks" if row.quota_weeks is not None else ""
-    checkpoint = "-"
-    if row.checkpoint_age is not None:
-        checkpoint = f"step {row.step}, {show_duration(row.checkpoint_age)} old"
-    return row.slug, row.state, done, left, str(row.failed), rate, sessions, takes, checkpoint

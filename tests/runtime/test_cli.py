@@ -19,7 +19,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 def test_help_names_the_commands(root, tmp_path):
     command = [sys.executable, "-m", "nbkit", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
-    for name in ("check", "run", "rehearse", "status", "verify"):
+    for name in ("check", "run", "rehearse", "status", "report", "verify"):
         assert f"\n  {name} " in done.stdout
     assert "3 stopped with work left" in " ".join(done.stdout.split())
 
@@ -59,8 +59,10 @@ def test_run_status_and_verify_go_together(toy, tmp_path, capsys):
     assert cli.run(["run", str(toy), "--store", "st", "-p", "N=3"]) == 0
     capsys.readouterr()
     assert cli.run(["status", "toy", "--store", "st", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
+    told = json.loads(capsys.readouterr().out)
+    (row,) = told["phases"]
     assert (row["done"], row["left"], row["state"]) == (3, 0, "complete")
+    assert told["store"]["size"] == sum(path.stat().st_size for path in (tmp_path / "st").rglob("*") if path.is_file())
     assert cli.run(["verify", "--store", "st", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["faults"] == {}
     (tmp_path / "st/toy/items/k001.npz").write_bytes(b"short")

@@ -89,7 +89,7 @@ def test_status_shows_pushed_runs(server, capsys, tmp_path):
     assert cli.run(["status", "--store", "st"]) == 0
     assert "at Kaggle: bandvar_train error (CUDA out of memory), version 4" in capsys.readouterr().out
     assert cli.run(["status", "--store", "st", "--json"]) == 0
-    runs = {row["slug"]: row.get("run") for row in json.loads(capsys.readouterr().out)}
+    runs = {row["slug"]: row.get("run") for row in json.loads(capsys.readouterr().out)["phases"]}
     assert runs["bandvar_train"]["state"] == "error" and runs["eeg_windows"] is None
 
 

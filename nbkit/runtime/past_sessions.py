@@ -1,0 +1,169 @@
+"""What the sessions of a phase came to, from their records in the store.
+
+A session without a closing record was killed or runs now; how long it lasted is then unknown, unless a rehearsal that
+watched it says so. Nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nbkit.runtime.segments import Fold, Record
+
+_ENDED = {"complete": "complete", "wall": "stopped before the wall", "left": "ended with work left"}
+
+
+@dataclass
+class Tally:
+    """Count what one session recorded."""
+
+    items: int = 0
+    seconds: float = 0.0
+    timed: int = 0
+    failed: int = 0
+
+
+@dataclass
+class CountedFold(Fold):
+    """Add up what each session did and when each item failed last, beside the items' state."""
+
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    failed_at: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """Key to the time of its last failure and the error's text."""
+
+    def add(self, session: str, numbered: Iterable[tuple[int | None, Record]]) -> None:
+        with self._lock:
+            taken = tuple(self._numbers.get(session, ()))
+            super().add(session, self._counted(session, taken, numbered))
+
+    def _counted(
+        self, session: str, taken: tuple[tuple[int, int], ...], numbered: Iterable[tuple[int | None, Record]]
+    ) -> Iterator[tuple[int | None, Record]]:
+        tally = self.tallies.setdefault(session, Tally())
+        for number, record in numbered:
+            # a record that stands in two segments counts once, as in the fold itself
+            if number is not None and not any(first <= number <= last for first, last in taken):
+                if record.get("e") == "done":
+                    tally.items += 1
+                    if "s" in record:
+                        tally.seconds += float(record["s"])
+                        tally.timed += 1
+                elif record.get("e") == "failed":
+                    tally.failed += 1
+                    at = float(record.get("t", 0.0))
+                    if at >= self.failed_at.get(record["k"], (0.0, ""))[0]:
+                        self.failed_at[record["k"]] = at, str(record.get("err", ""))
+            yield number, record
+
+    def last_error(self) -> tuple[str, float, str] | None:
+        """Give (key, time, text) of the newest failure among items that were not done since."""
+        left = [(at, key, text) for key, (at, text) in self.failed_at.items() if key not in self.done]
+        if not left:
+            return None
+        at, key, text = max(left)
+        return key, at, text
+
+
+@dataclass(frozen=True)
+class PastSession:
+    """Say what one session came to.
+
+    Attributes
+    ----------
+    session, host : str
+    shard : str or None
+    opened : float or None
+        Unix time.
+    length : float or None
+        Seconds from opening to close, or to the kill that a rehearsal made; None where nobody knows.
+    limit : float or None
+        Seconds that it was told it has.
+    items, failed : int
+        Items whose outputs it brought to the store, and failures that it recorded.
+    work : float
+        Seconds that its items took.
+    from_step, to_step : int or None
+        Of training, in the store: where it began and where it brought it to.
+    ended : str
+        Such as ``complete``, ``stopped before the wall``, ``killed`` or ``not closed``.
+    """
+
+    session: str
+    host: str = ""
+    shard: str | None = None
+    opened: float | None = None
+    length: float | None = None
+    limit: float | None = None
+    items: int = 0
+    failed: int = 0
+    work: float = 0.0
+    from_step: int | None = None
+    to_step: int | None = None
+    ended: str = ""
+
+    @property
+    def closed(self) -> bool:
+        """True where it came to its own end."""
+        return self.ended not in ("not closed", "killed")
+
+    def row(self) -> dict[str, Any]:
+        """Give it as plain values."""
+        return asdict(self)
+
+
+def past_sessions(
+    fold: CountedFold, newest_step: int | None = None, rehearsal: Mapping[str, Any] | None = None
+) -> tuple[PastSession, ...]:
+    """Give a phase's sessions, oldest first.
+
+    Parameters
+    ----------
+    fold : CountedFold
+    newest_step : int or None
+        Step of the newest checkpoint in the store.
+    rehearsal : mapping or None
+        What `nbkit rehearse` kept of those sessions that it watched.
+    """
+    watched = rehearsed_rows(rehearsal)
+    ordered = sorted(fold.sessions.items(), key=lambda one: (_number(one[1].get("open", {}).get("t")) or 0.0, one[0]))
+    begins = [_whole(events.get("open", {}).get("step")) for _, events in ordered] + [newest_step]
+    found = []
+    for place, (name, events) in enumerate(ordered):
+        begin, close = events.get("open", {}), events.get("close")
+        tally, seen = fold.tallies.get(name, Tally()), watched.get(name, {})
+        opened, closed = _number(begin.get("t")), _number(close.get("t")) if close else None
+        length = closed - opened if opened is not None and closed is not None else _number(seen.get("length_s"))
+        to_step = _whole(close.get("step")) if close else begins[place + 1]
+        found.append(
+            PastSession(
+                session=name, host=str(begin.get("host", "")), shard=begin.get("shard"), opened=opened,
+                length=length, limit=_number(begin.get("limit")), items=tally.items, failed=tally.failed,
+                work=round(tally.seconds, 3), from_step=begins[place], to_step=to_step,
+                ended=_ending(close, seen),
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def rehearsed_rows(rehearsal: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Give the sessions that a rehearsal watched, by name; none where the document has another form."""
+    rows = rehearsal.get("sessions") if isinstance(rehearsal, Mapping) else None
+    known = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    return {str(row["session"]): row for row in known if row.get("session")}
+
+
+def _ending(close: Record | None, seen: Mapping[str, Any]) -> str:
+    if close is not None:
+        reason = str(close.get("reason", ""))
+        return _ENDED.get(reason, f"stopped: {reason}" if reason else "closed")
+    return "killed" if seen.get("ended") in ("killed", "overran") else "not closed"
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
