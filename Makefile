@@ -7,10 +7,11 @@ READY := $(VENV)/.ready
 DEMO_STORE ?= nbkit-demo-store
 # sessions run in folders of their own, where a relative path would lead nowhere
 EEGBCI := $(if $(MNE_DATASETS_EEGBCI_PATH),MNE_DATASETS_EEGBCI_PATH=$(abspath $(MNE_DATASETS_EEGBCI_PATH)))
+CHAIN_STORE ?= nbkit-chain-store
 TESTS ?=
 BENCH ?=
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench chain clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -48,6 +49,12 @@ lint: $(READY)  ## ruff over the code
 bench: $(READY)  ## the measurements (BENCH="--quick --only ledger --json bench-results.json")
 	$(RUN) -m tests.bench $(BENCH)
 
-clean:  ## remove the environment, caches and the demo's store
-	rm -rf $(VENV) $(DEMO_STORE) build dist .pytest_cache .ruff_cache .hypothesis
+chain: $(READY)  ## every phase of every system, small, each killed at its first work; then verified and reported
+	$(RUN) -m nbkit rehearse --all --smoke --kill work --session 60s --store $(CHAIN_STORE)
+	$(RUN) -m nbkit verify --store $(CHAIN_STORE)
+	$(RUN) -m nbkit status --store $(CHAIN_STORE)
+	$(RUN) -m nbkit report --store $(CHAIN_STORE) --out $(CHAIN_STORE)/report.html
+
+clean:  ## remove the environment, caches and the stores made here
+	rm -rf $(VENV) $(DEMO_STORE) $(CHAIN_STORE) build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -158,6 +158,7 @@ def account(stays: list[Stay]) -> dict[str, Any]:
         "lost_steps": sum(stay.lost_steps for stay in killed),
         "twice_items": len(items) - len(set(items)),
         "twice_steps": len(steps) - len(set(steps)),
+        "wall_s": round(sum(stay.ended - stay.began for stay in stays), 3),
         "startup_s": round(sum(stay.startup for stay in stays), 3),
         "from_opening_s": round(length, 3),
         "useful_s": round(useful, 3),
@@ -183,6 +184,39 @@ def report(document: dict[str, Any]) -> str:
             f"{sums['from_opening_s']:.1f} s from opening; {sums['startup_s']:.1f} s of startup before)"
         )
     return "\n".join(lines)
+
+
+def not_begun(notebook: str, lacking: list[str]) -> dict[str, Any]:
+    """Give the document of a notebook that was kept back, because what it needs is not complete."""
+    slug = notebook.removesuffix(".ipynb").partition("_")[2]
+    reason = f"not begun, because it needs {', '.join(lacking)}"
+    empty = {"failed_items": 0, "sums": account([]), "sessions": []}
+    return {"notebook": notebook, "slug": slug, "complete": False, "reason": reason, **empty}
+
+
+def summary(documents: list[dict[str, Any]]) -> str:
+    """Lay several notebooks' rehearsals out, a line each, and add them up."""
+    lines = [("notebook", "state", "sessions", "killed", "lost at kills", "goodput", "took")]
+    for document in documents:
+        sums = document["sums"]
+        state = "complete" if document["complete"] else "NOT COMPLETE"
+        state = f"{document['failed_items']} items FAILED" if document["failed_items"] else state
+        goodput = "-" if sums["goodput"] is None else f"{sums['goodput']:.2f}"
+        lost = _amount(sums["lost_items"], sums["lost_steps"]) or "nothing"
+        counts = (str(sums["sessions"]), str(sums["kills"]), lost, goodput, show_duration(sums["wall_s"]))
+        lines.append((document["notebook"].removesuffix(".ipynb"), state, *counts))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    table = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    complete = sum(document["complete"] for document in documents)
+    sums = [document["sums"] for document in documents]
+    many = f"{sum(one['sessions'] for one in sums)} sessions, {sum(one['kills'] for one in sums)} killed"
+    whole = show_duration(sum(one["wall_s"] for one in sums))
+    run = [document for document in documents if document["sums"]["sessions"]]
+    unharmed = [document["notebook"].removesuffix(".ipynb") for document in run if not document["sums"]["kills"]]
+    table.append(f"{complete} of {len(documents)} complete; {many}; {whole}")
+    if unharmed:
+        table.append(f"without a kill: {', '.join(unharmed)}")
+    return "\n".join(table)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

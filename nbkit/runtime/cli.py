@@ -110,9 +110,8 @@ def rehearse(
     """Run notebooks in many short sessions that are killed and wiped, until complete; then report.
 
     random: SIGKILL at a random moment of each session. wall: SIGKILL at a wall that the session is not told of. none:
-    every session stops by itself. mixed: random kills and planned stops in turn. work: in turn too, and a kill comes
-    with the first item or checkpoint. With --host kaggle the copy that a
-    push would send is run as Kaggle runs it.
+    every session stops by itself. mixed: random kills and planned stops in turn. work: in turn too, and the kill comes
+    with the first item or checkpoint. With --host kaggle the copy that a push would send is run as Kaggle runs it.
     """
     from nbkit.runtime.durations import parse_duration
     from nbkit.runtime.rehearse import Script

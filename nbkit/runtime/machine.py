@@ -51,12 +51,15 @@ class ThisMachine:
     parameters : mapping
         Notebook parameters by the notebook's path.
     smoke : bool
+    at_work : bool
+        True to kill a session that is to be killed as soon as it has work to lose: an item done, a checkpoint stored.
     """
 
     store: str
     folder: Path
     parameters: Mapping[Path, Mapping[str, Any]] = field(default_factory=dict)
     smoke: bool = False
+    at_work: bool = False
 
     def play(self, notebook: Path, number: int, limit: float, kill_after: float | None) -> Stay:
         """Run one session, kill it where the script says so, and wipe its folder."""
@@ -124,8 +127,14 @@ class ThisMachine:
                 return True
             if opened is not None and now - opened > (kill_after if kill_after is not None else stay.limit + _CLOSING):
                 return True
+            if self.at_work and kill_after is not None and opened is not None and _has_worked(journal):
+                return True
             time.sleep(_TICK)
         return False
+
+
+def _has_worked(journal: Path) -> bool:
+    return any(event["e"] in ("item", "stored") for event in read_journal(journal))
 
 
 def _ending(stay: Stay, killed: bool, kill_after: float | None) -> str:

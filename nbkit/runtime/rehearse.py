@@ -1,7 +1,7 @@
 """Rehearsal: a notebook in many short sessions that are killed, until its phase is complete.
 
 Only the store goes on from one session to the next, as on a host that dies; a phase that is complete here does not
-depend on anything else.
+depend on anything else. All phases together are the chain: each in its order, with what it needs from those before.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbkit.runtime.accounts import Stay, account, report
+from nbkit.runtime.accounts import Stay, account, not_begun, report, summary
 from nbkit.runtime.durations import show_duration
 from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.files import write_json
 from nbkit.runtime.hosts.kaggle_machine import KaggleMachine
 from nbkit.runtime.machine import STARTUP, Machine, ThisMachine
 from nbkit.runtime.nearest import unknown
+from nbkit.runtime.phases import Phase, load_phases
 from nbkit.runtime.running import FAILED, LEFT, check_parameters, find_notebook, notebook_parameters, store_address
 from nbkit.runtime.segments import fold_store
 from nbkit.runtime.status import newest_step
@@ -32,7 +33,7 @@ from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 
 MACHINES = {"local": ThisMachine, "kaggle": KaggleMachine}
-KILLS = ("mixed", "random", "wall", "none")
+KILLS = ("mixed", "random", "wall", "work", "none")
 EARLIEST = 0.3  # of the session: a kill before any work can be saved shows nothing but that
 PATIENCE = 3  # successive sessions without progress
 
@@ -48,7 +49,9 @@ class Script:
     kill : str
         ``random``: SIGKILL at a random moment of 0.3 to 1 of the length. ``wall``: the session is told twice its
         length and killed at the end of it, as by a host that keeps its wall to itself. ``none``: it is told its
-        length and stops by itself. ``mixed``: random kills and planned stops in turn, a kill first.
+        length and stops by itself. ``mixed``: random kills and planned stops in turn, a kill first. ``work``: in turn
+        too, and the kill comes with the first item done or checkpoint stored; a notebook that was over before is run
+        again and killed at a random moment of what it took.
     seed : int
         From it all moments are derived.
     """
@@ -63,13 +66,24 @@ class Script:
         After sessions without progress the earliest moment moves up to the whole length, so that a notebook that can
         be done at all in a session of this length is done.
         """
-        if self.kill == "none" or (self.kill == "mixed" and number % 2 == 0):
+        if self.kill == "none" or (self.kill in ("mixed", "work") and number % 2 == 0):
             return self.session, None
         if self.kill == "wall":
             return 2 * self.session, self.session
-        draw = random.Random(f"{self.seed}/{notebook}/{number}").random()
+        if self.kill == "work":
+            return self.session, self.session
+        draw = self._draw(notebook, number)
         earliest = min(1.0, EARLIEST + (1.0 - EARLIEST) * fruitless / (PATIENCE - 1))
         return self.session, self.session * (earliest + (1.0 - earliest) * draw)
+
+    def encore(self, notebook: str, stay: Stay) -> float | None:
+        """Give the moment of the kill in a second run of a session that was over unharmed; None for no such run."""
+        if self.kill != "work" or stay.number > 1 or stay.ending != "complete":
+            return None
+        return stay.length * (0.2 + 0.5 * self._draw(notebook, stay.number))  # the second run may be quicker
+
+    def _draw(self, notebook: str, number: int) -> float:
+        return random.Random(f"{self.seed}/{notebook}/{number}").random()
 
 
 class Rehearsal:
@@ -99,11 +113,13 @@ class Rehearsal:
     def run(self, notebook: Path) -> dict[str, Any]:
         """Rehearse one notebook; give its report as a dict, also kept as ``<slug>/rehearsal.json`` in the store."""
         stays: list[Stay] = []
-        fruitless, reason, slug = 0, "", None
+        fruitless, reason, slug, again = 0, "", None, None
         while not reason:
             number = len(stays) + 1
             self._number += 1
             limit, kill_after = self.script.scene(notebook.name, number, fruitless)
+            if again is not None:
+                kill_after = again
             stay = self.machine.play(notebook, self._number, limit, kill_after)
             stay.number = number
             slug = stay.opened["slug"] if stay.opened else slug
@@ -112,7 +128,8 @@ class Rehearsal:
                 stay.stored_items, stay.stored_step = self._stored(slug)
             stays.append(stay)
             self.say(_line(stay))
-            if stay.ending == "complete":
+            again = self.script.encore(notebook.name, stay)
+            if stay.ending == "complete" and again is None:
                 break
             fruitless = 0 if _progress(stay, before) else fruitless + 1
             reason = self._reason(stays, fruitless)
@@ -186,6 +203,7 @@ def rehearse(
     smoke: bool = False,
     max_sessions: int = 200,
     host: str = "local",
+    chain: bool = False,
     say: Callable[[str], None] = print,
 ) -> tuple[int, list[dict[str, Any]]]:
     """Rehearse notebooks one after the other; the next begins when the phase before it is complete.
@@ -205,6 +223,9 @@ def rehearse(
         Of one notebook.
     host : str
         ``local``, or ``kaggle`` for that host's folders, variables, pushed copy and runner.
+    chain : bool
+        True to take every phase where no notebook is named, in the order of what they need; one that does not get
+        complete keeps back those that need it, and no other.
     say : callable
         Prints one line.
 
@@ -224,27 +245,43 @@ def rehearse(
         raise UsageError(f"{unknown('way to kill', script.kill, KILLS)} Nothing was begun.")
     if host not in MACHINES:
         raise UsageError(f"{unknown('host', host, MACHINES)} Nothing was begun.")
+    phases = {phase.notebook: phase for phase in load_phases()} if chain else {}
+    notebooks = notebooks or [Path(name).stem for name in phases]
     if not notebooks:
-        raise UsageError("no notebook was given; such as: nbkit rehearse notebooks/10_eeg_windows.ipynb")
+        raise UsageError("no notebook was given; such as: nbkit rehearse notebooks/10_eeg_windows.ipynb, or --all")
     notebooks = [find_notebook(path) for path in notebooks]
     shared = _spread(notebooks, _absolute(parameters or {}, say), smoke)
     address = store_address(store)
     documents: list[dict[str, Any]] = []
     code = 0
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="nbkit-rehearsal-") as folder:
-        machine = MACHINES[host](address, Path(folder), shared, smoke)
+        machine = MACHINES[host](address, Path(folder), shared, smoke, at_work=script.kill == "work")
         whole = Rehearsal(machine, Retried(open_store(address)), script, Path(folder, "read"), max_sessions, say)
         for notebook in notebooks:
+            kept_back = lacking(phases[notebook.name], documents) if chain and notebook.name in phases else []
+            if kept_back:
+                documents.append(not_begun(notebook.name, kept_back))
+                say(report(documents[-1]))
+                continue
             say(f"{notebook.name}: sessions of {show_duration(script.session)}, kill {script.kill}, store {address}")
             document = whole.run(notebook)
             documents.append(document)
             say(report(document))
             if not document["complete"]:
                 left = document["sums"]["sessions"] >= max_sessions
-                return (LEFT if left else FAILED), documents
-            if document["failed_items"]:
+                code = LEFT if left and code != FAILED else FAILED
+                if not chain:
+                    return code, documents
+            elif document["failed_items"]:
                 code = FAILED
+    if len(documents) > 1:
+        say(summary(documents))
     return code, documents
+
+
+def lacking(phase: Phase, documents: list[dict[str, Any]]) -> list[str]:
+    """Give what a phase needs of those that were rehearsed before it and are not complete."""
+    return [d["slug"] for d in documents if not d["complete"] and d["slug"] in phase.needs]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pytest
 
 from nbkit.runtime.accounts import Stay, account, report, work_seconds
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.phases import Phase
 from nbkit.runtime.process_tree import ProcessTree
 from nbkit.runtime.rehearse import Rehearsal, Script, rehearse
 from nbkit.runtime.running import run_notebook
@@ -147,7 +148,8 @@ def test_moments_move_to_the_wall_while_nothing_is_saved():
 def test_ways_to_kill():
     assert Script(10.0, "none").scene("a", 1) == (10.0, None)
     assert Script(10.0, "wall").scene("a", 1) == (20.0, 10.0)
-    assert [Script(10.0, "mixed").scene("a", n)[1] is None for n in (1, 2, 3, 4)] == [False, True, False, True]
+    for kill in ("mixed", "work"):
+        assert [Script(10.0, kill).scene("a", n)[1] is None for n in (1, 2, 3, 4)] == [False, True, False, True]
 
 
 def test_an_unknown_way_to_kill_is_refused(toy):
@@ -221,6 +223,48 @@ def test_max_sessions_end_it(tmp_path):
     endings = [{"ending": "killed", "receipt": step} for step in (10, 20)]
     document, _ = played(tmp_path, *endings, max_sessions=2)
     assert "--max-sessions" in document["reason"]
+
+
+def test_a_notebook_that_was_over_before_its_kill_is_run_again_and_killed(tmp_path):
+    whole = {"ending": "complete", "exit": 0, "events": [{"t": time.time() + 4.0, "e": "close", "complete": True}]}
+    document, puppet = played(tmp_path, whole, KILLED, whole, script=Script(60.0, "work"))
+    assert document["complete"] and document["sums"]["kills"] == 1
+    assert puppet.played[0] == 60.0 and 0.5 < puppet.played[1] < 3.0
+
+
+def test_kill_at_the_first_item_comes_before_the_second(make_notebook, tmp_path):
+    notebook = make_notebook(PARAMETERS, OPEN, WORK, CLOSE)
+    code, (document,) = rehearse(
+        [notebook], script=Script(60.0, "work"), store=str(tmp_path / "store"), parameters={"N": 3, "SECONDS": 1.0},
+        say=lambda text: None,
+    )  # fmt: skip
+    first, second = document["sessions"]
+    assert code == 0 and (first["ended"], first["items"], second["ended"]) == ("killed", 1, "complete")
+
+
+# -- the chain ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_phases(make_notebook, tmp_path, monkeypatch):
+    def phase(slug, number, *needs):
+        return Phase(slug, number, "Toy", "", needs, (), "any", 1, 1.0, True, ())
+
+    (tmp_path / "notebooks").mkdir()
+    phases = (phase("one", 1), phase("two", 2, "one"), phase("three", 3))
+    for made in phases:
+        opened = OPEN.replace('"toy"', f'"{made.slug}"')
+        make_notebook(PARAMETERS, opened, WORK, f"assert {made.number} != 1", CLOSE, name=f"notebooks/{made.notebook}")
+    monkeypatch.setattr("nbkit.runtime.rehearse.load_phases", lambda: phases)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_chain_keeps_back_what_needs_a_failed_phase_and_no_other(three_phases, tmp_path):
+    said: list[str] = []
+    code, documents = rehearse([], script=Script(60.0, "work"), store=str(tmp_path / "st"), chain=True, say=said.append)
+    assert code == 1 and [document["complete"] for document in documents] == [False, False, True]
+    assert documents[1]["reason"] == "not begun, because it needs one" and documents[2]["sums"]["kills"] == 1
+    assert "1 of 3 complete" in said[-1] and "NOT COMPLETE" in said[-1]
 
 
 # -- what is counted -------------------------------------------------------------------------------------------------
