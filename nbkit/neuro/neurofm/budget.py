@@ -1,8 +1,8 @@
 """The seed's plans for a budget, calculated: prices are inputs, and what the seed wrote stands beside.
 
-The seed's text has five phases and its budgets six and four lines; ranges stand here by their middle. Its figures do not
-have one price: one A100 costs about 4 dollars an hour in them and four together about 5, so the lines on four cost more here
-than there, unless the price of such a node is given.
+The seed's text has five phases and its budgets six and four lines; ranges stand here by their middle. Its figures do
+not have one price: one A100 costs about 4 dollars an hour in them and four together about 5, so the lines on four cost
+more here than there, unless the price of such a node is given.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from nbkit.neuro.neurofm.ladder import Gate
 
 DISAGREEMENTS = (
-    "the text has 5 phases, the budget 6: the budget adds a baseline of 20 recordings and an evaluation, and leaves out "
-    "the phase across species (250 to 350), with which the five come to about 725 of 500",
+    "the text has 5 phases, the budget 6: the budget adds a baseline of 20 recordings and an evaluation, and leaves "
+    "out the phase across species (250 to 350), with which the five come to about 725 of 500",
     "the search is 20 to 30 recordings, 5 to 10 runs of 4 to 6 h and 80 to 120 in the text, and 10 recordings, 5 runs "
     "and 50 in the budget",
     "one A100 costs about 4 an hour in text and budget, four A100 together about 5: at one price the multi-modal line "

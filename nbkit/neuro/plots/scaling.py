@@ -1,0 +1,259 @@
+"""How scores grow with data, size and compute.
+
+A fitted curve is never drawn without the runs it was fitted to and its interval, and a prediction never without the
+place where the runs end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, brief, say_stand_in, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_STATES = {"passed": "#009E73", "failed": "#D55E00", "not measured": BASELINE}
+
+
+def plot_scaling(
+    sizes: Sequence[float],
+    losses: Sequence[float],
+    *,
+    verdict: str,
+    curve: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None,
+    prediction: tuple[float, float, float, float] | None = None,
+    baseline: float | None = None,
+    baseline_is: str = "mean rate",
+    size_is: str = "Recordings",
+    loss_is: str = "Loss",
+    unit: str = "bit/spike",
+    law: str = "",
+    stand_in: str = "",
+) -> Figure:
+    """Draw losses of runs against size, both on log axes, with the fitted power law and what it predicts.
+
+    Parameters
+    ----------
+    sizes, losses : array of shape (runs,)
+        One a run; several seeds of one size stand above each other.
+    verdict : str
+        In words; the title.
+    curve : (sizes, loss, low, high), optional
+        Arrays of one shape: the fitted law and its interval. None where there are too few runs.
+    prediction : (size, loss, low, high), optional
+        At the next size.
+    baseline : float, optional
+        Loss of what costs nothing.
+    baseline_is : str
+        Its name.
+    size_is, loss_is, unit : str
+        For the axes.
+    law : str
+        The fitted numbers, for the legend.
+    stand_in : str
+        What the data stand in for.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    sizes, losses = np.asarray(sizes, float), np.asarray(losses, float)
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    if curve is not None:
+        at, loss, low, high = curve
+        axes.fill_between(at, low, high, color=FIRST, alpha=0.15, linewidth=0, label="its interval")
+        axes.plot(at, loss, color=FIRST, linewidth=1.4, label=law or "fitted power law")
+    axes.plot(sizes, losses, "o", color=TRUTH, markersize=4, alpha=0.6, label="runs, one a seed")
+    for size in np.unique(sizes):
+        axes.plot(size, losses[sizes == size].mean(), "_", color=TRUTH, markersize=18)
+    if prediction is not None:
+        size, loss, low, high = prediction
+        ends = [[loss - low], [high - loss]]
+        label = f"expected at {size:g}: {brief(loss)} ({brief(low)} to {brief(high)})"
+        axes.errorbar([size], [loss], ends, fmt="D", color=SECOND, markersize=6, capsize=5, label=label)
+        axes.axvline(sizes.max(), color="#BBBBBB", linestyle=":", linewidth=1)
+    if baseline is not None:
+        axes.axhline(baseline, color=BASELINE, linestyle="--", label=f"{baseline_is} ({brief(baseline)})")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    shown = sorted({*sizes.tolist(), *([prediction[0]] if prediction is not None else [])})
+    axes.set_xticks(shown, [f"{size:g}" for size in shown])
+    _plain_log_ticks(axes)
+    axes.set(xlabel=f"{size_is} (log scale)", ylabel=f"{loss_is} ({unit}, log scale)")
+    axes.set_title(_wrapped(verdict, 90), fontsize=10, loc="left")
+    tidy(axes)
+    axes.legend(frameon=False, fontsize=9)
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_score_against_compute(
+    configurations: Sequence[Any],
+    spot: str,
+    *,
+    reason: str = "",
+    baseline: float | None = None,
+    baseline_is: str = "mean rate",
+    score_is: str = "Score",
+    unit: str = "bit/spike",
+    compute_is: str = "Compute of one training",
+    compute_unit: str = "PFLOP",
+    stand_in: str = "",
+) -> Figure:
+    """Draw what each configuration scores against what it costs, the front, and the one to take.
+
+    Parameters
+    ----------
+    configurations : sequence
+        Each with ``name``, ``compute``, ``score``, ``error`` and ``on_front``.
+    spot : str
+        Name of the one to take.
+    reason : str
+        Why; the title.
+    baseline, baseline_is
+        What costs nothing.
+    score_is, unit, compute_is, compute_unit : str
+        For the axes.
+    stand_in : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
+    front = sorted((one for one in configurations if one.on_front), key=lambda one: one.compute)
+    axes.step([o.compute for o in front], [o.score for o in front], where="post", color=BASELINE, linewidth=1,
+              label="nothing cheaper scores higher")  # fmt: skip
+    for one in configurations:
+        colour = SECOND if one.name == spot else FIRST
+        axes.errorbar([one.compute], [one.score], [one.error], fmt="o", color=colour, capsize=4, markersize=6)
+        axes.annotate(one.name, (one.compute, one.score), xytext=(8, 7), textcoords="offset points", fontsize=9)
+    chosen = next(one for one in configurations if one.name == spot)
+    axes.plot(chosen.compute, chosen.score, "o", color=SECOND, markersize=14, fillstyle="none", label="sweet spot")
+    if baseline is not None:
+        axes.axhline(baseline, color=BASELINE, linestyle="--", label=f"{baseline_is} ({brief(baseline)})")
+    axes.set_xscale("log")
+    axes.margins(x=0.18, y=0.16)
+    axes.set(xlabel=f"{compute_is} ({compute_unit}, log scale)", ylabel=f"{score_is} ({unit})")
+    axes.set_title(_wrapped(reason, 90), fontsize=10, loc="left")
+    tidy(axes)
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_few_shot(
+    curves: Mapping[str, tuple[Sequence[float], np.ndarray]],
+    *,
+    levels: Mapping[str, float] | None = None,
+    shots_are: str = "Labelled windows of the new recording",
+    score_is: str = "Score",
+    unit: str = "1",
+    title: str = "",
+    stand_in: str = "",
+) -> Figure:
+    """Draw scores against the number of examples, pretrained beside scratch, every seed a thin line.
+
+    Parameters
+    ----------
+    curves : mapping of str to (shots, scores)
+        By way of adapting; ``scores`` of shape (seeds, shots). Zero shots are drawn at the left edge.
+    levels : mapping of str to float, optional
+        Lines to hold them against, such as chance or the optimal decoder.
+    shots_are, score_is, unit, title, stand_in : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
+    every = sorted({float(shot) for shots, _ in curves.values() for shot in shots})
+    place = {shot: at for at, shot in enumerate(every)}
+    for (name, (shots, scores)), colour in zip(curves.items(), SERIES * 2, strict=False):
+        at, scores = [place[float(shot)] for shot in shots], np.atleast_2d(scores)
+        for row in scores:
+            axes.plot(at, row, color=colour, linewidth=0.8, alpha=0.35)
+        axes.plot(at, scores.mean(axis=0), "o-", color=colour, linewidth=1.8, label=f"{name} (mean of {len(scores)})")
+    for (name, level), line in zip((levels or {}).items(), ("--", "-.", ":") * 3, strict=False):
+        axes.axhline(level, color=BASELINE, linestyle=line, label=f"{name} ({brief(level)})")
+    axes.set_xticks(range(len(every)), [f"{shot:g}" for shot in every])
+    axes.set(xlabel=shots_are, ylabel=f"{score_is} ({unit})" if unit != "1" else score_is)
+    axes.set_title(_wrapped(title, 90), fontsize=10, loc="left")
+    tidy(axes)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_ladder(rows: Sequence[Mapping[str, Any]], *, rate: str = "", stand_in: str = "") -> Figure:
+    """Draw what each rung of the ladder takes, and how its gate stands.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Each with recordings, title, hours, planned_hours (low, high), sessions, dollars, gate.
+    rate : str
+        The rate that the hours follow from.
+    stand_in : str
+        What the data behind the gates stand in for.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
+
+    figure, axes = plt.subplots(figsize=(10, 1.8 + 0.62 * len(rows)), layout="constrained")
+    for place, row in enumerate(rows):
+        axes.plot(row["hours"], place, "o", color=_STATES[row["gate"]], markersize=11)
+        low, high = row["planned_hours"]
+        axes.plot(
+            [low, high], [place, place], color=TRUTH, linewidth=2, label="" if place else "the plan's own estimate"
+        )
+        price = "" if row["dollars"] is None else f", {row['dollars']:.0f} paid"
+        words = f"{brief(row['hours'])} h, {row['sessions']} session{'s' * (row['sessions'] != 1)}{price}"
+        axes.annotate(words, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    names = [f"{row['recordings']}{'+' * (row['recordings'] >= 100)} recordings\n{row['title']}" for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=9)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xscale("log")
+    axes.set_xlabel("Accelerator hours of all runs (log scale)")
+    axes.set_title(rate, fontsize=10, loc="left")
+    tidy(axes)
+    gates = [Line2D([], [], marker="o", color=c, linestyle="", label=f"gate: {s}") for s, c in _STATES.items()]
+    figure.legend(handles=[*gates, *axes.get_legend_handles_labels()[0]], loc="outside lower center", ncols=4,
+                  frameon=False, fontsize=9)  # fmt: skip
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def _plain_log_ticks(axes: Axes) -> None:
+    """Write a log axis that spans less than two decades with plain numbers, few enough to be read."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    if high / low < 100:
+        steps = np.arange(1, 10, 0.5 if high / low < 3 else 1.0) if high / low < 10 else (1, 2, 5)
+        axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=12))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: brief(value)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(LogLocator(subs=()))
+
+
+def _wrapped(words: str, width: int) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(words, width))
