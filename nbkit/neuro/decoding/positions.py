@@ -1,0 +1,142 @@
+"""Where electrodes are on the head, as directions from its middle.
+
+From names (10-05 system, EGI's nets) or from given positions. Every montage is brought to the head's own axes (nasion,
+ears) before directions are taken, so an EGI net and the 10-20 system can be compared: named sites of both lie about 7
+degrees apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+# The same sites under the 10-20 system's older names and the 10-10 system's.
+_TWINS = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+ALIASES = {**_TWINS, **{new: old for old, new in _TWINS.items()}}
+# EGI's nets by the electrodes they have; a net's names with and without its reference.
+_EGI = {(32, 33): "GSN-HydroCel-32", (64, 65): "GSN-HydroCel-65_1.0", (124, 129): "GSN-HydroCel-129",
+        (250, 257): "GSN-HydroCel-257"}  # fmt: skip
+
+
+def plain(name: str) -> str:
+    """Give a channel's name in upper case, without what EDF files put around it.
+
+    Examples
+    --------
+    >>> plain("Fc5."), plain("EEG T3-REF"), plain("Fp1-F7")
+    ('FC5', 'T3', 'FP1-F7')
+    """
+    name = name.strip().rstrip(".").upper().removeprefix("EEG ").strip()
+    for reference in ("-REF", "-LE", "-AVG"):
+        name = name.removesuffix(reference)
+    return name
+
+
+def directions(
+    ch_names: Sequence[str],
+    positions: Mapping[str, Sequence[float]] | None = None,
+    template: str | None = None,
+) -> dict[str, np.ndarray]:
+    """Give the direction of every channel whose place is known.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+    positions : mapping of str to (x, y, z), optional
+        In any unit, x to the right and y to the front (MNE's head frame); taken for all channels it names.
+    template : str, optional
+        One of MNE's built-in montages for the names that ``positions`` lacks; found from the names where not given.
+
+    Returns
+    -------
+    directions : dict of str to ndarray of shape (3,)
+        Of length 1, under the names as they were given.
+
+    Raises
+    ------
+    ValueError
+        If a given position is no position.
+    """
+    known = {}
+    given = {plain(name): np.asarray(place, float) for name, place in (positions or {}).items()}
+    wrong = [name for name, place in given.items() if place.shape != (3,) or not np.isfinite(place).all()]
+    if wrong:
+        raise ValueError(f"The positions of {', '.join(wrong[:6])} are not three finite numbers; give x, y and z.")
+    if given:
+        middle = _middle(np.stack(list(given.values())))
+        known.update({name: _unit(place - middle) for name, place in given.items()})
+    found = template or _net_of(ch_names)
+    for name, place in _template(found).items() if found else ():
+        known.setdefault(name, place)
+    for name, place in _template(_ten_five()).items() if template is None else ():
+        known.setdefault(name, place)
+    return {name: known[plain(name)] for name in ch_names if plain(name) in known}
+
+
+def head_places(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Give places on the template head, in m: the 10-05 system's own, and for other names where a direction leads to.
+
+    Parameters
+    ----------
+    found : mapping of str to ndarray of shape (3,)
+        See `directions`.
+    """
+    import mne
+
+    template = mne.channels.make_standard_montage(_ten_five()).get_positions()["ch_pos"]
+    own = {plain(name): place for name, place in template.items()}
+    middle = _middle(np.stack(list(own.values())))
+    radius = np.linalg.norm(np.stack(list(own.values())) - middle, axis=1).mean()
+    return {
+        name: [float(x) for x in own.get(plain(name), middle + radius * direction)] for name, direction in found.items()
+    }
+
+
+def angle(one: np.ndarray, other: np.ndarray) -> float:
+    """Give the angle between two directions, in degrees."""
+    return float(np.degrees(np.arccos(np.clip(one @ other, -1, 1))))
+
+
+def _net_of(ch_names: Sequence[str]) -> str | None:
+    """The EGI net that has these names, where they can be of one only."""
+    numbers = {int(plain(name)[1:]) for name in ch_names if plain(name)[:1] == "E" and plain(name)[1:].isdigit()}
+    for (least, most), net in _EGI.items():
+        if numbers and least <= max(numbers) <= most and len(numbers) > least // 2:
+            return net
+    return None
+
+
+@lru_cache
+def _template(name: str) -> dict[str, np.ndarray]:
+    import mne
+
+    montage = mne.channels.transform_to_head(mne.channels.make_standard_montage(name))
+    places = {plain(ch): place for ch, place in montage.get_positions()["ch_pos"].items()}
+    middle = _middle(np.stack(list(places.values())))
+    found = {ch: _unit(place - middle) for ch, place in places.items()}
+    if name.endswith("-129") or name.endswith("-257"):
+        found.setdefault("E" + name.rsplit("-", 1)[1], found["CZ"])  # some files number the reference
+    return found
+
+
+@lru_cache
+def _ten_five() -> str:
+    import mne
+
+    names = mne.channels.get_builtin_montages()
+    return "colin27_1005" if "colin27_1005" in names else "standard_1005"  # renamed in MNE 1.13
+
+
+def _middle(places: np.ndarray) -> np.ndarray:
+    """The middle of the sphere nearest to the places; of few places that of a head, for they fix no sphere."""
+    radius = np.linalg.norm(places, axis=1).mean()
+    if len(places) < 16:
+        return np.array([0.0, 0.15, 0.4]) * radius
+    system = np.c_[2 * places, np.ones(len(places))]
+    return np.linalg.lstsq(system, (places**2).sum(1), rcond=None)[0][:3]
+
+
+def _unit(place: np.ndarray) -> np.ndarray:
+    return place / np.linalg.norm(place)
