@@ -75,8 +75,8 @@ def outer_folds(
     names = np.unique(groups)
     if strategy != "leave_one_group_out" and not 2 <= n_splits <= len(names):
         raise ValueError(
-            f"{n_splits=} with {len(names)} groups ({_few(names)}); 2 to {max(2, len(names))} folds can be made of them. "
-            "Take fewer folds, more subjects, or split one subject by run."
+            f"{n_splits=} with {len(names)} groups ({_few(names)}); 2 to {max(2, len(names))} folds can be made of "
+            "them. Take fewer folds, more subjects, or split one subject by run."
         )
     if len(names) < 2:
         raise ValueError(f"all windows are of one group, {_few(names)}: nothing can be held out. Split by run.")
@@ -106,8 +106,8 @@ def refuse_overlap(train_groups: Sequence, test_groups: Sequence) -> None:
     both = sorted(set(map(str, train_groups)) & set(map(str, test_groups)))
     if both:
         raise ValueError(
-            f"{len(both)} group(s) are on both sides: {_few(both)}. A model that has seen a person scores its memory of "
-            "them: train and test must hold different groups."
+            f"{len(both)} group(s) are on both sides: {_few(both)}. A model that has seen a person scores its "
+            "memory of them: train and test must hold different groups."
         )
 
 

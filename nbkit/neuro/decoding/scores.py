@@ -1,0 +1,80 @@
+"""Scores of a fold, each with what costs nothing.
+
+A score without its chance level or its trivial guess says nothing, so the two are never apart; what a model may know is
+the training side alone, the trivial guess included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+MAIN = {"classification": "balanced_accuracy", "regression": "r2"}
+UNITS = {"balanced_accuracy": "share", "auc": "area", "r2": "share of variance", "rmse": "target's unit", "r": "1"}
+TRIVIAL_IS = {
+    "balanced_accuracy": "chance", "auc": "chance", "r": "chance", "r2": "the training side's mean",
+    "rmse": "the training side's mean",
+}  # fmt: skip
+
+
+def score_fold(kind: str, target: np.ndarray, predicted: np.ndarray, trained_on: np.ndarray) -> dict[str, Any]:
+    """Give the scores of a test side.
+
+    Parameters
+    ----------
+    kind : {"classification", "regression"}
+    target : ndarray of shape (windows,)
+        Class numbers, or values.
+    predicted : ndarray of shape (windows, classes) or (windows,)
+        Probabilities, or values.
+    trained_on : ndarray of shape (windows,)
+        The training side's targets.
+
+    Returns
+    -------
+    scores : dict
+        ``balanced_accuracy`` and ``auc`` (one class against the others), or ``r2``, ``rmse`` and ``r``; and under
+        ``<name>_trivial`` what is had for nothing.
+
+    Raises
+    ------
+    ValueError
+        For predictions that are not finite or not one a window.
+    """
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+    if len(predicted) != len(target) or not np.isfinite(predicted).all():
+        raise ValueError(
+            f"{len(predicted)} predictions for {len(target)} windows, {int((~np.isfinite(predicted)).sum())} of their "
+            "values not finite. Look at the training's diagnostics."
+        )
+    if kind == "classification":
+        classes = predicted.shape[1]
+        auc = (
+            roc_auc_score(target, predicted[:, 1])
+            if classes == 2
+            else roc_auc_score(target, predicted, multi_class="ovr")
+        )
+        accuracy = balanced_accuracy_score(target, predicted.argmax(1))
+        return _together({"balanced_accuracy": (accuracy, 1 / classes), "auc": (auc, 0.5)})
+    errors, trivial = target - predicted, target - np.mean(trained_on)
+    spread = float(np.sum((target - target.mean()) ** 2))
+    moves = float(np.std(predicted)) > 0
+    return _together({
+        "r2": (1 - np.sum(errors**2) / spread, 1 - np.sum(trivial**2) / spread),
+        "rmse": (np.sqrt(np.mean(errors**2)), np.sqrt(np.mean(trivial**2))),
+        "r": (np.corrcoef(target, predicted)[0, 1] if moves else 0.0, 0.0),
+    })  # fmt: skip
+
+
+def score_names(kind: str) -> tuple[str, ...]:
+    """Give the names of a kind's scores, the main one first."""
+    return ("balanced_accuracy", "auc") if kind == "classification" else ("r2", "rmse", "r")
+
+
+def _together(pairs: dict[str, tuple[float, float]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, (value, trivial) in pairs.items():
+        found[name], found[f"{name}_trivial"] = float(value), float(trivial)
+    return found
