@@ -210,38 +210,46 @@ class SpikeShard:
             return file[f"truth_{name}"]
 
 
-def split_time(shard: SpikeShard, val_fraction: float, gap_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Split a recording's windows in time: the last stretch to validate on, and a gap that belongs to neither side.
+def split_time(
+    shard: SpikeShard, fractions: Sequence[float] = (0.7, 0.15, 0.15), gap_s: float = 0.0
+) -> tuple[np.ndarray, ...]:
+    """Split a recording's windows in time: a stretch a side, with gaps between them that belong to none.
 
     Parameters
     ----------
     shard : SpikeShard
-    val_fraction : float
-        Of the recording's time.
+    fractions : (train, val, test)
+        Of the recording's time, in this order; 0 for a side that is not wanted.
     gap_s : float
-        From the end of the last training window to the start of the first validation window, in s, at least.
+        From the end of a side's last window to the start of the next one's first, in s, at least.
 
     Returns
     -------
-    train, val : int array of shape (windows,)
+    train, val, test : int array of shape (windows,)
 
     Raises
     ------
     ValueError
-        If a side is left without windows.
+        If a side with a fraction is left without windows.
     """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"{fractions=} are no shares of (train, val, test); give three that sum to 1.")
     length = shard.n_bins * shard.bin_s
-    begin = shard.starts[0] + (1 - val_fraction) * (shard.starts[-1] + length - shard.starts[0])
-    val = np.flatnonzero(shard.starts >= begin - shard.bin_s / 2)
-    ends = shard.starts + length
-    train = np.flatnonzero(ends <= (shard.starts[val[0]] if len(val) else 0) - gap_s + shard.bin_s / 2)
-    if len(train) == 0 or len(val) == 0:
-        raise ValueError(
-            f"Recording {shard.name}: {len(shard)} windows of {length:g} s cannot be split with {val_fraction=} and "
-            f"{gap_s=}: {len(train)} would be trained on and {len(val)} validated on. Take more time, shorter windows "
-            "or a smaller gap."
-        )
-    return train, val
+    ends, slack = shard.starts + length, shard.bin_s / 2
+    borders = shard.starts[0] + (ends[-1] - shard.starts[0]) * np.cumsum([0.0, *fractions])
+    sides, free_from = [], -np.inf
+    for share, begin, end in zip(fractions, borders[:-1], borders[1:], strict=True):
+        since = max(begin, free_from) - slack
+        side = np.flatnonzero((shard.starts >= since) & (ends <= end + slack)) if share else np.empty(0, int)
+        if share and len(side) == 0:
+            raise ValueError(
+                f"Recording {shard.name}: {len(shard)} windows of {length:g} s, over {ends[-1] - shard.starts[0]:g} s, "
+                f"cannot be split as {tuple(fractions)} with {gap_s=}: one side gets none. Take more time, shorter "
+                "windows or a smaller gap."
+            )
+        free_from = ends[side[-1]] + gap_s if len(side) else free_from
+        sides.append(side)
+    return tuple(sides)
 
 
 def write_windows(folder: str | Path, recordings: Sequence[BinnedRecording], n_bins: int) -> list[Path]:

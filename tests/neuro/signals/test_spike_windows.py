@@ -40,11 +40,15 @@ def test_a_break_in_the_recording_has_no_next_window(tmp_path):
 
 def test_sides_in_time_are_a_gap_apart(tmp_path):
     shard = SpikeShard(write_windows(tmp_path, simulate_recordings(1, SMALL), 50)[0])
-    train, val = split_time(shard, val_fraction=0.25, gap_s=2.0)
-    assert train.tolist() == [*range(7)] and val.tolist() == [9, 10, 11]
+    train, val, test = split_time(shard, (0.5, 0.25, 0.25), gap_s=2.0)
+    assert (train.tolist(), val.tolist(), test.tolist()) == ([*range(6)], [8], [11])
     assert shard.starts[val[0]] - (shard.starts[train[-1]] + 1.0) == pytest.approx(2.0)
-    with pytest.raises(ValueError, match="0 would be trained on"):
-        split_time(shard, val_fraction=0.9, gap_s=5.0)
+    train, val, test = split_time(shard, (0.75, 0.0, 0.25))
+    assert (train.tolist(), val.tolist(), test.tolist()) == ([*range(9)], [], [9, 10, 11])
+    with pytest.raises(ValueError, match="one side gets none"):
+        split_time(shard, (0.1, 0.1, 0.8), gap_s=5.0)
+    with pytest.raises(ValueError, match="no shares"):
+        split_time(shard, (0.5, 0.6, 0.2))
 
 
 def test_spikes_and_behaviour_lie_in_the_same_bins():

@@ -1,0 +1,167 @@
+"""From a token a bin to a state a bin: Mamba at several rates, latents, and the population.
+
+Time mixes in Mamba blocks, whole windows in a few latents (Perceiver IO, Jaegle et al. 2022, arXiv:2107.14795), and the
+population through these latents (induced set attention, Lee et al. 2019, arXiv:1810.00825): every step costs bins times
+latents or units times latents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nbkit.neuro.nn.attention import MLP, Block
+from nbkit.neuro.nn.ssm import BidirectionalMamba
+
+
+class CrossAttention(nn.Module):
+    """Add to some tokens what they read in others, both normalised before.
+
+    Parameters
+    ----------
+    dim, heads : int
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_own, self.norm_other = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.q, self.kv, self.proj = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
+
+    def forward(self, own: Tensor, other: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Give (batch, tokens, dim) for own (batch, tokens, dim) that reads other (batch, others, dim) where seen."""
+        q = self.q(self.norm_own(own)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.kv(self.norm_other(other)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mask = None if seen is None else seen[:, None, None, :]
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        if seen is not None:
+            read = read.masked_fill(~seen.any(dim=1)[:, None, None, None], 0.0)
+        return own + self.proj(read.transpose(1, 2).flatten(2))
+
+
+class MultiRateMamba(nn.Module):
+    """Read the bins in several streams, each of which sees means of so many of them, and join the streams.
+
+    Parameters
+    ----------
+    dim, blocks : int
+        Of each stream.
+    rates : sequence of int
+        Bins a step of each stream.
+    d_state : int
+    """
+
+    def __init__(self, dim: int, blocks: int, rates: Sequence[int] = (1, 4), d_state: int = 16) -> None:
+        super().__init__()
+        self.rates = tuple(rates)
+        self.streams = nn.ModuleList(BidirectionalMamba(dim, blocks, d_state) for _ in self.rates)
+        self.join = nn.Linear(dim * len(self.rates), dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give (batch, bins, dim) for (batch, bins, dim)."""
+        bins, read = x.shape[1], []
+        for rate, stream in zip(self.rates, self.streams, strict=True):
+            if rate == 1:
+                read.append(stream(x))
+                continue
+            # ceil_mode: a last step of fewer bins is the mean of those, not of zeros beyond the window
+            slow = F.avg_pool1d(x.transpose(1, 2), rate, ceil_mode=True).transpose(1, 2)
+            read.append(stream(slow).repeat_interleave(rate, dim=1)[:, :bins])
+        return x + self.join(torch.cat(read, dim=-1))
+
+
+class PopulationLayer(nn.Module):
+    """Let units and latents read each other: units mix through the latents, at units times latents.
+
+    Parameters
+    ----------
+    dim, heads : int
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.gather, self.hand_back = CrossAttention(dim, heads), CrossAttention(dim, heads)
+        self.norm, self.mlp = nn.LayerNorm(dim), MLP(dim, 2 * dim)
+
+    def forward(self, latents: Tensor, units: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Give latents (batch, latents, dim) and units (batch, units, dim); of unseen units nothing is read."""
+        latents = self.gather(latents, units, seen)
+        units = self.hand_back(units, latents)
+        return latents, units + self.mlp(self.norm(units))
+
+
+class PopulationEncoder(nn.Module):
+    """Mamba over bins, latents over the window, the population transformer over units, and back to bins.
+
+    Parameters
+    ----------
+    dim, heads : int
+    blocks : int
+        Mamba blocks a stream.
+    rates : sequence of int
+    latents : int
+    perceiver_layers, population_layers : int
+    d_state : int
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        blocks: int,
+        rates: Sequence[int],
+        latents: int,
+        perceiver_layers: int,
+        population_layers: int,
+        d_state: int = 16,
+    ) -> None:
+        super().__init__()
+        self.mamba = MultiRateMamba(dim, blocks, rates, d_state)
+        self.latent_embed = nn.Parameter(0.02 * torch.randn(latents, dim))
+        self.readers = nn.ModuleList(CrossAttention(dim, heads) for _ in range(perceiver_layers))
+        self.mixers = nn.ModuleList(Block(dim, heads, mlp_ratio=2.0) for _ in range(perceiver_layers))
+        self.activity = nn.Linear(1, dim)
+        self.hidden_token = nn.Parameter(0.02 * torch.randn(dim))
+        self.population = nn.ModuleList(PopulationLayer(dim, heads) for _ in range(population_layers))
+        self.answer = CrossAttention(dim, heads)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor, counts: Tensor, units: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give states of the bins, latents, and units in the light of the window.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (batch, bins, dim)
+        counts : Tensor of shape (batch, bins, units)
+        units : Tensor of shape (batch, units, dim)
+            Embeddings.
+        seen : Tensor of shape (batch, units)
+            The counts of other units are not read; these units are told only that they are hidden.
+
+        Returns
+        -------
+        states : Tensor of shape (batch, bins, dim)
+        latents : Tensor of shape (batch, latents, dim)
+        units : Tensor of shape (batch, units, dim)
+        """
+        states = self.mamba(tokens)
+        placed = states + _places(states.shape[1], states.shape[2], states)
+        latents = self.latent_embed.expand(len(tokens), -1, -1)
+        for read, mix in zip(self.readers, self.mixers, strict=True):
+            latents = mix(read(latents, placed))
+        level = self.activity(counts.sqrt().mean(dim=1)[..., None])
+        units = units + torch.where(seen[..., None], level, self.hidden_token.to(level.dtype))
+        for layer in self.population:
+            latents, units = layer(latents, units, seen)
+        return self.norm(self.answer(states, latents)), latents, units
+
+
+def _places(bins: int, dim: int, like: Tensor) -> Tensor:
+    """Sines and cosines of each bin's place (Vaswani et al. 2017), for any number of bins."""
+    rate = torch.exp(torch.arange(0, dim, 2, device=like.device) * (-math.log(1e4) / dim))
+    angle = torch.arange(bins, device=like.device)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim].to(like.dtype)

@@ -1,0 +1,245 @@
+"""Pretraining (phase 50): foretell hidden units, decode behaviour, tell windows that follow each other from others.
+
+One pass reads every window with a share of its units hidden; the Poisson loss is over the hidden ones alone. Random
+numbers come from torch's generator in the training step; validation hides each unit in turn and draws nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from nbkit.neuro.neurofm.curriculum import curriculum_weight, lowest_snr
+from nbkit.neuro.neurofm.losses import bits_per_spike, info_nce, mean_where, poisson_nll
+from nbkit.neuro.neurofm.model import Answer, NeuroFM, NeuroFMSettings
+from nbkit.neuro.neurofm.units import UnitTable
+from nbkit.neuro.nn.schedule import Patience, counted, make_optimizer
+from nbkit.neuro.nn.weights import held, load_strictly, settings_from
+
+MONITOR = "val_loss"
+
+
+def laid_over(settings: NeuroFMSettings, data: Any) -> NeuroFMSettings:
+    """Give settings whose lengths are in optimizer steps, for so many training windows."""
+    return counted(settings, math.ceil(len(data.train_dataloader()) / settings.accumulate))
+
+
+def rotating_mask(slot: Tensor, present: Tensor, ratio: float, turn: int) -> Tensor:
+    """Hide units by turns: each is hidden in one of 1 / ratio turns, whatever its batch.
+
+    Parameters
+    ----------
+    slot : Tensor of shape (batch, units)
+        A unit's place in its recording.
+    present : Tensor of shape (batch, units)
+    ratio : float
+    turn : int
+    """
+    return ((slot + turn) % max(2, round(1 / ratio)) == 0) & present
+
+
+class Pretrainer(lightning.LightningModule):
+    """Pretrain NeuroFM.
+
+    Parameters
+    ----------
+    settings : NeuroFMSettings
+        With its steps counted, see `laid_over`.
+    table : UnitTable
+    """
+
+    def __init__(self, settings: NeuroFMSettings, table: UnitTable) -> None:
+        super().__init__()
+        self.settings, self.table = settings, table
+        self.model = NeuroFM(settings, table)
+        self._best_snr = max(recording.snr for recording in table.recordings)
+        self._sums: Tensor | None = None
+
+    @classmethod
+    def for_data(cls, settings: NeuroFMSettings, data: Any) -> Pretrainer:
+        """Build the module for data, its steps counted.
+
+        Raises
+        ------
+        ValueError
+            If the windows are not those of the settings.
+        """
+        if data.n_bins != settings.n_bins or abs(data.bin_s - settings.bin_s) > 1e-9:
+            raise ValueError(
+                f"The windows have {data.n_bins} bins of {data.bin_s:g} s, the settings {settings.n_bins} of "
+                f"{settings.bin_s:g} s. Cut the windows with the settings' n_bins and bin_s, or set these two."
+            )
+        return cls(laid_over(settings, data), data.table)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> Pretrainer:
+        """Build the module a checkpoint holds, units and all."""
+        made, weights = held(path, "neurofm")
+        module = cls(settings_from(NeuroFMSettings, made, path), UnitTable.from_dict(made["table"]))
+        load_strictly(module, weights, path)
+        return module
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["neurofm"] = {
+            "settings": asdict(self.settings) | {"rates": list(self.settings.rates)},
+            "table": self.table.as_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        theirs = checkpoint.get("neurofm", {}).get("table", {})
+        names = [row["name"] for row in theirs.get("recordings", [])]
+        own = [recording.name for recording in self.table.recordings]
+        if names != own:
+            raise ValueError(
+                f"The checkpoint was trained on {len(names)} recordings ({', '.join(names[:4])} ...), this is for "
+                f"{len(own)} ({', '.join(own[:4])} ...): another training. Give it the same recordings, or a store of "
+                "its own."
+            )
+
+    def configure_callbacks(self) -> list[lightning.Callback]:
+        return [Patience(MONITOR, self.settings.patience_steps)] if self.settings.patience_steps else []
+
+    def forward(self, batch: Mapping[str, Tensor], hidden: Tensor | None = None) -> Answer:
+        """Read a batch; see `NeuroFM.forward`."""
+        return self.model(batch, hidden)
+
+    def losses(self, batch: Mapping[str, Tensor], hidden: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """Give the four losses of a batch.
+
+        Parameters
+        ----------
+        batch : mapping
+        hidden : Tensor of shape (batch, units)
+        weight : Tensor of shape (batch,)
+            Of each window; those of weight 0 teach nothing.
+        """
+        s, answer = self.settings, self(batch, hidden)
+        counts = batch["counts"].float()
+        nll = poisson_nll(answer.log_counts, counts)
+        asked = (hidden & batch["present"]) * weight[:, None]
+        losses = {"masked": mean_where(nll, asked[:, None])}
+        wanted = self.model.standardised(batch["behaviour"], batch["task"])
+        known = torch.isfinite(wanted) & (batch["task"] > 0)[:, None, None]
+        error = (answer.behaviour.float() - wanted.nan_to_num()).square()
+        losses["behaviour"] = mean_where(error, known * weight[:, None, None])
+        follows = batch["has_next"] * weight
+        if s.contrast_weight:
+            # The neighbour is read whole, as it will be in use; it is the target, and takes its gradient, too.
+            place = self({**batch, "counts": batch["next_counts"]}).place
+            losses["contrast"] = info_nce(answer.place, place, s.temperature, follows)
+        if s.forecast_weight:
+            ahead = batch["next_counts"][:, : answer.forecast.shape[1]].float()
+            soon = poisson_nll(answer.forecast[:, : ahead.shape[1]], ahead)
+            losses["forecast"] = mean_where(soon, batch["present"][:, None] * follows[:, None, None])
+        return losses
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Give the weighted sum of losses."""
+        return sum(getattr(self.settings, f"{name}_weight") * value for name, value in losses.items())
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        s = self.settings
+        hidden = (torch.rand(batch["present"].shape, device=self.device) < s.mask_ratio) & batch["present"]
+        lowest = lowest_snr(self.global_step, s.steps, s.curriculum_share, s.snr_easy, s.snr_hard, self._best_snr)
+        weight = curriculum_weight(batch["snr"], lowest)
+        losses = self.losses(batch, hidden, weight)
+        loss = self.total(losses)
+        self.log("train_loss", loss, prog_bar=True)
+        self.log_dict({f"train_{name}": value for name, value in losses.items()})
+        self.log("lowest_snr", lowest)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._sums = None
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        sums = self.sums(batch, batch_idx)
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def sums(self, batch: Mapping[str, Tensor], turn: int) -> Tensor:
+        """Give what scores are made of, in float64 of shape (6 + 4 dims,), to be added over batches.
+
+        Hidden units' NLL, the same under mean rates, both squared errors, spikes, and how many counts; then for each dim
+        of behaviour, in its scale: squared error, sum, sum of squares and count.
+        """
+        counts, present = batch["counts"].double(), batch["present"]
+        hidden = rotating_mask(batch["slot"], present, self.settings.mask_ratio, turn)
+        answer = self(batch, hidden)
+        asked = hidden[:, None].double().expand_as(counts)
+        log_counts = answer.log_counts.double()
+        mean_rate = self.model.book.mean_log_counts(batch["unit"]).double()[:, None].expand_as(counts)
+        spikes = [
+            (poisson_nll(log_counts, counts) * asked).sum(), (poisson_nll(mean_rate, counts) * asked).sum(),
+            ((log_counts.exp() - counts).square() * asked).sum(), ((mean_rate.exp() - counts).square() * asked).sum(),
+            (counts * asked).sum(), asked.sum(),
+        ]  # fmt: skip
+        wanted = self.model.standardised(batch["behaviour"], batch["task"]).double()
+        known = torch.isfinite(wanted) & (batch["task"] > 0)[:, None, None]
+        wanted = wanted.nan_to_num() * known
+        error = (answer.behaviour.double() - wanted).square() * known
+        parts = torch.stack([part.sum(dim=(0, 1)) for part in (error, wanted, wanted.square(), known.double())])
+        return torch.cat([torch.stack(spikes), parts.flatten()])
+
+    def on_validation_epoch_end(self) -> None:
+        if self._sums is None:
+            return
+        gathered = self.all_gather(self._sums).reshape(-1, len(self._sums)).sum(dim=0)
+        self.log_dict({f"val_{name}": value for name, value in self.scores(gathered).items()})
+
+    def scores(self, sums: Tensor) -> dict[str, Tensor]:
+        """Give the scores that `sums` over all batches make.
+
+        ``bits_per_spike`` (0: as good as mean rates), ``count_mse`` beside ``count_mse_mean_rate``, ``r2`` of behaviour
+        over all dims (0: as good as the mean), ``loss``: hidden units' NLL less that under mean rates, plus the
+        behaviour's error.
+        """
+        nll, by_mean, mse, mse_by_mean, spikes, cells = sums[:6]
+        error, total, squares, count = sums[6:].reshape(4, -1)
+        scatter = (squares - total.square() / count.clamp(min=1)).sum()
+        behaviour = error.sum() / count.sum().clamp(min=1)
+        cells = cells.clamp(min=1)
+        s = self.settings
+        scores = {
+            "loss": s.masked_weight * (nll - by_mean) / cells + s.behaviour_weight * behaviour,
+            "bits_per_spike": bits_per_spike(nll, by_mean, spikes),
+            "count_mse": mse / cells,
+            "count_mse_mean_rate": mse_by_mean / cells,
+            "behaviour_mse": behaviour,
+            "r2": 1 - error.sum() / scatter.clamp(min=1e-12),
+        }
+        return {name: value.float() for name, value in scores.items()}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        return make_optimizer(self, self.settings)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        clip = gradient_clip_val or self.settings.grad_clip
+        if clip:
+            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
+
+
+def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    logged = [row for row in history if MONITOR in row]
+    if not logged:
+        return []
+    last = logged[-1]
+    return [
+        {"name": "val_bits_per_spike", "value": last["val_bits_per_spike"], "unit": "bit/spike", "baseline": 0.0,
+         "baseline_is": "each unit's mean rate in training"},
+        {"name": "val_count_mse", "value": last["val_count_mse"], "unit": "spikes^2",
+         "baseline": last["val_count_mse_mean_rate"], "baseline_is": "each unit's mean rate in training"},
+        {"name": "val_r2", "value": last["val_r2"], "unit": "1", "baseline": 0.0, "baseline_is": "the mean behaviour"},
+    ]  # fmt: skip
