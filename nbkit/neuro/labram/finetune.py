@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.neuro.labram.backbone import cut_patches
+from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.pretrain import make_backbone
 from nbkit.neuro.nn.regression import WindowRegressor, begin_at_mean
@@ -159,18 +159,18 @@ class Regressor(WindowRegressor):
         made, weights = held(path, "labram_finetune", device)
         settings = settings_from(FinetuneSettings, made, path)
         module = cls(settings, made["ch_names"], made["sfreq"], (0.0, 1.0), made["target"], made["table"])
-        module.loaded = load_strictly(module, weights, path)
+        module.loaded, module.n_times = load_strictly(module, weights, path), made.get("n_times")
         return module.to(device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["labram_finetune"] = {
             "settings": asdict(self.settings), "ch_names": list(self.ch_names), "sfreq": self.sfreq,
-            "table": self.table, "target": self.target, "loaded": str(self.loaded),
+            "n_times": self.n_times, "table": self.table, "target": self.target, "loaded": str(self.loaded),
         }  # fmt: skip
 
     def outputs(self, windows: Tensor) -> Tensor:
-        tokens = self.backbone(cut_patches(windows, self.settings.patch), self.rows)[:, 1:]
-        return self.head(F.dropout(tokens.mean(dim=1), self.settings.dropout, self.training)).float()
+        pooled = mean_token(self.backbone, windows, self.rows)
+        return self.head(F.dropout(pooled, self.settings.dropout, self.training)).float()
 
     def layer_of(self, name: str) -> int:
         return layer_of(name, self.settings.depth)
@@ -180,6 +180,11 @@ class ComparedRegressor(WithTwin, Regressor):
     """A `Regressor` with a twin that begins from random weights."""
 
     alone = Regressor
+
+
+def mean_token(backbone: NeuralTransformer, windows: Tensor, rows: Tensor) -> Tensor:
+    """Give the mean of all tokens but the class token, shape (batch, dim), of windows in uV."""
+    return backbone(cut_patches(windows, backbone.patch), rows)[:, 1:].mean(dim=1)
 
 
 def layer_of(name: str, depth: int) -> int:

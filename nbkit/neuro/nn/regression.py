@@ -64,6 +64,7 @@ class WindowRegressor(lightning.LightningModule):
         self.targets, self.target = tuple(targets), target
         self.register_buffer("target_mean", torch.tensor([float(mean) for mean, _ in scales]))
         self.register_buffer("target_deviation", torch.tensor([float(deviation) for _, deviation in scales]))
+        self.n_times: int | None = None  # samples of the windows it was trained on
         self._sums: Tensor | None = None
 
     def outputs(self, windows: Tensor) -> Tensor:
@@ -80,6 +81,7 @@ class WindowRegressor(lightning.LightningModule):
 
     def on_before_batch_transfer(self, batch: Mapping[str, Any], dataloader_idx: int) -> Mapping[str, Any]:
         check_batch(batch, (self.target,))
+        self.n_times = int(batch["window"].shape[-1])
         return batch
 
     def forward(self, windows: Tensor) -> Tensor:

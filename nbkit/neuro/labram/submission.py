@@ -1,0 +1,65 @@
+"""A finetuned LaBraM as a part of the challenge's zip.
+
+The network below is what the zip holds: the trained backbone and head with the target's scale, and nothing of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nbkit.neuro.labram.backbone import NeuralTransformer
+from nbkit.neuro.labram.finetune import Regressor, mean_token
+from nbkit.neuro.signals.challenge_zip import SubmissionPart, check_contract
+
+
+class SubmittedLaBraM(nn.Module):
+    """Predict a target in its own unit from windows in uV.
+
+    Parameters
+    ----------
+    rows : sequence of int
+        Of the channels in the backbone's table.
+    backbone : mapping
+        Arguments of `NeuralTransformer`.
+    """
+
+    def __init__(self, rows: Sequence[int], **backbone: object) -> None:
+        super().__init__()
+        self.backbone = NeuralTransformer(**backbone)
+        self.head = nn.Linear(self.backbone.dim, 1)
+        self.register_buffer("target_mean", torch.zeros(1))
+        self.register_buffer("target_deviation", torch.ones(1))
+        self.register_buffer("rows", torch.tensor(rows), persistent=False)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Give (batch, 1) for (batch, channels, time)."""
+        return self.head(mean_token(self.backbone, windows, self.rows)) * self.target_deviation + self.target_mean
+
+
+def submission_part(checkpoint: str | Path) -> SubmissionPart:
+    """Take a finetuned model's checkpoint apart for the zip.
+
+    Raises
+    ------
+    ValueError
+        If it holds no finetuned LaBraM, or one of other windows than the challenge's.
+    """
+    module = Regressor.from_checkpoint(checkpoint)
+    check_contract(module.ch_names, module.n_times or 0, module.sfreq, Path(checkpoint).name)
+    s = module.settings
+    arguments = {
+        "rows": module.rows.tolist(), "patch": s.patch, "depth": s.depth, "dim": s.dim, "heads": s.heads,
+        "mlp_ratio": s.mlp_ratio, "table": module.table, "qkv_bias": s.qkv_bias, "qk_norm": s.qk_norm,
+        "layer_scale": s.layer_scale,
+    }  # fmt: skip
+    says = f"LaBraM of {s.depth} layers by {s.dim}, {sum(p.numel() for p in module.parameters()):,} weights"
+    return SubmissionPart(f"{__name__}:SubmittedLaBraM", arguments, module.state_dict(), says)
+
+
+def load_finetuned(checkpoint: str | Path) -> Regressor:
+    """Give the finetuned model that a checkpoint holds, to predict beside the zip's."""
+    return Regressor.from_checkpoint(checkpoint).eval()
