@@ -166,7 +166,7 @@ class Pretrainer(lightning.LightningModule):
     def sums(self, batch: Mapping[str, Tensor], turn: int) -> Tensor:
         """Give what scores are made of, in float64 of shape (6 + 4 dims,), to be added over batches.
 
-        Hidden units' NLL, the same under mean rates, both squared errors, spikes, and how many counts; then for each dim
+        Hidden units' NLL, the same under mean rates, both squared errors, spikes, how many counts; then for each dim
         of behaviour, in its scale: squared error, sum, sum of squares and count.
         """
         counts, present = batch["counts"].double(), batch["present"]
