@@ -19,7 +19,7 @@ from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.pretrain import make_backbone
 from nbkit.neuro.nn.regression import WindowRegressor, begin_at_mean
-from nbkit.neuro.nn.twin import WithTwin
+from nbkit.neuro.nn.rivals import WithRivals
 from nbkit.neuro.nn.weights import LoadReport, held, load_strictly, part_of, settings_from
 
 _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm", "qkv_bias")
@@ -176,8 +176,8 @@ class Regressor(WindowRegressor):
         return layer_of(name, self.settings.depth)
 
 
-class ComparedRegressor(WithTwin, Regressor):
-    """A `Regressor` with a twin that begins from random weights."""
+class ComparedRegressor(WithRivals, Regressor):
+    """A `Regressor` beside the same network from random weights."""
 
     alone = Regressor
 

@@ -1,4 +1,4 @@
-"""Scores on test subjects: a model beside its twin from random weights, a ridge, and the constant.
+"""Scores on test subjects: a model beside its rivals, a ridge, and the constant.
 
 All are scored on the same windows, and the very crops, that the challenge scores.
 """
@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from nbkit.neuro.nn.regression import WindowRegressor, predict
-from nbkit.neuro.nn.twin import WithTwin
+from nbkit.neuro.nn.rivals import SCRATCH, WithRivals
 from nbkit.neuro.signals.challenge import nrmse, nrmse_interval, score_rows
 from nbkit.neuro.signals.power_ridge import PowerRidge, log_band_powers
+
+_WORDS = {SCRATCH: "from scratch"}
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class HeldOut:
 
 
 def score_held_out(
-    name: str, best: WindowRegressor, module: WithTwin, data: lightning.LightningDataModule
+    name: str, best: WindowRegressor, module: WithRivals, data: lightning.LightningDataModule
 ) -> HeldOut:
-    """Score models on the test subjects: the best checkpoint, both at the last step, a ridge, and the constant.
+    """Score on the test subjects: the best checkpoint, it and its rivals at the last step, a ridge, the constant.
 
     Parameters
     ----------
@@ -54,8 +56,8 @@ def score_held_out(
         Of the main score.
     best : WindowRegressor
         Of the best validation.
-    module : WithTwin
-        After its last step: sister and twin at an equal budget.
+    module : WithRivals
+        After its last step: it and its rivals at an equal budget.
     data : WindowData
     """
     prediction, target = (part.numpy() for part in predict(best, data.test_dataloader()))
@@ -63,7 +65,10 @@ def score_held_out(
     predictions = {
         "pretrained, best validation": prediction,
         "pretrained, last step": predict(module, data.test_dataloader())[0].numpy(),
-        "from scratch, last step": predict(module.twin, data.test_dataloader())[0].numpy(),
+        **{
+            f"{_WORDS.get(rival, rival)}, last step": predict(module.rivals[rival], data.test_dataloader())[0].numpy()
+            for rival in module.rivals
+        },
         "ridge on band powers": ridge_on_crops(data, best.target),
         "constant, training mean": np.full(len(target), train_mean),
     }
@@ -71,7 +76,8 @@ def score_held_out(
     intervals = {model: nrmse_interval(target, predicted, subjects) for model, predicted in predictions.items()}
     low, high = intervals["pretrained, best validation"]
     others = {
-        "last": scores["pretrained, last step"], "scratch_last": scores["from scratch, last step"],
+        "last": scores["pretrained, last step"],
+        **{f"{rival}_last": scores[f"{_WORDS.get(rival, rival)}, last step"] for rival in module.rivals},
         "ridge": scores["ridge on band powers"], "low": low, "high": high,
     }  # fmt: skip
     rows = score_rows(name, target, prediction, train_mean, others=others)

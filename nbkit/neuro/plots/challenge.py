@@ -20,12 +20,13 @@ _FEW = 8  # subjects that can be told apart by colour
 
 
 def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "") -> Figure:
-    """Draw training and validation of a finetuning from pretrained and from random weights.
+    """Draw training and validation of a finetuning from pretrained and from random weights, and of another network.
 
     Parameters
     ----------
     history : sequence of mapping
-        Logged rows with ``step`` and some of train_loss, train_loss_scratch, val_nrmse, val_nrmse_scratch.
+        Logged rows with ``step`` and some of train_loss, val_nrmse, and both ending in ``_scratch`` and
+        ``_signal_jepa``.
     stand_in : str
         What the data are; said above the figure.
 
@@ -36,7 +37,8 @@ def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "")
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-    for name, ending, colour in (("pretrained", "", FIRST), ("from scratch", "_scratch", SECOND)):
+    arms = (("pretrained", "", FIRST), ("from scratch", "_scratch", SECOND), ("SignalJEPA", "_signal_jepa", SERIES[2]))
+    for name, ending, colour in arms:
         for axes, metric in ((left, "train_loss"), (right, "val_nrmse")):
             rows = [(row["step"], row[metric + ending]) for row in history if row.get(metric + ending) is not None]
             if rows:

@@ -1,6 +1,6 @@
 """Score a zip as the EEG Challenge 2025 does: from the zip alone, in a clean process, one window at a time.
 
-The process is another interpreter without this package; ``NBKIT_CONTRACT_PYTHON`` names one that has the scoring
+The process is another interpreter without this package; ``EEG2025_PYTHON`` names one that has the scoring
 cluster's versions (see `CONTRACT`), else it is this one.
 """
 
@@ -24,7 +24,7 @@ from nbkit.neuro.signals.challenge import CONSTANT, nrmse, overall
 from nbkit.neuro.signals.challenge_entry import N_CHANS, N_TIMES, RATE_HZ
 
 FILES = ("submission.py", "weights_challenge_1.pt", "weights_challenge_2.pt")
-CONTRACT_PYTHON = "NBKIT_CONTRACT_PYTHON"
+CONTRACT_PYTHON = "EEG2025_PYTHON"
 _LAST_WORDS = 1500  # characters of a failed process
 
 

@@ -138,6 +138,8 @@ class WindowData(lightning.LightningDataModule):
     columns : sequence of str
         Numbers that come with every window; windows where one is NaN (a missing target) are left out and counted in
         ``missing``.
+    may_miss : sequence of str
+        Numbers that come with every window, too, and may be NaN: a model says what it does without.
     split : {"subject", "recording", "auto"}
         What stays together. ``auto``: by subject where there are several, else by recording.
     fractions : (train, val, test)
@@ -157,6 +159,7 @@ class WindowData(lightning.LightningDataModule):
         batch_size: int = 64,
         *,
         columns: Sequence[str] = ("target",),
+        may_miss: Sequence[str] = (),
         split: str = "subject",
         fractions: Sequence[float] = (0.8, 0.1, 0.1),
         seed: int = 2025,
@@ -168,6 +171,7 @@ class WindowData(lightning.LightningDataModule):
         if split not in ("subject", "recording", "auto"):
             raise ValueError(f"{split=} is unknown; it may be subject, recording or auto.")
         self.paths, self.batch_size, self.columns = paths, batch_size, tuple(columns)
+        self.may_miss = tuple(may_miss)
         self.split, self.fractions, self.seed = split, tuple(fractions), seed
         self.num_workers, self.crop, self.purpose = num_workers, crop, purpose
         self.missing = 0
@@ -177,7 +181,7 @@ class WindowData(lightning.LightningDataModule):
         """Open, split and check the shards; a second call does nothing."""
         if self._sides is not None:
             return
-        every = WindowShards(self.paths, self.columns, self.purpose)
+        every = WindowShards(self.paths, (*self.columns, *self.may_miss), self.purpose)
         whole = np.ones(len(every), bool)
         for name in self.columns:
             whole &= np.isfinite(every.column(name).astype(float))
@@ -232,8 +236,11 @@ class WindowData(lightning.LightningDataModule):
         return self.train_dataset.fact(key, default)
 
     def target_scale(self, column: str = "target") -> tuple[float, float]:
-        """Give mean and population standard deviation of a column over the training windows."""
+        """Give mean and population standard deviation of a column over the training windows that have it."""
         values = self.train_dataset.column(column).astype(float)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            raise ValueError(f"No training window has {column}; leave it out of the targets, or take other subjects.")
         return float(values.mean()), float(values.std())
 
     def train_dataloader(self) -> DataLoader:

@@ -10,7 +10,7 @@ import torch
 from nbkit.runtime.fit import fit
 from tests.neuro.labram import test_codebook, test_finetune, test_pretrain
 from tests.neuro.labram.training import Windows
-from tests.neuro.nn import test_twin
+from tests.neuro.nn import test_rivals
 from tests.runtime.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 STEPS, STOP = 30, 11
@@ -30,7 +30,7 @@ def finetune(data):
 
 
 def compared(data):
-    return test_twin.made(data, replace(test_twin.TINY, drop_path=0.2, steps=STEPS))
+    return test_rivals.made(data, replace(test_rivals.TINY, drop_path=0.2, steps=STEPS))
 
 
 @pytest.mark.parametrize("make", [codebook, pretrain, finetune, compared])

@@ -85,7 +85,7 @@ def test_what_is_wrong_with_a_zip_is_named(tmp_path, batches):
 
 
 def test_the_scoring_clusters_own_versions_run_it(tmp_path, batches):
-    """``NBKIT_CONTRACT_PYTHON=.../bin/python`` of an environment made by ``pip install torch==2.2.2 numpy==2.2.6``."""
+    """``EEG2025_PYTHON=.../bin/python`` of an environment made by ``pip install torch==2.2.2 numpy==2.2.6``."""
     if not os.environ.get(CONTRACT_PYTHON):
         pytest.skip(f"{CONTRACT_PYTHON} names no interpreter with the contract's versions")
     found = score_zip(toy_zip(tmp_path).path, batches)

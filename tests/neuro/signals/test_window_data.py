@@ -40,6 +40,19 @@ def test_sides_share_no_subject_and_together_are_all(shards):
         assert all((side.subjects == name).sum() == 12 for name in set(side.subjects))
 
 
+def test_what_may_miss_comes_as_nan_and_leaves_no_window_out(shards):
+    data = WindowData(shards, 8, columns=("run",), may_miss=("target",))
+    sides = [data.train_dataset, data.val_dataset, data.test_dataset]
+    assert data.missing == 0 and sum(map(len, sides)) == 240
+    gone = next(side for side in sides if "S07" in side.subjects)
+    assert np.isnan(gone.subset(gone.subjects == "S07")[0]["target"])
+    mean, deviation = data.target_scale("target")
+    assert np.isfinite([mean, deviation]).all() and deviation > 0
+    with pytest.raises(ValueError, match="No training window has target"):
+        WindowData([path for path in shards if "sub-07" in str(path)], 8, columns=(), may_miss=("target",),
+                   split="recording", fractions=(0.5, 0.5)).target_scale()  # fmt: skip
+
+
 def test_the_split_hangs_on_names_and_seed_alone(shards):
     first = set(WindowData(shards, 8).val_dataset.subjects)
     assert set(WindowData(shards[::-1], 8).val_dataset.subjects) == first
