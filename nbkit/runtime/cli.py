@@ -1,4 +1,4 @@
-"""The commands: check, run, rehearse, status, report, verify, login, push, pull, quota, dispatch.
+"""The commands: check, run, rehearse, status, report, verify, login, push, pull, quota, dispatch, new.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. An error of ours is printed in words;
 any other one is a fault of nbkit and shows its traceback.
@@ -259,6 +259,15 @@ def quota(json_: JsonOption = False) -> int:
 
     found = read_quota(connect())
     _show(found.row(), json_, found.words())
+    return 0
+
+
+@app.command()
+def new(slug: SlugArgument) -> int:
+    """Make a new phase's places from its row in manifests/phases.toml, and say what is still to write."""
+    from nbkit.runtime.new_phase import make_places
+
+    print(make_places(slug))
     return 0
 
 
