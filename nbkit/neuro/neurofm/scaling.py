@@ -1,0 +1,164 @@
+"""Scaling: the same network on more recordings, and larger networks on the same ones.
+
+Every training is scored on the same later minutes of the same recordings, which all of them train on; what grows is
+what else they see. Otherwise a curve would compare the recordings and not their number. Epochs are kept, as the seed
+has it, so twice the recordings are twice the steps: what falls with size here is what data and the steps over it bring
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nbkit.neuro.neurofm.power_law import Verdict, judge
+from nbkit.neuro.neurofm.search import MEAN_RATE, config_name, trial_row
+from nbkit.neuro.neurofm.sweet_spot import SweetSpot, find_sweet_spot
+
+
+@dataclass(frozen=True)
+class ScalingSettings:
+    """What is scaled; the defaults are the seed's experiments 1 and 2."""
+
+    sizes: tuple[int, ...] = (5, 10, 20, 40)  # recordings
+    model_sizes: tuple[tuple[int, int], ...] = ((64, 16), (128, 32), (256, 64), (512, 128))  # dim, latents
+    data_model: tuple[int, int] = (128, 32)  # dim, latents of the data experiment
+    blocks: int = 4
+    model_recordings: int = 20
+    seeds: tuple[int, ...] = (0, 1, 2)
+    epochs: int = 20
+    next_size: int = 80
+    worth: float = 0.01  # bit/spike that must be gained for the next size to be worth while
+    level: float = 0.9
+
+    @classmethod
+    def free(cls) -> ScalingSettings:
+        """The seed's sizes, for one 16 GB card."""
+        return cls()
+
+    @classmethod
+    def smoke(cls) -> ScalingSettings:
+        """For seconds on two CPU cores."""
+        return cls(
+            sizes=(2, 4, 8), model_sizes=((16, 8), (32, 8)), data_model=(16, 8), blocks=1, model_recordings=2,
+            seeds=(0, 1), epochs=3, next_size=16,
+        )  # fmt: skip
+
+
+def scaling_rows(settings: ScalingSettings) -> list[dict[str, Any]]:
+    """Give a row a training of both experiments, a seed after the other.
+
+    The recordings that are scored are those of the smallest size.
+    """
+    s, judged = settings, min(settings.sizes)
+    if s.model_recordings < judged:
+        raise ValueError(f"model_recordings is {s.model_recordings}; the {judged} that are scored must be among them.")
+    rows = []
+    for seed in s.seeds:
+        rows += [
+            trial_row("data", dim=s.data_model[0], blocks=s.blocks, latents=s.data_model[1], recordings=size,
+                      judged=judged, seed=seed, epochs=s.epochs)
+            for size in sorted(s.sizes)
+        ]  # fmt: skip
+        rows += [
+            trial_row("model", dim=dim, blocks=s.blocks, latents=latents, recordings=s.model_recordings, judged=judged,
+                      seed=seed, epochs=s.epochs)
+            for dim, latents in s.model_sizes
+        ]  # fmt: skip
+    return rows
+
+
+@dataclass(frozen=True)
+class ScalingReport:
+    """What the trainings that are done say.
+
+    Attributes
+    ----------
+    sizes, losses : ndarray of shape (runs,)
+        Of the data experiment; losses are Poisson deviances in bit/spike.
+    mean_rate_loss : float
+        Loss of the mean-rate model on the same windows.
+    verdict : Verdict
+    spot : SweetSpot or None
+        Of the model experiment; None before its first training is done.
+    rows : list of dict
+        For a session's results.
+    words : str
+    """
+
+    sizes: np.ndarray
+    losses: np.ndarray
+    mean_rate_loss: float
+    verdict: Verdict
+    spot: SweetSpot | None
+    rows: list[dict[str, Any]]
+    words: str
+
+    def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+        """Give sizes, the fitted loss and its interval up to the next size; None without a fit."""
+        if self.verdict.fit is None:
+            return None
+        at = np.geomspace(self.sizes.min(), self.verdict.next_size, 60)
+        return at, *self.verdict.fit.predict(at)
+
+    def prediction(self) -> tuple[float, float, float, float] | None:
+        """Give the next size, the loss expected there, and its interval; None without a fit."""
+        if self.verdict.fit is None:
+            return None
+        at = [self.verdict.next_size]
+        return self.verdict.next_size, *(float(part[0]) for part in self.verdict.fit.predict(at))
+
+    @property
+    def law(self) -> str:
+        """The fitted numbers, in words."""
+        fit = self.verdict.fit
+        if fit is None:
+            return ""
+        low, high = fit.alpha_interval
+        return f"{fit.a:.3g} n^-{fit.alpha:.3g} + {fit.c:.3g}; exponent {low:.2g} to {high:.2g}"
+
+
+def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSettings, asked: int) -> ScalingReport:
+    """Judge what is done so far.
+
+    Parameters
+    ----------
+    trials : sequence of mapping
+        As `nbkit.neuro.neurofm.trial.read_trials` gives them; trainings of other experiments are passed over.
+    settings : ScalingSettings
+    asked : int
+        Trainings of both experiments.
+    """
+    data = [t for t in trials if t["experiment"] == "data"]
+    models = [t for t in trials if t["experiment"] == "model"]
+    sizes, losses = np.array([t["recordings"] for t in data], float), np.array([t["loss"] for t in data], float)
+    baseline = float(np.mean([t["mean_rate_loss"] for t in data])) if data else float("nan")
+    next_size = max(settings.next_size, 2 * max(sizes, default=1))
+    verdict = judge(sizes, losses, next_size=next_size, worth=settings.worth, level=settings.level)
+    runs = [{"name": config_name(t), "compute": t["compute"], "score": t["bits_per_spike"]} for t in models]
+    spot = find_sweet_spot(runs) if runs else None
+
+    rows = []
+    for size in np.unique(sizes):
+        here = losses[sizes == size]
+        rows.append({"name": f"loss_{size:g}_recordings", "value": float(here.mean()), "unit": "bit/spike",
+                     "baseline": baseline, "baseline_is": MEAN_RATE})  # fmt: skip
+    if verdict.fit is not None:
+        worth = {"unit": "bit/spike", "baseline": verdict.worth, "baseline_is": "what makes the next size worth while"}
+        rows += [
+            {"name": "alpha", "value": verdict.fit.alpha, "unit": "1", "baseline": 0.0,
+             "baseline_is": "the number of recordings makes no difference"},
+            {"name": "gain_at_next_low", "value": verdict.gain_low, **worth},
+            {"name": "gain_at_next_high", "value": verdict.gain_high, **worth},
+        ]  # fmt: skip
+    if spot is not None:
+        chosen = next(one for one in spot.configurations if one.name == spot.name)
+        rows.append({"name": "sweet_spot_bits_per_spike", "value": chosen.score, "unit": "bit/spike", "baseline": 0.0,
+                     "baseline_is": MEAN_RATE})  # fmt: skip
+    done = len(data) + len(models)
+    lines = [verdict.words, f"sweet spot: {spot.name if spot else 'none yet'} ({spot.reason if spot else 'no run'})"]
+    lines.append(f"{done} of {asked} trainings are done" + ("; what follows is of these" if done < asked else ""))
+    return ScalingReport(sizes, losses, baseline, verdict, spot, rows, "\n".join(lines))
