@@ -57,8 +57,9 @@ class CountHead(nn.Module):
         """Give (batch, bins, units) for states (batch, bins, dim), units (batch, units, dim) and their log rates."""
         unit = self.unit(self.norm(units))
         with torch.autocast(states.device.type, enabled=False):  # exp of this is compared with counts
-            agree = self.state(states.float()) @ unit.float().mT / math.sqrt(unit.shape[-1])
-            return (log_rate.float()[:, None] + agree).clamp(max=MOST_LOG_COUNT)
+            wide = self.state.weight.dtype
+            agree = self.state(states.to(wide)) @ unit.to(wide).mT / math.sqrt(unit.shape[-1])
+            return (log_rate.to(wide)[:, None] + agree).clamp(max=MOST_LOG_COUNT)
 
 
 class ContrastHead(nn.Module):
@@ -75,7 +76,8 @@ class ContrastHead(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Give unit vectors (batch, width), in float32, for latents (batch, latents, dim)."""
-        return F.normalize(self.layers(latents.mean(dim=1)).float(), dim=-1)
+        place = self.layers(latents.mean(dim=1))
+        return F.normalize(place.to(torch.promote_types(place.dtype, torch.float32)), dim=-1)
 
 
 class ForecastHead(nn.Module):

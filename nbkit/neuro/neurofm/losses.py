@@ -57,7 +57,9 @@ def info_nce(first: Tensor, second: Tensor, temperature: float, weight: Tensor) 
         0 for what is no pair: such a row is neither asked nor among the others.
     """
     score = first @ second.T / temperature
-    score = score.masked_fill((weight == 0)[None] & ~torch.eye(len(score), dtype=torch.bool, device=score.device), -1e4)
+    no_pair = weight == 0
+    others = ~torch.eye(len(score), dtype=torch.bool, device=score.device)
+    score = score.masked_fill((no_pair[None] | no_pair[:, None]) & others, -1e4)
     target = torch.arange(len(score), device=score.device)
     both = F.cross_entropy(score, target, reduction="none") + F.cross_entropy(score.T, target, reduction="none")
     return mean_where(both / 2, weight)

@@ -191,7 +191,7 @@ class NeuroFM(nn.Module):
         hidden : Tensor of shape (batch, units), optional
             True for units whose counts must not be read.
         """
-        counts, present = batch["counts"].float(), batch["present"]
+        counts, present = batch["counts"].to(self.task_mean.dtype), batch["present"]
         seen = present if hidden is None else present & ~hidden
         # Hidden before anything is computed: no path, and no rounding, leads from their counts to an answer.
         counts = counts * seen[:, None]
