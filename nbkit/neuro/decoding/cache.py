@@ -94,6 +94,9 @@ class EmbeddingCache:
         self.use = CacheUse()
         self._known: dict[str, _Known] = {}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> EmbeddingCache:
+        return self  # scikit-learn copies an estimator's parameters; the folder is one
+
     # -- asking --
 
     def embed(
@@ -121,7 +124,7 @@ class EmbeddingCache:
             raise ValueError(
                 f"windows of shape {windows.shape}; (windows, channels, time) with a window or more is needed."
             )
-        made_of = {**made_of, "window": [list(windows.shape[1:]), windows.dtype.str]}
+        made_of = _with_windows(made_of, windows)
         context, digests = context_of(made_of), window_digests(windows)
         found = self.look_up(context, digests)
         self.use.found += len(found)
@@ -166,16 +169,17 @@ class EmbeddingCache:
             found |= {digest: pack[2][row] for digest, row in rows}
         return found
 
-    def packs(self, made_of: Mapping[str, Any] | None = None) -> list[Path]:
-        """Give the files that hold embeddings: what a phase keeps in a store, and `take` takes in elsewhere.
+    def packs(self) -> list[Path]:
+        """Give all files that hold embeddings."""
+        return sorted(self.folder.rglob(f"*{_SUFFIX}"))
 
-        Parameters
-        ----------
-        made_of : mapping, optional
-            Of one context; all without it. As given to `embed`, with ``window``.
-        """
-        folder = self.folder if made_of is None else self._folder_of(context_of(made_of))
-        return sorted(folder.rglob(f"*{_SUFFIX}"))
+    def packs_of(self, windows: np.ndarray, made_of: Mapping[str, Any]) -> list[Path]:
+        """Give the files that hold these windows' embeddings: what a phase keeps in a store, for `take` elsewhere."""
+        windows = np.ascontiguousarray(windows)
+        context = context_of(_with_windows(made_of, windows))
+        places = self._refreshed(context).places
+        names = {places[digest][0] for digest in window_digests(windows) if digest in places}
+        return [self._folder_of(context) / name for name in sorted(names)]
 
     # -- keeping --
 
@@ -320,6 +324,10 @@ class EmbeddingCache:
         name = hashlib.sha256(context.encode() + digest).hexdigest()[:3]  # few files, never removed: no race for them
         with _locked(self.folder / "claims" / name, wait=False) as mine:
             yield mine
+
+
+def _with_windows(made_of: Mapping[str, Any], windows: np.ndarray) -> dict[str, Any]:
+    return {**made_of, "window": [list(windows.shape[1:]), windows.dtype.str]}
 
 
 @contextmanager
