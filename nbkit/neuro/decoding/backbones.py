@@ -105,6 +105,26 @@ def known_channels(key: str) -> tuple[str, ...]:
     return ()
 
 
+def reve_places() -> dict[str, list[float]]:
+    """Give the places that REVE was trained with, by channel, from the hub's cache or the hub.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be had.
+    """
+    from braindecode.models.reve import RevePositionBank
+
+    try:
+        bank = RevePositionBank()
+    except RuntimeError as error:
+        raise ValueError(
+            f"REVE's published weights go with its published places of channels: {error}. Switch the network on, or "
+            "ask for weights='random'."
+        ) from error
+    return dict(zip(bank.position_names, bank.embedding.tolist(), strict=True))
+
+
 def make_network(
     spec: ModelSpec, ch_names: Sequence[str], n_times: int, places: Mapping[str, Sequence[float]], seed: int = 0
 ) -> nn.Module:

@@ -14,9 +14,10 @@ from functools import cached_property
 
 import numpy as np
 
-from nbkit.neuro.decoding.positions import ALIASES, angle, directions, plain
+from nbkit.neuro.decoding.positions import ALIASES, TEN_FIVE, angle, directions, plain
 
 FARTHEST = 30.0  # degrees from an interpolated channel to the nearest recorded one: within the spacing of the 10-20
+ELSEWHERE = 40.0  # degrees from a site of the 10-20 system: further off, names are another scheme's
 FEWEST = 8  # recorded channels with positions that splines are laid through
 
 
@@ -126,8 +127,8 @@ def plan_channels(
     ValueError
         If a name comes twice, or if a target has neither a channel of its name nor neighbours to be interpolated from.
     """
-    where = _by_name(ch_names)
-    neighbours = _Neighbours(directions(ch_names, positions, template), farthest)
+    laid = directions(ch_names, positions, template)
+    where, neighbours = _by_name(ch_names, laid, positions), _Neighbours(laid, farthest)
     ends = {target: [plain(target)] if _at(plain(target), where) else plain(target).split("-") for target in targets}
     ways = {name: _at(name, where) or neighbours.near(name) for names in ends.values() for name in names}
     lacking = {target: why for target, names in ends.items() for name in names if isinstance(why := ways[name], str)}
@@ -153,7 +154,8 @@ def reachable(
     template: str | None = None,
 ) -> list[str]:
     """Give the targets that a plan would not refuse, in their order."""
-    where, neighbours = _by_name(ch_names), _Neighbours(directions(ch_names, positions, template), FARTHEST)
+    laid = directions(ch_names, positions, template)
+    where, neighbours = _by_name(ch_names, laid, positions), _Neighbours(laid, FARTHEST)
     return [t for t in targets if _at(plain(t), where) or not isinstance(neighbours.near(plain(t)), str)]
 
 
@@ -214,12 +216,31 @@ def spline_weights(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray])
     return one_by_one.interpolate_to(montage(targets), origin=(0.0, 0.0, 0.0), method="spline").get_data()
 
 
-def _by_name(ch_names: Sequence[str]) -> dict[str, int]:
+def _by_name(
+    ch_names: Sequence[str], laid: Mapping[str, np.ndarray], positions: Mapping[str, Sequence[float]] | None
+) -> dict[str, int]:
+    """The channels' places in the recording under their plain names; none where the names are another scheme's.
+
+    BioSemi's A1 is at the vertex, the 10-20 system's at the left ear: there no name says where a channel is.
+    """
     twice = [name for name, count in Counter(map(plain, ch_names)).items() if count > 1]
     if not len(ch_names) or twice:
         seen = f"{', '.join(twice[:6])} more than once" if twice else "no channel"
         raise ValueError(f"The recording has {seen}; give every channel once, by a name of its own.")
-    return {plain(name): place for place, name in enumerate(ch_names)}
+    usual = directions([plain(name) for name in ch_names], template=TEN_FIVE)
+    off = {
+        name: round(angle(laid[name], usual[plain(name)]))
+        for name in ch_names
+        if name in laid and plain(name) in usual and angle(laid[name], usual[plain(name)]) > ELSEWHERE
+    }
+    given = {plain(name) for name in positions or {}}
+    wrong = [f"{name} ({degrees} degrees)" for name, degrees in off.items() if plain(name) in given]
+    if wrong:
+        raise ValueError(
+            f"By the positions given, {', '.join(wrong[:6])} lie elsewhere than the 10-20 system has them. Give x to "
+            "the right, y to the front and z up (MNE's head frame), or other names."
+        )
+    return {} if off else {plain(name): place for place, name in enumerate(ch_names)}
 
 
 def _at(name: str, where: Mapping[str, int]) -> tuple[str, int] | None:
@@ -285,17 +306,18 @@ def choose_channels(
     ValueError
         If a channel is known neither by its name nor by its place, or if the standard channels cannot be interpolated.
     """
-    where, laid = _by_name(ch_names), directions(ch_names, positions, template)
+    laid = directions(ch_names, positions, template)
+    where = _by_name(ch_names, laid, positions)
     rows = {plain(name): name for name in known}
-    found = [(rows.get(name) or rows.get(ALIASES.get(name, ""))) for name in where]
-    strange = [name for name, at in zip(ch_names, found, strict=True) if at is None and name not in laid]
+    found = {ch_names[at]: rows.get(name) or rows.get(ALIASES.get(name, "")) for name, at in where.items()}
+    strange = [name for name in ch_names if found.get(name) is None and name not in laid]
     if strange:
         raise ValueError(
             f"{model} does not know the channels {', '.join(strange[:8])} and nothing says where they are. Leave out "
             f"what is no EEG, rename the rest (it knows {', '.join(list(known)[:6])} ...), or give positions= or "
             "template=."
         )
-    named = list(dict.fromkeys(name for name in found if name is not None))
+    named = list(dict.fromkeys(name for name in found.values() if name is not None))
     if 2 * len(named) >= len(ch_names):
         return named
     near = reachable(ch_names, standard, positions, template)

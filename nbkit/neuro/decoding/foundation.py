@@ -92,7 +92,7 @@ class FoundationModel:
         self.normalisation, self.weights = normalisation, weights
         self.module = backbone.requires_grad_(False).eval().to(device)
         self._targets, self._positions, self._template = tuple(lora_targets), positions, template
-        self._plans: dict[tuple[str, ...], ChannelPlan] = {}
+        self._plans: dict[tuple, ChannelPlan] = {}
 
     def __repr__(self) -> str:
         return (
@@ -143,22 +143,43 @@ class FoundationModel:
             "normalisation": self.normalisation, "preparation": PREPARATION, "braindecode": network,
         }  # fmt: skip
 
-    def plan(self, ch_names: Sequence[str]) -> ChannelPlan:
+    def plan(
+        self,
+        ch_names: Sequence[str],
+        positions: Mapping[str, Sequence[float]] | None = None,
+        template: str | None = None,
+    ) -> ChannelPlan:
         """Say which of a recording's channels become the model's, and how.
+
+        Parameters
+        ----------
+        ch_names : sequence of str
+        positions, template
+            Of the recording's channels, see `directions`; those that the model was built with where not given.
 
         Raises
         ------
         ValueError
             If one of the model's can be had in no way.
         """
-        names = tuple(map(str, ch_names))
-        if names not in self._plans:
-            self._plans[names] = plan_channels(
-                names, self.ch_names, positions=self._positions, template=self._template, model=self.key
+        positions = self._positions if positions is None else positions
+        template = self._template if template is None else template
+        given = tuple((name, *map(float, place)) for name, place in (positions or {}).items())
+        asked = (tuple(map(str, ch_names)), given, template)
+        if asked not in self._plans:
+            self._plans[asked] = plan_channels(
+                asked[0], self.ch_names, positions=positions, template=template, model=self.key
             )
-        return self._plans[names]
+        return self._plans[asked]
 
-    def prepare(self, windows: np.ndarray, ch_names: Sequence[str], sfreq: float) -> Prepared:
+    def prepare(
+        self,
+        windows: np.ndarray,
+        ch_names: Sequence[str],
+        sfreq: float,
+        positions: Mapping[str, Sequence[float]] | None = None,
+        template: str | None = None,
+    ) -> Prepared:
         """Bring a recording's windows to the model's channels, sampling frequency, length and scale.
 
         Parameters
@@ -169,6 +190,8 @@ class FoundationModel:
             Of the recording.
         sfreq : float
             Of the recording, in Hz.
+        positions, template
+            See `plan`.
 
         Returns
         -------
@@ -180,9 +203,8 @@ class FoundationModel:
         ValueError
             If a channel cannot be had, a value is not finite, or windows are shorter than the model's.
         """
-        return prepare(
-            windows, float(sfreq), self.plan(ch_names), self.sfreq, self.n_times, self.normalisation, self.key
-        )
+        plan = self.plan(ch_names, positions, template)
+        return prepare(windows, float(sfreq), plan, self.sfreq, self.n_times, self.normalisation, self.key)
 
     @torch.inference_mode()
     def embed(

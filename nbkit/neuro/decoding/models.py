@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbkit.neuro.decoding.backbones import Backbone, known_channels, make_network
+from nbkit.neuro.decoding.backbones import Backbone, known_channels, make_network, reve_places
 from nbkit.neuro.decoding.channels import choose_channels
 from nbkit.neuro.decoding.foundation import FoundationModel
 from nbkit.neuro.decoding.positions import directions, head_places
@@ -87,16 +87,17 @@ def load_model(
         If there is no such file.
     """
     spec = spec_of(key)
-    targets = _channels(spec, ch_names, montage, positions, template)
+    published = reve_places() if key == "reve" and str(weights) == "hub" else {}
+    targets = _channels(spec, tuple(published) or known_channels(key), ch_names, montage, positions, template)
     n_times = _n_times(spec, spec.window_s if window is None else window)
     laid = directions(targets, positions, template)
-    if spec.channels == "positions" and len(laid) < len(targets):
+    if spec.channels == "positions" and not published and len(laid) < len(targets):
         unknown = [name for name in targets if name not in laid]
         raise ValueError(
             f"{key} sees where channels are, and no position is known of {', '.join(unknown[:8])}. Leave out what is "
             "no EEG, give positions=, or template= with the name of one of MNE's montages."
         )
-    places = head_places(laid)
+    places = {name: published[name] for name in targets} if published else head_places(laid)
     network = make_network(spec, targets, n_times, places, seed)
     if str(weights) == "random":
         said = f"random, seed {seed}"
@@ -113,12 +114,12 @@ def load_model(
 
 def _channels(
     spec: ModelSpec,
+    known: Sequence[str],
     ch_names: Sequence[str],
     montage: Sequence[str] | None,
     positions: Mapping[str, Sequence[float]] | None,
     template: str | None,
 ) -> list[str]:
-    known = known_channels(spec.key)
     if spec.channels == "fixed":
         if montage is not None:
             raise ValueError(f"{spec.key} takes its own {len(known)} channels and no montage={list(montage)[:4]} ....")
@@ -130,15 +131,11 @@ def _channels(
                 f"{spec.key} has no {', '.join(strange[:8]) or 'channels in montage'}; it knows {', '.join(known)}."
             )
         return list(montage)
-    if spec.channels == "names":
-        standard = [name for name in known if "-" not in name] if spec.key != "labram" else list(_labram_standard())
+    if known:
+        # Every model that knows names knows these 62; some have sites twice, or derivations.
+        standard = [name for name in known if name.upper() in known_channels("eegpt")]
         return choose_channels(ch_names, known, standard, positions=positions, template=template, model=spec.key)
     return [str(name) for name in ch_names]
-
-
-def _labram_standard() -> tuple[str, ...]:
-    """LaBraM's 128 names hold sites twice and derivations; this is EEGPT's list, once over the whole head."""
-    return known_channels("eegpt")
 
 
 def _n_times(spec: ModelSpec, window: float) -> int:

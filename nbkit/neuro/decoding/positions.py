@@ -16,6 +16,7 @@ import numpy as np
 _TWINS = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 ALIASES = {**_TWINS, **{new: old for old, new in _TWINS.items()}}
 # EGI's nets by the electrodes they have; a net's names with and without its reference.
+TEN_FIVE = "standard_1005"  # MNE's name for the 10-05 system on a template head, until 1.13
 _EGI = {(32, 33): "GSN-HydroCel-32", (64, 65): "GSN-HydroCel-65_1.0", (124, 129): "GSN-HydroCel-129",
         (250, 257): "GSN-HydroCel-257"}  # fmt: skip
 
@@ -67,11 +68,10 @@ def directions(
     if given:
         middle = _middle(np.stack(list(given.values())))
         known.update({name: _unit(place - middle) for name, place in given.items()})
-    found = template or _net_of(ch_names)
-    for name, place in _template(found).items() if found else ():
-        known.setdefault(name, place)
-    for name, place in _template(_ten_five()).items() if template is None else ():
-        known.setdefault(name, place)
+    net = _net_of(ch_names)
+    for name in [template] if template else [net, TEN_FIVE] if net else [TEN_FIVE]:
+        for ch, place in _template(_own_name(name)).items():
+            known.setdefault(ch, place)
     return {name: known[plain(name)] for name in ch_names if plain(name) in known}
 
 
@@ -85,7 +85,7 @@ def head_places(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     """
     import mne
 
-    template = mne.channels.make_standard_montage(_ten_five()).get_positions()["ch_pos"]
+    template = mne.channels.make_standard_montage(_own_name(TEN_FIVE)).get_positions()["ch_pos"]
     own = {plain(name): place for name, place in template.items()}
     middle = _middle(np.stack(list(own.values())))
     radius = np.linalg.norm(np.stack(list(own.values())) - middle, axis=1).mean()
@@ -121,12 +121,15 @@ def _template(name: str) -> dict[str, np.ndarray]:
     return found
 
 
-@lru_cache
-def _ten_five() -> str:
+def _own_name(template: str) -> str:
+    """A montage under the name that this MNE has for it."""
     import mne
 
     names = mne.channels.get_builtin_montages()
-    return "colin27_1005" if "colin27_1005" in names else "standard_1005"  # renamed in MNE 1.13
+    renamed = template.replace("standard_", "colin27_")
+    if template not in names and renamed not in names:
+        raise ValueError(f"MNE has no montage {template!r}; it has {', '.join(names)}.")
+    return renamed if renamed in names else template
 
 
 def _middle(places: np.ndarray) -> np.ndarray:
