@@ -1,0 +1,222 @@
+"""Finetuning (phase 2) of the pretrained encoder: response times from all latents, factors from the trait's.
+
+The published code calls its own encoder and braindecode's SignalJEPA by one name and loads the one's weights into the
+other, of which nothing can match. Here the encoder is the pretrained one, every weight of it, or the load is refused;
+braindecode's is a rival beside it (see `signal_jepa`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from nbkit.neuro.jepa.encoder import LATENTS, TRAIT, Encoder, EncoderSettings, pretrained_encoder
+from nbkit.neuro.jepa.signal_jepa import SignalJEPARegressor
+from nbkit.neuro.nn.regression import WindowRegressor, begin_at_mean
+from nbkit.neuro.nn.rivals import WithRivals
+from nbkit.neuro.nn.weights import LoadReport, held, load_strictly, settings_from
+
+KIND = "jepa_finetune"
+RIVAL = "signal_jepa"
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What a challenge's head reads and gives.
+
+    Parameters
+    ----------
+    latents : slice
+    hidden : int
+    targets : tuple of str
+        Columns of the windows; the scored one is ``target``.
+    """
+
+    latents: slice
+    hidden: int
+    targets: tuple[str, ...]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Targets beside the scored one, that a window may lack."""
+        return tuple(name for name in self.targets if name != "target")
+
+
+CHALLENGES = {
+    1: Challenge(slice(0, LATENTS), 64, ("target", "correct")),  # response time in s, and whether it was right
+    2: Challenge(TRAIT, 32, ("p_factor", "internalizing", "target", "attention")),  # the target is externalizing
+}
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """Settings of one finetuning; the defaults are the seed's for challenge 1.
+
+    The encoder's sizes are the pretrained checkpoint's where there is one. Lengths in epochs become steps by `counted`;
+    those in steps, where above 0, stand.
+    """
+
+    challenge: int = 1
+    encoder_preset: str = "full"  # of `EncoderSettings`, where nothing was pretrained
+    rival: str = ""  # "contextual", "post_local", "pre_local": of braindecode's SignalJEPA, trained beside; "": none
+    lr: float = 5e-4
+    min_lr: float = 1e-6
+    weight_decay: float = 1e-5
+    betas: tuple[float, float] = (0.9, 0.999)
+    grad_clip: float = 1.0
+    batch_size: int = 512
+    epochs: int = 100
+    warmup_epochs: float = 5.0
+    patience_epochs: int = 20
+    steps: int = 0
+    warmup_steps: int = 0
+    patience_steps: int = 0
+
+    @classmethod
+    def full(cls) -> FinetuneSettings:
+        """The seed's, for all ten releases."""
+        return cls()
+
+    @classmethod
+    def free(cls) -> FinetuneSettings:
+        """For the mini releases on one 16 GB card: smaller batches, fewer epochs."""
+        return cls(batch_size=128, epochs=30, warmup_epochs=2.0, patience_epochs=8)
+
+    @classmethod
+    def smoke(cls) -> FinetuneSettings:
+        """For seconds on two CPU cores: the same code, smaller."""
+        return cls(
+            encoder_preset="smoke", lr=3e-3, min_lr=3e-4, batch_size=16, steps=80, warmup_steps=8, patience_steps=80
+        )
+
+    def __post_init__(self) -> None:
+        if self.challenge not in CHALLENGES:
+            raise ValueError(f"challenge={self.challenge}; there are 1 (response times) and 2 (factors).")
+
+
+@dataclass(frozen=True)
+class Challenge2Settings(FinetuneSettings):
+    """The seed's for challenge 2: longer."""
+
+    challenge: int = 2
+    epochs: int = 150
+
+
+class Regressor(WindowRegressor):
+    """Predict a challenge's targets from latents.
+
+    Parameters
+    ----------
+    settings : FinetuneSettings
+        With its steps counted.
+    ch_names : sequence of str
+    sfreq : float
+        In Hz.
+    scales : sequence of (float, float)
+        Mean and standard deviation of each of the challenge's targets.
+    encoder : EncoderSettings
+    """
+
+    def __init__(
+        self,
+        settings: FinetuneSettings,
+        ch_names: Sequence[str],
+        sfreq: float,
+        scales: Sequence[tuple[float, float]],
+        encoder: EncoderSettings,
+    ) -> None:
+        what = CHALLENGES[settings.challenge]
+        super().__init__(settings, ch_names, sfreq, scales, what.targets, "target")
+        if (encoder.n_chans, encoder.sfreq) != (len(self.ch_names), self.sfreq):
+            raise ValueError(
+                f"The encoder is for {encoder.n_chans} channels at {encoder.sfreq:g} Hz, the windows have "
+                f"{len(self.ch_names)} at {self.sfreq:g} Hz. Pretrain on such windows, or cut these like those."
+            )
+        self.encoder, self.head = Encoder(encoder), make_head(settings.challenge)
+        begin_at_mean(self.head[-1])
+        self.loaded = LoadReport(0, len(self.encoder.state_dict()), "nothing: random weights")
+
+    @classmethod
+    def for_data(cls, settings: FinetuneSettings, data: Any, pretrained: str | Path | None = None) -> Regressor:
+        """Build the module for data, its encoder from a pretraining's checkpoint.
+
+        With ``pretrained`` None it begins from random weights. ``loaded`` says how many weights were matched.
+
+        Raises
+        ------
+        ValueError
+            If not every weight of the encoder is in the checkpoint, or it is for other channels.
+        """
+        scales = [_scale(data, name) for name in CHALLENGES[settings.challenge].targets]
+        if pretrained is None:
+            sizes = getattr(EncoderSettings, settings.encoder_preset)()
+            sizes = replace(sizes, n_chans=len(data.ch_names), sfreq=float(data.sfreq))
+            sizes = replace(sizes, fmax=min(sizes.fmax, sizes.sfreq / 2))
+            return cls(settings, data.ch_names, data.sfreq, scales, sizes)
+        encoder, report = pretrained_encoder(pretrained)
+        module = cls(settings, data.ch_names, data.sfreq, scales, encoder.settings)
+        module.encoder.load_state_dict(encoder.state_dict())
+        module.loaded = report
+        return module
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Regressor:
+        """Build the module a checkpoint holds, weights and all.
+
+        Raises
+        ------
+        ValueError
+            If the file holds no finetuned model, or one of other weights than this version has.
+        """
+        made, weights = held(path, KIND, device)
+        settings = settings_from(FinetuneSettings, made, path)
+        encoder = settings_from(EncoderSettings, {"settings": made["encoder"]}, path)
+        scales = [(0.0, 1.0)] * len(CHALLENGES[settings.challenge].targets)
+        module = cls(settings, made["ch_names"], made["sfreq"], scales, encoder)
+        module.loaded, module.n_times = load_strictly(module, weights, path), made["n_times"]
+        return module.to(device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KIND] = {
+            "settings": asdict(self.settings), "encoder": asdict(self.encoder.settings),
+            "ch_names": list(self.ch_names), "sfreq": self.sfreq, "n_times": self.n_times, "loaded": str(self.loaded),
+        }  # fmt: skip
+
+    def outputs(self, windows: Tensor) -> Tensor:
+        return predict_targets(self.encoder, self.head, CHALLENGES[self.settings.challenge].latents, windows).float()
+
+
+class ComparedRegressor(WithRivals, Regressor):
+    """A `Regressor` beside the same network from random weights, and beside braindecode's SignalJEPA if asked."""
+
+    alone = Regressor
+
+    def make_rivals(self, settings: FinetuneSettings, *args: Any, **kwargs: Any) -> dict[str, WindowRegressor]:
+        rivals = super().make_rivals(settings, *args, **kwargs)
+        if settings.rival:
+            scale = tuple(zip(self.target_mean.tolist(), self.target_deviation.tolist(), strict=True))[self._scored]
+            rivals[RIVAL] = SignalJEPARegressor(settings, self.ch_names, self.sfreq, scale, settings.rival)
+        return rivals
+
+
+def make_head(challenge: int) -> nn.Sequential:
+    """Give a challenge's head: 96-64-2 of behaviour, 24-32-4 of factors."""
+    what = CHALLENGES[challenge]
+    width = what.latents.stop - what.latents.start
+    return nn.Sequential(nn.Linear(width, what.hidden), nn.GELU(), nn.Linear(what.hidden, len(what.targets)))
+
+
+def predict_targets(encoder: Encoder, head: nn.Module, latents: slice, windows: Tensor) -> Tensor:
+    """Give what a head makes of some latents, shape (batch, targets), of windows in uV."""
+    return head(encoder(windows)[:, latents])
+
+
+def _scale(data: Any, name: str) -> tuple[float, float]:
+    """Mean and deviation of a target; one beside the scored that does not vary is left as it is."""
+    mean, deviation = data.target_scale(name)
+    return mean, deviation if deviation > 0 or name == "target" else 1.0
+

@@ -1,0 +1,61 @@
+"""A finetuned JEPA encoder as a part of the challenge's zip.
+
+The network below is what the zip holds: the trained encoder and head with the targets' scales, and nothing of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nbkit.neuro.jepa.encoder import Encoder, EncoderSettings
+from nbkit.neuro.jepa.finetune import CHALLENGES, Regressor, make_head, predict_targets
+from nbkit.neuro.signals.challenge_zip import SubmissionPart, check_contract
+
+
+class SubmittedJEPA(nn.Module):
+    """Predict a challenge's scored target in its own unit from windows in uV.
+
+    Parameters
+    ----------
+    challenge : {1, 2}
+    encoder : mapping
+        Fields of `EncoderSettings`.
+    """
+
+    def __init__(self, challenge: int, encoder: Mapping[str, float]) -> None:
+        super().__init__()
+        self.encoder, self.head = Encoder(EncoderSettings(**encoder)), make_head(challenge)
+        self.what = CHALLENGES[challenge]
+        self.register_buffer("target_mean", torch.zeros(len(self.what.targets)))
+        self.register_buffer("target_deviation", torch.ones(len(self.what.targets)))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Give (batch, 1) for (batch, channels, time)."""
+        every = predict_targets(self.encoder, self.head, self.what.latents, windows)
+        scored = self.what.targets.index("target")
+        return (every * self.target_deviation + self.target_mean)[:, scored : scored + 1]
+
+
+def submission_part(checkpoint: str | Path) -> SubmissionPart:
+    """Take a finetuned model's checkpoint apart for the zip.
+
+    Raises
+    ------
+    ValueError
+        If it holds no finetuned JEPA, or one of other windows than the challenge's.
+    """
+    module = Regressor.from_checkpoint(checkpoint)
+    check_contract(module.ch_names, module.n_times or 0, module.sfreq, Path(checkpoint).name)
+    arguments = {"challenge": module.settings.challenge, "encoder": asdict(module.encoder.settings)}
+    says = f"JEPA's encoder and head, {sum(p.numel() for p in module.parameters()):,} weights"
+    return SubmissionPart(f"{__name__}:SubmittedJEPA", arguments, module.state_dict(), says)
+
+
+def load_finetuned(checkpoint: str | Path) -> Regressor:
+    """Give the finetuned model that a checkpoint holds, to predict beside the zip's."""
+    return Regressor.from_checkpoint(checkpoint).eval()
