@@ -52,11 +52,25 @@ def make_places(slug: str) -> str:
         lines.append("made       colab/README.md: its badge")
     module = Path(*phase.module.split(".")).with_suffix(".py") if phase.module else None
     if module is not None:
-        for path in (module, Path("tests", *module.parts[1:-1], f"test_{module.stem}.py")):
+        test = Path("tests", *module.parts[1:-1], f"test_{module.stem}.py")
+        lines += _packages(root, module, test, phase)
+        for path in (module, test):
             lines.append(f"{'there     ' if (root / path).is_file() else 'to write  '} {path}")
     own = "its cells between 'open' and 'close'" + (f", with the figures {_ticked(phase)}" if phase.figures else "")
     lines.append(f"to write   notebooks/{phase.notebook}: {own}")
     return "\n".join(lines)
+
+
+def _packages(root: Path, module: Path, test: Path, phase: Phase) -> list[str]:
+    """Make the packages of a system that is new."""
+    words = f'"""{module.parts[-2].capitalize()}: {phase.title[0].lower()}{phase.title[1:]}."""\n'
+    made = []
+    for path, text in ((module.parent / "__init__.py", words), (test.parent / "__init__.py", "")):
+        if not (root / path).exists():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text, "utf-8")
+            made.append(f"made       {path}")
+    return made
 
 
 def _write(path: Path, root: Path, text: str) -> str:
