@@ -1,0 +1,225 @@
+"""What a foundation model has to beat: a Wiener filter, a GRU, and for head direction a Bayesian decoder.
+
+All read the same windows of one recording, are fitted on its training windows alone and asked for the same bins of the
+same windows. None sees bins beyond the window it is asked about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from nbkit.neuro.signals.spike_windows import SpikeShard
+
+_RIDGES = 10.0 ** np.arange(-1, 6)
+
+
+def fit_wiener(counts: np.ndarray, behaviour: np.ndarray, lags: int = 15) -> WienerFilter:
+    """Fit a linear decoder of counts up to ``lags`` bins before and after, its ridge chosen on the last fifth.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (windows, bins, units)
+    behaviour : ndarray of shape (windows, bins, dims)
+        Bins where it is NaN are left out.
+    lags : int
+        Shorter than a window.
+
+    Returns
+    -------
+    decoder : WienerFilter
+    """
+    design = _lagged(counts, lags)
+    known = np.isfinite(behaviour).all(axis=2)
+    cut = max(1, int(0.8 * len(counts)))
+    first, last = known.copy(), known.copy()
+    first[cut:], last[:cut] = False, False
+    if not last.any():
+        first = last = known
+    best, least = _RIDGES[0], np.inf
+    for ridge, weights in zip(_RIDGES, _ridge(design[first], behaviour[first], _RIDGES), strict=True):
+        error = float(((design[last] @ weights - behaviour[last]) ** 2).mean())
+        if error < least:
+            best, least = ridge, error
+    return WienerFilter(_ridge(design[known], behaviour[known], [best])[0], lags, float(best))
+
+
+@dataclass(frozen=True)
+class WienerFilter:
+    """A fitted linear decoder.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (units * (2 * lags + 1) + 1, dims)
+    lags : int
+    ridge : float
+    """
+
+    weights: np.ndarray
+    lags: int
+    ridge: float
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """Decode windows of shape (windows, bins, units)."""
+        return _lagged(counts, self.lags) @ self.weights
+
+
+class GRUDecoder(nn.Module):
+    """Read a recording's counts forwards and backwards by a GRU, and decode each bin linearly.
+
+    Parameters
+    ----------
+    n_units, dims : int
+    width : int
+        Of each direction.
+    """
+
+    def __init__(self, n_units: int, dims: int, width: int = 64) -> None:
+        super().__init__()
+        self.read = nn.GRU(n_units, width, batch_first=True, bidirectional=True)
+        self.decode = nn.Linear(2 * width, dims)
+        self.register_buffer("mean", torch.zeros(dims))
+        self.register_buffer("scale", torch.ones(dims))
+
+    def forward(self, counts: torch.Tensor) -> torch.Tensor:
+        """Give behaviour, from its mean in its scale, of shape (windows, bins, dims)."""
+        return self.decode(self.read(counts.sqrt())[0])
+
+    @torch.no_grad()
+    def decode_windows(self, counts: np.ndarray) -> np.ndarray:
+        """Decode windows of shape (windows, bins, units) in the behaviour's own unit."""
+        return (self(torch.as_tensor(counts, dtype=torch.float32)) * self.scale + self.mean).numpy()
+
+
+def fit_gru(
+    counts: np.ndarray, behaviour: np.ndarray, steps: int = 400, width: int = 64, lr: float = 3e-3, seed: int = 0
+) -> GRUDecoder:
+    """Train a GRU by AdamW with dropped units, keeping the weights that do best on the last tenth of the windows.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (windows, bins, units)
+    behaviour : ndarray of shape (windows, bins, dims)
+        Bins where it is NaN are left out.
+    steps, width, lr, seed
+        16 windows a step.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = GRUDecoder(counts.shape[2], behaviour.shape[2], width)
+        cut = max(1, int(0.9 * len(counts)))
+        x, y = torch.as_tensor(counts, dtype=torch.float32), torch.as_tensor(behaviour, dtype=torch.float32)
+        model.mean.copy_(torch.as_tensor(np.nanmean(behaviour[:cut], axis=(0, 1))))
+        model.scale.copy_(torch.as_tensor(np.nanstd(behaviour[:cut], axis=(0, 1))).clamp(min=1e-6))
+        y = (y - model.mean) / model.scale
+        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+        best, kept = np.inf, None
+        for step in range(steps):
+            pick = torch.randint(cut, (16,))
+            keep = (torch.rand(16, 1, x.shape[2]) > 0.1) / 0.9
+            loss = _error(model(x[pick] * keep), y[pick])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            if (step + 1) % max(1, steps // 10) == 0 and cut < len(x):
+                with torch.no_grad():
+                    error = float(_error(model(x[cut:]), y[cut:]))
+                if error < best:
+                    best, kept = error, {name: value.clone() for name, value in model.state_dict().items()}
+        if kept is not None:
+            model.load_state_dict(kept)
+        return model.eval()
+
+
+class BayesianDirection:
+    """Decode an angle by Bayes' rule from tuning curves, each bin for itself.
+
+    Zhang et al. (1998, doi 10.1152/jn.1998.79.2.1017), with a prior of how long each direction was faced.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (bins, units)
+        Of training.
+    angle : ndarray of shape (bins,)
+        In rad; NaN is left out.
+    sectors : int
+        Of the circle.
+    smooth : float
+        Standard deviation of the smoothing of tuning curves and of the prior, in sectors.
+    """
+
+    def __init__(self, counts: np.ndarray, angle: np.ndarray, sectors: int = 60, smooth: float = 2.0) -> None:
+        from scipy.ndimage import gaussian_filter1d
+
+        known = np.isfinite(angle)
+        place = (np.mod(angle[known], 2 * np.pi) / (2 * np.pi) * sectors).astype(int) % sectors
+        stay = gaussian_filter1d(np.bincount(place, minlength=sectors).astype(float), smooth, mode="wrap")
+        fired = np.stack([np.bincount(place, weights=unit, minlength=sectors) for unit in counts[known].T])
+        fired = gaussian_filter1d(fired, smooth, axis=1, mode="wrap")
+        self.tuning = (fired / np.maximum(stay, 1e-9)).T + 1e-3  # (sectors, units), spikes a bin
+        self.prior = stay / stay.sum()
+        self.angles = (np.arange(sectors) + 0.5) * 2 * np.pi / sectors
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """Give the posterior's circular mean, in rad, for counts of shape (..., units)."""
+        log = counts @ np.log(self.tuning).T - self.tuning.sum(axis=1) + np.log(self.prior + 1e-12)
+        posterior = np.exp(log - log.max(axis=-1, keepdims=True))
+        return np.angle((posterior * np.exp(1j * self.angles)).sum(axis=-1))
+
+
+def angle_error_deg(decoded: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Give the angle between two directions in degrees, 0 to 180, for angles in rad."""
+    return np.degrees(np.abs(np.angle(np.exp(1j * (np.asarray(decoded) - np.asarray(truth))))))
+
+
+def r2_score(truth: np.ndarray, decoded: np.ndarray) -> float:
+    """Give the share of behaviour's variance that is decoded, over all dims; 0: as good as the mean.
+
+    Parameters
+    ----------
+    truth, decoded : ndarray of shape (windows, bins, dims)
+        Bins where the truth is NaN are left out.
+    """
+    known = np.isfinite(truth).all(axis=-1)
+    truth, decoded = truth[known], decoded[known]
+    return float(1 - ((truth - decoded) ** 2).sum() / ((truth - truth.mean(axis=0)) ** 2).sum())
+
+
+def windows_of(shard: SpikeShard, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give counts and behaviour of some windows as arrays in memory."""
+    return np.asarray(shard.counts[windows], np.float32), np.asarray(shard.behaviour[windows], np.float64)
+
+
+def _lagged(counts: np.ndarray, lags: int) -> np.ndarray:
+    """Square roots of counts at every lag, zero beyond the window, and a constant: (windows, bins, features)."""
+    windows, bins, units = counts.shape
+    padded = np.zeros((windows, bins + 2 * lags, units))
+    padded[:, lags : lags + bins] = np.sqrt(counts)
+    parts = [padded[:, lag : lag + bins] for lag in range(2 * lags + 1)]
+    return np.concatenate([*parts, np.ones((windows, bins, 1))], axis=2)
+
+
+def _ridge(design: np.ndarray, target: np.ndarray, ridges: np.ndarray | list[float]) -> list[np.ndarray]:
+    mean_in, mean_out = design.mean(axis=0), target.mean(axis=0)
+    mean_in[-1] = 0.0  # the constant stays
+    centred = design - mean_in
+    square, cross = centred.T @ centred, centred.T @ (target - mean_out)
+    out = []
+    for ridge in ridges:
+        penalty = np.full(len(square), ridge)
+        penalty[-1] = 1e-9
+        weights = np.linalg.solve(square + np.diag(penalty), cross)
+        weights[-1] += mean_out - mean_in @ weights
+        out.append(weights)
+    return out
+
+
+def _error(decoded: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    known = torch.isfinite(wanted)
+    return ((decoded - wanted.nan_to_num()).square() * known).sum() / known.sum().clamp(min=1)
