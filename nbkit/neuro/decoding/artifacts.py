@@ -112,7 +112,8 @@ def model_card(record: Mapping[str, Any], beside: Mapping[str, float] | None = N
     lines += [f"- **Preprocessing**: {said}" for said in info.get("said", ())]
     if trained:
         lines += [
-            f"- **Trained**: {trained['weights']:,} numbers; best step {trained['best_step']} of {trained['steps']} by "
+            f"- **Trained**: {trained['trains']}; {trained['weights']:,} numbers are kept",
+            f"- **Step**: best step {trained['best_step']} of {trained['steps']} by "
             f"{trained['metric']} {trained['value']:.4g}; {trained['split']}",
             f"- **Checkpoint**: `{trained['path']}`, {trained['bytes']:,} bytes, sha256 `{trained['sha256']}`",
         ]

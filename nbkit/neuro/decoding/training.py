@@ -69,7 +69,7 @@ class FineTuneSettings:
     @classmethod
     def smoke(cls) -> FineTuneSettings:
         """Sizes of seconds on a CPU."""
-        return cls(steps=6, batch_size=8, warmup_steps=1, r=4, alpha=8, val_every=3)
+        return cls(steps=4, batch_size=8, warmup_steps=1, r=4, alpha=8, val_every=4)
 
     @classmethod
     def free(cls) -> FineTuneSettings:

@@ -1,0 +1,152 @@
+"""Every (model, mode, fold) is an item: a comparison that any number of sessions may share.
+
+A killed item is made again from its start and leaves the same bytes; what it needs is the task, the settings and its
+own key. An item takes seconds (frozen, head) to about ten minutes (full, LoRA and QLoRA of a large model on one card):
+so nothing is resumed within one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbkit.neuro.decoding.cache import EmbeddingCache
+from nbkit.neuro.decoding.experiment import BandPowers, FineTune, FrozenProbe, run_fold
+from nbkit.neuro.decoding.finetune import MODES
+from nbkit.neuro.decoding.folds import Fold, outer_folds
+from nbkit.neuro.decoding.scores import MAIN, TRIVIAL_IS, UNITS
+from nbkit.neuro.decoding.table import MODELS
+from nbkit.neuro.decoding.tasks import DecodingTask
+from nbkit.neuro.decoding.training import FineTuneSettings
+
+ALL_MODES = ("frozen", *MODES)
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """What is compared.
+
+    Parameters
+    ----------
+    models : tuple of str
+        Keys of `list_foundation_models`.
+    modes : tuple of str
+        Some of frozen, head, full, lora, qlora.
+    n_splits : int
+        Outer folds; leave-one-group-out has as many as groups.
+    weights : {"random", "hub"}
+    seed : int
+        Of the folds, random weights and trainings.
+    """
+
+    models: tuple[str, ...] = tuple(MODELS)
+    modes: tuple[str, ...] = ALL_MODES
+    n_splits: int = 5
+    weights: str = "hub"
+    seed: int = 2025
+
+    @classmethod
+    def smoke(cls) -> CompareSettings:
+        """Two models of random weights, three modes, two folds."""
+        return cls(("cbramod", "labram"), ("frozen", "lora", "qlora"), 2, "random")
+
+    @classmethod
+    def free(cls) -> CompareSettings:
+        """Seven models whose weights need no login, frozen and with LoRA."""
+        return cls(tuple(key for key in MODELS if key != "reve"), ("frozen", "lora"))
+
+    @classmethod
+    def full(cls) -> CompareSettings:
+        """Eight models, five modes, five folds."""
+        return cls()
+
+    def __post_init__(self) -> None:
+        for what, values, known in (("model", self.models, MODELS), ("mode", self.modes, ALL_MODES)):
+            wrong = [value for value in values if value not in known]
+            if wrong or not len(values):
+                raise ValueError(f"no {what} {', '.join(map(repr, wrong)) or 'at all'}; there are {', '.join(known)}.")
+
+
+def fold_rows(task: DecodingTask, settings: CompareSettings) -> list[dict[str, str]]:
+    """Give a manifest row for each fold of the baseline, and of each model in each mode; the quickest modes first."""
+    pairs = [("band_power", "baseline")]
+    pairs += [(model, mode) for mode in settings.modes for model in settings.models]
+    folds = folds_of(task, settings)
+    return [
+        {
+            "key": f"{task.name}-{model}-{mode}-fold-{fold.number}", "model": model, "mode": mode,
+            "fold": str(fold.number), "held_out": ", ".join(fold.held_out)[:80],
+        }
+        for model, mode in pairs
+        for fold in folds
+    ]  # fmt: skip
+
+
+def folds_of(task: DecodingTask, settings: CompareSettings) -> list[Fold]:
+    """Give the outer folds, the same for all models and modes."""
+    return outer_folds(
+        task.target, task.groups, task.strategy, settings.n_splits, task=task.kind, seed=settings.seed
+    )  # fmt: skip
+
+
+def run_row(
+    row: Mapping[str, str],
+    task: DecodingTask,
+    settings: CompareSettings,
+    training: FineTuneSettings,
+    folder: str | Path,
+    cache: EmbeddingCache | None = None,
+) -> dict[str, Any]:
+    """Make one item; see `run_fold` for what it leaves.
+
+    Parameters
+    ----------
+    row : mapping
+        Of `fold_rows`.
+    task : DecodingTask
+    settings : CompareSettings
+    training : FineTuneSettings
+    folder : path
+        For files, a folder an item.
+    cache : EmbeddingCache, optional
+        Shared by all items of this machine.
+    """
+    model, mode = row["model"], row["mode"]
+    common = {"weights": settings.weights, "weights_seed": settings.seed}
+    if mode == "baseline":
+        decoder: Any = BandPowers()
+    elif mode == "frozen":
+        decoder = FrozenProbe(model, **common)
+    else:
+        decoder = FineTune(model, mode, training, **common)
+    fold = folds_of(task, settings)[int(row["fold"]) - 1]
+    name = f"{model}-{mode}"
+    return run_fold(name, decoder, task, fold, Path(folder, row["key"]), seed=settings.seed, cache=cache)
+
+
+def result_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the mean of each model's and mode's main score over folds, beside chance and band powers.
+
+    Returns
+    -------
+    rows : list of dict
+        For a session's results: name, value, unit, baseline, baseline_is.
+    """
+    rows = []
+    by_pair: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for record in records:
+        by_pair.setdefault((record["model"], record["mode"]), []).append(record)
+    for (model, mode), found in by_pair.items():
+        score = MAIN[found[0]["kind"]]
+        value, trivial, beside = (
+            sum(record[where][name] for record in found) / len(found)
+            for where, name in (("scores", score), ("scores", f"{score}_trivial"), ("beside", score))
+        )
+        common = {"value": value, "unit": UNITS[score], "name": f"{score}_{model}_{mode}"}
+        if mode == "baseline":
+            rows.append({**common, "baseline": trivial, "baseline_is": TRIVIAL_IS[score]})
+        else:
+            rows.append({**common, "baseline": beside, "baseline_is": "linear model on band powers, same folds"})
+    return rows

@@ -1,0 +1,322 @@
+"""An experiment: decoders by name, outer folds by group, and what each fold leaves.
+
+Every (decoder, fold) is a function of the task, the decoder's settings and the seed, so it can be an item that is made
+anywhere, in any order, and again. Each stands beside band powers on the same fold. Who comes from coco-pipe finds
+``FrozenBackboneDecoderConfig`` as `FrozenProbe`, ``NeuralFineTuneConfig`` with its parts for LoRA, quantisation, device
+and checkpoints as `FineTune`, ``CVConfig`` as `CrossValidation`, ``ExperimentConfig`` and ``Experiment`` as
+`Experiment`; channel names and sampling rate, without which no foundation model can be run, are arguments of
+`Experiment.run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbkit.neuro.decoding.artifacts import artifact_table, read_records, score_table, summary_table, write_record
+from nbkit.neuro.decoding.bandpower import band_power_model, linear_model
+from nbkit.neuro.decoding.cache import EmbeddingCache
+from nbkit.neuro.decoding.finetune import FoundationClassifier, FoundationRegressor
+from nbkit.neuro.decoding.folds import Fold, check_windows, outer_folds
+from nbkit.neuro.decoding.frozen import FrozenEmbedding, model_for
+from nbkit.neuro.decoding.scores import score_fold, score_names
+from nbkit.neuro.decoding.tasks import DecodingTask
+from nbkit.neuro.decoding.training import FineTuneSettings
+
+if TYPE_CHECKING:
+    import pandas
+
+    from nbkit.neuro.decoding.foundation import FoundationModel
+
+
+@dataclass(frozen=True)
+class BandPowers:
+    """The baseline, as a decoder."""
+
+    mode = "baseline"
+    model = "band_power"
+
+    def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
+        """Give the estimator, not fitted."""
+        return band_power_model(task.kind, task.sfreq)
+
+
+@dataclass(frozen=True)
+class FrozenProbe:
+    """Embeddings of a frozen backbone, and any scikit-learn estimator on them.
+
+    Parameters
+    ----------
+    model : str or FoundationModel
+    weights : "random", "hub" or path
+    head : sklearn estimator, optional
+        A linear model on standardised embeddings without it.
+    weights_seed : int
+        Of random weights.
+    """
+
+    model: str | FoundationModel
+    weights: str | Path = "random"
+    head: Any = None
+    weights_seed: int = 0
+    mode = "frozen"
+
+    def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
+        """Give the estimator, not fitted."""
+        from sklearn.base import clone
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        embedding = FrozenEmbedding(self.model, task.ch_names, task.sfreq, self.weights, self.weights_seed, cache)
+        head = linear_model(task.kind) if self.head is None else clone(self.head)
+        return make_pipeline(embedding, StandardScaler(), head)
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """A backbone with a head that is trained: head, full, LoRA or QLoRA.
+
+    Parameters
+    ----------
+    model : str or FoundationModel
+    mode : {"head", "full", "lora", "qlora"}
+    settings : FineTuneSettings
+        Rank, alpha and dropout of LoRA and the precision among them; the best step's weights are always what is kept.
+    weights : "random", "hub" or path
+    weights_seed : int
+        Of random weights.
+    """
+
+    model: str | FoundationModel
+    mode: str = "lora"
+    settings: FineTuneSettings = field(default_factory=FineTuneSettings.free)
+    weights: str | Path = "random"
+    weights_seed: int = 0
+
+    def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
+        """Give the estimator, not fitted."""
+        shape = (task.ch_names, task.sfreq, task.windows.shape[-1])
+        model = model_for(self.model, *shape, self.weights, self.weights_seed)  # one backbone, whatever the fold's seed
+        kind = FoundationClassifier if task.kind == "classification" else FoundationRegressor
+        return kind(
+            model, task.ch_names, task.sfreq, self.mode, self.settings, seed=seed, cache=cache, folder=folder
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The outer folds.
+
+    Parameters
+    ----------
+    strategy, n_splits
+        See `folds.outer_folds`.
+    group_key : str
+        Column of the metadata that says whose window it is.
+    """
+
+    strategy: str = "stratified_group_kfold"
+    n_splits: int = 5
+    group_key: str = "Subject"
+
+
+def seed_of(key: str, seed: int) -> int:
+    """Give an item's own seed, from its key and the experiment's."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:4], "little")
+
+
+def run_fold(
+    name: str, decoder: Any, task: DecodingTask, fold: Fold, folder: Path, *, seed: int, cache: Any = None
+) -> dict[str, Any]:
+    """Train one decoder on one fold, score it on the people it has not seen, and write what it leaves.
+
+    Parameters
+    ----------
+    name : str
+        The decoder's, in tables.
+    decoder : BandPowers, FrozenProbe or FineTune
+    task : DecodingTask
+    fold : Fold
+    folder : Path
+        For the record, the card and the checkpoint.
+    seed : int
+        The experiment's; the fold's own is derived from it.
+    cache : EmbeddingCache, optional
+
+    Returns
+    -------
+    results : dict
+        Files ``record``, ``card`` and, where a network was trained, ``checkpoint``; arrays ``predicted``, ``target``
+        and ``windows`` (positions) of the test side: what an item saves.
+    """
+    model = decoder.model if isinstance(decoder.model, str) else decoder.model.key
+    estimator = decoder.build(task, seed_of(f"{name}-fold-{fold.number}", seed), cache, folder)
+    if hasattr(estimator, "get_artifact_metadata"):  # chooses its step on groups of its own
+        estimator.fit(task.windows[fold.train], task.target[fold.train], task.groups[fold.train])
+    else:
+        estimator.fit(task.windows[fold.train], task.target[fold.train])
+    scores, predicted = _scored(estimator, task, fold)
+    beside, _ = (scores, None) if isinstance(decoder, BandPowers) else _scored(_baseline(task, fold), task, fold)
+    record = {
+        "name": name, "model": model, "mode": decoder.mode, "fold": fold.number, "task": task.name, "kind": task.kind,
+        "data": task.data, "held_out": list(fold.held_out), "test_windows": len(fold.test),
+        "train_windows": len(fold.train), "scores": scores, "beside": beside, **_told(estimator, decoder),
+    }  # fmt: skip
+    files = write_record(folder, record, beside)
+    named = dict(zip(("record", "card", "checkpoint"), files, strict=False))
+    return {**named, "predicted": predicted, "target": task.target[fold.test], "windows": fold.test}
+
+
+def _baseline(task: DecodingTask, fold: Fold) -> Any:
+    return band_power_model(task.kind, task.sfreq).fit(task.windows[fold.train], task.target[fold.train])
+
+
+def _scored(estimator: Any, task: DecodingTask, fold: Fold) -> tuple[dict[str, float], np.ndarray]:
+    windows = task.windows[fold.test]
+    if task.kind == "regression":
+        predicted = np.asarray(estimator.predict(windows), float).ravel()
+    elif hasattr(estimator, "predict_proba"):
+        predicted = estimator.predict_proba(windows)
+    else:
+        predicted = np.eye(len(np.unique(task.target)))[estimator.predict(windows)]
+    return score_fold(task.kind, task.target[fold.test], predicted, task.target[fold.train]), predicted
+
+
+def _told(estimator: Any, decoder: Any) -> dict[str, Any]:
+    """What an estimator tells of itself; one that trains no network has little to tell."""
+    if hasattr(estimator, "get_artifact_metadata"):
+        told = estimator.get_artifact_metadata()
+        return {
+            "info": told["model_card"], "history": told["training_history"], "checkpoint": told["checkpoints"],
+            "diagnostics": told["diagnostics"],
+        }  # fmt: skip
+    first = estimator[0]
+    weights = getattr(first, "weights_", "none: a linear model on band powers")
+    info = {"model": decoder.mode, "mode": decoder.mode, "weights": weights, "said": list(getattr(first, "said_", ()))}
+    return {"info": info, "history": [], "checkpoint": None, "diagnostics": {"words": []}}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Decoders on one task, all folds in one go; notebooks make each fold an item instead, see `compare`.
+
+    Parameters
+    ----------
+    models : mapping of str to FrozenProbe or FineTune
+        By a name for tables.
+    task : {"classification", "regression"}
+    metrics : sequence of str
+        Which scores to report; all that there are without it.
+    cv : CrossValidation
+    seed : int
+
+    Examples
+    --------
+    A frozen backbone with logistic regression, on whose folds no subject is on both sides::
+
+        experiment = Experiment(
+            models={"labram_probe": FrozenProbe("labram", head=LogisticRegression(max_iter=1000))},
+            metrics=["balanced_accuracy"],
+            cv=CrossValidation("stratified_group_kfold", n_splits=5, group_key="Subject"),
+        )
+        result = experiment.run(X, y, sample_metadata=meta, ch_names=names, sfreq=200.0, cache="embeddings")
+    """
+
+    models: Mapping[str, FrozenProbe | FineTune | BandPowers]
+    task: str = "classification"
+    metrics: Sequence[str] = ()
+    cv: CrossValidation = CrossValidation()
+    seed: int = 2025
+
+    def run(
+        self,
+        X: np.ndarray,
+        y: Sequence,
+        sample_metadata: Any,
+        *,
+        ch_names: Sequence[str],
+        sfreq: float,
+        cache: EmbeddingCache | str | Path | None = None,
+        folder: str | Path = "experiment",
+        data: str = "real",
+    ) -> ExperimentResult:
+        """Train and score every decoder on every fold.
+
+        Parameters
+        ----------
+        X : ndarray of shape (windows, channels, time)
+            In uV.
+        y : sequence of shape (windows,)
+        sample_metadata : DataFrame or mapping of str to sequence
+            With the column ``cv.group_key``.
+        ch_names : sequence of str
+        sfreq : float
+            In Hz.
+        cache : EmbeddingCache or path, optional
+        folder : path
+            For what folds leave.
+        data : str
+            "real", or what the windows stand in for.
+
+        Raises
+        ------
+        ValueError
+            For windows, metadata, metrics or folds that cannot be had.
+        """
+        allowed = score_names(self.task)
+        unknown = [name for name in self.metrics if name not in allowed]
+        if unknown:
+            raise ValueError(f"metrics {', '.join(unknown)} are none of a {self.task}'s: {', '.join(allowed)}.")
+        if self.cv.group_key not in sample_metadata:
+            raise ValueError(
+                f"sample_metadata has no column {self.cv.group_key!r}; it has {', '.join(sample_metadata)}."
+            )
+        groups = np.asarray(sample_metadata[self.cv.group_key]).astype(str)
+        windows = check_windows(X, y, groups, ch_names)
+        names, target = (), np.asarray(y)
+        if self.task == "classification":
+            names, target = np.unique(target, return_inverse=True)
+        task = DecodingTask(
+            "experiment", self.task, windows, target, groups, float(sfreq), tuple(ch_names), tuple(map(str, names)),
+            strategy=self.cv.strategy, data=data,
+        )  # fmt: skip
+        folds = outer_folds(target, groups, self.cv.strategy, self.cv.n_splits, task=self.task, seed=self.seed)
+        cache = EmbeddingCache(cache) if isinstance(cache, str | Path) else cache
+        results = [
+            run_fold(name, decoder, task, fold, Path(folder, name, str(fold.number)), seed=self.seed, cache=cache)
+            for name, decoder in self.models.items()
+            for fold in folds
+        ]
+        return ExperimentResult(read_records(result["record"] for result in results), tuple(self.metrics or allowed))
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """What an experiment found.
+
+    Attributes
+    ----------
+    records : list of dict
+        A fold's each.
+    metrics : tuple of str
+    """
+
+    records: list[dict[str, Any]]
+    metrics: tuple[str, ...]
+
+    def get_detailed_scores(self) -> pandas.DataFrame:
+        """Give a row a fold."""
+        return score_table(self.records)
+
+    def summary(self) -> pandas.DataFrame:
+        """Give a row a decoder, beside chance."""
+        return summary_table(self.records)
+
+    def get_model_artifacts(self, artifact_type: str | None = None) -> pandas.DataFrame:
+        """Give what folds left: Model, Fold, ArtifactType, ArtifactKey, ArtifactValue; see `artifact_table`."""
+        return artifact_table(self.records, artifact_type)
