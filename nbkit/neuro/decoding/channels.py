@@ -213,7 +213,9 @@ def spline_weights(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray])
 
     info = mne.create_info([f"{number:03d}" for number in range(len(sources))], 1000.0, "eeg")
     one_by_one = mne.EvokedArray(np.eye(len(sources)), info, verbose="error").set_montage(montage(sources))
-    return one_by_one.interpolate_to(montage(targets), origin=(0.0, 0.0, 0.0), method="spline").get_data()
+    onto = montage(targets)
+    # The regularisation is that of MNE's bad channels; without it two sensors at one place make the splines explode.
+    return one_by_one.interpolate_to(onto, origin=(0.0, 0.0, 0.0), method="spline", reg=1e-5).get_data()
 
 
 def _by_name(
