@@ -63,8 +63,8 @@ class Rung:
     planned_dollars: tuple[float, float]
 
 
-_BEATS_MEAN = Check("neurofm_validate", "bits_per_spike", "4 recordings: more bits a spike than each unit's mean rate")
-_BEATS_WIENER = Check("neurofm_validate", "behaviour_r2", "4 recordings: decodes better than a Wiener filter")
+_BEATS_MEAN = Check("neurofm_validate", "test_bits_per_spike", "4 recordings: more bits a spike than each unit's mean rate")
+_BEATS_WIENER = Check("neurofm_validate", "test_r2_neurofm", "4 recordings: decodes better than a Wiener filter")
 _SEARCHED = Check("neurofm_search", "best_bits_per_spike", "the best of the search beats the mean rate")
 _NOT_FULL = Check("neurofm_scaling", "gain_at_next_high", "the scaling verdict is not 'at capacity'")
 _HELPS = Check("neurofm_scaling", "gain_at_next_low", "the scaling verdict is 'more data helps'")

@@ -43,8 +43,8 @@ class ScalingSettings:
     def smoke(cls) -> ScalingSettings:
         """For seconds on two CPU cores."""
         return cls(
-            sizes=(2, 4, 8), model_sizes=((16, 8), (32, 8)), data_model=(16, 8), blocks=1, model_recordings=2,
-            seeds=(0, 1), epochs=3, next_size=16,
+            sizes=(2, 4, 8), model_sizes=((16, 8), (32, 8)), data_model=(32, 8), blocks=1, model_recordings=2,
+            seeds=(0, 1), epochs=2, next_size=16,
         )  # fmt: skip
 
 
@@ -82,8 +82,8 @@ class ScalingReport:
     mean_rate_loss : float
         Loss of the mean-rate model on the same windows.
     verdict : Verdict
-    spot : SweetSpot or None
-        Of the model experiment; None before its first training is done.
+    spot : SweetSpot
+        Of the model experiment; without configurations before its first training is done.
     rows : list of dict
         For a session's results.
     words : str
@@ -93,7 +93,7 @@ class ScalingReport:
     losses: np.ndarray
     mean_rate_loss: float
     verdict: Verdict
-    spot: SweetSpot | None
+    spot: SweetSpot
     rows: list[dict[str, Any]]
     words: str
 
@@ -139,7 +139,11 @@ def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSetting
     next_size = max(settings.next_size, 2 * max(sizes, default=1))
     verdict = judge(sizes, losses, next_size=next_size, worth=settings.worth, level=settings.level)
     runs = [{"name": config_name(t), "compute": t["compute"], "score": t["bits_per_spike"]} for t in models]
-    spot = find_sweet_spot(runs) if runs else None
+    spot = (
+        find_sweet_spot(runs)
+        if runs
+        else SweetSpot("none yet", "none yet", "no network of this experiment is done", ())
+    )
 
     rows = []
     for size in np.unique(sizes):
@@ -154,11 +158,11 @@ def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSetting
             {"name": "gain_at_next_low", "value": verdict.gain_low, **worth},
             {"name": "gain_at_next_high", "value": verdict.gain_high, **worth},
         ]  # fmt: skip
-    if spot is not None:
+    if spot.configurations:
         chosen = next(one for one in spot.configurations if one.name == spot.name)
         rows.append({"name": "sweet_spot_bits_per_spike", "value": chosen.score, "unit": "bit/spike", "baseline": 0.0,
                      "baseline_is": MEAN_RATE})  # fmt: skip
     done = len(data) + len(models)
-    lines = [verdict.words, f"sweet spot: {spot.name if spot else 'none yet'} ({spot.reason if spot else 'no run'})"]
+    lines = [verdict.words, f"sweet spot: {spot.name} ({spot.reason})"]
     lines.append(f"{done} of {asked} trainings are done" + ("; what follows is of these" if done < asked else ""))
     return ScalingReport(sizes, losses, baseline, verdict, spot, rows, "\n".join(lines))

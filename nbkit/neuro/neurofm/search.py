@@ -33,7 +33,7 @@ class SearchSettings:
     @classmethod
     def smoke(cls) -> SearchSettings:
         """For seconds on two CPU cores."""
-        return cls(dims=(16, 32), blocks=(1, 2), seeds=(0, 1), recordings=2, judged=2, epochs=4)
+        return cls(dims=(16, 32), blocks=(1, 2), seeds=(0, 1), recordings=2, judged=2, epochs=3)
 
 
 def trial_row(

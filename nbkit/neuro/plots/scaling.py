@@ -137,8 +137,9 @@ def plot_score_against_compute(
         colour = SECOND if one.name == spot else FIRST
         axes.errorbar([one.compute], [one.score], [one.error], fmt="o", color=colour, capsize=4, markersize=6)
         axes.annotate(one.name, (one.compute, one.score), xytext=(8, 7), textcoords="offset points", fontsize=9)
-    chosen = next(one for one in configurations if one.name == spot)
-    axes.plot(chosen.compute, chosen.score, "o", color=SECOND, markersize=14, fillstyle="none", label="sweet spot")
+        if one.name == spot:
+            ring = dict(color=SECOND, markersize=14, fillstyle="none", label="sweet spot")
+            axes.plot(one.compute, one.score, "o", **ring)
     if baseline is not None:
         axes.axhline(baseline, color=BASELINE, linestyle="--", label=f"{baseline_is} ({brief(baseline)})")
     axes.set_xscale("log")

@@ -74,7 +74,7 @@ def test_what_a_rung_takes_follows_from_the_rate():
 
 
 def test_the_table_has_a_line_a_rung_and_names_the_rate():
-    rows = ladder_rows(left_by(10, {"bits_per_spike": 0.3, "behaviour_r2": 0.05}), RATE)
+    rows = ladder_rows(left_by(10, {"test_bits_per_spike": 0.3, "test_r2_neurofm": 0.05}), RATE)
     assert [row["gate"] for row in rows] == [PASSED, FAILED, OPEN, OPEN, OPEN]
     lines = ladder_table(rows, RATE).splitlines()
     assert len(lines) == 7 and lines[-1] == "rate: 0.5 s a step of 16 windows, one T4"

@@ -35,7 +35,7 @@ def test_a_planted_law_comes_back_and_opens_the_gate():
     report = report_scaling([done(row, 1.0) for row in rows], SETTINGS, len(rows))
     low, high = report.verdict.fit.alpha_interval
     assert report.verdict.verdict == "more data helps" and low <= 0.5 <= high
-    assert report.spot is not None and len(report.spot.configurations) == 4
+    assert len(report.spot.configurations) == 4
     size, loss, low, high = report.prediction()
     assert size == 80 and low < loss < high and loss == pytest.approx(2 + 80**-0.5, abs=0.02)
     assert len(report.curve()[0]) == 60 and "exponent" in report.law
@@ -57,7 +57,7 @@ def test_what_is_done_so_far_gives_a_partial_report():
     rows = scaling_rows(SETTINGS)
     nothing = report_scaling([], SETTINGS, len(rows))
     assert nothing.verdict.verdict == "inconclusive" and nothing.rows == [] and nothing.curve() is None
-    assert nothing.spot is None and nothing.law == "" and nothing.prediction() is None
+    assert nothing.spot.configurations == () and nothing.law == "" and nothing.prediction() is None
     some = report_scaling([done(row, 1.0) for row in rows[:2]], SETTINGS, len(rows))
     assert "2 of 24" in some.words and "runs of 2 sizes (5, 10)" in some.verdict.reason
     gate = gate_of(50, {"neurofm_scaling": {"metrics": {row["name"]: row for row in some.rows}}})

@@ -68,6 +68,11 @@ def test_the_sweet_spot_is_marked_on_the_front():
     assert "(PFLOP, log scale)" in axes.get_xlabel() and axes.get_ylabel() == "Score (bit/spike)"
 
 
+def test_before_the_first_run_there_is_an_empty_figure_that_says_so():
+    axes = plot_score_against_compute((), "none yet", reason="no network of this experiment is done").axes[0]
+    assert axes.get_title(loc="left") == "no network of this experiment is done" and not axes.collections
+
+
 def test_few_shot_curves_show_every_seed_and_the_levels():
     curves = {
         "pretrained": ([0, 1, 5], np.array([[0.1, 0.4, 0.5], [0.2, 0.3, 0.6]])),
