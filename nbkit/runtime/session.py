@@ -240,14 +240,14 @@ class Session(Showing):
         settings: Mapping[str, Any] | None = None,
         at_once: int | None = None,
     ) -> None:
-        """Do every pending item with a function, here or through an executor.
+        """Do every pending item with a function, here or through an executor; see `nbkit.runtime.spread`.
 
         Parameters
         ----------
         process : callable
             ``process(row) -> {name: array or path}``.
         executor : concurrent.futures.Executor or None
-            Any; None computes in this process.
+            Any, such as Dask's ``client.get_executor()``; None computes in this process.
         at_once : int or None
             Items in work at a time; twice the executor's workers by default.
         """
@@ -256,9 +256,14 @@ class Session(Showing):
                 with item:
                     item.save(**process(item))
             return
+        from nbkit.runtime.progress import bar
+        from nbkit.runtime.spread import spread, workers_of
+
         rows = self._prepare(manifest, settings)
-        workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
-        work.run_with(self, self.ledger, rows, process, executor, at_once or 2 * workers)
+        done = sum(map(self.ledger.is_done, rows.keys))
+        loop = spread(self, self.ledger, rows, process, executor, at_once or 2 * workers_of(executor))
+        for _ in bar(self._until_ended(loop), len(rows), done, self.budget, self.slug):
+            pass
 
     def _prepare(self, manifest: Any, settings: Mapping[str, Any] | None) -> Manifest:
         rows = read_manifest(manifest, self.slug).shard(self.shard)

@@ -11,8 +11,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Iterator, Mapping
 from itertools import filterfalse
 from pathlib import Path
 from types import TracebackType
@@ -47,7 +46,7 @@ class Item(Mapping):
         self._row, self._session, self._ledger = row, session, ledger
         self._outputs: list[Output] = []
         self._reason: str | None = None
-        self._began = 0.0
+        self.begun = 0.0
         self.entered = False
 
     def __getitem__(self, column: str) -> str:
@@ -83,7 +82,7 @@ class Item(Mapping):
         self._reason = reason
 
     def __enter__(self) -> Item:
-        self._began, self.entered = time.monotonic(), True
+        self.begun, self.entered = time.monotonic(), True
         self._ledger.begin(self.key)
         self._session.journal("begin", key=self.key)
         return self
@@ -91,14 +90,26 @@ class Item(Mapping):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        seconds = time.monotonic() - self._began
+        return self.leave(error, time.monotonic() - self.begun)
+
+    def leave(self, error: BaseException | None, seconds: float, waited: float | None = None) -> bool:
+        """Record the item as done in so many seconds, or as failed; True where the loop goes on over the error.
+
+        Parameters
+        ----------
+        error : BaseException or None
+        seconds : float
+            Of work.
+        waited : float or None
+            From its beginning to its end, where it stood in a queue between; what has to fit before the wall.
+        """
         if error is None and not self._outputs and self._reason is None:
             error = UsageError(
                 f"item {self.key} ended without a result. Call item.save(name=array, ...) in the loop, or "
                 "item.skip('why') where there is rightly none."
             )
         if error is None:
-            self._record_done(seconds)
+            self._record_done(seconds, seconds if waited is None else waited)
             return False
         if not isinstance(error, Exception):
             return False
@@ -114,11 +125,11 @@ class Item(Mapping):
         self._session.say(f"item {self.key} failed: {type(error).__name__}: {error}")
         return True
 
-    def _record_done(self, seconds: float) -> None:
+    def _record_done(self, seconds: float, waited: float) -> None:
         more = {"reason": self._reason} if self._reason is not None else {}
         self._ledger.done(self.key, self._outputs, seconds, **more)
         self._session.journal("item", key=self.key, s=round(seconds, 3))
-        self._session.budget.measured("item", seconds)
+        self._session.budget.measured("item", waited)
         self._session.outbox.send_item(self.key)
 
 
@@ -204,56 +215,3 @@ def items(session: Session, ledger: Ledger, manifest: Manifest, retry_failed: bo
                 f"item {item.key} was passed over: nothing is recorded unless the loop's body stands in 'with item:'. "
                 "Put it there and run again; what earlier sessions recorded stands."
             )
-
-
-def run_with(
-    session: Session,
-    ledger: Ledger,
-    manifest: Manifest,
-    process: Callable[[Mapping[str, str]], Mapping[str, Any]],
-    executor: Executor,
-    at_once: int,
-) -> None:
-    """Do the pending items through an executor: its workers compute, this process saves and records.
-
-    Parameters
-    ----------
-    process : callable
-        ``process(row) -> {name: array or path}``; must be importable by the workers.
-    executor : concurrent.futures.Executor
-        Of this machine or of a cluster.
-    at_once : int
-        Items handed out and not yet back; bounds what a kill of this process can lose.
-    """
-    running: dict[Future, Item] = {}
-    positions = pending(ledger, manifest)
-    exhausted = False
-    while True:
-        while not exhausted and len(running) < at_once and session.may_go_on("item"):
-            position = next(positions, None)
-            if position is None:
-                exhausted = True
-                break
-            row = manifest.row(position)
-            item = Item(row, session, ledger)
-            item._began = time.monotonic()
-            running[executor.submit(process, row)] = item
-        if not running:
-            return
-        finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-        for future in finished:
-            _take(running.pop(future), future)
-        if not session.may_go_on(None) and not finished:
-            for future in running:
-                future.cancel()
-            return
-
-
-def _take(item: Item, future: Future) -> None:
-    error = future.exception()
-    if error is None:
-        try:
-            item.save(**future.result())
-        except Exception as fault:
-            error = fault
-    item.__exit__(type(error) if error else None, error, None)
