@@ -1,8 +1,8 @@
 """``python -m tests.bench``: run every measurement and print one table.
 
 Each file ``tests/bench/bench_<name>.py`` has ``def run(quick: bool) -> list[Row]``; its docstring's first line titles
-its part of the table. A file that fails is reported and the others still run. Exit code 1 where a file failed or a
-target was missed.
+its part of the table. Each runs in a process of its own, so that none disturbs another; one that fails or does not end
+is a row that says so, and the others still run. Exit code 1 where a file failed or a target was missed.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import platform
+import os
+import subprocess
 import sys
+import tempfile
 import time
-import traceback
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.bench.results import Results, rows_of
 from tests.bench.rows import Row
+from tests.bench.section import write_section
 
 FOLDER = Path(__file__).parent
+README = FOLDER.parents[1] / "README.md"
+MINUTES = 30  # of one file
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,38 +33,68 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="smaller sizes, for a look rather than a figure")
     parser.add_argument("--only", action="append", metavar="NAME", choices=names, help=f"one of {', '.join(names)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows here, file by file")
+    parser.add_argument("--resume", action="store_true", help="keep what the --json file has of this machine and size")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="that one file may take at most")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="measure nothing: make the README's section of it")
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # in the process of one file
     options = parser.parse_args(arguments)
+    if options.readme:
+        return write_section(README, options.readme)
+    if options.rows:
+        return _measure(options.only[0], options.quick, options.rows)
 
-    parts, failed = {}, []
-    for name in options.only or names:
-        began = time.perf_counter()
-        try:
-            module = importlib.import_module(f"tests.bench.bench_{name}")
-            rows = module.run(quick=options.quick)
-        except Exception:
-            failed.append(name)
-            print(f"\n## {name}: failed\n{traceback.format_exc()}", flush=True)
+    results = Results(options.json, options.quick, options.resume)
+    wanted = options.only or names
+    for name in wanted:
+        if name in results:
+            print(f"\n## {name}: measured before", flush=True)
             continue
-        parts[name] = rows
-        title = (module.__doc__ or name).strip().splitlines()[0]
-        print(f"\n## {name}: {title} ({time.perf_counter() - began:.0f} s)\n{table(rows)}", flush=True)
+        part = _in_its_own_process(name, options.quick, 60 * options.minutes)
+        results.add(name, **part)
+        shown = table([Row(**row) for row in part["rows"]]) if not part["error"] else f"failed: {part['error']}"
+        print(f"\n## {name}: {part['title']} ({part['seconds']:.0f} s)\n{shown}", flush=True)
 
-    rows = [row for part in parts.values() for row in part]
+    rows = list(rows_of(results.document, wanted))
     missed = [row.what for row in rows if row.met is False]
-    if options.json:
-        machine = {"python": platform.python_version(), "system": platform.platform(), "quick": options.quick}
-        found = {name: [asdict(row) for row in part] for name, part in parts.items()}
-        document = {"machine": machine, "failed": failed, "parts": found}
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(f"\n{len(rows)} rows; {sum(row.met is True for row in rows)} targets met, {len(missed)} missed", end="")
-    print(f"; failed: {', '.join(failed)}" if failed else "")
-    return 1 if missed or failed else 0
+    took = sum(results.document["parts"][name]["seconds"] for name in wanted)
+    print(f"\n{len(rows)} rows; {sum(row.met is True for row in rows)} targets met, {len(missed)} missed; {took:.0f} s")
+    for what in missed:
+        print(f"missed: {what}")
+    return 1 if missed else 0
+
+
+def _in_its_own_process(name: str, quick: bool, seconds: float) -> dict[str, object]:
+    """Give one file's part of the results."""
+    load, began, error = os.getloadavg()[0], time.perf_counter(), ""
+    title = (FOLDER / f"bench_{name}.py").read_text("utf-8").split('"""')[1].strip().splitlines()[0]
+    found: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory(prefix="nbkit-bench-") as folder:
+        path = Path(folder, "rows.json")
+        command = [sys.executable, "-m", "tests.bench", "--only", name, "--rows", str(path)] + ["--quick"] * quick
+        try:
+            done = subprocess.run(command, cwd=FOLDER.parents[1], stderr=subprocess.PIPE, text=True, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            error = f"not through after {seconds / 60:g} min"
+        else:
+            if path.is_file():
+                found = json.loads(path.read_text("utf-8"))
+            else:
+                print(done.stderr[-3000:], file=sys.stderr)
+                error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    spent = time.perf_counter() - began
+    return {"title": title, "seconds": spent, "rows": found, "error": error, "load": load}
+
+
+def _measure(name: str, quick: bool, path: Path) -> int:
+    rows = importlib.import_module(f"tests.bench.bench_{name}").run(quick=quick)
+    path.write_text(json.dumps([asdict(row) for row in rows]), "utf-8")
+    return 0
 
 
 def table(rows: list[Row]) -> str:
-    """Lay rows out as a table: what, ours, the alternative, the target, met."""
-    header = ("what", "ours", "alternative", "target", "met", "note")
+    """Lay rows out as a table: what, ours, the alternative, the physical limit, the target, met."""
+    header = ("what", "ours", "alternative", "limit", "target", "met", "note")
     lines = [header, *map(_cells, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     laid = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -68,11 +103,9 @@ def table(rows: list[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    ours = f"{row.value:.4g} {row.unit}"
-    other = "" if row.alternative_value is None else f"{row.alternative_value:.4g} {row.unit} "
-    beside = f"{other}({row.alternative})" if row.alternative else ""
     met = {True: "yes", False: "NO", None: ""}[row.met]
-    return row.what, ours, beside, row.target, met, row.note
+    beside, bound = row.beside(row.alternative, row.alternative_value), row.beside(row.limit, row.limit_value)
+    return row.what, row.ours(), beside, bound, row.target, met, row.note
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from nbkit.runtime.checkpointing import Checkpointing
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.fit import fit
+from tests.bench.limits import copy_rate
 from tests.bench.rows import Row
 from tests.runtime.saving_storm import storm
 from tests.runtime.training_support import FakeSession, Tiny, TinyData, run_child
@@ -195,7 +196,7 @@ def run(quick: bool) -> list[Row]:
             for way, results in found.items()
         }
         ours, default = median["ours"], median["default"]
-        size = _size()
+        size, copied = _size(), copy_rate()
         names = {"default": "Lightning's default", "async": "AsyncCheckpointIO", "replace": "torch.save + replace"}
         for way, name in names.items():
             share = 100 * ours["stall"] / median[way]["stall"]
@@ -210,6 +211,8 @@ def run(quick: bool) -> list[Row]:
                     "<= 10 % of Lightning's default" if way == "default" else "",
                     share <= 10 if way == "default" else None,
                     f"{share:.1f} %; the first save {first:.0f} and {other_first:.0f} ms",
+                    "copying it once",
+                    1000 * size * 1e6 / copied,
                 )
             )
         for way, name in names.items():

@@ -16,8 +16,8 @@ class Row:
     ----------
     what : str
         What was measured, such as ``"record an item, 100k items"``.
-    value : float
-        Our figure, in `unit`.
+    value : float or None
+        Our figure, in `unit`; None where the measurement failed.
     unit : str
     alternative : str
         The other way of doing it, such as ``"raw SQLite"``; empty where there is none.
@@ -28,13 +28,28 @@ class Row:
     met : bool or None
         Whether it is reached; None where nothing is asked.
     note : str
+    limit : str
+        The physical bound, such as ``"copying the bytes once"``; empty where there is none.
+    limit_value : float or None
+        That bound in the same unit, from the same run.
     """
 
     what: str
-    value: float
+    value: float | None
     unit: str
     alternative: str = ""
     alternative_value: float | None = None
     target: str = ""
     met: bool | None = None
     note: str = ""
+    limit: str = ""
+    limit_value: float | None = None
+
+    def ours(self) -> str:
+        """Give our figure with its unit."""
+        return "failed" if self.value is None else f"{self.value:.4g} {self.unit}"
+
+    def beside(self, what: str, value: float | None) -> str:
+        """Give another figure in our unit and what it is of; empty where there is none."""
+        figure = "" if value is None else f"{value:.4g} {self.unit} "
+        return f"{figure}({what})" if what else ""
