@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nbkit.neuro.nn.spectral import FourierNetwork
-from nbkit.neuro.nn.ssm import BidirectionalMamba
+from nbkit.neuro.nn.ssm import BidirectionalMamba, RMSNorm
 from nbkit.neuro.nn.weights import LoadReport, held, load_strictly, part_of, settings_from
 
 TRAIT, STATE, EVENT = slice(0, 24), slice(24, 60), slice(60, 96)
@@ -75,8 +75,8 @@ class EncoderSettings:
 class Encoder(nn.Module):
     """Give the 96 latents of windows.
 
-    A bias a channel, Fourier layers over time, a linear map of the channels, Mamba blocks both ways, attention of the
-    mean step to all steps, and a linear map.
+    A bias a channel, Fourier layers over time, a linear map of the channels, Mamba blocks both ways, a norm, attention
+    of the mean step to all steps, and a linear map.
 
     Parameters
     ----------
@@ -101,6 +101,9 @@ class Encoder(nn.Module):
         )
         self.channels = nn.Conv1d(s.n_chans, s.dim, 1)
         self.time = BidirectionalMamba(s.dim, s.layers, s.d_state, s.d_conv, s.expand)
+        self.norm = RMSNorm(
+            s.dim
+        )  # blocks add up, and what comes out of them is small at the start: so are the latents
         self.pool = nn.MultiheadAttention(s.dim, s.heads, batch_first=True)
         self.out = nn.Linear(s.dim, self.dim)
 
@@ -125,14 +128,14 @@ class Encoder(nn.Module):
         return self.out(self.steps(windows))
 
     def steps(self, windows: Tensor) -> Tensor:
-        """Give what the Mamba stacks make of every sample, of shape (batch, time, dim)."""
+        """Give what the Mamba stacks make of every sample, normalised, of shape (batch, time, dim)."""
         if windows.dim() != 3 or windows.shape[1] != self.settings.n_chans:
             raise ValueError(
                 f"Windows of shape {tuple(windows.shape)}; this encoder takes (batch, {self.settings.n_chans}, time). "
                 "Give windows of the channels it was made for."
             )
         x = windows / self.settings.unit_uv + self.channel_bias[:, None]
-        return self.time(self.channels(self.fourier(x)).transpose(1, 2))
+        return self.norm(self.time(self.channels(self.fourier(x)).transpose(1, 2)))
 
 
 def pretrained_encoder(path: str | Path) -> tuple[Encoder, LoadReport]:
