@@ -188,6 +188,7 @@ def score(module: Pretrainer, batches: Any) -> dict[str, float]:
     scores : dict
         loss, mean_rate_loss, bits_per_spike in bit/spike; r2.
     """
+    training = module.training
     module.eval()
     turns, ratio = max(2, round(1 / module.settings.mask_ratio)), module.settings.mask_ratio
     sums, saturated = torch.zeros(()), 0.0
@@ -197,6 +198,7 @@ def score(module: Pretrainer, batches: Any) -> dict[str, float]:
             sums = sums + module.sums(batch, turn).cpu()
             hidden = rotating_mask(batch["slot"], batch["present"], ratio, turn)
             saturated += float((saturated_nll(batch["counts"].double()) * hidden[:, None]).sum())
+    module.train(training)  # Lightning trains in the mode that it finds
     nll, by_mean, *_, spikes, _ = sums[:6].tolist()
     bits = max(1.0, spikes) * math.log(2)
     found = module.scores(sums)

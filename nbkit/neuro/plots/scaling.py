@@ -197,6 +197,52 @@ def plot_few_shot(
     return figure
 
 
+def plot_ways(
+    groups: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    baseline: float = 0.0,
+    baseline_is: str = "mean rate",
+    score_is: str = "Hidden units foretold",
+    unit: str = "bit/spike",
+    title: str = "",
+    stand_in: str = "",
+) -> Figure:
+    """Draw scores of several ways in several groups, every case a point and the mean a bar.
+
+    Parameters
+    ----------
+    groups : mapping of str to mapping of str to sequence of float
+        By group and way.
+    baseline, baseline_is
+        What costs nothing.
+    score_is, unit, title, stand_in : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.4), layout="constrained")
+    ways = list(dict.fromkeys(way for group in groups.values() for way in group))
+    colours = dict(zip(ways, SERIES * 2, strict=False))
+    for place, group in enumerate(groups.values()):
+        for way, scores in group.items():
+            at = place + (ways.index(way) - (len(ways) - 1) / 2) * 0.8 / len(ways)
+            axes.plot([at] * len(scores), scores, "o", color=colours[way], markersize=4, alpha=0.5)
+            label = way if place == 0 or way not in next(iter(groups.values())) else ""
+            axes.plot([at - 0.07, at + 0.07], [np.mean(scores)] * 2, color=colours[way], linewidth=3, label=label)
+    axes.axhline(baseline, color=BASELINE, linestyle="--", label=f"{baseline_is} ({brief(baseline)})")
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xlim(-0.6, max(len(groups), 1) - 0.4)
+    axes.set_ylabel(f"{score_is} ({unit})")
+    axes.set_title(_wrapped(title, 90), fontsize=10, loc="left")
+    tidy(axes)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    say_stand_in(figure, stand_in)
+    return figure
+
+
 def plot_ladder(rows: Sequence[Mapping[str, Any]], *, rate: str = "", stand_in: str = "") -> Figure:
     """Draw what each rung of the ladder takes, and how its gate stands.
 

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from nbkit.neuro.plots.scaling import plot_few_shot, plot_ladder, plot_scaling, plot_score_against_compute
+from nbkit.neuro.plots.scaling import plot_few_shot, plot_ladder, plot_scaling, plot_score_against_compute, plot_ways
 
 matplotlib.use("Agg")
 SIZES = np.repeat([5.0, 10.0, 20.0], 2)
@@ -84,6 +84,16 @@ def test_few_shot_curves_show_every_seed_and_the_levels():
     assert list(lines["pretrained (mean of 2)"].get_ydata()) == pytest.approx([0.15, 0.35, 0.55])
     assert list(lines["scratch (mean of 1)"].get_xdata()) == [1, 2], "1 and 5 stand right of 0"
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "5"] and axes.get_ylabel() == "R2"
+
+
+def test_ways_show_every_case_and_their_mean():
+    groups = {"held out": {"untouched": [0.0, 0.2], "scratch": [0.4]}, "other modality": {"untouched": [-0.1]}}
+    axes = plot_ways(groups, title="no label").axes[0]
+    assert said(axes) == ["untouched", "scratch", "mean rate (0)"] and "(bit/spike)" in axes.get_ylabel()
+    assert sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "o") == 4
+    mean = next(line for line in axes.lines if line.get_label() == "untouched")
+    assert list(mean.get_ydata()) == pytest.approx([0.1, 0.1])
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["held out", "other modality"]
 
 
 def test_the_ladder_shows_hours_sessions_price_and_gate():
