@@ -29,7 +29,11 @@ $(READY): pyproject.toml constraints.txt
 	  echo "make: '$(PYTHON)' has no venv module. On Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
 	@test -x $(RUN) && $(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the pinned packages into $(VENV) (once; several minutes, mostly torch) ..."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@began=$$(date +%s) && \
+	  $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' && \
+	  took=$$(($$(date +%s) - began)) && \
+	  echo "Installed in $$((took / 60)) min $$((took % 60)) s. $(VENV) holds $$(du -sh $(VENV) | cut -f1);" \
+	  "$$(df -h . | awk 'NR == 2 { print $$4 }') of disk are free."
 	@touch $@
 
 demo: $(READY)  ## the main job: a real recording, several sessions, some of them killed; then the rollout figure

@@ -1,0 +1,174 @@
+"""Every command of the README is run, or said here why only so much of it is; one that is in no class fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbkit.runtime import cli
+from nbkit.runtime.phases import load_phases
+from tests.readme import as_run_here, commands, recipe
+from tests.runtime import drive_loopback
+from tests.runtime.drive_state import CLIENT, CLIENT_SECRET
+from tests.runtime.kaggle_loopback import Loopback
+
+ENV = ".venv/bin/python -m "
+NBKIT = f"{ENV}nbkit "
+STORE = "--store gdrive://<folder id>"
+
+# as they stand, in this order, in one empty folder; the exit codes that are allowed
+RUN = {
+    f"{NBKIT}check": (0,),
+    f"{NBKIT}rehearse 00_start_here --store rehearsal-store --session 3s -p ITEM_S=0.2": (0,),
+    f"{NBKIT}run 10_eeg_windows --store my-store -p SOURCE=synthetic -p RUNS=[1,2,3] -p WINDOW_S=2.0 "
+    "-p STRIDE_S=2.0": (0,),
+    f"{NBKIT}run 40_bandvar_train --store my-store --limit 30s -p PRESET=demo -p ACCELERATOR=cpu": (0, 3),
+    f"{NBKIT}status --store my-store": (0,),
+    f"{NBKIT}verify --store my-store": (0,),
+    f"{NBKIT}report --store my-store": (0,),
+    f"{NBKIT}rehearse 10_eeg_windows 40_bandvar_train --host kaggle --smoke --store kaggle-store --session 60s "
+    "--kill work": (0,),
+    f"{ENV}nbkit.neuro.bandvar.make_dummy data/eeg_dummy": (0,),
+    f"{ENV}nbkit.neuro.bandvar.train --data-root data/eeg_dummy --epochs 2 --checkpoint-dir runs/eeg_demo "
+    "--device cpu": (0,),
+    f"{ENV}nbkit.neuro.bandvar.plot_rollout runs/eeg_demo/demo_prediction.pt runs/eeg_demo/rollout.png "
+    "--data-root data/eeg_dummy --json-out runs/eeg_demo/rollout_metrics.json": (0,),
+}  # fmt: skip
+# the same with smaller numbers, so that a test has not to wait
+SHORTER = {"ITEM_S=0.2": "ITEM_S=0.05", "--limit 30s": "--limit 15s", "--epochs 2": "--epochs 1",
+           "10_eeg_windows 40_bandvar_train": "10_eeg_windows"}  # fmt: skip
+# against servers on the loopback that answer as Google Drive and Kaggle do
+LOOPBACK = [
+    f"{NBKIT}login drive --client client_secret.json", f"{NBKIT}push eeg_windows {STORE}", f"{NBKIT}quota",
+    f"{NBKIT}status {STORE}", f"{NBKIT}pull eeg_windows", f"{NBKIT}push dispatcher {STORE}",
+    f"{NBKIT}dispatch --dry-run {STORE}",
+]  # fmt: skip
+# make says what it would do: they make an environment first, which is what a fresh clone is tried with
+DRY = ["make demo", "make test", "make lint", "make bench", "make chain"]
+# a table of commands, or a word in a sentence: each has a help of that name
+HELP = re.compile(r"(nbkit|python -m nbkit)( [a-z]+)*( SLUG| NOTEBOOK(\.\.\.)?)?")
+# done there: by another test, and by every `make` on a fresh clone
+ELSEWHERE = {f"{ENV}jupyterlab notebooks": "tests/test_jupyterlab.py", "python -m pip install -e .": "Makefile"}
+
+
+@pytest.fixture(scope="module")
+def readme(root) -> str:
+    return (root / "README.md").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def listed(root, readme) -> list[str]:
+    """Give the README's commands without those that tests/test_new_system.py follows."""
+    return [command for command in commands(readme) if command not in recipe(root / "README.md").commands]
+
+
+def class_of(command: str) -> str:
+    """Give the class that a command is in; empty for none."""
+    if command in RUN:
+        return "run"
+    if command in LOOPBACK:
+        return "loopback"
+    if command in ELSEWHERE:
+        return "elsewhere"
+    if any(re.fullmatch(rf"{known}( [A-Z]+=.*)?", command) for known in DRY):
+        return "dry"
+    return "help" if HELP.fullmatch(command) else ""
+
+
+def test_every_command_is_in_a_class_and_every_class_is_of_the_readme(root, listed):
+    assert [command for command in listed if not class_of(command)] == []
+    assert [known for known in (*RUN, *LOOPBACK, *ELSEWHERE) if known not in listed] == []
+    assert all((root / test).is_file() for test in ELSEWHERE.values())
+
+
+def test_a_command_that_nobody_put_in_a_class_is_found():
+    found = commands("`nbkit frobnicate --now`\n\n```\n.venv/bin/python -m nbkit check --fast\nmake love\n```\n")
+    assert found == [".venv/bin/python -m nbkit check --fast", "make love", "nbkit frobnicate --now"]
+    assert [class_of(command) for command in found] == ["", "", ""]
+
+
+@pytest.mark.slow
+def test_commands_run_as_they_stand(listed, root, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    for command in (command for command in listed if class_of(command) == "run"):
+        shorter = command
+        for long, short in SHORTER.items():
+            shorter = shorter.replace(long, short)
+        done = subprocess.run(as_run_here(shorter), cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode in RUN[command], f"{shorter}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    made = ("nbkit-report.html", "runs/eeg_demo/rollout.png", "my-store/bandvar_train", "kaggle-store/eeg_windows")
+    assert [name for name in made if not (tmp_path / name).exists()] == []
+
+
+def test_commands_for_drive_and_kaggle_run_against_the_loopback(listed, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("kaggle")
+    pytest.importorskip("pydrive2")
+    monkeypatch.chdir(tmp_path)
+    with drive_loopback.Loopback() as drive, Loopback() as kaggle, kaggle.point(monkeypatch, tmp_path / "home"):
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+        monkeypatch.setattr("nbkit.runtime.hosts.kaggle_client.FIRST_WAIT", 0.01)
+        _client_of(drive, tmp_path)
+        monkeypatch.setenv("BROWSER", f"{sys.executable} {tmp_path / 'browser.py'} %s &")
+        store = ""
+        for command in (command for command in listed if class_of(command) == "loopback"):
+            words = command.removeprefix(NBKIT).replace("gdrive://<folder id>", store).split()
+            if words[0] == "pull":
+                kaggle.kernels["mary/nbkit-eeg-windows"].files["x.txt"] = b"1"
+            assert cli.run(words) == 0, f"{command}\n{capsys.readouterr()}"
+            if words[0] == "login":
+                store = re.search(r"gdrive://\S+", capsys.readouterr().out)[0].rstrip(";")
+        assert "mary/nbkit-dispatcher" in kaggle.kernels and (tmp_path / "nbkit-output/eeg_windows/x.txt").exists()
+
+
+def _client_of(drive: drive_loopback.Loopback, folder: Path) -> None:
+    """Write the OAuth client that the README names, and a program in the place of the browser."""
+    fields = {"client_id": CLIENT, "client_secret": CLIENT_SECRET, "token_uri": f"{drive.root}token"}
+    fields |= {"auth_uri": f"{drive.root}o/oauth2/auth", "api_root": drive.root}
+    (folder / "client_secret.json").write_text(json.dumps({"installed": fields}))
+    (folder / "browser.py").write_text(
+        "import sys, urllib.request as u\nu.build_opener(u.ProxyHandler({})).open(sys.argv[1], timeout=20).read()\n"
+    )
+
+
+def test_make_knows_its_targets(listed, root):
+    for command in (command for command in listed if class_of(command) == "dry"):
+        words = [*as_run_here(command), "-n"] if not command.startswith("make test") else ["make", "-n", "test"]
+        done = subprocess.run(words, cwd=root, capture_output=True, text=True)
+        assert done.returncode == 0 and ".venv/bin/python -m " in done.stdout, f"{command}\n{done.stderr}"
+
+
+def test_every_named_command_has_its_help(listed, capsys):
+    for command in (command for command in listed if class_of(command) == "help"):
+        words = [word for word in command.split() if word.islower() and word not in ("nbkit", "python", "-m")]
+        assert cli.run([*words, "--help"]) == 0, command
+        said = capsys.readouterr().out
+        for argument in re.findall(r"[A-Z]{4,}", command):
+            assert argument in said, command
+
+
+def test_the_table_of_commands_and_the_help_name_the_same(readme, capsys):
+    cli.run(["--help"])
+    known = set(re.findall(r"^  ([a-z]+)  ", capsys.readouterr().out.partition("Commands:")[2], re.MULTILINE))
+    table = readme.partition("## Commands\n")[2].partition("\nThose ")[0]
+    assert set(re.findall(r"`nbkit ([a-z]+)", table)) == known
+
+
+def test_the_table_of_phases_names_every_notebook(readme):
+    table = readme.partition("## One phase\n")[2].partition("\n\n- ")[0]
+    named = set(re.findall(r"`(\d\d_\w+)`", table))
+    assert {phase.notebook.removesuffix(".ipynb") for phase in load_phases()} - named == set()
+
+
+def test_every_link_and_file_that_the_readme_names_is_there(readme, root):
+    titles = re.findall(r"^#+ (.+)$", readme, re.MULTILINE)
+    titles = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([^)]+)\)", readme)) <= titles
+    named = re.findall(r"`((?:kaggle|colab|manifests|tests|notebooks)/[\w./]+\.\w+)`", readme)
+    toy = set(recipe(root / "README.md").files)
+    assert [name for name in named if name not in toy and not (root / name).exists()] == []
