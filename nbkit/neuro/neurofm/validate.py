@@ -41,7 +41,8 @@ class DecoderScore:
     r2 : float
         Share of variance decoded; 0 for the mean.
     angle_deg : float
-        Median error of an angle; NaN where the behaviour is none. Chance is 90.
+        Median error of an angle; NaN where the behaviour is none. Chance is 90 where all directions are faced alike;
+        else that of the mean, a constant guess.
     """
 
     recording: str
@@ -172,7 +173,7 @@ def _bayes(counts: np.ndarray, behaviour: np.ndarray, asked: np.ndarray) -> np.n
 
 def _score(shard: SpikeShard, name: str, truth: np.ndarray, answer: np.ndarray) -> DecoderScore:
     r2, error = r2_score(truth, answer), float("nan")
-    if shard.circular and name != MEAN:
+    if shard.circular:
         known = np.isfinite(truth).all(axis=-1)
         angles = [np.arctan2(part[known][:, 1], part[known][:, 0]) for part in (answer, truth)]
         error = float(np.median(angle_error_deg(*angles)))
