@@ -6,7 +6,7 @@ watched it says so. Nothing is guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -145,6 +145,29 @@ def past_sessions(
             )
         )  # fmt: skip
     return tuple(found)
+
+
+def goodput_of(
+    past: Sequence[PastSession], useful: float | None, rehearsal: Mapping[str, Any] | None = None
+) -> float | None:
+    """Give the part of the time in sessions that was work which counts; None where a session's length is not known.
+
+    Parameters
+    ----------
+    past : sequence of PastSession
+    useful : float or None
+        Seconds of work that counts, each piece once.
+    rehearsal : mapping or None
+        What `nbkit rehearse` kept; it watched every step, and its word stands.
+    """
+    sums = rehearsal.get("sums") if isinstance(rehearsal, Mapping) else None
+    told = _number(sums.get("goodput")) if isinstance(sums, Mapping) else None
+    if told is not None:
+        return told
+    lengths = [one.length for one in past]
+    if not useful or not lengths or None in lengths or not sum(lengths):
+        return None
+    return min(1.0, useful / sum(lengths))
 
 
 def rehearsed_rows(rehearsal: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:

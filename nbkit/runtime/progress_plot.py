@@ -40,6 +40,8 @@ def draw_sessions(axes: Axes, row: PhaseStatus, colours: Sequence[str] = PAPER) 
     colours : sequence of str
         Of the line and closed sessions, of killed ones, of the goal, of text.
     """
+    from matplotlib.ticker import MaxNLocator
+
     line, killed, faint, _ = colours
     known = [(number, far) for number, far in enumerate(reached(row), 1) if far is not None]
     if known:
@@ -57,6 +59,7 @@ def draw_sessions(axes: Axes, row: PhaseStatus, colours: Sequence[str] = PAPER) 
     axes.set_xlim(0.5, max(count, 1) + 0.5)
     axes.set_xticks(range(1, count + 1, max(1, math.ceil(count / 8))))
     axes.set(xlabel="Session", ylabel="Step" if row.max_steps else "Items in the store")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     plain_numbers(axes.yaxis)
 
 
@@ -95,7 +98,7 @@ def plot_progress(rows: Sequence[PhaseStatus]) -> Figure:
     """
     import matplotlib.pyplot as plt
 
-    begun = [row for row in rows if row.past]
+    begun = [row for row in rows if row.past and (row.max_steps or row.done or row.left)]
     down = max(1, math.ceil(len(begun) / _COLUMNS))
     across = min(_COLUMNS, max(1, len(begun)))
     size = (max(6.0, 3.9 * across), 2.6 * down)
@@ -103,10 +106,11 @@ def plot_progress(rows: Sequence[PhaseStatus]) -> Figure:
     for axes in panels.flat[len(begun) :]:
         axes.set_axis_off()
     if not begun:
-        panels[0, 0].text(0.5, 0.5, "No phase has begun in this store.", ha="center", va="center")
+        panels[0, 0].text(0.5, 0.5, "No phase of this store has done items or steps.", ha="center", va="center")
     for axes, row in zip(panels.flat, begun, strict=False):
         draw_sessions(axes, row)
-        axes.set_title(f"{row.slug}: {row.state}", fontsize=10, loc="left")
+        share = f", goodput {row.goodput:.2f}" if row.goodput is not None else ""
+        axes.set_title(f"{row.slug}: {row.state}{share}", fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(True, color="#E4E4E4", linewidth=0.6)
         axes.set_axisbelow(True)

@@ -214,6 +214,7 @@ def _side(shown: Sequence[PhaseRecord]) -> Element:
 def _foot() -> Element:
     words = (
         ("Killed or not closed", "a session without a closing record: its host ended it, or it runs now."),
+        ("Goodput", "the part of the time in sessions, killed ones too, that was work which counts, each piece once."),
         ("At work", "the part of a session, from opening to close, in which its items were in work."),
         ("Baseline or chance", "what a trivial model or chance scores on the same data; stored with the score."),
         ("Published", "what the named source reports for the same measure; its data and sizes may differ."),

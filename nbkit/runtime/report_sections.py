@@ -88,6 +88,8 @@ def facts(record: PhaseRecord, size: int) -> Element:
     pairs = [("Done", words)] if (words := done_words(record)) != "-" else []
     if row.rate is not None:
         pairs.append(("Rate", f"{row.rate:,.0f} {'steps' if row.max_steps else 'items'} an hour"))
+    if row.goodput is not None:
+        pairs.append(("Goodput", f"{row.goodput:.2f}"))
     if still_takes(row) != "-":
         pairs.append(("Still takes", still_takes(row)))
     if row.checkpoint is not None:
@@ -176,9 +178,6 @@ def rehearsed(record: PhaseRecord) -> str:
     if not isinstance(sums, dict):
         return ""
     text = f"Rehearsed in {sums.get('sessions', '?')} sessions, {sums.get('kills', '?')} of them killed"
-    goodput = sums.get("goodput")
-    if isinstance(goodput, int | float):
-        text += f": goodput {goodput:.2f} (work that counts, each piece once, over the time in sessions)"
     lost, twice = (
         ", ".join(f"{sums[f'{how}_{what}']} {what}" for what in ("items", "steps") if sums.get(f"{how}_{what}"))
         for how in ("lost", "twice")

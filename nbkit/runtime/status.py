@@ -19,7 +19,7 @@ from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.files import read_json
 from nbkit.runtime.manifest import manifest_folder, parse_shard, read_manifest, shard_of
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.past_sessions import CountedFold, PastSession, past_sessions
+from nbkit.runtime.past_sessions import CountedFold, PastSession, goodput_of, past_sessions
 from nbkit.runtime.phases import Phase, load_phases
 from nbkit.runtime.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.running import store_address
@@ -82,6 +82,8 @@ class PhaseStatus:
         Where the newest session worked on a part of the manifest.
     past : tuple of PastSession
         Its sessions, oldest first.
+    goodput : float or None
+        Part of the time in sessions that was work which counts, 0 to 1.
     """
 
     slug: str
@@ -104,6 +106,7 @@ class PhaseStatus:
     error_age: float | None = None
     shards: tuple[ShardStatus, ...] = ()
     past: tuple[PastSession, ...] = ()
+    goodput: float | None = None
     notes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
@@ -159,6 +162,10 @@ def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> Pha
     session_hours = phase.session_hours if phase else _SESSION_HOURS
     on_gpu = phase is not None and phase.accelerator == "gpu"
     error = fold.last_error()
+    past = past_sessions(fold, newest.step if newest else None, rehearsal)
+    useful = sum(one.work for one in past)
+    if max_steps:
+        useful = 3600.0 * step / rate if rate else None
     notes += [*rehearsal_note, *(f"{name}: {words}" for name, words in fold.damaged.items())]
     return PhaseStatus(
         slug=slug,
@@ -180,7 +187,8 @@ def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> Pha
         error=f"{error[0]}: {last_line(error[2])}" if error else None,
         error_age=time.time() - error[1] if error else None,
         shards=shards,
-        past=past_sessions(fold, newest.step if newest else None, rehearsal),
+        past=past,
+        goodput=goodput_of(past, useful, rehearsal),
         notes=tuple(notes),
     )
 

@@ -37,7 +37,8 @@ def words(rows: Sequence[PhaseStatus], use: StoreUse | None = None, history: boo
     if history:
         for row in rows:
             if row.past:
-                lines += ["", row.slug, _table([_SESSION_HEADER, *map(session_cells, row.past)])]
+                said = row.slug + (f", goodput {row.goodput:.2f}" if row.goodput is not None else "")
+                lines += ["", said, _table([_SESSION_HEADER, *map(session_cells, row.past)])]
     return "\n".join([*lines, *([use.words()] if use else [])])
 
 

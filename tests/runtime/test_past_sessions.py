@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbkit.runtime.past_sessions import CountedFold, past_sessions
+from nbkit.runtime.past_sessions import CountedFold, PastSession, goodput_of, past_sessions
 from nbkit.runtime.segments import encode_line, segment_of
 
 
@@ -69,3 +69,12 @@ def test_records_of_older_versions_tell_less_and_break_nothing():
     fold = fold_of(("a", [{"e": "open", "t": 1.0}, done("x"), {"e": "close", "t": 2.0}]), ("b", [done("y")]))
     (only,) = past_sessions(fold)
     assert (only.from_step, only.to_step, only.ended, only.items) == (None, None, "closed", 1)
+
+
+def test_goodput_is_work_over_all_of_the_time_or_not_known():
+    whole, killed = PastSession("a", length=60.0), PastSession("b", length=None)
+    assert goodput_of([whole, whole], 30.0) == 0.25
+    assert goodput_of([whole, killed], 30.0) is None
+    assert goodput_of([], 1.0) is None and goodput_of([whole], None) is None
+    assert goodput_of([whole, killed], None, {"sums": {"goodput": 0.4}}) == 0.4
+    assert goodput_of([whole], 30.0, {"sums": {"goodput": "much"}}) == goodput_of([whole], 30.0, {"sums": 3}) == 0.5

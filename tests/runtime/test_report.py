@@ -78,7 +78,7 @@ def test_a_page_shows_what_the_phases_stored(calm):
     for words in ("0.21", "0.34 persistence", "0.18 Somebody 2024, Table 2", "µV²", "Stand-in data: synthetic"):
         assert words in text
     assert "2 sessions brought bandvar_train to step 40 of 100; 1 killed or not closed." in text
-    assert "goodput 0.45" in text and "Not results." in text
+    assert "Goodput0.45" in text and "Lost at kills and done again: 3 steps" in text and "Not results." in text
     assert [img["alt"] for img in page.all("img")] == ["Bands of one channel.", "Training: Loss (1) against Step"]
     assert all(int(img["width"]) > int(img["height"]) > 0 for img in page.all("img"))
     assert "You should see" in text, "the figure's words come from the notebook"
