@@ -90,7 +90,7 @@ class FinetuneSettings:
     def smoke(cls) -> FinetuneSettings:
         """For seconds on two CPU cores: the same code, smaller."""
         return cls(
-            encoder_preset="smoke", lr=3e-3, min_lr=3e-4, batch_size=16, steps=80, warmup_steps=8, patience_steps=80
+            encoder_preset="smoke", lr=5e-3, min_lr=5e-4, batch_size=16, steps=50, warmup_steps=5, patience_steps=50
         )
 
     def __post_init__(self) -> None:
@@ -219,4 +219,3 @@ def _scale(data: Any, name: str) -> tuple[float, float]:
     """Mean and deviation of a target; one beside the scored that does not vary is left as it is."""
     mean, deviation = data.target_scale(name)
     return mean, deviation if deviation > 0 or name == "target" else 1.0
-

@@ -6,15 +6,25 @@ The network below is what the zip holds: the trained encoder and head with the t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nbkit.neuro.jepa.encoder import Encoder, EncoderSettings
-from nbkit.neuro.jepa.finetune import CHALLENGES, Regressor, make_head, predict_targets
+from nbkit.neuro.jepa.finetune import (
+    CHALLENGES,
+    Challenge2Settings,
+    FinetuneSettings,
+    Regressor,
+    make_head,
+    predict_targets,
+)
+from nbkit.neuro.nn.brief_training import train_briefly
 from nbkit.neuro.signals.challenge_zip import SubmissionPart, check_contract
+from nbkit.neuro.signals.window_data import WindowData
 
 
 class SubmittedJEPA(nn.Module):
@@ -59,3 +69,25 @@ def submission_part(checkpoint: str | Path) -> SubmissionPart:
 def load_finetuned(checkpoint: str | Path) -> Regressor:
     """Give the finetuned model that a checkpoint holds, to predict beside the zip's."""
     return Regressor.from_checkpoint(checkpoint).eval()
+
+
+def stand_in(challenge: int, windows: Any, path: str | Path, *, steps: int = 15, **split: Any) -> Path:
+    """Finetune a tiny network for seconds, for a look at the zip before there is a model; give its checkpoint.
+
+    Parameters
+    ----------
+    challenge : {1, 2}
+    windows : path or sequence of path
+        Shards of such windows as the challenge has.
+    path : path
+    steps : int
+    **split
+        Goes to `WindowData`.
+    """
+    cls = FinetuneSettings if challenge == 1 else Challenge2Settings
+    settings = replace(cls.smoke(), batch_size=8, steps=steps, warmup_steps=2)
+    others = CHALLENGES[challenge].others
+    data = WindowData(windows, settings.batch_size, purpose=f"challenge{challenge}", may_miss=others, **split)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(challenge)
+        return train_briefly(Regressor.for_data(settings, data), data, steps, path)

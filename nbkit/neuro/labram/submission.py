@@ -6,14 +6,18 @@ The network below is what the zip holds: the trained backbone and head with the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nbkit.neuro.labram.backbone import NeuralTransformer
-from nbkit.neuro.labram.finetune import Regressor, mean_token
+from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, mean_token
+from nbkit.neuro.nn.brief_training import train_briefly
 from nbkit.neuro.signals.challenge_zip import SubmissionPart, check_contract
+from nbkit.neuro.signals.window_data import WindowData
 
 
 class SubmittedLaBraM(nn.Module):
@@ -63,3 +67,23 @@ def submission_part(checkpoint: str | Path) -> SubmissionPart:
 def load_finetuned(checkpoint: str | Path) -> Regressor:
     """Give the finetuned model that a checkpoint holds, to predict beside the zip's."""
     return Regressor.from_checkpoint(checkpoint).eval()
+
+
+def stand_in(challenge: int, windows: Any, path: str | Path, *, steps: int = 30, **split: Any) -> Path:
+    """Finetune a tiny network for seconds, for a look at the zip before there is a model; give its checkpoint.
+
+    Parameters
+    ----------
+    challenge : {1, 2}
+    windows : path or sequence of path
+        Shards of such windows as the challenge has.
+    path : path
+    steps : int
+    **split
+        Goes to `WindowData`.
+    """
+    settings = replace(FinetuneSettings.smoke(), dim=20, heads=2, depth=1, batch_size=8, steps=steps, warmup_steps=3)
+    data = WindowData(windows, settings.batch_size, purpose=f"challenge{challenge}", **split)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(challenge)
+        return train_briefly(Regressor.for_data(settings, data), data, steps, path)

@@ -107,6 +107,78 @@ def plot_predictions(
     return figure
 
 
+def plot_agreement(own: Mapping[int, Sequence[float]], alone: Mapping[int, Sequence[float]]) -> Figure:
+    """Draw what a zip predicts by itself against what its checkpoints predict, a challenge a panel.
+
+    Parameters
+    ----------
+    own, alone : mapping of {1, 2} to array of shape (windows,)
+        The checkpoints' predictions and the zip's.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+    for axes, number, what in zip(panels, (1, 2), ("response time (s)", "externalizing factor"), strict=True):
+        mine, its = np.asarray(own[number], float), np.asarray(alone[number], float)
+        ends = np.array([min(mine.min(), its.min()), max(mine.max(), its.max())])
+        axes.plot(ends, ends, color=TRUTH, linewidth=1.0, label="the same")
+        axes.scatter(mine, its, s=16, alpha=0.6, color=FIRST, linewidths=0, label=f"{len(mine)} windows")
+        axes.set(xlabel=f"Checkpoint: {what}", ylabel=f"Zip by itself: {what}")
+        axes.set_title(f"Challenge {number}: {np.abs(mine - its).max():.1e} apart at most", fontsize=11, loc="left")
+        tidy(axes)
+        axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def plot_submission(
+    scores: Sequence[float], intervals: Mapping[int, tuple[float, float]] | None = None, *, note: str = ""
+) -> Figure:
+    """Draw a zip's scores of both challenges, and overall, beside the constant and what was published.
+
+    Parameters
+    ----------
+    scores : (challenge 1, challenge 2, overall)
+    intervals : mapping of {1, 2} to (low, high), optional
+    note : str
+        What the scores rest on.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    rows = ("challenge1", "challenge2", "overall")
+    figure, axes = plt.subplots(figsize=(8.5, 3.8), layout="constrained")
+    for place, (name, score) in enumerate(zip(rows, scores, strict=True)):
+        if place + 1 in (intervals or {}):
+            axes.plot(intervals[place + 1], [place, place], color=FIRST, linewidth=6, alpha=0.25, solid_capstyle="butt")
+        axes.plot(score, place, "o", color=FIRST, markersize=9, label="this zip" if place == 0 else None)
+        axes.annotate(f"{score:.5f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+        for published, colour in zip(PUBLISHED, SERIES[1:], strict=False):
+            value = getattr(published, name)
+            if value is not None:
+                once = not any(text.get_label() == published.what for text in axes.lines)
+                axes.plot(
+                    value, place + 0.22, "D", color=colour, markersize=5, label=published.what if once else None
+                )  # fmt: skip
+    axes.axvline(CONSTANT, color=BASELINE, linestyle="--", label="constant: the scored targets' mean")
+    points = [*scores, CONSTANT, *(v for p in PUBLISHED for v in (p.challenge1, p.challenge2, p.overall) if v)]
+    axes.set_xlim(min(points) - 0.05, max(points) + 0.1)  # a few subjects' band can be far wider than what matters
+    axes.set_yticks(range(3), ("Challenge 1", "Challenge 2", "Overall"))
+    axes.set_ylim(2.6, -0.5)
+    axes.set_xlabel("NRMSE (standard deviations of the target; lower is better)")
+    tidy(axes)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=4)
+    if note:
+        figure.suptitle(note, fontsize=9, color=SECOND, wrap=True)
+    return figure
+
+
 def plot_scores(
     scores: Mapping[str, float],
     challenge: int,

@@ -77,6 +77,11 @@ class WrittenZip:
     sizes: dict[str, int] = field(default_factory=dict)
     packed: int = 0
 
+    @property
+    def digest(self) -> str:
+        """A fingerprint of the file: the same models have the same, others another."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
+
     def __str__(self) -> str:
         within = ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in self.sizes.items())
         return f"{self.path.name}: {self.packed / 1e6:.2f} MB ({within})"

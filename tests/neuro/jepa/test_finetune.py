@@ -17,8 +17,8 @@ from nbkit.neuro.signals.window_data import WindowData
 from tests.neuro.jepa.factor_windows import FactorWindows
 from tests.neuro.labram.training import train
 
-TINY = replace(FinetuneSettings.smoke(), steps=80, batch_size=8)
-TINY2 = replace(Challenge2Settings.smoke(), steps=80, batch_size=8)
+TINY = replace(FinetuneSettings.smoke(), batch_size=8)
+TINY2 = replace(Challenge2Settings.smoke(), batch_size=8)
 BOTH = pytest.mark.parametrize("settings", [TINY, TINY2], ids=["challenge1", "challenge2"])
 
 
@@ -41,7 +41,7 @@ def pretrained(folder, **sizes):
 @pytest.mark.parametrize("coupled", [True, False])
 def test_what_is_planted_is_learned_and_nothing_else(coupled):
     data = FactorWindows(count=160, coupled=coupled)
-    logged = train(made(data), data, 80).callback_metrics
+    logged = train(made(data), data, 50).callback_metrics
     assert (logged["val_nrmse"] < 0.8) if coupled else (logged["val_nrmse"] > 0.95)
 
 

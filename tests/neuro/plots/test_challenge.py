@@ -6,7 +6,13 @@ import matplotlib
 import numpy as np
 import pytest
 
-from nbkit.neuro.plots.challenge import plot_finetuning, plot_predictions, plot_scores
+from nbkit.neuro.plots.challenge import (
+    plot_agreement,
+    plot_finetuning,
+    plot_predictions,
+    plot_scores,
+    plot_submission,
+)
 from nbkit.neuro.signals.challenge import nrmse
 
 matplotlib.use("Agg")
@@ -53,3 +59,26 @@ def test_finetuning_is_drawn_with_its_twin_and_the_constant():
     assert [line.get_label() for line in right.lines] == ["pretrained", "from scratch", "constant (1.0)"]
     assert [list(line.get_ydata()) for line in left.lines] == [[1.0, 0.8], [1.1, 1.0]]
     assert "NRMSE" in right.get_ylabel() and left.get_xlabel() == "Step"
+
+
+def test_a_third_network_is_drawn_where_there_is_one():
+    history = [{"step": 10, "train_loss_signal_jepa": 1.0, "val_nrmse_signal_jepa": 0.9}]
+    assert "SignalJEPA" in [line.get_label() for line in plot_finetuning(history).axes[1].lines]
+
+
+def test_a_zip_stands_against_its_checkpoints():
+    own = {1: np.linspace(1, 2, 9), 2: np.linspace(-1, 1, 7)}
+    left, right = plot_agreement(own, {1: own[1] + 0.001, 2: own[2]}).axes
+    assert "1.0e-03 apart" in left.get_title(loc="left") and "0.0e+00 apart" in right.get_title(loc="left")
+    assert len(right.collections[0].get_offsets()) == 7 and "response time (s)" in left.get_xlabel()
+
+
+def test_a_zips_scores_stand_beside_the_constant_and_the_published():
+    figure = plot_submission((0.95, 1.01, 0.992), {2: (0.9, 7.0)}, note="stand-in")
+    axes = figure.axes[0]
+    labels = [line.get_label() for line in axes.lines]
+    assert {"this zip", "median", "winner (MBZUAI)", "constant: the scored targets' mean"} <= set(labels)
+    assert len(labels) == len({label for label in labels if not label.startswith("_")}) + sum(
+        label.startswith("_") for label in labels
+    )
+    assert axes.get_xlim()[1] < 1.3 and figure.get_suptitle() == "stand-in" and "NRMSE" in axes.get_xlabel()
