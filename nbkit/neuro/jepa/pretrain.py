@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nbkit.neuro.jepa.collapse import LatentMoments, collapsed
+from nbkit.neuro.jepa.collapse import LEAST_CONTRAST, LEAST_RANK, LatentMoments, collapsed
 from nbkit.neuro.jepa.encoder import BLOCKS, KIND, LATENTS, Encoder, EncoderSettings
 from nbkit.neuro.jepa.losses import by_mean, temporal_terms, variance_hinge, weigh
 from nbkit.neuro.jepa.predictors import Predictors
@@ -84,7 +84,7 @@ class PretrainSettings:
     @classmethod
     def smoke(cls) -> PretrainSettings:
         """For seconds on two CPU cores: the same code, smaller."""
-        return cls(encoder=EncoderSettings.smoke(), lr=1e-3, batch_size=8, steps=60, warmup_steps=6, patience_steps=60)
+        return cls(encoder=EncoderSettings.smoke(), lr=1e-3, batch_size=8, steps=40, warmup_steps=4, patience_steps=40)
 
     def aimed(self, objective: str) -> PretrainSettings:
         """Give these settings with another objective: ``seed`` or ``ema_variance``."""
@@ -262,6 +262,20 @@ def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> 
     data = WindowData(paths, settings.batch_size, **options)
     crop = round(settings.crop_s * data.sfreq)
     return WindowData(paths, settings.batch_size, crop=crop, **options) if crop < data.n_times else data
+
+
+def monitors() -> dict[str, Any]:
+    """Give what `plot_monitors` is to draw of a history: the terms, the loss beside its baseline, latents in use."""
+    names = ("state", "event", "trait", "stability", "mask", "variance")
+    ranks = {"val_effective_rank": "all"} | {f"val_effective_rank_{name}": name for name in BLOCKS}
+    return {
+        "losses": {f"loss_{name}": name for name in names},
+        "panels": [
+            ("Validation loss (1)", {MONITOR: "model", "val_loss_by_mean": "always the mean latent"}, {}),
+            (f"Effective rank (of {LATENTS})", ranks, {"collapse": LEAST_RANK}),
+            ("Windows' spread / latents' size (1)", {"val_latent_contrast": "all"}, {"collapse": LEAST_CONTRAST}),
+        ],
+    }
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

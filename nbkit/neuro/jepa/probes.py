@@ -56,8 +56,13 @@ class Probed:
     windows: int
 
 
-def probe_all(encoders: Mapping[str, Encoder], shards: WindowShards, crop: int | None = None, seed: int = 2025
-              ) -> list[Probed]:  # fmt: skip
+def probe_all(
+    encoders: Mapping[str, Encoder],
+    shards: WindowShards,
+    crop: int | None = None,
+    limit: int | None = None,
+    seed: int = 2025,
+) -> list[Probed]:
     """Probe every block of every encoder, and band powers, for all that the windows' columns tell.
 
     Parameters
@@ -68,9 +73,13 @@ def probe_all(encoders: Mapping[str, Encoder], shards: WindowShards, crop: int |
         With the columns ``task`` and ``event`` where condition and event are to be probed.
     crop : int, optional
         Samples kept in the middle of each window.
+    limit : int, optional
+        Windows to take at most, evenly spaced.
     seed : int
         Of the splits and the permutation.
     """
+    if limit is not None and limit < len(shards):
+        shards = shards.subset(np.linspace(0, len(shards) - 1, limit).round().astype(int))
     parts: dict[str, dict[str, np.ndarray]] = {
         name: {"all": latents, **{block: latents[:, place] for block, place in BLOCKS.items()}}
         for name, latents in ((name, encoded(encoder, shards, crop)) for name, encoder in encoders.items())
