@@ -215,6 +215,7 @@ def quantise_4bit(
     """
     from bitsandbytes.nn import Linear4bit
 
+    _read_4bit_uncompiled()
     everything = sum(p.numel() for p in module.parameters())
     device = next(module.parameters()).device
     chosen, kept, rounded = [], [], 0
@@ -256,6 +257,20 @@ def _check_targets(module: nn.Module, targets: Sequence[str]) -> None:
                     f"{name} belongs to torch's MultiheadAttention, which never calls it: an adapter there would be "
                     "dead. Open the attention first (nbkit.neuro.nn.open_attention)."
                 )
+
+
+def _read_4bit_uncompiled() -> None:
+    """Let bitsandbytes read 4-bit weights on a CPU as it is written.
+
+    It compiles that anew for every shape, half a minute for a model of seconds; a card has kernels of its own. What is
+    read is the same, and where a later version has no such functions nothing is done.
+    """
+    from bitsandbytes.backends.default import ops
+
+    for name in ("_dequantize_4bit_compute", "_dequantize_blockwise_compute"):
+        compiled = getattr(ops, name, None)
+        if hasattr(compiled, "__wrapped__"):
+            setattr(ops, name, compiled.__wrapped__)
 
 
 def _weights_of(parameter: nn.Parameter) -> int:
