@@ -54,7 +54,7 @@ def draw_sessions(axes: Axes, row: PhaseStatus, colours: Sequence[str] = PAPER) 
     goal = row.max_steps or (row.done + row.left if row.left is not None else None)
     if goal:
         axes.axhline(goal, color=faint, linestyle=(0, (4, 3)), linewidth=1)
-        axes.set_ylim(0, 1.08 * max([goal, *(far for _, far in known)]))
+    axes.set_ylim(0, 1.08 * max([goal or 1, *(far for _, far in known)]))
     count = len(row.past)
     axes.set_xlim(0.5, max(count, 1) + 0.5)
     axes.set_xticks(range(1, count + 1, max(1, math.ceil(count / 8))))

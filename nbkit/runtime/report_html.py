@@ -88,8 +88,8 @@ def table(
     for first, *rest in rows:
         line = tag("tr", tag("th", first, scope="row", role="rowheader"), role="row")
         for place, cell in enumerate(rest, 1):
-            own = "none" if cell == "-" else kind(place)
-            line.append(tag("td", cell, role="cell", class_=own, data_label=header[place]))
+            own = " ".join(filter(None, (kind(place), "none" if cell == "-" else None)))
+            line.append(tag("td", cell, role="cell", class_=own or None, data_label=header[place]))
         body.append(line)
     inside = (tag("caption", caption), tag("thead", head, role="rowgroup"), body)
     whole = tag("table", *inside, role="table", class_="stacks" if stacks else None)

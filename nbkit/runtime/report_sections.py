@@ -20,6 +20,7 @@ from nbkit.runtime.status_words import steps_of, still_takes
 from nbkit.runtime.store_use import show_bytes
 
 FOLDED = 6  # panels or sessions that are shown; more wait under a line to open
+_NOT_TRAINED = ("random", "untrained", "synthetic", "made-up", "stand-in", "no weights")
 _STATES = {"complete": "good", "complete, some failed": "fair", "work left": "fair", "unreadable": "bad"}
 
 
@@ -61,7 +62,7 @@ def state_of(state: str) -> Element:
 def is_stand_in(record: PhaseRecord) -> bool:
     """Say whether the scores rest on data or weights that are not the real ones, by their own label."""
     data, weights = (record.labels.get(name, "").strip().lower() for name in ("data", "weights"))
-    return bool(data) and not data.startswith("real") or weights.startswith(("random", "untrained"))
+    return bool(data) and not data.startswith("real") or weights.startswith(_NOT_TRAINED)
 
 
 def labels(record: PhaseRecord) -> list[Element]:
@@ -72,8 +73,8 @@ def labels(record: PhaseRecord) -> list[Element]:
         if name == "data":
             odd, title = not low.startswith("real"), "Stand-in data" if not low.startswith("real") else "Data"
         elif name == "weights":
-            odd = low.startswith(("random", "untrained"))
-            title = "Random weights" if odd else "Weights"
+            odd = low.startswith(_NOT_TRAINED)
+            title = "Random weights" if low.startswith("random") else "Stand-in weights" if odd else "Weights"
         else:
             odd, title = False, name
         parts.append(tag("p", tag("strong", f"{title}:"), f" {words}", class_="label odd" if odd else "label"))
@@ -228,8 +229,8 @@ def curves(record: PhaseRecord) -> list[Element]:
     drawn = [_panel(panel, f"curve-{row.slug}-{place}") for place, panel in enumerate(panels)]
     if not drawn:
         return []
-    begun = tag("p", _swatch("faint", "2 3"), "a new session  ", _swatch("s2", "2 3"), "a new session after a kill")
-    begun.set("class", "legend")
+    kinds = (("faint", "a new session"), ("s2", "a new session after a kill"))
+    begun = tag("ul", *(tag("li", _swatch(colour, "2 3"), words) for colour, words in kinds), class_="legend")
     shown, rest = tag("div", *drawn[:FOLDED], class_="panels"), drawn[FOLDED:]
     folded = [_folded(f"{len(rest)} more metrics", tag("div", *rest, class_="panels"))] if rest else []
     return [*([begun] if marks else []), shown, *folded]

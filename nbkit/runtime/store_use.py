@@ -94,7 +94,7 @@ def _limit(store: Store, size: int) -> tuple[int | None, int | None, str]:
         place = Path(own.root).resolve()
         while not place.exists():
             place = place.parent
-        return size, size + shutil.disk_usage(place).free, "the disk's free room and its own"
+        return size, size + shutil.disk_usage(place).free, "this disk's room for it"
     return None, None, "how much it may hold, nobody tells"
 
 

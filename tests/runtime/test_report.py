@@ -183,6 +183,29 @@ def test_results_of_another_form_break_nothing(calm, results):
     assert made.notes or "no baseline is stored" in page.text
 
 
+def test_any_store_will_do(calm):
+    page, made = report_of(calm)
+    there = write_report(f"file://{calm}", "other.html")
+    assert (there.scores, there.figures, there.views) == (made.scores, made.figures, made.views) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "odd"),
+    [
+        ({"data": "real: EEGBCI"}, False),
+        ({"data": "real", "weights": "trained here; the twin's began at random"}, False),
+        ({"data": "real", "weights": "random"}, True),
+        ({"data": "pink noise"}, True),
+        ({"weights": "trained here"}, True),
+    ],
+)
+def test_what_is_no_result_is_marked(calm, labels, odd):
+    path = calm / "bandvar_train/results.json"
+    path.write_text(json.dumps({"metrics": json.loads(path.read_text())["metrics"]} | labels))
+    page, _ = report_of(calm, "bandvar_train")
+    assert any("odd" in attrs.get("class", "").split() for _, attrs in page.tags) == odd
+
+
 def test_an_empty_store_has_a_page_too(tmp_path):
     page, made = report_of(tmp_path / "nothing here")
     assert made.phases == () and "No phase has begun in this store." in page.text

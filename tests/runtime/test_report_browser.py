@@ -124,6 +124,12 @@ def test_on_paper_every_section_is_black_on_white(look):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.is_visible("nav") and not page.is_visible("iframe") and page.is_visible(".on-paper")
     assert page.evaluate(CONTRAST) == []
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<details><summary>x</summary><p id=folded>y</p>')")
+    seen = "document.getElementById('folded').checkVisibility()"
+    assert page.evaluate(seen), "nothing stays folded on paper"
+    page.emulate_media(media="screen")
+    assert not page.evaluate(seen)
+    page.emulate_media(media="print")
     pdf = page.pdf(prefer_css_page_size=True)
     assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page\n") >= 2
 
