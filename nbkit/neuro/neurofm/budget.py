@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from nbkit.neuro.neurofm.ladder import Gate
+from nbkit.neuro.neurofm.ladder import RUNGS, Gate, gate_of
 
 DISAGREEMENTS = (
     "the text has 5 phases, the budget 6: the budget adds a baseline of 20 recordings and an evaluation, and leaves "
@@ -217,3 +218,40 @@ def decide(spending: Spending, done: Sequence[str], gates: Mapping[int, Gate], s
             return f"no go: {line.name} costs {cost:.0f}, and {left:.0f} of {spending.plan.budget:.0f} are left"
         return f"go: {line.name} for {cost:.0f}; {left - cost:.0f} are left after it"
     return f"done: every line of the {spending.plan.name} plan; {left:.0f} are left"
+
+
+def decisions(
+    results: Mapping[str, Mapping[str, Any]],
+    price_per_hour: float,
+    node_per_hour: float | None = None,
+    done: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """Lay out both budget plans at given prices, and say of each whether to go on.
+
+    Parameters
+    ----------
+    results
+        As in `nbkit.neuro.neurofm.ladder.gate_of`.
+    price_per_hour, node_per_hour
+        See `Prices`.
+    done : mapping of str to sequence of str, optional
+        By plan, the lines that are done.
+
+    Raises
+    ------
+    ValueError
+        For a plan or a line that there is none of.
+    """
+    done = dict(done or {})
+    strangers = sorted(set(done) - set(PLANS))
+    if strangers:
+        raise ValueError(f"there are no plans {strangers}; there are {sorted(PLANS)}.")
+    gates = {rung.recordings: gate_of(rung.recordings, results) for rung in RUNGS}
+    parts = []
+    for plan in (CONSERVATIVE, AGGRESSIVE):
+        spending = spend(plan, Prices(price_per_hour, node_per_hour))
+        fits = "fits" if spending.fits else "does not fit"
+        parts.append(
+            f"{spending.words}\n{fits} into {plan.budget:.0f}; {decide(spending, done.get(plan.name, ()), gates)}"
+        )
+    return "\n\n".join(parts)

@@ -63,7 +63,7 @@ class Rung:
     planned_dollars: tuple[float, float]
 
 
-_BEATS_MEAN = Check("neurofm_validate", "test_bits_per_spike", "4 recordings: more bits a spike than each unit's mean rate")
+_BEATS_MEAN = Check("neurofm_validate", "test_bits_per_spike", "4 recordings: foretells more than mean rates do")
 _BEATS_WIENER = Check("neurofm_validate", "test_r2_neurofm", "4 recordings: decodes better than a Wiener filter")
 _SEARCHED = Check("neurofm_search", "best_bits_per_spike", "the best of the search beats the mean rate")
 _NOT_FULL = Check("neurofm_scaling", "gain_at_next_high", "the scaling verdict is not 'at capacity'")
@@ -152,6 +152,12 @@ class StepRate:
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name} is {getattr(self, name)}; a rate needs a number above 0. Measure it first.")
 
+    @property
+    def words(self) -> str:
+        """The rate in a line."""
+        step = f"{self.seconds:.3g} s a step of {self.batch_size} windows"
+        return f"{step}, {self.windows:.3g} windows a recording; {self.where}"
+
 
 @dataclass(frozen=True)
 class Grant:
@@ -212,6 +218,31 @@ def rung_cost(rung: Rung, rate: StepRate, grant: Grant) -> RungCost:
     sessions = max(1, math.ceil(hours / (SESSION_SHARE * grant.session_hours)))
     price = None if grant.price_per_hour is None else hours * grant.price_per_hour
     return RungCost(steps, hours, sessions, hours / grant.weekly_hours, price)
+
+
+def measured_rate(trials: Sequence[Mapping[str, Any]], where: str) -> StepRate:
+    """Give the rate of the data experiment's trainings, which all have the same network.
+
+    Parameters
+    ----------
+    trials : sequence of mapping
+        As `nbkit.neuro.neurofm.trial.read_trials` gives them.
+    where : str
+        The machine.
+
+    Raises
+    ------
+    ValueError
+        Where no training of that experiment is done.
+    """
+    data = [trial for trial in trials if trial["experiment"] == "data"]
+    if not data:
+        raise ValueError(f"{len(trials)} trainings are done, none on growing data: no rate is measured yet.")
+    steps, first = sum(trial["steps"] for trial in data), data[0]
+    batch = round(sum(trial["windows"] * trial["epochs"] for trial in data) / steps)
+    windows = sum(trial["windows"] for trial in data) / sum(trial["recordings"] for trial in data)
+    network = f"width {first['dim']}, {first['blocks']} blocks, {first['latents']} latents"
+    return StepRate(sum(trial["seconds"] for trial in data) / steps, batch, windows, f"{where}; {network}")
 
 
 def gate_of(recordings: int, results: Mapping[str, Mapping[str, Any]]) -> Gate:
@@ -315,4 +346,4 @@ def ladder_table(rows: Sequence[Mapping[str, Any]], rate: StepRate) -> str:
         )
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return "\n".join([*lines, f"rate: {rate.seconds:.3g} s a step of {rate.batch_size} windows, {rate.where}"])
+    return "\n".join([*lines, f"rate: {rate.words}"])

@@ -95,6 +95,10 @@ def report_search(trials: Sequence[Mapping[str, Any]], asked: int) -> SearchRepo
     asked : int
         Trials of the whole grid.
     """
+    if not trials:
+        return SearchReport(
+            SweetSpot("none yet", "none yet", "no trial is done", ()), [], f"no trial of {asked} is done"
+        )
     runs = [{"name": config_name(t), "compute": t["compute"], "score": t["bits_per_spike"]} for t in trials]
     spot = find_sweet_spot(runs)
     best = max(spot.configurations, key=lambda one: one.score)

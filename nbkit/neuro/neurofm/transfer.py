@@ -51,7 +51,7 @@ class TransferSettings:
     @classmethod
     def smoke(cls) -> TransferSettings:
         """For seconds on two CPU cores."""
-        return cls(recordings=5, held_share=0.4, other_recordings=1, shots=(0, 2, 10), seeds=(0,), steps=15, lr=3e-3)
+        return cls(recordings=5, held_share=0.4, other_recordings=1, shots=(0, 5), seeds=(0,), steps=20, lr=3e-3)
 
 
 @dataclass(frozen=True)

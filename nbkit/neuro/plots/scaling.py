@@ -65,7 +65,7 @@ def plot_scaling(
     import matplotlib.pyplot as plt
 
     sizes, losses = np.asarray(sizes, float), np.asarray(losses, float)
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9.5, 4.8), layout="constrained")
     if curve is not None:
         at, loss, low, high = curve
         axes.fill_between(at, low, high, color=FIRST, alpha=0.15, linewidth=0, label="its interval")
@@ -89,7 +89,7 @@ def plot_scaling(
     axes.set(xlabel=f"{size_is} (log scale)", ylabel=f"{loss_is} ({unit}, log scale)")
     axes.set_title(_wrapped(verdict, 90), fontsize=10, loc="left")
     tidy(axes)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     say_stand_in(figure, stand_in)
     return figure
 
@@ -288,14 +288,13 @@ def plot_ladder(rows: Sequence[Mapping[str, Any]], *, rate: str = "", stand_in: 
 
 def _plain_log_ticks(axes: Axes) -> None:
     """Write a log axis that spans less than two decades with plain numbers, few enough to be read."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     low, high = axes.get_ylim()
     if high / low < 100:
-        steps = np.arange(1, 10, 0.5 if high / low < 3 else 1.0) if high / low < 10 else (1, 2, 5)
-        axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=12))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: brief(value)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(MaxNLocator(7) if high / low < 3 else LogLocator(subs=(1, 2, 5), numticks=12))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+        axes.yaxis.set_minor_locator(LogLocator(subs=()))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(LogLocator(subs=()))
 

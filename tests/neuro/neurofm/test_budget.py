@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbkit.neuro.neurofm.budget import AGGRESSIVE, CONSERVATIVE, PLANS, Line, Plan, Prices, decide, spend
+from nbkit.neuro.neurofm.budget import AGGRESSIVE, CONSERVATIVE, PLANS, Line, Plan, Prices, decide, decisions, spend
 from nbkit.neuro.neurofm.ladder import Gate, gate_of
 
 PASSED = {rung: Gate(rung, ()) for rung in (4, 10, 20, 50, 100)}
@@ -48,6 +48,16 @@ def test_the_next_line_goes_only_through_its_gate_and_within_the_budget():
     )
     assert decide(found, names[:5], {}).startswith("go: evaluation"), "a line of no rung has no gate"
     assert decide(found, names, {}).startswith("done")
+
+
+def test_both_plans_are_laid_out_with_a_decision_each():
+    said = decisions({}, 4.0, 5.0, {"conservative": ["validation, 4 recordings"]})
+    assert said.count("into 500") == 2 and "does not fit" not in said
+    assert "no go: search, 10 recordings, 5 runs: its gate is not measured" in said
+    assert "go: validation, 4 recordings for 0" in said
+    assert decisions({}, 4.0).count("does not fit") == 2
+    with pytest.raises(ValueError, match="no plans"):
+        decisions({}, 4.0, done={"cheap": []})
 
 
 def test_wrong_values_are_refused():

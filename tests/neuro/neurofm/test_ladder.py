@@ -17,6 +17,7 @@ from nbkit.neuro.neurofm.ladder import (
     gate_of,
     ladder_rows,
     ladder_table,
+    measured_rate,
     require_gate,
     rung_cost,
 )
@@ -77,7 +78,21 @@ def test_the_table_has_a_line_a_rung_and_names_the_rate():
     rows = ladder_rows(left_by(10, {"test_bits_per_spike": 0.3, "test_r2_neurofm": 0.05}), RATE)
     assert [row["gate"] for row in rows] == [PASSED, FAILED, OPEN, OPEN, OPEN]
     lines = ladder_table(rows, RATE).splitlines()
-    assert len(lines) == 7 and lines[-1] == "rate: 0.5 s a step of 16 windows, one T4"
+    assert len(lines) == 7 and lines[-1] == "rate: 0.5 s a step of 16 windows, 100 windows a recording; one T4"
+
+
+def test_the_rate_is_that_of_the_trainings_on_growing_data():
+    row = {"experiment": "data", "dim": 128, "blocks": 4, "latents": 32, "epochs": 20}
+    trials = [
+        row | {"recordings": 5, "windows": 400, "steps": 1000, "seconds": 300.0},
+        row | {"recordings": 10, "windows": 800, "steps": 2000, "seconds": 600.0},
+        row | {"experiment": "model", "recordings": 5, "windows": 400, "steps": 1, "seconds": 1e6},
+    ]
+    rate = measured_rate(trials, "one T4")
+    assert (rate.seconds, rate.batch_size, rate.windows) == (pytest.approx(0.3), 8, 80)
+    assert rate.where == "one T4; width 128, 4 blocks, 32 latents"
+    with pytest.raises(ValueError, match="1 trainings are done, none on growing data"):
+        measured_rate(trials[2:], "")
 
 
 def test_wrong_values_are_refused():

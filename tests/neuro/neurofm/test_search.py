@@ -41,8 +41,11 @@ def test_a_part_of_the_grid_is_reported_as_a_part():
     assert "9 of 12 trials are still to do" in report.words and "says nothing of how sure" in report.words
 
 
-def test_wrong_sizes_and_no_trials_are_refused():
+def test_before_the_first_trial_the_report_is_empty():
+    report = report_search([], 4)
+    assert report.rows == [] and report.spot.configurations == () and report.words == "no trial of 4 is done"
+
+
+def test_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match="5 recordings are scored of 3"):
         search_rows(SearchSettings(recordings=3, judged=5))
-    with pytest.raises(ValueError, match="no run is done yet"):
-        report_search([], 4)

@@ -43,6 +43,13 @@ def test_runs_fit_and_prediction_stand_together():
     figure.canvas.draw()
 
 
+def test_losses_that_hardly_differ_have_ticks_that_do():
+    figure = plot_scaling(SIZES, 2.31 + 0.01 * SIZES**-0.5, verdict="flat")
+    figure.canvas.draw()
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels() if text.get_text()]
+    assert len(labels) == len(set(labels)) >= 3
+
+
 def test_without_a_fit_only_the_runs_are_drawn():
     axes = plot_scaling(SIZES[:4], SIZES[:4] ** -0.5, verdict="inconclusive: 2 sizes").axes[0]
     assert said(axes) == ["runs, one a seed"] and axes.get_title(loc="left").startswith("inconclusive")
