@@ -24,12 +24,15 @@ class LatentMoments:
 
     def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
         self.count = 0
+        self.origin: Tensor | None = None  # the first batch's mean: sums about it round little
         self.total = torch.zeros(dim, dtype=torch.float64, device=device)
         self.products = torch.zeros(dim, dim, dtype=torch.float64, device=device)
 
     def add(self, latents: Tensor) -> None:
         """Take latents of shape (batch, dim) in."""
         latents = latents.detach().double()
+        self.origin = latents.mean(0) if self.origin is None else self.origin
+        latents = latents - self.origin
         self.count += len(latents)
         self.total += latents.sum(0)
         self.products += latents.T @ latents
@@ -53,8 +56,9 @@ class LatentMoments:
     @property
     def contrast(self) -> float:
         """The standard deviation over windows by the latents' own size, from 0 (all windows alike) to 1."""
-        size = self.products.diagonal().sum() / self.count
-        return float((self.variance.sum() / size.clamp_min(1e-300)).sqrt())
+        variance = self.variance.sum()
+        size = variance + (self.origin + self.total / self.count).square().sum()
+        return float((variance / size.clamp_min(1e-300)).sqrt())
 
     def effective_rank(self, block: slice = slice(None)) -> float:
         """Give the effective rank of all latents or of a block, from 0 (nothing varies) to their number."""
