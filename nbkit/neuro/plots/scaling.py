@@ -293,7 +293,8 @@ def _plain_log_ticks(axes: Axes) -> None:
     low, high = axes.get_ylim()
     if high / low < 100:
         axes.yaxis.set_major_locator(MaxNLocator(7) if high / low < 3 else LogLocator(subs=(1, 2, 5), numticks=12))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+        digits = 2 + max(0, int(np.ceil(-np.log10(max(high / low - 1, 1e-9)))))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{digits}g}"))
         axes.yaxis.set_minor_locator(LogLocator(subs=()))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(LogLocator(subs=()))
