@@ -1,94 +1,81 @@
-"""The recordings that search, scaling and transfer work on: a folder of windows, or made-up ones that say so.
+"""Files of windows from NWB files, or from simulated populations where none are given.
 
-Made-up recordings are a function of their settings, their number and the seed: a session on a wiped machine makes the
-same files again.
+The same sources and settings give the same files wherever they are written, so a session may make them anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from nbkit.neuro.neurofm.model import NeuroFMSettings
-from nbkit.neuro.signals.spike_windows import SpikeShard, write_windows
-from nbkit.neuro.signals.synthetic_spikes import PopulationSettings, simulate_population
+from nbkit.neuro.signals.spike_windows import bin_recording, write_windows
+from nbkit.neuro.signals.spikes_nwb import load_nwb
+from nbkit.neuro.signals.synthetic_spikes import PopulationSettings, simulate_recordings
+
+STAND_IN_SNRS = (0.85, 0.7, 0.5, 0.35)
 
 
-@dataclass(frozen=True)
-class Recordings:
-    """Files of windows, a recording each, by name.
-
-    Attributes
-    ----------
-    paths : tuple of str
-    data : str
-        "real", or what stands in.
-    units : tuple of int
-        Of each.
-    windows : tuple of int
-        Of each.
-    """
-
-    paths: tuple[str, ...]
-    data: str
-    units: tuple[int, ...]
-    windows: tuple[int, ...]
-
-    @property
-    def words(self) -> str:
-        """How many of what, in a line."""
-        each = f"{min(self.units)} to {max(self.units)} units, {min(self.windows)} to {max(self.windows)} windows each"
-        return f"{len(self.paths)} recordings, {each}; data: {self.data}"
-
-
-def open_recordings(
-    folder: str | Path | None,
-    made: Path,
-    count: int,
+def prepare_recordings(
+    folder: str | Path,
     settings: NeuroFMSettings,
-    population: PopulationSettings,
+    nwb: str | Path | Sequence[str | Path] = (),
+    behaviour: str = "",
+    *,
+    count: int = 4,
+    population: PopulationSettings | None = None,
+    snrs: Sequence[float] = STAND_IN_SNRS,
     seed: int = 2025,
-) -> Recordings:
-    """Give files of windows: those of a folder, or so many that are made up.
+) -> list[Path]:
+    """Write a file of windows a recording, in the settings' bins, and give the paths.
 
     Parameters
     ----------
-    folder : path or None
-        Holds a ``.npz`` a recording; None makes recordings up.
-    made : Path
-        Folder for those.
-    count : int
-        How many are needed.
+    folder : path
     settings : NeuroFMSettings
-        Bins and windows.
-    population : PopulationSettings
-        Of the made-up ones; its bins are those of `settings`.
+        ``bin_s`` and ``n_bins`` count.
+    nwb : path or sequence of path
+        NWB files, or folders of them; where empty, ``count`` recordings are simulated and say so of themselves.
+    behaviour : str
+        Name of a series in each NWB file to be decoded; the recording is then cut to the time in which it was measured.
+    count : int
+        Of simulated recordings.
+    population : PopulationSettings, optional
+        Of the simulation; ``PopulationSettings()`` where not given. Its bins are the settings'.
+    snrs : sequence of float
+        Of the simulated recordings, in turn.
     seed : int
+        Of the simulation.
 
     Raises
     ------
     FileNotFoundError
-        Where the folder holds no windows.
-    ValueError
-        Where it holds fewer recordings than are needed.
+        If a folder holds no NWB file.
     """
-    if folder is None:
-        world = replace(population, bin_s=settings.bin_s)
-        paths: Sequence[Path] = [
-            write_windows(made, [simulate_population(world, f"rec{number:03d}", seed)], settings.n_bins)[0]
-            for number in range(count)
-        ]
-    else:
-        paths = sorted(Path(folder).glob("*.npz"))
-        if not paths:
-            raise FileNotFoundError(f"{folder} holds no .npz of spike windows. Cut recordings first, or give None.")
-        if len(paths) < count:
-            raise ValueError(
-                f"{folder} holds {len(paths)} recordings, and {count} are needed. Add some, or ask for fewer."
+    if not nwb:
+        like = replace(population or PopulationSettings(), bin_s=settings.bin_s)
+        return write_windows(folder, simulate_recordings(count, like, seed, snrs), settings.n_bins)
+    binned = []
+    for path in _files([nwb] if isinstance(nwb, (str, Path)) else nwb):
+        recording = load_nwb(path, behaviour=(behaviour,) if behaviour else ())
+        if behaviour:
+            found = recording.behaviour[behaviour]
+            measured = found.times[np.isfinite(found.values).all(axis=1)]
+            recording = recording.within(float(measured[0]), float(measured[-1]))
+        binned.append(bin_recording(recording, settings.bin_s, behaviour))
+    return write_windows(folder, binned, settings.n_bins)
+
+
+def _files(given: Sequence[str | Path]) -> list[Path]:
+    files = []
+    for path in map(Path, given):
+        inside = sorted(path.rglob("*.nwb")) if path.is_dir() else [path]
+        if not inside:
+            raise FileNotFoundError(
+                f"{path} holds no NWB file (*.nwb). Download some first, such as `dandi download DANDI:000140`."
             )
-    shards = sorted((SpikeShard(path) for path in paths), key=lambda shard: shard.name)
-    return Recordings(
-        tuple(str(shard.path) for shard in shards), "; ".join(dict.fromkeys(shard.data for shard in shards)),
-        tuple(shard.n_units for shard in shards), tuple(len(shard) for shard in shards),
-    )  # fmt: skip
+        files += inside
+    return files
