@@ -83,10 +83,9 @@ def test_a_newcomer_adds_a_system_by_the_readme_alone(copy, root, tmp_path):
     # seen by status and report
     (row,) = json.loads(ran(copy, "python -m nbkit status toy_decay --store toy-store --json"))["phases"]
     assert row["slug"] == "toy_decay" and row["step"] == row["max_steps"]
-    if (copy / "nbkit/runtime/report.py").exists():
-        ran(copy, "python -m nbkit report --store toy-store --out toy.html")
-        page = (copy / "toy.html").read_text("utf-8")
-        assert "Read the rate of a decay off a noisy trace" in page and "the mean rate" in page
+    ran(copy, "python -m nbkit report --store toy-store --out toy.html")
+    page = (copy / "toy.html").read_text("utf-8")
+    assert "Read the rate of a decay off a noisy trace" in page and "the mean rate" in page
 
     # pushed: its notebook, and the wheel with its code
     with Loopback() as kaggle:

@@ -41,7 +41,8 @@ RUN = {
     "--data-root data/eeg_dummy --json-out runs/eeg_demo/rollout_metrics.json": (0,),
 }  # fmt: skip
 # the same with smaller numbers, so that a test has not to wait
-SHORTER = {"ITEM_S=0.2": "ITEM_S=0.05", "--limit 30s": "--limit 15s", "--epochs 2": "--epochs 1",
+SHORTER = {"ITEM_S=0.2": "ITEM_S=0.05", "--limit 30s": "--limit 12s",
+           "--epochs 2": "--epochs 1 --limit-train-samples 8 --limit-val-samples 4",
            "10_eeg_windows 40_bandvar_train": "10_eeg_windows"}  # fmt: skip
 # against servers on the loopback that answer as Google Drive and Kaggle do
 LOOPBACK = [

@@ -98,7 +98,7 @@ def with_badge(text: str, phase: Phase) -> str:
     link = f"[![Open in Colab]({badge})]({where}{phase.notebook})"
     row = f"| `{Path(phase.notebook).stem}` | {phase.title} | {phase.accelerator} | {link} |\n"
     before = [found.end() for found in _BADGE.finditer(text) if int(found[1]) < phase.number]
-    at = max(before, default=text.index("|---"))
+    at = max(before, default=text.index("\n", text.index("|---")) + 1)
     return text[:at] + row + text[at:]
 
 
