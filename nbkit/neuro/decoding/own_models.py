@@ -81,7 +81,9 @@ def own_model(
         )
     backbone = copy.deepcopy(encoder)
     open_attention(backbone)
+    layers = [name for name, layer in backbone.named_modules() if isinstance(layer, nn.Linear)]
+    targets = [name for name in layers if f".{name}".endswith(tuple(f".{end}" for end in encoder.lora_layers))]
     return FoundationModel(
         encoder.key, backbone, encoder.ch_names, float(encoder.sfreq), int(encoder.n_times), int(encoder.dim),
-        "microvolt", encoder.weights, encoder.lora_layers, positions, template, device,
+        "microvolt", encoder.weights, targets, positions, template, device,
     )  # fmt: skip
