@@ -140,7 +140,8 @@ class StatusPanel:
 
     def html(self) -> str:
         """Give the newest look as HTML in which nothing of the store is markup."""
-        whole = tag("div", _table(self._rows), style="max-width: 100%; overflow-x: auto")
+        look = "white-space: normal; line-height: 1.45; font-size: 12px"  # the widget's own is for one line
+        whole = tag("div", _table(self._rows), style=look)
         for text in _lines(self._rows, self._use):
             whole.append(tag("div", text))
         if self._fault:
@@ -173,8 +174,8 @@ def _table(rows: Sequence[PhaseStatus]) -> Element:
     begun = [row for row in rows if row.state != "not begun"]
     if not begun:
         return tag("p", "No phase has begun in this store.")
-    header = ("Phase", "State", "", "Done", "Left", "Failed", "Rate", "Sessions", "Still takes", "Newest checkpoint")
-    style = "text-align: left; padding: 2px 12px 2px 0; white-space: nowrap"
+    header = ("Phase", "State", "", "Done", "Left", "Failed", "Rate", "Sessions", "Still takes", "Checkpoint")
+    style = "text-align: left; padding: 1px 12px 1px 0; white-space: nowrap"
     body = tag("tbody")
     for row in begun:
         slug, state, *rest = cells(row)
@@ -183,7 +184,8 @@ def _table(rows: Sequence[PhaseStatus]) -> Element:
     head = tag("thead", tag("tr", *(tag("th", text, style=style) for text in header)))
     waiting = [row.slug for row in rows if row.state == "not begun"]
     after = tag("p", f"Not begun: {', '.join(waiting)}.", style="opacity: .7") if waiting else None
-    return tag("div", tag("table", head, body, style="font-variant-numeric: tabular-nums"), after)
+    table = tag("table", head, body, style="font-variant-numeric: tabular-nums")
+    return tag("div", tag("div", table, style="overflow-x: auto"), after)
 
 
 def _bar(row: PhaseStatus) -> Element | None:
@@ -191,4 +193,5 @@ def _bar(row: PhaseStatus) -> Element | None:
     done, whole = (row.step, row.max_steps) if row.max_steps else (row.done, row.done + (row.left or 0))
     if not whole or (row.left is None and not row.max_steps):
         return None
-    return tag("progress", f"{done / whole:.0%}", value=str(done), max=str(whole), aria_label=f"{row.slug} done")
+    told = {"value": str(done), "max": str(whole), "aria_label": f"{row.slug} done"}
+    return tag("progress", f"{done / whole:.0%}", style="width: 6em", **told)

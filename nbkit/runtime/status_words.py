@@ -5,6 +5,7 @@ What nobody can know is a question mark, what does not apply a dash.
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from nbkit.runtime.past_sessions import PastSession
 from nbkit.runtime.status import PhaseStatus
 from nbkit.runtime.store_use import StoreUse
 
-HEADER = ("phase", "state", "done", "left", "failed", "rate", "sessions", "still takes", "newest checkpoint")
+HEADER = ("phase", "state", "done", "left", "failed", "rate", "sessions", "still takes", "checkpoint")
 _SESSION_HEADER = ("session", "opened (UTC)", "ran", "items", "steps", "ended")
 
 
@@ -27,7 +28,10 @@ def words(rows: Sequence[PhaseStatus], use: StoreUse | None = None, history: boo
     history : bool
         True for a table of each phase's sessions.
     """
-    lines = [_table([HEADER, *map(cells, rows)])]
+    begun = [row for row in rows if row.state != "not begun"]
+    idle = [row.slug for row in rows if row.state == "not begun"]
+    lines = [_table([HEADER, *map(cells, begun)])] if begun else ["no phase has begun in this store"]
+    lines += textwrap.wrap(f"not begun: {', '.join(idle)}", 118, subsequent_indent="  ") if idle else []
     for row in rows:
         lines += shard_lines(row)
         if row.error:
@@ -50,11 +54,9 @@ def cells(row: PhaseStatus) -> tuple[str, ...]:
     unit = "steps" if training else "items"
     rate = "-" if row.rate is None else f"{row.rate:,.0f} {unit}/h"
     sessions = f"{row.sessions}" + (f" ({row.killed} not closed)" if row.killed else "")
-    if row.state == "not begun":
-        done = left = sessions = "-"
     checkpoint = "-"
     if row.checkpoint_age is not None:
-        checkpoint = f"step {row.step}, {show_duration(row.checkpoint_age)} old"
+        checkpoint = f"{show_duration(row.checkpoint_age)} old"
     return row.slug, row.state, done, left, str(row.failed), rate, sessions, still_takes(row), checkpoint
 
 

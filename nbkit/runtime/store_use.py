@@ -56,7 +56,7 @@ class StoreUse:
         """Say it in one line."""
         text = f"store: {show_bytes(self.size)} in {self.files:,} files"
         if self.limit and self.used is not None:
-            text += f"; {show_bytes(self.used)} of {show_bytes(self.limit)} ({self.share:.0%}) of {self.limit_is} used"
+            text += f"; {show_bytes(self.used)} of {show_bytes(self.limit)} ({self.share:.0%}) used: {self.limit_is}"
         elif self.limit_is:
             text += f"; {self.limit_is}"
         return text + (f". {self.note}" if self.note else "")

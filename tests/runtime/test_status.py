@@ -50,6 +50,9 @@ def test_an_empty_store_has_begun_nothing(tmp_path, store):
     assert slugs[:2] == ["start_here", "dispatcher"] and "eeg_windows" in slugs
     assert {row.state for row in rows} == {"not begun"}
     assert not (tmp_path / "store").exists()
+    said = words(rows)
+    assert said.startswith("no phase has begun") and "not begun: start_here, dispatcher" in said
+    assert max(map(len, said.splitlines())) <= 120
 
 
 def test_a_real_session_is_counted(tmp_path, store):

@@ -41,7 +41,7 @@ def test_a_store_that_is_not_there_yet_takes_nothing_and_makes_nothing(tmp_path)
 
 def test_an_account_counts_what_others_keep_in_it_too():
     use = read_use(Listed(Stat("a/x", 5), space=(9_000_000_000, 15_000_000_000)))
-    assert use.share == pytest.approx(0.6) and "9.0 GB of 15 GB (60%) of the Drive account used" in use.words()
+    assert use.share == pytest.approx(0.6) and "9.0 GB of 15 GB (60%) used: the Drive account" in use.words()
     assert read_use(Listed(space=(5, 0))).words().endswith("the Drive account has no limit")
 
 
