@@ -60,7 +60,7 @@ def open_pool(
     Parameters
     ----------
     sources : path, sequence of path or None
-        NWB files or folders of them; None makes recordings up.
+        NWB files or folders of them; none makes recordings up.
     folder : path
         For the files.
     count : int
