@@ -15,10 +15,13 @@ from torch import nn
 from nbkit.neuro.signals.spike_windows import SpikeShard
 
 _RIDGES = 10.0 ** np.arange(-1, 6)
+_TAPS = 5  # to a side
 
 
 def fit_wiener(counts: np.ndarray, behaviour: np.ndarray, lags: int = 15) -> WienerFilter:
     """Fit a linear decoder of counts up to ``lags`` bins before and after, its ridge chosen on the last fifth.
+
+    Beyond 5 lags to a side, neighbouring bins share a weight, so that there are 11 a unit at most.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ class WienerFilter:
 
     Attributes
     ----------
-    weights : ndarray of shape (units * (2 * lags + 1) + 1, dims)
+    weights : ndarray of shape (units * taps + 1, dims)
     lags : int
     ridge : float
     """
@@ -197,26 +200,31 @@ def windows_of(shard: SpikeShard, windows: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _lagged(counts: np.ndarray, lags: int) -> np.ndarray:
-    """Square roots of counts at every lag, zero beyond the window, and a constant: (windows, bins, features)."""
+    """Square roots of counts at every tap, zero beyond the window, and a constant: (windows, bins, features)."""
     windows, bins, units = counts.shape
-    padded = np.zeros((windows, bins + 2 * lags, units))
-    padded[:, lags : lags + bins] = np.sqrt(counts)
-    parts = [padded[:, lag : lag + bins] for lag in range(2 * lags + 1)]
+    width = -(-lags // _TAPS)
+    steps = [*range(-(lags // width) * width, lags + 1, width)]
+    reach = lags + width
+    sums = np.zeros((windows, bins + 2 * reach + 1, units))
+    sums[:, reach + 1 : reach + 1 + bins] = np.sqrt(counts)
+    sums = sums.cumsum(axis=1)
+    firsts = [reach + step - (width - 1) // 2 for step in steps]
+    parts = [
+        (sums[:, first + width : first + width + bins] - sums[:, first : first + bins]) / width for first in firsts
+    ]
     return np.concatenate([*parts, np.ones((windows, bins, 1))], axis=2)
 
 
 def _ridge(design: np.ndarray, target: np.ndarray, ridges: np.ndarray | list[float]) -> list[np.ndarray]:
-    mean_in, mean_out = design.mean(axis=0), target.mean(axis=0)
-    mean_in[-1] = 0.0  # the constant stays
-    centred = design - mean_in
-    square, cross = centred.T @ centred, centred.T @ (target - mean_out)
+    """Weights for every ridge, by one decomposition; the constant, the last feature, is not shrunk."""
+    mean_in, mean_out = design[:, :-1].mean(axis=0), target.mean(axis=0)
+    centred = design[:, :-1] - mean_in
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    along = axes.T @ (centred.T @ (target - mean_out))
     out = []
     for ridge in ridges:
-        penalty = np.full(len(square), ridge)
-        penalty[-1] = 1e-9
-        weights = np.linalg.solve(square + np.diag(penalty), cross)
-        weights[-1] += mean_out - mean_in @ weights
-        out.append(weights)
+        weights = axes @ (along / (values.clip(min=0) + ridge)[:, None])
+        out.append(np.concatenate([weights, (mean_out - mean_in @ weights)[None]]))
     return out
 
 

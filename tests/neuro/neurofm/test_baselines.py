@@ -95,3 +95,14 @@ def test_a_real_mouses_head_direction_is_decoded(shared_data):
         shuffled = np.random.default_rng(seed).permutation(angle)
         lost = BayesianDirection(binned.counts[:half], shuffled[:half])(binned.counts[half:])
         assert np.median(angle_error_deg(lost, shuffled[half:])) > 60 and constant > 50
+
+
+def test_far_lags_share_weights():
+    draws = np.random.default_rng(0)
+    counts = draws.poisson(2.0, size=(40, 60, 2)).astype(float)
+    roots = np.sqrt(counts)
+    wide = np.stack([np.convolve(row, np.ones(9), "same") for row in roots[:, :, 0]])[..., None]  # 4 bins to each side
+    found = fit_wiener(counts[:30], wide[:30], lags=15)
+    assert found.weights.shape == (2 * 11 + 1, 1)
+    assert r2_score(wide[30:], found(counts[30:])) > 0.999
+    assert fit_wiener(counts, wide, lags=7).weights.shape == (2 * 7 + 1, 1)

@@ -1,0 +1,196 @@
+"""Figures of spikes: a window of counts, how a training went, decoders side by side, bits a spike.
+
+Axes carry units; a decoder stands beside the best possible one where that is known, and bits beside the mean rate's 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def plot_spike_window(
+    counts: np.ndarray,
+    bin_s: float,
+    behaviour: np.ndarray,
+    unit: str,
+    *,
+    task: str = "behaviour",
+    recording: str = "",
+    decoded: np.ndarray | None = None,
+    stand_in: str = "",
+) -> Figure:
+    """Draw one window's counts, unit by unit, above the behaviour.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (bins, units)
+    bin_s : float
+        In s.
+    behaviour : ndarray of shape (bins, dims)
+        No dims: the counts alone.
+    unit : str
+        The behaviour's.
+    task, recording : str
+    decoded : ndarray of shape (bins, dims), optional
+        What a model made of the counts.
+    stand_in : str
+        What the data stand in for.
+    """
+    import matplotlib.pyplot as plt
+
+    dims = behaviour.shape[1]
+    figure, panels = plt.subplots(
+        2 if dims else 1, 1, figsize=(10, 5.2 if dims else 3.6), layout="constrained", sharex=True, squeeze=False,
+        height_ratios=[2, 1] if dims else [1],
+    )  # fmt: skip
+    top, length = panels[0, 0], len(counts) * bin_s
+    image = top.imshow(
+        counts.T, aspect="auto", origin="lower", interpolation="nearest", cmap="Greys",
+        extent=(0, length, 0, counts.shape[1]),
+    )  # fmt: skip
+    figure.colorbar(image, ax=top, label="Spikes a bin", pad=0.01)
+    top.set(ylabel="Unit", title=f"{recording}: {counts.shape[1]} units, bins of {1e3 * bin_s:g} ms".lstrip(": "))
+    time = bin_s * (np.arange(len(counts)) + 0.5)
+    for dim in range(dims):
+        name = f"{task} {'xyz'[dim]}" if 1 < dims <= 3 else task if dims == 1 else f"{task} {dim}"
+        panels[1, 0].plot(time, behaviour[:, dim], color=SERIES[dim % len(SERIES)], linewidth=1.8, label=name)
+        if decoded is not None:
+            panels[1, 0].plot(time, decoded[:, dim], color=SERIES[dim % len(SERIES)], linestyle="--", linewidth=1.2)
+    panels[-1, 0].set_xlabel("Time in the window (s)")
+    if dims:
+        panels[1, 0].set_ylabel(f"{task.capitalize()} ({unit})")
+        panels[1, 0].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        tidy(panels[1, 0])
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_spike_training(
+    history: Sequence[Mapping[str, Any]], *, best_r2: float | None = None, stand_in: str = ""
+) -> Figure:
+    """Draw a training's losses, and what validation says of behaviour and of hidden units.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        Logged rows with ``step`` and ``train_masked``, ``train_behaviour``, ``val_r2``, ``val_bits_per_spike``.
+    best_r2 : float, optional
+        The best that any decoder could reach.
+    stand_in : str
+        What the data stand in for.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    for name, label, colour in (
+        ("train_behaviour", "behaviour (squared error, 1)", SECOND),
+        ("train_masked", "hidden units (Poisson, nat)", FIRST),
+    ):
+        steps, values = _series(history, name)
+        left.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
+        width = max(1, len(values) // 20)
+        smooth = [np.mean(values[max(0, i + 1 - width) : i + 1]) for i in range(len(values))]
+        left.plot(steps, smooth, color=colour, linewidth=1.8, label=label)
+    left.set(title="Training", xlabel="Step", ylabel="Loss a bin")
+    middle.plot(*_series(history, "val_r2"), color=SECOND, marker="o", markersize=4, label="model")
+    middle.axhline(0, color=BASELINE, linestyle="--", label="the mean behaviour")
+    if best_r2 is not None:
+        middle.axhline(best_r2, color=TRUTH, linewidth=1.2, label=f"best possible ({best_r2:.2f})")
+    middle.set(title="Validation: behaviour", xlabel="Step", ylabel="Variance decoded, R² (1)")
+    right.plot(*_series(history, "val_bits_per_spike"), color=FIRST, marker="o", markersize=4, label="model")
+    right.axhline(0, color=BASELINE, linestyle="--", label="mean rates")
+    right.set(title="Validation: hidden units", xlabel="Step", ylabel="Gain over mean rates (bit/spike)")
+    for axes in (left, middle, right):
+        tidy(axes)
+        axes.legend(frameon=False, fontsize=9)
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_decoders(scores: Sequence[Any], *, best: str = "best possible", stand_in: str = "") -> Figure:
+    """Draw decoders side by side: a bar for the mean over recordings, a dot a recording.
+
+    Parameters
+    ----------
+    scores : sequence
+        Each with ``recording``, ``decoder``, ``r2`` and ``angle_deg`` (degrees; drawn where it is a number).
+    best : str
+        The decoder that knows the truth; black.
+    stand_in : str
+        What the data stand in for.
+    """
+    import matplotlib.pyplot as plt
+
+    angles = any(np.isfinite(score.angle_deg) for score in scores)
+    figure, panels = plt.subplots(1, 1 + angles, figsize=(6 + 4.5 * angles, 3.9), layout="constrained", squeeze=False)
+    _bars(panels[0, 0], scores, "r2", best)
+    panels[0, 0].set(title="Behaviour on held-out time", ylabel="Variance decoded, R² (1)")
+    if angles:
+        _bars(panels[0, 1], [score for score in scores if np.isfinite(score.angle_deg)], "angle_deg", best)
+        panels[0, 1].axhline(90, color=BASELINE, linestyle="--", label="chance (90°)")
+        panels[0, 1].set(title="Direction on held-out time", ylabel="Median error (degrees)")
+        panels[0, 1].legend(frameon=False, fontsize=9)
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_bits_per_spike(
+    bits: Mapping[str, float], snr: Mapping[str, float] | None = None, *, stand_in: str = ""
+) -> Figure:
+    """Draw how much better than its mean rate each recording's hidden units are foretold.
+
+    Parameters
+    ----------
+    bits : mapping of str to float
+        Bits a spike, a recording each.
+    snr : mapping of str to float, optional
+        Each recording's SNR, written below its name.
+    stand_in : str
+        What the data stand in for.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(max(5.0, 1.1 * len(bits) + 2.0), 3.7), layout="constrained")
+    axes.bar(range(len(bits)), list(bits.values()), color=FIRST, width=0.6)
+    axes.axhline(0, color=BASELINE, linestyle="--", label="each unit's mean rate in training")
+    names = [f"{name}\nSNR {snr[name]:.2f}" if snr else name for name in bits]
+    axes.set_xticks(range(len(bits)), names, fontsize=9)
+    axes.set(title="Hidden units on held-out time", ylabel="Gain over mean rates (bit/spike)")
+    axes.margins(y=0.2)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    tidy(axes)
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def _bars(axes: Axes, scores: Sequence[Any], what: str, best: str) -> None:
+    names = list(dict.fromkeys(score.decoder for score in scores))
+    names.sort(key=lambda name: -float(np.mean([getattr(s, what) for s in scores if s.decoder == name])))
+    for place, name in enumerate(names):
+        values = [getattr(score, what) for score in scores if score.decoder == name]
+        colour = TRUTH if name == best else BASELINE if name == "mean" else FIRST if name == "NeuroFM" else SERIES[5]
+        axes.bar(place, np.mean(values), color=colour, width=0.65, alpha=0.85)
+        offsets = 0.24 * (np.arange(len(values)) - (len(values) - 1) / 2) / max(1, (len(values) - 1) / 2)
+        axes.plot(place + offsets, values, "o", color="white", markeredgecolor="#333333", markersize=4.5)
+        axes.annotate(
+            f"{np.mean(values):.3g}", (place, max([0.0, *values])), xytext=(0, 5), textcoords="offset points",
+            ha="center", fontsize=9,
+        )  # fmt: skip
+    axes.set_xticks(range(len(names)), names, fontsize=9)
+    axes.axhline(0, color=BASELINE, linewidth=0.8)
+    axes.margins(y=0.15)
+    tidy(axes)
+
+
+def _series(history: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    rows = [(int(row["step"]), float(row[name])) for row in history if row.get(name) is not None]
+    return [step for step, _ in rows], [value for _, value in rows]
