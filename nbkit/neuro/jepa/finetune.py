@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nbkit.neuro.jepa.encoder import KIND as PRETRAINED
 from nbkit.neuro.jepa.encoder import LATENTS, TRAIT, Encoder, EncoderSettings, pretrained_encoder
 from nbkit.neuro.jepa.signal_jepa import SignalJEPARegressor
 from nbkit.neuro.nn.regression import WindowRegressor, begin_at_mean
@@ -158,6 +159,13 @@ class Regressor(WindowRegressor):
             sizes = replace(sizes, fmax=min(sizes.fmax, sizes.sfreq / 2))
             return cls(settings, data.ch_names, data.sfreq, scales, sizes)
         encoder, report = pretrained_encoder(pretrained)
+        names = held(pretrained, PRETRAINED)[0]["ch_names"]
+        if len(names) == len(data.ch_names) and tuple(names) != tuple(data.ch_names):
+            odd = next(pair for pair in zip(names, data.ch_names, strict=True) if pair[0] != pair[1])
+            raise ValueError(
+                f"{Path(pretrained).name} was trained on the same number of channels in another order, or on others: "
+                f"{odd[0]} where the windows have {odd[1]}. Its weights are by place; cut windows of its channels."
+            )
         module = cls(settings, data.ch_names, data.sfreq, scales, encoder.settings)
         module.encoder.load_state_dict(encoder.state_dict())
         module.loaded = report

@@ -33,7 +33,9 @@ def pretrained(folder, **sizes):
     settings = EncoderSettings(**{"n_chans": 4, "sfreq": 20.0, "fmax": 10.0, "dim": 16, "layers": 1, **sizes})
     weights = {"encoder." + name: value for name, value in Encoder(settings).state_dict().items()}
     weights["predictors.trait.0.weight"] = torch.ones(3)
-    content = {KIND: {"encoder": asdict(settings), "settings": {}, "sfreq": settings.sfreq}, "state_dict": weights}
+    names = list(FactorWindows.ch_names)
+    about = {"encoder": asdict(settings), "settings": {}, "sfreq": settings.sfreq, "ch_names": names}
+    content = {KIND: about, "state_dict": weights}
     torch.save(content, folder / "jepa.ckpt")
     return folder / "jepa.ckpt", weights
 
@@ -88,6 +90,11 @@ def test_every_weight_of_the_encoder_comes_from_pretraining(tmp_path):
     rival = module.rivals["scratch"]
     assert not torch.equal(rival.encoder.out.weight, module.encoder.out.weight)
     content = torch.load(path, weights_only=True)
+    content[KIND]["ch_names"] = ["E1", "E9", "E5", "Cz"]
+    torch.save(content, tmp_path / "others.ckpt")
+    with pytest.raises(ValueError, match="in another order, or on others: E9 where the windows have E5"):
+        made(data, pretrained=tmp_path / "others.ckpt")
+    content[KIND]["ch_names"] = list(data.ch_names)
     content["state_dict"].pop("encoder.out.bias")
     torch.save(content, tmp_path / "less.ckpt")
     with pytest.raises(ValueError, match="1 missing"):

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from nbkit.neuro.jepa.finetune import Challenge2Settings, FinetuneSettings, Regressor
-from nbkit.neuro.jepa.submission import load_finetuned, submission_part
+from nbkit.neuro.jepa.submission import load_finetuned, stand_in, submission_part
 from nbkit.neuro.labram import submission as labram_submission
 from nbkit.neuro.signals.challenge_scoring import score_zip
 from nbkit.neuro.signals.challenge_zip import write_zip
+from nbkit.neuro.signals.synthetic_hbn import SyntheticHBNSettings, write_synthetic_hbn
 from tests.neuro.jepa.factor_windows import FactorWindows, ScalpWindows
 from tests.neuro.labram import test_submission as labram
 from tests.neuro.labram.training import train
@@ -50,3 +51,13 @@ def test_other_windows_than_the_challenges_are_refused(tmp_path):
         submission_part(finetuned(tmp_path, 1, ScalpWindows(400)))
     with pytest.raises(ValueError, match="jepa2.ckpt was finetuned on 4 channels"):
         submission_part(finetuned(tmp_path, 2, FactorWindows(count=16)))
+
+
+def test_a_stand_in_is_a_checkpoint_for_a_zip_and_always_the_same(tmp_path):
+    world = SyntheticHBNSettings(subjects=4, tasks=("contrastChangeDetection",), runs=1, trials=2)
+    windows = write_synthetic_hbn(tmp_path / "hbn", "challenge2", world)
+    split = dict(fractions=(0.5, 0.25, 0.25), crop=200)
+    first, second = (
+        submission_part(stand_in(2, windows, tmp_path / f"{n}.ckpt", steps=2, **split)).weights for n in (1, 2)
+    )
+    assert all(torch.equal(value, second[name]) for name, value in first.items())

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from nbkit.neuro.labram.finetune import ComparedRegressor, FinetuneSettings
-from nbkit.neuro.labram.submission import load_finetuned, submission_part
+from nbkit.neuro.labram.submission import load_finetuned, stand_in, submission_part
 from nbkit.neuro.signals.challenge_scoring import score_zip
 from nbkit.neuro.signals.challenge_zip import write_zip
-from nbkit.neuro.signals.synthetic_hbn import hbn_ch_names
+from nbkit.neuro.signals.synthetic_hbn import SyntheticHBNSettings, hbn_ch_names, write_synthetic_hbn
 from tests.neuro.labram.training import Windows, train
 
 TINY = replace(FinetuneSettings.smoke(), dim=16, heads=2, depth=2, steps=4, warmup_steps=1, batch_size=8)
@@ -58,3 +58,13 @@ def test_other_windows_than_the_challenges_are_refused(tmp_path):
         submission_part(finetuned(tmp_path, 1, ScalpWindows(400)))
     with pytest.raises(ValueError, match=r"finetuned on 4 channels \(E1, E5, E9 ... Cz\), 40 samples at 20 Hz"):
         submission_part(finetuned(tmp_path, 2, Windows(count=16), replace(TINY, patch=20)))
+
+
+def test_a_stand_in_is_a_checkpoint_for_a_zip_and_always_the_same(tmp_path):
+    world = SyntheticHBNSettings(subjects=4, tasks=("contrastChangeDetection",), runs=1, trials=2)
+    windows = write_synthetic_hbn(tmp_path / "hbn", "challenge2", world)
+    split = dict(fractions=(0.5, 0.25, 0.25), crop=200)
+    first, second = (
+        submission_part(stand_in(2, windows, tmp_path / f"{n}.ckpt", steps=2, **split)).weights for n in (1, 2)
+    )
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
