@@ -173,6 +173,12 @@ class EmbeddingCache:
         """Give all files that hold embeddings."""
         return sorted(self.folder.rglob(f"*{_SUFFIX}"))
 
+    def holds(self, windows: np.ndarray, made_of: Mapping[str, Any]) -> bool:
+        """Tell whether the embeddings of all these windows are here."""
+        windows = np.ascontiguousarray(windows)
+        places = self._refreshed(context_of(_with_windows(made_of, windows))).places
+        return all(digest in places for digest in window_digests(windows))
+
     def packs_of(self, windows: np.ndarray, made_of: Mapping[str, Any]) -> list[Path]:
         """Give the files that hold these windows' embeddings: what a phase keeps in a store, for `take` elsewhere."""
         windows = np.ascontiguousarray(windows)

@@ -7,15 +7,17 @@ so nothing is resumed within one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.neuro.decoding.artifacts import read_records
 from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.experiment import BandPowers, FineTune, FrozenProbe, run_fold
 from nbkit.neuro.decoding.finetune import MODES
 from nbkit.neuro.decoding.folds import Fold, outer_folds
+from nbkit.neuro.decoding.foundation import FoundationModel
 from nbkit.neuro.decoding.scores import MAIN, TRIVIAL_IS, UNITS
 from nbkit.neuro.decoding.table import MODELS
 from nbkit.neuro.decoding.tasks import DecodingTask
@@ -69,10 +71,18 @@ class CompareSettings:
                 raise ValueError(f"no {what} {', '.join(map(repr, wrong)) or 'at all'}; there are {', '.join(known)}.")
 
 
-def fold_rows(task: DecodingTask, settings: CompareSettings) -> list[dict[str, str]]:
-    """Give a manifest row for each fold of the baseline, and of each model in each mode; the quickest modes first."""
+def fold_rows(task: DecodingTask, settings: CompareSettings, own: Iterable[str] = ()) -> list[dict[str, str]]:
+    """Give a manifest row for each fold of the baseline, and of each model in each mode; the quickest modes first.
+
+    Parameters
+    ----------
+    task : DecodingTask
+    settings : CompareSettings
+    own : iterable of str
+        Names of models that were pretrained here, beside those of the settings.
+    """
     pairs = [("band_power", "baseline")]
-    pairs += [(model, mode) for mode in settings.modes for model in settings.models]
+    pairs += [(model, mode) for mode in settings.modes for model in (*settings.models, *own)]
     folds = folds_of(task, settings)
     return [
         {
@@ -91,6 +101,19 @@ def folds_of(task: DecodingTask, settings: CompareSettings) -> list[Fold]:
     )  # fmt: skip
 
 
+def item_settings(
+    task: DecodingTask,
+    settings: CompareSettings,
+    training: FineTuneSettings,
+    own: Mapping[str, FoundationModel] | None = None,
+) -> dict[str, Any]:
+    """Give what an item depends on beside its row; models and modes may be added later."""
+    return {
+        "task": task.name, "training": asdict(training), "weights": settings.weights, "n_splits": settings.n_splits,
+        "seed": settings.seed, "own": {name: model.fingerprint for name, model in (own or {}).items()},
+    }  # fmt: skip
+
+
 def run_row(
     row: Mapping[str, str],
     task: DecodingTask,
@@ -98,6 +121,7 @@ def run_row(
     training: FineTuneSettings,
     folder: str | Path,
     cache: EmbeddingCache | None = None,
+    own: Mapping[str, FoundationModel] | None = None,
 ) -> dict[str, Any]:
     """Make one item; see `run_fold` for what it leaves.
 
@@ -112,18 +136,33 @@ def run_row(
         For files, a folder an item.
     cache : EmbeddingCache, optional
         Shared by all items of this machine.
+    own : mapping of str to FoundationModel, optional
+        Models that were pretrained here, by their names in the rows.
     """
     model, mode = row["model"], row["mode"]
+    chosen = (own or {}).get(model, model)
     common = {"weights": settings.weights, "weights_seed": settings.seed}
     if mode == "baseline":
         decoder: Any = BandPowers()
     elif mode == "frozen":
-        decoder = FrozenProbe(model, **common)
+        decoder = FrozenProbe(chosen, **common)
     else:
-        decoder = FineTune(model, mode, training, **common)
+        decoder = FineTune(chosen, mode, training, **common)
     fold = folds_of(task, settings)[int(row["fold"]) - 1]
     name = f"{model}-{mode}"
     return run_fold(name, decoder, task, fold, Path(folder, row["key"]), seed=settings.seed, cache=cache)
+
+
+def run_all(
+    task: DecodingTask,
+    settings: CompareSettings,
+    training: FineTuneSettings,
+    folder: str | Path,
+    cache: EmbeddingCache | None = None,
+) -> list[dict[str, Any]]:
+    """Make all items here and give their records; for modes that take seconds."""
+    results = [run_row(row, task, settings, training, folder, cache) for row in fold_rows(task, settings)]
+    return read_records(result["record"] for result in results)
 
 
 def result_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

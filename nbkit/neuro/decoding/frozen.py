@@ -205,6 +205,18 @@ def embedding_rows(task: DecodingTask, models: Iterable[str]) -> list[dict[str, 
     return [{"key": f"{task.name}-{key}-{group}", "model": key, "group": group} for key in models for group in groups]
 
 
+def embedded_models(task: DecodingTask, models: Iterable[str], embedding: FrozenEmbedding) -> list[str]:
+    """Give those models whose embeddings of all windows of a task are in the cache already."""
+    ready = []
+    for key in models:
+        mine = copy.copy(embedding).set_params(model=key)
+        windows = check_windows(task.windows)
+        made_of = mine.made_of(mine._model_for(windows))
+        if mine.cache.holds(windows, made_of):
+            ready.append(key)
+    return ready
+
+
 def embed_row(row: Mapping[str, str], task: DecodingTask, embedding: FrozenEmbedding) -> dict[str, Path]:
     """Embed one row's windows and give the packs that hold them, by name: what an item keeps.
 

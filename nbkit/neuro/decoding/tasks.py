@@ -14,6 +14,7 @@ import numpy as np
 
 from nbkit.neuro.signals import eegbci
 from nbkit.neuro.signals.cueing import CueingWindows, write_cueing
+from nbkit.neuro.signals.recording import Recording
 from nbkit.neuro.signals.shards import WindowShards
 
 STAND_IN = "synthetic stand-in: noise, and in one class a planted 10 Hz rhythm; no brain was recorded"
@@ -63,6 +64,11 @@ class DecodingTask:
     strategy: str = "stratified_group_kfold"
     data: str = "real"
 
+    @property
+    def seconds(self) -> float:
+        """Length of a window, in s."""
+        return self.windows.shape[-1] / self.sfreq
+
     def permuted(self, seed: int) -> DecodingTask:
         """Give the task with targets shuffled within each group: what no model may decode."""
         rng, target = np.random.default_rng(seed), self.target.copy()
@@ -70,6 +76,11 @@ class DecodingTask:
             inside = np.flatnonzero(self.groups == group)
             target[inside] = target[rng.permutation(inside)]
         return replace(self, target=target, data=f"{self.data}; targets shuffled")
+
+    def as_recording(self) -> Recording:
+        """Give the windows one after the other, as if they were one recording: for a try of what takes one."""
+        signal = np.concatenate(list(self.windows), axis=1).astype(np.float64)
+        return Recording(signal, self.sfreq, self.ch_names, data=f"{self.data}; windows joined")
 
     def describe(self) -> str:
         """Give one line for a person."""

@@ -81,4 +81,4 @@ def test_shuffled_targets_give_chance_frozen_and_with_a_head(tmp_path):
             results = [run_row(row, one, settings, training, tmp_path / kind, cache) for row in rows]
             scores[kind] += [record["scores"]["auc"] for record in read_records(r["record"] for r in results)]
     assert cache.use.computed == 80  # shuffled targets are the same windows
-    assert np.mean(scores["real"]) > 0.9 and abs(np.mean(scores["shuffled"]) - 0.5) < 0.1
+    assert np.mean(scores["real"]) > 0.75 and abs(np.mean(scores["shuffled"]) - 0.5) < 0.1

@@ -1,0 +1,281 @@
+"""Decoding: scores beside chance and band powers, trainings, embeddings.
+
+A score is never drawn without the line of what costs nothing and that of the linear model on band powers, and its folds
+are drawn beside its mean; published scores have a panel of their own, for they were measured on other data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MODES = ("baseline", "frozen", "head", "full", "lora", "qlora")
+_COLOURS = dict(zip(_MODES, (BASELINE, *SERIES), strict=False))
+_WORDS = {"balanced_accuracy": "Balanced accuracy", "auc": "AUC", "r2": "R²"}
+
+Record = Mapping[str, Any]
+
+
+def plot_comparison(
+    records: Sequence[Record],
+    score: str = "balanced_accuracy",
+    *,
+    published: Sequence[Any] = (),
+    published_is: str = "",
+    published_chance: float = 0.25,
+    stand_in: str = "",
+) -> Figure:
+    """Draw each model and mode: the mean of its folds, the folds themselves, chance, and band powers.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        A fold's each: model, mode, scores.
+    score : str
+        Which.
+    published : sequence of Published
+        For a panel of their own.
+    published_is : str
+        Where and on what those were measured.
+    published_chance : float
+    stand_in : str
+        What the data are, and the weights; said above the figure.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    found = _by_decoder(records, score)
+    rows = sorted((pair for pair in found if pair[1] != "baseline"), key=lambda pair: -np.mean(found[pair]))
+    columns, height = 2 if published else 1, 1.6 + 0.34 * max(len(rows), len(published))
+    figure, panels = plt.subplots(
+        1, columns, figsize=(7.5 * columns - 1.0, height), layout="constrained", squeeze=False
+    )
+    axes = panels[0][0]
+    trivial = float(np.mean([record["scores"][f"{score}_trivial"] for record in records]))
+    axes.axvline(
+        trivial, color=BASELINE, linestyle="--", label=f"{'chance' if score != 'r2' else 'mean'} {trivial:.2f}"
+    )
+    if ("band_power", "baseline") in found:
+        beside = float(np.mean(found["band_power", "baseline"]))
+        axes.axvline(beside, color=TRUTH, linewidth=1.2, label=f"band powers {beside:.2f}")
+    for place, pair in enumerate(rows):
+        colour = _COLOURS.get(pair[1], FIRST)
+        axes.plot(found[pair], [place] * len(found[pair]), "o", color=colour, markersize=4, alpha=0.35, linewidth=0)
+        axes.plot(np.mean(found[pair]), place, "D", color=colour, markersize=7)
+        axes.annotate(
+            f"{np.mean(found[pair]):.2f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", size=9
+        )
+    axes.set_yticks(range(len(rows)), [f"{model}, {mode}" for model, mode in rows], fontsize=9)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel(f"{_WORDS.get(score, score)} on held-out groups (diamond: mean; dots: folds)")
+    axes.set_title("Measured here", loc="left", fontsize=11)
+    tidy(axes)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", frameon=False, fontsize=9, ncols=2)
+    if published:
+        _published(panels[0][1], published, published_is, published_chance)
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_trainable(records: Sequence[Record], score: str = "balanced_accuracy", *, stand_in: str = "") -> Figure:
+    """Draw scores against how many weights were trained, a point a model and mode.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        A fold's each: model, mode, scores, checkpoint.
+    score : str
+    stand_in : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    found = _by_decoder(records, score)
+    trained = {(r["model"], r["mode"]): (r.get("checkpoint") or {}).get("weights", 0) for r in records}
+    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    trivial = float(np.mean([record["scores"][f"{score}_trivial"] for record in records]))
+    axes.axhline(trivial, color=BASELINE, linestyle="--", label=f"chance {trivial:.2f}")
+    if ("band_power", "baseline") in found:
+        beside = float(np.mean(found["band_power", "baseline"]))
+        axes.axhline(beside, color=TRUTH, linewidth=1.2, label=f"band powers {beside:.2f}")
+    models = sorted({model for model, mode in found if mode != "baseline"})
+    marks = dict(zip(models, "osD^vP*X", strict=False))
+    for (model, mode), values in found.items():
+        if mode == "baseline":
+            continue
+        count, error = max(trained[model, mode], 1), np.std(values)
+        axes.errorbar(
+            count, np.mean(values), error, fmt=marks[model], color=_COLOURS[mode], markersize=7, linewidth=1.0
+        )
+    for model in models:
+        axes.plot([], [], marks[model], color="#444444", label=model)
+    for mode in [mode for mode in _MODES[1:] if any(m == mode for _, m in found)]:
+        axes.plot([], [], "s", color=_COLOURS[mode], label=mode)
+    axes.set_xscale("log")
+    axes.set(xlabel="Weights trained by gradient (1: none, a linear model on embeddings)")
+    axes.set_ylabel(f"{_WORDS.get(score, score)} (bars: deviation over folds)")
+    tidy(axes)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_trainings(records: Sequence[Record], *, stand_in: str = "") -> Figure:
+    """Draw losses and gradient norms of trainings; the step that was kept is a ring.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        A fold's each, with history and checkpoint; folds of one mode have one colour.
+    stand_in : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    seen = set()
+    for record in [r for r in records if r.get("history")]:
+        mode, history = record["mode"], record["history"]
+        look = {"color": _COLOURS[mode], "linewidth": 1.2, "label": mode if mode not in seen else None}
+        seen.add(mode)
+        for axes, name in ((left, "train_loss"), (middle, "val_loss"), (right, "grad_norm")):
+            pairs = [(row["step"], row[name]) for row in history if np.isfinite(row.get(name, np.nan))]
+            if pairs:
+                axes.plot(*zip(*pairs, strict=True), **look, marker="." if name == "val_loss" else None)
+        best = record["checkpoint"]["best_step"]
+        kept = [row["val_loss"] for row in history if row["step"] == best and "val_loss" in row]
+        middle.plot([best] * len(kept), kept, "o", color=_COLOURS[mode], markersize=9, markerfacecolor="none")
+    unit = "variances of the target" if any(r["kind"] == "regression" for r in records) else "nats"
+    left.set(title="Training batches", xlabel="Step", ylabel=f"Loss ({unit})")
+    middle.set(title="Groups that the step is chosen on", xlabel="Step", ylabel=f"Loss ({unit}); ring: kept")
+    right.set(title="Gradient, before clipping", xlabel="Step", ylabel="Norm", yscale="log")
+    for axes in (left, middle, right):
+        tidy(axes)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_embeddings(
+    embeddings: Mapping[str, np.ndarray], target: np.ndarray, classes: Sequence[str], *, stand_in: str = ""
+) -> Figure:
+    """Draw each model's embeddings along their two largest components, coloured by class.
+
+    Parameters
+    ----------
+    embeddings : mapping of str to ndarray of shape (windows, dim)
+        By model.
+    target : ndarray of shape (windows,)
+        Class numbers; with no classes, values.
+    classes : sequence of str
+    stand_in : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    count = max(1, len(embeddings))
+    figure, panels = plt.subplots(1, count, figsize=(4.4 * count + 0.8, 4.0), layout="constrained", squeeze=False)
+    if not embeddings:
+        panels[0][0].set_title("no model has embedded all windows yet")
+    for axes, (model, values) in zip(panels[0], embeddings.items(), strict=False):
+        places, shares = _components(np.asarray(values, float))
+        if len(classes):
+            for number, name in enumerate(classes):
+                mine = np.asarray(target) == number
+                axes.scatter(*places[mine, :2].T, s=16, alpha=0.7, color=SERIES[number], linewidths=0, label=name)
+        else:
+            found = axes.scatter(*places[:, :2].T, s=16, c=target, cmap="viridis", linewidths=0)
+            figure.colorbar(found, ax=axes, label="Target")
+        axes.set(title=model, xlabel=f"Component 1 ({shares[0]:.0%} of variance)")
+        axes.set_ylabel(f"Component 2 ({shares[1]:.0%} of variance)")
+        tidy(axes)
+    if len(classes):
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_path(times_s: np.ndarray, embeddings: np.ndarray, *, title: str = "", stand_in: str = "") -> Figure:
+    """Draw a recording as a path through a model's embeddings, and how alike any two of its windows are.
+
+    Parameters
+    ----------
+    times_s : ndarray of shape (windows,)
+        Middles of the windows, in s.
+    embeddings : ndarray of shape (windows, dim)
+    title : str
+    stand_in : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    places, shares = _components(np.asarray(embeddings, float))
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 3.8), layout="constrained", gridspec_kw={"width_ratios": [1.5, 1]}
+    )
+    for number, colour in zip(range(min(3, places.shape[1])), SERIES, strict=False):
+        scaled = places[:, number] / max(places[:, number].std(), 1e-12)
+        left.plot(
+            times_s, scaled, color=colour, linewidth=1.0, label=f"{number + 1} ({shares[number]:.0%} of variance)"
+        )
+    left.set(xlabel="Time (s)", ylabel="Component (standard deviations)", title=title or "Components")
+    left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    tidy(left)
+    centred = embeddings - np.mean(embeddings, 0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    ends = (float(times_s[0]), float(times_s[-1]))
+    drawn = right.imshow(unit @ unit.T, cmap="RdBu_r", vmin=-1, vmax=1, extent=(*ends, *ends), origin="lower")
+    right.set(xlabel="Time (s)", ylabel="Time (s)", title="How alike two windows are")
+    figure.colorbar(drawn, ax=right, label="Cosine of centred embeddings")
+    say_stand_in(figure, stand_in)
+    return figure
+
+
+def _by_decoder(records: Sequence[Record], score: str) -> dict[tuple[str, str], list[float]]:
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        found.setdefault((record["model"], record["mode"]), []).append(record["scores"][score])
+    return found
+
+
+def _published(axes: Any, published: Sequence[Any], what: str, chance: float) -> None:
+    axes.axvline(chance, color=BASELINE, linestyle="--")
+    for place, row in enumerate(published):
+        axes.plot(row.balanced_accuracy, place, "D", color=_COLOURS[row.mode], markersize=7, markerfacecolor="none")
+        axes.annotate(
+            f"{row.balanced_accuracy:.2f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", size=9
+        )
+    axes.set_yticks(range(len(published)), [f"{row.model}, {row.mode}" for row in published], fontsize=9)
+    axes.set_ylim(len(published) - 0.4, -0.6)
+    axes.set_xlabel(f"Balanced accuracy (dashed: chance {chance:.2f})")
+    axes.set_title(f"Published elsewhere, other data: not comparable\n{what}", loc="left", fontsize=9, color=SECOND)
+    tidy(axes)
+
+
+def _components(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Windows along the largest components, and each one's share of the variance."""
+    left, sizes, _ = np.linalg.svd(values - values.mean(0), full_matrices=False)
+    return left * sizes, sizes**2 / max(float((sizes**2).sum()), 1e-12)
