@@ -20,8 +20,9 @@ FEW = 100  # lines, over all five places
 
 @pytest.fixture(scope="module")
 def copy(root, tmp_path_factory) -> Path:
-    """Give a copy of the repository's tracked files that is a repository of its own."""
-    listed = subprocess.run(["git", "ls-files", "--cached"], cwd=root, capture_output=True, text=True)
+    """Give a copy of the files that belong to the repository, which is one of its own."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("this is no git checkout")
     target = tmp_path_factory.mktemp("copy")
