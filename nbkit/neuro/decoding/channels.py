@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from nbkit.neuro.decoding.positions import ALIASES, TEN_FIVE, angle, directions, plain
+from nbkit.neuro.decoding.splines import spline_weights
 
 FARTHEST = 30.0  # degrees from an interpolated channel to the nearest recorded one: within the spacing of the 10-20
 ELSEWHERE = 40.0  # degrees from a site of the 10-20 system: further off, names are another scheme's
@@ -187,35 +188,6 @@ class _Neighbours:
         columns = [list(ch_names).index(name) for name in self.laid]
         weights[:, columns] = spline_weights(list(self.laid.values()), [places[name] for name in names])
         return dict(zip(names, weights, strict=True))
-
-
-def spline_weights(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> np.ndarray:
-    """Give spherical splines (Perrin et al., 1989) through directions, evaluated at others, as a matrix.
-
-    It is what MNE's interpolation makes of one source after the other being 1.
-
-    Parameters
-    ----------
-    sources, targets : sequence of ndarray of shape (3,)
-        Of length 1.
-
-    Returns
-    -------
-    weights : ndarray of shape (targets, sources)
-    """
-    import mne
-
-    def montage(places: Sequence[np.ndarray], head: float = 0.095) -> mne.channels.DigMontage:  # its size is free, in m
-        return mne.channels.make_dig_montage(
-            {f"{number:03d}": head * np.asarray(place) for number, place in enumerate(places)},
-            nasion=[0, head, 0], lpa=[-head, 0, 0], rpa=[head, 0, 0], coord_frame="head",
-        )  # fmt: skip
-
-    info = mne.create_info([f"{number:03d}" for number in range(len(sources))], 1000.0, "eeg")
-    one_by_one = mne.EvokedArray(np.eye(len(sources)), info, verbose="error").set_montage(montage(sources))
-    onto = montage(targets)
-    # The regularisation is that of MNE's bad channels; without it two sensors at one place make the splines explode.
-    return one_by_one.interpolate_to(onto, origin=(0.0, 0.0, 0.0), method="spline", reg=1e-5).get_data()
 
 
 def _by_name(

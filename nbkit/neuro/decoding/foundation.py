@@ -90,6 +90,8 @@ class FoundationModel:
     ) -> None:
         self.key, self.ch_names, self.sfreq, self.n_times, self.dim = key, tuple(ch_names), sfreq, n_times, dim
         self.normalisation, self.weights = normalisation, weights
+        # What a network itself holds fixed stays so in what is trained.
+        self._learnable = frozenset(name for name, p in backbone.named_parameters() if p.requires_grad)
         self.module = backbone.requires_grad_(False).eval().to(device)
         self._targets, self._positions, self._template = tuple(lora_targets), positions, template
         self._plans: dict[tuple, ChannelPlan] = {}
@@ -206,7 +208,7 @@ class FoundationModel:
         plan = self.plan(ch_names, positions, template)
         return prepare(windows, float(sfreq), plan, self.sfreq, self.n_times, self.normalisation, self.key)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: some networks keep tensors that training meets again
     def embed(
         self,
         prepared: Prepared | np.ndarray,
@@ -249,7 +251,7 @@ class FoundationModel:
         return out
 
     def with_head(self, n_outputs: int, dropout: float = 0.0, seed: int = 0) -> Decoder:
-        """Give a copy of the model with a head on its embeddings, all of it to be trained.
+        """Give a copy of the model with a head on its embeddings, all of it to be trained that its network learns.
 
         Parameters
         ----------
@@ -265,7 +267,9 @@ class FoundationModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             decoder = Decoder(copy.deepcopy(self.module), self.dim, n_outputs, dropout)
-        return decoder.requires_grad_(True).to(self.device)
+        for name, parameter in decoder.backbone.named_parameters():
+            parameter.requires_grad_(name in self._learnable)
+        return decoder.to(self.device)
 
     def lora_targets(self) -> tuple[str, ...]:
         """Name the layers of a decoder's backbone that LoRA goes into (see `add_lora`)."""

@@ -6,7 +6,7 @@ import mne
 import numpy as np
 import pytest
 
-from nbkit.neuro.decoding.channels import choose_channels, plan_channels, reachable, spline_weights
+from nbkit.neuro.decoding.channels import choose_channels, plan_channels, reachable
 from nbkit.neuro.decoding.positions import directions
 from tests.neuro.decoding.test_positions import EGI
 
@@ -68,24 +68,6 @@ def test_a_smooth_field_is_interpolated_near_its_truth(names):
     assert np.abs(found - truth).max() < 0.05 * field.std()
     nearest = field[[list(names).index(t.source) for t in plan.treatments]]
     assert np.abs(found - truth).max() < 0.3 * np.abs(nearest - truth).max()  # and better than the neighbour
-
-
-def test_splines_are_those_of_mnes_bad_channels():
-    """A bad channel of a recording, as MNE itself interpolates it, on a sphere."""
-    names = TEN_TWENTY
-    laid = directions(names)
-    info = mne.create_info(names, 100.0, "eeg")
-    data = windows_of(names)[0] * 1e-6
-    raw = mne.io.RawArray(data, info, verbose="error")
-    places = {name: 0.095 * place for name, place in laid.items()}
-    fiducials = {"nasion": [0, 0.095, 0], "lpa": [-0.095, 0, 0], "rpa": [0.095, 0, 0], "coord_frame": "head"}
-    raw.set_montage(mne.channels.make_dig_montage(places, **fiducials))
-    raw.info["bads"] = ["C3"]
-    truth = raw.interpolate_bads(origin=(0.0, 0.0, 0.0), verbose="error").get_data(["C3"])[0]
-    others = [name for name in names if name != "C3"]
-    weights = spline_weights([laid[name] for name in others], [laid["C3"]])
-    found = weights @ data[[names.index(name) for name in others]]
-    np.testing.assert_allclose(found[0], truth, rtol=1e-6, atol=1e-12)
 
 
 def test_each_channel_of_a_real_recording_is_interpolated_from_all_others(eegbci_folder):

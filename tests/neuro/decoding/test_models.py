@@ -87,6 +87,17 @@ def test_tokens_are_braindecodes_own(model, windows):
     np.testing.assert_allclose(model.embed(x.numpy()), truth, atol=1e-5 * float(truth.abs().max()))
 
 
+def test_every_weight_of_a_decoder_learns(model, windows):
+    x = torch.from_numpy(model.prepare(windows, TEN_TWENTY, 250.0).array)[:2]
+    model.embed(x.numpy())  # what a network keeps from a look at frozen embeddings does not stand in training's way
+    decoder = model.with_head(2)
+    decoder(x).square().sum().backward()
+    learning = {name for name, p in decoder.named_parameters() if p.requires_grad}
+    assert sum(p.numel() for n, p in decoder.named_parameters() if n in learning) > 0.99 * model.parameters
+    idle = [name for name, p in decoder.named_parameters() if name in learning and (p.grad is None or not p.grad.any())]
+    assert idle == []
+
+
 def _steps(decoder, x, steps, lr=0.1):
     trained = [p for p in decoder.parameters() if p.requires_grad]
     optimiser, dead = torch.optim.SGD(trained, lr=lr), []
