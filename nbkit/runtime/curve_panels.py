@@ -38,6 +38,7 @@ class Panel:
     left_out: int = 0
     marks: Sequence[tuple[int, bool]] = field(default_factory=tuple)
     """Steps at which a session began, and whether the one before it was killed."""
+    unit: str = ""
 
     def words(self) -> str:
         """Say in words what the panel shows."""
@@ -58,6 +59,7 @@ def panels_of(
     history: Sequence[Mapping[str, Any]],
     baselines: Mapping[str, tuple[float, str]] | None = None,
     marks: Sequence[tuple[int, bool]] = (),
+    units: Mapping[str, str] | None = None,
 ) -> list[Panel]:
     """Give the panels of a training, in the order in which their metrics were first logged.
 
@@ -69,6 +71,8 @@ def panels_of(
         Name of a metric to its baseline and what that is.
     marks : sequence of (int, bool)
         Steps at which a session began, and whether the one before it was killed.
+    units : mapping or None
+        Name of a metric to its unit, where it is known.
     """
     lines = {line.name: line for line in _lines(history)}
     groups: dict[str, list[Line]] = {}
@@ -82,7 +86,8 @@ def panels_of(
         if known and any(math.isclose(line.values[-1], known[0], rel_tol=0.02) for line in members[:LINES]):
             known = None  # it is logged as a line of its own
         alone = members[0].name if len(members) == 1 else measure
-        found.append(Panel(alone, members[:LINES], known, max(0, len(members) - LINES), marks))
+        unit = next((units[line.name] for line in members if units and line.name in units), "")
+        found.append(Panel(alone, members[:LINES], known, max(0, len(members) - LINES), marks, unit))
     return found
 
 
@@ -134,6 +139,7 @@ def draw(panel: Panel, name: str) -> ElementTree.Element:
             axes.set_yscale("log")
         axes.set_xlim(low, high)
         axes.set_xlabel("Step")
+        axes.set_ylabel(panel.unit)
         plain_numbers(axes.yaxis)
         return inline(figure, name, panel.title, panel.words())
 

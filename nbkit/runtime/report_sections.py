@@ -225,7 +225,8 @@ def curves(record: PhaseRecord) -> list[Element]:
         if past.from_step
     ]
     baselines = {s.name: (s.baseline, s.baseline_is) for s in record.scores if s.baseline is not None}
-    panels = panels_of(record.history, baselines, marks)
+    units = {score.name: _unit(score).strip() for score in record.scores}
+    panels = panels_of(record.history, baselines, marks, units)
     drawn = [_panel(panel, f"curve-{row.slug}-{place}") for place, panel in enumerate(panels)]
     if not drawn:
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbkit.runtime.curve_panels import LINES, POINTS, dash_of, panels_of
+from nbkit.runtime.curve_panels import LINES, POINTS, dash_of, draw, panels_of
 
 
 def rows(**metrics) -> list[dict]:
@@ -24,6 +24,13 @@ def test_a_baseline_goes_with_the_metric_of_its_name_unless_it_is_drawn():
     mse, r = panels_of(history, {"val_mse": (9.0, "persistence"), "val_r": (0.05, "chance")})
     assert mse.baseline == (9.0, "persistence") and r.baseline is None
     assert "baseline 9, persistence" in mse.words()
+
+
+def test_an_axis_carries_the_unit_of_its_score():
+    history = rows(val_mse=[4.0, 3.0], loss=[1.0, 0.5])
+    assert [panel.unit for panel in panels_of(history, units={"val_mse": "µV²"})] == ["µV²", ""]
+    drawn = draw(panels_of(history, units={"val_mse": "µV²"})[0], "x")
+    assert "µV²" in [text.text for text in drawn.iter() if text.tag.endswith("text")]
 
 
 def test_more_lines_than_can_be_told_apart_are_counted():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,51 @@ def test_a_script_that_no_phase_stored_does_not_run(look):
     page.evaluate("s = document.createElement('script'); s.text = 'document.title = 2'; document.body.append(s)")
     page.wait_for_timeout(200)
     assert page.title() == "nbkit report" and any("Content Security Policy" in fault for fault in faults)
+
+
+RUNAWAY = """<p>x</p><script>
+const at = "http://127.0.0.1:PORT/", more = document.createElement("script");
+fetch(at + "fetched", {mode: "no-cors"}).catch(() => 0); new Image().src = at + "image";
+more.src = at + "script"; document.head.append(more);
+document.body.dataset.state = "tried"; setTimeout(() => location.href = at + "away", 1000)</script>"""
+
+
+def test_a_view_that_tries_reaches_no_network(browser, tmp_path):
+    reached: set[str] = set()
+
+    class Noting(BaseHTTPRequestHandler):
+        def do_GET(self):
+            reached.add(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_):
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Noting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        pages = tmp_path / "store" / "toy" / "pages"
+        pages.mkdir(parents=True)
+        (pages / "runaway.html").write_text(RUNAWAY.replace("PORT", str(server.server_port)))
+        (pages.parent / "results.json").write_text("{}")
+        write_report(str(tmp_path / "store"), tmp_path / "page.html")
+        _let_it_try(browser, tmp_path / "page.html")
+        assert reached == set()
+        unguarded = (tmp_path / "page.html").read_text().replace("Content-Security-Policy", "x")
+        (tmp_path / "unguarded.html").write_text(unguarded)
+        _let_it_try(browser, tmp_path / "unguarded.html")
+        assert {"/fetched", "/image", "/script", "/away"} <= reached, "without the page's policy it would"
+        server.shutdown()
+
+
+def _let_it_try(browser, file: Path) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(file.as_uri())
+    frame = page.query_selector("iframe")
+    frame.scroll_into_view_if_needed()
+    frame.content_frame().wait_for_selector("body[data-state=tried]", state="attached")
+    page.wait_for_timeout(2000)
+    context.close()
 
 
 def test_on_paper_every_section_is_black_on_white(look):
