@@ -189,6 +189,24 @@ def test_any_store_will_do(calm):
     assert (there.scores, there.figures, there.views) == (made.scores, made.figures, made.views) == (2, 2, 1)
 
 
+def test_a_drive_will_do_and_its_quota_is_shown(calm):
+    drive_store = pytest.importorskip("nbkit.runtime.store.drive", reason="PyDrive2 is not installed")
+    from nbkit.runtime.store.drive_credential import read_credential
+    from tests.runtime.drive_loopback import Loopback
+    from tests.runtime.drive_state import Plan
+
+    made = write_report(str(calm), "page.html")
+    with Loopback(Plan(retry_after="0")) as served:
+        credential = read_credential(served.credential_text(), "the test")
+        drive = drive_store.DriveStore(served.drive.made_folder, credential, first_wait=0.01)
+        for path in sorted(path for path in calm.rglob("*") if path.is_file() and ".incoming" not in path.parts):
+            drive.put(path, path.relative_to(calm).as_posix())
+        there = write_report(drive, "other.html")
+    assert (there.scores, there.figures, there.views) == (made.scores, made.figures, made.views)
+    page = Read(Path("other.html").read_text("utf-8"))
+    assert "(the Drive account)" in page.text and credential.refresh_token not in Path("other.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("labels", "odd"),
     [
