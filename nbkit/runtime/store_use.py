@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import StoreError
+from nbkit.runtime.hosts import detect
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Stat, Store
 
@@ -94,7 +95,10 @@ def _limit(store: Store, size: int) -> tuple[int | None, int | None, str]:
         place = Path(own.root).resolve()
         while not place.exists():
             place = place.parent
-        return size, size + shutil.disk_usage(place).free, "this disk's room for it"
+        room, host = size + shutil.disk_usage(place).free, detect()
+        if host.room is not None and host.room < room and place.is_relative_to(host.folder.parent.resolve()):
+            return size, host.room, f"what {host.name} keeps of a session's files"
+        return size, room, "this disk's room for it"
     return None, None, "how much it may hold, nobody tells"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from nbkit.runtime.errors import StoreError
@@ -32,6 +34,18 @@ def test_a_folder_is_measured_against_its_disk(tmp_path):
     use = read_use(Retried(store))
     assert (use.files, use.size, use.phases, use.used) == (3, 3000, {"a": 2000, "b": 1000}, 3000)
     assert use.limit > 3000 and "3.0 kB in 3 files" in use.words()
+
+
+def test_a_folder_on_kaggle_is_measured_against_what_kaggle_keeps(tmp_path, monkeypatch):
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    monkeypatch.setenv("NBKIT_KAGGLE_ROOT", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**12))
+    (tmp_path / "working").mkdir()
+    use = read_use(FolderStore(tmp_path / "working" / "nbkit-store"))
+    assert use.limit == 20 * 10**9 and "what kaggle keeps" in use.words()
+    assert read_use(FolderStore(tmp_path / "input" / "store")).limit == 10**12
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**9))
+    assert read_use(FolderStore(tmp_path / "working" / "nbkit-store")).limit == 10**9
 
 
 def test_a_store_that_is_not_there_yet_takes_nothing_and_makes_nothing(tmp_path):

@@ -24,6 +24,8 @@ class Host:
         True where no person watches.
     words : str
         What a user should know of this place.
+    room : int or None
+        Bytes that the host keeps of `folder`'s own place; None where only the disk sets a limit.
     """
 
     name: str
@@ -32,3 +34,4 @@ class Host:
     clock: str
     batch: bool
     words: str
+    room: int | None = None

@@ -24,6 +24,7 @@ def detect(environ: Mapping[str, str]) -> Host | None:
         clock="process",
         batch=kind == "Batch",
         words="the machine ends at 12 h without warning; 9 h is the default budget",
+        room=20 * 10**9,  # of /kaggle/working
     )
 
 
