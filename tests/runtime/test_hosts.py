@@ -34,6 +34,7 @@ def test_limits_are_inside_the_hosts_walls_and_local_has_none():
         assert 0 < host.limit < wall * 3600 and host.clock == "process" and host.words
 
 
-def test_detection_makes_no_folder():
+def test_detection_makes_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for environ in (KAGGLE, COLAB, STUDIO, {}):
         assert not detect(environ).folder.exists()
