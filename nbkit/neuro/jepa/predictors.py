@@ -15,7 +15,7 @@ _HIDDEN = 64
 
 
 class Predictors(nn.Module):
-    """Guess the latents of what follows: the trait by a small network, state and event by Mamba blocks.
+    """Guess the latents of what follows: the trait by a small network, state and event by a Mamba block each.
 
     A sequence of one step, the seed's, leaves a Mamba block no dynamics; see ``latent_steps`` of the pretraining.
     """
@@ -26,8 +26,9 @@ class Predictors(nn.Module):
         self.trait = nn.Sequential(
             nn.Linear(trait, _HIDDEN), nn.LayerNorm(_HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, trait)
         )
-        self.state = Mamba(state, d_state=8, d_conv=3)
-        self.event = Mamba(event, d_state=4, d_conv=2)
+        # A block adds to what it reads; the linear map after it lets a guess fall back to the mean.
+        self.state = nn.Sequential(Mamba(state, d_state=8, d_conv=3), nn.Linear(state, state))
+        self.event = nn.Sequential(Mamba(event, d_state=4, d_conv=2), nn.Linear(event, event))
 
     def forward(self, latents: Tensor) -> Tensor:
         """Give the guess for the next half, of the shape of ``latents``: (batch, steps, 96)."""

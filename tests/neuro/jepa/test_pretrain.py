@@ -41,7 +41,10 @@ def test_defaults_are_the_seeds():
 
 def test_predictors_are_the_seeds():
     predictors = made().predictors
-    assert [(m.d_state, m.conv1d.kernel_size[0]) for m in (predictors.state, predictors.event)] == [(8, 3), (4, 2)]
+    assert [(m.d_state, m.conv1d.kernel_size[0]) for m in (predictors.state[0], predictors.event[0])] == [
+        (8, 3),
+        (4, 2),
+    ]
     assert [tuple(m.weight.shape) for m in (predictors.trait[0], predictors.trait[3])] == [(64, 24), (24, 64)]
     latents = torch.randn(2, 3, 96, requires_grad=True)
     for block in (TRAIT, STATE, EVENT):  # a block's guess reads its own latents alone
