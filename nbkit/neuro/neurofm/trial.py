@@ -148,6 +148,8 @@ def train(module: lightning.LightningModule, batches: Any, accelerator: str, pre
             enable_model_summary=False, limit_val_batches=0, max_epochs=-1,
         )  # fmt: skip
         trainer.fit(module, batches)
+        if accelerator in ("gpu", "cuda"):
+            module.to("cuda")  # Lightning hands it back on the CPU, where scoring would take longer than training
 
 
 @contextlib.contextmanager
