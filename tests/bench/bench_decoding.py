@@ -84,10 +84,10 @@ def _hashing() -> Row:
         best["whole"] = min(best["whole"], _cpu(lambda: hashlib.sha256(windows).digest()))
     rate, other, whole = (windows.nbytes / seconds / 1e9 for seconds in best.values())
     note = (
-        "in the processor's time; SHA-256 through OpenSSL, with the processor's instructions for it where there are any; "
+        "in the processor's time; SHA-256 through OpenSSL, by the processor's own instructions where it has them; "
         "256 kB a window"
     )
-    return Row("hashing windows", rate, "GB/s", "with a copy of each window", other, ">= 1 on one core", rate >= 1, note,
+    return Row("hashing windows", rate, "GB/s", "with a copy of each window", other, ">= 1 on a core", rate >= 1, note,
                "all windows in one go", whole)  # fmt: skip
 
 
