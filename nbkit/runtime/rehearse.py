@@ -281,7 +281,9 @@ def rehearse(
 
 def lacking(phase: Phase, documents: list[dict[str, Any]]) -> list[str]:
     """Give what a phase needs of those that were rehearsed before it and are not complete."""
-    return [d["slug"] for d in documents if not d["complete"] and d["slug"] in phase.needs]
+    incomplete = [document["notebook"] for document in documents if not document["complete"]]
+    slugs = [name.removesuffix(".ipynb").partition("_")[2] for name in incomplete]  # one may never have opened
+    return [slug for slug in slugs if slug in phase.needs]
 
 
 @contextmanager

@@ -253,8 +253,8 @@ def three_phases(make_notebook, tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     phases = (phase("one", 1), phase("two", 2, "one"), phase("three", 3))
     for made in phases:
-        opened = OPEN.replace('"toy"', f'"{made.slug}"')
-        make_notebook(PARAMETERS, opened, WORK, f"assert {made.number} != 1", CLOSE, name=f"notebooks/{made.notebook}")
+        opened = f"assert {made.number} != 1\n" + OPEN.replace('"toy"', f'"{made.slug}"')  # one never opens
+        make_notebook(PARAMETERS, opened, WORK, CLOSE, name=f"notebooks/{made.notebook}")
     monkeypatch.setattr("nbkit.runtime.rehearse.load_phases", lambda: phases)
     monkeypatch.chdir(tmp_path)
 
