@@ -19,6 +19,7 @@ from nbkit import __version__
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.names import check_slug
+from nbkit.runtime.nearest import unknown
 from nbkit.runtime.phases import load_phases
 from nbkit.runtime.report_html import add, document, table, tag
 from nbkit.runtime.report_reading import PhaseRecord, read_record
@@ -82,7 +83,7 @@ def write_report(store: str | Store | None, path: str | Path, slugs: Sequence[st
     Raises
     ------
     UsageError
-        For a path that is a folder, or a slug that is none.
+        For a path that cannot be written, or a slug that neither the map nor the store has.
     StoreError
         For a store that cannot be reached.
     """
@@ -97,10 +98,16 @@ def write_report(store: str | Store | None, path: str | Path, slugs: Sequence[st
     use = read_use(opened, [stat for stats in by_slug.values() for stat in stats])
     known = {phase.slug: phase for phase in load_phases()}
     wanted = [check_slug(slug) for slug in slugs] if slugs else [*known, *_others(by_slug, known)]
+    for slug in wanted:
+        if slug not in known and slug not in by_slug:
+            raise UsageError(f"{unknown('phase', slug, [*known, *_others(by_slug, known)])} Nothing was written.")
     with tempfile.TemporaryDirectory(prefix="nbkit-report-") as folder:
         records = [read_record(opened, slug, known.get(slug), by_slug.get(slug, []), Path(folder)) for slug in wanted]
     page = page_of(records, use)
-    write_atomically(path, lambda file: file.write(page))
+    try:
+        write_atomically(path, lambda file: file.write(page))
+    except OSError as error:
+        raise UsageError(f"the page cannot be written to {path}: {error.strerror}. Give another --out.") from None
     shown = [record for record in records if has_begun(record)]
     return Report(
         str(path), len(page), tuple(record.status.slug for record in shown), sum(len(r.figures) for r in shown),

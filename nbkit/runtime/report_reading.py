@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -24,6 +23,7 @@ from nbkit.runtime.store_use import show_bytes
 
 LARGEST_FIGURE = 8_000_000  # bytes
 LARGEST_VIEW = 24_000_000  # bytes of a page that is embedded
+FIGURES, VIEWS = 40, 6  # of one phase; more make a page that no phone opens
 _ASKS = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src", "object": "data"}
 
 
@@ -117,11 +117,10 @@ def read_record(store: Store, slug: str, phase: Phase | None, stats: list[Stat],
     sizes = {stat.name: stat.size for stat in stats}
     if f"{slug}/metrics.jsonl" in sizes:
         record.history = _history(_bytes(store, f"{slug}/metrics.jsonl", cache, record.notes), record.notes)
-    for name in sorted(sizes):
-        if re.fullmatch(rf"{slug}/figures/.+\.png", name):
-            _take_figure(store, name, sizes[name], cache, record)
-    pages = sorted(name for name in sizes if re.fullmatch(rf"{slug}/pages/.+\.html", name))
-    for name in [*pages, *_item_pages(store, slug, cache)]:
+    for name in _first(_named(sizes, f"{slug}/figures/", ".png"), FIGURES, "figures", record):
+        _take_figure(store, name, sizes[name], cache, record)
+    pages = [*_named(sizes, f"{slug}/pages/", ".html"), *_item_pages(store, slug, cache)]
+    for name in _first(pages, VIEWS, "pages", record):
         _take_page(store, name, sizes.get(name, 0), cache, record)
     record.figures.sort(key=lambda figure: _place(figure.name, phase))
     if phase and record.status.state != "not begun":
@@ -129,6 +128,16 @@ def read_record(store: Store, slug: str, phase: Phase | None, stats: list[Stat],
         if missing:
             record.notes.append(f"figures that are not in the store yet: {', '.join(missing)}")
     return record
+
+
+def _named(sizes: Mapping[str, int], prefix: str, suffix: str) -> list[str]:
+    return sorted(name for name in sizes if name.startswith(prefix) and name.endswith(suffix))
+
+
+def _first(names: list[str], count: int, what: str, record: PhaseRecord) -> list[str]:
+    if len(names) > count:
+        record.notes.append(f"{len(names) - count} more {what} are in the store, such as {names[count]}")
+    return names[:count]
 
 
 def _place(name: str, phase: Phase | None) -> tuple[int, str]:

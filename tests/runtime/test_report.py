@@ -282,6 +282,24 @@ def test_the_command_writes_one_file(tmp_path, calm, capsys):
     assert "is a folder" in capsys.readouterr().err
 
 
-def test_a_folder_is_no_page(tmp_path):
-    with pytest.raises(UsageError, match="is a folder"):
-        write_report(str(tmp_path / "store"), tmp_path)
+@pytest.mark.parametrize(
+    ("out", "slugs", "words"),
+    [
+        (".", None, "is a folder"),
+        ("file/page.html", None, "cannot be written to file/page.html"),
+        ("page.html", ["bandvar_trian"], "no phase 'bandvar_trian'.*bandvar_train"),
+        ("page.html", ["../x"], "phase slug"),
+    ],
+)
+def test_a_users_mistake_is_said_in_words(tmp_path, out, slugs, words):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match=words):
+        write_report(str(tmp_path / "store"), out, slugs)
+    assert not Path("page.html").exists()
+
+
+def test_more_than_a_phone_can_open_is_left_out_with_words(calm):
+    for number in range(8):
+        (calm / f"bandvar_train/pages/p{number}.html").write_text("<p>x</p>")
+    page, made = report_of(calm)
+    assert made.views == 6 and "3 more pages are in the store, such as bandvar_train/pages/p5.html" in page.text
