@@ -46,14 +46,16 @@ def run(quick: bool) -> list[Row]:
     torch.set_num_threads(1)  # small networks: threads would wait for each other
     try:
         with tempfile.TemporaryDirectory() as folder:
-            rows = [row for challenge in (1, 2) for row in _synthetic(challenge, Path(folder), 20 if quick else 80)]
-            return rows + _cueing(Path(folder), 20 if quick else 150, (2025,) if quick else (2025, 2026, 2027))
+            world = replace(_WORLD, subjects=10, trials=6) if quick else _WORLD
+            steps = 10 if quick else 80
+            rows = [row for challenge in (1, 2) for row in _synthetic(challenge, world, Path(folder), steps)]
+            return rows + _cueing(Path(folder), 10 if quick else 150, (2025,) if quick else (2025, 2026, 2027))
     finally:
         torch.set_num_threads(threads)
 
 
-def _synthetic(challenge: int, folder: Path, steps: int) -> list[Row]:
-    write_synthetic_hbn(folder / f"hbn{challenge}", f"challenge{challenge}", _WORLD)
+def _synthetic(challenge: int, world: SyntheticHBNSettings, folder: Path, steps: int) -> list[Row]:
+    write_synthetic_hbn(folder / f"hbn{challenge}", f"challenge{challenge}", world)
     data = WindowData(
         folder / f"hbn{challenge}", 16, crop=200, fractions=(0.6, 0.1, 0.3), may_miss=CHALLENGES[challenge].others
     )
@@ -148,12 +150,13 @@ def _eegnex(data: Any, challenge: int, to_net: Callable[[torch.Tensor], torch.Te
 def _to_hbn_net(ch_names: Sequence[str]) -> Callable[[torch.Tensor], torch.Tensor]:
     """A linear map from some channels of the 10-20 system to HBN's net, by spherical splines."""
     import mne
+    from mne.channels.interpolation import _make_interpolation_matrix
 
     places = mne.channels.make_standard_montage(_MONTAGE).get_positions()["ch_pos"]
     net = mne.channels.make_standard_montage("GSN-HydroCel-129").get_positions()["ch_pos"]
     known = np.array([places[name] for name in ch_names])
     wanted = np.array([net[name] for name in hbn_ch_names()])
-    spline = mne.channels.interpolation._make_interpolation_matrix(known, wanted)
+    spline = _make_interpolation_matrix(known, wanted)
     matrix = torch.tensor(spline, dtype=torch.float32)
     return lambda windows: torch.einsum("nc,bct->bnt", matrix, windows)
 
