@@ -131,8 +131,9 @@ class Pretrainer(lightning.LightningModule):
         losses["behaviour"] = mean_where(error, known * weight[:, None, None])
         follows = batch["has_next"] * weight
         if s.contrast_weight:
-            # The neighbour is read whole, as it will be in use; it is the target, and takes its gradient, too.
-            place = self({**batch, "counts": batch["next_counts"]}).place
+            # The neighbour is read whole, as in use, and stands still: a target without gradient is a third of the cost.
+            with torch.no_grad():
+                place = self({**batch, "counts": batch["next_counts"]}).place
             losses["contrast"] = info_nce(answer.place, place, s.temperature, follows)
         if s.forecast_weight:
             ahead = batch["next_counts"][:, : answer.forecast.shape[1]].float()
