@@ -54,7 +54,7 @@ bench: $(READY)  ## the measurements (BENCH="--quick --only ledger --json bench-
 	$(RUN) -m tests.bench $(BENCH)
 
 chain: $(READY)  ## every phase of every system, small, each killed at its first work; then verified and reported
-	@$(RUN) -m nbkit rehearse --all --smoke --kill work --session 60s --store $(CHAIN_STORE); code=$$?; \
+	@$(RUN) -m nbkit rehearse --all --smoke --kill work --session 120s --store $(CHAIN_STORE); code=$$?; \
 	  $(RUN) -m nbkit verify --store $(CHAIN_STORE) || code=1; \
 	  $(RUN) -m nbkit status --store $(CHAIN_STORE) || code=1; \
 	  $(RUN) -m nbkit report --store $(CHAIN_STORE) --out $(CHAIN_STORE)/report.html || code=1; \
