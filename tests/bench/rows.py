@@ -17,7 +17,7 @@ class Row:
     what : str
         What was measured, such as ``"record an item, 100k items"``.
     value : float or None
-        Our figure, in `unit`; None where the measurement failed.
+        Our figure, in `unit`; None where there is none, and the note says why.
     unit : str
     alternative : str
         The other way of doing it, such as ``"raw SQLite"``; empty where there is none.
@@ -47,7 +47,9 @@ class Row:
 
     def ours(self) -> str:
         """Give our figure with its unit."""
-        return "failed" if self.value is None else f"{self.value:.4g} {self.unit}"
+        if self.value is None:
+            return "failed" if self.met is False else "not measured"
+        return f"{self.value:.4g} {self.unit}"
 
     def beside(self, what: str, value: float | None) -> str:
         """Give another figure in our unit and what it is of; empty where there is none."""
