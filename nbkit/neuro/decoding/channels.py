@@ -68,7 +68,7 @@ class ChannelPlan:
         """Give the model's channels, of shape (windows, targets, time)."""
         if self._picks is not None:
             return windows[:, self._picks]
-        return np.einsum("ts,wsn->wtn", self.matrix, windows, optimize=True)
+        return self.matrix.astype(windows.dtype) @ windows
 
     @cached_property
     def said(self) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ def load_model(
     montage: Sequence[str] | None = None,
     positions: Mapping[str, Sequence[float]] | None = None,
     template: str | None = None,
+    strict: bool = True,
     seed: int = 0,
     device: str = "cpu",
 ) -> FoundationModel:
@@ -71,6 +72,8 @@ def load_model(
         The channels that the model is to see, where it leaves a choice; found from the recording's where not given.
     positions, template
         Of the recording's channels, for names that say nothing; see `directions`.
+    strict : bool
+        Refuse weights that are not all of the model's; else those that lack stay random, and ``weights`` names them.
     seed : int
         Of random weights.
     device : str
@@ -102,8 +105,7 @@ def load_model(
     if str(weights) == "random":
         said = f"random, seed {seed}"
     else:
-        report, left_out = load_weights(spec, network, fetch(spec) if str(weights) == "hub" else weights)
-        said = f"{report}{f', without {len(left_out)} of its head' if left_out else ''}"
+        said = load_weights(spec, network, fetch(spec) if str(weights) == "hub" else weights, strict)
         said = f"{spec.repo}: {said}" if str(weights) == "hub" else said
     backbone = Backbone(key, network, targets)
     return FoundationModel(

@@ -36,7 +36,7 @@ class ModelSpec:
     normalisation : str
         See `normalise`.
     l_freq, h_freq : float
-        Edges of the filter its pretraining data went through, in Hz.
+        Edges of a filter that leaves what its pretraining data held, in Hz. As published, but for BIOT and EEGPT.
     parameters_m : float
         Millions of weights, without a head.
     licence : str

@@ -23,7 +23,7 @@ _LEFT_OUT = {
 }
 
 
-def load_weights(spec: ModelSpec, network: nn.Module, path: str | Path) -> tuple[LoadReport, tuple[str, ...]]:
+def load_weights(spec: ModelSpec, network: nn.Module, path: str | Path, strict: bool = True) -> str:
     """Load a file's weights into a network of `make_network`, before its head is taken off.
 
     Parameters
@@ -32,12 +32,13 @@ def load_weights(spec: ModelSpec, network: nn.Module, path: str | Path) -> tuple
     network : torch.nn.Module
     path : str or Path
         A .safetensors file, or one of torch that holds nothing but weights.
+    strict : bool
+        Refuse a file that does not hold every weight of the backbone; else what it lacks stays random, and is named.
 
     Returns
     -------
-    report : LoadReport
-    left_out : tuple of str
-        Weights of the file that the backbone has no use for.
+    said : str
+        How many of the backbone's weights the file held, and what of it was left out.
 
     Raises
     ------
@@ -56,9 +57,14 @@ def load_weights(spec: ModelSpec, network: nn.Module, path: str | Path) -> tuple
         # Published for 15 s and one row more; a shorter window uses the first rows.
         rows = own["temporal_embedding"].shape[1]
         merged["temporal_embedding"] = merged["temporal_embedding"][:, :rows]
-    report = load_strictly(network, merged, path)
-    heads_own = sum(name.startswith(heads) for name in own)
-    return LoadReport(report.matched - heads_own, report.total - heads_own, report.source), left_out
+    lacking = [] if strict else [n for n, v in own.items() if n not in merged or merged[n].shape != v.shape]
+    if not strict:
+        merged = {name: own[name] if name in lacking else merged[name] for name in own}
+    load_strictly(network, merged, path)
+    total = sum(not name.startswith(heads) for name in own)
+    said = str(LoadReport(total - len(lacking), total, Path(path).name))
+    said += f", {len(lacking)} stay random: {', '.join(lacking)}" if lacking else ""
+    return said + (f", without {len(left_out)} of its head" if left_out else "")
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
@@ -97,11 +103,16 @@ def fetch(spec: ModelSpec) -> Path:
         If it cannot be had; nothing stands in for it.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(spec.repo, spec.filename))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        try:
+            return Path(hf_hub_download(spec.repo, spec.filename))
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError):
+                raise
+            return Path(hf_hub_download(spec.repo, "pytorch_model.bin"))  # the same weights in older repositories
+    except (HfHubHTTPError, EntryNotFoundError, OSError) as error:
         raise ValueError(
             f"The weights of {spec.key} ({spec.repo}/{spec.filename}, licence: {spec.licence}) could not be had: "
             f"{type(error).__name__}: {str(error).splitlines()[0]}. Switch the network on, accept the terms and log in "

@@ -122,6 +122,32 @@ def test_a_weight_that_does_not_fit_refuses_all(tmp_path):
             load_model("biot", weights=tmp_path / "spoilt.pt", window=2.0)
 
 
+def test_what_stays_random_is_named_where_that_is_asked_for(tmp_path):
+    weights = published("biot", 2.0, ch_names=TEN_TWENTY[:16]).state_dict()
+    total = sum(not name.startswith("final_layer.") for name in weights)
+    name = "encoder.channel_tokens.weight"
+    torch.save({n: v for n, v in weights.items() if n != name}, tmp_path / "part.pt")
+    model = load_model("biot", weights=tmp_path / "part.pt", window=2.0, strict=False)
+    assert model.weights.startswith(f"{total - 1} of {total} weights from part.pt, 1 stay random: {name}")
+    own, theirs = model.module.network.state_dict(), load_model("biot", window=2.0).module.network.state_dict()
+    assert torch.equal(own[name], theirs[name])
+    assert all(torch.equal(own[n], v) for n, v in weights.items() if n in own and n != name)
+
+
+def test_older_repositories_have_torchs_own_file(monkeypatch, tmp_path):
+    from huggingface_hub.errors import EntryNotFoundError
+
+    torch.save(published("biot", 2.0, ch_names=TEN_TWENTY[:16]).state_dict(), tmp_path / "pytorch_model.bin")
+
+    def download(repo, filename):
+        if filename != "pytorch_model.bin":
+            raise EntryNotFoundError("404: not in this repository")
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert "pytorch_model.bin" in load_model("biot", weights="hub", window=2.0).weights
+
+
 def test_files_of_torch_are_read_and_others_refused(tmp_path):
     weights = published("biot", 2.0, ch_names=TEN_TWENTY[:16]).state_dict()
     for held in (weights, {"state_dict": weights}, {"model": weights, "epoch": 3}):
