@@ -120,8 +120,8 @@ class NeuroFMSettings:
         """For seconds on two CPU cores: the same code, smaller."""
         return cls(
             dim=32, heads=2, blocks=1, d_state=4, latents=8, perceiver_layers=1, population_layers=1, contrast_dim=16,
-            forecast_bins=5, bin_s=0.02, n_bins=50, max_units=64, curriculum_share=0.15, lr=5e-3, min_lr=3e-4, batch_size=8,
-            accumulate=1, steps=200, warmup_steps=8, patience_steps=200,
+            forecast_bins=5, bin_s=0.02, n_bins=50, max_units=64, curriculum_share=0.15, lr=5e-3, min_lr=3e-4,
+            batch_size=8, accumulate=1, steps=200, warmup_steps=8, patience_steps=200,
         )  # fmt: skip
 
 

@@ -131,7 +131,7 @@ class Pretrainer(lightning.LightningModule):
         losses["behaviour"] = mean_where(error, known * weight[:, None, None])
         follows = batch["has_next"] * weight
         if s.contrast_weight:
-            # The neighbour is read whole, as in use, and stands still: a target without gradient is a third of the cost.
+            # The neighbour is read whole, as in use, and stands still: a target without gradient costs a third.
             with torch.no_grad():
                 place = self({**batch, "counts": batch["next_counts"]}).place
             losses["contrast"] = info_nce(answer.place, place, s.temperature, follows)
