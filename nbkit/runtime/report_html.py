@@ -46,8 +46,11 @@ def clean(text: str) -> str:
 
 def coded_name(name: str) -> Element:
     """Give a name in code that may break after its underscores and nowhere else."""
-    parts = [child for part in name.split("_") for child in (Element("wbr"), f"_{part}")]
-    return tag("code", *[name.split("_")[0], *parts[2:]])
+    first, *rest = name.split("_")
+    code = tag("code", first)
+    for part in rest:
+        add(code, Element("wbr"), f"_{part}")
+    return code
 
 
 def coded(text: str) -> list[Child]:
