@@ -8,7 +8,7 @@ import torch
 
 from nbkit.neuro.decoding.own_models import own_model
 from nbkit.neuro.jepa.decoding_encoder import encoder_for_decoding
-from nbkit.neuro.nn.lora import add_lora, dead_adapters, lora_parameters, merge_lora
+from nbkit.neuro.nn.lora import add_lora, dead_adapters, lora_parameters, merge_lora, quantise_4bit
 from tests.neuro.jepa.training import Windows, made, train
 from tests.neuro.labram.training import CH_NAMES
 
@@ -34,10 +34,14 @@ def test_an_encoder_is_the_checkpoints_network(checkpoint):
     np.testing.assert_allclose(model.embed(prepared), truth, atol=1e-5)
 
 
-def test_adapters_go_into_its_mamba_blocks_and_its_pooling(checkpoint):
+@pytest.mark.parametrize("bits", [32, 4])
+def test_adapters_go_into_its_mamba_blocks_and_its_pooling(checkpoint, bits):
     model = own_model(encoder_for_decoding(checkpoint[1]))
     x = torch.stack([sample["window"] for sample in Windows().samples[:6]])
     decoder = model.with_head(2)
+    if bits == 4:
+        pytest.importorskip("bitsandbytes")
+        quantise_4bit(decoder)
     report = add_lora(decoder, model.lora_targets(), r=2)
     assert len(report.adapters) == 2 * 2 * model.module.encoder.settings.layers + 4
     decoder.head.requires_grad_(True)
