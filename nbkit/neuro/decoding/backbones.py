@@ -128,7 +128,7 @@ def reve_places() -> dict[str, list[float]]:
 def make_network(
     spec: ModelSpec, ch_names: Sequence[str], n_times: int, places: Mapping[str, Sequence[float]], seed: int = 0
 ) -> nn.Module:
-    """Build a model's network with random weights; never looks at a network.
+    """Build a model's network with random weights; no connection is needed.
 
     Parameters
     ----------
