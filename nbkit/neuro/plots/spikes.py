@@ -25,7 +25,7 @@ def plot_spike_window(
     *,
     task: str = "behaviour",
     recording: str = "",
-    decoded: np.ndarray | None = None,
+    circular: bool = False,
     stand_in: str = "",
 ) -> Figure:
     """Draw one window's counts, unit by unit, above the behaviour.
@@ -40,8 +40,8 @@ def plot_spike_window(
     unit : str
         The behaviour's.
     task, recording : str
-    decoded : ndarray of shape (bins, dims), optional
-        What a model made of the counts.
+    circular : bool
+        The behaviour is the cosine and the sine of an angle.
     stand_in : str
         What the data stand in for.
     """
@@ -62,12 +62,11 @@ def plot_spike_window(
     time = bin_s * (np.arange(len(counts)) + 0.5)
     for dim in range(dims):
         name = f"{task} {'xyz'[dim]}" if 1 < dims <= 3 else task if dims == 1 else f"{task} {dim}"
+        name = f"{('cosine', 'sine')[dim]} of {task}" if circular else name
         panels[1, 0].plot(time, behaviour[:, dim], color=SERIES[dim % len(SERIES)], linewidth=1.8, label=name)
-        if decoded is not None:
-            panels[1, 0].plot(time, decoded[:, dim], color=SERIES[dim % len(SERIES)], linestyle="--", linewidth=1.2)
     panels[-1, 0].set_xlabel("Time in the window (s)")
     if dims:
-        panels[1, 0].set_ylabel(f"{task.capitalize()} ({unit})")
+        panels[1, 0].set_ylabel(f"{task.capitalize()} ({'1' if circular else unit})")
         panels[1, 0].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         tidy(panels[1, 0])
     say_stand_in(figure, stand_in)
