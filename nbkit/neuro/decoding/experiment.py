@@ -73,6 +73,7 @@ class FrozenProbe:
         from sklearn.preprocessing import StandardScaler
 
         embedding = FrozenEmbedding(self.model, task.ch_names, task.sfreq, self.weights, self.weights_seed, cache)
+        _embed_all(embedding, task)
         head = linear_model(task.kind) if self.head is None else clone(self.head)
         return make_pipeline(embedding, StandardScaler(), head)
 
@@ -102,6 +103,9 @@ class FineTune:
         """Give the estimator, not fitted."""
         shape = (task.ch_names, task.sfreq, task.windows.shape[-1])
         model = model_for(self.model, *shape, self.weights, self.weights_seed)  # one backbone, whatever the fold's seed
+        if self.mode == "head":
+            precision = self.settings.precision
+            _embed_all(FrozenEmbedding(model, task.ch_names, task.sfreq, cache=cache, precision=precision), task)
         kind = FoundationClassifier if task.kind == "classification" else FoundationRegressor
         return kind(
             model, task.ch_names, task.sfreq, self.mode, self.settings, seed=seed, cache=cache, folder=folder
@@ -123,6 +127,15 @@ class CrossValidation:
     strategy: str = "stratified_group_kfold"
     n_splits: int = 5
     group_key: str = "Subject"
+
+
+def _embed_all(embedding: FrozenEmbedding, task: DecodingTask) -> None:
+    """Fill the cache with all of a task's windows, in their order, whatever fold comes first.
+
+    An embedding's last bit may depend on what shares its batch; so it depends on the task, and on no fold or kill.
+    """
+    if embedding.cache is not None:
+        embedding.fit_transform(task.windows)
 
 
 def seed_of(key: str, seed: int) -> int:

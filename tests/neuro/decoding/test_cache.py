@@ -188,3 +188,21 @@ def test_a_process_that_dies_while_computing_holds_nobody_up(tmp_path):
     toy = Toy()
     np.testing.assert_array_equal(EmbeddingCache(tmp_path, block=4).embed(windows(), MADE_OF, toy), Toy()(windows()))
     assert toy.asked == 10
+
+
+def test_an_embedding_that_was_cut_short_goes_on_block_by_block_to_the_same_packs(tmp_path):
+    toy = Toy()
+
+    def until_the_third(batch):
+        if toy.asked == 8:
+            raise KeyboardInterrupt
+        return toy(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        EmbeddingCache(tmp_path / "a", block=4).embed(windows(14), MADE_OF, until_the_third)
+    assert len(EmbeddingCache(tmp_path / "a").packs()) == 2
+    again = Toy()
+    EmbeddingCache(tmp_path / "a", block=4).embed(windows(14), MADE_OF, again)
+    EmbeddingCache(tmp_path / "b", block=4).embed(windows(14), MADE_OF, Toy())
+    names = [[path.name for path in EmbeddingCache(tmp_path / n).packs()] for n in "ab"]
+    assert again.asked == 6 and names[0] == names[1]
