@@ -75,7 +75,7 @@ def selective_scan(
     wide = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
         if form == "mamba_ssm":
-            y = _by_mamba_ssm(x, delta, A.to(wide), B, C)
+            y = _by_mamba_ssm(x, delta, A.to(wide), B, C).to(wide)
         else:
             rows = [t.to(wide).split(_rows(x.shape[1], A.numel(), form)) for t in (x, delta, B, C)]
             parts = [_Scan.apply(*part, A.to(wide), form == "parallel") for part in zip(*rows, strict=True)]

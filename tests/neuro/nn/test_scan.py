@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -122,6 +123,25 @@ def test_a_step_of_length_0_keeps_the_state(form):
     C[:] = C[:, :1]
     y = selective_scan(x, delta, A, B, C, form=form)
     torch.testing.assert_close(y[:, 10:], y[:, 9:10].expand(-1, 20, -1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_mamba_ssm_gets_the_layout_it_documents(dtype, monkeypatch):
+    def theirs(u, delta, A, B, C):  # (batch, dim, length) and (batch, groups, state, length), as its reference has them
+        assert u.dtype == delta.dtype == B.dtype == C.dtype and A.dtype == torch.float32
+        assert all(t.is_contiguous() for t in (u, delta, B, C))
+        rows = (u.transpose(1, 2), delta.transpose(1, 2), A, B.permute(0, 3, 1, 2), C.permute(0, 3, 1, 2))
+        return written_out(*(t.float() for t in rows), torch.zeros(A.shape[0])).to(u.dtype).transpose(1, 2)
+
+    module = SimpleNamespace(selective_scan_fn=theirs)
+    monkeypatch.setitem(sys.modules, "mamba_ssm", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "mamba_ssm.ops", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "mamba_ssm.ops.selective_scan_interface", module)
+    monkeypatch.setattr(scan, "_check", lambda *a: None)  # which would ask for a card
+    tensors = [t.detach() for t in drawn(2, 9, 4, 3, groups=2, dtype=dtype)]
+    y, expected = (selective_scan(*tensors, form=form) for form in ("mamba_ssm", "sequential"))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, expected, **(NEAR if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.05}))
 
 
 def test_without_groups_b_and_c_may_leave_that_axis_out():
