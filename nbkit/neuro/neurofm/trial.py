@@ -22,6 +22,8 @@ import lightning
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from nbkit.neuro.neurofm.data import SpikeData
 from nbkit.neuro.neurofm.model import NeuroFMSettings
@@ -215,17 +217,30 @@ def saturated_nll(counts: Tensor) -> Tensor:
     return counts - torch.xlogy(counts, counts)
 
 
+class _Flops(TorchDispatchMode):
+    """Count matrix products and convolutions by torch's own formulas.
+
+    torch's FlopCounterMode counts the same, and fails on a module that is called without gradients.
+    """
+
+    total = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
 def step_flops(module: Pretrainer, batches: Any) -> float:
     """Count the floating-point operations of one training batch, forward and backward."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     batch = {name: value.to(module.device) for name, value in next(iter(batches)).items()}
     module.train()
-    with FlopCounterMode(display=False) as counter:
+    with _Flops() as counter:
         hidden = rotating_mask(batch["slot"], batch["present"], module.settings.mask_ratio, 0)
         module.total(module.losses(batch, hidden, torch.ones(len(hidden), device=module.device))).backward()
     module.zero_grad(set_to_none=True)
-    return float(counter.get_total_flops())
+    return counter.total
 
 
 @contextlib.contextmanager

@@ -81,15 +81,17 @@ def plot_scaling(
         axes.axvline(sizes.max(), color="#BBBBBB", linestyle=":", linewidth=1)
     if baseline is not None:
         axes.axhline(baseline, color=BASELINE, linestyle="--", label=f"{baseline_is} ({brief(baseline)})")
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+    if len(sizes):  # a log axis of nothing cannot be drawn
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
     shown = sorted({*sizes.tolist(), *([prediction[0]] if prediction is not None else [])})
     axes.set_xticks(shown, [f"{size:g}" for size in shown])
-    _plain_log_ticks(axes)
+    if len(sizes):
+        _plain_log_ticks(axes)
     axes.set(xlabel=f"{size_is} (log scale)", ylabel=f"{loss_is} ({unit}, log scale)")
     axes.set_title(_wrapped(verdict, 90), fontsize=10, loc="left")
     tidy(axes)
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _legend_beside(axes)
     say_stand_in(figure, stand_in)
     return figure
 
@@ -142,7 +144,7 @@ def plot_score_against_compute(
             axes.plot(one.compute, one.score, "o", **ring)
     if baseline is not None:
         axes.axhline(baseline, color=BASELINE, linestyle="--", label=f"{baseline_is} ({brief(baseline)})")
-    axes.set_xscale("log")
+    axes.set_xscale("log" if configurations else "linear")  # a log axis of nothing cannot be drawn
     axes.margins(x=0.18, y=0.16)
     axes.set(xlabel=f"{compute_is} ({compute_unit}, log scale)", ylabel=f"{score_is} ({unit})")
     axes.set_title(_wrapped(reason, 90), fontsize=10, loc="left")
@@ -192,7 +194,7 @@ def plot_few_shot(
     axes.set(xlabel=shots_are, ylabel=f"{score_is} ({unit})" if unit != "1" else score_is)
     axes.set_title(_wrapped(title, 90), fontsize=10, loc="left")
     tidy(axes)
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _legend_beside(axes)
     say_stand_in(figure, stand_in)
     return figure
 
@@ -238,7 +240,7 @@ def plot_ways(
     axes.set_ylabel(f"{score_is} ({unit})")
     axes.set_title(_wrapped(title, 90), fontsize=10, loc="left")
     tidy(axes)
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _legend_beside(axes)
     say_stand_in(figure, stand_in)
     return figure
 
@@ -298,6 +300,11 @@ def _plain_log_ticks(axes: Axes) -> None:
         axes.yaxis.set_minor_locator(LogLocator(subs=()))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(LogLocator(subs=()))
+
+
+def _legend_beside(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _wrapped(words: str, width: int) -> str:

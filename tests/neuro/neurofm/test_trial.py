@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import nbkit
 from nbkit.neuro.neurofm import trial as trial_module
@@ -133,6 +134,16 @@ def test_no_prediction_has_a_lower_nll_than_the_saturated_one():
     lowest = poisson_nll(guesses, counts.expand_as(guesses)).min(dim=0).values
     assert (saturated_nll(counts) <= lowest + 1e-12).all()
     assert torch.allclose(saturated_nll(counts)[1:], lowest[1:], atol=1e-4)
+
+
+def test_operations_are_counted_as_torch_counts_them():
+    layers = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 4))
+    inputs = torch.randn(5, 8, requires_grad=True)
+    with FlopCounterMode(display=False) as theirs:
+        layers(inputs).sum().backward()
+    with trial_module._Flops() as ours:
+        layers(inputs).sum().backward()
+    assert ours.total == theirs.get_total_flops() == 3 * 2 * 5 * (8 * 16 + 16 * 4)
 
 
 def test_every_trial_trains_on_the_recordings_that_are_scored():

@@ -76,7 +76,9 @@ def test_the_sweet_spot_is_marked_on_the_front():
 
 
 def test_before_the_first_run_there_is_an_empty_figure_that_says_so():
-    axes = plot_score_against_compute((), "none yet", reason="no network of this experiment is done").axes[0]
+    figure = plot_score_against_compute((), "none yet", reason="no network of this experiment is done")
+    figure.canvas.draw()
+    axes = figure.axes[0]
     assert axes.get_title(loc="left") == "no network of this experiment is done" and not axes.collections
 
 
@@ -91,6 +93,11 @@ def test_few_shot_curves_show_every_seed_and_the_levels():
     assert list(lines["pretrained (mean of 2)"].get_ydata()) == pytest.approx([0.15, 0.35, 0.55])
     assert list(lines["scratch (mean of 1)"].get_xdata()) == [1, 2], "1 and 5 stand right of 0"
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "5"] and axes.get_ylabel() == "R2"
+
+
+def test_before_the_first_case_the_other_figures_can_be_drawn():
+    for figure in (plot_few_shot({}), plot_ways({}), plot_scaling([], [], verdict="inconclusive: no run")):
+        figure.canvas.draw()
 
 
 def test_ways_show_every_case_and_their_mean():
