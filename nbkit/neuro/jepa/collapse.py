@@ -95,5 +95,5 @@ def collapsed(rank: float, contrast: float) -> str:
     return (
         f"The latents have collapsed: effective rank {rank:.2f} (at least {LEAST_RANK:g} is asked), windows differ by "
         f"{contrast:.2%} of the latents' size (at least {LEAST_CONTRAST:.0%}). A low loss means nothing now. Take the "
-        "objective ema_variance, a lower rate, or more windows."
+        "objective ema_variance or ema_vicreg, a lower rate, or more windows."
     )

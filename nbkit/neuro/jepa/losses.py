@@ -48,6 +48,20 @@ def variance_hinge(latents: Tensor, wanted: float = 1.0) -> Tensor:
     return F.relu(wanted - spread).mean()
 
 
+def shared_variance(latents: Tensor) -> Tensor:
+    """Give how much latents vary together over a batch: the squared covariances of all pairs, summed, a latent.
+
+    The covariance term of VICReg (Bardes et al. 2022, eq. 3): without it all latents may vary as one.
+
+    Parameters
+    ----------
+    latents : Tensor of shape (batch, latents)
+    """
+    centred = latents - latents.mean(dim=0)
+    covariance = centred.T @ centred / max(1, len(latents) - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / latents.shape[1]
+
+
 def weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Give the weighted sum of all terms."""
     return sum(weights[name] * value for name, value in terms.items())

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nbkit.neuro.jepa.collapse import LEAST_CONTRAST, LEAST_RANK, LatentMoments, collapsed
 from nbkit.neuro.jepa.encoder import BLOCKS, KIND, LATENTS, Encoder, EncoderSettings
-from nbkit.neuro.jepa.losses import by_mean, temporal_terms, variance_hinge, weigh
+from nbkit.neuro.jepa.losses import by_mean, shared_variance, temporal_terms, variance_hinge, weigh
 from nbkit.neuro.jepa.predictors import Predictors
 from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
@@ -29,8 +29,9 @@ from nbkit.neuro.signals.window_data import WindowData
 
 MONITOR = "val_loss"
 OBJECTIVES: dict[str, dict[str, float]] = {
-    "seed": {"ema": 0.0, "variance_weight": 0.0},
-    "ema_variance": {"ema": 0.996, "variance_weight": 1.0},
+    "seed": {"ema": 0.0, "variance_weight": 0.0, "covariance_weight": 0.0},
+    "ema_variance": {"ema": 0.996, "variance_weight": 1.0, "covariance_weight": 0.0},
+    "ema_vicreg": {"ema": 0.996, "variance_weight": 1.0, "covariance_weight": 0.04},  # VICReg's own proportion
 }
 
 
@@ -46,6 +47,7 @@ class PretrainSettings:
     latent_steps: int = 1  # latents a half: 1 pools it (the seed's), more give the Mamba predictors a sequence
     ema: float = 0.0  # share of the slow target's weights that stays a step; 0: the encoder is its own target
     variance_weight: float = 0.0
+    covariance_weight: float = 0.0
     state_weight: float = 1.0
     event_weight: float = 0.5
     trait_weight: float = 0.1
@@ -77,6 +79,11 @@ class PretrainSettings:
         return cls().aimed("ema_variance")
 
     @classmethod
+    def ema_vicreg(cls) -> PretrainSettings:
+        """The same with VICReg's covariance term too: variance alone may be one direction in all latents."""
+        return cls().aimed("ema_vicreg")
+
+    @classmethod
     def free(cls) -> PretrainSettings:
         """For the mini releases on one 16 GB card."""
         return cls(encoder=EncoderSettings.free(), epochs=35, warmup_epochs=2.0, patience_epochs=10)
@@ -87,15 +94,15 @@ class PretrainSettings:
         return cls(encoder=EncoderSettings.smoke(), lr=1e-3, batch_size=8, steps=40, warmup_steps=4, patience_steps=40)
 
     def aimed(self, objective: str) -> PretrainSettings:
-        """Give these settings with another objective: ``seed`` or ``ema_variance``."""
+        """Give these settings with another objective: ``seed``, ``ema_variance`` or ``ema_vicreg``."""
         if objective not in OBJECTIVES:
-            raise ValueError(f"{objective=} is unknown; it may be {' or '.join(OBJECTIVES)}.")
+            raise ValueError(f"{objective=} is unknown; it may be {', '.join(OBJECTIVES)}.")
         return replace(self, **OBJECTIVES[objective])
 
     @property
     def weights(self) -> dict[str, float]:
         """The weight of each term by its name."""
-        names = ("state", "event", "trait", "stability", "mask", "variance")
+        names = ("state", "event", "trait", "stability", "mask", "variance", "covariance")
         return {name: getattr(self, f"{name}_weight") for name in names}
 
 
@@ -192,6 +199,8 @@ class JEPA(lightning.LightningModule):
             terms["mask"] = self.masked(windows)
         if s.variance_weight:
             terms["variance"] = variance_hinge(past.mean(dim=1))
+        if s.covariance_weight:
+            terms["covariance"] = shared_variance(past.mean(dim=1))
         loss = weigh(terms, s.weights)
         self.log("loss", loss, prog_bar=True)
         self.log_dict({f"loss_{name}": value for name, value in terms.items()})
@@ -266,7 +275,7 @@ def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> 
 
 def monitors() -> dict[str, Any]:
     """Give what `plot_monitors` is to draw of a history: the terms, the loss beside its baseline, latents in use."""
-    names = ("state", "event", "trait", "stability", "mask", "variance")
+    names = ("state", "event", "trait", "stability", "mask", "variance", "covariance")
     ranks = {"val_effective_rank": "all"} | {f"val_effective_rank_{name}": name for name in BLOCKS}
     return {
         "losses": {f"loss_{name}": name for name in names},

@@ -29,13 +29,21 @@ def batch(count=6):
 def test_defaults_are_the_seeds():
     s = PretrainSettings()
     assert s == PretrainSettings.full() and s.encoder == EncoderSettings()
-    assert s.weights == {"state": 1.0, "event": 0.5, "trait": 0.1, "stability": 0.5, "mask": 0.5, "variance": 0.0}
+    assert s.weights == {
+        "state": 1.0,
+        "event": 0.5,
+        "trait": 0.1,
+        "stability": 0.5,
+        "mask": 0.5,
+        "variance": 0.0,
+        "covariance": 0.0,
+    }
     assert (s.mask_every, s.mask_ratio, s.latent_steps, s.ema, s.crop_s) == (5, 0.25, 1, 0.0, 2.0)
     assert (s.lr, s.weight_decay, s.grad_clip, s.batch_size) == (1e-4, 1e-4, 1.0, 64)
     assert (s.epochs, s.warmup_epochs, s.patience_epochs) == (200, 10.0, 25)
     other = PretrainSettings.ema_variance()
     assert other.ema > 0.9 and replace(other, **OBJECTIVES["seed"]) == s
-    with pytest.raises(ValueError, match="seed or ema_variance"):
+    with pytest.raises(ValueError, match="seed, ema_variance, ema_vicreg"):
         s.aimed("else")
 
 
@@ -71,9 +79,12 @@ def test_a_steps_loss_is_the_weighted_sum_written_out(objective, monkeypatch):
     order = torch.rand(6, 40).argsort(dim=1)
     kept = torch.ones(6, 40).scatter(1, order[:, :10], 0.0)  # a quarter of the time points
     expected = expected + 0.5 * F.mse_loss(module.encoder(windows * kept[:, None]), module.encoder(windows))
-    if objective == "ema_variance":  # at the start the slow target is the encoder itself
+    if objective != "seed":  # at the start the slow target is the encoder itself
         spread = (past.var(0, correction=0) + 1e-4).sqrt()
         expected = expected + torch.relu(1 - spread).mean()
+    if objective == "ema_vicreg":
+        pairs = torch.cov(past.T).fill_diagonal_(0)
+        expected = expected + 0.04 * pairs.square().sum() / 96
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
     assert set(logged) >= {"loss_state", "loss_event", "loss_trait", "loss_stability", "loss_mask"}
 
