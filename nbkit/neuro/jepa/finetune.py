@@ -53,6 +53,13 @@ CHALLENGES = {
 }
 
 
+_FREE: dict[str, Any] = {"batch_size": 128, "epochs": 30, "warmup_epochs": 2.0, "patience_epochs": 8}
+_SMOKE: dict[str, Any] = {
+    "encoder_preset": "smoke", "lr": 5e-3, "min_lr": 5e-4, "batch_size": 16, "steps": 50, "warmup_steps": 5,
+    "patience_steps": 50,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class FinetuneSettings:
     """Settings of one finetuning; the defaults are the seed's for challenge 1.
@@ -85,14 +92,12 @@ class FinetuneSettings:
     @classmethod
     def free(cls) -> FinetuneSettings:
         """For the mini releases on one 16 GB card: smaller batches, fewer epochs."""
-        return cls(batch_size=128, epochs=30, warmup_epochs=2.0, patience_epochs=8)
+        return cls(**_FREE)
 
     @classmethod
     def smoke(cls) -> FinetuneSettings:
         """For seconds on two CPU cores: the same code, smaller."""
-        return cls(
-            encoder_preset="smoke", lr=5e-3, min_lr=5e-4, batch_size=16, steps=50, warmup_steps=5, patience_steps=50
-        )
+        return cls(**_SMOKE)
 
     def __post_init__(self) -> None:
         if self.challenge not in CHALLENGES:
@@ -105,6 +110,21 @@ class Challenge2Settings(FinetuneSettings):
 
     challenge: int = 2
     epochs: int = 150
+
+    @classmethod
+    def full(cls) -> Challenge2Settings:
+        """The seed's, for all ten releases."""
+        return cls()
+
+    @classmethod
+    def free(cls) -> Challenge2Settings:
+        """For the mini releases on one 16 GB card: smaller batches, fewer epochs."""
+        return cls(**_FREE)
+
+    @classmethod
+    def smoke(cls) -> Challenge2Settings:
+        """For seconds on two CPU cores: the same code, smaller."""
+        return cls(**_SMOKE)
 
 
 class Regressor(WindowRegressor):
