@@ -169,6 +169,8 @@ def account(stays: list[Stay]) -> dict[str, Any]:
 def report(document: dict[str, Any]) -> str:
     """Lay one notebook's rehearsal out for reading."""
     sums, rows = document["sums"], document["sessions"]
+    if not rows:
+        return f"{document['notebook']}: {document['reason']}"
     state = "complete" if document["complete"] else f"not complete: {document['reason']}"
     many = f"{sums['sessions']} session{'s' if sums['sessions'] != 1 else ''}, {sums['kills']} killed"
     cells = [("#", "startup", "ran", "ended", "from", "work", "lost at the kill"), *map(_cells, rows)]

@@ -264,6 +264,7 @@ def test_the_chain_keeps_back_what_needs_a_failed_phase_and_no_other(three_phase
     code, documents = rehearse([], script=Script(60.0, "work"), store=str(tmp_path / "st"), chain=True, say=said.append)
     assert code == 1 and [document["complete"] for document in documents] == [False, False, True]
     assert documents[1]["reason"] == "not begun, because it needs one" and documents[2]["sums"]["kills"] == 1
+    assert "02_two.ipynb: not begun, because it needs one" in said
     assert "1 of 3 complete" in said[-1] and "NOT COMPLETE" in said[-1]
 
 
