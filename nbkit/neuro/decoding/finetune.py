@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from torch import Tensor, nn
 
 from nbkit.neuro.decoding.artifacts import CHECKPOINT, write_checkpoint
 from nbkit.neuro.decoding.cache import EmbeddingCache
@@ -57,7 +59,7 @@ def decoder_for(
         return decoder, "all weights are trained"
     if mode == "head":
         decoder.backbone.requires_grad_(False)
-        return decoder, "the head alone is trained, on embeddings of the frozen backbone"
+        return decoder, "the head alone is trained, on standardised embeddings of the frozen backbone"
     from nbkit.neuro.nn.lora import add_lora, quantise_4bit
 
     said = ""
@@ -67,6 +69,32 @@ def decoder_for(
     report = add_lora(decoder, model.lora_targets(), settings.r, settings.alpha, settings.dropout, seed)
     decoder.head.requires_grad_(True)
     return decoder, f"{said}{report} of rank {settings.r}, and the head"
+
+
+class StandardisedHead(nn.Module):
+    """A head on embeddings whose numbers are brought to mean 0 and deviation 1.
+
+    A frozen backbone's embeddings differ little from window to window beside what they have in common; a head that is
+    given them as they are learns slowly. The means and deviations are the training side's.
+
+    Parameters
+    ----------
+    head : torch.nn.Module
+    embeddings : ndarray of shape (windows, dim)
+        Of the windows that are trained on.
+    """
+
+    def __init__(self, head: nn.Module, embeddings: np.ndarray) -> None:
+        super().__init__()
+        deviation = embeddings.std(0)
+        deviation[deviation <= 1e-6 * max(float(deviation.max()), 1e-12)] = 1.0
+        self.register_buffer("mean", torch.as_tensor(embeddings.mean(0), dtype=torch.float32))
+        self.register_buffer("deviation", torch.as_tensor(deviation, dtype=torch.float32))
+        self.head = head
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Give outputs of shape (batch, outputs) for embeddings of shape (batch, dim)."""
+        return self.head((embeddings - self.mean) / self.deviation)
 
 
 class _FineTuned(BaseEstimator):
@@ -103,12 +131,12 @@ class _FineTuned(BaseEstimator):
         fit_on, val_on, split = inner_split(
             target, groups, settings.val_fraction, classes=bool(classes), seed=self.seed
         )
-        self.network_ = decoder.head if self.mode == "head" else decoder
         self.shape_, self.model_ = windows.shape[1:], model
-        prefix = "" if self.mode == "head" else "head."
-        names = [name for name, _ in self.network_.named_parameters() if name.startswith(prefix)]
+        inputs = self._inputs(windows)
+        self.network_ = StandardisedHead(decoder.head, inputs[fit_on]) if self.mode == "head" else decoder
+        names = [name for name, _ in self.network_.named_parameters() if name.startswith("head.")]
         self.trained_ = train(
-            self.network_, self._inputs(windows), target, (fit_on, val_on), settings,
+            self.network_, inputs, target, (fit_on, val_on), settings,
             head=names, classes=classes, seed=self.seed, device=device,
         )  # fmt: skip
         self.info_ = {
@@ -123,8 +151,10 @@ class _FineTuned(BaseEstimator):
         trained = self.trained_
         manifest = {"path": "", "best_step": trained.best_step, "metric": "val_loss", "value": trained.best_loss}
         if self.folder is not None:
-            path = Path(self.folder, CHECKPOINT)
-            manifest = write_checkpoint(path, trained.weights, self.info_, trained.best_step, trained.best_loss)
+            path, weights = Path(self.folder, CHECKPOINT), trained.weights
+            if self.mode == "head":
+                weights = weights | {name: value.cpu() for name, value in self.network_.named_buffers()}
+            manifest = write_checkpoint(path, weights, self.info_, trained.best_step, trained.best_loss)
         more = {"steps": trained.diagnostics["steps"], "split": self.info_["split"], "trains": self.info_["trains"]}
         return manifest | more
 

@@ -13,7 +13,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold, cross_val_score
 
 from nbkit.neuro.decoding.artifacts import NeuralTrainable
-from nbkit.neuro.decoding.finetune import MODES, FoundationClassifier, FoundationRegressor, decoder_for
+from nbkit.neuro.decoding.finetune import (
+    MODES,
+    FoundationClassifier,
+    FoundationRegressor,
+    StandardisedHead,
+    decoder_for,
+)
 from nbkit.neuro.decoding.models import load_model
 from nbkit.neuro.decoding.tasks import stand_in
 from nbkit.neuro.decoding.training import FineTuneSettings, forward
@@ -35,13 +41,13 @@ def fitted(mode="head", **more):
 def test_each_mode_trains_what_it_should_and_says_what(mode, tmp_path):
     made = fitted(mode, folder=tmp_path)
     before, _ = decoder_for(made.model_, mode, 2, SMOKE, made.seed)
-    before = before.head if mode == "head" else before
+    before = StandardisedHead(before.head, np.zeros((2, 200), np.float32)) if mode == "head" else before
     wanted = {name for name, weight in before.named_parameters() if weight.requires_grad}
     after = dict(made.network_.named_parameters())
     changed = {n for n, w in before.named_parameters() if not torch.equal(w.detach(), after[n].detach())}
-    assert changed <= wanted and changed
+    assert changed <= wanted and bool(changed) == (made.trained_.best_step > 0)  # step 0 is the start, to the bit
     kept = torch.load(tmp_path / "best.pt", weights_only=True)["state_dict"]
-    assert set(kept) == wanted
+    assert set(kept) == wanted | ({"mean", "deviation"} if mode == "head" else set())
     manifest, info = made.get_checkpoint_manifest(), made.get_model_card_info()
     assert manifest["sha256"] == hashlib.sha256((tmp_path / "best.pt").read_bytes()).hexdigest()
     assert manifest["weights"] == sum(w.numel() for w in kept.values()) and info["weights"] == "random, seed 0"
@@ -63,8 +69,7 @@ def test_the_backbone_that_is_shared_is_never_changed():
 
 def test_a_head_on_kept_embeddings_is_the_head_on_the_whole_network():
     made = fitted("head")
-    whole, _ = decoder_for(made.model_, "head", 2, SMOKE, made.seed)
-    whole.head.load_state_dict(made.network_.state_dict())
+    whole = torch.nn.Sequential(made.model_.with_head(2).backbone, made.network_)
     array = made.model_.prepare(TASK.windows, TASK.ch_names, TASK.sfreq).array
     outputs = forward(whole, array, "cpu").softmax(1)
     np.testing.assert_allclose(made.predict_proba(TASK.windows), outputs, atol=1e-5)
@@ -76,6 +81,13 @@ def test_the_same_fit_gives_the_same_bits(mode, tmp_path):
     assert first.get_artifact_metadata() == second.get_artifact_metadata()
     assert (first.predict_proba(TASK.windows) == second.predict_proba(TASK.windows)).all()
     assert fitted(mode, seed=1).get_training_history() != first.get_training_history()
+
+
+def test_a_heads_embeddings_are_standardised_on_the_windows_it_is_trained_on():
+    values = np.random.default_rng(0).normal(3.0, [0.01, 5.0, 0.0], (50, 3)).astype(np.float32)
+    made = StandardisedHead(torch.nn.Identity(), values)(torch.as_tensor(values)).numpy()
+    np.testing.assert_allclose(made.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(made.std(0), [1, 1, 0], atol=1e-3)
 
 
 def test_it_keeps_to_scikit_learns_conventions():
