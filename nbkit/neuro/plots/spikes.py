@@ -173,7 +173,8 @@ def plot_bits_per_spike(
 
 def _bars(axes: Axes, scores: Sequence[Any], what: str, best: str) -> None:
     names = list(dict.fromkeys(score.decoder for score in scores))
-    names.sort(key=lambda name: -float(np.mean([getattr(s, what) for s in scores if s.decoder == name])))
+    names.sort(key=lambda name: float(np.mean([getattr(s, what) for s in scores if s.decoder == name])))
+    names = names[::-1] if what == "r2" else names  # the best first
     for place, name in enumerate(names):
         values = [getattr(score, what) for score in scores if score.decoder == name]
         colour = TRUTH if name == best else BASELINE if name == "mean" else FIRST if name == "NeuroFM" else SERIES[5]

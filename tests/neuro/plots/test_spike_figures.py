@@ -54,8 +54,9 @@ def test_decoders_are_bars_of_means_best_first():
     (axes,) = plot_decoders(scores).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["NeuroFM", "Wiener", "mean"]
     assert [bar.get_height() for bar in axes.patches] == pytest.approx([0.85, 0.6, -0.1])
-    angles = [SimpleNamespace(recording="a", decoder="Bayes", r2=0.9, angle_deg=11.0)]
-    assert plot_decoders(angles).axes[1].patches[0].get_height() == 11.0
+    rows = [("mean", -0.1, 80.0), ("Bayes", 0.9, 11.0)]
+    angles = [SimpleNamespace(recording="a", decoder=d, r2=r2, angle_deg=angle) for d, r2, angle in rows]
+    assert [bar.get_height() for bar in plot_decoders(angles).axes[1].patches] == [11.0, 80.0]
 
 
 def test_bits_stand_over_the_mean_rates_zero():
