@@ -222,6 +222,7 @@ class ComparedRegressor(WithRivals, Regressor):
     """A `Regressor` beside the same network from random weights, and beside braindecode's SignalJEPA if asked."""
 
     alone = Regressor
+    words = {**WithRivals.words, RIVAL: "braindecode's SignalJEPA"}
 
     def make_rivals(self, settings: FinetuneSettings, *args: Any, **kwargs: Any) -> dict[str, WindowRegressor]:
         rivals = super().make_rivals(settings, *args, **kwargs)

@@ -13,11 +13,9 @@ import numpy as np
 import torch
 
 from nbkit.neuro.nn.regression import WindowRegressor, predict
-from nbkit.neuro.nn.rivals import SCRATCH, WithRivals
+from nbkit.neuro.nn.rivals import WithRivals
 from nbkit.neuro.signals.challenge import nrmse, nrmse_interval, score_rows
 from nbkit.neuro.signals.power_ridge import PowerRidge, log_band_powers
-
-_WORDS = {SCRATCH: "from scratch"}
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,12 @@ def score_held_out(
     """
     prediction, target = (part.numpy() for part in predict(best, data.test_dataloader()))
     subjects, train_mean = data.test_dataset.subjects, data.target_scale(best.target)[0]
+    called = {rival: f"{module.words.get(rival, rival)}, last step" for rival in module.rivals}
     predictions = {
         "pretrained, best validation": prediction,
         "pretrained, last step": predict(module, data.test_dataloader())[0].numpy(),
         **{
-            f"{_WORDS.get(rival, rival)}, last step": predict(module.rivals[rival], data.test_dataloader())[0].numpy()
-            for rival in module.rivals
+            called[rival]: predict(module.rivals[rival], data.test_dataloader())[0].numpy() for rival in module.rivals
         },
         "ridge on band powers": ridge_on_crops(data, best.target),
         "constant, training mean": np.full(len(target), train_mean),
@@ -77,7 +75,7 @@ def score_held_out(
     low, high = intervals["pretrained, best validation"]
     others = {
         "last": scores["pretrained, last step"],
-        **{f"{rival}_last": scores[f"{_WORDS.get(rival, rival)}, last step"] for rival in module.rivals},
+        **{f"{rival}_last": scores[words] for rival, words in called.items()},
         "ridge": scores["ridge on band powers"], "low": low, "high": high,
     }  # fmt: skip
     rows = score_rows(name, target, prediction, train_mean, others=others)

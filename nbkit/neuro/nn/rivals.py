@@ -30,11 +30,14 @@ class WithRivals(WindowRegressor):
     ----------
     alone : type
         The regressor without rivals.
+    words : mapping of str to str
+        What a rival is called in figures.
     rivals : ModuleDict of WindowRegressor
         By name; ``scratch`` is of the same settings and shape.
     """
 
     alone: type[WindowRegressor]
+    words: Mapping[str, str] = {SCRATCH: "from scratch"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

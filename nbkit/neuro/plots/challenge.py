@@ -48,7 +48,7 @@ def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "")
     right.set(title="Validation, other subjects", xlabel="Step", ylabel="NRMSE (standard deviations)")
     for axes in (left, right):
         tidy(axes)
-        axes.legend(frameon=False, fontsize=9)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=9, ncols=4)
     say_stand_in(figure, stand_in)
     return figure
 
