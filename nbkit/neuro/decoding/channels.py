@@ -129,8 +129,9 @@ def plan_channels(
         If a name comes twice, or if a target has neither a channel of its name nor neighbours to be interpolated from.
     """
     laid = directions(ch_names, positions, template)
-    where, neighbours = _by_name(ch_names, laid, positions), _Neighbours(laid, farthest)
+    where = _by_name(ch_names, laid, positions)
     ends = {target: [plain(target)] if _at(plain(target), where) else plain(target).split("-") for target in targets}
+    neighbours = _Neighbours(laid, farthest, [name for names in ends.values() for name in names])
     ways = {name: _at(name, where) or neighbours.near(name) for names in ends.values() for name in names}
     lacking = {target: why for target, names in ends.items() for name in names if isinstance(why := ways[name], str)}
     if lacking:
@@ -156,19 +157,21 @@ def reachable(
 ) -> list[str]:
     """Give the targets that a plan would not refuse, in their order."""
     laid = directions(ch_names, positions, template)
-    where, neighbours = _by_name(ch_names, laid, positions), _Neighbours(laid, FARTHEST)
+    where = _by_name(ch_names, laid, positions)
+    neighbours = _Neighbours(laid, FARTHEST, [plain(target) for target in targets])
     return [t for t in targets if _at(plain(t), where) or not isinstance(neighbours.near(plain(t)), str)]
 
 
 class _Neighbours:
     """The channels whose place is known, and splines through them."""
 
-    def __init__(self, laid: Mapping[str, np.ndarray], farthest: float) -> None:
+    def __init__(self, laid: Mapping[str, np.ndarray], farthest: float, sites: Sequence[str]) -> None:
         self.laid, self.farthest = laid, farthest
+        self.sites = directions(sites)  # of all at once: E1 says where it is only beside the net's other names
 
     def near(self, name: str) -> tuple[str, str, float] | str:
         """The channel nearest to a place on the head, or why nothing can be interpolated there."""
-        place = directions([name]).get(name)
+        place = self.sites.get(name)
         if place is None:
             return "its place on the head is not known"
         if len(self.laid) < FEWEST:
@@ -184,9 +187,8 @@ class _Neighbours:
         if not names:
             return {}
         weights = np.zeros((len(names), len(ch_names)))
-        places = directions(names)
         columns = [list(ch_names).index(name) for name in self.laid]
-        weights[:, columns] = spline_weights(list(self.laid.values()), [places[name] for name in names])
+        weights[:, columns] = spline_weights(list(self.laid.values()), [self.sites[name] for name in names])
         return dict(zip(names, weights, strict=True))
 
 

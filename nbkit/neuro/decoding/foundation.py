@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.decoding.channels import ChannelPlan, plan_channels
+from nbkit.neuro.decoding.channels import FARTHEST, ChannelPlan, plan_channels
 from nbkit.neuro.decoding.preparing import Prepared, prepare
 
 PREPARATION = 1  # counts changes to how windows are prepared: embeddings of another one are another model's
@@ -71,6 +71,8 @@ class FoundationModel:
     positions, template
         Of the recordings' channels, see `directions`.
     device : str
+    farthest : float
+        From a channel that is interpolated to the nearest recorded one, in degrees.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class FoundationModel:
         positions: Mapping[str, Sequence[float]] | None = None,
         template: str | None = None,
         device: str | torch.device = "cpu",
+        farthest: float = FARTHEST,
     ) -> None:
         self.key, self.ch_names, self.sfreq, self.n_times, self.dim = key, tuple(ch_names), sfreq, n_times, dim
         self.normalisation, self.weights = normalisation, weights
@@ -94,7 +97,7 @@ class FoundationModel:
         self._learnable = frozenset(name for name, p in backbone.named_parameters() if p.requires_grad)
         self.module = backbone.requires_grad_(False).eval().to(device)
         self._targets, self._positions, self._template = tuple(lora_targets), positions, template
-        self._plans: dict[tuple, ChannelPlan] = {}
+        self.farthest, self._plans = float(farthest), {}
 
     def __repr__(self) -> str:
         return (
@@ -143,6 +146,7 @@ class FoundationModel:
         return {
             "key": self.key, "ch_names": list(self.ch_names), "sfreq": self.sfreq, "n_times": self.n_times,
             "normalisation": self.normalisation, "preparation": PREPARATION, "braindecode": network,
+            "farthest": self.farthest,
         }  # fmt: skip
 
     def plan(
@@ -170,7 +174,8 @@ class FoundationModel:
         asked = (tuple(map(str, ch_names)), given, template)
         if asked not in self._plans:
             self._plans[asked] = plan_channels(
-                asked[0], self.ch_names, positions=positions, template=template, model=self.key
+                asked[0], self.ch_names, positions=positions, template=template, model=self.key,
+                farthest=self.farthest,
             )
         return self._plans[asked]
 

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from nbkit.neuro.decoding.channels import FARTHEST
 from nbkit.neuro.decoding.foundation import FoundationModel
 from nbkit.neuro.nn.open_attention import open_attention
 
@@ -57,6 +58,7 @@ def own_model(
     positions: Mapping[str, Sequence[float]] | None = None,
     template: str | None = None,
     device: str = "cpu",
+    farthest: float = FARTHEST,
 ) -> FoundationModel:
     """Take an encoder of our own as a foundation model; the encoder itself is left as it is.
 
@@ -67,6 +69,9 @@ def own_model(
     positions, template
         Of the channels of recordings that it will be given, see `directions`.
     device : str
+    farthest : float
+        From a channel that is interpolated to the nearest recorded one, in degrees; a net that covers the face needs 60
+        to be guessed from a cap.
 
     Raises
     ------
@@ -85,5 +90,5 @@ def own_model(
     targets = [name for name in layers if f".{name}".endswith(tuple(f".{end}" for end in encoder.lora_layers))]
     return FoundationModel(
         encoder.key, backbone, encoder.ch_names, float(encoder.sfreq), int(encoder.n_times), int(encoder.dim),
-        "microvolt", encoder.weights, targets, positions, template, device,
+        "microvolt", encoder.weights, targets, positions, template, device, farthest,
     )  # fmt: skip

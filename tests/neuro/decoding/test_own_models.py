@@ -58,3 +58,16 @@ def test_adapters_go_into_its_opened_attention(encoder):
 def test_what_says_nothing_of_itself_is_refused():
     with pytest.raises(ValueError, match="Linear is not known to be an encoder of windows: it has no key, ch_names"):
         own_model(nn.Linear(3, 3))
+
+
+def test_a_net_over_the_whole_head_is_guessed_from_a_cap_only_when_allowed():
+    """E1 alone could be of any net: all names together say that it is the one with 128."""
+    encoder = Averages().eval()
+    encoder.ch_names = tuple(f"E{number}" for number in range(1, 129)) + ("Cz",)
+    cap = ["Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8", "P7", "P3", "Pz", "P4", "P8", "O1"]
+    windows = np.random.default_rng(0).normal(size=(2, len(cap), 100))
+    with pytest.raises(ValueError, match="needs 129 channels and .* nearest, 36 degrees away"):
+        own_model(encoder).prepare(windows, cap, 200.0)
+    allowed = own_model(encoder, farthest=60.0)
+    assert allowed.prepare(windows, cap, 200.0).array.shape == (2, 129, 50)
+    assert allowed.fingerprint != own_model(encoder).fingerprint
