@@ -145,16 +145,34 @@ def score_rows(
     Returns
     -------
     rows : list of dict
-        name, value, unit, baseline, baseline_is.
+        name, value, unit, baseline, baseline_is; of the model's own score of one challenge also anchor, anchor_is.
     """
     constant = nrmse(target, np.full(len(np.ravel(target)), train_mean))
     said = f"constant, the training mean ({CONSTANT:g}: the mean of the scored targets and the median published score)"
     rows = [(name, nrmse(target, prediction))]
     rows += [(f"{name}_{other}", value) for other, value in (others or {}).items()]
-    return [
+    kept = [
         {"name": row, "value": value, "unit": "standard deviations", "baseline": constant, "baseline_is": said}
         for row, value in rows
     ]
+    kept[0].update(published_beside(name))
+    return kept
+
+
+def published_beside(name: str) -> dict[str, Any]:
+    """Give the best published score of what a score's name begins with: challenge1, challenge2 or overall.
+
+    Returns
+    -------
+    beside : dict
+        anchor, anchor_is, for a session's result; empty where the name begins otherwise.
+    """
+    which = next((field for field in ("challenge1", "challenge2", "overall") if name.startswith(field)), None)
+    if which is None:
+        return {}
+    best = min((score for score in PUBLISHED if getattr(score, which) is not None), key=lambda s: getattr(s, which))
+    said = f"{best.what}, {best.where}; on the hidden subjects of HBN, which no score here is on"
+    return {"anchor": getattr(best, which), "anchor_is": said}
 
 
 def _pair(target: Sequence[float], prediction: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

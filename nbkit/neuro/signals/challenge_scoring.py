@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from nbkit.neuro.signals import challenge_child
-from nbkit.neuro.signals.challenge import CONSTANT, nrmse, overall
+from nbkit.neuro.signals.challenge import CONSTANT, nrmse, overall, published_beside
 from nbkit.neuro.signals.challenge_entry import N_CHANS, N_TIMES, RATE_HZ
 
 FILES = ("submission.py", "weights_challenge_1.pt", "weights_challenge_2.pt")
@@ -54,7 +54,7 @@ class ZipScore:
         said = "constant: the scored targets' mean, and the median published score"
         return [
             {"name": f"{prefix}_{name}", "value": value, "unit": "standard deviations", "baseline": CONSTANT,
-             "baseline_is": said}
+             "baseline_is": said, **published_beside(name)}
             for name, value in values.items()
         ]  # fmt: skip
 

@@ -64,3 +64,12 @@ def test_rows_stand_beside_the_constant():
     rows = score_rows("c1_nrmse", target, [0.1, 1, 2], 2.0, others={"ridge": 0.7})
     assert [row["name"] for row in rows] == ["c1_nrmse", "c1_nrmse_ridge"] and rows[1]["value"] == 0.7
     assert rows[0]["baseline"] == pytest.approx(np.sqrt(5 / 3) / target.std()) and "1:" in rows[0]["baseline_is"]
+    assert "anchor" not in rows[0]  # a score of no challenge
+
+
+def test_a_challenge_s_score_stands_beside_the_best_published_one():
+    target = np.array([0.0, 1.0, 2.0])
+    rows = score_rows("challenge1_test_nrmse", target, [0.1, 1, 2], 2.0, others={"ridge": 0.7})
+    best = min(score.challenge1 for score in PUBLISHED if score.challenge1)
+    assert rows[0]["anchor"] == best < min(score.challenge1 for score in PUBLISHED if "winner" in score.what)
+    assert "hidden subjects" in rows[0]["anchor_is"] and "anchor" not in rows[1]
