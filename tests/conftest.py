@@ -20,8 +20,8 @@ def _own_bar_lock() -> None:
     tqdm.set_lock(threading.RLock())
 
 
-# tqdm's lock is one for a process and its forks: a child killed while it draws would hold it for ever. Set here too, for
-# a kind of bar that is drawn before any lock is set makes itself one that no later setting reaches.
+# tqdm's lock is one for a process and its forks: a child killed while it draws would hold it for ever. Set here too: a
+# kind of bar that is drawn before any lock is set makes itself one that no later setting reaches.
 _own_bar_lock()
 os.register_at_fork(after_in_child=_own_bar_lock)
 
