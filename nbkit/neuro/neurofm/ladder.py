@@ -246,7 +246,7 @@ def measured_rate(trials: Sequence[Mapping[str, Any]], where: str) -> StepRate:
 
 
 def gate_of(recordings: int, results: Mapping[str, Mapping[str, Any]]) -> Gate:
-    """Say how the gate of a rung stands.
+    """Say how the gate of a rung stands, with those of all rungs below it.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ def gate_of(recordings: int, results: Mapping[str, Mapping[str, Any]]) -> Gate:
     gate : Gate
     """
     answers, behind = [], []
-    for check in find_rung(recordings).gate:
+    for check in checks_of(find_rung(recordings)):
         found = results.get(check.slug, {})
         metric = found.get("metrics", {}).get(check.metric)
         if metric is None:
@@ -274,6 +274,11 @@ def gate_of(recordings: int, results: Mapping[str, Mapping[str, Any]]) -> Gate:
         if data != "real" and data not in behind:
             behind.append(data)
     return Gate(recordings, tuple(answers), "; ".join(behind))
+
+
+def checks_of(rung: Rung) -> list[Check]:
+    """Give a rung's checks after those of the rungs below it: who passed over a rung has not passed it."""
+    return list(dict.fromkeys(check for r in RUNGS if r.recordings <= rung.recordings for check in r.gate))
 
 
 def require_gate(recordings: int, results: Mapping[str, Mapping[str, Any]], ignore: bool = False) -> Gate:

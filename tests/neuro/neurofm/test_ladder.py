@@ -13,6 +13,7 @@ from nbkit.neuro.neurofm.ladder import (
     RUNGS,
     Grant,
     StepRate,
+    checks_of,
     find_rung,
     gate_of,
     ladder_rows,
@@ -26,9 +27,9 @@ RATE = StepRate(0.5, 16, 100, "one T4")
 
 
 def left_by(rung: int, values: dict[str, float], data: str = "real") -> dict:
-    """Results in which the gate's scores are as given, each beside a baseline of 0.1; others are not there."""
+    """Results in which the scores up to a rung are as given, each beside a baseline of 0.1; others are not there."""
     results: dict = {}
-    for check in find_rung(rung).gate:
+    for check in checks_of(find_rung(rung)):
         phase = results.setdefault(check.slug, {"metrics": {}, "data": data})
         if check.metric in values:
             phase["metrics"][check.metric] = {"value": values[check.metric], "baseline": 0.1, "baseline_is": "chance"}
@@ -42,10 +43,12 @@ def test_the_rungs_are_the_seeds_and_the_first_has_no_gate():
 
 @pytest.mark.parametrize("rung", [10, 20, 50, 100])
 def test_a_gate_opens_only_where_every_check_has_passed(rung):
+    below = {check.metric: 0.2 for check in checks_of(find_rung(rung))}
     names = [check.metric for check in find_rung(rung).gate]
     for scores in itertools.product((0.2, 0.1, None), repeat=len(names)):
         given = {name: score for name, score in zip(names, scores, strict=True) if score is not None}
-        gate = gate_of(rung, left_by(rung, given))
+        lower = {name: score for name, score in below.items() if name not in names}
+        gate = gate_of(rung, left_by(rung, lower | given))
         assert gate.passed == all(score == 0.2 for score in scores), "equal to the baseline is not better than it"
         assert gate.state == (FAILED if 0.1 in scores else OPEN if None in scores else PASSED)
 
@@ -59,9 +62,16 @@ def test_a_shut_gate_says_each_check_and_what_to_do():
 
 
 def test_a_gate_that_opened_on_made_up_data_says_so():
-    results = left_by(20, {"best_bits_per_spike": 0.5}, data="synthetic spikes")
+    scores = {check.metric: 0.5 for check in checks_of(find_rung(20))}
+    results = left_by(20, scores, data="synthetic spikes")
     assert require_gate(20, results).passed and "shown on: synthetic spikes" in gate_of(20, results).words
-    assert "shown on" not in gate_of(20, left_by(20, {"best_bits_per_spike": 0.5})).words
+    assert "shown on" not in gate_of(20, left_by(20, scores)).words
+
+
+def test_who_passed_over_a_rung_has_not_passed_it():
+    high = {check.metric: 0.5 for check in find_rung(50).gate}
+    assert gate_of(50, left_by(50, high)).state == OPEN, "nothing was measured on the rungs below"
+    assert gate_of(50, left_by(50, {check.metric: 0.5 for check in checks_of(find_rung(50))})).passed
 
 
 def test_what_a_rung_takes_follows_from_the_rate():
@@ -76,7 +86,7 @@ def test_what_a_rung_takes_follows_from_the_rate():
 
 def test_the_table_has_a_line_a_rung_and_names_the_rate():
     rows = ladder_rows(left_by(10, {"test_bits_per_spike": 0.3, "test_r2_neurofm": 0.05}), RATE)
-    assert [row["gate"] for row in rows] == [PASSED, FAILED, OPEN, OPEN, OPEN]
+    assert [row["gate"] for row in rows] == [PASSED, FAILED, FAILED, FAILED, FAILED]
     lines = ladder_table(rows, RATE).splitlines()
     assert len(lines) == 7 and lines[-1] == "rate: 0.5 s a step of 16 windows, 100 windows a recording; one T4"
 
