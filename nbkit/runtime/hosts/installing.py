@@ -63,10 +63,10 @@ def pins() -> list[str]:
 
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        line = f"{distribution.metadata['Name']}=={distribution.version}"
         try:
+            line = f"{distribution.metadata['Name']}=={distribution.version}"
             name = Requirement(line).name.lower()
-        except InvalidRequirement:
+        except (InvalidRequirement, FileNotFoundError):  # the latter from importlib_metadata, where that is installed
             continue  # a half-removed package, or a version that pip would choke on
         found.setdefault(name, line)  # the first on the path is the one that is imported
     return sorted(found.values())
