@@ -217,7 +217,7 @@ class FoundationModel:
     def embed(
         self,
         prepared: Prepared | np.ndarray,
-        batch_size: int = 64,
+        batch_size: int = 32,
         device: str | torch.device | None = None,
         precision: str = "fp32",
     ) -> np.ndarray:

@@ -59,7 +59,7 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         weights: str | Path = "random",
         seed: int = 0,
         cache: EmbeddingCache | str | Path | None = None,
-        batch_size: int = 64,
+        batch_size: int = 32,
         device: str = "auto",
         precision: str = "auto",
     ) -> None:

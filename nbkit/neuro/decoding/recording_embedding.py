@@ -57,7 +57,7 @@ def embed_recording(
     positions: Mapping[str, Sequence[float]] | None = None,
     template: str | None = None,
     filtered: bool = True,
-    batch_size: int = 64,
+    batch_size: int = 32,
     device: str | None = None,
     precision: str = "fp32",
 ) -> RecordingEmbedding:
