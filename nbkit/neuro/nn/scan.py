@@ -114,7 +114,7 @@ class _Scan(torch.autograd.Function):
 def _one_thread(device: torch.device) -> Iterator[None]:
     """Compute on one thread of a CPU: thousands of small operations, each of which would wait for all threads.
 
-    On two cores that other work shares, two threads made a step of four layers take 24 s, one makes it 2.5 s.
+    On two cores that other work had in use, a step of four layers took 24 to 58 s on two threads, 7 to 13 s so.
     """
     before = torch.get_num_threads()
     if device.type != "cpu" or before == 1:
