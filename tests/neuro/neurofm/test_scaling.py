@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbkit.neuro.neurofm.ladder import FAILED, OPEN, gate_of
+from nbkit.neuro.neurofm.ladder import FAILED, OPEN, PASSED, gate_of
 from nbkit.neuro.neurofm.scaling import ScalingSettings, report_scaling, scaling_rows
 from nbkit.runtime.manifest import read_manifest
 
@@ -18,6 +18,12 @@ def done(row: dict, a: float, c: float = 2.0, noise: float = 0.002) -> dict:
         a * row["recordings"] ** -0.5 + c - 0.01 * np.log2(row["dim"]) * (row["experiment"] == "model") + noise * draw
     )
     return {**row, "loss": loss, "mean_rate_loss": 3.0, "bits_per_spike": 3.0 - loss, "compute": float(row["dim"]) ** 2}
+
+
+def answers(rows: list[dict]) -> dict[str, str]:
+    """Give what the gate of 50 recordings answers to each metric, of these rows alone."""
+    gate = gate_of(50, {"neurofm_scaling": {"metrics": {row["name"]: row for row in rows}}})
+    return {answer.check.metric: answer.state for answer in gate.answers}
 
 
 def test_the_rows_are_the_seeds_experiments():
@@ -40,17 +46,13 @@ def test_a_planted_law_comes_back_and_opens_the_gate():
     assert size == 80 and low < loss < high and loss == pytest.approx(2 + 80**-0.5, abs=0.02)
     assert len(report.curve()[0]) == 60 and "exponent" in report.law
     assert "24 of 24 trainings" in report.words and report.mean_rate_loss == 3.0
-    metrics = {row["name"]: row for row in report.rows}
-    answers = {a.check.metric: a.state for a in gate_of(50, {"neurofm_scaling": {"metrics": metrics}}).answers}
-    assert answers["gain_at_next_high"] == "passed"
+    assert answers(report.rows)["gain_at_next_high"] == PASSED
 
 
 def test_flat_losses_shut_the_gate():
     rows = scaling_rows(SETTINGS)
     report = report_scaling([done(row, 0.0) for row in rows], SETTINGS, len(rows))
-    metrics = {row["name"]: row for row in report.rows}
-    gate = gate_of(50, {"neurofm_scaling": {"metrics": metrics}})
-    assert report.verdict.verdict == "at capacity" and gate.answers[0].state == FAILED
+    assert report.verdict.verdict == "at capacity" and answers(report.rows)["gain_at_next_high"] == FAILED
 
 
 def test_what_is_done_so_far_gives_a_partial_report():
@@ -60,8 +62,7 @@ def test_what_is_done_so_far_gives_a_partial_report():
     assert nothing.spot.configurations == () and nothing.law == "" and nothing.prediction() is None
     some = report_scaling([done(row, 1.0) for row in rows[:2]], SETTINGS, len(rows))
     assert "2 of 24" in some.words and "runs of 2 sizes (5, 10)" in some.verdict.reason
-    gate = gate_of(50, {"neurofm_scaling": {"metrics": {row["name"]: row for row in some.rows}}})
-    assert gate.answers[0].state == OPEN, "no fit, no verdict"
+    assert answers(some.rows)["gain_at_next_high"] == OPEN, "no fit, no verdict"
 
 
 def test_smoke_has_enough_runs_for_a_fit():
