@@ -277,7 +277,7 @@ def test_the_module_probe_fails_without_docstring(tmp_path):
 
 
 def test_the_place_probe_fails_for_each_place(tmp_path):
-    phase = Phase("toy_train", 7, "Toy", "nbkit.neuro.toy.train", (), (), "gpu", 1, 1.0, True, ())
+    phase = Phase("toy_train", 7, "Toy", "nbkit.neuro.toy.train", (), (), "gpu", 1, 1.0, True, (), ())
     metadata = {
         "id": "me/nbkit-toy-train", "title": "nbkit toy train", "code_file": "../../notebooks/07_toy_train.ipynb",
         "language": "python", "kernel_type": "notebook", "is_private": True, "enable_internet": True,

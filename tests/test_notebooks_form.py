@@ -174,7 +174,7 @@ def cell(kind: str, name: str, text: str, *tags: str) -> dict[str, Any]:
     return {"cell_type": kind, "id": name, "metadata": {"tags": list(tags)} if tags else {}, "source": text, **more}
 
 
-TOY = Phase("toy", 5, "Toy", "", ("eeg_windows",), (), "any", 1, 1.0, True, ("loss",))
+TOY = Phase("toy", 5, "Toy", "", ("eeg_windows",), (), "any", 1, 1.0, True, ("loss",), ())
 TITLE = (
     "# 05 Toy\n\n| | |\n|---|---|\n| **Needs** | `10_eeg_windows` |\n| **Makes** | nothing |\n| **Sessions** | 1 |\n"
     "| **Figures** | `loss` |"
@@ -275,3 +275,6 @@ def test_a_notebook_runs_with_smoke_on(path, one_store, capsys):
     phase = find_phase(path.stem.partition("_")[2])
     figures = {file.stem: file.stat().st_size for file in (one_store / "store" / phase.slug / "figures").glob("*.png")}
     assert set(figures) == set(phase.figures) and all(size > 5000 for size in figures.values())
+    results = one_store / "store" / phase.slug / "results.json"
+    stored = json.loads(results.read_text())["metrics"] if results.is_file() else {}
+    assert set(phase.scores) <= set(stored), sorted(stored)

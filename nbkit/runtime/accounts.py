@@ -11,6 +11,7 @@ from typing import Any
 
 from nbkit.runtime.durations import show_duration
 from nbkit.runtime.journal import Event, of_kind
+from nbkit.runtime.status_words import counted
 
 
 @dataclass
@@ -172,7 +173,7 @@ def report(document: dict[str, Any]) -> str:
     if not rows:
         return f"{document['notebook']}: {document['reason']}"
     state = "complete" if document["complete"] else f"not complete: {document['reason']}"
-    many = f"{sums['sessions']} session{'s' if sums['sessions'] != 1 else ''}, {sums['kills']} killed"
+    many = f"{counted(sums['sessions'], 'session')}, {sums['kills']} killed"
     cells = [("#", "startup", "ran", "ended", "from", "work", "lost at the kill"), *map(_cells, rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     table = ["  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
@@ -211,7 +212,7 @@ def summary(documents: list[dict[str, Any]]) -> str:
     table = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
     complete = sum(document["complete"] for document in documents)
     sums = [document["sums"] for document in documents]
-    many = f"{sum(one['sessions'] for one in sums)} sessions, {sum(one['kills'] for one in sums)} killed"
+    many = f"{counted(sum(one['sessions'] for one in sums), 'session')}, {sum(one['kills'] for one in sums)} killed"
     whole = show_duration(sum(one["wall_s"] for one in sums))
     run = [document for document in documents if document["sums"]["sessions"]]
     unharmed = [document["notebook"].removesuffix(".ipynb") for document in run if not document["sums"]["kills"]]
@@ -234,5 +235,4 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _amount(items: int, steps: int) -> str:
-    words = [f"{n} {what}{'s' if n != 1 else ''}" for n, what in ((items, "item"), (steps, "step")) if n]
-    return ", ".join(words)
+    return ", ".join(counted(n, what) for n, what in ((items, "item"), (steps, "step")) if n)

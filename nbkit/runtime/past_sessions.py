@@ -83,7 +83,7 @@ class PastSession:
     items, failed : int
         Items whose outputs it brought to the store, and failures that it recorded.
     work : float
-        Seconds that its items took.
+        Seconds in which its items were in work; of items side by side at most its length.
     from_step, to_step : int or None
         Of training, in the store: where it began and where it brought it to.
     ended : str
@@ -136,11 +136,12 @@ def past_sessions(
         opened, closed = _number(begin.get("t")), _number(close.get("t")) if close else None
         length = closed - opened if opened is not None and closed is not None else _number(seen.get("length_s"))
         to_step = _whole(close.get("step")) if close else begins[place + 1]
+        work = min(tally.seconds, length) if length and length > 0 else tally.seconds
         found.append(
             PastSession(
                 session=name, host=str(begin.get("host", "")), shard=begin.get("shard"), opened=opened,
                 length=length, limit=_number(begin.get("limit")), items=tally.items, failed=tally.failed,
-                work=round(tally.seconds, 3), from_step=begins[place], to_step=to_step,
+                work=round(work, 3), from_step=begins[place], to_step=to_step,
                 ended=_ending(close, seen),
             )
         )  # fmt: skip

@@ -44,6 +44,8 @@ class Phase:
         True where it works through a manifest.
     figures : tuple of str
         Names of the figures it stores.
+    scores : tuple of str
+        Names of the scores that say best how it went; the report's first table shows them.
     """
 
     slug: str
@@ -57,6 +59,7 @@ class Phase:
     session_hours: float
     items: bool
     figures: tuple[str, ...]
+    scores: tuple[str, ...]
 
     @property
     def notebook(self) -> str:

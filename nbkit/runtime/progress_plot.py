@@ -14,6 +14,7 @@ from nbkit.runtime.durations import show_duration
 from nbkit.runtime.inline_svg import FAINT, INK, SERIES, drawing, inline, plain_numbers
 from nbkit.runtime.past_sessions import PastSession
 from nbkit.runtime.status import PhaseStatus
+from nbkit.runtime.status_words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,9 +76,9 @@ def sessions_words(row: PhaseStatus) -> str:
     count, open_ = len(row.past), sum(not past.closed for past in row.past)
     came = f" brought {row.slug} to step {row.step:,} of {row.max_steps:,}" if row.max_steps else ""
     if row.done and not row.max_steps:
-        came = f" brought {row.done:,} item{'s' * (row.done != 1)} of {row.slug} to the store"
+        came = f" brought {counted(row.done, 'item')} of {row.slug} to the store"
     closed = f"{open_} killed or not closed" if open_ else "all closed" if count > 1 else "it closed"
-    return f"{count} session{'s' * (count != 1)}{came}; {closed}."
+    return f"{counted(count, 'session')}{came}; {closed}."
 
 
 def at_work(past: PastSession) -> float | None:

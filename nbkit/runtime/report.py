@@ -23,7 +23,7 @@ from nbkit.runtime.nearest import unknown
 from nbkit.runtime.phases import load_phases
 from nbkit.runtime.report_html import add, document, table, tag
 from nbkit.runtime.report_reading import PhaseRecord, read_record
-from nbkit.runtime.report_sections import done_words, is_stand_in, section, state_of
+from nbkit.runtime.report_sections import done_words, is_stand_in, main_scores, section, state_of
 from nbkit.runtime.status import store_of
 from nbkit.runtime.status_words import still_takes, total
 from nbkit.runtime.store.protocol import Stat, Store
@@ -201,9 +201,9 @@ def _overview(shown: Sequence[PhaseRecord]) -> Element:
         number = f"{record.phase.number:02d} " if record.phase else ""
         sessions = f"{row.sessions}" + (f", {row.killed} not closed" if row.killed else "")
         first = tag("a", number + (row.title or row.slug), href=f"#phase-{row.slug}")
-        count = str(len(record.scores) or "-")
-        rows.append([first, state_of(row.state), done_words(record), sessions, still_takes(row), count])
-    header = ("Phase", "State", "Done", "Sessions", "Still takes", "Scores")
+        beside = main_scores(record)
+        rows.append([first, state_of(row.state), done_words(record), sessions, still_takes(row), beside])
+    header = ("Phase", "State", "Done", "Sessions", "Still takes", "Main scores")
     if not rows:
         return tag("section", tag("h2", "Phases"), tag("p", "No phase has begun in this store."), id="phases")
     laid = table(header, rows, "All phases that have begun", stacks=True)

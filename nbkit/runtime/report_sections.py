@@ -7,6 +7,7 @@ number.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from xml.etree.ElementTree import Element
 
 from nbkit.runtime.curve_panels import Panel, dash_of, draw, panels_of
@@ -16,7 +17,7 @@ from nbkit.runtime.progress_plot import at_work, sessions_svg, sessions_words
 from nbkit.runtime.report_captions import captions_of
 from nbkit.runtime.report_html import add, coded, coded_name, embedded, picture, table, tag
 from nbkit.runtime.report_reading import PhaseRecord, Score
-from nbkit.runtime.status_words import steps_of, still_takes
+from nbkit.runtime.status_words import counted, steps_of, still_takes
 from nbkit.runtime.store_use import show_bytes
 
 FOLDED = 6  # panels or sessions that are shown; more wait under a line to open
@@ -110,7 +111,7 @@ def done_words(record: PhaseRecord) -> str:
     row = record.status
     if not row.max_steps and not row.done and not row.failed and not row.left:
         return "-"
-    done = f"step {row.step:,} of {row.max_steps:,}" if row.max_steps else f"{row.done:,} items"
+    done = f"step {row.step:,} of {row.max_steps:,}" if row.max_steps else counted(row.done, "item")
     if not row.max_steps and row.left:
         done += f", {row.left:,} left"
     return done + (f", {row.failed:,} failed" if row.failed else "")
@@ -132,6 +133,19 @@ def scores(record: PhaseRecord) -> list[Element]:
         value = tag("span", tag("strong", number(score.value)), _unit(score))
         rows.append([coded_name(score.name), value, beside, *published])
     return [table(header, rows, f"Scores of {record.status.slug}", numbers=(1,), stacks=True)]
+
+
+def main_scores(record: PhaseRecord) -> Element | str:
+    """Give the scores that the map names for the phase, each beside what it has to beat; else how many there are."""
+    by_name = {score.name: score for score in record.scores}
+    shown = [by_name[name] for name in (record.phase.scores if record.phase else ()) if name in by_name]
+    if not shown:
+        return counted(len(record.scores), "score") if record.scores else "-"
+    lines = tag("ul", class_="scores")
+    for score in shown:
+        beside = "" if score.baseline is None else f" (baseline {number(score.baseline)})"
+        lines.append(tag("li", coded_name(score.name), " ", tag("strong", number(score.value)), _unit(score), beside))
+    return lines
 
 
 def _beside(value: float | None, words: str, without: str) -> Element:
@@ -179,11 +193,13 @@ def rehearsed(record: PhaseRecord) -> str:
     if not isinstance(sums, dict):
         return ""
     text = f"Rehearsed in {sums.get('sessions', '?')} sessions, {sums.get('kills', '?')} of them killed"
-    lost, twice = (
-        ", ".join(f"{sums[f'{how}_{what}']} {what}" for what in ("items", "steps") if sums.get(f"{how}_{what}"))
-        for how in ("lost", "twice")
-    )
-    return f"{text}. Lost at kills and done again: {lost or 'nothing'}; done twice: {twice or 'nothing'}."
+    lost, twice = _amount(sums, "lost"), _amount(sums, "twice")
+    return f"{text}. Lost at kills and done again: {lost}; done twice: {twice}."
+
+
+def _amount(sums: Mapping[str, object], how: str) -> str:
+    counts = [(sums.get(f"{how}_{what}s"), what) for what in ("item", "step")]
+    return ", ".join(counted(n, what) for n, what in counts if isinstance(n, int) and n) or "nothing"
 
 
 def _line(past: PastSession) -> list[Element | str]:

@@ -158,12 +158,12 @@ def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> Pha
     shards = _shards(fold)
     left = _items_left(fold, last, shards, slug, phase, failed)
     step, max_steps = (newest.step, newest.max_steps) if newest else (0, 0)
-    hours, rate = _outlook(fold, left, receipts)
+    past = past_sessions(fold, newest.step if newest else None, rehearsal)
+    useful = sum(one.work for one in past)
+    hours, rate = _outlook(fold, left, receipts, useful)
     session_hours = phase.session_hours if phase else _SESSION_HOURS
     on_gpu = phase is not None and phase.accelerator == "gpu"
     error = fold.last_error()
-    past = past_sessions(fold, newest.step if newest else None, rehearsal)
-    useful = sum(one.work for one in past)
     if max_steps:
         useful = 3600.0 * step / rate if rate else None
     notes += [*rehearsal_note, *(f"{name}: {words}" for name, words in fold.damaged.items())]
@@ -288,8 +288,10 @@ def _items_left(
     return None if shards or phase is None or phase.items else 0
 
 
-def _outlook(fold: CountedFold, left: int | None, receipts: list[Receipt]) -> tuple[float | None, float | None]:
-    """Give the hours that the rest takes, and items or steps an hour."""
+def _outlook(
+    fold: CountedFold, left: int | None, receipts: list[Receipt], work: float
+) -> tuple[float | None, float | None]:
+    """Give the hours that the rest takes, and items or steps an hour; `work` is the seconds of items in work."""
     if receipts and receipts[0].max_steps:
         newest = receipts[0]
         pairs = [(newest.step - r.step, newest.time - r.time) for r in receipts[1:] if r.session == newest.session]
@@ -297,9 +299,9 @@ def _outlook(fold: CountedFold, left: int | None, receipts: list[Receipt]) -> tu
         rate = 3600.0 * steps / seconds if steps > 0 and seconds > 0 else None
         rest = 0 if newest.complete else max(0, newest.max_steps - newest.step)
         return (0.0 if not rest else rest / rate if rate else None), rate
-    timed, seconds = (sum(getattr(tally, name) for tally in fold.tallies.values()) for name in ("timed", "seconds"))
-    if timed and seconds > 0:
-        rate = 3600.0 * timed / seconds
+    timed = sum(tally.timed for tally in fold.tallies.values())
+    if timed and work > 0:
+        rate = 3600.0 * timed / work
         return (None if left is None else left / rate), rate
     return (0.0 if left == 0 and fold.done else None), None
 

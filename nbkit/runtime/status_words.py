@@ -60,11 +60,16 @@ def cells(row: PhaseStatus) -> tuple[str, ...]:
     return row.slug, row.state, done, left, str(row.failed), rate, sessions, still_takes(row), checkpoint
 
 
+def counted(count: int, what: str) -> str:
+    """Write a count before its word, such as "1 item" and "1,200 items"."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def still_takes(row: PhaseStatus) -> str:
     """Say what the rest of a phase takes."""
     if not row.hours_left:
         return "-"
-    takes = f"{show_duration(3600 * row.hours_left)}, {row.sessions_left} session{'s' * (row.sessions_left != 1)}"
+    takes = f"{show_duration(3600 * row.hours_left)}, {counted(row.sessions_left, 'session')}"
     return takes + (f", {row.quota_weeks:.1f} quota-weeks" if row.quota_weeks is not None else "")
 
 
@@ -85,7 +90,7 @@ def total(rows: Sequence[PhaseStatus]) -> str:
         return ""
     weeks = sum(row.quota_weeks or 0.0 for row in known)
     text = f"together: {show_duration(3600 * sum(row.hours_left for row in known))}"
-    text += f", {sum(row.sessions_left for row in known)} sessions"
+    text += f", {counted(sum(row.sessions_left for row in known), 'session')}"
     text += f", {weeks:.1f} quota-weeks of 30 GPU hours" if weeks else ""
     return text + (f"; not counted, no rate known: {', '.join(row.slug for row in unknown)}" if unknown else "")
 

@@ -138,7 +138,7 @@ def world(tmp_path, monkeypatch, make_notebook):
         rows.append(
             f'[[phase]]\nslug = "{slug}"\nnumber = {number}\ntitle = "x"\nmodule = ""\nneeds = {list(needs)}\n'
             f'makes = []\naccelerator = "{accelerator}"\nsessions = 1\nsession_hours = 9.0\n'
-            f"items = {'true' if accelerator == 'cpu' else 'false'}\nfigures = []\n"
+            f"items = {'true' if accelerator == 'cpu' else 'false'}\nfigures = []\nscores = []\n"
         )
         notebook = make_notebook("STORE = None  # s\nLIMIT = None  # l\nSMOKE = False  # x", "print(1)")
         folder = root / "kaggle" / slug.replace("_", "-")

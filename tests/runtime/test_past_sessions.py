@@ -56,6 +56,12 @@ def test_items_are_counted_by_the_session_that_stored_them():
     assert second.ended == "complete"
 
 
+def test_items_side_by_side_are_work_for_as_long_as_the_session_was():
+    spread = [done(key, 4.0) for key in "wxyz"]  # four workers, four seconds each, in one session of five
+    (past,) = past_sessions(fold_of(("a", [opened(1.0), *spread, closed(6.0, "complete")])))
+    assert (past.items, past.length, past.work) == (4, 5.0, 5.0)
+
+
 def test_a_record_that_stands_in_two_segments_counts_once():
     lines = [encode_line(record) for record in (opened(1.0), done("x"), done("y"), done("z"))]
     fold = CountedFold()

@@ -20,6 +20,7 @@ sessions = 2
 session_hours = 9
 items = false
 figures = ["loss"]
+scores = ["val_loss"]
 
 [[phase]]
 slug = "first"
@@ -33,6 +34,7 @@ sessions = 1
 session_hours = 0.5
 items = true
 figures = []
+scores = []
 """
 
 

@@ -248,7 +248,7 @@ def test_kill_at_the_first_item_comes_before_the_second(make_notebook, tmp_path)
 @pytest.fixture
 def three_phases(make_notebook, tmp_path, monkeypatch):
     def phase(slug, number, *needs):
-        return Phase(slug, number, "Toy", "", needs, (), "any", 1, 1.0, True, ())
+        return Phase(slug, number, "Toy", "", needs, (), "any", 1, 1.0, True, (), ())
 
     (tmp_path / "notebooks").mkdir()
     phases = (phase("one", 1), phase("two", 2, "one"), phase("three", 3))

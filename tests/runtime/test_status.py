@@ -18,7 +18,7 @@ from nbkit.runtime.status import last_line, newest_step, read_phase, read_status
 from nbkit.runtime.status_words import words
 from nbkit.runtime.store.folder import FolderStore
 
-TRAINING = Phase("toy", 1, "Toy", "", (), (), "gpu", 1, 9.0, False, ())
+TRAINING = Phase("toy", 1, "Toy", "", (), (), "gpu", 1, 9.0, False, (), ())
 
 
 @pytest.fixture
@@ -70,12 +70,19 @@ def test_a_real_session_is_counted(tmp_path, store):
 
 
 def test_items_left_are_those_of_the_last_close_less_what_was_done_since(tmp_path, store):
-    closed = {"e": "close", "t": 2.0, "done": 1, "left": 9}
+    closed = {"e": "close", "t": 40.0, "done": 1, "left": 9}
     write_segment(store, "one", {"e": "open", "t": 1.0}, done("a", 36.0), closed)
-    write_segment(store, "two", {"e": "open", "t": 3.0}, done("b", 108.0), done("c", 36.0))
+    write_segment(store, "two", {"e": "open", "t": 50.0}, done("b", 108.0), done("c", 36.0))
     row = read_phase(store, "toy", None, tmp_path / "cache")
     assert (row.done, row.left, row.sessions, row.killed, row.state) == (3, 7, 2, 1, "work left")
     assert row.rate == pytest.approx(60.0) and row.hours_left == pytest.approx(7 / 60) and row.sessions_left == 1
+
+
+def test_items_that_were_done_side_by_side_go_by_the_sessions_time(tmp_path, store):
+    spread = [done(key, 36.0) for key in "abcd"]
+    write_segment(store, "one", {"e": "open", "t": 1.0}, *spread, {"e": "close", "t": 37.0, "done": 4, "left": 8})
+    row = read_phase(store, "toy", None, tmp_path / "cache")
+    assert row.rate == pytest.approx(400.0) and row.hours_left == pytest.approx(8 / 400)
 
 
 def test_without_any_close_the_manifest_tells_what_is_left(tmp_path, store):
@@ -201,7 +208,7 @@ def test_what_all_takes_together_names_what_it_does_not_count(tmp_path, store):
     known = read_phase(store, "toy", TRAINING, tmp_path / "cache")
     unknown = replace(known, slug="other", hours_left=None, sessions_left=None, quota_weeks=None)
     said = words([known, unknown])
-    assert "together: 8 h, 1 sessions, 0.3 quota-weeks of 30 GPU hours; not counted, no rate known: other" in said
+    assert "together: 8 h, 1 session, 0.3 quota-weeks of 30 GPU hours; not counted, no rate known: other" in said
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\xff", '{"sessions": 3}', '{"sessions": [3, {"session": []}]}'])
