@@ -210,7 +210,7 @@ def why_not(recording: HBNRecording, windows: HBNWindows) -> str:
 
 
 def write_windows(
-    recording: HBNRecording, folder: str | Path, windows: Sequence[HBNWindows] | None = None
+    recording: HBNRecording, folder: str | Path, windows: Sequence[HBNWindows] | None = None, dtype: str = "float32"
 ) -> dict[str, Path]:
     """Write a recording's signal once and an index for each purpose that it serves, for an item to save.
 
@@ -221,6 +221,8 @@ def write_windows(
         A folder of the recording's name is made in it.
     windows : sequence of HBNWindows, optional
         Pretraining, and for contrastChangeDetection both challenges, where not given.
+    dtype : {"float32", "float16"}
+        Of the stored signal (see `write_signal`).
 
     Returns
     -------
@@ -242,7 +244,7 @@ def write_windows(
     return write_signal(
         Path(folder, recording.name), recording.recording.signal, sfreq=recording.recording.sfreq,
         ch_names=recording.recording.ch_names, subject=recording.subject,
-        cuts={kind.purpose: places(recording, kind) for kind in windows if not reasons[kind.purpose]},
+        cuts={kind.purpose: places(recording, kind) for kind in windows if not reasons[kind.purpose]}, dtype=dtype,
         data=recording.recording.data, recording=recording.name, release=recording.release, task=recording.task,
         run=recording.run, without="; ".join(reason for reason in reasons.values() if reason),
     )  # fmt: skip

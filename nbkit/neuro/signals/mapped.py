@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float16): torch.float16}
+
 
 def npy_header(path: str | Path) -> tuple[tuple[int, ...], np.dtype, int]:
     """Give shape, dtype and the offset of the data (bytes) of an npy file, reading its header alone.
@@ -40,19 +42,19 @@ def npy_header(path: str | Path) -> tuple[tuple[int, ...], np.dtype, int]:
 
 
 def map_npy(path: str | Path) -> torch.Tensor:
-    """Map a float32 npy file as a Tensor, without holding a file open.
+    """Map a float32 or float16 npy file as a Tensor, without holding a file open.
 
     The pages are private: a write into the Tensor stays in this process and never reaches the file.
     """
     shape, dtype, offset = npy_header(path)
-    if dtype != np.float32:
-        raise ValueError(f"{path} holds {dtype}, not float32; write it again with write_shard.")
-    count = int(np.prod(shape, dtype=np.int64))
+    if dtype not in TORCH_DTYPES:
+        raise ValueError(f"{path} holds {dtype}, neither float32 nor float16; write it again with write_shard.")
+    count, kind = int(np.prod(shape, dtype=np.int64)), TORCH_DTYPES[dtype]
     if count == 0:
-        return torch.empty(shape)
+        return torch.empty(shape, dtype=kind)
     # np.memmap would keep a descriptor a file, and a process may hold 1024: fewer than HBN has recordings.
-    pages = torch.UntypedStorage.from_file(str(path), False, offset + 4 * count)
-    return torch.empty(0).set_(pages, offset // 4, shape)
+    pages = torch.UntypedStorage.from_file(str(path), False, offset + kind.itemsize * count)
+    return torch.empty(0, dtype=kind).set_(pages, offset // kind.itemsize, shape)
 
 
 def map_member(path: str | Path, key: str) -> np.ndarray:

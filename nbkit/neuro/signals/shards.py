@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from nbkit.neuro.signals.mapped import map_member, map_npy, npy_header, read_header
+from nbkit.neuro.signals.mapped import TORCH_DTYPES, map_member, map_npy, npy_header, read_header
 from nbkit.neuro.signals.shard_writing import FORMAT, write_shard, write_signal
 
 __all__ = ["WindowShards", "write_shard", "write_signal"]
@@ -24,8 +24,8 @@ __all__ = ["WindowShards", "write_shard", "write_signal"]
 class WindowShards(Dataset):
     """Windows of many recordings, each a Tensor of shape (channels, time) in uV with its columns.
 
-    A window is a view of the file's pages: clone it before writing into it. Opening reads indices and headers; files
-    are mapped when a window is asked for, in each worker anew.
+    A window of a float32 file is a view of its pages: clone it before writing into it; one of a float16 file is a
+    float32 copy. Opening reads indices and headers; files are mapped when a window is asked for, in each worker anew.
 
     Parameters
     ----------
@@ -170,10 +170,10 @@ class WindowShards(Dataset):
         stored = self._maps[shard]
         if stored.ndim == 2:
             start = int(self._starts[row])
-            return stored[start : start + self._n_times].T
+            return stored[start : start + self._n_times].T.float()
         window = stored[row - int(self._ends[shard] - self._counts[shard])]
         if isinstance(window, torch.Tensor):
-            return window
+            return window.float()
         return torch.from_numpy(np.array(window, dtype=np.float32))  # inside an npz nothing is aligned
 
 
@@ -208,7 +208,7 @@ class _Shard:
             fits = fits and self.starts.min() >= 0 and self.starts.max() + self.shape[2] <= stored[0]
         else:
             fits = stored == self.shape
-        if not fits or dtype != np.float32:
+        if not fits or dtype not in TORCH_DTYPES:
             raise ValueError(
                 f"{self.file} holds {dtype} of shape {stored}, which is not what {self.path.name} says, windows of "
                 f"shape {self.shape}: one of them is of another run. Make both again."

@@ -187,6 +187,41 @@ def test_one_signal_gives_windows_for_several_purposes(tmp_path):
         WindowShards(tmp_path, purpose="challenge1")
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_signal_of_half_the_room_is_read_as_float32_to_one_part_in_2048(tmp_path, workers):
+    signal = np.random.default_rng(0).normal(scale=60, size=(3, 1000))
+    cuts = {"pretrain": (np.arange(0, 981, 20), 20, {"target": np.zeros(50)})}
+    sizes = {}
+    for dtype in ("float32", "float16"):
+        folder = tmp_path / dtype
+        common = {"sfreq": 100.0, "ch_names": NAMES, "subject": "a", "cuts": cuts, "dtype": dtype}
+        sizes[dtype] = write_signal(folder, signal, **common)["signal"].stat().st_size - 128  # the header
+    assert sizes["float16"] * 2 == sizes["float32"] == 3 * 1000 * 4
+    whole, half = (WindowShards(tmp_path / dtype) for dtype in sizes)
+    np.testing.assert_array_equal(half.stack(), whole.stack().astype(np.float16).astype(np.float32))
+    assert np.abs(half.stack() - whole.stack()).max() > 0, "the probe sees what rounding takes"
+    np.testing.assert_allclose(half.stack(), whole.stack(), rtol=1 / 2048, atol=1e-4)
+    for batch in DataLoader(half, batch_size=50, num_workers=workers):
+        assert batch["window"].dtype == torch.float32
+        np.testing.assert_array_equal(batch["window"], half.stack())
+    mixed = WindowShards(tmp_path)
+    assert len(mixed) == 100 and {mixed[i]["window"].dtype for i in (0, 99)} == {torch.float32}
+
+
+def test_a_signal_beyond_what_float16_holds_stays_whole(tmp_path):
+    signal = np.zeros((3, 40))
+    signal[1, 3] = 7e4  # uV: an amplifier at its rail
+    cuts = {"pretrain": (np.array([0]), 20, {})}
+    common = {"sfreq": 100.0, "ch_names": NAMES, "subject": "a", "cuts": cuts}
+    write_signal(tmp_path, signal, dtype="float16", **common)
+    assert float(WindowShards(tmp_path, columns=())[0]["window"][1, 3]) == 7e4
+    with pytest.raises(ValueError, match="dtype='int8' is unknown; a signal is kept as float32 or float16"):
+        write_signal(tmp_path / "b", signal, dtype="int8", **common)
+    np.save(tmp_path / "signal.npy", signal.T.copy())
+    with pytest.raises(ValueError, match="holds float64"):
+        WindowShards(tmp_path, columns=())
+
+
 def test_a_signal_with_nan_or_windows_outside_it_is_refused(tmp_path):
     signal = np.zeros((3, 50))
     common = {"sfreq": 100.0, "ch_names": NAMES, "subject": "a"}
