@@ -23,6 +23,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from nbkit.runtime.environment import environment
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.ranks import Place
 
@@ -66,7 +67,7 @@ class Helpers:
         told = {name: os.environ.get(name, value) for name, value in told.items()}
         if sys.platform != "linux":
             del told["GLOO_SOCKET_IFNAME"]
-        self._undo.enter_context(_environment(told))
+        self._undo.enter_context(environment(told))
         self._undo.enter_context(_threads(threads))
         self._store = dist.TCPStore(_HERE, 0, is_master=True, wait_for_workers=False)
         try:
@@ -143,20 +144,6 @@ class Helpers:
                 process.wait()
         self._store = None
         self._undo.close()
-
-
-@contextlib.contextmanager
-def _environment(told: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

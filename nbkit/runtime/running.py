@@ -12,13 +12,13 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nbkit.runtime import errors
 from nbkit.runtime.durations import parse_duration
+from nbkit.runtime.environment import environment
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.journal import VARIABLE, Event, of_kind, read_journal
 from nbkit.runtime.names import check_name
@@ -86,7 +86,7 @@ def run_notebook(
         before = len(read_journal(journal))
         executed = Path(scratch, path.name)
         told = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}
-        with _environment(told | kernel_of_this_python(Path(scratch))):
+        with environment(told | kernel_of_this_python(Path(scratch))):
             fault = _execute(path, executed, params, folder, quiet)
         events = read_journal(journal)[before:]
         if executed.is_file():
@@ -227,20 +227,6 @@ def kernel_of_this_python(scratch: Path) -> dict[str, str]:
         "JUPYTER_PLATFORM_DIRS": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-
-
-@contextmanager
-def _environment(told: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, quiet: bool) -> Exception | None:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,6 +22,7 @@ from nbkit.neuro.bandvar.sampling import generate_tokens
 from nbkit.neuro.bandvar.scales import active_scales, scale_weights
 from nbkit.neuro.bandvar.token_data import TokenData, frequencies
 from nbkit.neuro.bandvar.tokenizer_training import TokenizerTraining, file_names
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.signals.bands import band_names
 
 
@@ -107,7 +107,7 @@ class GeneratorSettings:
                    max_steps=20)  # fmt: skip
 
 
-class GeneratorTraining(lightning.LightningModule):
+class GeneratorTraining(ClippedModule):
     """Train a `NextScaleTransformer` on the tokens of a frozen tokenizer.
 
     Parameters
@@ -293,11 +293,3 @@ class GeneratorTraining(lightning.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        self.clip_gradients(optimizer, gradient_clip_val or self.settings.grad_clip, gradient_clip_algorithm or "norm")

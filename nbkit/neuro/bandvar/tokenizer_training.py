@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from nbkit.neuro.bandvar.missing_power import MissingPower
 from nbkit.neuro.bandvar.rate import rate_share
 from nbkit.neuro.bandvar.spectral_loss import spectral_loss
 from nbkit.neuro.bandvar.tokenizer import BandTokenizer, single_bands
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.nn.vq import code_counts, perplexity
 from nbkit.neuro.signals.bands import band_names
 
@@ -74,7 +74,7 @@ class TokenizerSettings:
         )
 
 
-class TokenizerTraining(lightning.LightningModule):
+class TokenizerTraining(ClippedModule):
     """Train a `BandTokenizer` on batches of cumulative bands.
 
     Parameters
@@ -258,14 +258,6 @@ class TokenizerTraining(lightning.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        self.clip_gradients(optimizer, gradient_clip_val or self.settings.grad_clip, gradient_clip_algorithm or "norm")
 
 
 def tokenizer_scores(module: TokenizerTraining, batches: Any) -> dict[str, float]:

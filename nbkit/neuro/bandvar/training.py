@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 
 from nbkit.neuro.bandvar.baselines import pooled_scores, stage_scores
 from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.signals.bands import band_names
 
 
@@ -102,7 +102,7 @@ class BandVARSettings:
         )
 
 
-class BandVAR(lightning.LightningModule):
+class BandVAR(ClippedModule):
     """Train a model of the next cumulative band.
 
     Parameters
@@ -278,14 +278,6 @@ class BandVAR(lightning.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        self.clip_gradients(optimizer, gradient_clip_val or self.settings.grad_clip, gradient_clip_algorithm or "norm")
 
 
 def rate_factor(step: int, settings: BandVARSettings) -> float:

@@ -22,6 +22,7 @@ from nbkit.neuro.jepa.collapse import LEAST_CONTRAST, LEAST_RANK, LatentMoments,
 from nbkit.neuro.jepa.encoder import BLOCKS, KIND, LATENTS, Encoder, EncoderSettings
 from nbkit.neuro.jepa.losses import by_mean, shared_variance, temporal_terms, variance_hinge, weigh
 from nbkit.neuro.jepa.predictors import Predictors
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
 from nbkit.neuro.nn.weights import held, load_strictly, settings_from
@@ -106,7 +107,7 @@ class PretrainSettings:
         return {name: getattr(self, f"{name}_weight") for name in names}
 
 
-class JEPA(lightning.LightningModule):
+class JEPA(ClippedModule):
     """Pretrain an encoder by guessing, in its own latents, a window's future from its past.
 
     Parameters
@@ -250,16 +251,6 @@ class JEPA(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         return make_optimizer(self, self.settings)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        clip = gradient_clip_val or self.settings.grad_clip
-        if clip:
-            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
 
 
 def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> WindowData:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.tokenizer import VQNSP, Tokenized
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
 from nbkit.neuro.nn.vq import perplexity, unused
 from nbkit.neuro.nn.weights import held, load_strictly, settings_from
@@ -101,7 +102,7 @@ class CodebookSettings:
         )  # fmt: skip
 
 
-class Codebook(lightning.LightningModule):
+class Codebook(ClippedModule):
     """Train a `VQNSP` tokenizer.
 
     Parameters
@@ -210,16 +211,6 @@ class Codebook(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         return make_optimizer(self.tokenizer, self.settings)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        clip = gradient_clip_val or self.settings.grad_clip
-        if clip:
-            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
 
 
 @torch.no_grad()

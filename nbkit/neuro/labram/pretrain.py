@@ -20,6 +20,7 @@ from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows
 from nbkit.neuro.labram.codebook import Codebook
 from nbkit.neuro.labram.tokenizer import VQNSP
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
 from nbkit.neuro.nn.vq import code_counts
@@ -108,7 +109,7 @@ class Guess(NamedTuple):
     mask: Tensor
 
 
-class MaskedEEG(lightning.LightningModule):
+class MaskedEEG(ClippedModule):
     """Pretrain a student on a frozen tokenizer's codes, with symmetric masking (Jiang et al. 2024, section 2.4).
 
     Each window goes through the student twice, once with a random half of its tokens hidden and once with the other
@@ -258,16 +259,6 @@ class MaskedEEG(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         return make_optimizer(self, self.settings)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        clip = gradient_clip_val or self.settings.grad_clip
-        if clip:
-            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
 
 
 def make_backbone(settings: Any, table: str) -> NeuralTransformer:

@@ -20,6 +20,7 @@ from nbkit.neuro.neurofm.curriculum import curriculum_weight, lowest_snr
 from nbkit.neuro.neurofm.losses import bits_per_spike, info_nce, mean_where, poisson_nll
 from nbkit.neuro.neurofm.model import Answer, NeuroFM, NeuroFMSettings
 from nbkit.neuro.neurofm.units import UnitTable
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.nn.schedule import Patience, counted, make_optimizer
 from nbkit.neuro.nn.weights import held, load_strictly, settings_from
 
@@ -45,7 +46,7 @@ def rotating_mask(slot: Tensor, present: Tensor, ratio: float, turn: int) -> Ten
     return ((slot + turn) % max(2, round(1 / ratio)) == 0) & present
 
 
-class Pretrainer(lightning.LightningModule):
+class Pretrainer(ClippedModule):
     """Pretrain NeuroFM.
 
     Parameters
@@ -219,16 +220,6 @@ class Pretrainer(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         return make_optimizer(self, self.settings)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        clip = gradient_clip_val or self.settings.grad_clip
-        if clip:
-            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -13,12 +13,13 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
 
 MONITOR = "val_nrmse"
 
 
-class WindowRegressor(lightning.LightningModule):
+class WindowRegressor(ClippedModule):
     """Predict numbers of a window; a system's regressor gives the network by `outputs`.
 
     Parameters
@@ -128,16 +129,6 @@ class WindowRegressor(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         return make_optimizer(self, self.settings, self.layer_of, self.layers)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        clip = gradient_clip_val or self.settings.grad_clip
-        if clip:
-            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
 
     @property
     def _scored(self) -> int:

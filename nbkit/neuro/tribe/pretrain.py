@@ -10,10 +10,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.tribe import pretext
 from nbkit.neuro.tribe.fusion import MODALITIES
 from nbkit.neuro.tribe.schedules import optimizer_of, ramp, steps_of_epochs, warm_cosine, windows_of_hours
@@ -66,7 +66,7 @@ class PretrainSettings:
         )
 
 
-class PretrainTribe(lightning.LightningModule):
+class PretrainTribe(ClippedModule):
     """Train a trunk by masked modalities, contrast, the next step and temporal order.
 
     Parameters
@@ -173,11 +173,6 @@ class PretrainTribe(lightning.LightningModule):
         s = self.settings
         rates = dict.fromkeys(("projectors", "embeddings", "fusion", "head"), s.lr)
         return optimizer_of(self, rates, s.weight_decay, lambda step: warm_cosine(step, s.steps, s.warm))
-
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        self.clip_gradients(optimizer, gradient_clip_val or self.settings.grad_clip, gradient_clip_algorithm or "norm")
 
 
 def pretrain_data(settings: PretrainSettings, train: list, val: list, num_workers: int = 0) -> TribeData:

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor, nn
 
+from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.tribe.fusion import MODALITIES
 from nbkit.neuro.tribe.handover import read_checkpoint, take_weights
 from nbkit.neuro.tribe.losses import LossWeights, feature_loss, masked_mse, parcel_means, temporal_loss
@@ -25,7 +25,7 @@ from nbkit.neuro.tribe.student import Prediction, StudentSettings, TinyTribe, dr
 from nbkit.neuro.tribe.windows import Batch
 
 
-class SupervisedTribe(lightning.LightningModule):
+class SupervisedTribe(ClippedModule):
     """A student under a teacher, a scanner or both.
 
     Parameters
@@ -158,11 +158,6 @@ class SupervisedTribe(lightning.LightningModule):
             scores[f"val_r_{name}"] = 0.0 if r != r else r  # a prediction that does not move follows nothing
         scores["val_r"] = scores.get("val_r_bold", scores.get("val_r_teacher", 0.0))
         self.log_dict(scores)
-
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        self.clip_gradients(optimizer, gradient_clip_val or self.settings.grad_clip, gradient_clip_algorithm or "norm")
 
 
 def score_rows(history: Sequence[Mapping[str, Any]], experts: int) -> list[dict[str, Any]]:
