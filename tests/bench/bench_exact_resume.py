@@ -38,7 +38,8 @@ def run(quick: bool) -> list[Row]:
                 exact, kills, cells = exact + same, kills + done, cells + 1
                 steps, twice = steps + len(trained), twice + len(trained) - len(set(trained))
                 if not same:
-                    wrong.append(str(cell))
+                    why = "other bits" if found != references[cell.reference] else f"exact, but over after {done} kills"
+                    wrong.append(f"{cell}: {why}")
             note = f"{kills} kills, {twice} of {steps} steps done twice, {time.perf_counter() - began:.0f} s"
             rows.append(
                 Row(

@@ -403,7 +403,8 @@ def uninterrupted(folder: Path, cell: Cell) -> str:
 def killed(folder: Path, cell: Cell, kills: int, rng: random.Random) -> tuple[str, int, list[dict[str, Any]]]:
     """Give the digest of a run killed so many times, the kills, and the journal."""
     every_batch = cell.place == "mid-epoch"
-    target = [rng.randint(1, 5)]
+    longest = 5 if cell.accumulate == 1 else 2  # steps of a session: all kills must find a training that still goes on
+    target = [rng.randint(1, longest)]
 
     def when(events: list[dict[str, Any]], done: int) -> bool:
         steps = [event["step"] for event in events if event["e"] == "step"]
@@ -417,7 +418,7 @@ def killed(folder: Path, cell: Cell, kills: int, rng: random.Random) -> tuple[st
         else:
             hit = bool(saved) and len(steps) > target[0]
         if hit:
-            target[0] = rng.randint(1, 5)
+            target[0] = rng.randint(1, longest)
         return hit
 
     done, events = train_with_kills(
