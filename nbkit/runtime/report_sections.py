@@ -143,7 +143,7 @@ def main_scores(record: PhaseRecord) -> Element | str:
         return counted(len(record.scores), "score") if record.scores else "-"
     lines = tag("ul", class_="scores")
     for score in shown:
-        beside = "" if score.baseline is None else f" (baseline {number(score.baseline)})"
+        beside = "" if score.baseline is None else f" (baseline\N{NO-BREAK SPACE}{number(score.baseline)})"
         lines.append(tag("li", coded_name(score.name), " ", tag("strong", number(score.value)), _unit(score), beside))
     return lines
 

@@ -116,7 +116,8 @@ def brain_view_html(values: np.ndarray, unit: str, *, limit: float | None = None
         points.append(own + [3.0 * shift, 0, 0])
     view = view_surf(
         (np.concatenate(points), np.concatenate(triangles)), next(iter(prepared.values())), cmap=COLOURS, vmax=limit,
-        vmin=-limit, symmetric_cmap=True, title=f"{title} ({unit})" if title else unit, **engine,
+        vmin=-limit, symmetric_cmap=True, title=f"{title} ({unit})" if title else unit, title_fontsize=18,
+        colorbar_fontsize=12, **engine,  # larger numbers are cut off beside the bar
     )  # fmt: skip
     return view.html
 
