@@ -13,6 +13,7 @@ import numpy as np
 from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -32,23 +33,28 @@ def plot_code_use(counts: Any, *, title: str = "") -> Figure:
     """
     import matplotlib.pyplot as plt
 
+    figure, axes = plt.subplots(figsize=(10, 3.6), layout="constrained")
+    draw_code_use(axes, counts, title=title)
+    return figure
+
+
+def draw_code_use(axes: Axes, counts: Any, *, title: str = "", unit: str = "patches") -> None:
+    """Draw into axes what `plot_code_use` draws; ``unit`` is what a code stands for."""
     counts = np.sort(np.asarray(counts, dtype=float))[::-1]
     if counts.ndim != 1 or counts.sum() <= 0:
         raise ValueError(f"counts of shape {counts.shape} with {counts.sum():g} uses; give one a code, some above 0.")
     share = counts / counts.sum()
     held = share[share > 0]
     perplexity = float(np.exp(-(held * np.log(held)).sum()))
-    figure, axes = plt.subplots(figsize=(10, 3.6), layout="constrained")
     axes.bar(np.arange(1, len(share) + 1), 100 * share, width=1.0, color=FIRST, label="codes")
     even = 100 / len(share)
     axes.axhline(even, color=BASELINE, linestyle="--", label=f"even use ({even:.3g} %)")
     axes.axvline(perplexity, color=SECOND, linewidth=1.4, label=f"perplexity ({perplexity:.1f} codes)")
-    axes.set(xlim=(0.5, len(share) + 0.5), xlabel="Code, most frequent first (rank)", ylabel="Share of all patches (%)")
-    words = f"{int((counts == 0).sum())} of {len(counts)} codes unused over {int(counts.sum())} patches"
+    axes.set(xlim=(0.5, len(share) + 0.5), xlabel="Code, most frequent first (rank)", ylabel=f"Share of all {unit} (%)")
+    words = f"{int((counts == 0).sum())} of {len(counts)} codes unused over {int(counts.sum())} {unit}"
     axes.set_title(f"{title}: {words}" if title else words, fontsize=11, loc="left")
     tidy(axes)
     axes.legend(frameon=False, fontsize=9)
-    return figure
 
 
 def plot_codebook_training(history: Sequence[Mapping[str, Any]], codes: int, *, stand_in: str = "") -> Figure:

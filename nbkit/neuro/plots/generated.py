@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbkit.neuro.plots.bands import edges_title, stage_title
+from nbkit.neuro.plots.codebook import draw_code_use
 from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, brief, tidy
 
 if TYPE_CHECKING:
@@ -97,7 +98,6 @@ def plot_codebook(history: Sequence[Mapping[str, float]], counts: np.ndarray) ->
     """
     import matplotlib.pyplot as plt
 
-    counts = np.sort(np.asarray(counts, float))[::-1]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     rows = [row for row in history if row.get("val_perplexity") is not None]
     steps = [row["step"] for row in rows]
@@ -106,13 +106,9 @@ def plot_codebook(history: Sequence[Mapping[str, float]], counts: np.ndarray) ->
     left.plot(steps, used, color=SECOND, marker="s", markersize=4, label="codes used at all")
     left.axhline(len(counts), color=BASELINE, linestyle="--", label=f"codes there are ({len(counts)})")
     left.set(title="Codebook, validation windows", xlabel="Step", ylabel="Codes", ylim=(0, 1.12 * len(counts)))
-    share = 100 * counts / max(1.0, counts.sum())
-    right.plot(np.arange(1, len(counts) + 1), share, color=FIRST, label="codes, most used first")
-    right.axhline(100 / len(counts), color=BASELINE, linestyle="--", label="all alike")
-    right.set(title="Use of each code", xlabel="Rank", ylabel="Share of tokens (%)", ylim=(0, None))
-    for axes in (left, right):
-        tidy(axes)
-        axes.legend(frameon=False, fontsize=9)
+    tidy(left)
+    left.legend(frameon=False, fontsize=9)
+    draw_code_use(right, counts, unit="tokens")
     return figure
 
 

@@ -49,7 +49,7 @@ def test_codebook_stands_beside_its_size():
     history = [{"step": 1, "train_loss": 3.0}, {"step": 5, "val_perplexity": 3.0, "val_codes_used": 4.0}]
     figure = plot_codebook(history, np.array([1, 0, 2, 5]))
     left, right = figure.axes
-    np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [62.5, 25, 12.5, 0])
+    np.testing.assert_allclose([bar.get_height() for bar in right.patches], [62.5, 25, 12.5, 0])
     assert left.get_lines()[0].get_ydata() == [3.0] and left.get_lines()[2].get_ydata()[0] == 4
     assert clipped_text(figure) is None
 
