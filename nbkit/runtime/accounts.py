@@ -9,9 +9,9 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbkit.runtime.counted import counted
 from nbkit.runtime.durations import show_duration
 from nbkit.runtime.journal import Event, of_kind
-from nbkit.runtime.status_words import counted
 
 
 @dataclass

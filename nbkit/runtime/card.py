@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nbkit.runtime.counted import counted
 from nbkit.runtime.durations import show_duration
 from nbkit.runtime.hosts import store_warning
 
@@ -59,10 +60,10 @@ def _items(session: Session) -> str:
 
 def closing_words(session: Session, summary: dict[str, Any], fault: str | None) -> str:
     """Say what was done, what is left, why it stopped, and what to do next."""
-    rows = [("done", f"{summary['done']} items in the store")]
+    rows = [("done", f"{counted(summary['done'], 'item')} in the store")]
     if "step" in summary:
         rows.append(("step", f"{summary['step']} of {summary['max_steps']}"))
-    rows.append(("left", f"{summary['left']} items, {summary['failed']} failed"))
+    rows.append(("left", f"{counted(summary['left'], 'item')}, {summary['failed']} failed"))
     if summary["failed"]:
         errors = session.ledger.fold.errors
         key = next(k for k in errors if k not in session.ledger.fold.done)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from nbkit.runtime.counted import counted
 from nbkit.runtime.durations import show_duration
 from nbkit.runtime.inline_svg import FAINT, INK, SERIES, drawing, inline, plain_numbers
 from nbkit.runtime.past_sessions import PastSession
 from nbkit.runtime.status import PhaseStatus
-from nbkit.runtime.status_words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,8 @@ from nbkit.runtime.nearest import unknown
 from nbkit.runtime.phases import load_phases
 from nbkit.runtime.report_html import add, document, table, tag
 from nbkit.runtime.report_reading import PhaseRecord, read_record
-from nbkit.runtime.report_sections import done_words, is_stand_in, main_scores, section, state_of
+from nbkit.runtime.report_sections import done_words, main_scores, section, state_of
+from nbkit.runtime.stand_in import is_stand_in
 from nbkit.runtime.status import store_of
 from nbkit.runtime.status_words import still_takes, total
 from nbkit.runtime.store.protocol import Stat, Store
@@ -186,7 +187,7 @@ def _room(use: StoreUse) -> str:
 
 
 def _warning(shown: Sequence[PhaseRecord]) -> Element | None:
-    odd = [record.status.slug for record in shown if is_stand_in(record)]
+    odd = [record.status.slug for record in shown if is_stand_in(record.labels)]
     if not odd:
         return None
     links = [part for slug in odd for part in (tag("a", slug, href=f"#phase-{slug}"), ", ")][:-1]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element
 
+from nbkit.runtime.counted import counted
 from nbkit.runtime.curve_panels import Panel, dash_of, draw, panels_of
 from nbkit.runtime.durations import show_duration
 from nbkit.runtime.past_sessions import PastSession
@@ -17,11 +18,11 @@ from nbkit.runtime.progress_plot import at_work, sessions_svg, sessions_words
 from nbkit.runtime.report_captions import captions_of
 from nbkit.runtime.report_html import add, coded, coded_name, embedded, picture, table, tag
 from nbkit.runtime.report_reading import PhaseRecord, Score
-from nbkit.runtime.status_words import counted, steps_of, still_takes
+from nbkit.runtime.stand_in import is_made_up, is_untrained
+from nbkit.runtime.status_words import steps_of, still_takes
 from nbkit.runtime.store_use import show_bytes
 
 FOLDED = 6  # panels or sessions that are shown; more wait under a line to open
-_NOT_TRAINED = ("random", "untrained", "synthetic", "made-up", "stand-in", "no weights")
 _STATES = {"complete": "good", "complete, some failed": "fair", "work left": "fair", "unreadable": "bad"}
 
 
@@ -60,22 +61,17 @@ def state_of(state: str) -> Element:
     return tag("span", state, class_=f"state {_STATES.get(state, 'idle')}")
 
 
-def is_stand_in(record: PhaseRecord) -> bool:
-    """Say whether the scores rest on data or weights that are not the real ones, by their own label."""
-    data, weights = (record.labels.get(name, "").strip().lower() for name in ("data", "weights"))
-    return bool(data) and not data.startswith("real") or weights.startswith(_NOT_TRAINED)
-
-
 def labels(record: PhaseRecord) -> list[Element]:
     """Give what the scores rest on."""
     parts = []
     for name, words in record.labels.items():
-        low = words.strip().lower()
         if name == "data":
-            odd, title = not low.startswith("real"), "Stand-in data" if not low.startswith("real") else "Data"
+            odd = is_made_up(words)
+            title = "Stand-in data" if odd else "Data"
         elif name == "weights":
-            odd = low.startswith(_NOT_TRAINED)
-            title = "Random weights" if low.startswith("random") else "Stand-in weights" if odd else "Weights"
+            odd = is_untrained(words)
+            kind = "Random" if words.strip().lower().startswith("random") else "Stand-in"
+            title = f"{kind} weights" if odd else "Weights"
         else:
             odd, title = False, name
         parts.append(tag("p", tag("strong", f"{title}:"), f" {words}", class_="label odd" if odd else "label"))

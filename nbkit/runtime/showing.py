@@ -7,6 +7,8 @@ session like everything else.
 from __future__ import annotations
 
 import io
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.names import check_name
 from nbkit.runtime.results import Results
+from nbkit.runtime.stand_in import is_made_up, is_untrained
 
 if TYPE_CHECKING:
     from nbkit.runtime.outbox import Outbox
@@ -80,6 +83,9 @@ class Showing:
     def figure(self, figure: Any, name: str, alt: str | None = None) -> None:
         """Keep a matplotlib figure as ``<slug>/figures/<name>.png`` in the store.
 
+        A figure of stand-in data or untrained weights, as `note` said them, gets those words below it, unless it has
+        them already.
+
         Parameters
         ----------
         figure : matplotlib Figure
@@ -88,8 +94,10 @@ class Showing:
             The figure in words, for those who cannot see it; kept in the file. Its titles and axes by default.
         """
         file = check_name(f"{self.slug}/figures/{name}.png", "the figure")
+        label = say_stand_in(figure, self.results.content)
         buffer = io.BytesIO()
-        words = {"Description": alt or figure_in_words(figure)}
+        alt = alt or figure_in_words(figure)
+        words = {"Description": f"{alt} ({label})" if label and label not in alt else alt}
         figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", metadata=words)
         self._show(buffer.getvalue(), f"figures/{name}.png", file)
 
@@ -122,6 +130,31 @@ class Showing:
         path = self.folder / local
         write_atomically(path, lambda out: out.write(content))
         self.outbox.send([(path, file)], file)
+
+
+def say_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
+    """Give in words what a figure rests on where that is not real, and write below it those that it has not.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    labels : mapping
+        ``data`` and ``weights``, in words.
+    """
+    data, weights = (" ".join(str(labels.get(name, "")).split()) for name in ("data", "weights"))
+    said = _plain(" ".join(text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text"))))
+    has_weights = _plain(weights) in said or "random" in said and "random" in _plain(weights)
+    words = [(data, _plain(data) in said)] if is_made_up(data) else []
+    words += [(f"weights: {weights}", has_weights)] if is_untrained(weights) else []
+    lacking = "; ".join(text for text, has in words if not has)
+    if lacking:
+        text = textwrap.fill(lacking, max(30, int(13 * figure.get_figwidth())))
+        figure.text(0.5, -0.01, text, fontsize=8.5, color="#B84A00", ha="center", va="top")
+    return "; ".join(text for text, _ in words)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def figure_in_words(figure: Any) -> str:

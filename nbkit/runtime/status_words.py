@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 
+from nbkit.runtime.counted import counted
 from nbkit.runtime.durations import show_duration
 from nbkit.runtime.past_sessions import PastSession
 from nbkit.runtime.status import PhaseStatus
@@ -58,11 +59,6 @@ def cells(row: PhaseStatus) -> tuple[str, ...]:
     if row.checkpoint_age is not None:
         checkpoint = f"{show_duration(row.checkpoint_age)} old"
     return row.slug, row.state, done, left, str(row.failed), rate, sessions, still_takes(row), checkpoint
-
-
-def counted(count: int, what: str) -> str:
-    """Write a count before its word, such as "1 item" and "1,200 items"."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def still_takes(row: PhaseStatus) -> str:

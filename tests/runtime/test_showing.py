@@ -43,6 +43,40 @@ def test_a_figure_is_put_in_words_by_its_titles_and_axes(figure):
     assert figure_in_words(figure) == "synthetic stand-in; Training: Loss (µV²) against Step (model); Spectrum"
 
 
+@pytest.mark.parametrize(
+    ("note", "below"),
+    [
+        ({}, []),
+        ({"data": "real, 3 subjects", "weights": "trained here"}, []),
+        ({"data": "synthetic stand-in"}, []),  # the figure says it itself
+        ({"data": "pink noise"}, ["pink noise"]),
+        ({"data": "real", "weights": "random, seed 0"}, ["weights: random, seed 0"]),
+        ({"data": "pink noise", "weights": "untrained"}, ["pink noise; weights: untrained"]),
+    ],
+)
+def test_a_figure_says_below_what_is_not_real(session, figure, note, below):
+    from PIL import Image
+
+    before = len(figure.texts)
+    if note:
+        session.note(**note)
+    session.figure(figure, "own", alt="A line")
+    assert [text.get_text() for text in figure.texts[before:]] == below
+    session.figure(figure, "own", alt="A line")
+    assert len(figure.texts) == before + len(below), "once is enough"
+    words = Image.open(session.folder / "figures/own.png").text["Description"]
+    odd = below or (["synthetic stand-in"] if "stand-in" in note.get("data", "") else [])
+    assert words == "A line" + "".join(f" ({text})" for text in odd)
+
+
+def test_long_words_below_a_figure_stay_inside_its_width(session, figure):
+    session.note(data="made up of " + "many small things and " * 20)
+    session.figure(figure, "own")
+    drawn = figure.texts[-1]
+    width = drawn.get_window_extent(figure.canvas.get_renderer()).width
+    assert "\n" in drawn.get_text() and width < 1.02 * figure.bbox.width
+
+
 def test_a_figure_carries_its_words_into_the_store(tmp_path, session, figure):
     from PIL import Image
 
