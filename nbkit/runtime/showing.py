@@ -150,6 +150,11 @@ def say_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
     if lacking:
         text = textwrap.fill(lacking, max(30, int(13 * figure.get_figwidth())))
         figure.text(0.5, -0.01, text, fontsize=8.5, color="#B84A00", ha="center", va="top")
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # all stays where it is laid out now
+        for legend in figure.legends:
+            if legend.get_bbox_to_anchor() is figure.bbox:  # which a tight box replaces: the legend would go along
+                legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
     return "; ".join(text for text, _ in words)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nbkit
@@ -75,6 +76,25 @@ def test_long_words_below_a_figure_stay_inside_its_width(session, figure):
     drawn = figure.texts[-1]
     width = drawn.get_window_extent(figure.canvas.get_renderer()).width
     assert "\n" in drawn.get_text() and width < 1.02 * figure.bbox.width
+
+
+def test_words_below_a_figure_do_not_fall_on_its_legend(session):
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    drawn, axes = plt.subplots(figsize=(5, 3), layout="constrained")
+    axes.plot([1, 2], color="blue", label="a")
+    axes.set_xlabel("below the axis")
+    drawn.legend(loc="outside lower center", labelcolor=(0, 1, 0), frameon=False)
+    session.note(data="nothing that was ever recorded")
+    session.figure(drawn, "own")
+    plt.close(drawn)
+    pixels = np.asarray(Image.open(session.folder / "figures/own.png").convert("RGB")).astype(int)
+    black = pixels.sum(2) < 60
+    green = (pixels[..., 1] > 150) & (pixels[..., 0] < 60) & (pixels[..., 2] < 60)
+    brown = (pixels[..., 0] > 150) & (pixels[..., 1] < 120) & (pixels[..., 2] < 60)
+    ends = [(np.flatnonzero(ink.any(1)).min(), np.flatnonzero(ink.any(1)).max()) for ink in (black, green, brown)]
+    assert all(above[1] < below[0] for above, below in zip(ends, ends[1:], strict=False)), ends
 
 
 def test_a_figure_carries_its_words_into_the_store(tmp_path, session, figure):
