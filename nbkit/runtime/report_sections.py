@@ -66,7 +66,7 @@ def labels(record: PhaseRecord) -> list[Element]:
     parts = []
     for name, words in record.labels.items():
         if name == "data":
-            odd = is_made_up(words)
+            odd = is_made_up(words) or not words.strip()
             title = "Stand-in data" if odd else "Data"
         elif name == "weights":
             odd = is_untrained(words)

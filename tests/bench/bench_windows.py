@@ -123,16 +123,12 @@ def _memory(folder: Path, signal: np.ndarray, windows: int, workers: int = 8) ->
     seconds = time.perf_counter() - began
     pss, private = (np.array(column) / 2**20 for column in zip(*marks, strict=True))
     note = f"{len(marks)} looks from the first fifth on, {seen / seconds:.0f} windows/s with {workers} workers"
-    # a worker first makes its own what it inherited and counts references in: private memory is looked at after that
-    settled = private[len(private) // 2 :]
     rows = []
-    for what, held in (
-        (f"growth of memory (PSS) over {seen} windows", pss),
-        (f"growth of private memory over the second half of {seen} windows", settled),
-    ):
+    for what, held in (("growth of memory (PSS)", pss), ("growth of private memory", private)):
         grown, met = float(held[-1] - held[0]), bool(held[-1] - held[0] < 0.05 * held[0])
-        beside = f"held by {workers + 1} processes before it"
-        rows.append(Row(f"{what}, {workers} workers", grown, "MiB", beside, float(held[0]), "< 5 % of it", met, note))
+        beside = f"held by {workers + 1} processes at the first look"
+        whole = f"{what} over {seen} windows, {workers} workers"
+        rows.append(Row(whole, grown, "MiB", beside, float(held[0]), "< 5 % of it", met, note))
     return rows
 
 
