@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
+
 _OF_HOSTS = ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG", "LIGHTNING_CLOUD_SPACE_ID")
 
 

@@ -14,9 +14,9 @@ import pytest
 from nbkit.runtime import cli
 from nbkit.runtime.phases import load_phases
 from tests.readme import as_run_here, commands, recipe
-from tests.runtime import drive_loopback
-from tests.runtime.drive_state import CLIENT, CLIENT_SECRET
 from tests.runtime.kaggle_loopback import Loopback
+from tests.runtime.store.drive import drive_loopback
+from tests.runtime.store.drive.drive_state import CLIENT, CLIENT_SECRET
 
 ENV = ".venv/bin/python -m "
 NBKIT = f"{ENV}nbkit "

@@ -147,7 +147,7 @@ def check_store(store: str | None = None) -> Finding:
 
 def check_drive(store: str | None = None) -> list[Finding]:
     """Say whether a Drive credential is here and how full that Drive is; nothing where no Drive is asked for."""
-    from nbkit.runtime.store.drive_credential import find_credential
+    from nbkit.runtime.store.drive.credential import find_credential
 
     address = store_address(store)
     if not address.startswith("gdrive://"):

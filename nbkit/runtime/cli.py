@@ -199,7 +199,7 @@ def login_drive_command(
     browser: Annotated[bool, typer.Option(help="open a browser here")] = True,
 ) -> int:
     """Log in to Google Drive: a browser once, and never again; says where the credential went and how to hand it on."""
-    from nbkit.runtime.login import login_drive
+    from nbkit.runtime.store.drive.login import login_drive
 
     print(login_drive(client, folder=folder, browser=browser).words())
     return 0

@@ -19,12 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from nbkit.runtime.store.drive import DriveStore
-from nbkit.runtime.store.drive_access import DriveAccess, headless_settings
-from nbkit.runtime.store.drive_credential import DriveCredential, read_credential
+from nbkit.runtime.store.drive.access import DriveAccess, headless_settings
+from nbkit.runtime.store.drive.credential import DriveCredential, read_credential
+from nbkit.runtime.store.drive.store import DriveStore
 from tests.bench.rows import Row
-from tests.runtime import drive_storm
-from tests.runtime.drive_loopback import LoopbackProcess
+from tests.runtime.store.drive import drive_storm
+from tests.runtime.store.drive.drive_loopback import LoopbackProcess
 
 _SMALL = 64 << 10
 _CHUNK = 8 << 20
@@ -159,7 +159,7 @@ def _large_file(folder: Path, size: int) -> list[Row]:
 
 def _child(drive: LoopbackProcess, path: Path) -> subprocess.Popen:
     id = drive.url.removeprefix("gdrive://")
-    put = [sys.executable, "-m", "tests.runtime.drive_child", id, str(path), "large.bin", str(_CHUNK)]
+    put = [sys.executable, "-m", "tests.runtime.store.drive.drive_child", id, str(path), "large.bin", str(_CHUNK)]
     environ = {**os.environ, "NBKIT_DRIVE_CREDENTIAL": drive.credential}
     return subprocess.Popen(put, env=environ, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
 
@@ -178,9 +178,9 @@ def _plain_child(drive: LoopbackProcess, path: Path, way: str = _BY_CALLS) -> su
     lines = (
         "import json, sys",
         "from pathlib import Path",
-        "from nbkit.runtime.store.drive_credential import find_credential",
+        "from nbkit.runtime.store.drive.credential import find_credential",
         "from tests.bench.bench_drive import plain_auth, plain_upload",
-        "from tests.runtime.drive_child import memory",
+        "from tests.runtime.store.drive.drive_child import memory",
         "auth = plain_auth(find_credential()); start = memory('VmRSS')",
         way,
         "print(json.dumps({'start': start, 'peak': memory('VmHWM')}))",

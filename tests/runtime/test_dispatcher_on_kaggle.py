@@ -12,9 +12,9 @@ import pytest
 from nbkit.runtime.hosts.kaggle_client import connect
 from nbkit.runtime.hosts.kaggle_push import push_phase
 from nbkit.runtime.store.opening import open_store
-from tests.runtime.drive_loopback import Loopback as DriveLoopback
 from tests.runtime.kaggle_loopback import Loopback as KaggleLoopback
 from tests.runtime.kaggle_loopback import without_checkout
+from tests.runtime.store.drive.drive_loopback import Loopback as DriveLoopback
 
 pytest.importorskip("kaggle")
 pytest.importorskip("pydrive2")

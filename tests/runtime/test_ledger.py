@@ -18,7 +18,7 @@ from nbkit.runtime.ledger import Ledger, Output
 from nbkit.runtime.segments import fold_store
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import die, fork, reap
-from tests.runtime.faulty_store import FaultyStore, on, passing, permanent
+from tests.runtime.store.faulty_store import FaultyStore, on, passing, permanent
 
 
 @pytest.fixture(autouse=True)

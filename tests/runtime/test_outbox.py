@@ -16,7 +16,7 @@ from nbkit.runtime.outbox import BOUND, Outbox
 from nbkit.runtime.store import retried
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import die, fork, reap
-from tests.runtime.faulty_store import FaultyStore, on, passing, permanent
+from tests.runtime.store.faulty_store import FaultyStore, on, passing, permanent
 from tests.runtime.test_ledger import make
 
 

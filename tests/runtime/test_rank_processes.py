@@ -17,10 +17,10 @@ import torch
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.fit import fit
 from nbkit.runtime.journal import read_journal
+from tests import ROOT
 from tests.runtime.rank_support import Plain, plain_loader, run_team
 from tests.runtime.training_support import FakeSession, Tiny, TinyData, checkpoint_of, digest, run_child, train_tiny
 
-ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 # a class of the script itself, as a notebook's cells have them; data with a function that plain pickle refuses

@@ -192,10 +192,10 @@ def test_any_store_will_do(calm):
 
 
 def test_a_drive_will_do_and_its_quota_is_shown(calm):
-    drive_store = pytest.importorskip("nbkit.runtime.store.drive", reason="PyDrive2 is not installed")
-    from nbkit.runtime.store.drive_credential import read_credential
-    from tests.runtime.drive_loopback import Loopback
-    from tests.runtime.drive_state import Plan
+    drive_store = pytest.importorskip("nbkit.runtime.store.drive.store", reason="PyDrive2 is not installed")
+    from nbkit.runtime.store.drive.credential import read_credential
+    from tests.runtime.store.drive.drive_loopback import Loopback
+    from tests.runtime.store.drive.drive_state import Plan
 
     made = write_report(str(calm), "page.html")
     with Loopback(Plan(retry_after="0")) as served:

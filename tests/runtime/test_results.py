@@ -12,7 +12,7 @@ from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.files import read_json
 from nbkit.runtime.results import Results
 from nbkit.runtime.store.folder import FolderStore
-from tests.runtime.faulty_store import FaultyStore, on, permanent
+from tests.runtime.store.faulty_store import FaultyStore, on, permanent
 
 MSE = {"value": 0.21, "unit": "uV^2", "baseline": 0.34, "baseline_is": "persistence"}
 

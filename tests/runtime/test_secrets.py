@@ -15,16 +15,16 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from nbkit.runtime import cli
-from tests.runtime.drive_loopback import Loopback as DriveLoopback
-from tests.runtime.drive_state import CLIENT_SECRET, REFRESH
+from tests import ROOT
 from tests.runtime.kaggle_loopback import KEY, USER, Kernel
 from tests.runtime.kaggle_loopback import Loopback as KaggleLoopback
+from tests.runtime.store.drive.drive_loopback import Loopback as DriveLoopback
+from tests.runtime.store.drive.drive_state import CLIENT_SECRET, REFRESH
 
 pytest.importorskip("kaggle")
 pytest.importorskip("pydrive2")
@@ -165,7 +165,7 @@ def test_an_error_with_its_whole_traceback_shows_no_key(monkeypatch, tmp_path):
         server.faults["*"] = ["drop"] * 9
         (tmp_path / "home").mkdir()
         environment = os.environ | server.environment(tmp_path / "home") | {"HOME": str(tmp_path / "home")}
-        environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = str(ROOT)
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, cwd=tmp_path)
     assert b"did not answer" in done.stdout, done.stderr
     assert not holds_a_secret(done.stdout + done.stderr)

@@ -21,7 +21,7 @@ from nbkit.runtime.segments import (
     segment_of,
 )
 from nbkit.runtime.store.folder import FolderStore
-from tests.runtime.faulty_store import FaultyStore, LaggingStore
+from tests.runtime.store.faulty_store import FaultyStore, LaggingStore
 
 KEYS = st.sampled_from(["a", "b", "sub/c", "é"])
 OUTPUT = st.tuples(st.sampled_from(["p/x", "p/y"]), st.integers(0, 9), st.sampled_from(["aa", "bb"])).map(list)

@@ -16,7 +16,7 @@ from nbkit.runtime.segments import fold_store
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import fork, reap
-from tests.runtime.faulty_store import LaggingStore
+from tests.runtime.store.faulty_store import LaggingStore
 
 N = 80
 

@@ -190,7 +190,7 @@ def _secrets(kaggle: Kaggle, phase: Phase, address: str) -> dict[str, dict[str, 
     secrets: dict[str, dict[str, bytes]] = {}
     if address.startswith(("gdrive://", "https://drive.google.com/")):
         from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE
-        from nbkit.runtime.store.drive_credential import find_credential
+        from nbkit.runtime.store.drive.credential import find_credential
 
         secrets[DRIVE_LOGIN] = {CREDENTIAL_FILE: find_credential().to_text().encode()}
     if phase.slug == "dispatcher":

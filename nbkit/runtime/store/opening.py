@@ -40,7 +40,7 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
 
 def _open_drive(url: str) -> Store:
     try:
-        from nbkit.runtime.store.drive import open_drive
+        from nbkit.runtime.store.drive.store import open_drive
     except ImportError as error:
         raise UsageError(
             f"the store {url!r} needs PyDrive2, which is not here ({error}). Install it with 'pip install PyDrive2'. "

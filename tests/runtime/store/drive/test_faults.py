@@ -11,12 +11,12 @@ import pytest
 
 from nbkit.runtime.errors import StoreError
 from nbkit.runtime.session import open_session
-from nbkit.runtime.store.drive import DriveStore
-from nbkit.runtime.store.drive_access import TRIES
-from nbkit.runtime.store.drive_credential import read_credential
+from nbkit.runtime.store.drive.access import TRIES
+from nbkit.runtime.store.drive.credential import read_credential
+from nbkit.runtime.store.drive.store import DriveStore
 from nbkit.runtime.store.retried import Retried
-from tests.runtime.drive_loopback import Loopback
-from tests.runtime.drive_state import AFTER, BEFORE, Plan, md5_of
+from tests.runtime.store.drive.drive_loopback import Loopback
+from tests.runtime.store.drive.drive_state import AFTER, BEFORE, Plan, md5_of
 
 
 @pytest.fixture

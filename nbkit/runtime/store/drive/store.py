@@ -16,12 +16,12 @@ from typing import Any
 from nbkit.runtime.errors import DamagedError, UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.names import check_name
-from nbkit.runtime.store.drive_access import FIRST_WAIT, TIMEOUT, DriveAccess
-from nbkit.runtime.store.drive_credential import DriveCredential, find_credential
-from nbkit.runtime.store.drive_faults import DriveError
-from nbkit.runtime.store.drive_memory import Entry, first_made, last_changed, split
-from nbkit.runtime.store.drive_transfer import CHUNK, HURT, SMALL, Content, download, saved_id, upload
-from nbkit.runtime.store.drive_tree import FIELDS, DriveTree
+from nbkit.runtime.store.drive.access import FIRST_WAIT, TIMEOUT, DriveAccess
+from nbkit.runtime.store.drive.credential import DriveCredential, find_credential
+from nbkit.runtime.store.drive.faults import DriveError
+from nbkit.runtime.store.drive.memory import Entry, first_made, last_changed, split
+from nbkit.runtime.store.drive.transfer import CHUNK, HURT, SMALL, Content, download, saved_id, upload
+from nbkit.runtime.store.drive.tree import FIELDS, DriveTree
 from nbkit.runtime.store.protocol import Stat
 
 _ROUNDS = 3  # looks at a name that parallel sessions make, change and remove meanwhile

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE, CREDENTIAL_VARIABLE, user_credential_path
-from nbkit.runtime.store.drive_credential import SCOPE, DriveCredential, find_credential
+from nbkit.runtime.store.drive.credential import SCOPE, DriveCredential, find_credential
 
 _FOLDER = "nbkit"
 _CONSOLE = "https://console.cloud.google.com"
@@ -119,7 +119,7 @@ def _ask(client: DriveCredential, browser: bool, target: Path) -> DriveCredentia
     """Let PyDrive2 ask the user in a browser, and give the credential that comes of it."""
     from pydrive2.auth import AuthError, GoogleAuth
 
-    from nbkit.runtime.store.drive_access import headless_settings
+    from nbkit.runtime.store.drive.access import headless_settings
 
     # a new login: nothing of an earlier one may be loaded or kept
     auth = GoogleAuth(settings={**headless_settings(client), "save_credentials": False}, http_timeout=60.0)
@@ -155,9 +155,9 @@ def _free_port() -> int:
 
 def _store_folder(credential: DriveCredential, title: str) -> str:
     """Give the id of the app's own folder of this title: the oldest of several, a new one where there is none."""
-    from nbkit.runtime.store.drive_access import DriveAccess
-    from nbkit.runtime.store.drive_faults import DriveError
-    from nbkit.runtime.store.drive_tree import FOLDER
+    from nbkit.runtime.store.drive.access import DriveAccess
+    from nbkit.runtime.store.drive.faults import DriveError
+    from nbkit.runtime.store.drive.tree import FOLDER
 
     access = DriveAccess(credential)
     quoted = title.replace("\\", "\\\\").replace("'", "\\'")

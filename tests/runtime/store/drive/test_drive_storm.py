@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime import drive_storm
-from tests.runtime.drive_state import AFTER, BEFORE, DOWNLOADS
+from tests.runtime.store.drive import drive_storm
+from tests.runtime.store.drive.drive_state import AFTER, BEFORE, DOWNLOADS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the storm forks")
 

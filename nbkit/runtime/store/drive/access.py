@@ -20,8 +20,8 @@ from googleapiclient.discovery_cache import get_static_doc
 from oauth2client.client import OAuth2Credentials
 from pydrive2.auth import GoogleAuth
 
-from nbkit.runtime.store.drive_credential import SCOPE, DriveCredential
-from nbkit.runtime.store.drive_faults import DriveError, in_words
+from nbkit.runtime.store.drive.credential import SCOPE, DriveCredential
+from nbkit.runtime.store.drive.faults import DriveError, in_words
 
 TIMEOUT = 60.0  # seconds that one read or write of a socket may take
 TRIES = 4  # of one request, before the fault goes up to the store's own retries

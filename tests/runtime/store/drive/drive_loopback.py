@@ -2,7 +2,7 @@
 
 It holds files under ids, lets names repeat, checks what the real one checks, and fails a share of all requests in the
 ways that were seen: before or after the work was done, with JSON, with HTML, with nothing. It listens on 127.0.0.1
-only, in a thread or, by ``python -m tests.runtime.drive_loopback``, in a process that ends with its parent.
+only, in a thread or, by ``python -m tests.runtime.store.drive.drive_loopback``, in a process that ends with its parent.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.runtime.drive_query import pick
-from tests.runtime.drive_state import (
+from tests import ROOT
+from tests.runtime.store.drive.drive_query import pick
+from tests.runtime.store.drive.drive_state import (
     AFTER,
     BEFORE,
     CLIENT,
@@ -354,9 +355,8 @@ class LoopbackProcess:
     def __init__(self, folder: Path, **plan: Any) -> None:
         import subprocess
 
-        command = [sys.executable, "-m", "tests.runtime.drive_loopback", str(folder), json.dumps(plan)]
-        root = Path(__file__).parents[2]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+        command = [sys.executable, "-m", "tests.runtime.store.drive.drive_loopback", str(folder), json.dumps(plan)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         told = json.loads(self._process.stdout.readline())
         self.url, self.root, self.credential = told["url"], told["root"], told["credential"]
 

@@ -20,7 +20,7 @@ from nbkit.runtime.session import open_session
 from nbkit.runtime.store import retried
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import fork, reap
-from tests.runtime.faulty_store import VERBS, FaultyStore, on, passing, permanent
+from tests.runtime.store.faulty_store import VERBS, FaultyStore, on, passing, permanent
 
 N = 14
 ROWS = [{"key": f"sub-{i % 3}/item-{i:02d}", "seed": str(i)} for i in range(N)]

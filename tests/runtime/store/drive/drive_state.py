@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.runtime.drive_query import condition
+from tests.runtime.store.drive.drive_query import condition
 
 FOLDER = "application/vnd.google-apps.folder"
 CLIENT, CLIENT_SECRET = "client-1.apps.googleusercontent.com", "GOCSPX-planted-client-secret"

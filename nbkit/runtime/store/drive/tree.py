@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.store.drive_access import DriveAccess
-from nbkit.runtime.store.drive_faults import DriveError
-from nbkit.runtime.store.drive_memory import Entry, Memory, Row, first_made, join, split
+from nbkit.runtime.store.drive.access import DriveAccess
+from nbkit.runtime.store.drive.faults import DriveError
+from nbkit.runtime.store.drive.memory import Entry, Memory, Row, first_made, join, split
 
 FIELDS = "id,title,mimeType,md5Checksum,fileSize,createdDate,modifiedDate,parents(id),labels(trashed)"
 FOLDER = "application/vnd.google-apps.folder"

@@ -15,13 +15,13 @@ import pytest
 
 from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.files import sha256_of
-from nbkit.runtime.store.drive import DriveStore
-from nbkit.runtime.store.drive_credential import read_credential
-from tests.runtime.drive_loopback import Loopback, LoopbackProcess
-from tests.runtime.drive_state import AFTER, BEFORE, DOWNLOADS, Plan, md5_of
+from nbkit.runtime.store.drive.credential import read_credential
+from nbkit.runtime.store.drive.store import DriveStore
+from tests import ROOT
+from tests.runtime.store.drive.drive_loopback import Loopback, LoopbackProcess
+from tests.runtime.store.drive.drive_state import AFTER, BEFORE, DOWNLOADS, Plan, md5_of
 
 CHUNK = 256 << 10
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -102,7 +102,15 @@ def test_upload_goes_on_after_any_share_of_random_faults(tmp_path):
 def test_sigkill_during_a_large_upload_resumes_from_the_last_acknowledged_chunk(tmp_path):
     path = a_file(tmp_path, 24 << 20)
     with LoopbackProcess(tmp_path / "drive", latency=0.02) as drive:
-        put = [sys.executable, "-m", "tests.runtime.drive_child", drive.url[9:], str(path), "c/large.bin", str(CHUNK)]
+        put = [
+            sys.executable,
+            "-m",
+            "tests.runtime.store.drive.drive_child",
+            drive.url[9:],
+            str(path),
+            "c/large.bin",
+            str(CHUNK),
+        ]
         environ = {**os.environ, "NBKIT_DRIVE_CREDENTIAL": drive.credential}
         child = subprocess.Popen(put, env=environ, cwd=ROOT, stdout=subprocess.PIPE)
         while drive.control()["counts"].get("bytes of chunks", 0) < 8 << 20:

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from nbkit.runtime.store.drive import DriveStore
+from nbkit.runtime.store.drive.store import DriveStore
 
 
 def memory(word: str) -> int:

@@ -19,9 +19,9 @@ from typing import Any, BinaryIO
 
 from googleapiclient.http import MediaIoBaseUpload, MediaUpload
 
-from nbkit.runtime.store.drive_access import TRIES, DriveAccess
-from nbkit.runtime.store.drive_credential import write_private
-from nbkit.runtime.store.drive_faults import DriveError
+from nbkit.runtime.store.drive.access import TRIES, DriveAccess
+from nbkit.runtime.store.drive.credential import write_private
+from nbkit.runtime.store.drive.faults import DriveError
 
 CHUNK = 8 << 20  # bytes, a multiple of 256 KiB as Drive wants it
 SMALL = 4 << 20  # bytes up to which metadata and content go in one request; Drive allows 5 MB

@@ -8,7 +8,7 @@ from nbkit.runtime.errors import StoreError
 from nbkit.runtime.store import retried as module
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.retried import Retried
-from tests.runtime.faulty_store import VERBS, FaultyStore, on, passing, permanent
+from tests.runtime.store.faulty_store import VERBS, FaultyStore, on, passing, permanent
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 
 from nbkit.runtime.check import check_store
 from nbkit.runtime.errors import StoreError, UsageError
-from nbkit.runtime.store import drive_memory
-from nbkit.runtime.store.drive import DriveStore, open_drive
-from nbkit.runtime.store.drive_credential import read_credential
+from nbkit.runtime.store.drive.credential import read_credential
+from nbkit.runtime.store.drive.store import DriveStore, open_drive
+from nbkit.runtime.store.drive.store import memory as drive_memory
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
-from tests.runtime.drive_loopback import Loopback
-from tests.runtime.drive_state import FOLDER, ROOT, Plan, md5_of
+from tests.runtime.store.drive.drive_loopback import Loopback
+from tests.runtime.store.drive.drive_state import FOLDER, ROOT, Plan, md5_of
 
 BAD_NAMES = ("../x", "/abs", "a//b", "a/../b", "a\\b", ".hidden", "x\n", "", "a/", "n" * 201)
 

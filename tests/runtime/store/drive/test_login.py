@@ -16,11 +16,11 @@ import pytest
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE, CREDENTIAL_VARIABLE, host_credentials
-from nbkit.runtime.store.drive_credential import DriveCredential, find_credential, read_credential
-from tests.runtime.drive_loopback import Loopback
-from tests.runtime.drive_state import CLIENT, CLIENT_SECRET, REFRESH, Plan
+from nbkit.runtime.store.drive.credential import DriveCredential, find_credential, read_credential
+from tests import ROOT
+from tests.runtime.store.drive.drive_loopback import Loopback
+from tests.runtime.store.drive.drive_state import CLIENT, CLIENT_SECRET, REFRESH, Plan
 
-ROOT = Path(__file__).parents[2]
 GOOD = json.dumps({"client_id": "id", "client_secret": "sec-planted", "refresh_token": "1//planted"})
 KAGGLE, COLAB = {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}, {"COLAB_RELEASE_TAG": "release-colab"}
 
@@ -138,7 +138,7 @@ def log_in(
     lines = (
         "import sys",
         "from nbkit.runtime.errors import NbkitError",
-        "from nbkit.runtime.login import login_drive",
+        "from nbkit.runtime.store.drive.login import login_drive",
         "client = sys.argv[1] or None",
         "try:",
         "    print(login_drive(client).words())",

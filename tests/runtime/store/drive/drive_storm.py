@@ -22,13 +22,13 @@ import numpy as np
 
 from nbkit.runtime.segments import fold_store
 from nbkit.runtime.session import open_session
-from nbkit.runtime.store.drive import DriveStore
-from nbkit.runtime.store.drive_credential import read_credential
+from nbkit.runtime.store.drive.credential import read_credential
+from nbkit.runtime.store.drive.store import DriveStore
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.verify import verify_store
-from tests.runtime.drive_loopback import LoopbackProcess
-from tests.runtime.drive_state import md5_of
+from tests.runtime.store.drive.drive_loopback import LoopbackProcess
+from tests.runtime.store.drive.drive_state import md5_of
 
 SLUG, WORK = "storm", 0.01  # seconds of work an item
 

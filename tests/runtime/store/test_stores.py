@@ -310,7 +310,8 @@ def test_full_disk_under_a_folder_store_is_said(tmp_path, file):
     FolderStore(tmp_path / "store").put(file("old"), "x")
     for size in (0, 1, 1000, 199_999):
         assert reap(fork(lambda size=size: put_with_little_room(size) if size else None, tmp_path / "log")) == 0, (
-            tmp_path / "log").read_text()
+            tmp_path / "log"
+        ).read_text()
     assert (tmp_path / "store" / "x").read_text() == "old"
     assert not list((tmp_path / "store").rglob("*.part"))
 
