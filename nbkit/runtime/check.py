@@ -17,6 +17,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nbkit.ground.home import import_folder
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.files import sha256_of
 from nbkit.runtime.hosts import Host, detect
@@ -72,7 +73,7 @@ def check_host(host: Host) -> Finding:
 
 def requirements() -> dict[str, str]:
     """Give what nbkit needs, as {distribution: its requirement}, from the checkout or the installed package."""
-    pyproject = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    pyproject = import_folder() / "pyproject.toml"
     if pyproject.is_file():
         needs = tomllib.loads(pyproject.read_text("utf-8"))["project"]["dependencies"]
     else:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from nbkit.ground.home import import_folder
 from nbkit.runtime.accounts import Stay
 from nbkit.runtime.journal import VARIABLE, of_kind, read_journal
 from nbkit.runtime.process_tree import ProcessTree
@@ -67,10 +68,9 @@ class ThisMachine:
         temporary = room / "tmp"
         temporary.mkdir(parents=True)
         journal = self._paper(number, "jsonl")
-        package = str(Path(__file__).resolve().parents[2])
         told = {
             VARIABLE: str(journal), "TMPDIR": str(temporary),
-            "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(import_folder()), os.environ.get("PYTHONPATH")])),
         }  # fmt: skip
         command, folder, environment = self.lay_out(notebook, limit, room, os.environ | told)
         stay = Stay(number, time.time(), limit=limit)

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_name, check_slug
 
@@ -106,10 +107,7 @@ def read_manifest(source: str | Path | Iterable[Mapping[str, object]] | Manifest
 def manifest_folder() -> Path:
     """Give the folder of manifests: of the current folder if it has one, else of this checkout or package."""
     here = Path("manifests")
-    if here.is_dir():
-        return here
-    checkout = Path(__file__).resolve().parents[2] / "manifests"
-    return checkout if checkout.is_dir() else Path(__file__).resolve().parents[1] / "manifests"
+    return here if here.is_dir() else home() / "manifests"
 
 
 def _find(source: str | os.PathLike[str]) -> Path:

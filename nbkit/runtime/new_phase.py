@@ -11,10 +11,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.hosts.kaggle_push import PLACEHOLDER
-from nbkit.runtime.phases import Phase, find_phase, phases_file
+from nbkit.runtime.phases import Phase, find_phase
 
 _PATTERN = "00_start_here.ipynb"  # the set-up cell is the same in every notebook, and copied from here
 _SET_UP = ("set-up-about", "set-up")
@@ -34,7 +35,7 @@ def make_places(slug: str) -> str:
     UsageError
         Where it has no row, or nbkit is installed without its checkout.
     """
-    phase, root = find_phase(slug), phases_file().parents[1]
+    phase, root = find_phase(slug), home()
     badges = root / "colab" / "README.md"
     if not badges.is_file():
         raise UsageError(f"{root} is no checkout of nbkit; clone it and install it with -e. Nothing was begun.")

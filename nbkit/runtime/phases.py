@@ -10,6 +10,7 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.nearest import unknown
@@ -74,9 +75,7 @@ class Phase:
 
 def phases_file() -> Path:
     """Give the file of this checkout, or the one that came with the installed package."""
-    package = Path(__file__).resolve().parents[1]
-    checkout = package.parent / "manifests" / "phases.toml"
-    return checkout if checkout.is_file() else package / "manifests" / "phases.toml"
+    return home() / "manifests" / "phases.toml"
 
 
 def load_phases(path: Path | None = None) -> tuple[Phase, ...]:

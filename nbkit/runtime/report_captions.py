@@ -10,7 +10,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from nbkit.runtime.phases import Phase, phases_file
+from nbkit.ground.home import home
+from nbkit.runtime.phases import Phase
 
 _DRAWS = re.compile(r"""session\.figure\(.*,\s*["']([\w-]+)["']\s*\)\s*$""", re.MULTILINE)
 
@@ -22,7 +23,7 @@ def captions_of(phase: Phase | None) -> dict[str, str]:
     ----------
     phase : Phase or None
     """
-    return _read(phases_file().parents[1] / "notebooks" / phase.notebook) if phase is not None else {}
+    return _read(home() / "notebooks" / phase.notebook) if phase is not None else {}
 
 
 @cache

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.home import home, import_folder
 from nbkit.runtime import errors
 from nbkit.runtime.durations import parse_duration
 from nbkit.runtime.environment import environment
@@ -116,7 +117,7 @@ def find_notebook(text: str | os.PathLike[str]) -> Path:
     path = Path(text).expanduser()
     if path.is_file():
         return path.resolve()
-    folders = [Path("notebooks"), Path(__file__).resolve().parents[2] / "notebooks"]
+    folders = [Path("notebooks"), home() / "notebooks"]
     known = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.ipynb"))}
     slugs = {re.sub(r"^\d+_", "", stem): file for stem, file in known.items()}
     if path.parent == Path(".") and (found := (known | slugs).get(path.name.removesuffix(".ipynb"))):
@@ -219,10 +220,9 @@ def kernel_of_this_python(scratch: Path) -> dict[str, str]:
     spec.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
     (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
-    package = str(Path(__file__).resolve().parents[2])
     return {
         "JUPYTER_PATH": os.pathsep.join(filter(None, [str(scratch / "jupyter"), os.environ.get("JUPYTER_PATH")])),
-        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(import_folder()), os.environ.get("PYTHONPATH")])),
         "JUPYTER_RUNTIME_DIR": str(scratch / "runtime"),
         "JUPYTER_PLATFORM_DIRS": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",

@@ -153,7 +153,7 @@ def world(tmp_path, monkeypatch, make_notebook):
     (root / "manifests").mkdir()
     (root / "manifests/phases.toml").write_text("\n".join(rows))
     for module in ("phases", "hosts.kaggle_push"):
-        monkeypatch.setattr(f"nbkit.runtime.{module}.phases_file", lambda: root / "manifests/phases.toml")
+        monkeypatch.setattr(f"nbkit.runtime.{module}.home", lambda: root)
     monkeypatch.setattr("nbkit.runtime.hosts.kaggle_datasets.POLL", 0.01)
 
     def wheel(folder: Path) -> Path:

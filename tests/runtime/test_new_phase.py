@@ -50,7 +50,7 @@ def checkout(root, tmp_path, monkeypatch):
     for name in ("manifests/phases.toml", "notebooks/00_start_here.ipynb", "colab/README.md"):
         (tmp_path / name).parent.mkdir()
         shutil.copy(root / name, tmp_path / name)
-    monkeypatch.setattr(new_phase, "phases_file", lambda: tmp_path / "manifests/phases.toml")
+    monkeypatch.setattr(new_phase, "home", lambda: tmp_path)
     return tmp_path
 
 

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from nbkit.ground.home import import_folder
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.nearest import unknown
 
@@ -43,7 +44,7 @@ def _requirements() -> list[str]:
         import tomllib
 
         # a checkout that is on the path only
-        pyproject = Path(__file__).resolve().parents[3] / "pyproject.toml"
+        pyproject = import_folder() / "pyproject.toml"
         project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
         extras = project["optional-dependencies"].items()
         return project["dependencies"] + [f"{need}; extra == '{extra}'" for extra, needs in extras for need in needs]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.home import checkout
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts.kaggle_client import Kaggle, KaggleError
 
@@ -43,12 +44,6 @@ class Dataset:
 
     ref: str
     change: str
-
-
-def checkout() -> Path | None:
-    """Give the checkout that this nbkit runs from; None where it was installed from a wheel."""
-    root = Path(__file__).resolve().parents[3]
-    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
 
 
 def build_wheel(folder: Path, root: Path | None = None) -> Path:

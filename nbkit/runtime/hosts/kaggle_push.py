@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.home import home
 from nbkit.runtime.durations import parse_duration
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.hosts.kaggle_client import KEY_FILE, Kaggle, KaggleError
 from nbkit.runtime.hosts.kaggle_copy import pushed_copy, require_names
 from nbkit.runtime.hosts.kaggle_datasets import DRIVE_LOGIN, KAGGLE_KEY, ensure_dataset, ensure_wheel, look
 from nbkit.runtime.hosts.kaggle_runs import Push, record_push
-from nbkit.runtime.phases import Phase, find_phase, phases_file
+from nbkit.runtime.phases import Phase, find_phase
 from nbkit.runtime.store.protocol import Store
 
 PLACEHOLDER = "KAGGLE_USERNAME"
@@ -109,7 +110,7 @@ def push_phase(
         With Kaggle's own words.
     """
     phase = find_phase(slug)
-    notebook = _home() / "notebooks" / phase.notebook
+    notebook = home() / "notebooks" / phase.notebook
     address = reachable(store.url)
     told = (parse_duration(limit) or 0.0) / 3600 if limit is not None else phase.session_hours
     if told > WALL_HOURS - _LEAVE:
@@ -166,7 +167,7 @@ def read_metadata(phase: Phase, user: str) -> dict[str, Any]:
     UsageError
         Where it is not there or no JSON.
     """
-    path = _home() / "kaggle" / phase.kaggle_folder / "kernel-metadata.json"
+    path = home() / "kaggle" / phase.kaggle_folder / "kernel-metadata.json"
     try:
         metadata = json.loads(path.read_text("utf-8").replace(PLACEHOLDER, user))
     except FileNotFoundError:
@@ -178,11 +179,6 @@ def read_metadata(phase: Phase, user: str) -> dict[str, Any]:
     metadata["id"] = f"{user}/{metadata['id'].rpartition('/')[2]}"
     metadata["code_file"] = "notebook.ipynb"
     return {"dataset_sources": [], **metadata}
-
-
-def _home() -> Path:
-    """Give the folder that holds notebooks and metadata: the checkout, or the installed package."""
-    return phases_file().parents[1]
 
 
 def _secrets(kaggle: Kaggle, phase: Phase, address: str) -> dict[str, dict[str, bytes]]:
