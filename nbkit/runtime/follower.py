@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.fetching import fetch_history, fetch_outputs
-from nbkit.runtime.ranks import place_here
+from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.training.ranks.ranks import place_here
 
 if TYPE_CHECKING:
     from nbkit.runtime.device import Device
-    from nbkit.runtime.fit import FitReport
+    from nbkit.runtime.training.fit import FitReport
 
 
 class Follower:
@@ -64,8 +64,8 @@ class Follower:
         """Note nothing."""
 
     def fit(self, module: Any, data: Any, **options: Any) -> FitReport:
-        """Train this process's share; see `nbkit.runtime.fit.fit`."""
-        from nbkit.runtime.fit import fit
+        """Train this process's share; see `nbkit.runtime.training.fit.fit`."""
+        from nbkit.runtime.training.fit import fit
 
         if self.device is None:
             raise UsageError("this session was opened without accelerator=, so it has no device to train on.")
@@ -87,7 +87,7 @@ class Follower:
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
         """Give the verified local path of another phase's checkpoint."""
-        from nbkit.runtime.generations import fetch_checkpoint
+        from nbkit.runtime.training.generations import fetch_checkpoint
 
         if slug in (None, self.slug):
             raise UsageError(

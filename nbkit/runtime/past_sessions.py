@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nbkit.runtime.segments import Fold, Record
+from nbkit.runtime.ledger.segments import Fold, Record
 
 _ENDED = {"complete": "complete", "wall": "stopped before the wall", "left": "ended with work left"}
 

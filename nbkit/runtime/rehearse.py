@@ -22,11 +22,11 @@ from nbkit.runtime.durations import show_duration
 from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.files import write_json
 from nbkit.runtime.hosts.kaggle_machine import KaggleMachine
+from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.machine import STARTUP, Machine, ThisMachine
 from nbkit.runtime.nearest import unknown
 from nbkit.runtime.phases import Phase, load_phases
 from nbkit.runtime.running import FAILED, LEFT, check_parameters, find_notebook, notebook_parameters, store_address
-from nbkit.runtime.segments import fold_store
 from nbkit.runtime.status import newest_step
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store

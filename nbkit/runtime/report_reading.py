@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.phases import Phase
-from nbkit.runtime.segments import fold_store
 from nbkit.runtime.status import PhaseStatus, read_document, read_phase
 from nbkit.runtime.store.protocol import Stat, Store
 from nbkit.runtime.store_use import show_bytes

@@ -19,31 +19,31 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbkit.runtime import work
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.card import closing_words, opening_card
 from nbkit.runtime.device import Device, choose_device
 from nbkit.runtime.durations import parse_duration
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.files import remove_stray_temps
 from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
-from nbkit.runtime.lanes import take_lane
-from nbkit.runtime.ledger import Ledger
-from nbkit.runtime.manifest import Manifest, read_manifest
+from nbkit.runtime.items import work
+from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
+from nbkit.runtime.ledger.lanes import take_lane
+from nbkit.runtime.ledger.ledger import Ledger
+from nbkit.runtime.ledger.manifest import Manifest, read_manifest
+from nbkit.runtime.ledger.outbox import THREADS, Outbox
+from nbkit.runtime.ledger.segments import version_of
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.outbox import THREADS, Outbox
-from nbkit.runtime.ranks import place_here
-from nbkit.runtime.segments import version_of
-from nbkit.runtime.showing import Showing
-from nbkit.runtime.signals import StopSignals
+from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.training.ranks.ranks import place_here
+from nbkit.runtime.training.signals import StopSignals
 
 if TYPE_CHECKING:
-    from nbkit.runtime.fit import FitReport
+    from nbkit.runtime.training.fit import FitReport
 
 _LEAVING = 20.0  # seconds of uploads at the end of a process that did not close its session
 
@@ -225,7 +225,7 @@ class Session(Showing):
         UsageError
             For a manifest with a fault, or other settings than those of the items that are done.
         """
-        from nbkit.runtime.progress import bar
+        from nbkit.runtime.items.progress import bar
 
         rows = self._prepare(manifest, settings)
         done = sum(map(self.ledger.is_done, rows.keys))
@@ -240,7 +240,7 @@ class Session(Showing):
         settings: Mapping[str, Any] | None = None,
         at_once: int | None = None,
     ) -> None:
-        """Do every pending item with a function, here or through an executor; see `nbkit.runtime.spread`.
+        """Do every pending item with a function, here or through an executor; see `nbkit.runtime.items.spread`.
 
         Parameters
         ----------
@@ -256,8 +256,8 @@ class Session(Showing):
                 with item:
                     item.save(**process(item))
             return
-        from nbkit.runtime.progress import bar
-        from nbkit.runtime.spread import spread, workers_of
+        from nbkit.runtime.items.progress import bar
+        from nbkit.runtime.items.spread import spread, workers_of
 
         rows = self._prepare(manifest, settings)
         done = sum(map(self.ledger.is_done, rows.keys))
@@ -304,9 +304,9 @@ class Session(Showing):
     def fit(self, module: Any, data: Any, **options: Any) -> FitReport:
         """Train a LightningModule from where the last session stopped; stop before the wall.
 
-        See `nbkit.runtime.fit.fit` for the options.
+        See `nbkit.runtime.training.fit.fit` for the options.
         """
-        from nbkit.runtime.fit import fit
+        from nbkit.runtime.training.fit import fit
 
         if self.device is None:
             raise UsageError(
@@ -341,7 +341,7 @@ class Session(Showing):
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
         """Give the verified local path of a training phase's checkpoint: its ``best`` or its ``newest``."""
-        from nbkit.runtime.generations import fetch_checkpoint
+        from nbkit.runtime.training.generations import fetch_checkpoint
 
         if slug in (None, self.slug):
             self._bring_home()

@@ -17,17 +17,17 @@ from typing import Any
 
 from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.files import read_json
-from nbkit.runtime.manifest import manifest_folder, parse_shard, read_manifest, shard_of
+from nbkit.runtime.items.work import TRIES
+from nbkit.runtime.ledger.manifest import manifest_folder, parse_shard, read_manifest, shard_of
+from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
+from nbkit.runtime.ledger.segments import Fold, Record, fold_store
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.past_sessions import CountedFold, PastSession, goodput_of, past_sessions
 from nbkit.runtime.phases import Phase, load_phases
-from nbkit.runtime.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.running import store_address
-from nbkit.runtime.segments import Fold, Record, fold_store
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
-from nbkit.runtime.work import TRIES
 
 QUOTA_HOURS = 30.0  # GPU hours that Kaggle gives a week
 _SESSION_HOURS = 9.0

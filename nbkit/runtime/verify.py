@@ -16,10 +16,10 @@ from typing import Any
 
 from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.files import read_json, sha256_of
+from nbkit.runtime.ledger.receipts import read_receipt, step_of
+from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.receipts import read_receipt, step_of
 from nbkit.runtime.running import store_address
-from nbkit.runtime.segments import fold_store
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried

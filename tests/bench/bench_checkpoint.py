@@ -22,13 +22,13 @@ import torch
 from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from torch.utils.data import DataLoader, TensorDataset
 
-from nbkit.runtime.checkpointing import Checkpointing
 from nbkit.runtime.files import write_atomically
-from nbkit.runtime.fit import fit
+from nbkit.runtime.training.checkpointing import Checkpointing
+from nbkit.runtime.training.fit import fit
 from tests.bench.limits import copy_rate
 from tests.bench.rows import Row
-from tests.runtime.saving_storm import storm
-from tests.runtime.training_support import FakeSession, Tiny, TinyData, run_child
+from tests.runtime.training.saving_storm import storm
+from tests.runtime.training.training_support import FakeSession, Tiny, TinyData, run_child
 
 EVERY = 24  # steps between saves
 FIRST = 8  # steps before the first save

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from tests.bench.rows import Row
-from tests.runtime.rank_support import Plain, plain_loader, run_team
-from tests.runtime.training_support import FakeSession
+from tests.runtime.training.ranks.rank_support import Plain, plain_loader, run_team
+from tests.runtime.training.training_support import FakeSession
 
 _WIDTH = 512
 _WAYS = ("agreeing", "not agreeing", "Lightning's broadcast")
@@ -43,7 +43,7 @@ def _agreements(folder: Path, times: int) -> tuple[float, float]:
     """Give the median seconds of our agreement and of what it cannot do without."""
     import torch.distributed as dist
 
-    from nbkit.runtime.ranks import place_here, together
+    from nbkit.runtime.training.ranks.ranks import place_here, together
 
     ours, bare = [], []
     with together(place_here(), FakeSession(folder), "cpu", {}) as ranks:
@@ -62,9 +62,9 @@ def _training(folder: Path, steps: int) -> dict[str, float]:
     """Give the median seconds from one step's end to the next, of steps that take turns in how they agree."""
     from lightning.pytorch import Callback
 
-    from nbkit.runtime import loop_state
-    from nbkit.runtime.fit import fit
-    from nbkit.runtime.ranks import Ranks
+    from nbkit.runtime.training import loop_state
+    from nbkit.runtime.training.fit import fit
+    from nbkit.runtime.training.ranks.ranks import Ranks
 
     seconds: dict[str, list[float]] = {way: [] for way in _WAYS}
     way, agree = [_WAYS[0]], Ranks.any

@@ -12,7 +12,16 @@ import time
 from pathlib import Path
 
 from tests.bench.rows import Row
-from tests.runtime.training_support import ACCUMULATE, AUGMENT, PLACES, VALIDATION, WORKERS, Cell, killed, uninterrupted
+from tests.runtime.training.training_support import (
+    ACCUMULATE,
+    AUGMENT,
+    PLACES,
+    VALIDATION,
+    WORKERS,
+    Cell,
+    killed,
+    uninterrupted,
+)
 
 KILLS = 6
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.rows import Row
-from tests.runtime import storm
+from tests.runtime.items import storm
 
 
 def run(quick: bool) -> list[Row]:

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from nbkit.runtime.ledger import Ledger, Output
-from nbkit.runtime.manifest import read_manifest
-from nbkit.runtime.segments import encode_line, fold_store, segment_of
+from nbkit.runtime.items.work import pending
+from nbkit.runtime.ledger.ledger import Ledger, Output
+from nbkit.runtime.ledger.manifest import read_manifest
+from nbkit.runtime.ledger.segments import encode_line, fold_store, segment_of
 from nbkit.runtime.store.folder import FolderStore
-from nbkit.runtime.work import pending
 from tests.bench.limits import append_seconds
 from tests.bench.rows import Row
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import nbkit
-from nbkit.runtime.receipts import Receipt
-from nbkit.runtime.segments import encode_line, segment_of
+from nbkit.runtime.ledger.receipts import Receipt
+from nbkit.runtime.ledger.segments import encode_line, segment_of
 
 EVIL = '<script>document.title="run"</script><img src=x onerror=document.title="run">'
 VIEW = """<!doctype html><link rel="icon" href="https://example.org/icon.ico"><div id="here"></div>

@@ -21,8 +21,8 @@ from nbkit.runtime.hosts.kaggle_dispatch import dispatch, fruitless_runs, gpu_ho
 from nbkit.runtime.hosts.kaggle_push import push_phase
 from nbkit.runtime.hosts.kaggle_quota import Hours
 from nbkit.runtime.hosts.kaggle_runs import Push
-from nbkit.runtime.receipts import Receipt
-from nbkit.runtime.segments import encode_line, segment_of
+from nbkit.runtime.ledger.receipts import Receipt
+from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.kaggle_loopback import Loopback
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.past_sessions import CountedFold, PastSession, goodput_of, past_sessions
-from nbkit.runtime.segments import encode_line, segment_of
 
 
 def fold_of(*sessions: tuple[str, list[dict]]) -> CountedFold:

@@ -70,7 +70,7 @@ def test_the_search_finds_what_is_planted():
 
 
 SESSION = """session = nbkit.open_session("bandvar_train", store=STORE, limit=LIMIT, smoke=SMOKE, accelerator="cpu")"""
-TRAIN = """from tests.runtime.training_support import Tiny, TinyData
+TRAIN = """from tests.runtime.training.training_support import Tiny, TinyData
 for item in session.work([{"key": f"k{i}"} for i in range(3)]):
     with item:
         item.save(x=[1 / (2 - int(item.key[1:]))])

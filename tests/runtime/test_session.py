@@ -14,7 +14,7 @@ import pytest
 
 import nbkit
 from nbkit.runtime.errors import DamagedError, NbkitError, UsageError
-from nbkit.runtime.segments import fold_store
+from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import die, fork, reap
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import nbkit
+from nbkit.runtime.ledger.receipts import Receipt
+from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.phases import Phase
-from nbkit.runtime.receipts import Receipt
-from nbkit.runtime.segments import encode_line, segment_of
 from nbkit.runtime.status import last_line, newest_step, read_phase, read_status
 from nbkit.runtime.status_words import words
 from nbkit.runtime.store.folder import FolderStore

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nbkit
-from nbkit.runtime.receipts import Receipt
+from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.verify import verify_store, words
 
 
@@ -93,13 +93,13 @@ def test_a_checkpoint_without_receipt_does_not_exist(store):
 
 
 def test_what_two_sessions_stored_under_one_name_may_be_either(store, tmp_path):
-    from nbkit.runtime.segments import segment_of
+    from nbkit.runtime.ledger.segments import segment_of
 
     other = b"other bytes"
     import hashlib
 
     record = {"e": "done", "k": "a", "o": [["toy/items/a.npz", len(other), hashlib.sha256(other).hexdigest()]]}
-    from nbkit.runtime.segments import encode_line
+    from nbkit.runtime.ledger.segments import encode_line
 
     segment, data = segment_of("toy", "other-session", 1, [encode_line(record)])
     (store / segment.name).parent.mkdir(parents=True)

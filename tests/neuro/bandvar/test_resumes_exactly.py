@@ -12,8 +12,8 @@ from nbkit.neuro.bandvar.data import BandData
 from nbkit.neuro.bandvar.generator_training import GeneratorSettings, GeneratorTraining
 from nbkit.neuro.bandvar.token_data import TokenData
 from nbkit.neuro.bandvar.tokenizer_training import TokenizerSettings, TokenizerTraining
-from nbkit.runtime.fit import fit
-from tests.runtime.training_support import FakeSession, StopAt, checkpoint_of, digest
+from nbkit.runtime.training.fit import fit
+from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 
 @pytest.fixture

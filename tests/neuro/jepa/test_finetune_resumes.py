@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from nbkit.neuro.jepa.finetune import ComparedRegressor
-from nbkit.runtime.fit import fit
+from nbkit.runtime.training.fit import fit
 from tests.neuro.jepa.factor_windows import FactorWindows
 from tests.neuro.jepa.test_finetune import TINY, TINY2, made
-from tests.runtime.training_support import FakeSession, StopAt, checkpoint_of, digest
+from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 STEPS, STOP = 18, 7
 

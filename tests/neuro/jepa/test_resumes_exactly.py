@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from nbkit.neuro.jepa.pretrain import OBJECTIVES
-from nbkit.runtime.fit import fit
+from nbkit.runtime.training.fit import fit
 from tests.neuro.jepa.training import SETTINGS, Windows, made
-from tests.runtime.training_support import FakeSession, StopAt, checkpoint_of, digest
+from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 STEPS = 22
 STOPS = (7, 13)  # neither is a step with the masked term, so a counter that began again would mask other batches

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nbkit.runtime.fit import fit
+from nbkit.runtime.training.fit import fit
 from tests.neuro.labram import test_codebook, test_finetune, test_pretrain
 from tests.neuro.labram.training import Windows
 from tests.neuro.nn import test_rivals
-from tests.runtime.training_support import FakeSession, StopAt, checkpoint_of, digest
+from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 STEPS, STOP = 30, 11
 

@@ -11,9 +11,9 @@ import torch
 from nbkit.neuro.neurofm.adapt import identify_units
 from nbkit.neuro.neurofm.data import SpikeData
 from nbkit.neuro.neurofm.pretrain import Pretrainer
-from nbkit.runtime.fit import fit
+from nbkit.runtime.training.fit import fit
 from tests.neuro.neurofm.spike_files import TINY, write_populations
-from tests.runtime.training_support import FakeSession, StopAt, checkpoint_of, digest
+from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 STEPS, STOP = 24, 9
 

@@ -7,7 +7,7 @@ import pytest
 
 from nbkit.neuro.neurofm.ladder import FAILED, OPEN, PASSED, gate_of
 from nbkit.neuro.neurofm.scaling import ScalingSettings, report_scaling, scaling_rows
-from nbkit.runtime.manifest import read_manifest
+from nbkit.runtime.ledger.manifest import read_manifest
 
 SETTINGS = ScalingSettings.free()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbkit.neuro.neurofm.search import SearchSettings, report_search, search_rows
-from nbkit.runtime.manifest import read_manifest
+from nbkit.runtime.ledger.manifest import read_manifest
 
 
 def done(row: dict, bits: float) -> dict:

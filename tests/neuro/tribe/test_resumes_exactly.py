@@ -12,8 +12,8 @@ from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe
 from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe
 from nbkit.neuro.tribe.runs import split_runs
 from nbkit.neuro.tribe.windows import TribeData
-from nbkit.runtime.fit import fit
-from tests.runtime.training_support import FakeSession, StopAt, checkpoint_of, digest
+from nbkit.runtime.training.fit import fit
+from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 STEPS = 10
 SIZES = {"dim": 16, "heads": 2, "hidden": 16, "expert_hidden": 16, "n_vertices": 24, "dropout": 0.1}

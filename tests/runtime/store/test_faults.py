@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbkit.runtime import outbox as outbox_module
 from nbkit.runtime.errors import NbkitError, StoreError
-from nbkit.runtime.segments import fold_store
+from nbkit.runtime.ledger.ledger import outbox as outbox_module
+from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store import retried
 from nbkit.runtime.store.folder import FolderStore

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbkit.runtime.segments import fold_store
+from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store.drive.credential import read_credential
 from nbkit.runtime.store.drive.store import DriveStore

@@ -1,0 +1,82 @@
+"""What other phases made, fetched from the store and checked against what was recorded."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import DamagedError, UsageError
+from nbkit.runtime.files import sha256_of
+from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.store.folder import FolderStore
+from nbkit.runtime.store.protocol import Store
+
+_AT_ONCE = 4  # downloads side by side
+
+
+def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Path]:
+    """Give the verified local paths of all outputs of a phase's items, by name.
+
+    Parameters
+    ----------
+    raw : Store
+        The store itself; a folder is read in place.
+    store : Store
+        The same with retries.
+    slug : str
+    folder : Path
+        This session's own folder.
+
+    Raises
+    ------
+    UsageError
+        Where the store has none.
+    DamagedError
+        Where a file is not what was recorded.
+    """
+    accepted: dict[str, set[str]] = {}
+    for outputs in fold_store(store, slug, folder / "segments").done.values():
+        for name, _, sha256 in outputs:
+            accepted.setdefault(name, set()).add(sha256)
+    if not accepted:
+        raise UsageError(
+            f"{store.url} holds nothing that {slug} made, and this phase needs it. Run the notebook of {slug} first, "
+            "with the same store."
+        )
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda item: _fetch(raw, store, *item, folder / "inputs"), sorted(accepted.items())))
+
+
+def _fetch(raw: Store, store: Store, name: str, accepted: set[str], cache: Path) -> Path:
+    if isinstance(raw, FolderStore):
+        path = raw.path(name)
+    else:
+        path = cache / name
+        if not path.is_file() or sha256_of(path) not in accepted:
+            store.connect().get(name, path)
+    found = sha256_of(path) if path.is_file() else "nothing"
+    if found not in accepted:
+        raise DamagedError(
+            f"{name} in {store.url} is not what was recorded: SHA-256 {found[:12]}, recorded "
+            f"{', '.join(h[:12] for h in sorted(accepted))}. Nothing was deleted; 'nbkit verify' lists all such."
+        )
+    return path
+
+
+def fetch_history(store: Store, slug: str, folder: Path) -> list[dict[str, Any]]:
+    """Give the metric rows that a training phase has logged.
+
+    Raises
+    ------
+    UsageError
+        Where the phase has not been trained with this store.
+    """
+    name = f"{slug}/metrics.jsonl"
+    path = folder / "inputs" / name
+    try:
+        store.get(name, path)
+    except FileNotFoundError:
+        raise UsageError(f"{store.url} holds no {name}; train {slug} with this store first.") from None
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -1,0 +1,217 @@
+"""The item loop: pending items of a shard, one after the other, until none is left or the wall is near.
+
+An item that raises is recorded with its traceback and the loop goes on. Items that earlier kills hit come last, so
+that one which takes its machine down cannot keep the others from being done.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from itertools import filterfalse
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.files import write_atomically
+from nbkit.runtime.ledger.ledger import Ledger, Output
+from nbkit.runtime.ledger.manifest import Manifest
+from nbkit.runtime.names import check_name
+
+if TYPE_CHECKING:
+    from nbkit.runtime.session import Session
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+TRIES = 3  # times that an item may raise before it is left as failed
+
+
+class Item(Mapping):
+    """Give one row of a manifest, and keep what is made of it.
+
+    Used as a context manager: leaving it records the item as done, or as failed with its traceback.
+
+    Attributes
+    ----------
+    key : str
+        The item's name.
+    """
+
+    def __init__(self, row: Mapping[str, str], session: Session, ledger: Ledger) -> None:
+        self.key = row["key"]
+        self._row, self._session, self._ledger = row, session, ledger
+        self._outputs: list[Output] = []
+        self._reason: str | None = None
+        self.begun = 0.0
+        self.entered = False
+
+    def __getitem__(self, column: str) -> str:
+        if column not in self._row:
+            raise UsageError(f"the manifest has no column {column!r}; it has {', '.join(self._row)}.")
+        return self._row[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def save(self, **results: Any) -> None:
+        """Keep what the item made: arrays together in ``<key>.npz``, files under their own names.
+
+        Parameters
+        ----------
+        **results : array or Path
+            By name. The files are copied.
+
+        Raises
+        ------
+        UsageError
+            For a file that is not there, objects that no array of plain numbers or text can hold, or a second save.
+        """
+        if self._outputs:
+            raise UsageError(f"item {self.key} was saved already; give all results to one item.save(...).")
+        self._outputs = save_results(self._ledger, self.key, results)
+
+    def skip(self, reason: str) -> None:
+        """Say that there is rightly nothing to keep, and why; the item counts as done."""
+        self._reason = reason
+
+    def __enter__(self) -> Item:
+        self.begun, self.entered = time.monotonic(), True
+        self._ledger.begin(self.key)
+        self._session.journal("begin", key=self.key)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        return self.leave(error, time.monotonic() - self.begun)
+
+    def leave(self, error: BaseException | None, seconds: float, waited: float | None = None) -> bool:
+        """Record the item as done in so many seconds, or as failed; True where the loop goes on over the error.
+
+        Parameters
+        ----------
+        error : BaseException or None
+        seconds : float
+            Of work.
+        waited : float or None
+            From its beginning to its end, where it stood in a queue between; what has to fit before the wall.
+        """
+        if error is None and not self._outputs and self._reason is None:
+            error = UsageError(
+                f"item {self.key} ended without a result. Call item.save(name=array, ...) in the loop, or "
+                "item.skip('why') where there is rightly none."
+            )
+        if error is None:
+            self._record_done(seconds, seconds if waited is None else waited)
+            return False
+        if not isinstance(error, Exception):
+            return False
+        if isinstance(error, OSError) and error.errno in _FULL:
+            # no fault of the item: on a full disk each would fail, and three times is for good
+            raise NbkitError(
+                f"item {self.key} met a full disk ({error.strerror}: {error.filename or 'while writing'}). It is not "
+                "recorded as failed and will be done again; all recorded before stands. Free some disk space and run "
+                "again."
+            ) from error
+        self._ledger.failed(self.key, "".join(traceback.format_exception(error))[-4000:])
+        self._session.journal("failed", key=self.key)
+        self._session.say(f"item {self.key} failed: {type(error).__name__}: {error}")
+        return True
+
+    def _record_done(self, seconds: float, waited: float) -> None:
+        more = {"reason": self._reason} if self._reason is not None else {}
+        self._ledger.done(self.key, self._outputs, seconds, **more)
+        self._session.journal("item", key=self.key, s=round(seconds, 3))
+        self._session.budget.measured("item", waited)
+        self._session.outbox.send_item(self.key)
+
+
+def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[Output]:
+    """Write an item's results whole to this machine's disk and give their names, sizes and hashes."""
+    import numpy as np
+
+    if not results:
+        raise UsageError(f"item.save() of {key} was given nothing; name at least one array or path.")
+    files = {n: Path(v) for n, v in results.items() if isinstance(v, os.PathLike)}
+    arrays = {n: np.asarray(v) for n, v in results.items() if n not in files}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise UsageError(
+                f"{name!r} of item {key} is a {type(results[name]).__name__} that no plain array holds (dtype object). "
+                "Give numbers, text, or the path of a file. The item is not recorded."
+            )
+    outputs = []
+    if arrays:
+        name = f"{ledger.slug}/items/{key}.npz"
+        size, sha256 = write_atomically(ledger.local(name), lambda file: np.savez(_Sequential(file), **arrays))
+        outputs.append(Output(name, size, sha256))
+    for path in files.values():
+        name = check_name(f"{ledger.slug}/items/{key}/{path.name}", "the output")
+        if name in {output.name for output in outputs}:
+            raise UsageError(
+                f"item {key} gave two files called {path.name}; the second would replace the first. Name them apart. "
+                "The item is not recorded."
+            )
+        if not path.is_file():
+            raise UsageError(f"item {key} gave the file {path}, which is not there. The item is not recorded.")
+        with open(path, "rb") as source:
+            size, sha256 = write_atomically(
+                ledger.local(name), lambda file, source=source: shutil.copyfileobj(source, file)
+            )
+        outputs.append(Output(name, size, sha256))
+    return outputs
+
+
+class _Sequential:
+    """Offer a write-only file to zipfile, which then writes from front to back."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.write, self.flush = file.write, file.flush
+
+    def read(self, *_: Any) -> bytes:
+        raise OSError("write only")  # numpy wants the attribute, zipfile does not call it in mode "w"
+
+
+def pending(ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[int]:
+    """Give the positions of rows still to do: fresh ones, then those that failed before or that kills hit."""
+    fold, keys, later, position = ledger.fold, manifest.keys, [], 0
+    for key in filterfalse(fold.done.__contains__, keys):  # a million done items are passed over in C
+        position = keys.index(key, position)
+        if ledger.is_done(key):
+            continue
+        if key in fold.failures or key in fold.deaths:
+            later.append(position)
+        else:
+            yield position
+    for position in sorted(later, key=lambda p: _trouble(ledger, manifest.keys[p])):
+        key = manifest.keys[position]
+        if not ledger.is_done(key) and (retry_failed or fold.failures.get(key, 0) < TRIES):
+            yield position
+
+
+def _trouble(ledger: Ledger, key: str) -> int:
+    return ledger.fold.failures.get(key, 0) + ledger.fold.deaths.get(key, 0)
+
+
+def items(session: Session, ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[Item]:
+    """Give the pending items one after the other until none is left or the next would not end in time."""
+    for position in pending(ledger, manifest, retry_failed):
+        if not session.may_go_on("item"):
+            return
+        if ledger.is_done(manifest.keys[position]):
+            continue  # a parallel session was faster
+        item = Item(manifest.row(position), session, ledger)
+        yield item
+        if not item.entered:
+            raise UsageError(
+                f"item {item.key} was passed over: nothing is recorded unless the loop's body stands in 'with item:'. "
+                "Put it there and run again; what earlier sessions recorded stands."
+            )

@@ -1,0 +1,369 @@
+"""The ledger: what happened.
+
+On the machine a SQLite database holds what is not yet in the store; in the store the segments hold the rest, and the
+state is the fold of both. An item is *done here* once its outputs are on disk and recorded, and *done* once the store
+holds them, verified; only then does its record go into a segment.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import DamagedError
+from nbkit.runtime.files import fsync_folder, write_atomically
+from nbkit.runtime.ledger.database import Row, is_place, not_recorded, open_database
+from nbkit.runtime.ledger.segments import (
+    Record,
+    Segment,
+    decode_line,
+    encode_line,
+    fold_store,
+    is_whole,
+    segment_of,
+    version_of,
+)
+from nbkit.runtime.store.protocol import Store
+
+MERGE = 16  # own segments of about one size that become one
+
+
+@dataclass(frozen=True)
+class Output:
+    """Say what one item made.
+
+    Attributes
+    ----------
+    name : str
+        Name in the store.
+    size : int
+        Bytes.
+    sha256 : str
+    """
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Ledger:
+    """Record what becomes of each item, so that a kill at any instruction loses at most the item in work.
+
+    Parameters
+    ----------
+    folder : Path
+        This session's own folder on the machine's disk, not on a mounted Drive.
+    slug : str
+        The phase.
+    session : str
+        Name of this session, unique among all.
+    store : Store
+    """
+
+    def __init__(self, folder: Path, slug: str, session: str, store: Store) -> None:
+        self.folder, self.slug, self.session, self.store = folder, slug, session, store
+        folder.mkdir(parents=True, exist_ok=True)
+        self.notes: list[str] = []
+        self.here: dict[str, int] = {}
+        self.settings: str | None = None
+        self.time_left: Callable[[], float] = lambda: math.inf
+        self._put_seconds = 0.0
+        self._lock = threading.RLock()
+        self._flushing = threading.Lock()
+        self._number = 0
+        self._own: list[Segment] = []
+        self._db, rows = open_database(folder, self.notes.append)
+        self.fold = fold_store(store, slug, folder / "segments")
+        for name, words in self.fold.damaged.items():
+            self.notes.append(f"segment {name} is damaged: {words}; items of lost records are done again")
+        self._slot = os.open(folder / "in-work", os.O_RDWR | os.O_CREAT, 0o644)
+        self._recover(rows)
+
+    # -- opening --
+
+    def _recover(self, rows: list[Row]) -> None:
+        """Take over what an earlier, killed session of this folder recorded and did not bring to the store."""
+        for row, session, number, line in rows:
+            record = decode_line(line)
+            if record is None or not is_place(session, number):
+                self._db.execute("DELETE FROM records WHERE id=?", (row,))
+                self.notes.append("a record of an earlier session was hurt on disk and dropped; its item is done again")
+            elif number is None and record["e"] == "done":
+                if record["k"] in self.here or self._known(record) or not self._outputs_whole(record):
+                    self._db.execute("DELETE FROM records WHERE id=?", (row,))
+                else:
+                    self.here[record["k"]] = row
+                    self.fold.made_with |= {record["v"]} if "v" in record else set()
+            elif number is not None:
+                # written for a segment that may or may not have landed; its number tells the fold
+                self.fold.add(session, [(number, record)])
+        key = os.pread(self._slot, 4096, 0).rstrip(b"\0").decode("utf-8", "replace")
+        if key:
+            self._clear_slot()
+            if key not in self.fold.done and key not in self.here:
+                self.note({"e": "died", "k": key})
+
+    def _known(self, record: Record) -> bool:
+        """Say whether the store's records have this very result; another session's may differ from it."""
+        known = self.fold.done.get(record["k"])
+        return known is not None and all(output in known for output in record["o"])
+
+    def _outputs_whole(self, record: Record) -> bool:
+        from nbkit.runtime.files import sha256_of
+
+        for name, size, sha256 in record["o"]:
+            path = self.local(name)
+            if not (path.is_file() and path.stat().st_size == size and sha256_of(path) == sha256):
+                return False
+        return True
+
+    def local(self, name: str) -> Path:
+        """Give where an output lies on this machine until the store has it."""
+        return self.folder / "outputs" / name
+
+    # -- recording --
+
+    def use_settings(self, settings: Record) -> None:
+        """Note what the items done from now on depend on."""
+        self.settings = version_of(settings)
+        if self.settings not in self.fold.settings:
+            self.note({"e": "settings", "settings": settings})
+
+    def begin(self, key: str) -> None:
+        """Note which item is in work, so that the next session knows what a kill hit."""
+        try:
+            os.pwrite(self._slot, key.encode().ljust(1024, b"\0"), 0)
+        except OSError as error:
+            raise not_recorded(self.folder, error) from error
+
+    def _clear_slot(self) -> None:
+        self.begin("")
+
+    def done(self, key: str, outputs: Iterable[Output], seconds: float = 0.0, **more: Any) -> None:
+        """Record that an item's outputs are whole on this machine's disk."""
+        record = {"e": "done", "k": key, "o": [[o.name, o.size, o.sha256] for o in outputs], "s": round(seconds, 4)}
+        if self.settings is not None:
+            record["v"] = self.settings
+            self.fold.made_with.add(self.settings)
+        line = encode_line(record | more if more else record)
+        with self._lock:
+            self.here[key] = self._insert(None, line)
+
+    def failed(self, key: str, error: str) -> None:
+        """Record that an item raised an error."""
+        self.note({"e": "failed", "k": key, "err": error})
+        self._clear_slot()
+
+    def note(self, record: Record) -> None:
+        """Record what needs no outputs; it goes to the store with the next segment."""
+        record = {**record, "t": round(time.time(), 3)}
+        with self._lock:
+            self._number += 1
+            self._insert(self._number, encode_line(record))
+            self.fold.add(self.session, [(self._number, record)])
+
+    def _insert(self, number: int | None, line: str) -> int:
+        try:
+            return self._db.execute(
+                "INSERT INTO records(session, number, line) VALUES(?,?,?)", (self.session, number, line)
+            ).lastrowid
+        except sqlite3.Error as error:
+            raise not_recorded(self.folder, error) from error
+
+    def stored(self, key: str) -> None:
+        """Record that the store holds an item's outputs, verified."""
+        with self._lock:
+            row = self.here.get(key)
+            if row is None:
+                return
+            record = self._record(row)
+            number = self._number + 1
+            try:
+                marked = "UPDATE records SET session=?, number=? WHERE id=?"
+                if self._db.execute(marked, (self.session, number, row)).rowcount != 1:
+                    raise DamagedError(f"the record of {key} in {self.folder} is gone; the item is done again")
+            except sqlite3.Error as error:
+                raise not_recorded(self.folder, error) from error
+            self._number = number
+            self.fold.add(self.session, [(number, record)])
+            del self.here[key]
+
+    def forget(self, key: str) -> None:
+        """Make an item pending again whose outputs vanished from this machine before the store had them."""
+        with self._lock:
+            row = self.here.pop(key, None)
+            if row is not None:
+                self._db.execute("DELETE FROM records WHERE id=?", (row,))
+
+    def outputs(self, key: str) -> list[Output]:
+        """Give the outputs of an item that is done here and not yet in the store."""
+        with self._lock:
+            row = self.here.get(key)
+            return [] if row is None else [Output(*o[:3]) for o in self._record(row)["o"]]
+
+    def _record(self, row: int) -> Record:
+        found = self._db.execute("SELECT line FROM records WHERE id=?", (row,)).fetchone()
+        record = decode_line(found[0]) if found else None
+        if record is None:
+            raise DamagedError(f"a record in {self.folder} was hurt on disk; its item is done again")
+        return record
+
+    def is_done(self, key: str) -> bool:
+        """Say whether an item is done, here or in the store."""
+        return key in self.fold.done or key in self.here
+
+    # -- parcels: other files on their way to the store --
+
+    def add_parcel(self, label: str, files: list[tuple[str, str]]) -> int:
+        """Note files [(path, name)] that must reach the store in this order; survives a kill."""
+        with self._lock:
+            try:
+                line = encode_line({"label": label, "files": files})
+                return self._db.execute("INSERT INTO parcels(line) VALUES(?)", (line,)).lastrowid
+            except sqlite3.Error as error:
+                raise not_recorded(self.folder, error) from error
+
+    def parcels(self) -> dict[int, Record]:
+        """Give the parcels that are not yet in the store."""
+        with self._lock:
+            rows = self._db.execute("SELECT id, line FROM parcels ORDER BY id").fetchall()
+        return {row: record for row, line in rows if (record := decode_line(line)) is not None}
+
+    def remove_parcel(self, row: int) -> None:
+        """Note that a parcel has arrived."""
+        with self._lock:
+            self._db.execute("DELETE FROM parcels WHERE id=?", (row,))
+
+    # -- segments --
+
+    def flush(self, store: Store | None = None) -> int:
+        """Bring the records that may be in the store there, as one segment a session; give their count."""
+        store = store or self.store
+        with self._flushing:
+            with self._lock:
+                rows = self._db.execute(
+                    "SELECT id, session, number, line FROM records WHERE number IS NOT NULL ORDER BY session, number"
+                ).fetchall()
+            hurt = [row[0] for row in rows if not is_whole(row[3])]
+            if hurt:
+                self.notes.append(f"{len(hurt)} records were hurt on disk; their items are done again")
+                self._remove(hurt)
+            for run in _consecutive([row for row in rows if row[0] not in hurt]):
+                segment, data = segment_of(self.slug, run[0][1], run[0][2], [row[3] for row in run])
+                self._put(store, segment, data)
+                self._remove([row[0] for row in run])
+                if segment.session == self.session:
+                    self._own.append(segment)
+            self._merge(store)
+            return len(rows)
+
+    def _remove(self, rows: list[int]) -> None:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN")
+                self._db.executemany("DELETE FROM records WHERE id=?", [(row,) for row in rows])
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    # an open transaction would take in all that is recorded from now on, and lose it with a kill
+                    self._db.execute("ROLLBACK")
+                raise not_recorded(self.folder, error) from error
+
+    def _put(self, store: Store, segment: Segment, data: bytes) -> None:
+        local = self.folder / "segments" / segment.name
+        write_atomically(local, lambda file: file.write(data))
+        began = time.monotonic()
+        store.put(local, segment.name)
+        self._put_seconds = time.monotonic() - began
+
+    def _merge(self, store: Store, all_of_them: bool = False) -> None:
+        """Make few segments of many, so that the next session opens quickly: the new one first, then away the old.
+
+        A store that refuses leaves the parts, which say the same.
+        """
+        while len(group := sorted(self._own if all_of_them else self._smallest_of_a_size())) > 1:
+            if 2 * (len(group) + 1) * self._put_seconds > self.time_left():
+                return  # near the wall a tidy store is not worth the seconds
+            lines: list[str] = []
+            for part in group:
+                local = self.folder / "segments" / part.name
+                data = local.read_bytes() if local.is_file() else b""
+                if f"{zlib.crc32(data):08x}" != part.crc:
+                    return  # this machine's copy is not what was written; the parts in the store stand
+                lines += data.decode().removesuffix("\n").split("\n")
+            merged, data = segment_of(self.slug, self.session, group[0].first, lines)
+            try:
+                self._put(store, merged, data)
+                self._own = [s for s in self._own if s not in group] + [merged]
+                for part in group:
+                    store.delete(part.name)
+                    (self.folder / "segments" / part.name).unlink(missing_ok=True)
+            except OSError as error:
+                self.notes.append(f"the ledger's segments were not merged: {error}")
+                return
+
+    def _smallest_of_a_size(self) -> list[Segment]:
+        by_size: dict[int, list[Segment]] = {}
+        for s in sorted(self._own):
+            by_size.setdefault((s.last - s.first + 1).bit_length() // 4, []).append(s)
+        for _, group in sorted(by_size.items()):
+            runs = _adjacent(group)
+            longest = max(runs, key=len)
+            if len(longest) >= MERGE:
+                return longest
+        return []
+
+    def refresh(self, store: Store | None = None) -> None:
+        """Take in what other sessions have stored since."""
+        fold_store(store or self.store, self.slug, self.folder / "segments", self.fold)
+
+    def close(self, store: Store | None = None) -> None:
+        """Flush, merge this session's segments into one, and close the database."""
+        try:
+            self.flush(store)
+            with self._flushing:
+                self._merge(store or self.store, all_of_them=len(_adjacent(sorted(self._own))) == 1)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Close files without touching the store."""
+        with self._lock:
+            self._db.close()
+            if self._slot >= 0:
+                os.close(self._slot)
+                self._slot = -1
+        fsync_folder(self.folder)
+
+    def counts(self) -> dict[str, int]:
+        """Give how many items are in the store, done here only, and waiting as records."""
+        with self._lock:
+            unsent = self._db.execute("SELECT count(*) FROM records WHERE number IS NOT NULL").fetchone()[0]
+        return {"stored": len(self.fold.done), "here": len(self.here), "unsent_records": unsent}
+
+
+def _consecutive(rows: list[Row]) -> list[list[Row]]:
+    runs: list[list[Row]] = []
+    for row in rows:
+        if runs and runs[-1][-1][1] == row[1] and runs[-1][-1][2] + 1 == row[2]:
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    return runs
+
+
+def _adjacent(segments: list[Segment]) -> list[list[Segment]]:
+    runs: list[list[Segment]] = [[]]
+    for s in segments:
+        if runs[-1] and runs[-1][-1].last + 1 != s.first:
+            runs.append([])
+        runs[-1].append(s)
+    return runs

@@ -1,0 +1,182 @@
+"""What a phase shows: scores, notes, figures and pages, as files in the store.
+
+Each is written whole to this machine's disk first and goes to the store by the outbox, so it outlives a kill of the
+session like everything else.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.files import write_atomically
+from nbkit.runtime.names import check_name
+from nbkit.runtime.results.results import Results
+from nbkit.runtime.stand_in import is_made_up, is_untrained
+
+if TYPE_CHECKING:
+    from nbkit.runtime.ledger.outbox import Outbox
+    from nbkit.runtime.store.protocol import Store
+
+LARGEST_PAGE = 24_000_000  # bytes; a view with its drawing library inside has 5 MB
+
+
+class Showing:
+    """Keep what a phase shows; the part of a session that is about results."""
+
+    slug: str
+    folder: Path
+    store: Store
+    outbox: Outbox
+    _results: Results | None = None
+
+    @property
+    def results(self) -> Results:
+        """The phase's scores, those of earlier sessions included."""
+        if self._results is None:
+            unsent = f"{self.slug}/results.json" in self.outbox.waiting()
+            self._results = Results(self.slug, self.store, self.folder, unsent)
+        return self._results
+
+    def result(
+        self,
+        name: str,
+        value: float,
+        *,
+        unit: str,
+        baseline: float,
+        baseline_is: str,
+        anchor: float | None = None,
+        anchor_is: str | None = None,
+    ) -> None:
+        """Keep a score beside its trivial baseline in ``<slug>/results.json``, and print both.
+
+        Parameters
+        ----------
+        name : str
+        value : float
+        unit : str
+            ``"1"`` for a ratio.
+        baseline : float
+            What a trivial model or chance scores.
+        baseline_is : str
+            What that is, in words.
+        anchor : float or None
+            What was published for the same measure.
+        anchor_is : str or None
+            By whom and where: authors, year, table.
+        """
+        self.results.metric(name, value, unit, baseline, baseline_is, anchor, anchor_is)
+        self.outbox.send([(self.results.path, self.results.name)], "results.json")
+        published = "" if anchor is None else f"; published {anchor:.4g}: {anchor_is}"
+        print(f"{name} = {value:.4g} {unit}   (baseline {baseline:.4g}: {baseline_is}{published})")
+
+    def note(self, **facts: str) -> None:
+        """Say in the results what they rest on: ``data="synthetic stand-in"``, ``weights="random"``."""
+        self.results.note(facts)
+        self.outbox.send([(self.results.path, self.results.name)], "results.json")
+
+    def figure(self, figure: Any, name: str, alt: str | None = None) -> None:
+        """Keep a matplotlib figure as ``<slug>/figures/<name>.png`` in the store.
+
+        A figure of stand-in data or untrained weights, as `note` said them, gets those words below it, unless it has
+        them already.
+
+        Parameters
+        ----------
+        figure : matplotlib Figure
+        name : str
+        alt : str or None
+            The figure in words, for those who cannot see it; kept in the file. Its titles and axes by default.
+        """
+        file = check_name(f"{self.slug}/figures/{name}.png", "the figure")
+        label = say_stand_in(figure, self.results.content)
+        buffer = io.BytesIO()
+        alt = alt or figure_in_words(figure)
+        words = {"Description": f"{alt} ({label})" if label and label not in alt else alt}
+        figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", metadata=words)
+        self._show(buffer.getvalue(), f"figures/{name}.png", file)
+
+    def page(self, name: str, html: str) -> None:
+        """Keep a page of HTML, such as a brain to turn, as ``<slug>/pages/<name>.html`` in the store.
+
+        Parameters
+        ----------
+        name : str
+        html : str
+            All of it, its scripts inside: `nbkit report` embeds it, and lets it ask the network for nothing.
+
+        Raises
+        ------
+        UsageError
+            For a page that is no text, or larger than 24 MB.
+        """
+        file = check_name(f"{self.slug}/pages/{name}.html", "the page")
+        if not isinstance(html, str) or not html.strip():
+            raise UsageError(f"page({name!r}) needs its HTML as text; it got {type(html).__name__}. Nothing was kept.")
+        content = html.encode("utf-8", "replace")
+        if len(content) > LARGEST_PAGE:
+            raise UsageError(
+                f"the page {name!r} has {len(content) / 1e6:.0f} MB; {LARGEST_PAGE // 10**6} at most. Draw it with "
+                "fewer points, or keep it as an item's file. Nothing was kept."
+            )
+        self._show(content, f"pages/{name}.html", file)
+
+    def _show(self, content: bytes, local: str, file: str) -> None:
+        path = self.folder / local
+        write_atomically(path, lambda out: out.write(content))
+        self.outbox.send([(path, file)], file)
+
+
+def say_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
+    """Give in words what a figure rests on where that is not real, and write below it those that it has not.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    labels : mapping
+        ``data`` and ``weights``, in words.
+    """
+    data, weights = (" ".join(str(labels.get(name, "")).split()) for name in ("data", "weights"))
+    said = _plain(" ".join(text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text"))))
+    has_weights = _plain(weights) in said or "random" in said and "random" in _plain(weights)
+    words = [(data, _plain(data) in said)] if is_made_up(data) else []
+    words += [(f"weights: {weights}", has_weights)] if is_untrained(weights) else []
+    lacking = "; ".join(text for text, has in words if not has)
+    if lacking:
+        text = textwrap.fill(lacking, max(30, int(13 * figure.get_figwidth())))
+        figure.text(0.5, -0.01, text, fontsize=8.5, color="#B84A00", ha="center", va="top")
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # all stays where it is laid out now
+        for legend in figure.legends:
+            if legend.get_bbox_to_anchor() is figure.bbox:  # which a tight box replaces: the legend would go along
+                legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
+    return "; ".join(text for text, _ in words)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def figure_in_words(figure: Any) -> str:
+    """Give a figure's titles and axes as one line of text.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    """
+    heading = getattr(figure, "_suptitle", None)
+    parts = [heading.get_text()] if heading is not None else []
+    for axes in figure.axes:
+        label = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
+        title = axes.get_title() or axes.get_title("left")
+        named = [text.get_text() for text in axes.get_legend().get_texts()] if axes.get_legend() else []
+        said = ": ".join(filter(None, (title, label))) + (f" ({', '.join(filter(None, named))})" if any(named) else "")
+        if said:
+            parts.append(said)
+    whole = "; ".join(dict.fromkeys(" ".join(part.split()) for part in parts))
+    return whole if len(whole) <= 600 else whole[:597] + "..."

@@ -1,0 +1,418 @@
+"""Saving a training at one kind of place: between two batches.
+
+All saves happen in front of a batch, after the batch before it with its validation and the end of its epoch, and only
+where no gradient is pending. So no checkpoint is ever "on the last batch of an epoch", and every one is a state that
+an uninterrupted run passes through. Requests to save (the clock, an epoch, a best score, a signal, the wall) only set
+a flag that is served there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from nbkit.runtime.budget import Budget
+from nbkit.runtime.durations import show_duration
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.files import write_atomically
+from nbkit.runtime.training import loop_state
+from nbkit.runtime.training.draws import seed_step, seed_validation
+from nbkit.runtime.training.generations import Generations, load_checkpoint
+from nbkit.runtime.training.history import History
+from nbkit.runtime.training.ranks.ranks import Ranks
+from nbkit.runtime.training.signals import StopSignals
+from nbkit.runtime.training.snapshot import Buffers
+from nbkit.runtime.writer import Writer
+
+_RECENT = 32  # batches that the estimate of the next one looks back on
+
+
+class PlannedStop(Exception):
+    """Leave Lightning's loops from the instant that was saved, so that no later hook changes it."""
+
+
+class SnapshotIO(CheckpointIO):
+    """Hand Lightning's checkpoints to a sink instead of a file, and give back one that was verified.
+
+    Parameters
+    ----------
+    loaded : tuple of (Path, dict) or None
+        A checkpoint that was read already, so that it is not read twice.
+    """
+
+    def __init__(self, loaded: tuple[Path, dict[str, Any]] | None = None) -> None:
+        self.sink: Callable[[dict[str, Any]], None] | None = None
+        self._loaded = loaded
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if self.sink is not None:
+            return self.sink(checkpoint)
+        import torch
+
+        # somebody calls trainer.save_checkpoint of their own
+        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if self._loaded is not None and Path(path) == self._loaded[0]:
+            checkpoint, self._loaded = self._loaded[1], None
+            return checkpoint
+        return load_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+class Checkpointing(Callback):
+    """Save, stop and resume; seed every step; note what happened.
+
+    Parameters
+    ----------
+    generations : Generations or None
+        None on every rank but 0, which alone writes.
+    io : SnapshotIO
+        The same that the trainer has as plugin.
+    history : History
+    budget : Budget
+    signals : StopSignals
+    seed : int
+    save_every : float or None
+        Seconds between saves.
+    save_each_epoch : bool
+        Also save when an epoch ends.
+    monitor, mode : str
+        Validation metric whose best state is kept, and whether ``min`` or ``max`` is best.
+    facts : dict
+        What every receipt says (settings, versions, precision, ...).
+    ranks : Ranks or None
+        The processes that train together; None for this one alone.
+    say, journal : callable
+    """
+
+    def __init__(
+        self,
+        generations: Generations | None,
+        io: SnapshotIO,
+        history: History,
+        budget: Budget,
+        signals: StopSignals,
+        seed: int,
+        *,
+        save_every: float | None,
+        save_each_epoch: bool = False,
+        monitor: str | None = None,
+        mode: str = "min",
+        facts: dict[str, Any] | None = None,
+        ranks: Ranks | None = None,
+        say: Callable[[str], None] = print,
+        journal: Callable[..., None] | None = None,
+    ) -> None:
+        self.generations, self.io, self.history, self.budget, self.signals = generations, io, history, budget, signals
+        self.seed, self.save_every, self.save_each_epoch = seed, save_every, save_each_epoch
+        self.monitor, self.mode, self.facts = monitor, mode, facts or {}
+        self.say, self.journal = say, journal or (lambda event, **fields: None)
+        self.ranks = ranks or Ranks()
+        self.writer = Writer(say, budget.measured)
+        self.buffers = Buffers()
+        self.loader: Any = None  # the ResumableLoader, once Lightning has asked for it
+        self.marks: dict[str, float] = {}
+        self.steps_this_session = self.saves = 0
+        self.seconds_training = self.stalled = 0.0
+        self.best: float | None = None
+        self.completed = False
+        self.first_step: int | None = None
+        self._saved_loops: dict[str, Any] | None = None
+        self._saved_metrics: dict[str, Any] | None = None
+        self._seconds: deque[float] = deque(maxlen=_RECENT)
+        self._validation: float | None = None
+        self._validation_began = self._validated = 0.0
+        self._batch_began: float | None = None
+        self._last_save = time.monotonic()
+        self._due: set[str] = set()
+        self._request: dict[str, Any] | None = None
+        self._last_step = 0
+        self._begun_at = (0, 0)
+        self._last = False  # whether the save under way is the session's last
+        self._looked_at_metrics = False
+        self._stepped = True  # whether an optimizer stepped in the batch before
+        self._fingerprint: loop_state.Fingerprint | None = None
+        self._before_batch: tuple[int, ...] | None = None
+
+    # -- resuming -----------------------------------------------------------------------------------------------------
+
+    def on_load_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+        ours = checkpoint.get("nbkit")
+        if ours is None:
+            raise UsageError("the checkpoint was not written by nbkit, so its place in the data is not known.")
+        self.history.load_state_dict(ours["history"])
+        self.best = ours["best"]
+        of_ranks = [ours["metrics"], *ours.get("metrics_of_others", ())]
+        self._saved_loops = checkpoint["loops"]["fit_loop"]
+        # of another number of processes they are sums of other shares
+        self._saved_metrics = of_ranks[self.ranks.rank] if len(of_ranks) == self.ranks.size else None
+
+    def _put_back(self, trainer: Any) -> None:
+        if self._saved_loops is not None:
+            loop_state.put_back_counters(trainer, self._saved_loops)
+            if self._saved_metrics is not None:
+                loop_state.put_back_metrics(trainer, self._saved_metrics)
+            self._saved_loops = self._saved_metrics = None
+
+    # -- where everything happens -------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        self.marks.setdefault("setup", time.monotonic())
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self.signals.install()  # again: Lightning has taken them
+        self.marks.setdefault("train_start", time.monotonic())
+        self._fingerprint = loop_state.Fingerprint(trainer)
+        self._last_save = time.monotonic()
+        if self.monitor and not trainer.enable_validation:
+            raise UsageError(
+                f"monitor={self.monitor!r} names a validation metric, and this training has no validation (a "
+                "validation_step and a val_dataloader). Leave monitor out or add them. Nothing was trained."
+            )
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        self._put_back(trainer)
+        now = time.monotonic()
+        self.marks.setdefault("first_batch", now)
+        if self.first_step is None:
+            self.first_step = self._last_step = trainer.global_step
+            self._begun_at = loop_state.place(trainer)
+        self._count_time(now)
+        if self._at_boundary(trainer, batch_idx):
+            self._serve(trainer, batch_idx)
+        self._batch_began, self._validated = time.monotonic(), 0.0
+        seed_step(self.seed, trainer.current_epoch, batch_idx, self.ranks.rank)
+        self._before_batch = self._fingerprint.take(trainer)
+
+    def _count_time(self, now: float) -> None:
+        """Count the time since the last batch began as training: step, validation, and waiting for data."""
+        if self._batch_began is not None:
+            self.seconds_training += now - self._batch_began
+            self._seconds.append(now - self._batch_began - self._validated)
+            self._batch_began = None
+
+    def _at_boundary(self, trainer: Any, batch_idx: int) -> bool:
+        """Say whether no gradient is pending in front of this batch."""
+        if trainer.lightning_module.automatic_optimization:
+            return batch_idx % trainer.accumulate_grad_batches == 0
+        # whoever steps by hand has used up the gradients when an optimizer stepped in the batch before
+        return self._stepped
+
+    def _serve(self, trainer: Any, batch_idx: int) -> None:
+        ahead = trainer.accumulate_grad_batches
+        validates = loop_state.validation_ahead(trainer, batch_idx, ahead)
+        estimate = self._estimate() * ahead + ((self._validation or 0.0) if validates else 0.0)
+        stop = not self.budget.fits(estimate)
+        due = "" if stop or not self.ranks.first else self._what_is_due(trainer, validates)
+        stop, save = self.ranks.any(stop, bool(due))
+        if stop:
+            self.budget.request_stop(self.ranks.first_of(self.budget.stop_reason))
+            self._save(trainer, "stop", wait=True)
+            raise PlannedStop(self.budget.stop_reason)
+        if save:
+            self._save(trainer, due)
+
+    def _what_is_due(self, trainer: Any, validates: bool) -> str:
+        """Give the reasons to save in front of this batch; empty for none."""
+        if loop_state.place(trainer) == self._begun_at:
+            return ""  # what could be saved here is what was loaded, or nothing
+        if self.first_step == 0 and not self.saves:
+            # a state that cannot be saved, or a folder that cannot be written, shows in the first second
+            self._due.add("first step")
+        if validates and self._validation is None:
+            self._due.add("validation of unknown length")
+        if self.save_every is not None and time.monotonic() - self._last_save >= self.save_every:
+            self._due.add("clock")
+        # the clock waits for a busy writer; the others mean this very state, so they wait here
+        serve = self._due - {"clock"} or (self._due and not self.writer.busy)
+        return ", ".join(sorted(self._due)) if serve else ""
+
+    def _estimate(self) -> float:
+        """Give the seconds that the next batch may take: the mean of the last ones and twice their spread."""
+        if not self._seconds:
+            return 0.0
+        mean = sum(self._seconds) / len(self._seconds)
+        return mean + 2 * math.sqrt(sum((s - mean) ** 2 for s in self._seconds) / len(self._seconds))
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._stepped = trainer.global_step != self._last_step
+        if self._stepped:
+            self.steps_this_session += trainer.global_step - self._last_step
+            self._last_step = trainer.global_step
+            self.journal("step", step=trainer.global_step)
+        if self.ranks.size > 1 and not self._looked_at_metrics:
+            self._looked_at_metrics = True
+            if names := loop_state.unsynced(trainer):
+                self.say(f"{', '.join(names)}: logged without sync_dist=True, so the history shows rank 0's share only")
+
+    # -- validation ---------------------------------------------------------------------------------------------------
+
+    def on_validation_start(self, trainer: Any, module: Any) -> None:
+        self._validation_began = time.monotonic()
+
+    def on_validation_batch_start(
+        self, trainer: Any, module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        seed_validation(self.seed, dataloader_idx, batch_idx)
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if trainer.sanity_checking:
+            return
+        self._validated = self._validation = time.monotonic() - self._validation_began
+        if self.monitor is None:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            known = ", ".join(sorted(trainer.callback_metrics)) or "none"
+            raise UsageError(
+                f"monitor={self.monitor!r} was not logged by the validation; logged are: {known}. Checkpoints so far "
+                "are untouched. Give one of those names."
+            )
+        value = float(trainer.callback_metrics[self.monitor])
+        better = self.best is None or (value < self.best if self.mode == "min" else value > self.best)
+        if better and not math.isnan(value):
+            self.best = value
+            self._due.add("best")
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        if loop_state.epoch_is_over(trainer):
+            if trainer.global_step >= trainer.max_steps:
+                self._count_time(time.monotonic())
+            if self.save_each_epoch:
+                self._due.add("epoch")
+            return
+        # max_steps lies inside the epoch: its end is not reached, and half an epoch's means are not logged as its own
+        self._count_time(time.monotonic())
+        epoch, batch = loop_state.place(trainer)
+        self._save(trainer, "complete", wait=True, complete=True, place=(epoch - 1, batch))
+        raise StopIteration
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        if not self.completed:
+            epoch, _ = loop_state.place(trainer)
+            self._save(trainer, "complete", wait=True, complete=True, place=(epoch, 0), begun=False)
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        if isinstance(exception, PlannedStop | NbkitError) or self._fingerprint is None:
+            return
+        name = type(exception).__name__
+        # where the others are is not known here: a save would wait for them
+        if self.ranks.size == 1 and self._clean_after(trainer):
+            try:
+                self._save(trainer, name, wait=True)
+                self.say(f"{name} in front of step {trainer.global_step + 1}: the state before it was saved.")
+                return
+            except Exception as error:
+                self.say(f"the state before the {name} could not be saved: {error}")
+        since = show_duration(time.monotonic() - self._last_save)
+        self.say(f"{name} inside a step: the last checkpoint stands; up to {since} of training are done again.")
+
+    def _clean_after(self, trainer: Any) -> bool:
+        """Say whether the state is still the one in front of the batch that failed."""
+        if trainer.validating or trainer.sanity_checking or not trainer.training:
+            return False
+        batch = loop_state.place(trainer)[1]
+        if not trainer.lightning_module.automatic_optimization or not self._at_boundary(trainer, batch):
+            return False
+        if loop_state.batch_in_hand(trainer):
+            return self._fingerprint.unchanged(trainer, self._before_batch)
+        return self.loader is not None and self.loader.failed and self._saved_loops is None
+
+    # -- saving -------------------------------------------------------------------------------------------------------
+
+    def _save(
+        self,
+        trainer: Any,
+        why: str,
+        *,
+        wait: bool = False,
+        complete: bool = False,
+        place: tuple[int, int] | None = None,
+        begun: bool = True,
+    ) -> None:
+        epoch, batch = place or loop_state.place(trainer)
+        self.completed |= complete
+        step, best = trainer.global_step, "best" in self._due
+        self._due.clear()
+        held = self.ranks.first and self.generations.holds(step, epoch, batch, complete)
+        if self.ranks.any(held)[0]:
+            if wait:
+                self.writer.finish()
+            return
+        if wait:
+            self.writer.wait()
+        began = time.monotonic()
+        monitor = {"name": self.monitor, "mode": self.mode, "best": self.best} if self.monitor else None
+        self._request = {
+            "step": step,
+            "epoch": epoch,
+            "batch": batch,
+            "begun": begun,
+            "complete": complete,
+            "best": best,
+            "monitor": monitor,
+            "reason": (_why_done(trainer) if complete else why),
+        }
+        self.io.sink = self._take
+        self._last = wait
+        try:
+            folder = self.generations.folder if self.generations else Path()
+            trainer.save_checkpoint(folder / f"step-{step:09d}.ckpt")
+        finally:
+            self.io.sink = None
+        stall = time.monotonic() - began
+        self.saves, self.stalled, self._last_save = self.saves + 1, self.stalled + stall, time.monotonic()
+        self.journal("save", step=step, stall_s=round(stall, 6), why=why)
+        if wait:
+            self.writer.finish()
+
+    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+        request = self._request
+        if request is None or self.io.sink is None:
+            return
+        metrics = loop_state.running_metrics(trainer)
+        metrics["first_batch"] = request["batch"] == 0
+        # the means under way are of each process's own share; all else is the same everywhere
+        of_ranks = self.ranks.gather(metrics if self.ranks.first else loop_state.on_cpu(metrics))
+        loops = checkpoint["loops"]["fit_loop"]
+        loop_state.in_front_of_batch(loops, request["epoch"], request["batch"], request["begun"])
+        checkpoint["epoch"] = request["epoch"]
+        checkpoint["nbkit"] = {"history": self.history.state_dict(), "metrics": metrics, "best": self.best}
+        if of_ranks and len(of_ranks) > 1:
+            checkpoint["nbkit"]["metrics_of_others"] = of_ranks[1:]
+
+    def _take(self, checkpoint: dict[str, Any]) -> None:
+        """Copy the checkpoint and let the writer have the copy."""
+        if self.writer.busy:
+            self.writer.wait()
+        tree = self.buffers.copy(checkpoint)
+        fields = {key: value for key, value in self._request.items() if key != "begun"}
+        joined = self.loader.global_batch if self.loader is not None else 0
+        fields |= {"metrics": self.history.latest(), "global_batch": joined, **self.facts}
+        last = self._last
+
+        def write_metrics(path: Path) -> None:
+            history = History()
+            history.load_state_dict(tree["nbkit"]["history"])
+            history.write(path)
+
+        def job() -> None:
+            receipt = self.generations.write(tree, fields)
+            self.generations.send(receipt, write_metrics, final=last)
+
+        self.writer.begin(job, hurry=last)
+
+
+def _why_done(trainer: Any) -> str:
+    return "max_steps" if trainer.global_step >= trainer.max_steps else "should_stop"

@@ -1,0 +1,485 @@
+"""Train a Lightning module across sessions that die.
+
+A training is one long run cut into sessions. Wherever a session ends, the next one goes on from the newest whole
+checkpoint with the very samples, order and random numbers that an uninterrupted run would have had there. That holds
+for one device and for several, on one machine or more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbkit.runtime.durations import parse_duration, show_duration
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.training.ranks.ranks import Ranks, choose_place, together
+from nbkit.runtime.training.same_training import explain_mismatch, load_weights, settings_of, versions
+
+_OURS = {
+    "max_epochs": "the length of a training is max_steps",
+    "min_epochs": "the length of a training is max_steps",
+    "min_steps": "the length of a training is max_steps",
+    "max_time": "the session's limit ends a training, and counts this session only",
+    "enable_checkpointing": "nbkit writes the checkpoints",
+    "enable_progress_bar": "nbkit shows the progress",
+    "enable_model_summary": "nbkit prints its own summary",
+    "use_distributed_sampler": "nbkit cuts the order for several devices",
+    "reload_dataloaders_every_n_epochs": "a place in reloaded data could not be found again",
+    "overfit_batches": "it replaces the order that nbkit derives; give a small dataset instead",
+    "fast_dev_run": "open the session with smoke=True instead",
+    "barebones": "nbkit's callbacks are needed",
+    "logger": "give loggers=[...]",
+    "default_root_dir": "files go to the session's folder",
+    "ckpt_path": "nbkit finds the checkpoint",
+    "num_nodes": "torchrun says how many machines there are",
+}
+_NOISE = (
+    "does not have many workers", "number of training batches", "litlogger",
+    "Trainer already configured with",
+    "recommended to use `self.log", "sync_dist", "find_unused_parameters=True was specified",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """Say how far a training is and what this session did.
+
+    Attributes
+    ----------
+    step, max_steps : int
+        Optimizer steps done, and to do in all.
+    reason : str
+        Why it ended: ``complete``, ``wall``, ``SIGTERM``, ``SIGINT`` or what asked for the stop.
+    resumed_from : int or None
+        The step this session began from; None where it began at the start.
+    steps_this_session : int
+    seconds_training, seconds_total : float
+        In steps, validations and waiting for data; in `fit` altogether.
+    startup : dict
+        Seconds from the start of the process to the first step, by part.
+    saves : int
+        Checkpoints this session took.
+    seconds_stalled : float
+        How long training waited for them.
+    history : list of dict
+        All metric rows logged so far, in every session: ``{"step": step, name: value, ...}``.
+    """
+
+    step: int
+    max_steps: int
+    reason: str
+    resumed_from: int | None
+    steps_this_session: int = 0
+    seconds_training: float = 0.0
+    seconds_total: float = 0.0
+    startup: dict[str, float] = field(default_factory=dict)
+    saves: int = 0
+    seconds_stalled: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    @property
+    def complete(self) -> bool:
+        return self.reason == "complete"
+
+
+def fit(
+    session: Any,
+    module: Any,
+    data: Any,
+    *,
+    max_steps: int | None = None,
+    monitor: str | None = None,
+    mode: str = "min",
+    save_every: str | float | None = "5min",
+    save_each_epoch: bool = False,
+    val_check_interval: int | float | None = None,
+    accumulate_grad_batches: int = 1,
+    gradient_clip_val: float | None = None,
+    deterministic: bool | str | None = None,
+    log_every_n_steps: int = 10,
+    fresh: bool = False,
+    accept_changes: bool = False,
+    callbacks: Sequence[Any] = (),
+    loggers: Sequence[Any] = (),
+    **trainer_options: Any,
+) -> FitReport:
+    """Train from where the last session stopped until done, or until the wall.
+
+    Afterwards the module holds the trained weights, whatever ended the training.
+
+    **Several devices.** ``session.fit(module, data, devices=2)`` in a notebook or script (Kaggle's GPU T4 x2) trains
+    on two: this process is rank 0, nbkit starts the others and ends them with the call, and the cells after it go on
+    as with one device. On several machines start one script everywhere with torchrun::
+
+        torchrun --nnodes=2 --nproc-per-node=2 --rdzv-backend=c10d --rdzv-endpoint=HOST:29400 train.py
+
+    and leave ``devices`` out. Rank 0 alone has the session's store, prints and saves; the other ranks train along.
+    What follows the training belongs under ``if session.rank == 0:``.
+
+    ``batch_size`` is that of one device: two devices with 32 each take the very steps of one with 64, up to the order
+    of sums (and each draws its own dropout). The order of an epoch is cut as DistributedSampler cuts it, filled up from
+    its start where it does not divide. Every process sees the whole validation, so its scores need no syncing; log
+    training metrics with ``self.log(..., sync_dist=True)``, or the history shows rank 0's share of them. All stop at
+    the same batch, for the wall, for a signal to any of them, or when one of them dies. A training goes on with as
+    many processes as it began with; see `accept_changes`.
+
+    Parameters
+    ----------
+    session : Session
+        Of it are used slug, folder, store, outbox, budget, seed, device, say and journal.
+    module : LightningModule
+        Its ``settings`` (a frozen dataclass), where it has them, are kept in the receipt and compared on resuming.
+    data : LightningDataModule or DataLoader
+        Gives one plain torch DataLoader for training; nbkit puts its own order and place into it.
+    max_steps : int or None
+        Optimizer steps in all sessions together; None takes ``module.settings.max_steps``. It may grow later.
+    monitor, mode : str
+        A validation metric whose best state is kept beside the two newest; ``"min"`` or ``"max"`` is best.
+    save_every : str, float or None
+        Time between checkpoints, such as ``"5min"``: as much is lost at a kill without warning.
+    save_each_epoch : bool
+        Save at the end of every epoch, too.
+    val_check_interval : int, float or None
+        Batches between validations, counted over all epochs; a fraction is one of an epoch; None validates once an
+        epoch.
+    deterministic : bool, "warn" or None
+        As Lightning's. On a GPU, bits repeat only with True; samples, order and augmentation always do.
+    fresh : bool
+        Begin again beside the earlier checkpoints, which stay. Say it in one session only.
+    accept_changes : bool
+        Go on although the settings, the data or the number of devices differ from the checkpoint's. With another
+        number of devices the joined batch must stay the same; then the samples of every step do, and the bits do not.
+    callbacks, loggers : sequences
+        More of Lightning's; loggers work on rank 0.
+    **trainer_options
+        Passed on to ``lightning.Trainer``; of them ``devices``, and ``strategy`` ``"ddp"`` or
+        ``"ddp_find_unused_parameters_true"``, for several devices.
+
+    Raises
+    ------
+    UsageError
+        For options, data or settings that cannot be trained or resumed with.
+    DamagedError
+        Where there are checkpoints and none is whole.
+    NbkitError
+        Where another process of the training died.
+    """
+    began = time.monotonic()
+    _check_options(trainer_options, mode)
+    place = choose_place(trainer_options, session.device)
+    total = _max_steps(module, max_steps)
+    import lightning  # noqa: F401  its import is measured
+
+    from nbkit.runtime.training.generations import Generations
+    from nbkit.runtime.training.resuming import State, find_state, share_state
+
+    imported = time.monotonic()
+    training = {
+        "seed": session.seed,
+        "accumulate_grad_batches": accumulate_grad_batches,
+        "gradient_clip_val": gradient_clip_val,
+    }
+    facts = {
+        "max_steps": total,
+        "settings": {"module": settings_of(module), "data": settings_of(data)},
+        "training": training,
+        "precision": str(trainer_options.get("precision", session.device.precision)),
+        "world_size": place.size,
+        "versions": versions(),
+        "session": str(getattr(session, "id", "")),
+    }
+    generations = None
+    if place.rank == 0:
+        parts_of_store = (session.store, session.outbox, session.say, session.journal)
+        generations = Generations(session.slug, session.folder, *parts_of_store)
+
+    def find() -> State:
+        return find_state(generations, facts, fresh, accept_changes, session.say) if generations else State()
+
+    # before others are started; those that are there already wait where a death is noticed
+    found = None if place.others_wait else find()
+    if found is not None and found.is_complete(total):
+        return _nothing_left(session, module, found, total, began)
+    saves = {"save_every": save_every, "save_each_epoch": save_each_epoch, "monitor": monitor, "mode": mode}
+    options = {
+        "val_check_interval": val_check_interval,
+        "accumulate_grad_batches": accumulate_grad_batches,
+        "gradient_clip_val": gradient_clip_val,
+        "deterministic": deterministic,
+        "log_every_n_steps": log_every_n_steps,
+        **trainer_options,
+    }
+    # what the other processes are called with, where this one starts them
+    parts = {"module": module, "data": data, "max_steps": total, "accept_changes": accept_changes, **saves}
+    parts |= {**options, "callbacks": list(callbacks)}
+    accelerator = options.get("accelerator", session.device.accelerator)
+    with together(place, session, accelerator, parts) as ranks:
+        state = share_state(ranks, find if found is None else lambda: found)
+        if state.is_complete(total):
+            return _nothing_left(session, module, state, total, began)
+        marks = {"fit": began, "lightning": imported, "state": time.monotonic()}
+        return _train(
+            session, module, data, state, facts, marks,
+            ranks=ranks, generations=generations, saves=saves, options=options, accept=accept_changes,
+            callbacks=callbacks, loggers=loggers,
+        )  # fmt: skip
+
+
+def _nothing_left(session: Any, module: Any, state: Any, total: int, began: float) -> FitReport:
+    """Give the module the weights of a training that is done."""
+    from nbkit.runtime.training.history import History
+
+    step, history = state.receipt.step, History()
+    load_weights(module, state.checkpoint, state.path)
+    session.say(f"{session.slug} is complete: {step} of {total} steps; nothing was trained.")
+    history.load_state_dict(state.checkpoint["nbkit"]["history"])
+    seconds = time.monotonic() - began
+    return FitReport(step, total, "complete", step, seconds_total=seconds, history=list(history.rows()))
+
+
+def _train(
+    session: Any,
+    module: Any,
+    data: Any,
+    state: Any,
+    facts: dict[str, Any],
+    marks: dict[str, float],
+    *,
+    ranks: Ranks,
+    generations: Any,
+    saves: dict[str, Any],
+    options: dict[str, Any],
+    accept: bool,
+    callbacks: Sequence[Any],
+    loggers: Sequence[Any],
+) -> FitReport:
+    from nbkit.runtime.training.checkpointing import Checkpointing, PlannedStop, SnapshotIO
+    from nbkit.runtime.training.history import History
+    from nbkit.runtime.training.progress import Startup, TrainingProgress
+    from nbkit.runtime.training.signals import StopSignals
+
+    total = facts["max_steps"]
+    history = History()
+    io = SnapshotIO((state.path, state.checkpoint) if state.receipt else None)
+    signals = StopSignals(session.budget.request_stop, session.say)
+    saving = Checkpointing(
+        generations,
+        io,
+        history,
+        session.budget,
+        signals,
+        session.seed,
+        **{**saves, "save_every": parse_duration(saves["save_every"])},
+        facts=facts,
+        ranks=ranks,
+        say=session.say if ranks.first else _nothing,
+        journal=session.journal if ranks.first else _nothing,
+    )
+    if ranks.watch is not None:
+        ranks.watch.last_resort = saving.writer.wait
+    progress = TrainingProgress(session.slug, total, session.budget)
+    startup = Startup(saving.marks, marks, session.say)
+    reason = "complete"
+    with _quiet(), _derived_order(data, saving, session.seed, accept, ranks) as datamodule, signals:
+        trainer = _trainer(
+            session,
+            total,
+            options,
+            callbacks=[saving, *([startup, progress] if ranks.first else []), *callbacks],
+            loggers=[history, *(loggers if ranks.first else ())],
+            io=io,
+            ranks=ranks,
+        )
+        try:
+            trainer.fit(module, datamodule=datamodule, ckpt_path=str(state.path) if state.receipt else None)
+        except PlannedStop as stop:
+            reason = str(stop)
+            _tear_down(trainer, module, datamodule)
+        except SystemExit:
+            if signals.interrupted:  # Lightning makes an exit of a Ctrl+C; a notebook's kernel must outlive it
+                raise KeyboardInterrupt from None
+            if session.budget.stop_reason is None:
+                raise
+            reason = session.budget.stop_reason  # SIGTERM before the first batch: nothing new to save
+        except (RuntimeError, ValueError, KeyError) as error:
+            if state.receipt and "first_batch" not in saving.marks and not isinstance(error, NbkitError):
+                explain_mismatch(error, module, state.checkpoint, state.path)
+            raise
+        finally:
+            progress.close()
+            saving.writer.wait()
+            if saving.loader is not None:
+                saving.loader.end()
+    report = FitReport(
+        step=trainer.global_step,
+        max_steps=total,
+        reason=reason,
+        resumed_from=state.receipt.step if state.receipt else None,
+        steps_this_session=saving.steps_this_session,
+        seconds_training=saving.seconds_training,
+        seconds_total=time.monotonic() - marks["fit"],
+        startup=startup.parts,
+        saves=saving.saves,
+        seconds_stalled=saving.stalled,
+        history=list(history.rows()),
+    )
+    if ranks.first:
+        _say_end(session, report)
+    return report
+
+
+def _nothing(*args: Any, **fields: Any) -> None:
+    """Stand in for what only rank 0 does."""
+
+
+# -- before ----------------------------------------------------------------------------------------------------------
+
+
+def _check_options(options: dict[str, Any], mode: str) -> None:
+    for name in options:
+        if name in _OURS:
+            raise UsageError(f"{name} is not an option of fit: {_OURS[name]}. Nothing was trained.")
+    if mode not in ("min", "max"):
+        raise UsageError(f"mode {mode!r} is not one; allowed are 'min' and 'max'. Nothing was trained.")
+
+
+def _max_steps(module: Any, given: int | None) -> int:
+    value = given if given is not None else getattr(getattr(module, "settings", None), "max_steps", None)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(
+            f"max_steps is {value!r}; it is the length of the whole training in optimizer steps, a whole number from "
+            "1. Give it to fit or as a field of module.settings. Nothing was trained."
+        )
+    return value
+
+
+# -- during ----------------------------------------------------------------------------------------------------------
+
+
+def _trainer(
+    session: Any,
+    max_steps: int,
+    options: dict[str, Any],
+    callbacks: list[Any],
+    loggers: list[Any],
+    io: Any,
+    ranks: Ranks,
+) -> Any:
+    import lightning
+
+    from nbkit.runtime.training.loop_state import leave_stopping_to_us
+
+    options = dict(options)
+    every = options.pop("val_check_interval")
+    if every is not None:
+        options["val_check_interval"] = every
+        if isinstance(every, int):
+            options.setdefault("check_val_every_n_epoch", None)
+    options.setdefault("num_sanity_val_steps", 0)
+    options.setdefault("accelerator", session.device.accelerator)
+    options.setdefault("precision", session.device.precision)
+    options.setdefault("devices", 1)
+    if ranks.size > 1:
+        options |= ranks.trainer_options(options.get("strategy", "auto"))
+    plugins = options.pop("plugins", None) or []
+    plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+    trainer = lightning.Trainer(
+        max_steps=max_steps,
+        max_epochs=-1,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[*plugins, io],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=str(session.folder),
+        **options,
+    )
+    if ranks.size > 1:
+        leave_stopping_to_us(trainer)
+    return trainer
+
+
+@contextlib.contextmanager
+def _derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks) -> Iterator[Any]:
+    """Put the derived order into a DataModule for the length of a fit; the user's object stays what it was."""
+    from lightning.pytorch import LightningDataModule
+
+    from nbkit.runtime.training.loader import ResumableLoader, resumable_validation
+
+    if not isinstance(data, LightningDataModule):
+        data = _with_loader(data)
+    before = {name: vars(data)[name] for name in ("train_dataloader", "val_dataloader") if name in vars(data)}
+    give_train, give_val = data.train_dataloader, data.val_dataloader
+
+    def train_dataloader() -> ResumableLoader:
+        share = {"rank": ranks.rank, "world_size": ranks.size}
+        saving.loader = ResumableLoader(give_train(), seed, **share, accept_changes=accept)
+        return saving.loader
+
+    data.train_dataloader = train_dataloader
+    overridden = type(data).val_dataloader is not LightningDataModule.val_dataloader or "val_dataloader" in vars(data)
+    if overridden:
+        data.val_dataloader = lambda: resumable_validation(give_val(), seed)
+    try:
+        yield data
+    finally:
+        for name in ("train_dataloader", "val_dataloader"):
+            vars(data).pop(name, None)
+        vars(data).update(before)
+
+
+def _with_loader(loader: Any) -> Any:
+    from lightning.pytorch import LightningDataModule
+
+    data = LightningDataModule()
+    data.train_dataloader = lambda: loader
+    return data
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and notes of no use here out of the output; warnings that matter stay."""
+    names = ("lightning", "lightning.pytorch", "lightning.fabric")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for text in _NOISE:
+            warnings.filterwarnings("ignore", message=f".*{text}")
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+def _tear_down(trainer: Any, module: Any, data: Any) -> None:
+    """Call the teardown hooks that Lightning leaves out when its loops are left by an exception."""
+    data.teardown("fit")
+    for callback in trainer.callbacks:
+        callback.teardown(trainer, module, "fit")
+    module.teardown("fit")
+
+
+# -- after -----------------------------------------------------------------------------------------------------------
+
+
+def _say_end(session: Any, report: FitReport) -> None:
+    done = f"{report.step} of {report.max_steps} steps, {report.steps_this_session} in this session"
+    if report.complete:
+        session.say(f"{session.slug} is complete: {done}.")
+    else:
+        left = report.max_steps - report.step
+        rate = report.seconds_training / report.steps_this_session if report.steps_this_session else None
+        about = f", about {show_duration(left * rate)}" if rate else ""
+        session.say(
+            f"{session.slug} stopped ({report.reason}): {done}. Its state is saved. {left} steps are left{about}. Run "
+            "it again to go on."
+        )

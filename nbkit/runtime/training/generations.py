@@ -1,0 +1,407 @@
+"""Checkpoint generations: the two newest and the best, here and in the store.
+
+At every instant the newest whole generation can be loaded. A damaged one is passed over for the one before it, with
+words; nothing is deleted before something newer is whole, in the folder and in the store each.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import DamagedError, NbkitError, StoreError, UsageError
+from nbkit.runtime.files import remove_stray_temps, sha256_of, write_atomically
+from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
+from nbkit.runtime.store.protocol import Store
+
+KEPT = 2
+_FETCHED = ".fetched-"  # before it is verified, what comes from the store has a name that means nothing
+_RUN = re.compile(r"run-(\d+)")
+
+
+class Generations:
+    """Keep the checkpoints of one training phase.
+
+    Parameters
+    ----------
+    slug : str
+        The phase.
+    folder : Path
+        Local folder; checkpoints lie in ``<folder>/checkpoints``.
+    store : Store or None
+        Where they survive, under ``<slug>/checkpoints/``.
+    outbox : Outbox or None
+        Brings them there.
+    say, journal : callable
+        Print one line; note one event.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        folder: Path,
+        store: Store | None = None,
+        outbox: Any = None,
+        say: Callable[[str], None] = print,
+        journal: Callable[..., None] | None = None,
+    ) -> None:
+        self.slug, self.store, self.outbox, self.say = slug, store, outbox, say
+        self.journal = journal or (lambda event, **fields: None)
+        self.root = Path(folder) / "checkpoints"
+        self.damaged: list[str] = []
+        self._lock = threading.RLock()
+        self._on_the_way: set[int] = set()
+        self._best_unsent: Receipt | None = None
+        self._opened = False
+        self._here: dict[int, Receipt] = {}
+        self._there: dict[int, Receipt] = {}
+        self._there_names: set[str] = set()
+        self.run = 1
+
+    # -- opening ------------------------------------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        return self.root if self.run == 1 else self.root / f"run-{self.run}"
+
+    @property
+    def prefix(self) -> str:
+        base = f"{self.slug}/checkpoints/"
+        return base if self.run == 1 else f"{base}run-{self.run}/"
+
+    def open(self, fresh: bool = False) -> Generations:
+        """Find what is there, remove what killed sessions left half-written, and choose the run.
+
+        Parameters
+        ----------
+        fresh : bool
+            Begin a new run beside the old ones, which stay.
+        """
+        names = [s.name for s in self.store.list(f"{self.slug}/checkpoints/")] if self.store else []
+        base = len(f"{self.slug}/checkpoints/")
+        found = [name[base:].rpartition("/")[0] for name in names]
+        if self.root.is_dir():
+            found += [path.name for path in self.root.iterdir() if path.is_dir()]
+            remove_stray_temps(self.root)
+        runs = [1] + [int(match[1]) for match in map(_RUN.fullmatch, found) if match]
+        something = any(step_of(n.rpartition("/")[2]) is not None for n in names) or self._any_local()
+        self.run = max(runs) + (1 if fresh and something else 0)
+        self._there_names = {n[len(self.prefix) :] for n in names if n.startswith(self.prefix)}
+        self._read_local()
+        self._opened = True
+        return self
+
+    def _any_local(self) -> bool:
+        return self.root.is_dir() and any(step_of(path.name) is not None for path in self.root.rglob("step-*"))
+
+    def _read_local(self) -> None:
+        self._here = {}
+        if not self.folder.is_dir():
+            return
+        for path in sorted(self.folder.iterdir()):
+            step = step_of(path.name)
+            if step is not None and path.suffix == ".json":
+                try:
+                    self._here[step] = read_receipt(path)
+                except DamagedError as error:
+                    self.damaged.append(str(error))
+                except FileNotFoundError:
+                    continue  # pruned by a parallel session between listing and reading
+        for path in self.folder.glob(f"{_FETCHED}*"):
+            path.unlink(missing_ok=True)
+        for path in self.folder.glob("step-*.ckpt"):
+            # written by a session that was killed before the receipt: it never existed
+            if not path.with_suffix(".json").exists():
+                path.unlink(missing_ok=True)
+
+    def _steps_there(self) -> set[int]:
+        steps = [step_of(name) for name in self._there_names if name.endswith(".json")]
+        return {step for step in steps if step is not None}
+
+    def _receipt_there(self, step: int) -> Receipt | None:
+        """Fetch a receipt from the store; None where it is damaged or has vanished."""
+        if step in self._there:
+            return self._there[step]
+        name = f"step-{step:09d}.json"
+        path = self.folder / f"{_FETCHED}{name}"
+        try:
+            self.store.get(self.prefix + name, path)
+            self._there[step] = read_receipt(path, name)
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            self.damaged.append(str(error).replace(str(path), self.prefix + name))
+            return None
+        finally:
+            path.unlink(missing_ok=True)
+        return self._there[step]
+
+    def newest(self, best: bool = False) -> tuple[Receipt, Path] | None:
+        """Give the newest whole generation as receipt and verified local path; None where there never was one.
+
+        Parameters
+        ----------
+        best : bool
+            Give the best by the monitored metric instead, where one was marked.
+
+        Raises
+        ------
+        DamagedError
+            Where there are generations and none is whole.
+        StoreError
+            Where the store cannot be asked: an older generation here must not pass for the newest.
+        """
+        if not self._opened:
+            self.open()
+        steps = sorted(set(self._here) | self._steps_there(), reverse=True)
+        if best:
+            marked = [s for s in steps if (r := self._here.get(s) or self._receipt_there(s)) is not None and r.best]
+            steps = marked[:1] + [s for s in steps if s not in marked[:1]]
+        for step in steps:
+            found = self._whole_here(step) or self._whole_there(step)
+            if found:
+                if not self.damaged:
+                    self._prune_local()  # a session killed while it pruned left some
+                for words in self.damaged:
+                    self.say(f"{words}; the checkpoint of step {step} is whole and was taken. Nothing was deleted.")
+                self.damaged.clear()
+                return found
+        if self.damaged:
+            raise DamagedError(
+                f"no checkpoint of {self.slug} is whole: {'; '.join(self.damaged)}. Nothing was deleted. Put a whole "
+                f"copy back into {self.folder} or the store, or begin again beside them with fresh=True."
+            )
+        return None
+
+    def _whole_here(self, step: int) -> tuple[Receipt, Path] | None:
+        receipt = self._here.get(step)
+        if receipt is None:
+            return None
+        path = self.folder / receipt.file
+        fault = _fault(path, receipt)
+        if fault is None:
+            return receipt, path
+        self.damaged.append(f"{path} {fault}")
+        del self._here[step]
+        return None
+
+    def _whole_there(self, step: int) -> tuple[Receipt, Path] | None:
+        if self.store is None or step not in self._steps_there():
+            return None
+        receipt = self._receipt_there(step)
+        if receipt is None:
+            return None
+        path = self.folder / receipt.file
+        name = self.prefix + receipt.file
+        if path.is_file() and _fault(path, receipt) is None:
+            receipt.write(self.folder)
+        else:
+            fetched = path.with_name(f"{_FETCHED}{path.name}")
+            try:
+                self.store.get(name, fetched, sha256=receipt.sha256)
+            except FileNotFoundError:
+                self.damaged.append(f"{name} is not in the store though its receipt is")
+                return None
+            except DamagedError as error:
+                self.damaged.append(str(error))
+                return None
+            except StoreError as error:
+                if error.passing:
+                    raise
+                self.damaged.append(f"{name} cannot be fetched ({error})")
+                return None
+            # a damaged file of this name may lie here: the whole one takes its place
+            fetched.replace(path)
+            receipt.write(self.folder)
+        self._here[step] = receipt
+        return receipt, path
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def holds(self, step: int, epoch: int, batch: int, complete: bool) -> bool:
+        """Say whether this very state is saved here already."""
+        receipt = self._here.get(step)
+        return receipt is not None and (receipt.epoch, receipt.batch, receipt.complete) == (epoch, batch, complete)
+
+    def write(self, tree: Any, fields: dict[str, Any]) -> Receipt:
+        """Write a generation: the checkpoint, then its receipt; then let go of what is no longer needed."""
+        import torch
+
+        path = self.folder / f"step-{fields['step']:09d}.ckpt"
+        size, sha256 = write_atomically(path, lambda file: torch.save(tree, file))
+        receipt = Receipt(slug=self.slug, size=size, sha256=sha256, time=time.time(), **fields)
+        receipt.write(self.folder)
+        with self._lock:
+            self._here[receipt.step] = receipt
+        self.journal("saved", step=receipt.step)
+        self._prune_local()
+        return receipt
+
+    def _keep(self, known: dict[int, Receipt]) -> set[int]:
+        kept = set(sorted(known)[-KEPT:])
+        return kept | set([step for step in sorted(known) if known[step].best][-1:])
+
+    def _prune_local(self) -> None:
+        waiting = set(self.outbox.waiting()) if self.outbox else set()
+        with self._lock:
+            keep = self._keep(self._here)
+            for step in set(self._here) - keep:
+                receipt = self._here[step]
+                if {self.prefix + receipt.file, self.prefix + receipt.name} & waiting:
+                    continue
+                for name in (receipt.name, receipt.file, _metrics_name(step)):
+                    (self.folder / name).unlink(missing_ok=True)
+                del self._here[step]
+            newest = max(self._here, default=0)
+            for path in self.folder.glob("step-*"):
+                step = step_of(path.name)
+                # damaged ones were left alone until something newer is whole
+                if step is not None and step < newest and step not in self._here:
+                    path.unlink(missing_ok=True)
+
+    # -- to the store -------------------------------------------------------------------------------------------------
+
+    def send(self, receipt: Receipt, metrics: Callable[[Path], None] | None = None, *, final: bool = False) -> bool:
+        """Put a generation on its way to the store.
+
+        One is on its way at a time: a slow store gets every third or tenth generation instead of a queue of them,
+        and the last of a session has no queue in front of it. The best goes along with the next.
+
+        Parameters
+        ----------
+        receipt : Receipt
+        metrics : callable or None
+            Writes the logged metrics to a path; they go along as ``<slug>/metrics.jsonl``.
+        final : bool
+            Whether this is the session's last.
+        """
+        if self.outbox is None:
+            return False
+        with self._lock:
+            if receipt.best:
+                self._best_unsent = receipt
+            if self._on_the_way:
+                # a parcel that the outbox dropped, its file gone, must not keep all later ones here
+                waiting = set(self.outbox.waiting())
+                self._on_the_way = {s for s in self._on_the_way if f"{self.prefix}step-{s:09d}.json" in waiting}
+            if self._on_the_way and not final:
+                return False
+            best, self._best_unsent = self._best_unsent, None
+        if best is not None and best.step != receipt.step:
+            self._put_on_its_way(best, None)
+        self._put_on_its_way(receipt, metrics)
+        return True
+
+    def _put_on_its_way(self, receipt: Receipt, metrics: Callable[[Path], None] | None) -> None:
+        with self._lock:
+            self._on_the_way.add(receipt.step)
+        files = [(self.folder / receipt.file, self.prefix + receipt.file)]
+        if metrics is not None:
+            path = self.folder / _metrics_name(receipt.step)
+            metrics(path)
+            files.append((path, f"{self.slug}/metrics.jsonl"))
+        files.append((self.folder / receipt.name, self.prefix + receipt.name))
+        self.outbox.send(files, f"{self.slug} step {receipt.step}", lambda: self._stored(receipt))
+
+    def send_left_over(self) -> None:
+        """Send the newest generation here if a killed session did not get round to it."""
+        if self.outbox is None or not self._here:
+            return
+        receipt = self._here[max(self._here)]
+        if receipt.name not in self._there_names and self.prefix + receipt.name not in self.outbox.waiting():
+            self.send(receipt)
+
+    def _stored(self, receipt: Receipt) -> None:
+        """Note that the store has a generation, and let go of older ones there; runs in an upload thread."""
+        with self._lock:
+            self._on_the_way.discard(receipt.step)
+            self._there[receipt.step] = receipt
+            self._there_names |= {receipt.file, receipt.name}
+            known = {step: r for step in self._steps_there() if (r := self._there.get(step)) is not None}
+        self.journal("stored", step=receipt.step)
+        (self.folder / _metrics_name(receipt.step)).unlink(missing_ok=True)
+        if self.store is None:
+            return
+        store = self.store.connect()
+        unread = [step for step in self._steps_there() if step not in known]
+        for step in unread:
+            # the best may be one that an earlier session marked
+            if (there := self._receipt_there(step)) is not None:
+                known[step] = there
+        keep, newest = self._keep(known), max(known)
+        with self._lock:
+            gone = [n for n in self._there_names if (s := step_of(n)) is not None and s not in keep and s < newest]
+        for name in sorted(gone, key=lambda n: not n.endswith(".json")):  # the receipt first: then it does not exist
+            store.delete(self.prefix + name)
+            with self._lock:
+                self._there_names.discard(name)
+
+
+def _metrics_name(step: int) -> str:
+    return f"metrics-{step:09d}.jsonl"
+
+
+def _fault(path: Path, receipt: Receipt) -> str | None:
+    """Say what is wrong with a checkpoint file; None where it is as its receipt says."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return f"is not there; its receipt promises {receipt.size} bytes"
+    if size != receipt.size:
+        return f"is damaged: {size} bytes, its receipt promises {receipt.size}"
+    found = sha256_of(path)
+    if found != receipt.sha256:
+        return f"is damaged: {size} bytes as promised, but SHA-256 {found[:12]}... instead of {receipt.sha256[:12]}..."
+    return None
+
+
+def fetch_checkpoint(store: Store, slug: str, which: str, folder: Path) -> Path:
+    """Give the verified local path of a phase's checkpoint.
+
+    Parameters
+    ----------
+    store : Store
+    slug : str
+        The phase that was trained.
+    which : str
+        ``"best"`` by the monitored metric (the newest where none was monitored), or ``"newest"``.
+    folder : Path
+        Where it is fetched to.
+
+    Raises
+    ------
+    UsageError
+        Where the store holds none.
+    """
+    if which not in ("best", "newest"):
+        raise UsageError(f"which={which!r} is not one; allowed are 'best' and 'newest'. Nothing was fetched.")
+    found = Generations(slug, folder / slug, store).newest(best=which == "best")
+    if found is None:
+        raise UsageError(f"{store.url} holds no checkpoint of {slug}; train {slug} with this store first.")
+    return found[1]
+
+
+def load_checkpoint(path: Path, receipt: Receipt | None = None) -> dict[str, Any]:
+    """Load a checkpoint whose bytes were verified.
+
+    Raises
+    ------
+    NbkitError
+        Where torch cannot read it though its bytes are as they were written.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"there is no checkpoint {path}") from None
+    except Exception as error:
+        written = f" It was written by torch {receipt.versions.get('torch', '?')}." if receipt else ""
+        raise NbkitError(
+            f"{path} is there and torch {torch.__version__} cannot load it: {str(error).splitlines()[0]}.{written} "
+            "Nothing was deleted. Use the torch it was written with."
+        ) from error

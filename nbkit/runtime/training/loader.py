@@ -1,0 +1,314 @@
+"""A DataLoader that can begin anywhere.
+
+The order of an epoch and every item's random numbers follow from (seed, epoch, index), so the whole state of a loader
+is the pair (epoch, batch). Beginning at batch b slices the list of indices and reads no data; the number of workers
+plays no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    Subset,
+    WeightedRandomSampler,
+)
+from torch.utils.data.distributed import DistributedSampler
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.draws import order, seed_batch, seed_item, seed_validation_item, weighted_order
+
+_ALLOWED = (
+    "Allowed for training is one torch DataLoader over a dataset with __len__ and __getitem__, with shuffle=True, "
+    "shuffle=False or a WeightedRandomSampler"
+)
+
+
+class ResumableLoader:
+    """Iterate over batches of a plain DataLoader's dataset in a derived order, from any batch on.
+
+    Implements ``state_dict`` and ``load_state_dict``, by which Lightning takes it for resumable.
+
+    Parameters
+    ----------
+    plain : DataLoader
+        As the user built it; its dataset, collate function, batch size, workers and so on are kept.
+    seed : int
+    rank, world_size : int
+        Which share of every epoch this process sees, as DistributedSampler cuts it.
+    training : bool
+        False gives validation: every pass is the same, whatever the epoch.
+    accept_changes : bool
+        Go on where number of items, batch size or number of processes differ from the checkpoint's.
+
+    Raises
+    ------
+    UsageError
+        For a loader whose order cannot be derived.
+    """
+
+    def __init__(
+        self,
+        plain: DataLoader,
+        seed: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        training: bool = True,
+        accept_changes: bool = False,
+    ) -> None:
+        self.seed, self.training, self.accept_changes = seed, training, accept_changes
+        self.epoch = self.start = 0
+        self.failed = False  # whether the last iteration ended in an error of the data's
+        self._indices = _Indices(plain, seed, rank, world_size)
+        self._places = _Places(self._indices, plain.batch_size, plain.drop_last, self)
+        self._inner = _rebuilt(plain, self._places, seed, training)
+        self._running: Iterator[Any] | None = None
+
+    # Lightning and modules look these up on a loader
+    @property
+    def dataset(self) -> Dataset:
+        return self._inner.dataset.dataset
+
+    @property
+    def batch_size(self) -> int:
+        return self._places.batch_size
+
+    @property
+    def num_workers(self) -> int:
+        return self._inner.num_workers
+
+    @property
+    def batch_sampler(self) -> Sampler:
+        """Give the places; Lightning calls ``set_epoch`` on their ``sampler``, which is this loader."""
+        return self._places
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Give the batches of a whole epoch, wherever the next iteration begins."""
+        return self._places.whole()
+
+    def __iter__(self) -> Iterator[Any]:
+        self.close()
+        self._running = self._iterate()
+        return self._running
+
+    def _iterate(self) -> Iterator[Any]:
+        # a generator starts with the first next(): workers begin when the epoch and the place are known
+        epoch, start = self.epoch, self.start
+        batches = iter(self._inner)
+        for number in range(start, len(self)):
+            try:
+                batch = next(batches)
+            except BaseException:
+                self.failed = True
+                raise
+            self.start = 0
+            if self.training:
+                seed_batch(self.seed, epoch, number, self._indices.rank)
+            yield batch
+
+    def close(self) -> None:
+        """End the workers of an iteration that was left half-way."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+    def end(self) -> None:
+        """End all workers, those too that would wait for another epoch."""
+        self.close()
+        self._inner._iterator = None  # torch keeps persistent workers here until the loader itself goes
+
+    @property
+    def global_batch(self) -> int:
+        """Samples that all processes see in one batch together."""
+        return self.batch_size * self._indices.world_size
+
+    def identity(self) -> dict[str, int]:
+        """Give what a position inside an epoch depends on."""
+        return {
+            "samples": len(self._indices.dataset),
+            "batch_size": self.batch_size,
+            "world_size": self._indices.world_size,
+            "seed": self.seed,
+        }
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "batch": self.start, **self.identity()}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Begin the next iteration at ``state["epoch"]`` and ``state["batch"]``.
+
+        Raises
+        ------
+        UsageError
+            Where the order of the items is another one than in the checkpoint, with both values.
+        """
+        now = self.identity()
+        changed = [f"{name} {state[name]} -> {now[name]}" for name in now if name in state and state[name] != now[name]]
+        joined, before = self.global_batch, state.get("batch_size", 0) * state.get("world_size", 1)
+        if self.accept_changes and state.get("world_size", 1) != now["world_size"] and before != joined:
+            raise UsageError(
+                f"the checkpoint was trained by {state['world_size']} process(es) with batches of "
+                f"{state['batch_size']}, {before} samples in each joined batch, and now {now['world_size']} with "
+                f"{now['batch_size']} make {joined}, so its place in epoch {state['epoch']} means nothing here. Give "
+                f"a batch_size that makes {before} again, start as many as before, or start over with fresh=True. "
+                "The checkpoint is untouched."
+            )
+        if changed and not self.accept_changes:
+            raise UsageError(
+                f"the data differ from the checkpoint's: {', '.join(changed)}, so its place in epoch {state['epoch']} "
+                "means nothing here. Set them back, or go on in the new order with accept_changes=True, or start over "
+                "with fresh=True. The checkpoint is untouched."
+            )
+        if state["batch"] >= len(self):
+            raise UsageError(
+                f"the checkpoint stands at batch {state['batch']} of an epoch that now has {len(self)} batches. Give "
+                "back the data it was trained on, or start over with fresh=True. The checkpoint is untouched."
+            )
+        self.epoch, self.start = state["epoch"], state["batch"]
+
+
+class _Indices:
+    """The indices of an epoch in its derived order, cut to this process's share."""
+
+    def __init__(self, plain: DataLoader, seed: int, rank: int, world_size: int) -> None:
+        self.kind = _kind(plain)
+        self.dataset, self.sampler = plain.dataset, plain.sampler
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+
+    def __len__(self) -> int:
+        total = self.sampler.num_samples if self.kind == "weighted" else len(self.dataset)
+        return -(-total // self.world_size)
+
+    def of(self, epoch: int) -> np.ndarray:
+        n = len(self.dataset)
+        if self.kind == "shuffled":
+            whole = order(self.seed, epoch, n)
+        elif self.kind == "weighted":
+            weights, count = self.sampler.weights.numpy(), self.sampler.num_samples
+            whole = weighted_order(self.seed, epoch, weights, count, self.sampler.replacement)
+        else:
+            whole = np.arange(n)
+        if self.world_size == 1:
+            return whole
+        # as DistributedSampler: filled up from the start, then every world_size-th
+        return np.resize(whole, len(self) * self.world_size)[self.rank :: self.world_size]
+
+
+class _Places(Sampler):
+    """Batches of (epoch, index) pairs from the loader's place on."""
+
+    def __init__(self, indices: _Indices, batch_size: int, drop_last: bool, loader: ResumableLoader) -> None:
+        self.indices, self.batch_size, self.drop_last = indices, batch_size, drop_last
+        self.loader = self.sampler = loader
+
+    def whole(self) -> int:
+        n = len(self.indices)
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+    def __len__(self) -> int:
+        return self.whole() - self.loader.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, size = self.loader.epoch, self.batch_size
+        indices = self.indices.of(epoch)
+        for batch in range(self.loader.start, self.whole()):
+            yield [(epoch, index) for index in indices[batch * size : (batch + 1) * size].tolist()]
+
+
+class _Seeded(Dataset):
+    """The user's dataset, each item after the global generators were set for it."""
+
+    def __init__(self, dataset: Dataset, seed: int, seeding: Any) -> None:
+        self.dataset, self.seed, self.seeding = dataset, seed, seeding
+        # torch's Subset fetches many at once through a plain loop; only a dataset's own fetching is worth keeping
+        self._many = hasattr(dataset, "__getitems__") and not isinstance(dataset, Subset)
+
+    def __getitems__(self, places: list[tuple[int, int]]) -> list[Any]:
+        if not self._many:
+            return [self[place] for place in places]
+        self.seeding(self.seed, *places[0])
+        return self.dataset.__getitems__([index for _, index in places])
+
+    def __getitem__(self, place: tuple[int, int]) -> Any:
+        self.seeding(self.seed, *place)
+        return self.dataset[place[1]]
+
+
+def _rebuilt(plain: DataLoader, places: _Places, seed: int, training: bool) -> DataLoader:
+    return DataLoader(
+        _Seeded(plain.dataset, seed, seed_item if training else seed_validation_item),
+        batch_sampler=places,
+        num_workers=plain.num_workers,
+        collate_fn=plain.collate_fn,
+        pin_memory=plain.pin_memory,
+        timeout=plain.timeout,
+        worker_init_fn=plain.worker_init_fn,
+        multiprocessing_context=plain.multiprocessing_context,
+        generator=None,
+        prefetch_factor=plain.prefetch_factor,
+        persistent_workers=plain.persistent_workers,
+    )
+
+
+def _kind(plain: Any) -> str:
+    """Name how a loader orders its items, or refuse it."""
+    if not isinstance(plain, DataLoader):
+        raise UsageError(f"train_dataloader gave {_a(plain)}. {_ALLOWED}. Nothing was trained.")
+    if isinstance(plain.dataset, IterableDataset):
+        raise UsageError(
+            f"the training data are an IterableDataset ({type(plain.dataset).__name__}), whose place cannot be found "
+            f"again after a kill. {_ALLOWED}. Nothing was trained."
+        )
+    if plain.batch_size is None or type(plain.batch_sampler) is not BatchSampler:
+        raise UsageError(
+            f"the DataLoader has the batch sampler {_a(plain.batch_sampler)}, whose order nbkit cannot derive. "
+            f"{_ALLOWED} and a batch_size. Nothing was trained."
+        )
+    sampler = plain.sampler
+    if type(sampler) is SequentialSampler:
+        return "sequential"
+    if type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == len(plain.dataset):
+        return "shuffled"
+    if isinstance(sampler, DistributedSampler):
+        return "shuffled" if sampler.shuffle else "sequential"
+    if type(sampler) is WeightedRandomSampler:
+        return "weighted"
+    raise UsageError(
+        f"the DataLoader has the sampler {_a(sampler)}, whose order nbkit cannot derive. {_ALLOWED}. Nothing was "
+        "trained."
+    )
+
+
+def _a(thing: object) -> str:
+    return f"a {type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def resumable_validation(loaders: Any, seed: int) -> Any:
+    """Give validation loaders whose items draw the same numbers in every pass, with any number of workers.
+
+    Only plain sequential loaders over a dataset with indices are rebuilt; everything else is given back as it is.
+    """
+    if isinstance(loaders, list | tuple):
+        return [resumable_validation(loader, seed) for loader in loaders]
+    if (
+        type(loaders) is DataLoader
+        and type(loaders.sampler) is SequentialSampler
+        and type(loaders.batch_sampler) is BatchSampler
+        and not isinstance(loaders.dataset, IterableDataset)
+    ):
+        return ResumableLoader(loaders, seed, training=False)
+    return loaders

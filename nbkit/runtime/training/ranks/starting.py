@@ -1,0 +1,205 @@
+"""The other processes of a training that a notebook or a script starts by itself.
+
+They are fresh interpreters, never forks: a session has upload threads, and its GPU is in use from the first check on;
+neither survives a fork. Each is handed the module, the data and the options through a file without a name, joins rank
+0, which goes on in the notebook's own process, and ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import mmap
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.environment import environment
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.training.ranks.ranks import Place
+
+_HERE = "127.0.0.1"
+_START = 600.0  # seconds; importing on a busy machine takes long
+_LEAVE = 10.0
+_LAST_WORDS = 3.0
+_TAIL = 12
+
+
+class Helpers:
+    """Start the other processes of this machine, and leave none behind.
+
+    Parameters
+    ----------
+    place : Place
+        This process's; rank 0.
+    session : Session
+    parts : mapping
+        Arguments of `fit` for them.
+    """
+
+    def __init__(self, place: Place, session: Any, parts: Mapping[str, Any]) -> None:
+        self.place, self.session = place, session
+        self._parts = parts
+        self._processes: dict[int, subprocess.Popen] = {}
+        self._store: Any = None
+        self._undo = contextlib.ExitStack()
+
+    def log(self, rank: int) -> Path:
+        """Give the file that a process's output goes to."""
+        return Path(self.session.folder) / f"rank-{rank}.log"
+
+    def __enter__(self) -> Helpers:
+        import torch
+        import torch.distributed as dist
+
+        content = _pickled(self._parts, self.session)
+        threads = max(1, torch.get_num_threads() // self.place.local_size)
+        told = {"OMP_NUM_THREADS": str(threads), "GLOO_SOCKET_IFNAME": "lo"}
+        told = {name: os.environ.get(name, value) for name, value in told.items()}
+        if sys.platform != "linux":
+            del told["GLOO_SOCKET_IFNAME"]
+        self._undo.enter_context(environment(told))
+        self._undo.enter_context(_threads(threads))
+        self._store = dist.TCPStore(_HERE, 0, is_master=True, wait_for_workers=False)
+        try:
+            with tempfile.TemporaryFile(dir=self.session.folder) as file:
+                file.write(content)
+                file.flush()
+                del content
+                for rank in range(1, self.place.size):
+                    self._start(rank, file.fileno())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start(self, rank: int, handle: int) -> None:
+        place = replace(self.place, rank=rank, local_rank=rank, starts=False)
+        told = {
+            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": place.size, "LOCAL_WORLD_SIZE": place.local_size,
+            "MASTER_ADDR": _HERE, "MASTER_PORT": self._store.port,
+            # what this process can import, they can
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }  # fmt: skip
+        with open(self.log(rank), "wb") as log:
+            self._processes[rank] = subprocess.Popen(
+                [sys.executable, "-m", "nbkit.runtime.training.ranks.starting", str(handle)],
+                env={**os.environ, **{name: str(value) for name, value in told.items()}},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[handle],
+                start_new_session=True,  # a Ctrl+C asks rank 0, and rank 0 tells them
+            )
+
+    def meet(self) -> Any:
+        """Wait until all have come up, and give the store that they find each other by.
+
+        Raises
+        ------
+        NbkitError
+            Where one ended before.
+        """
+        end = time.monotonic() + _START
+        for rank, process in self._processes.items():
+            while not self._store.check([f"up/{rank}"]):
+                if process.poll() is not None or time.monotonic() > end:
+                    raise NbkitError(
+                        f"rank {rank} did not come up{self.last_words() or f' within {_START:.0f} s'}. Nothing was "
+                        "trained."
+                    )
+                time.sleep(0.02)
+        return self._store
+
+    def last_words(self) -> str:
+        """Give how those ended that failed, and the last lines they wrote."""
+        found = []
+        for rank, process in self._processes.items():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(_LAST_WORDS)
+                if code == -signal.SIGKILL:
+                    found.append(f" (rank {rank} was killed by SIGKILL, most often because memory ran out)")
+                elif code:
+                    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                    lines = self.log(rank).read_text("utf-8", "replace").strip().splitlines()[-_TAIL:]
+                    found.append(f" (rank {rank}: {how}; {self.log(rank)} ends:\n{os.linesep.join(lines)})")
+        return "".join(found)
+
+    def __exit__(self, *error: object) -> None:
+        end = time.monotonic() + _LEAVE
+        for process in self._processes.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        self._store = None
+        self._undo.close()
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _pickled(parts: Mapping[str, Any], session: Any) -> bytes:
+    """Give what the others need as bytes; classes and functions of a notebook's own cells go along whole."""
+    try:
+        import cloudpickle
+    except ImportError:  # joblib brought its own copy before it asked for this one
+        from joblib.externals import cloudpickle
+
+    parts = dict(parts)
+    if getattr(parts["data"], "trainer", None) is not None:  # of an earlier fit
+        parts["data"] = copy.copy(parts["data"])
+        parts["data"].trainer = None
+    device = {name: getattr(session.device, name) for name in ("accelerator", "count", "name", "precision", "reason")}
+    facts = {"slug": session.slug, "seed": session.seed, "folder": str(session.folder), "device": device}
+    try:
+        return cloudpickle.dumps((facts, parts))
+    except Exception as error:
+        raise UsageError(
+            f"the module, the data or a callback cannot be handed to the processes of the other devices: {error}. "
+            "Keep open files, locks and connections out of them, or open them in setup(). Nothing was trained."
+        ) from error
+
+
+def main(handle: int) -> None:
+    """Train as one of the other processes."""
+    with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as content:
+        os.close(handle)
+        facts, parts = pickle.loads(content)
+    import torch.distributed as dist
+
+    from nbkit.runtime.device import Device
+    from nbkit.runtime.follower import Follower
+    from nbkit.runtime.training.fit import fit
+
+    session = Follower(facts["slug"], seed=facts["seed"], device=Device(**facts["device"]), folder=facts["folder"])
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    # rank 0 has been there all along: if it does not answer now, it is gone
+    session.rendezvous = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=30))
+    session.rendezvous.set_timeout(timedelta(seconds=_START))
+    session.rendezvous.set(f"up/{os.environ['RANK']}", "1")
+    module, data = parts.pop("module"), parts.pop("data")
+    fit(session, module, data, **parts)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,98 @@
+"""The state that a training goes on from: found by rank 0, and the same for all.
+
+Nobody but rank 0 asks the store; the others are handed the very bytes that it verified, whatever machine they are on.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.ledger.receipts import Receipt
+from nbkit.runtime.training.ranks.ranks import Ranks
+from nbkit.runtime.training.same_training import check_same
+
+
+@dataclass
+class State:
+    """Hold a verified checkpoint, or nothing where a training begins.
+
+    Attributes
+    ----------
+    receipt : Receipt or None
+    path : Path or None
+    checkpoint : dict or None
+    """
+
+    receipt: Receipt | None = None
+    path: Path | None = None
+    checkpoint: dict[str, Any] | None = None
+
+    def is_complete(self, total: int) -> bool:
+        """Say whether nothing is left of a training of so many steps."""
+        found = self.receipt
+        return found is not None and (found.step >= total or (found.complete and found.max_steps >= total))
+
+
+def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: bool, say: Any) -> State:
+    """Give the newest whole checkpoint of this training, checked to be one.
+
+    Raises
+    ------
+    UsageError
+        For a checkpoint of other settings or another number of processes.
+    DamagedError
+        Where there are checkpoints and none is whole.
+    """
+    from nbkit.runtime.training.generations import load_checkpoint
+
+    generations.open(fresh=fresh)
+    found = None if fresh else generations.newest()
+    if not found:
+        return State()
+    receipt, path = found
+    checkpoint = load_checkpoint(path, receipt)
+    check_same(receipt, facts, accept, say)
+    generations.send_left_over()
+    return State(receipt, path, checkpoint)
+
+
+def share_state(ranks: Ranks, find: Callable[[], State]) -> State:
+    """Give all processes the state that rank 0 finds; where it meets an error, all raise it."""
+    found: State | NbkitError | None = None
+    if ranks.first:
+        try:
+            found = find()
+        except NbkitError as error:
+            found = error
+    if ranks.size > 1:
+        if isinstance(found, State):
+            size = found.path.stat().st_size if found.path else 0
+            told = {"receipt": found.receipt, "path": found.path, "size": size}
+        else:
+            told = {"error": type(found), "words": str(found)}
+        told = ranks.share(told)
+        if not ranks.first:
+            if "error" in told:
+                kind = told["error"] if issubclass(told["error"], UsageError) else NbkitError
+                raise kind(f"rank 0: {told['words']}")
+            found = State(told["receipt"], told["path"])
+        if isinstance(found, State) and told.get("size"):
+            _share_checkpoint(ranks, found, told["size"])
+    if not isinstance(found, State):
+        raise found
+    return found
+
+
+def _share_checkpoint(ranks: Ranks, state: State, size: int) -> None:
+    import torch
+
+    if ranks.first:
+        ranks.share_bytes(torch.from_file(str(state.path), size=size, dtype=torch.uint8), size)
+    else:
+        content = io.BytesIO(ranks.share_bytes(None, size).numpy())
+        state.checkpoint = torch.load(content, map_location="cpu", weights_only=True)

@@ -1,0 +1,154 @@
+"""The item loop through an executor: files that mean nothing here are refused, a broken executor blames no item."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nbkit
+from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.items.spread import Working, workers_of
+from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.past_sessions import CountedFold
+
+ROWS = [{"key": f"k{number}"} for number in range(6)]
+
+
+@pytest.fixture
+def open_one(tmp_path):
+    sessions = []
+
+    def open_session(**options):
+        sessions.append(nbkit.open_session("toy", store=tmp_path / "store", folder=tmp_path / "work", **options))
+        return sessions[-1]
+
+    yield open_session
+    for session in sessions:
+        session._leave()
+
+
+class Elsewhere(Executor):
+    """Stand for another machine: what a function wrote is gone, or is another, once its answer is here."""
+
+    def __init__(self, folder: Path, left: bytes | None) -> None:
+        self.folder, self.left = folder, left
+
+    def submit(self, function, /, *args):
+        future = Future()
+        future.set_result(function(*args))
+        for path in self.folder.glob("*.bin"):
+            path.unlink() if self.left is None else path.write_bytes(self.left)
+        return future
+
+
+@pytest.fixture
+def writes(tmp_path):
+    """Give a function that writes a file of four bytes for each row."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+
+    def process(row):
+        path = folder / f"{row['key']}.bin"
+        path.write_bytes(b"here")
+        return {"file": path, "number": np.array(3)}
+
+    return folder, process
+
+
+def test_files_of_this_machine_are_kept(open_one, tmp_path, writes):
+    session = open_one()
+    with ThreadPoolExecutor(2) as threads:
+        session.map(writes[1], ROWS, executor=threads)
+    assert session.close()["complete"]
+    assert (tmp_path / "store/toy/items/k3/k3.bin").read_bytes() == b"here"
+
+
+@pytest.mark.parametrize(("left", "words"), [(None, "has nothing"), (b"else", "4 bytes that is another")])
+def test_a_path_that_means_nothing_here_is_refused(open_one, writes, left, words, tmp_path):
+    session = open_one()
+    session.map(writes[1], ROWS, executor=Elsewhere(writes[0], left))
+    error = session.ledger.fold.errors["k0"]
+    assert words in error and "Only arrays and text travel" in error and "numpy.fromfile" in error
+    assert session.close()["done"] == 0 and not (tmp_path / "store/toy/items").exists()
+
+
+def kills_its_worker(row):
+    if row["key"] == "k2":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"x": np.arange(3)}
+
+
+def fine(row):
+    return {"x": np.arange(3)}
+
+
+def test_a_pool_that_broke_blames_no_item(open_one):
+    session = open_one()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool, pytest.raises(NbkitError, match="BrokenProcessPool.*not recorded as"):
+        session.map(kills_its_worker, ROWS, executor=pool, at_once=1)
+    assert session.ledger.fold.failures == {} and session.close()["done"] == 2
+    again = open_one()
+    with ThreadPoolExecutor(2) as threads:
+        again.map(fine, ROWS, executor=threads)
+    assert again.close()["complete"]
+
+
+class Cancelling(Executor):
+    """Stand for a cluster that went away: what was handed out comes back cancelled."""
+
+    def submit(self, function, /, *args):
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_a_cluster_that_went_away_blames_no_item(open_one):
+    session = open_one()
+    with pytest.raises(NbkitError, match="CancelledError.*Make a new executor and run again") as caught:
+        session.map(fine, ROWS, executor=Cancelling())
+    assert isinstance(caught.value.__cause__, CancelledError) and session.ledger.fold.failures == {}
+
+
+class Timed(Executor):
+    """Stand for workers that say they took 7 s."""
+
+    def submit(self, function, /, *args):
+        future = Future()
+        future.set_result(({"x": [1]}, 7.0))
+        return future
+
+
+def test_the_workers_own_time_is_recorded_and_the_wait_is_what_must_fit(open_one, tmp_path):
+    session = open_one()
+    session.map(fine, ROWS, executor=Timed())
+    session.close()
+    fold = fold_store(session.store, "toy", tmp_path / "cache", CountedFold())
+    assert fold.tallies[session.id].seconds == 6 * 7.0
+    assert session.budget.estimate("item") < 7.0, "from handing out to coming back, here"
+
+
+def test_no_item_is_handed_out_that_would_not_end_in_time(open_one):
+    session = open_one(limit="1h")
+    session.budget.request_stop("wall")
+    with ThreadPoolExecutor(2) as threads:
+        session.map(fine, ROWS, executor=threads)
+    assert session.close()["left"] == 6
+
+
+def test_how_many_workers_there_are():
+    with ThreadPoolExecutor(3) as threads:
+        assert workers_of(threads) == 3
+    assert workers_of(Cancelling()) == os.cpu_count()
+
+
+def test_a_worker_says_so_where_its_own_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gave the file .*gone.bin, which is not there"):
+        Working(lambda row: {"x": tmp_path / "gone.bin"})({})
