@@ -8,10 +8,10 @@ import sys
 def main() -> None:
     """Run the command line and end with its exit code."""
     if sys.argv[1:2] == ["install"]:  # in an image that may lack what the command line itself needs
-        from nbkit.runtime.hosts.installing import main as install
+        from nbkit.tools.commands.installing import main as install
 
         sys.exit(install(sys.argv[2:]))
-    from nbkit.runtime.cli import run
+    from nbkit.tools.commands.cli import run
 
     sys.exit(run(sys.argv[1:]))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nbkit.runtime.phases import Phase, load_phases
+from nbkit.tools.phases import Phase, load_phases
 
 BELOW = {"signals": set(), "nn": {"signals"}, "plots": {"signals"}}
 BELOW_SYSTEMS = {"signals", "nn", "plots"}

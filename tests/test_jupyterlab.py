@@ -24,8 +24,8 @@ from typing import Any
 import psutil
 import pytest
 
-from nbkit.runtime.process_tree import ProcessTree
-from nbkit.runtime.running import kernel_of_this_python
+from nbkit.tools.rehearsal.process_tree import ProcessTree
+from nbkit.tools.rehearsal.running import kernel_of_this_python
 
 pytest.importorskip("jupyterlab")
 playwright = pytest.importorskip("playwright.sync_api")

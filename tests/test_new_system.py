@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.readme import Recipe, as_run_here, recipe
-from tests.runtime.kaggle_loopback import Loopback
+from tests.tools.kaggle.kaggle_loopback import Loopback
 
 FEW = 100  # lines, over all five places
 

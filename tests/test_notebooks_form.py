@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nbkit.runtime.phases import Phase, find_phase, load_phases
-from nbkit.runtime.running import run_notebook
 from nbkit.runtime.stand_in import is_made_up
+from nbkit.tools.phases import Phase, find_phase, load_phases
+from nbkit.tools.rehearsal.running import run_notebook
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 CODE_CELLS, CELL_LINES, PARAMETER_LINES, SET_UP_LINES, CODE_LINES = 12, 12, 15, 5, 90

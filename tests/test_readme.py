@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from nbkit.runtime import cli
-from nbkit.runtime.phases import load_phases
+from nbkit.tools.commands import cli
+from nbkit.tools.phases import load_phases
 from tests.readme import as_run_here, commands, recipe
-from tests.runtime.kaggle_loopback import Loopback
 from tests.runtime.store.drive import drive_loopback
 from tests.runtime.store.drive.drive_state import CLIENT, CLIENT_SECRET
+from tests.tools.kaggle.kaggle_loopback import Loopback
 
 ENV = ".venv/bin/python -m "
 NBKIT = f"{ENV}nbkit "
@@ -119,7 +119,7 @@ def test_commands_for_drive_and_kaggle_run_against_the_loopback(listed, tmp_path
     monkeypatch.chdir(tmp_path)
     with drive_loopback.Loopback() as drive, Loopback() as kaggle, kaggle.point(monkeypatch, tmp_path / "home"):
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-        monkeypatch.setattr("nbkit.runtime.hosts.kaggle_client.FIRST_WAIT", 0.01)
+        monkeypatch.setattr("nbkit.tools.kaggle.client.FIRST_WAIT", 0.01)
         _client_of(drive, tmp_path)
         monkeypatch.setenv("BROWSER", f"{sys.executable} {tmp_path / 'browser.py'} %s &")
         store = ""

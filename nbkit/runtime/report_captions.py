@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from nbkit.ground.home import home
-from nbkit.runtime.phases import Phase
+from nbkit.tools.phases import Phase
 
 _DRAWS = re.compile(r"""session\.figure\(.*,\s*["']([\w-]+)["']\s*\)\s*$""", re.MULTILINE)
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nbkit.runtime.running import run_notebook
+from nbkit.tools.rehearsal.running import run_notebook
 from tests.bench.rows import Row
 
 SECONDS = 60.0

@@ -19,12 +19,12 @@ from urllib.parse import quote
 
 import pytest
 
-from nbkit.runtime import cli
+from nbkit.tools.commands import cli
 from tests import ROOT
-from tests.runtime.kaggle_loopback import KEY, USER, Kernel
-from tests.runtime.kaggle_loopback import Loopback as KaggleLoopback
 from tests.runtime.store.drive.drive_loopback import Loopback as DriveLoopback
 from tests.runtime.store.drive.drive_state import CLIENT_SECRET, REFRESH
+from tests.tools.kaggle.kaggle_loopback import KEY, USER, Kernel
+from tests.tools.kaggle.kaggle_loopback import Loopback as KaggleLoopback
 
 pytest.importorskip("kaggle")
 pytest.importorskip("pydrive2")
@@ -83,8 +83,8 @@ print(repr(session), vars(session), session.store, vars(session.store))"""
 def test_no_secret_is_in_any_byte_that_was_written_or_printed(make_notebook, tmp_path, root, monkeypatch, capfd):
     pytest.importorskip("hatchling")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nbkit.runtime.hosts.kaggle_client.FIRST_WAIT", 0.01)
-    monkeypatch.setattr("nbkit.runtime.hosts.kaggle_datasets.POLL", 0.01)
+    monkeypatch.setattr("nbkit.tools.kaggle.client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("nbkit.tools.kaggle.datasets.POLL", 0.01)
     printed = []
 
     def command(*arguments: str) -> int:
@@ -154,7 +154,7 @@ def test_no_secret_is_in_any_byte_that_was_written_or_printed(make_notebook, tmp
 def test_an_error_with_its_whole_traceback_shows_no_key(monkeypatch, tmp_path):
     """As a fault of our own would be shown: with the traceback, and the objects in it by their representation."""
     code = (
-        "import sys, traceback\nfrom nbkit.runtime.hosts.kaggle_client import connect\n"
+        "import sys, traceback\nfrom nbkit.tools.kaggle.client import connect\n"
         "kaggle = connect(first_wait=0.01, tries=1)\n"
         "try: kaggle.ask('trying', lambda api: api.quota_view())\n"
         "except Exception as error:\n"

@@ -15,7 +15,7 @@ import nbkit
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.items.spread import Working, workers_of
 from nbkit.runtime.ledger.segments import fold_store
-from nbkit.runtime.past_sessions import CountedFold
+from nbkit.tools.status.past_sessions import CountedFold
 
 ROWS = [{"key": f"k{number}"} for number in range(6)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbkit.runtime.ledger.ledger import outbox as outbox_module
+from nbkit.runtime.ledger import outbox as outbox_module
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store.folder import FolderStore

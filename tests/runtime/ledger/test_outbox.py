@@ -11,7 +11,7 @@ import pytest
 
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.ledger.ledger import Ledger
-from nbkit.runtime.ledger.ledger import outbox as module
+from nbkit.runtime.ledger import outbox as module
 from nbkit.runtime.ledger.outbox import BOUND, Outbox
 from nbkit.runtime.store import retried
 from nbkit.runtime.store.folder import FolderStore

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from nbkit.runtime.errors import NbkitError, StoreError
-from nbkit.runtime.ledger.ledger import outbox as outbox_module
+from nbkit.runtime.ledger import outbox as outbox_module
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store import retried

@@ -26,7 +26,7 @@ from nbkit.runtime.store.drive.credential import read_credential
 from nbkit.runtime.store.drive.store import DriveStore
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
-from nbkit.runtime.verify import verify_store
+from nbkit.tools.status.verify import verify_store
 from tests.runtime.store.drive.drive_loopback import LoopbackProcess
 from tests.runtime.store.drive.drive_state import md5_of
 

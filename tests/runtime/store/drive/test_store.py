@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from nbkit.runtime.check import check_store
 from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.store.drive.credential import read_credential
 from nbkit.runtime.store.drive.store import DriveStore, open_drive
-from nbkit.runtime.store.drive.store import memory as drive_memory
+from nbkit.runtime.store.drive import memory as drive_memory
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
+from nbkit.tools.commands.check import check_store
 from tests.runtime.store.drive.drive_loopback import Loopback
 from tests.runtime.store.drive.drive_state import FOLDER, ROOT, Plan, md5_of
 

@@ -1,0 +1,199 @@
+"""Check: what this machine is, what is wrong with it, and what to do about each fault.
+
+Each finding stands for itself: one that fails does not keep the others from being made. Only a probe file is written,
+into the store, and it is deleted again.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import shutil
+import sys
+import tempfile
+import tomllib
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nbkit.ground.home import import_folder
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.files import sha256_of
+from nbkit.runtime.hosts import Host, detect
+from nbkit.runtime.store.opening import open_store
+from nbkit.tools.rehearsal.running import store_address
+
+_LITTLE, _TOO_LITTLE = 5e9, 1e9  # bytes of free disk
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Say one thing about this machine.
+
+    Attributes
+    ----------
+    what : str
+    state : str
+        ``ok``, ``note`` (something to know) or ``fault`` (something to mend).
+    found : str
+        What is so.
+    do : str
+        What to do about it.
+    """
+
+    what: str
+    state: str
+    found: str
+    do: str = ""
+
+    def row(self) -> dict[str, str]:
+        """Give it as plain values."""
+        return asdict(self)
+
+
+def check_all(store: str | None = None) -> list[Finding]:
+    """Look at everything.
+
+    Parameters
+    ----------
+    store : str or None
+        Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
+    """
+    host = detect()
+    there = [*check_drive(store), check_store(store), *check_kaggle()]
+    return [check_host(host), *check_packages(), check_device(), *there, check_disk(host.folder)]
+
+
+def check_host(host: Host) -> Finding:
+    """Say which host this is, and its Python."""
+    found = f"{host.name}: {host.words}; Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    return Finding("host", "ok", found)
+
+
+def requirements() -> dict[str, str]:
+    """Give what nbkit needs, as {distribution: its requirement}, from the checkout or the installed package."""
+    pyproject = import_folder() / "pyproject.toml"
+    if pyproject.is_file():
+        needs = tomllib.loads(pyproject.read_text("utf-8"))["project"]["dependencies"]
+    else:
+        needs = [need for need in importlib.metadata.requires("nbkit-neuro") or [] if "extra ==" not in need]
+    return {re.match(r"[\w.-]+", need)[0]: need for need in needs}
+
+
+def check_packages(needs: dict[str, str] | None = None) -> list[Finding]:
+    """Say which of the packages that nbkit needs are there, and how to get those that are not."""
+    from packaging.requirements import Requirement
+
+    there, missing, old = [], [], []
+    for name, need in (requirements() if needs is None else needs).items():
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(need)
+            continue
+        there.append(f"{name} {version}")
+        if not Requirement(need).specifier.contains(version, prereleases=True):
+            old.append(f"{need} ({version} is here)")
+    findings = [Finding("packages", "ok", ", ".join(there))]
+    if missing:
+        quoted = " ".join(f"'{need}'" for need in missing)
+        install = f"{sys.executable} -m pip install {quoted}"
+        findings.append(Finding("packages", "fault", f"missing: {', '.join(missing)}", install))
+    if old:
+        words = "works untried; a newer one replaces what the host brings, so try first"
+        findings.append(Finding("packages", "note", f"outside of the known range: {', '.join(old)}", words))
+    return findings
+
+
+def check_device() -> Finding:
+    """Say what trains here, in which precision and why; runs one kernel on a GPU."""
+    from nbkit.runtime.device import choose_device
+
+    try:
+        device = choose_device("any")
+    except UsageError as error:
+        return Finding("device", "fault", str(error), "choose another accelerator, or a torch with its kernels")
+    except (ImportError, OSError) as error:
+        install = f"{sys.executable} -m pip install torch"
+        return Finding("device", "fault", f"torch cannot be imported: {error}", install)
+    if device.accelerator == "cpu":
+        do = "phases that need a GPU refuse to start here; SMOKE = True and accelerator='cpu' run them on the CPU"
+        return Finding("device", "note", f"no GPU; {device}", do)
+    return Finding("device", "ok", f"{device}; one kernel ran")
+
+
+def check_store(store: str | None = None) -> Finding:
+    """Put a probe into the store, read it back, delete it."""
+    address = store_address(store)
+    name = f"check/{uuid.uuid4().hex}"
+    try:
+        opened = open_store(address)
+        with tempfile.TemporaryDirectory(prefix="nbkit-check-") as folder:
+            sent, back = Path(folder, "sent"), Path(folder, "back")
+            sent.write_bytes(uuid.uuid4().bytes * 64)
+            opened.put(sent, name)
+            try:
+                opened.get(name, back, sha256_of(sent))
+            finally:
+                opened.delete(name)
+            if opened.stat(name) is not None:
+                do = "give a store where you may delete files"
+                return Finding("store", "fault", f"{address} does not delete", do)
+    except (NbkitError, OSError) as error:
+        do = "give another with --store, or the variable NBKIT_STORE: a folder that you may write to, or a URL"
+        return Finding("store", "fault", f"{address}: {error}", do)
+    return Finding("store", "ok", f"{address}: a probe was written, read back and deleted")
+
+
+def check_drive(store: str | None = None) -> list[Finding]:
+    """Say whether a Drive credential is here and how full that Drive is; nothing where no Drive is asked for."""
+    from nbkit.runtime.store.drive.credential import find_credential
+
+    address = store_address(store)
+    if not address.startswith("gdrive://"):
+        return []
+    try:
+        find_credential()
+        used, total = open_store(address).space()
+    except (NbkitError, OSError) as error:
+        return [Finding("drive", "fault", str(error), "python -m nbkit login drive, on a machine with a browser")]
+    space = f"{used / 1e9:.1f} of {total / 1e9:.1f} GB used" if total else f"{used / 1e9:.1f} GB used, no limit"
+    full = total and used > 0.95 * total
+    return [Finding("drive", "fault" if full else "ok", space, "free some space, or buy some" if full else "")]
+
+
+def check_kaggle() -> list[Finding]:
+    """Say what is left of Kaggle's quota; nothing where this machine has no Kaggle credential."""
+    from nbkit.tools.kaggle.client import connect, has_credentials
+    from nbkit.tools.kaggle.quota import read_quota
+
+    if not has_credentials():
+        return []
+    try:
+        return [Finding("kaggle", "ok", read_quota(connect(tries=2)).words().replace("\n", "; "))]
+    except (NbkitError, OSError) as error:
+        return [Finding("kaggle", "fault", str(error), "make a new token on Kaggle's settings page if it is refused")]
+
+
+def check_disk(folder: Path) -> Finding:
+    """Say how much disk is free where sessions keep their files."""
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    state = "fault" if free < _TOO_LITTLE else "note" if free < _LITTLE else "ok"
+    do = "" if state == "ok" else "free some, or give sessions another folder: checkpoints need three times their size"
+    return Finding("disk", state, f"{free / 1e9:.1f} GB free for sessions in {place}", do)
+
+
+def words(findings: list[Finding]) -> str:
+    """Lay the findings out for reading."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.state:<5}  {finding.what}: {finding.found}")
+        if finding.do:
+            lines.append(f"       -> {finding.do}")
+    faults = sum(finding.state == "fault" for finding in findings)
+    lines.append("nothing to mend" if not faults else f"{faults} to mend")
+    return "\n".join(lines)

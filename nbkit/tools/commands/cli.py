@@ -1,0 +1,299 @@
+"""The commands: check, run, rehearse, status, report, verify, login, push, pull, quota, dispatch, new.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. An error of ours is printed in words;
+any other one is a fault of nbkit and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from nbkit.runtime.errors import NbkitError
+
+app = typer.Typer(
+    name="nbkit",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="One long, reliable run out of many short, free GPU sessions.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left.",
+)
+
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+StoreOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="folder or URL; else NBKIT_STORE, else ./nbkit-store")
+]
+ParameterOption = Annotated[
+    list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="notebook parameter; JSON or text")
+]
+SlugsArgument = Annotated[list[str] | None, typer.Argument(metavar="[SLUG...]", help="phases; all by default")]
+SmokeOption = Annotated[bool, typer.Option("--smoke", help="small sizes: sets the notebook's SMOKE")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document instead")]
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and give its exit code."""
+    import click
+
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="nbkit")
+    except NbkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except Exception as error:
+        if not _is_typers(error):
+            raise
+        error.show()
+        return 2
+    if code == _INTERRUPTED:
+        print("stopped; what the store holds stands, and the same command goes on from there", file=sys.stderr)
+        return 3
+    return int(code or 0)
+
+
+def _is_typers(error: Exception) -> bool:
+    """Say whether an error is typer's own copy of click's usage errors, which newer versions carry."""
+    return hasattr(error, "show") and hasattr(error, "exit_code")
+
+
+@app.command()
+def check(store: StoreOption = None, json_: JsonOption = False) -> int:
+    """Look at this machine: host, GPU, precision, packages, store, disk; say what to do about each fault."""
+    from nbkit.tools.commands.check import check_all, words
+
+    findings = check_all(store)
+    _show([finding.row() for finding in findings], json_, words(findings))
+    return 1 if any(finding.state == "fault" for finding in findings) else 0
+
+
+@app.command("run")
+def run_command(
+    notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="a path, or a name such as 00_start_here")],
+    parameter: ParameterOption = None,
+    store: StoreOption = None,
+    limit: Annotated[str | None, typer.Option(metavar="9h", help="length of the session")] = None,
+    smoke: SmokeOption = False,
+) -> int:
+    """Run one session of a notebook here; its executed copy goes to the store."""
+    from nbkit.tools.rehearsal.running import parse_parameters, run_notebook
+
+    return run_notebook(notebook, parse_parameters(parameter or []), store=store, limit=limit, smoke=smoke)
+
+
+@app.command()
+def rehearse(
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(metavar="NOTEBOOK...", help="paths or names, run in this order")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="every phase, each after those it needs")] = False,
+    session: Annotated[str, typer.Option(metavar="20s", help="length of a session, from opening it")] = "20s",
+    kill: Annotated[str, typer.Option(metavar="mixed|random|wall|work|none", help="how sessions end")] = "mixed",
+    seed: Annotated[int, typer.Option(help="of the kills' moments")] = 0,
+    host: Annotated[str, typer.Option(metavar="local|kaggle", help="whose folders, variables and runner")] = "local",
+    store: StoreOption = None,
+    parameter: ParameterOption = None,
+    smoke: SmokeOption = False,
+    max_sessions: Annotated[int, typer.Option(min=1, help="of one notebook")] = 200,
+    json_: JsonOption = False,
+) -> int:
+    """Run notebooks in many short sessions that are killed and wiped, until complete; then report.
+
+    random: SIGKILL at a random moment of each session. wall: SIGKILL at a wall that the session is not told of. none:
+    every session stops by itself. mixed: random kills and planned stops in turn. work: in turn too, and the kill comes
+    with the first item or checkpoint. With --host kaggle the copy that a push would send is run as Kaggle runs it.
+    """
+    from nbkit.runtime.durations import parse_duration
+    from nbkit.tools.rehearsal.rehearse import Script
+    from nbkit.tools.rehearsal.rehearse import rehearse as play
+    from nbkit.tools.rehearsal.running import parse_parameters
+
+    say = (lambda text: print(text, file=sys.stderr, flush=True)) if json_ else (lambda text: print(text, flush=True))
+    code, documents = play(
+        notebooks or [],
+        script=Script(parse_duration(session), kill, seed),
+        store=store,
+        parameters=parse_parameters(parameter or []),
+        smoke=smoke,
+        max_sessions=max_sessions,
+        host=host,
+        chain=all_,
+        say=say,
+    )
+    if json_:
+        print(json.dumps(documents, indent=1))
+    return code
+
+
+@app.command()
+def status(
+    slugs: SlugsArgument = None,
+    store: StoreOption = None,
+    history: Annotated[bool, typer.Option("--history", help="a line for each session of each phase")] = False,
+    json_: JsonOption = False,
+) -> int:
+    """Say of every phase what is done, left and failed, how fast it goes, what it still takes, and the store's use."""
+    from nbkit.tools.kaggle.runs import state_words, states
+    from nbkit.tools.status.status import read_status
+    from nbkit.tools.status.store_use import read_use
+    from nbkit.tools.status.table import words
+
+    opened = _store(store)
+    rows = read_status(opened, slugs)
+    use = read_use(opened)
+    runs, note = states(opened, [row.slug for row in rows])
+    laid = "\n".join([words(rows, use, history), *state_words(runs, note)])
+    phases = [{**row.row(), **({"run": runs[row.slug]} if row.slug in runs else {})} for row in rows]
+    _show({"store": use.row(), "phases": phases}, json_, laid)
+    return 0
+
+
+@app.command()
+def report(
+    slugs: SlugsArgument = None,
+    store: StoreOption = None,
+    out: Annotated[str, typer.Option(metavar="FILE", help="the page")] = "nbkit-report.html",
+    json_: JsonOption = False,
+) -> int:
+    """Make one page of HTML from the store: phases, sessions, curves, figures, scores beside what they must beat."""
+    from nbkit.tools.report.page import write_report
+
+    made = write_report(_store(store), out, slugs)
+    _show(made.row(), json_, made.words())
+    return 0
+
+
+@app.command()
+def verify(slugs: SlugsArgument = None, store: StoreOption = None, json_: JsonOption = False) -> int:
+    """Read every output and checkpoint in the store and compare it with its record; exit 1 where one differs."""
+    from nbkit.tools.status.verify import verify_store, words
+
+    found = verify_store(store, slugs)
+    _show(found.row(), json_, words(found))
+    return 1 if found.faults else 0
+
+
+login = typer.Typer(no_args_is_help=True, help="Log in, once, on your own machine.")
+app.add_typer(login, name="login")
+
+
+@login.callback()
+def _login() -> None:
+    """Log in, once, on your own machine."""
+
+
+@login.command("drive")
+def login_drive_command(
+    client: Annotated[str | None, typer.Option(metavar="FILE", help="your OAuth client's JSON, as downloaded")] = None,
+    folder: Annotated[str, typer.Option(help="title of the store's folder in Drive")] = "nbkit",
+    browser: Annotated[bool, typer.Option(help="open a browser here")] = True,
+) -> int:
+    """Log in to Google Drive: a browser once, and never again; says where the credential went and how to hand it on."""
+    from nbkit.runtime.store.drive.login import login_drive
+
+    print(login_drive(client, folder=folder, browser=browser).words())
+    return 0
+
+
+SlugArgument = Annotated[str, typer.Argument(metavar="SLUG", help="the phase")]
+
+
+@app.command()
+def push(
+    slug: SlugArgument,
+    parameter: ParameterOption = None,
+    store: StoreOption = None,
+    limit: Annotated[str | None, typer.Option(metavar="9h", help="length of the session; else the phase's own")] = None,
+    json_: JsonOption = False,
+) -> int:
+    """Push a phase's notebook to Kaggle with nbkit's wheel and the store's credential, and start it there."""
+    from nbkit.tools.kaggle.client import connect
+    from nbkit.tools.kaggle.push import push_phase, reachable
+    from nbkit.tools.rehearsal.running import parse_parameters, store_address
+    from nbkit.tools.status.status import read_status
+
+    address = reachable(store_address(store))
+    (row,) = read_status(address, [slug])
+    done = push_phase(
+        connect(), slug, _store(address), parse_parameters(parameter or []), limit, progress=(row.done, row.step)
+    )
+    _show(done.row(), json_, done.words())
+    return 0
+
+
+@app.command()
+def pull(
+    slug: SlugArgument,
+    to: Annotated[str | None, typer.Option(metavar="FOLDER", help="else ./nbkit-output/SLUG")] = None,
+    json_: JsonOption = False,
+) -> int:
+    """Bring the files and the log of a phase's last run at Kaggle."""
+    from pathlib import Path
+
+    from nbkit.tools.kaggle.client import connect
+    from nbkit.tools.kaggle.pull import pull_run
+    from nbkit.tools.kaggle.push import read_metadata
+    from nbkit.tools.phases import find_phase
+
+    phase, kaggle = find_phase(slug), connect()
+    pulled = pull_run(kaggle, read_metadata(phase, kaggle.user)["id"], Path(to or f"nbkit-output/{slug}"))
+    _show(pulled.row(), json_, pulled.words())
+    return 0
+
+
+@app.command()
+def quota(json_: JsonOption = False) -> int:
+    """Say how much of this week's accelerator time is left at Kaggle."""
+    from nbkit.tools.kaggle.client import connect
+    from nbkit.tools.kaggle.quota import read_quota
+
+    found = read_quota(connect())
+    _show(found.row(), json_, found.words())
+    return 0
+
+
+@app.command()
+def new(slug: SlugArgument) -> int:
+    """Make a new phase's places from its row in manifests/phases.toml, and say what is still to write."""
+    from nbkit.tools.commands.new_phase import make_places
+
+    print(make_places(slug))
+    return 0
+
+
+@app.command()
+def dispatch(
+    slugs: SlugsArgument = None,
+    store: StoreOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the decision; push and write nothing")] = False,
+    json_: JsonOption = False,
+) -> int:
+    """Decide which phases go on at Kaggle now, push them, and write down why."""
+    from nbkit.tools.kaggle.client import connect
+    from nbkit.tools.kaggle.dispatch import dispatch as decide_and_push
+
+    decision = decide_and_push(connect(), _store(store), slugs, dry_run)
+    _show(decision.row(), json_, decision.words())
+    return 1 if decision.failed else 0
+
+
+def _store(store: str | None) -> Any:
+    from nbkit.runtime.store.opening import open_store
+    from nbkit.runtime.store.retried import Retried
+    from nbkit.tools.rehearsal.running import store_address
+
+    return Retried(open_store(store_address(store)))
+
+
+def _show(document: Any, as_json: bool, text: str) -> None:
+    print(json.dumps(document, indent=1) if as_json else text, flush=True)

@@ -1,0 +1,111 @@
+"""The copy of a notebook that goes to Kaggle.
+
+A push uploads one file's text and nothing else, so what the run must know is written into the parameters cell, and
+the set-up cell installs nbkit from the wheel of an attached private dataset. Nothing secret is ever written into it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import UsageError
+from nbkit.tools.rehearsal.running import check_parameters, notebook_parameters
+
+# On Kaggle a wheel lies in <slug>/ or, newer, in datasets/<owner>/<slug>/; --no-deps keeps the image's own torch.
+SET_UP = """\
+%matplotlib inline
+import glob, importlib.util, os, subprocess, sys
+
+if importlib.util.find_spec("nbkit") is None:
+    root = os.environ.get("NBKIT_KAGGLE_ROOT", "/kaggle")
+    wheels = [w for depth in ("*", "*/*", "*/*/*") for w in glob.glob(f"{root}/input/{depth}/nbkit_neuro-*.whl")]
+    assert wheels, "no wheel of nbkit is attached: push this notebook with 'nbkit push'"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", sorted(wheels)[-1]], check=True)
+    importlib.invalidate_caches()
+    subprocess.run([sys.executable, "-m", "nbkit", "install"EXTRAS], check=True)
+import nbkit
+
+print("nbkit", nbkit.__version__)
+"""
+
+
+def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a notebook's content as it is pushed.
+
+    Parameters
+    ----------
+    notebook : Path
+    parameters : mapping
+        Values for names of its parameters cell.
+
+    Raises
+    ------
+    UsageError
+        For a name that the cell does not have, or a value of another kind.
+    """
+    checked = check_parameters(notebook, notebook_parameters(notebook), parameters)
+    content = json.loads(notebook.read_text("utf-8"))
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    for cell in code:
+        cell["outputs"], cell["execution_count"] = [], None
+        cell["source"] = "".join(cell["source"])
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = replace_values(cell["source"], checked)
+    if code and code[0].get("id") == "set-up":
+        code[0]["source"] = SET_UP.replace("EXTRAS", "".join(f', "{extra}"' for extra in extras_of(code[0]["source"])))
+    return content
+
+
+def extras_of(set_up: str) -> list[str]:
+    """Give the extras that a notebook's own set-up cell names behind ``nbkit install``."""
+    found = re.search(r"nbkit install((?: [\w-]+)*)", set_up)
+    return found[1].split() if found else []
+
+
+def replace_values(source: str, values: Mapping[str, Any]) -> str:
+    """Give the source of a parameters cell with other values; comments and the order stay.
+
+    Parameters
+    ----------
+    source : str
+        Assignments of literals.
+    values : mapping
+        By name; what the source does not assign is passed over.
+    """
+    lines = source.encode("utf-8").splitlines(keepends=True)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    data = b"".join(lines)
+    spans = []
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name, node = statement.targets[0].id, statement.value
+            if name in values:
+                first = starts[node.lineno - 1] + node.col_offset
+                last = starts[node.end_lineno - 1] + node.end_col_offset
+                spans.append((first, last, repr(values[name]).encode("utf-8")))
+    for first, last, text in reversed(spans):
+        data = data[:first] + text + data[last:]
+    return data.decode("utf-8")
+
+
+def require_names(notebook: Path, names: tuple[str, ...]) -> None:
+    """Refuse a notebook whose parameters cell lacks one of these names.
+
+    Raises
+    ------
+    UsageError
+    """
+    known = notebook_parameters(notebook)
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"{notebook.name}: its parameters cell has no {name}. On Kaggle nothing else tells a run its store and "
+                f"length; add the line '{name} = None' and hand it to open_session. Nothing was begun."
+            )

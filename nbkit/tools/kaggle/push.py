@@ -1,0 +1,268 @@
+"""Push: a phase's notebook to Kaggle, with its data, and Kaggle's refusals read.
+
+The client calls a refused push a success. Here it is an error with Kaggle's own words and what to do, and a push
+whose answer was lost is looked for before it is sent again, because each one costs quota.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbkit.ground.home import home
+from nbkit.runtime.durations import parse_duration
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.store.protocol import Store
+from nbkit.tools.kaggle.client import KEY_FILE, Kaggle, KaggleError
+from nbkit.tools.kaggle.copy import pushed_copy, require_names
+from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, KAGGLE_KEY, ensure_dataset, ensure_wheel, look
+from nbkit.tools.kaggle.runs import Push, record_push
+from nbkit.tools.phases import Phase, find_phase
+
+PLACEHOLDER = "KAGGLE_USERNAME"
+WALL_HOURS = 12.0
+_LEAVE = 0.25  # h between the length that a run is told and the wall that Kaggle is told
+_WHAT_TO_DO = (
+    ("session count", "Wait until a run ends ('nbkit status' shows them); 'nbkit dispatch' pushes it then by itself."),
+    ("quota", "'nbkit quota' says when the next week begins; phases that need no GPU can be pushed now."),
+    ("not valid", "Look at the sources in the phase's kernel-metadata.json: each must exist and be yours to read."),
+)
+
+
+class PushRefused(KaggleError):
+    """Report that Kaggle did not take a push."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Say what a push did.
+
+    Attributes
+    ----------
+    push : Push
+    datasets : tuple of str
+        Attached ones.
+    notes : tuple of str
+    """
+
+    push: Push
+    datasets: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def row(self) -> dict[str, Any]:
+        """Give it as plain values."""
+        return {**self.push.row(), "datasets": list(self.datasets), "notes": list(self.notes)}
+
+    def words(self) -> str:
+        """Lay it out for reading."""
+        where = "a GPU" if self.push.gpu else "a CPU"
+        lines = [f"pushed {self.push.slug} as version {self.push.version}, on {where}: {self.push.url}"]
+        lines += [f"attached: {', '.join(self.datasets)}", *(f"note: {note}" for note in self.notes)]
+        return "\n".join([*lines, "'nbkit status' shows how it goes, 'nbkit pull' brings its log and files"])
+
+
+def push_phase(
+    kaggle: Kaggle,
+    slug: str,
+    store: Store,
+    parameters: Mapping[str, Any] | None = None,
+    limit: str | float | None = None,
+    by: str = "hand",
+    progress: tuple[int, int] = (0, 0),
+    hours: float | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Pushed:
+    """Push a phase's notebook, private, with nbkit's wheel and the store's credential attached.
+
+    Parameters
+    ----------
+    kaggle : Kaggle
+    slug : str
+    store : Store
+        Where the run keeps its work; one that Kaggle can reach.
+    parameters : mapping or None
+        Of the notebook.
+    limit : str, float or None
+        Length of the session; None takes the phase's own.
+    by : str
+        ``hand`` or ``dispatcher``.
+    progress : tuple of (int, int)
+        Items done and step in the store, for the record.
+    hours : float or None
+        Kaggle ends the run after these; None gives `limit` a quarter of an hour more.
+    clock : callable
+
+    Returns
+    -------
+    pushed : Pushed
+
+    Raises
+    ------
+    UsageError
+        For a store that Kaggle cannot reach, a notebook that is to be public with a credential, or a source that is
+        not there: nothing is pushed.
+    PushRefused
+        With Kaggle's own words.
+    """
+    phase = find_phase(slug)
+    notebook = home() / "notebooks" / phase.notebook
+    address = reachable(store.url)
+    told = (parse_duration(limit) or 0.0) / 3600 if limit is not None else phase.session_hours
+    if told > WALL_HOURS - _LEAVE:
+        raise UsageError(
+            f"a session of {told:g} h does not fit Kaggle, which ends each at {WALL_HOURS:g} h; give at most "
+            f"--limit {WALL_HOURS - _LEAVE:g}h. Nothing was sent."
+        )
+    hours = told + _LEAVE if hours is None else hours
+    given = {"STORE": address, "LIMIT": f"{3600 * told:.0f}s", **(parameters or {})}
+    require_names(notebook, ("STORE", "LIMIT"))
+    content = pushed_copy(notebook, given)
+    metadata = read_metadata(phase, kaggle.user)
+    secrets = _secrets(kaggle, phase, address)
+    if secrets and not metadata["is_private"]:
+        raise UsageError(
+            f"{slug}: its kernel-metadata.json says is_private = false, and a credential would be attached "
+            f"({', '.join(secrets)}). Others could run a copy with it. Make it private again. Nothing was sent."
+        )
+    _check_sources(kaggle, metadata["dataset_sources"])
+    attached = [ensure_wheel(kaggle)]
+    attached += [ensure_dataset(kaggle, name, files, secret=True) for name, files in secrets.items()]
+    refs = [dataset.ref for dataset in attached]
+    metadata["dataset_sources"] = [*metadata["dataset_sources"], *refs]
+    notes = [f"the dataset {d.ref} is {d.change}" for d in attached if d.change != "unchanged"]
+    answer = _send(kaggle, metadata, content, hours)
+    version, url = answer.version_number or 0, answer.url or f"https://www.kaggle.com/code/{metadata['id']}"
+    push = Push(slug, metadata["id"], url, version, clock(), hours, phase.accelerator == "gpu", by, *progress)
+    record_push(store, push)  # before the sources are looked at: the run has begun and costs quota either way
+    _check_begun(answer, url)
+    return Pushed(push, tuple(metadata["dataset_sources"]), tuple(notes))
+
+
+def reachable(address: str) -> str:
+    """Give a store's address where Kaggle can reach it.
+
+    Raises
+    ------
+    UsageError
+        For a folder of this machine.
+    """
+    if "://" not in address or address.startswith("file://"):
+        raise UsageError(
+            f"the store {address} is a folder of this machine, and a run on Kaggle cannot reach it. Give one by URL: "
+            "'nbkit login drive' makes gdrive://<folder id>, and --store or NBKIT_STORE names it. Nothing was sent."
+        )
+    return address
+
+
+def read_metadata(phase: Phase, user: str) -> dict[str, Any]:
+    """Give a phase's Kaggle metadata with the user's name in its place.
+
+    Raises
+    ------
+    UsageError
+        Where it is not there or no JSON.
+    """
+    path = home() / "kaggle" / phase.kaggle_folder / "kernel-metadata.json"
+    try:
+        metadata = json.loads(path.read_text("utf-8").replace(PLACEHOLDER, user))
+    except FileNotFoundError:
+        raise UsageError(f"{phase.slug} has no {path}; clone nbkit again. Nothing was sent.") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON ({error}). Nothing was sent.") from None
+    # what the client, too, takes for true
+    metadata["is_private"] = str(metadata.get("is_private", True)).lower() in ("true", "t", "1", "yes", "y")
+    metadata["id"] = f"{user}/{metadata['id'].rpartition('/')[2]}"
+    metadata["code_file"] = "notebook.ipynb"
+    return {"dataset_sources": [], **metadata}
+
+
+def _secrets(kaggle: Kaggle, phase: Phase, address: str) -> dict[str, dict[str, bytes]]:
+    """Give the files of each credential dataset that a run of the phase needs."""
+    secrets: dict[str, dict[str, bytes]] = {}
+    if address.startswith(("gdrive://", "https://drive.google.com/")):
+        from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE
+        from nbkit.runtime.store.drive.credential import find_credential
+
+        secrets[DRIVE_LOGIN] = {CREDENTIAL_FILE: find_credential().to_text().encode()}
+    if phase.slug == "dispatcher":
+        secrets[KAGGLE_KEY] = {KEY_FILE: kaggle.key_file()}
+    return secrets
+
+
+def _check_sources(kaggle: Kaggle, sources: list[str]) -> None:
+    for ref in sources:
+        owner, _, rest = ref.partition("/")
+        if look(kaggle, rest.partition("/")[0], owner) is None:
+            raise UsageError(
+                f"there is no dataset {ref} that {kaggle.user} can read, and a run would start without it. Correct "
+                "dataset_sources in the phase's kernel-metadata.json. Nothing was pushed."
+            )
+
+
+def _send(kaggle: Kaggle, metadata: dict[str, Any], content: dict[str, Any], hours: float) -> Any:
+    """Push once: a push whose answer was lost is looked for before it is sent again."""
+    from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelResponse
+
+    before = _version(kaggle, metadata["id"])
+    sent = False
+
+    def not_there() -> bool:
+        nonlocal sent
+        sent = _version(kaggle, metadata["id"]) > before
+        return not sent
+
+    with tempfile.TemporaryDirectory(prefix="nbkit-push-") as folder:
+        Path(folder, "kernel-metadata.json").write_text(json.dumps(metadata), "utf-8")
+        Path(folder, "notebook.ipynb").write_text(json.dumps(content), "utf-8")
+        try:
+            answer = kaggle.ask(
+                f"pushing {metadata['id']}", lambda api: api.kernels_push(folder, f"{3600 * hours:.0f}"), not_there
+            )
+        except KaggleError:
+            if not sent:
+                raise
+            answer = ApiSaveKernelResponse()
+            answer.version_number = _version(kaggle, metadata["id"])
+    if answer.error:
+        do = next((words for part, words in _WHAT_TO_DO if part in answer.error.lower()), "Nothing is running.")
+        raise PushRefused(f"Kaggle did not take {metadata['id']}: {answer.error} {do}")
+    return answer
+
+
+def _check_begun(answer: Any, url: str) -> None:
+    """Refuse to call a run begun without its data a success."""
+    wrong = {
+        kind: list(getattr(answer, f"invalid_{kind}_sources", None) or [])
+        for kind in ("dataset", "competition", "kernel", "model")
+    }
+    named = "; ".join(f"not valid {kind} sources: {', '.join(refs)}" for kind, refs in wrong.items() if refs)
+    if named:
+        raise PushRefused(
+            f"Kaggle has started the run without its data ({named}). Cancel it at {url}, which saves quota; correct "
+            "the sources in the phase's kernel-metadata.json, and push again."
+        )
+
+
+def _version(kaggle: Kaggle, ref: str) -> int:
+    """Give the newest version number of a notebook; 0 where there is none."""
+    from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
+
+    request = ApiGetKernelRequest()
+    request.user_name, _, request.kernel_slug = ref.partition("/")
+
+    def ask(api: Any) -> Any:
+        with api.build_kaggle_client() as client:
+            return client.kernels.kernels_api_client.get_kernel(request)
+
+    try:
+        found = kaggle.ask(f"looking for {ref}", ask)
+    except KaggleError as error:
+        if error.status in (403, 404):
+            return 0
+        raise
+    return found.metadata.current_version_number or 0 if found.metadata else 0

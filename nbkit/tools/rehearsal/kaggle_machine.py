@@ -1,0 +1,51 @@
+"""Kaggle's machine for rehearsals: its folders, variables, pushed copy and papermill runner, without Kaggle.
+
+The notebook that runs is the one that a push would send: nothing but its parameters cell tells it the store and the
+limit. All of it lies below the session's own folder, so it needs no rights and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from nbkit.runtime.hosts.kaggle import ROOT_VARIABLE
+from nbkit.tools.kaggle.copy import pushed_copy, require_names
+from nbkit.tools.rehearsal.machine import ThisMachine
+from nbkit.tools.rehearsal.running import kernel_of_this_python
+
+# a Drive login in NBKIT_DRIVE_CREDENTIAL stays: it stands for the private dataset that a push attaches
+_NOT_THERE = ("NBKIT_STORE", "NBKIT_LIMIT", "COLAB_RELEASE_TAG", "LIGHTNING_CLOUD_SPACE_ID")
+
+
+class KaggleMachine(ThisMachine):
+    """Run sessions as a batch run of Kaggle does."""
+
+    def lay_out(
+        self, notebook: Path, limit: float, room: Path, environment: Mapping[str, str]
+    ) -> tuple[list[str], Path, dict[str, str]]:
+        """Give the runner's command, the working folder, and the variables that a batch run has.
+
+        Raises
+        ------
+        UsageError
+            For a notebook whose parameters cell cannot be told the store or the limit.
+        """
+        require_names(notebook, ("STORE", "LIMIT"))
+        root = room / "kaggle"
+        for name in ("working", "input", "src"):
+            (root / name).mkdir(parents=True)
+        given = {"STORE": self.store, "LIMIT": f"{limit}s", **({"SMOKE": True} if self.smoke else {})}
+        copy = root / "src" / "notebook.ipynb"
+        copy.write_text(json.dumps(pushed_copy(notebook, given | dict(self.parameters.get(notebook, {})))), "utf-8")
+        working = root / "working"
+        told = {
+            "KAGGLE_KERNEL_RUN_TYPE": "Batch", "KAGGLE_WORKING_DIR": str(working),
+            "KAGGLE_URL_BASE": "https://www.kaggle.com", ROOT_VARIABLE: str(root),
+            **kernel_of_this_python(room),
+        }  # fmt: skip
+        known = {name: value for name, value in environment.items() if name not in _NOT_THERE}
+        command = [sys.executable, "-m", "papermill", str(copy), str(working / "__notebook__.ipynb"), "-k", "python3"]
+        return [*command, "--cwd", str(working), "--no-progress-bar", "--log-output"], working, known | told

@@ -1,0 +1,320 @@
+"""One session of a notebook, here, through papermill.
+
+The kernel is this interpreter whatever kernels the machine has registered, it imports this nbkit, and what it was told
+(store, limit, journal) reaches it by its environment, so the executed notebook holds no address or credential.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nbkit.ground.home import home, import_folder
+from nbkit.runtime import errors
+from nbkit.runtime.durations import parse_duration
+from nbkit.runtime.environment import environment
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.names import check_name
+from nbkit.runtime.nearest import unknown
+from nbkit.runtime.store.opening import open_store
+from nbkit.runtime.store.retried import Retried
+from nbkit.tools.rehearsal.journal import VARIABLE, Event, of_kind, read_journal
+
+DONE, FAILED, LEFT = 0, 1, 3
+_TRACE_LINES = 12
+
+
+def run_notebook(
+    path: str | os.PathLike[str],
+    params: Mapping[str, Any] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    limit: str | float | None = None,
+    smoke: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+) -> int:
+    """Run one session of a notebook and keep the executed copy in the store.
+
+    Parameters
+    ----------
+    path : str or path
+        The notebook: a path, a name such as ``40_bandvar_train``, or a phase's slug.
+    params : mapping or None
+        Values for names of its `parameters` cell.
+    store : str, path or None
+        Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
+    limit : str, float or None
+        Length of the session, such as ``"9h"``; None takes NBKIT_LIMIT, then the host's default.
+    smoke : bool
+        True to set its SMOKE parameter.
+    folder : path or None
+        Where it runs; the current folder by default.
+    quiet : bool
+        True to keep the cells' output in the executed notebook only.
+
+    Returns
+    -------
+    exit_code : int
+        0 where the phase is complete, 3 where it stopped with work left, 1 where it failed, 2 for a user's mistake.
+
+    Raises
+    ------
+    UsageError
+        For a notebook that is not there or is none, or a parameter that it does not name.
+    """
+    path = find_notebook(path)
+    folder = Path(folder or ".").resolve()
+    known = notebook_parameters(path)
+    params = check_parameters(path, known, {**(params or {}), **({"SMOKE": True} if smoke else {})})
+    parse_duration(limit)
+    store = store_address(store)
+    # a literal in the notebook would win over the environment
+    if known.get("STORE") is not None:
+        params.setdefault("STORE", store)
+    if limit is not None and known.get("LIMIT") is not None:
+        params.setdefault("LIMIT", limit)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="nbkit-run-") as scratch:
+        journal = Path(os.environ.get(VARIABLE) or Path(scratch, "journal.jsonl")).resolve()
+        before = len(read_journal(journal))
+        executed = Path(scratch, path.name)
+        told = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}
+        with environment(told | kernel_of_this_python(Path(scratch))):
+            fault = _execute(path, executed, params, folder, quiet)
+        events = read_journal(journal)[before:]
+        if executed.is_file():
+            _keep(executed, store, events, path)
+    if fault is not None:
+        print(_words(fault), file=sys.stderr, flush=True)
+        return _exit_of(fault)
+    return exit_code(events, path)
+
+
+def store_address(store: str | os.PathLike[str] | None) -> str:
+    """Give a store's address that holds wherever a process runs: a URL as it is, a folder in full."""
+    text = os.fspath(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
+    return text if "://" in text else str(Path(text).expanduser().resolve())
+
+
+def find_notebook(text: str | os.PathLike[str]) -> Path:
+    """Give a notebook's path from what a user writes: a path, ``40_bandvar_train``, or the phase's slug.
+
+    Names are looked for in ``notebooks/`` of the current folder, then of this checkout.
+
+    Raises
+    ------
+    UsageError
+        Where there is none of that name.
+    """
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path.resolve()
+    folders = [Path("notebooks"), home() / "notebooks"]
+    known = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.ipynb"))}
+    slugs = {re.sub(r"^\d+_", "", stem): file for stem, file in known.items()}
+    if path.parent == Path(".") and (found := (known | slugs).get(path.name.removesuffix(".ipynb"))):
+        return found.resolve()
+    beside = path.parent.glob("*.ipynb") if path.parent.is_dir() else ()
+    raise UsageError(f"{unknown('notebook', os.fspath(text), [*map(str, sorted(beside)), *known])} Nothing was begun.")
+
+
+# -- parameters --------------------------------------------------------------------------------------------------------
+
+
+def notebook_parameters(path: Path) -> dict[str, Any]:
+    """Give the names and values of a notebook's cell tagged ``parameters``; empty where it has none.
+
+    Raises
+    ------
+    UsageError
+        For a file that is no notebook, or a parameter that is no literal.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        cells = list(content["cells"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no Jupyter notebook ({error!r}). Nothing was begun.") from None
+    found: dict[str, Any] = {}
+    for cell in cells:
+        if cell.get("cell_type") == "code" and "parameters" in cell.get("metadata", {}).get("tags", []):
+            found |= _assignments("".join(cell["source"]), path)
+    return found
+
+
+def _assignments(source: str, path: Path) -> dict[str, Any]:
+    try:
+        tree = ast.parse(source)
+        return {
+            target.id: ast.literal_eval(statement.value)
+            for statement in tree.body
+            if isinstance(statement, ast.Assign)
+            for target in statement.targets
+            if isinstance(target, ast.Name)
+        }
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(
+            f"the parameters cell of {path.name} must hold literals only, one name a line: {error}. Nothing was begun."
+        ) from None
+
+
+def check_parameters(path: Path, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give parameters that the notebook names, of the kind that it has there.
+
+    Raises
+    ------
+    UsageError
+        For another name, or a value of another kind than the notebook's own.
+    """
+    checked = {}
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(f"{path.name}: {unknown('parameter', name, known)} Nothing was begun.")
+        own = known[name]
+        if isinstance(own, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if isinstance(own, list | tuple) and isinstance(value, list | tuple):
+            value = list(value)
+        elif own is not None and value is not None and type(value) is not type(own):
+            raise UsageError(
+                f"{path.name}: {name} is {value!r} ({type(value).__name__}); the notebook has {own!r} "
+                f"({type(own).__name__}) there. Nothing was begun."
+            )
+        checked[name] = value
+    return checked
+
+
+def parse_parameters(texts: list[str]) -> dict[str, Any]:
+    """Give parameters from ``NAME=VALUE`` texts; a value that is JSON is read as such, anything else is text.
+
+    Raises
+    ------
+    UsageError
+        For a text without ``=`` or a name that Python does not allow.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise UsageError(f"-p {text!r} is not NAME=VALUE, such as -p MAX_STEPS=300. Nothing was begun.")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = {"True": True, "False": False, "None": None}.get(value, value)
+    return found
+
+
+# -- the kernel --------------------------------------------------------------------------------------------------------
+
+
+def kernel_of_this_python(scratch: Path) -> dict[str, str]:
+    """Register a kernel `python3` for this interpreter alone, before all others that the machine knows."""
+    spec = scratch / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
+    return {
+        "JUPYTER_PATH": os.pathsep.join(filter(None, [str(scratch / "jupyter"), os.environ.get("JUPYTER_PATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(import_folder()), os.environ.get("PYTHONPATH")])),
+        "JUPYTER_RUNTIME_DIR": str(scratch / "runtime"),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, quiet: bool) -> Exception | None:
+    """Run all cells; give the error that stopped them."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+    try:
+        papermill.execute_notebook(
+            str(path),
+            str(executed),
+            parameters=params,
+            kernel_name="python3",
+            cwd=str(folder),
+            progress_bar=False,
+            stdout_file=None if quiet else sys.stdout,
+            stderr_file=None if quiet else sys.stderr,
+        )
+    except PapermillExecutionError as error:
+        return error
+    except DeadKernelError:
+        return NbkitError(
+            f"{path.name}: its kernel died, most often because memory ran out. What the store holds stands; run the "
+            "notebook again and it goes on from there."
+        )
+    except PapermillException as error:
+        return UsageError(f"papermill cannot run {path.name}: {error}. Nothing was begun.")
+    return None
+
+
+# -- what became of it -------------------------------------------------------------------------------------------------
+
+
+def _words(fault: Exception) -> str:
+    """Give an error of ours as its own words, any other as the end of its traceback."""
+    if isinstance(fault, NbkitError):
+        return f"error: {fault}"
+    if _our_class(fault) is not None:
+        return f"error: {fault.evalue}"
+    trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(fault.traceback)).strip().splitlines()
+    return "\n".join(
+        [
+            f"error: cell {fault.exec_count} raised {fault.ename}: {fault.evalue}",
+            *(f"  | {line}" for line in trace[-_TRACE_LINES:]),
+            "What the store holds stands; mend the cell and run the notebook again.",
+        ]
+    )
+
+
+def _our_class(fault: Any) -> type[NbkitError] | None:
+    found = getattr(errors, getattr(fault, "ename", ""), None)
+    return found if isinstance(found, type) and issubclass(found, NbkitError) else None
+
+
+def _exit_of(fault: Exception) -> int:
+    ours = type(fault) if isinstance(fault, NbkitError) else _our_class(fault)
+    return ours.exit_code if ours is not None else FAILED
+
+
+def exit_code(events: list[Event], path: Path) -> int:
+    """Give what the journal of a notebook that ran to its end comes to, 0, 1 or 3."""
+    opened = {event["slug"] for event in of_kind(events, "open")}
+    closed: dict[str, Event] = {}
+    slug = None
+    for event in events:
+        if event["e"] == "open":
+            slug = event["slug"]
+        elif event["e"] == "close" and slug is not None:
+            closed[slug] = event
+    if opened - set(closed):
+        print(
+            f"error: {path.name} ended without session.close() for {', '.join(sorted(opened - set(closed)))}; what "
+            "waited for the store may be missing there. Add the cell and run it again.",
+            file=sys.stderr,
+        )
+        return FAILED
+    codes = [int(event.get("exit", DONE if event["complete"] else LEFT)) for event in closed.values()]
+    return FAILED if FAILED in codes else max(codes, default=DONE)
+
+
+def _keep(executed: Path, store: str, events: list[Event], path: Path) -> None:
+    """Put the executed notebook where the phase's other files are."""
+    opened = of_kind(events, "open")
+    slug = opened[-1]["slug"] if opened else re.sub(r"^\d+_", "", path.stem)
+    session = opened[-1]["session"] if opened else f"no-session-{executed.stat().st_mtime_ns}"
+    name = check_name(f"{slug}/sessions/{session}.ipynb")
+    try:
+        Retried(open_store(store)).put(executed, name)
+    except NbkitError as error:
+        print(f"note: the executed notebook did not reach the store as {name}: {error}", file=sys.stderr)

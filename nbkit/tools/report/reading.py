@@ -1,0 +1,299 @@
+"""What the report tells of a phase, read from the store through its five verbs.
+
+Whatever is missing or damaged becomes words beside what is whole; nothing of a store keeps the page from being made.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.store.protocol import Stat, Store
+from nbkit.tools.phases import Phase
+from nbkit.tools.status.status import PhaseStatus, read_document, read_phase
+from nbkit.tools.status.store_use import show_bytes
+
+LARGEST_FIGURE = 8_000_000  # bytes
+LARGEST_VIEW = 24_000_000  # bytes of a page that is embedded
+FIGURES, VIEWS = 40, 6  # of one phase; more make a page that no phone opens
+_ASKS = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src", "object": "data"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Hold one row of a results.json; `baseline` and `anchor` are None where the file has none that is a number."""
+
+    name: str
+    value: float
+    unit: str
+    baseline: float | None
+    baseline_is: str
+    anchor: float | None = None
+    anchor_is: str = ""
+
+
+@dataclass(frozen=True)
+class StoredFigure:
+    """Hold a figure: its PNG, its size in pixels, and what it says of itself."""
+
+    name: str
+    png: bytes
+    width: int
+    height: int
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class StoredPage:
+    """Hold a page of HTML that asks the network for nothing."""
+
+    name: str
+    html: str
+
+
+@dataclass
+class PhaseRecord:
+    """Hold all that the report tells of one phase.
+
+    Attributes
+    ----------
+    status : PhaseStatus
+    phase : Phase or None
+        Its row of the map; None for a slug beside the map.
+    scores : list of Score
+    labels : dict
+        What the scores rest on: ``data``, ``weights`` and other notes.
+    history : list of dict
+        Logged rows, each with ``step``.
+    figures : list of StoredFigure
+    pages : list of StoredPage
+    rehearsal : dict or None
+    notes : list of str
+        What is missing or damaged, in words.
+    """
+
+    status: PhaseStatus
+    phase: Phase | None
+    scores: list[Score] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    figures: list[StoredFigure] = field(default_factory=list)
+    pages: list[StoredPage] = field(default_factory=list)
+    rehearsal: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_record(store: Store, slug: str, phase: Phase | None, stats: list[Stat], cache: Path) -> PhaseRecord:
+    """Read all that the store has of a phase.
+
+    Parameters
+    ----------
+    store : Store
+    slug : str
+    phase : Phase or None
+    stats : list of Stat
+        The store's listing of this phase.
+    cache : Path
+        Folder for what is fetched.
+    """
+    try:
+        record = PhaseRecord(read_phase(store, slug, phase, cache), phase)
+    except NbkitError as error:
+        status = PhaseStatus(slug, phase.title if phase else "", "unreadable")
+        return PhaseRecord(status, phase, notes=[f"its records cannot be read: {error}"])
+    record.notes += record.status.notes
+    results = _document(store, f"{slug}/results.json", cache, record)
+    if results is not None:
+        record.scores, record.labels = _scores(results, record.notes)
+    record.rehearsal = _document(store, f"{slug}/rehearsal.json", cache, None)
+    sizes = {stat.name: stat.size for stat in stats}
+    if f"{slug}/metrics.jsonl" in sizes:
+        record.history = _history(_bytes(store, f"{slug}/metrics.jsonl", cache, record.notes), record.notes)
+    for name in _first(_named(sizes, f"{slug}/figures/", ".png"), FIGURES, "figures", record):
+        _take_figure(store, name, sizes[name], cache, record)
+    pages = [*_named(sizes, f"{slug}/pages/", ".html"), *_item_pages(store, slug, cache)]
+    for name in _first(pages, VIEWS, "pages", record):
+        _take_page(store, name, sizes.get(name, 0), cache, record)
+    record.figures.sort(key=lambda figure: _place(figure.name, phase))
+    if phase and record.status.state != "not begun":
+        missing = [name for name in phase.figures if name not in {figure.name for figure in record.figures}]
+        if missing:
+            record.notes.append(f"figures that are not in the store yet: {', '.join(missing)}")
+    return record
+
+
+def _named(sizes: Mapping[str, int], prefix: str, suffix: str) -> list[str]:
+    return sorted(name for name in sizes if name.startswith(prefix) and name.endswith(suffix))
+
+
+def _first(names: list[str], count: int, what: str, record: PhaseRecord) -> list[str]:
+    if len(names) > count:
+        record.notes.append(f"{len(names) - count} more {what} are in the store, such as {names[count]}")
+    return names[:count]
+
+
+def _place(name: str, phase: Phase | None) -> tuple[int, str]:
+    known = phase.figures if phase else ()
+    return (known.index(name) if name in known else len(known)), name
+
+
+def _document(store: Store, name: str, cache: Path, record: PhaseRecord | None) -> dict[str, Any] | None:
+    try:
+        found, notes = read_document(store, name, cache)
+    except NbkitError as error:
+        found, notes = None, [f"{name} cannot be read: {error}"]
+    if record is not None:
+        record.notes += notes
+    return found
+
+
+def _bytes(store: Store, name: str, cache: Path, notes: list[str]) -> bytes | None:
+    path = cache / "shown" / name
+    try:
+        store.get(name, path)
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None  # removed since the listing
+    except (NbkitError, OSError) as error:
+        notes.append(f"{name} cannot be read: {error}")
+        return None
+    finally:
+        path.unlink(missing_ok=True)
+
+
+# -- scores ------------------------------------------------------------------------------------------------------------
+
+
+def _scores(results: Mapping[str, Any], notes: list[str]) -> tuple[list[Score], dict[str, str]]:
+    metrics = results.get("metrics", {})
+    labels = {str(name): value for name, value in results.items() if isinstance(value, str)}
+    if not isinstance(metrics, dict):
+        notes.append("results.json has no table of scores")
+        return [], labels
+    found = []
+    for name, row in metrics.items():
+        value = _number(row.get("value")) if isinstance(row, dict) else None
+        if value is None:
+            notes.append(f"the score {name!r} in results.json is no number and is left out")
+            continue
+        words = {key: row[key] if isinstance(row.get(key), str) else "" for key in ("unit", "baseline_is", "anchor_is")}
+        baseline, anchor = _number(row.get("baseline")), _number(row.get("anchor"))
+        found.append(Score(str(name), value, words["unit"], baseline, words["baseline_is"], anchor, words["anchor_is"]))
+    return found, labels
+
+
+def _number(value: object) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known else None
+
+
+def _history(data: bytes | None, notes: list[str]) -> list[dict[str, Any]]:
+    rows, hurt = [], 0
+    for line in (data or b"").decode("utf-8", "replace").splitlines():
+        try:
+            row = json.loads(line)
+            rows.append({"step": int(row["step"]), **{str(k): v for k, v in row.items() if k != "step"}})
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+            hurt += 1
+    if hurt:
+        notes.append(f"{hurt} lines of metrics.jsonl are damaged and left out of the curves")
+    return rows
+
+
+# -- figures and pages -------------------------------------------------------------------------------------------------
+
+
+def _take_figure(store: Store, name: str, size: int, cache: Path, record: PhaseRecord) -> None:
+    if size > LARGEST_FIGURE:
+        record.notes.append(f"{name} has {show_bytes(size)} and is left out of the page")
+        return
+    png = _bytes(store, name, cache, record.notes)
+    if png is None:
+        return
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(png), formats=["PNG"]) as image:
+            image.load()  # a torn file shows itself only here
+            width, height = image.size
+            words = str(getattr(image, "text", {}).get("Description", ""))
+    except Exception as error:  # a damaged image can raise nearly anything, and none of it is worth the page
+        record.notes.append(f"{name} is no whole PNG image and is left out: {type(error).__name__}: {error}")
+        return
+    short = name.partition("/figures/")[2].removesuffix(".png")
+    record.figures.append(StoredFigure(short, png, width, height, words))
+
+
+def _item_pages(store: Store, slug: str, cache: Path) -> list[str]:
+    """Give the names of pages that items made, as the ledger has them."""
+    try:
+        outputs = fold_store(store, slug, cache).done.values()
+    except NbkitError:
+        return []
+    return sorted({str(output[0]) for one in outputs for output in one if str(output[0]).endswith(".html")})
+
+
+def _take_page(store: Store, name: str, size: int, cache: Path, record: PhaseRecord) -> None:
+    if size > LARGEST_VIEW:
+        record.notes.append(f"{name} has {show_bytes(size)} and is left out of the page")
+        return
+    data = _bytes(store, name, cache, record.notes)
+    if data is None:
+        return
+    html, asks = without_requests(data.decode("utf-8", "replace"))
+    if asks:
+        record.notes.append(f"{name} asks the network for {', '.join(asks[:3])} and is left out of the page")
+        return
+    record.pages.append(StoredPage(name.rpartition("/")[2].removesuffix(".html"), html))
+
+
+def without_requests(html: str) -> tuple[str, list[str]]:
+    """Give a page without its icon, and the addresses that it would ask for as it opens.
+
+    Parameters
+    ----------
+    html : str
+
+    Returns
+    -------
+    html : str
+        With line ends as a browser reads them.
+    asks : list of str
+        Empty where all of the page is inside it.
+    """
+    html = html.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "�")
+    found = _Requests()
+    found.feed(html)
+    found.close()
+    for icon in found.icons:
+        html = html.replace(icon, "", 1)
+    return html, found.asks
+
+
+class _Requests(HTMLParser):
+    """Collect what a page loads from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asks: list[str] = []
+        self.icons: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        address = given.get(_ASKS.get(tag, ""), None)
+        if address is None or address.startswith(("data:", "#", "about:")):
+            return
+        if tag == "link" and "icon" in (given.get("rel") or ""):
+            self.icons.append(self.get_starttag_text() or "")
+        else:
+            self.asks.append(address)
+
+    handle_startendtag = handle_starttag

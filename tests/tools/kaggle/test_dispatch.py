@@ -1,0 +1,349 @@
+"""The dispatcher: its decision under every state, and fourteen simulated days through the real client."""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+import zlib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.files import write_json
+from nbkit.runtime.ledger.receipts import Receipt
+from nbkit.runtime.ledger.segments import encode_line, segment_of
+from nbkit.runtime.store.folder import FolderStore
+from nbkit.tools.kaggle.client import connect
+from nbkit.tools.kaggle.decision import GPU_SESSIONS, SHORTEST, Work, decide, session_hours
+from nbkit.tools.kaggle.dispatch import dispatch, fruitless_runs, gpu_hours, preview
+from nbkit.tools.kaggle.push import push_phase
+from nbkit.tools.kaggle.quota import Hours
+from nbkit.tools.kaggle.runs import Push
+from tests.tools.kaggle.kaggle_loopback import Loopback
+
+# -- the decision ------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def worlds(draw) -> tuple[list[Work], float]:
+    """Draw phases whose needs come earlier, in any state, and hours of quota."""
+    work: list[Work] = []
+    for number in range(draw(st.integers(1, 8))):
+        work.append(
+            Work(
+                slug=f"p{number}",
+                number=number,
+                needs=tuple(draw(st.lists(st.sampled_from([w.slug for w in work]), unique=True)) if work else ()),
+                gpu=draw(st.booleans()),
+                session_hours=draw(st.floats(0.05, 14.0)),
+                complete=draw(st.booleans()),
+                busy=draw(st.booleans()),
+                fruitless=draw(st.integers(0, 3)),
+                wanted=draw(st.booleans()),
+            )
+        )
+    return draw(st.permutations(work)), draw(st.floats(-1.0, 40.0))
+
+
+@given(worlds())
+@settings(max_examples=300, deadline=None)
+def test_no_decision_breaks_a_rule(world):
+    work, hours = world
+    known = {phase.slug: phase for phase in work}
+    choices = decide(work, hours)
+    pushed = [choice for choice in choices if choice.verb == "push"]
+    on_gpu = [choice for choice in pushed if choice.gpu]
+    assert sum(choice.hours for choice in on_gpu) <= max(0.0, hours) + 1e-9
+    assert not on_gpu or len(on_gpu) + sum(phase.gpu and phase.busy for phase in work) <= GPU_SESSIONS
+    for choice in pushed:
+        phase = known[choice.slug]
+        assert not phase.busy and not phase.complete and phase.wanted and phase.fruitless < 2
+        assert all(known[need].complete for need in phase.needs)
+        assert 0 < choice.hours <= session_hours(phase) <= 12
+        assert not phase.gpu or choice.hours >= min(SHORTEST, session_hours(phase))
+    assert [choice.slug for choice in choices] == sorted(phase.slug for phase in work if phase.wanted)
+    assert all(choice.reason or choice.verb == "push" for choice in choices)
+    assert decide(list(reversed(work)), hours) == choices
+
+
+@given(worlds())
+@settings(max_examples=300, deadline=None)
+def test_nothing_idles_that_could_go_on(world):
+    work, hours = world
+    known = {phase.slug: phase for phase in work}
+    choices = {choice.slug: choice for choice in decide(work, hours)}
+    free = GPU_SESSIONS - sum(phase.gpu and phase.busy for phase in work)
+    planned = [choice for choice in choices.values() if choice.verb == "push" and choice.gpu]
+    left = hours - sum(choice.hours for choice in planned)
+    for phase in work:
+        ready = phase.wanted and not (phase.busy or phase.complete or phase.fruitless >= 2)
+        if not ready or not all(known[need].complete for need in phase.needs):
+            continue
+        if phase.gpu and (len(planned) >= free or left < min(SHORTEST, session_hours(phase)) + 0.01):
+            continue
+        assert choices[phase.slug].verb == "push"
+
+
+def test_each_reason_says_what_is_waited_for():
+    work = [
+        Work("a", 10, complete=True),
+        Work("b", 20, ("a",), busy=True, words="running"),
+        Work("c", 30, ("b",)),
+        Work("d", 40, fruitless=2),
+        Work("e", 50, session_hours=9.0),
+        Work("f", 60),
+    ]
+    reasons = {choice.slug: f"{choice.verb} {choice.reason}" for choice in decide(work, 4.0)}
+    assert reasons["a"].startswith("done") and "at Kaggle (running)" in reasons["b"]
+    assert reasons["c"] == "waits for b, which it needs"
+    assert "held its last 2 runs brought nothing new; look at 'nbkit pull d'" in reasons["d"]
+    assert "shortened from 9.25 h" in reasons["e"] and "one of the 2 GPU sessions" in reasons["f"]
+    (late,) = decide([Work("e", 50)], 0.9)
+    assert late.verb == "waits" and "next week's quota: 0.90 h are left" in late.reason
+
+
+def test_running_sessions_bind_their_whole_length():
+    assert gpu_hours(Hours(5.0, 0.0, 30.0), 18.5) == 6.5
+    assert gpu_hours(Hours(5.0, 20.0, 30.0), 18.5) == 5.0
+    assert gpu_hours(Hours(29.0, 0.0, 30.0), 9.25) == 0.0 == gpu_hours(None, 0.0)
+
+
+def test_a_push_by_hand_begins_the_count_anew():
+    def push(by, step):
+        return Push("x", "u/x", "", 1, 0.0, 9.0, True, by, 0, step)
+
+    assert fruitless_runs([push("dispatcher", 3)] * 2, (0, 3)) == 2
+    assert fruitless_runs([push("dispatcher", 3)] * 2, (0, 4)) == 0
+    assert fruitless_runs([push("dispatcher", 3), push("hand", 3), push("dispatcher", 3)], (0, 3)) == 1
+
+
+# -- a world of toy phases at the loopback Kaggle ----------------------------------------------------------------------
+
+TOYS = {"prepare": (10, "cpu", (), 0.0), "long_train": (20, "gpu", ("prepare",), 37.0),
+        "other_train": (30, "gpu", ("prepare",), 15.0)}  # fmt: skip
+STEPS_AN_HOUR = 100
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch, make_notebook):
+    """Give a folder with three toy phases: manifests, notebooks, metadata."""
+    root = tmp_path / "toys"
+    rows = []
+    for slug, (number, accelerator, needs, _) in TOYS.items():
+        rows.append(
+            f'[[phase]]\nslug = "{slug}"\nnumber = {number}\ntitle = "x"\nmodule = ""\nneeds = {list(needs)}\n'
+            f'makes = []\naccelerator = "{accelerator}"\nsessions = 1\nsession_hours = 9.0\n'
+            f"items = {'true' if accelerator == 'cpu' else 'false'}\nfigures = []\nscores = []\n"
+        )
+        notebook = make_notebook("STORE = None  # s\nLIMIT = None  # l\nSMOKE = False  # x", "print(1)")
+        folder = root / "kaggle" / slug.replace("_", "-")
+        folder.mkdir(parents=True)
+        (root / "notebooks").mkdir(exist_ok=True)
+        notebook.rename(root / "notebooks" / f"{number}_{slug}.ipynb")
+        name = f"nbkit-{slug.replace('_', '-')}"
+        metadata = {"id": f"KAGGLE_USERNAME/{name}", "title": name.replace("-", " "), "code_file": "x",
+                    "language": "python", "kernel_type": "notebook", "is_private": True, "enable_internet": True,
+                    "machine_shape": "NvidiaTeslaT4" if accelerator == "gpu" else ""}  # fmt: skip
+        (folder / "kernel-metadata.json").write_text(json.dumps(metadata))
+    (root / "manifests").mkdir()
+    (root / "manifests/phases.toml").write_text("\n".join(rows))
+    for module in ("phases", "hosts.kaggle_push"):
+        monkeypatch.setattr(f"nbkit.runtime.{module}.home", lambda: root)
+    monkeypatch.setattr("nbkit.tools.kaggle.datasets.POLL", 0.01)
+
+    def wheel(folder: Path) -> Path:
+        path = folder / "nbkit_neuro-0.1.0-py3-none-any.whl"
+        path.write_bytes(b"a wheel")
+        return path
+
+    monkeypatch.setattr("nbkit.tools.kaggle.datasets.build_wheel", wheel)
+    return root
+
+
+@pytest.fixture
+def store(tmp_path) -> FolderStore:
+    store = FolderStore(tmp_path / "store")
+    store.url = "s3://bucket/mary"
+    return store
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    with Loopback() as loopback, loopback.point(monkeypatch, tmp_path / "home"):
+        yield loopback
+
+
+class Simulated:
+    """Do what the notebooks would do: advance in the store while their runs last."""
+
+    def __init__(self, server: Loopback, store: FolderStore, folder: Path, seed: int = 1) -> None:
+        self.server, self.store, self.folder = server, store, folder
+        self.random, self.steps, self.sessions, self.told = random.Random(seed), {}, 0, []
+        server.on_run = self.begin
+
+    def begin(self, ref, request, run) -> None:
+        slug = ref.removeprefix("mary/nbkit-").replace("-", "_")
+        cells = json.loads(request["text"])["cells"]
+        parameters = {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse(cells[0]["source"]).body}
+        limit = float(parameters["LIMIT"].rstrip("s")) / 3600
+        self.told.append((slug, limit, run.limit.total_seconds() / 3600))
+        assert parameters["STORE"] == self.store.url and limit < run.limit.total_seconds() / 3600
+        total = TOYS[slug][3] or 2.0
+        left = total - self.steps.get(slug, 0) / STEPS_AN_HOUR
+        hours = min(left, limit)
+        if self.random.random() < 0.25:  # a machine that dies
+            hours *= self.random.random()
+            run.message = "the machine died"
+        run.takes = timedelta(hours=hours)
+        run.finish = lambda: self.end(slug, hours, total, bool(run.message))
+
+    def end(self, slug: str, hours: float, total: float, died: bool) -> str:
+        self.sessions += 1
+        step = min(self.steps.get(slug, 0) + round(hours * STEPS_AN_HOUR), int(total * STEPS_AN_HOUR))
+        self.steps[slug] = step
+        complete = step >= int(total * STEPS_AN_HOUR)
+        session = f"s{self.sessions:04d}"
+        now = self.server.now.timestamp()
+        if TOYS[slug][1] == "cpu":
+            records = [{"e": "open", "t": now}]
+            records += [{"e": "done", "k": f"k{n}", "o": [], "s": 36.0} for n in range(step)]
+            records += [] if died else [{"e": "close", "t": now, "complete": complete, "done": step, "left": 0}]
+        else:
+            records = [{"e": "open", "t": now}]
+            receipt = Receipt(slug, step, 0, 0, 1, "0" * 64, complete, max_steps=int(total * STEPS_AN_HOUR), time=now)
+            path = receipt.write(self.folder)
+            self.store.put(path, f"{slug}/checkpoints/{path.name}")
+        segment, data = segment_of(slug, session, 0, [encode_line(record) for record in records])
+        assert f"{zlib.crc32(data):08x}" == segment.crc
+        (self.folder / "segment").write_bytes(data)
+        self.store.put(self.folder / "segment", segment.name)
+        return "ERROR" if died else "COMPLETE"
+
+
+@pytest.mark.usefixtures("world")
+def test_fourteen_days_drive_all_phases_to_completion_within_the_quota(server, store, tmp_path):
+    """52 GPU hours in two weeks of 30, in sessions of 9 that die, with a connection that fails."""
+    world = Simulated(server, store, tmp_path)
+    kaggle = connect(first_wait=0.01)
+    chance = random.Random(2)
+    finished, refused = None, []
+    for look in range(14 * 4):
+        fault = chance.choice(["", "", "429", "drop", "502"])
+        server.faults = {"*": [""] * chance.randrange(8) + [fault]} if fault else {}
+        decision = dispatch(kaggle, store, clock=lambda: server.now.timestamp())
+        refused += [c for c in decision.choices if c.verb == "failed" or "refused" in c.reason]
+        assert sum(run.gpu for run in server.busy()) <= 2
+        bound = sum((run.began + run.limit - server.now for run in server.busy() if run.gpu), timedelta())
+        assert server.used() + bound <= timedelta(hours=30, seconds=1), "a session was begun that the week cannot hold"
+        if all(choice.verb == "done" for choice in decision.choices):
+            finished = look / 4
+            break
+        server.advance(6)
+    assert refused == []
+    assert finished is not None and finished < 14, [choice.row() for choice in decision.choices]
+    assert {slug: steps / STEPS_AN_HOUR for slug, steps in world.steps.items()} == {
+        "prepare": 2.0, "long_train": 37.0, "other_train": 15.0
+    }  # fmt: skip
+    weeks = {}
+    for kernel in server.kernels.values():
+        for run in (run for run in kernel.runs if run.gpu):
+            week = run.began.isocalendar().week
+            weeks[week] = weeks.get(week, timedelta()) + (run.ended - run.began)
+    assert len(weeks) == 2 and all(hours <= timedelta(hours=30) for hours in weeks.values())
+    records = [json.loads(store.path(stat.name).read_text()) for stat in store.list("dispatcher/decisions/")]
+    assert len(records) == look + 1 and all(choice["reason"] for record in records for choice in record["choices"])
+    print(f"complete after {finished} days, {world.sessions} sessions, GPU hours a week {list(weeks.values())}")
+
+
+@pytest.mark.usefixtures("world")
+def test_a_run_that_waits_or_goes_on_is_not_pushed_twice(server, store):
+    kaggle = connect(first_wait=0.01)
+    push_phase(kaggle, "prepare", store)
+    server.kernels["mary/nbkit-prepare"].runs[-1].state = "QUEUED"
+    decision = dispatch(kaggle, store)
+    assert [choice.verb for choice in decision.choices] == ["runs", "waits", "waits"]
+    assert server.counts["SaveKernel"] == 1
+
+
+@pytest.mark.usefixtures("world")
+def test_runs_that_bring_nothing_are_not_repeated_for_ever(server, store):
+    kaggle = connect(first_wait=0.01)
+
+    def fails(ref, request, run):
+        run.takes, run.finish = timedelta(hours=0.1), lambda: "ERROR"
+
+    server.on_run = fails
+    for _ in range(5):
+        decision = dispatch(kaggle, store)
+        server.advance(1)
+    assert server.counts["SaveKernel"] == 2 and decision.choices[0].verb == "held"
+    push_phase(kaggle, "prepare", store)
+    server.advance(1)
+    assert dispatch(kaggle, store).choices[0].verb == "pushed"
+
+
+@pytest.mark.usefixtures("world")
+def test_other_notebooks_on_the_gpu_make_it_wait_in_kaggles_words(server, store, tmp_path):
+    kaggle = connect(first_wait=0.01)
+    Simulated(server, store, tmp_path).end("prepare", 2.0, 2.0, False)
+    server.on_run = None
+    for slug in ("long_train", "other_train"):
+        push_phase(kaggle, slug, store)
+    for name in ("long-train", "other-train"):  # as if other notebooks of the user ran there
+        server.kernels[f"mary/mine-{name}"] = server.kernels.pop(f"mary/nbkit-{name}")
+    decision = dispatch(kaggle, store)
+    assert [choice.verb for choice in decision.choices] == ["done", "waits", "waits"] and not decision.failed
+    assert "Maximum batch GPU session count of 2 reached." in decision.choices[1].reason
+    assert "Kaggle has just refused another" in decision.choices[2].reason
+
+
+@pytest.mark.usefixtures("world")
+def test_a_dry_run_pushes_and_writes_nothing(server, store, tmp_path):
+    decision = dispatch(connect(first_wait=0.01), store, dry_run=True)
+    assert [choice.verb for choice in decision.choices] == ["push", "waits", "waits"]
+    assert not server.kernels and not server.datasets and list(store.list()) == []
+    assert "nothing was pushed or written" in decision.words()
+    write_json(tmp_path / "decision.json", decision.row())
+    assert [choice.verb for choice in preview(store).choices] == ["push", "waits", "waits"]
+
+
+@pytest.mark.usefixtures("world")
+def test_single_phases_can_be_asked_for(server, store):
+    kaggle = connect(first_wait=0.01)
+    assert [c.slug for c in dispatch(kaggle, store, ["long_train"]).choices] == ["long_train"]
+    with pytest.raises(UsageError, match="no phase 'long_trian'"):
+        dispatch(kaggle, store, ["long_trian"])
+    assert server.counts["SaveKernel"] == 0
+
+
+@pytest.mark.usefixtures("world")
+def test_a_push_by_another_dispatcher_in_the_meantime_is_seen(server, store, monkeypatch):
+    kaggle = connect(first_wait=0.01)
+
+    def late(work, hours):
+        choices = decide(work, hours)
+        push_phase(kaggle, "prepare", store)
+        return choices
+
+    monkeypatch.setattr("nbkit.tools.kaggle.dispatch.decide", late)
+    assert dispatch(kaggle, store).choices[0].verb == "runs"
+    assert server.counts["SaveKernel"] == 1
+
+
+def test_the_ci_workflow_hands_secrets_over_by_the_environment_alone(root):
+    yaml = pytest.importorskip("yaml")
+    text = (root / ".github/workflows/dispatch.yml").read_text("utf-8")
+    flow = yaml.safe_load(text)
+    assert flow[True]["schedule"] and flow["permissions"] == {"contents": "read"}  # YAML takes the word on for True
+    steps = flow["jobs"]["dispatch"]["steps"]
+    (last,) = [step for step in steps if "env" in step]
+    assert [name for name, value in last["env"].items() if "secrets." in value] == [
+        "KAGGLE_USERNAME", "KAGGLE_KEY", "NBKIT_DRIVE_CREDENTIAL"
+    ]  # fmt: skip
+    assert text.count("secrets.") == 3 and all("${{" not in step.get("run", "") for step in steps)
+    assert last["run"].startswith("python -m nbkit dispatch")

@@ -1,0 +1,311 @@
+"""Rehearsals: real kills of real kernels, and what is counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.store.folder import FolderStore
+from nbkit.tools.phases import Phase
+from nbkit.tools.rehearsal.accounts import Stay, account, report, work_seconds
+from nbkit.tools.rehearsal.process_tree import ProcessTree
+from nbkit.tools.rehearsal.rehearse import Rehearsal, Script, rehearse
+from nbkit.tools.rehearsal.running import run_notebook
+from tests.conftest import CLOSE, OPEN, PARAMETERS, WORK
+
+# -- killing ---------------------------------------------------------------------------------------------------------
+
+_PARENT = """
+import subprocess, sys, time
+code = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']); "
+code += "print(p.pid, flush=True); time.sleep(300)"
+child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(300)
+"""
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_kill_reaches_children_in_sessions_of_their_own_and_nobody_else():
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    process = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True)
+    try:
+        pids = [int(process.stdout.readline()), int(process.stdout.readline())]
+        assert all(map(alive, pids))
+        assert ProcessTree(process.pid).kill() == 3
+        assert not any(map(alive, pids))
+        assert process.wait(10) == -9 and bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+        process.stdout.close()
+
+
+def test_kill_finds_orphans_that_were_seen_before_their_parent_died():
+    process = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True)
+    pids = [int(process.stdout.readline()), int(process.stdout.readline())]
+    tree = ProcessTree(process.pid)
+    tree.look()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert all(map(alive, pids))
+    tree.kill()
+    assert not any(map(alive, pids))
+
+
+def test_kill_during_items_and_wipe_loses_nothing(make_notebook, tmp_path):
+    """The whole way: sessions killed and wiped until complete; outputs equal an uninterrupted run's bytes."""
+    leave = """import os, subprocess, sys
+from pathlib import Path
+assert not Path("left-behind").exists()
+Path("left-behind").write_text("x")
+sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+Path(NOTES, f"{sleeper.pid}").write_text(os.getcwd())"""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    notebook = make_notebook("NOTES = ''\n" + PARAMETERS, OPEN, leave, WORK, CLOSE)
+    said: list[str] = []
+    code, (document,) = rehearse(
+        [notebook],
+        script=Script(session=3.0, kill="mixed", seed=3),
+        store=str(tmp_path / "store"),
+        parameters={"N": 30, "SECONDS": 0.15, "NOTES": str(notes)},
+        max_sessions=12,
+        say=said.append,
+    )
+    assert code == 0, "\n".join(said)
+    sums = document["sums"]
+    assert document["complete"] and sums["kills"] >= 1 and sums["items"] == 30
+    assert document == json.loads((tmp_path / "store/toy/rehearsal.json").read_text())
+    assert 0 < sums["goodput"] <= 1
+    left = {int(path.name): path.read_text() for path in notes.iterdir()}
+    assert len(left) == sums["sessions"]
+    assert not any(map(alive, left)) and not any(Path(folder).exists() for folder in left.values())
+
+    assert run_notebook(notebook, {"N": 30, "NOTES": str(notes)}, tmp_path / "whole", folder=tmp_path, quiet=True) == 0
+    for pid in (int(path.name) for path in notes.iterdir() if int(path.name) not in left):
+        psutil.Process(pid).kill()
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole/toy/items").iterdir()}
+    assert whole == {path.name: path.read_bytes() for path in (tmp_path / "store/toy/items").iterdir()}
+
+
+def test_kill_finds_by_their_mark_orphans_that_nobody_saw(tmp_path):
+    mark = ("NBKIT_TEST_MARK", str(tmp_path))
+    environment = os.environ | dict([mark])
+    process = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True, env=environment)
+    tree = ProcessTree(process.pid, mark)
+    pids = [int(process.stdout.readline()), int(process.stdout.readline())]
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert tree.kill() == 2
+    assert not any(map(alive, pids))
+
+
+def test_sigterm_to_the_rehearsal_ends_its_session_too(toy, tmp_path, root):
+    command = [sys.executable, "-m", "nbkit", "rehearse", str(toy), "--store", str(tmp_path / "store")]
+    command += ["--session", "60s", "--kill", "none", "-p", "N=1000", "-p", "SECONDS=0.2"]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(root)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    items = tmp_path / "store/toy/items"
+    while process.poll() is None and not items.is_dir():
+        time.sleep(0.05)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 2
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3 and b"the same command goes on from there" in said
+    assert not any(alive(one.pid) for one in started)
+    assert not list(tmp_path.glob("nbkit-rehearsal-*"))
+
+
+# -- what the script says --------------------------------------------------------------------------------------------
+
+
+def test_random_moments_lie_within_the_session_and_depend_on_the_seed_alone():
+    moments = [Script(10.0, "random", seed=1).scene("a.ipynb", n)[1] for n in range(1, 200)]
+    assert all(3.0 <= m <= 10.0 for m in moments) and min(moments) < 3.5 and max(moments) > 9.5
+    assert moments == [Script(10.0, "random", seed=1).scene("a.ipynb", n)[1] for n in range(1, 200)]
+    assert moments != [Script(10.0, "random", seed=2).scene("a.ipynb", n)[1] for n in range(1, 200)]
+
+
+def test_moments_move_to_the_wall_while_nothing_is_saved():
+    assert Script(10.0, "random").scene("a.ipynb", 1, fruitless=2) == (10.0, 10.0)
+
+
+def test_ways_to_kill():
+    assert Script(10.0, "none").scene("a", 1) == (10.0, None)
+    assert Script(10.0, "wall").scene("a", 1) == (20.0, 10.0)
+    for kill in ("mixed", "work"):
+        assert [Script(10.0, kill).scene("a", n)[1] is None for n in (1, 2, 3, 4)] == [False, True, False, True]
+
+
+def test_an_unknown_way_to_kill_is_refused(toy):
+    with pytest.raises(UsageError, match="Did you mean 'random'"):
+        rehearse([toy], script=Script(kill="randm"))
+
+
+def test_a_parameter_that_no_notebook_names_is_refused(toy, tmp_path):
+    with pytest.raises(UsageError, match="Did you mean 'SECONDS'"):
+        rehearse([toy], script=Script(), store=str(tmp_path / "st"), parameters={"SECOND": 1.0})
+
+
+# -- when it stops ---------------------------------------------------------------------------------------------------
+
+
+class Puppet:
+    """Play sessions from a list instead of running them."""
+
+    def __init__(self, store: FolderStore, tmp_path: Path, *endings: dict) -> None:
+        self.store, self.tmp_path, self.endings = store, tmp_path, list(endings)
+        self.played: list[float | None] = []
+
+    def play(self, notebook, number, limit, kill_after):
+        ending = self.endings.pop(0)
+        self.played.append(kill_after)
+        now = time.time()
+        opened = {"t": now, "e": "open", "slug": "toy", "session": f"s{number}", "done": 0, "step": 0}
+        if "receipt" in ending:
+            path = self.tmp_path / "receipt"
+            path.write_text("{}")
+            self.store.put(path, f"toy/checkpoints/step-{ending['receipt']:09d}.json")
+        events = [opened, *ending.get("events", [])] if ending.get("opens", True) else []
+        return Stay(number, now - 2.0, now + 3.0, limit, ending["ending"], ending.get("exit", -9), 1, events)
+
+    def last_words(self, number):
+        return "  | the end of the log"
+
+
+def played(tmp_path, *endings, script=None, **options):
+    store = FolderStore(tmp_path / "store")
+    puppet = Puppet(store, tmp_path, *endings)
+    script = script or Script(5.0, "random")
+    rehearsal = Rehearsal(puppet, store, script, tmp_path / "cache", say=lambda text: None, **options)
+    return rehearsal.run(Path("x.ipynb")), puppet
+
+
+KILLED = {"ending": "killed"}
+
+
+def test_three_sessions_without_progress_end_it_with_the_reason(tmp_path):
+    document, puppet = played(tmp_path, KILLED, KILLED, KILLED)
+    assert not document["complete"]
+    assert "3 successive sessions of 5.0 s brought nothing new" in document["reason"]
+    assert "Startup takes 2.0 s" in document["reason"] and "--session 10s" in document["reason"]
+    assert puppet.played[2] == 5.0
+
+
+def test_progress_between_them_starts_the_count_again(tmp_path):
+    stored = [{"ending": "killed", "receipt": step} for step in (10, 20)]
+    done = {"ending": "complete", "exit": 0}
+    document, _ = played(tmp_path, KILLED, KILLED, stored[0], KILLED, KILLED, stored[1], KILLED, done)
+    assert document["complete"] and document["sums"]["sessions"] == 8
+
+
+def test_a_failed_session_ends_it_with_its_last_words(tmp_path):
+    document, _ = played(tmp_path, {"ending": "failed", "exit": 1, "opens": False})
+    assert "failed with exit code 1" in document["reason"] and "the end of the log" in document["reason"]
+
+
+def test_max_sessions_end_it(tmp_path):
+    endings = [{"ending": "killed", "receipt": step} for step in (10, 20)]
+    document, _ = played(tmp_path, *endings, max_sessions=2)
+    assert "--max-sessions" in document["reason"]
+
+
+def test_a_notebook_that_was_over_before_its_kill_is_run_again_and_killed(tmp_path):
+    whole = {"ending": "complete", "exit": 0, "events": [{"t": time.time() + 4.0, "e": "close", "complete": True}]}
+    document, puppet = played(tmp_path, whole, KILLED, whole, script=Script(60.0, "work"))
+    assert document["complete"] and document["sums"]["kills"] == 1
+    assert puppet.played[0] == 60.0 and 0.5 < puppet.played[1] < 3.0
+
+
+def test_kill_at_the_first_item_comes_before_the_second(make_notebook, tmp_path):
+    notebook = make_notebook(PARAMETERS, OPEN, WORK, CLOSE)
+    code, (document,) = rehearse(
+        [notebook], script=Script(60.0, "work"), store=str(tmp_path / "store"), parameters={"N": 3, "SECONDS": 1.0},
+        say=lambda text: None,
+    )  # fmt: skip
+    first, second = document["sessions"]
+    assert code == 0 and (first["ended"], first["items"], second["ended"]) == ("killed", 1, "complete")
+
+
+# -- the chain ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_phases(make_notebook, tmp_path, monkeypatch):
+    def phase(slug, number, *needs):
+        return Phase(slug, number, "Toy", "", needs, (), "any", 1, 1.0, True, (), ())
+
+    (tmp_path / "notebooks").mkdir()
+    phases = (phase("one", 1), phase("two", 2, "one"), phase("three", 3))
+    for made in phases:
+        opened = f"assert {made.number} != 1\n" + OPEN.replace('"toy"', f'"{made.slug}"')  # one never opens
+        make_notebook(PARAMETERS, opened, WORK, CLOSE, name=f"notebooks/{made.notebook}")
+    monkeypatch.setattr("nbkit.tools.rehearsal.rehearse.load_phases", lambda: phases)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_chain_keeps_back_what_needs_a_failed_phase_and_no_other(three_phases, tmp_path):
+    said: list[str] = []
+    code, documents = rehearse([], script=Script(60.0, "work"), store=str(tmp_path / "st"), chain=True, say=said.append)
+    assert code == 1 and [document["complete"] for document in documents] == [False, False, True]
+    assert documents[1]["reason"] == "not begun, because it needs one" and documents[2]["sums"]["kills"] == 1
+    assert "02_two.ipynb: not begun, because it needs one" in said
+    assert "1 of 3 complete" in said[-1] and "NOT COMPLETE" in said[-1]
+
+
+# -- what is counted -------------------------------------------------------------------------------------------------
+
+
+def stay(number, *events, ending="killed", stored_items=(), stored_step=0, ended=10.0):
+    opened = {"t": 0.0, "e": "open", "slug": "toy", "session": f"s{number}", "done": 0, "step": 0}
+    return Stay(number, -1.0, ended, 10.0, ending, None, 1, [opened, *events], set(stored_items), stored_step)
+
+
+def steps(first, last, t, gap):
+    return [{"t": t + gap * i, "e": "step", "step": s} for i, s in enumerate(range(first, last + 1))]
+
+
+def test_steps_lost_and_done_twice_are_counted():
+    one = stay(1, *steps(1, 8, 1.0, 1.0), stored_step=5)
+    two = stay(2, *steps(6, 10, 2.0, 1.0), ending="complete", stored_step=10)
+    sums = account([one, two])
+    assert (sums["lost_steps"], sums["twice_steps"], sums["steps"], sums["kills"]) == (3, 3, 10, 1)
+    assert sums["useful_s"] == 10.0 and sums["goodput"] == 0.5
+    assert sums["startup_s"] == 2.0
+
+
+def test_a_saves_stall_is_no_work():
+    events = [*steps(1, 2, 1.0, 1.0), {"t": 2.5, "e": "save", "step": 2, "stall_s": 0.5}, *steps(3, 3, 3.5, 1.0)]
+    assert [round(seconds, 6) for _, seconds in work_seconds(stay(1, *events))] == [1.0, 1.0, 1.0]
+
+
+def test_items_lost_and_done_twice_are_counted():
+    items = [{"t": float(i), "e": "item", "key": key, "s": 1.5} for i, key in enumerate("abc")]
+    one = stay(1, *items, stored_items="ab")
+    two = stay(2, items[2], ending="complete", stored_items="abc", ended=5.0)
+    sums = account([one, two])
+    assert (sums["lost_items"], sums["twice_items"], sums["items"]) == (1, 1, 3)
+    assert sums["useful_s"] == 4.5 and sums["from_opening_s"] == 15.0
+
+
+def test_the_report_can_be_read(tmp_path):
+    rows = [stay(1, *steps(1, 8, 1.0, 1.0), stored_step=5), stay(2, *steps(6, 10, 2.0, 1.0), ending="complete")]
+    document = {"notebook": "x.ipynb", "complete": True, "reason": "", "sums": account(rows)}
+    text = report(document | {"sessions": [row.row() for row in rows]})
+    assert "x.ipynb: complete. 2 sessions, 1 killed" in text
+    assert "lost: 3 steps; done twice: 3 steps; of 10 steps" in text and "goodput: 0.50" in text

@@ -1,0 +1,62 @@
+"""Progress over sessions: what is drawn is what the sessions came to, and kills are marked apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+
+from nbkit.tools.report.sessions_plot import at_work, plot_progress, reached, sessions_svg, sessions_words
+from nbkit.tools.status.past_sessions import PastSession
+from nbkit.tools.status.status import PhaseStatus
+
+matplotlib.use("Agg")
+TRAINING = PhaseStatus(
+    "toy", "Toy", "work left", step=60, max_steps=100, sessions=3, killed=1,
+    past=(PastSession("a", from_step=0, to_step=20, ended="not closed"),
+          PastSession("b", from_step=20, to_step=None, ended="complete"),
+          PastSession("c", from_step=20, to_step=60, ended="complete")),
+)  # fmt: skip
+ITEMS = PhaseStatus(
+    "items", "Items", "work left", done=7, left=3, sessions=2, goodput=0.5,
+    past=(PastSession("a", items=4, ended="killed"), PastSession("b", items=3, ended="complete")),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_how_far_each_session_brought_the_work():
+    assert reached(TRAINING) == [20, None, 60] and reached(ITEMS) == [4, 7]
+
+
+def test_kills_are_crosses_and_closed_sessions_dots():
+    panels = [axes for axes in plot_progress([TRAINING, ITEMS]).axes if axes.get_title("left")]
+    drawn = [[line for line in axes.lines if line.get_marker() in "oX"] for axes in panels]
+    marks = [[(line.get_marker(), *line.get_xydata()[0]) for line in lines] for lines in drawn]
+    assert marks == [[("X", 1, 20), ("o", 3, 60)], [("X", 1, 4), ("o", 2, 7)]]
+    assert [axes.get_title("left") for axes in panels] == ["toy: work left", "items: work left, goodput 0.50"]
+    goals = [axes.lines[-1].get_ydata()[0] for axes in panels]
+    assert goals == [100, 10] and all(axes.get_ylim()[1] > goal for axes, goal in zip(panels, goals, strict=True))
+
+
+def test_a_phase_without_items_and_steps_has_no_panel():
+    empty = replace(ITEMS, slug="status", done=0, left=0)
+    assert len(plot_progress([empty, ITEMS]).axes) == 1
+    assert "has done items or steps" in plot_progress([empty]).axes[0].texts[0].get_text()
+
+
+def test_it_is_said_in_words_too():
+    assert sessions_words(TRAINING) == "3 sessions brought toy to step 60 of 100; 1 killed or not closed."
+    drawn = sessions_svg(TRAINING, "x")
+    assert drawn.get("role") == "img" and drawn[1].text == sessions_words(TRAINING)
+
+
+def test_the_part_of_a_session_that_was_work():
+    assert at_work(PastSession("a", length=10.0, work=4.0)) == 0.4
+    assert at_work(PastSession("a", length=None, work=4.0)) is None
