@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from nbkit.ground import __version__
+
 __all__ = ["__version__", "open_session", "settings"]
 
 if TYPE_CHECKING:

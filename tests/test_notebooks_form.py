@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from nbkit.runtime.stand_in import is_made_up
+from nbkit.ground.stand_in import is_made_up
 from nbkit.tools.phases import Phase, find_phase, load_phases
 from nbkit.tools.rehearsal.running import run_notebook
 

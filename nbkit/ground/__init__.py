@@ -2,3 +2,5 @@
 
 Nothing here imports another part of nbkit.
 """
+
+__version__ = "0.1.0"

@@ -7,6 +7,7 @@ with a margin. Nothing is begun that the estimate says cannot end before the res
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -79,3 +80,15 @@ class Budget:
     def request_stop(self, reason: str) -> None:
         """Ask loop and training to stop at the next safe place; the first reason stands."""
         self.stop_reason = self.stop_reason or reason
+
+
+def process_age() -> float:
+    """Give the seconds since this process began; 0 where the system does not say."""
+    try:
+        with open("/proc/self/stat") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        with open("/proc/uptime") as file:
+            uptime = float(file.read().split()[0])
+        return uptime - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0

@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from nbkit.runtime.counted import counted
-from nbkit.runtime.durations import show_duration
-from nbkit.runtime.hosts import store_warning
+from nbkit.runtime.budget import Budget
+from nbkit.runtime.device import Device
+from nbkit.runtime.hosts import Host, store_warning
+from nbkit.runtime.ledger.ledger import Ledger
+from nbkit.runtime.words import counted, show_duration
 
-if TYPE_CHECKING:
-    from nbkit.runtime.session import Session
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Hold what the cards show of a session.
+
+    Attributes
+    ----------
+    id, slug : str
+        The session and its phase.
+    shard : str or None
+    smoke : bool
+    host : Host
+    device : Device or None
+    store : str
+        Its URL.
+    folder : Path
+        Where this machine's files lie.
+    budget : Budget
+    ledger : Ledger
+    waiting : int
+        Files of an earlier session that are not in the store yet.
+    step : int
+        Of the newest checkpoint in the store; 0 where there is none.
+    """
+
+    id: str
+    slug: str
+    shard: str | None
+    smoke: bool
+    host: Host
+    device: Device | None
+    store: str
+    folder: Path
+    budget: Budget
+    ledger: Ledger
+    waiting: int
+    step: int
 
 
-def opening_card(session: Session) -> str:
+def opening_card(session: CardFacts) -> str:
     """Give the card: where, on what, how long, into which store, from which point."""
     fold, budget = session.ledger.fold, session.budget
     killed = sum("close" not in events for name, events in fold.sessions.items() if name != session.id)
@@ -21,21 +60,19 @@ def opening_card(session: Session) -> str:
         ("host", f"{session.host.name}: {session.host.words}"),
         ("device", str(session.device) if session.device else "none asked for"),
         ("budget", _budget(budget)),
-        ("store", session.store.url),
-        *([("warning", words)] if (words := store_warning(session.store.url)) else []),
+        ("store", session.store),
+        *([("warning", words)] if (words := store_warning(session.store)) else []),
         ("items", _items(session)),
         ("sessions", f"{len(fold.sessions) - 1} before this one, {killed} of them ended without closing"),
     ]
-    step = session.resume_step()
-    if step:
-        rows.append(("training", f"a checkpoint at step {step} is in the store"))
-    waiting = len(session.outbox.waiting())
-    if waiting:
-        rows.append(("outbox", f"{waiting} files of an earlier session go to the store first"))
+    if session.step:
+        rows.append(("training", f"a checkpoint at step {session.step} is in the store"))
+    if session.waiting:
+        rows.append(("outbox", f"{session.waiting} files of an earlier session go to the store first"))
     return _framed(f"nbkit session {session.id}", rows)
 
 
-def _budget(budget: Any) -> str:
+def _budget(budget: Budget) -> str:
     if budget.limit is None:
         return "no limit"
     return (
@@ -44,7 +81,7 @@ def _budget(budget: Any) -> str:
     )
 
 
-def _items(session: Session) -> str:
+def _items(session: CardFacts) -> str:
     fold = session.ledger.fold
     words = f"{len(fold.done)} done"
     if session.ledger.here:
@@ -58,7 +95,7 @@ def _items(session: Session) -> str:
     return words
 
 
-def closing_words(session: Session, summary: dict[str, Any], fault: str | None) -> str:
+def closing_words(session: CardFacts, summary: dict[str, Any], fault: str | None) -> str:
     """Say what was done, what is left, why it stopped, and what to do next."""
     rows = [("done", f"{counted(summary['done'], 'item')} in the store")]
     if "step" in summary:

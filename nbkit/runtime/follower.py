@@ -6,7 +6,11 @@ reads what other phases made, and writes and prints nothing.
 
 from __future__ import annotations
 
+import mmap
 import os
+import pickle
+import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +19,8 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
-from nbkit.runtime.training.ranks.ranks import place_here
+from nbkit.runtime.training.ranks.place import place_here
+from nbkit.runtime.training.ranks.starting import START
 
 if TYPE_CHECKING:
     from nbkit.runtime.device import Device
@@ -120,3 +125,27 @@ class Follower:
 
     def __exit__(self, *error: object) -> None:
         """Nothing is open here."""
+
+
+def main(handle: int) -> None:
+    """Train as one of the other processes."""
+    with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as content:
+        os.close(handle)
+        facts, parts = pickle.loads(content)
+    import torch.distributed as dist
+
+    from nbkit.runtime.device import Device
+    from nbkit.runtime.training.fit import fit
+
+    session = Follower(facts["slug"], seed=facts["seed"], device=Device(**facts["device"]), folder=facts["folder"])
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    # rank 0 has been there all along: if it does not answer now, it is gone
+    session.rendezvous = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=30))
+    session.rendezvous.set_timeout(timedelta(seconds=START))
+    session.rendezvous.set(f"up/{os.environ['RANK']}", "1")
+    module, data = parts.pop("module"), parts.pop("data")
+    fit(session, module, data, **parts)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

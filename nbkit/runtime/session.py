@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbkit.runtime.budget import Budget
-from nbkit.runtime.card import closing_words, opening_card
+from nbkit.runtime.card import CardFacts, closing_words, opening_card
 from nbkit.runtime.device import Device, choose_device
-from nbkit.runtime.durations import parse_duration
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.files import remove_stray_temps
 from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.items import work
 from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
+from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.ledger.lanes import take_lane
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.manifest import Manifest, read_manifest
@@ -39,8 +39,9 @@ from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
-from nbkit.runtime.training.ranks.ranks import place_here
+from nbkit.runtime.training.ranks.place import place_here
 from nbkit.runtime.training.signals import StopSignals
+from nbkit.runtime.words import parse_duration
 
 if TYPE_CHECKING:
     from nbkit.runtime.training.fit import FitReport
@@ -148,6 +149,7 @@ class Session(Showing):
         self.ledger.time_left = self.budget.wall
         threads = getattr(store, "uploads_at_once", THREADS)  # a far store wants more at a time
         self.outbox = Outbox(self.ledger, store, self.budget, threads, say=self.say)
+        self._loop = ItemLoop(self.ledger, self.outbox, self.budget, self.say, self.journal)
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._work_ended = began
@@ -163,7 +165,7 @@ class Session(Showing):
         step = self._or_let_go(self.resume_step)
         place = {"done": len(self.ledger.fold.done), "step": step}  # what the sessions before this one came to
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **place})
-        print(self._or_let_go(lambda: opening_card(self)), flush=True)
+        print(self._or_let_go(lambda: opening_card(self._facts(step))), flush=True)
         self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=step)
 
     def _or_let_go(self, ask: Callable[[], Any]) -> Any:
@@ -181,6 +183,13 @@ class Session(Showing):
 
     # -- words and traces --
 
+    def _facts(self, step: int = 0) -> CardFacts:
+        """Return what the cards show of this session."""
+        return CardFacts(
+            self.id, self.slug, self.shard, self.smoke, self.host, self.device, self.store.url, self.folder,
+            self.budget, self.ledger, len(self.outbox.waiting()), step,
+        )  # fmt: skip
+
     def say(self, text: str) -> None:
         """Print one line."""
         from tqdm.auto import tqdm
@@ -193,13 +202,6 @@ class Session(Showing):
         if path:
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"t": time.time(), "e": event, **fields}) + "\n")
-
-    def may_go_on(self, kind: str | None) -> bool:
-        """Say whether another piece of work of this kind still ends in time."""
-        if self.outbox.refused is not None:
-            self.budget.request_stop("store")
-            return False
-        return self.budget.fits(self.budget.estimate(kind) if kind else 0.0)
 
     # -- items --
 
@@ -229,7 +231,7 @@ class Session(Showing):
 
         rows = self._prepare(manifest, settings)
         done = sum(map(self.ledger.is_done, rows.keys))
-        loop = self._until_ended(work.items(self, self.ledger, rows, retry_failed))
+        loop = self._until_ended(work.items(self._loop, rows, retry_failed))
         return bar(loop, len(rows), done, self.budget, self.slug)
 
     def map(
@@ -261,7 +263,7 @@ class Session(Showing):
 
         rows = self._prepare(manifest, settings)
         done = sum(map(self.ledger.is_done, rows.keys))
-        loop = spread(self, self.ledger, rows, process, executor, at_once or 2 * workers_of(executor))
+        loop = spread(self._loop, rows, process, executor, at_once or 2 * workers_of(executor))
         for _ in bar(self._until_ended(loop), len(rows), done, self.budget, self.slug):
             pass
 
@@ -397,7 +399,7 @@ class Session(Showing):
         self._lane.release()
         self._closed = True
         atexit.unregister(self._leave)
-        print(closing_words(self, summary, fault), flush=True)
+        print(closing_words(self._facts(), summary, fault), flush=True)
         self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
         return summary
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.nearest import unknown
+from nbkit.runtime.words import unknown
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ def _mapping(cls: type, given: Mapping[str, Any] | str | None) -> dict[str, Any]
         except ValueError as error:
             raise UsageError(
                 f"the settings of {cls.__name__} {given!r} are not JSON ({error}). Write them like "
-                '\'{"max_steps": 300}\'. Nothing was begun.'
+                "'{\"max_steps\": 300}'. Nothing was begun."
             ) from None
     if not isinstance(given, Mapping):
         raise UsageError(f"the settings of {cls.__name__} must be names with values, not {given!r}. Nothing was begun.")

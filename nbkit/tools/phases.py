@@ -13,7 +13,7 @@ from pathlib import Path
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.nearest import unknown
+from nbkit.runtime.words import unknown
 
 _ACCELERATORS = ("gpu", "cpu", "any")
 

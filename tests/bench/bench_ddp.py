@@ -43,7 +43,8 @@ def _agreements(folder: Path, times: int) -> tuple[float, float]:
     """Give the median seconds of our agreement and of what it cannot do without."""
     import torch.distributed as dist
 
-    from nbkit.runtime.training.ranks.ranks import place_here, together
+    from nbkit.runtime.training.ranks.meeting import together
+    from nbkit.runtime.training.ranks.place import place_here
 
     ours, bare = [], []
     with together(place_here(), FakeSession(folder), "cpu", {}) as ranks:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nbkit.runtime.hosts import detect
-from nbkit.runtime.hosts.kaggle import input_folder
+from nbkit.runtime.hosts.host import kaggle_input_folder
 
 CREDENTIAL_FILE = "nbkit-drive-credential.json"
 CREDENTIAL_VARIABLE = "NBKIT_DRIVE_CREDENTIAL"
@@ -34,7 +34,7 @@ def host_credentials(
     host = detect(environ).name
     if host == "kaggle":
         # a private dataset is mounted as <slug>/ or, newer, as datasets/<owner>/<slug>/
-        kaggle_input = kaggle_input or input_folder(environ)
+        kaggle_input = kaggle_input or kaggle_input_folder(environ)
         found = {path for depth in ("", "*/", "*/*/", "*/*/*/") for path in kaggle_input.glob(depth + CREDENTIAL_FILE)}
         yield from map(_file, sorted(found))
     elif host == "colab":

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from nbkit.runtime.budget import Budget
-from nbkit.runtime.durations import show_duration
+from nbkit.runtime.words import show_duration
 
 
 def bar(items: Iterable[Any], total: int, done: int, budget: Budget, what: str) -> Iterator[Any]:

@@ -49,16 +49,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.files import sha256_of
+from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.work import Item, pending
-from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.manifest import Manifest
-
-if TYPE_CHECKING:
-    from nbkit.runtime.session import Session
 
 Process = Callable[[Mapping[str, str]], Mapping[str, Any]]
 
@@ -121,9 +118,7 @@ def workers_of(executor: Executor) -> int:
     return getattr(executor, "_max_workers", None) or os.cpu_count() or 1
 
 
-def spread(
-    session: Session, ledger: Ledger, manifest: Manifest, process: Process, executor: Executor, at_once: int
-) -> Iterator[Item]:
+def spread(loop: ItemLoop, manifest: Manifest, process: Process, executor: Executor, at_once: int) -> Iterator[Item]:
     """Do the pending items through an executor, and give each when it is recorded.
 
     Parameters
@@ -142,24 +137,24 @@ def spread(
         are not recorded as failed.
     """
     running: dict[Future, Item] = {}
-    positions, working = pending(ledger, manifest), Working(process)
+    positions, working = pending(loop.ledger, manifest), Working(process)
     exhausted = False
     try:
         while True:
-            while not exhausted and len(running) < at_once and session.may_go_on("item"):
+            while not exhausted and len(running) < at_once and loop.may_go_on("item"):
                 position = next(positions, None)
                 if position is None:
                     exhausted = True
                     break
                 row = manifest.row(position)
-                item = running[executor.submit(working, row)] = Item(row, session, ledger)
+                item = running[executor.submit(working, row)] = Item(row, loop)
                 item.begun = time.monotonic()
             if not running:
                 return
             finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
             for future in finished:
                 yield _take(running.pop(future), future)
-            if not finished and not session.may_go_on(None):
+            if not finished and not loop.may_go_on(None):
                 return
     except (BrokenExecutor, CancelledError) as error:
         raise NbkitError(

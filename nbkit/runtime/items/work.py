@@ -15,16 +15,14 @@ from collections.abc import Iterator, Mapping
 from itertools import filterfalse
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.files import write_atomically
+from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import Manifest
 from nbkit.runtime.names import check_name
-
-if TYPE_CHECKING:
-    from nbkit.runtime.session import Session
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TRIES = 3  # times that an item may raise before it is left as failed
@@ -41,9 +39,9 @@ class Item(Mapping):
         The item's name.
     """
 
-    def __init__(self, row: Mapping[str, str], session: Session, ledger: Ledger) -> None:
+    def __init__(self, row: Mapping[str, str], loop: ItemLoop) -> None:
         self.key = row["key"]
-        self._row, self._session, self._ledger = row, session, ledger
+        self._row, self._loop, self._ledger = row, loop, loop.ledger
         self._outputs: list[Output] = []
         self._reason: str | None = None
         self.begun = 0.0
@@ -84,7 +82,7 @@ class Item(Mapping):
     def __enter__(self) -> Item:
         self.begun, self.entered = time.monotonic(), True
         self._ledger.begin(self.key)
-        self._session.journal("begin", key=self.key)
+        self._loop.journal("begin", key=self.key)
         return self
 
     def __exit__(
@@ -121,16 +119,16 @@ class Item(Mapping):
                 "again."
             ) from error
         self._ledger.failed(self.key, "".join(traceback.format_exception(error))[-4000:])
-        self._session.journal("failed", key=self.key)
-        self._session.say(f"item {self.key} failed: {type(error).__name__}: {error}")
+        self._loop.journal("failed", key=self.key)
+        self._loop.say(f"item {self.key} failed: {type(error).__name__}: {error}")
         return True
 
     def _record_done(self, seconds: float, waited: float) -> None:
         more = {"reason": self._reason} if self._reason is not None else {}
         self._ledger.done(self.key, self._outputs, seconds, **more)
-        self._session.journal("item", key=self.key, s=round(seconds, 3))
-        self._session.budget.measured("item", waited)
-        self._session.outbox.send_item(self.key)
+        self._loop.journal("item", key=self.key, s=round(seconds, 3))
+        self._loop.budget.measured("item", waited)
+        self._loop.outbox.send_item(self.key)
 
 
 def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[Output]:
@@ -201,14 +199,15 @@ def _trouble(ledger: Ledger, key: str) -> int:
     return ledger.fold.failures.get(key, 0) + ledger.fold.deaths.get(key, 0)
 
 
-def items(session: Session, ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[Item]:
+def items(loop: ItemLoop, manifest: Manifest, retry_failed: bool = False) -> Iterator[Item]:
     """Give the pending items one after the other until none is left or the next would not end in time."""
+    ledger = loop.ledger
     for position in pending(ledger, manifest, retry_failed):
-        if not session.may_go_on("item"):
+        if not loop.may_go_on("item"):
             return
         if ledger.is_done(manifest.keys[position]):
             continue  # a parallel session was faster
-        item = Item(manifest.row(position), session, ledger)
+        item = Item(manifest.row(position), loop)
         yield item
         if not item.entered:
             raise UsageError(

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbkit.ground.stand_in import is_made_up, is_untrained
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.names import check_name
 from nbkit.runtime.results.results import Results
-from nbkit.runtime.stand_in import is_made_up, is_untrained
 
 if TYPE_CHECKING:
     from nbkit.runtime.ledger.outbox import Outbox

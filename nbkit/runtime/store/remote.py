@@ -17,7 +17,7 @@ from typing import Any
 from nbkit.runtime.errors import DamagedError, StoreError, UsageError
 from nbkit.runtime.files import TEMP_SUFFIX, sha256_of, write_atomically
 from nbkit.runtime.names import check_name, check_prefix
-from nbkit.runtime.store.checked import copy_checked
+from nbkit.runtime.store.folder import copy_checked
 from nbkit.runtime.store.protocol import Stat
 
 _WHOLE_UPLOADS = {"memory", "s3", "s3a", "gcs", "gs", "abfs", "az", "oci", "hf"}

@@ -19,7 +19,6 @@ from lightning.pytorch import Callback
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from nbkit.runtime.budget import Budget
-from nbkit.runtime.durations import show_duration
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.training import loop_state
@@ -28,8 +27,8 @@ from nbkit.runtime.training.generations import Generations, load_checkpoint
 from nbkit.runtime.training.history import History
 from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.signals import StopSignals
-from nbkit.runtime.training.snapshot import Buffers
-from nbkit.runtime.writer import Writer
+from nbkit.runtime.training.snapshot import Buffers, Writer
+from nbkit.runtime.words import show_duration
 
 _RECENT = 32  # batches that the estimate of the next one looks back on
 

@@ -15,10 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbkit.runtime.durations import parse_duration, show_duration
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.training.ranks.ranks import Ranks, choose_place, together
+from nbkit.runtime.training.ranks.meeting import together
+from nbkit.runtime.training.ranks.place import choose_place
+from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.same_training import explain_mismatch, load_weights, settings_of, versions
+from nbkit.runtime.words import parse_duration, show_duration
 
 _OURS = {
     "max_epochs": "the length of a training is max_steps",
@@ -373,6 +375,7 @@ def _trainer(
     import lightning
 
     from nbkit.runtime.training.loop_state import leave_stopping_to_us
+    from nbkit.runtime.training.ranks.lightning_side import trainer_options
 
     options = dict(options)
     every = options.pop("val_check_interval")
@@ -385,7 +388,7 @@ def _trainer(
     options.setdefault("precision", session.device.precision)
     options.setdefault("devices", 1)
     if ranks.size > 1:
-        options |= ranks.trainer_options(options.get("strategy", "auto"))
+        options |= trainer_options(ranks.place, options.get("strategy", "auto"))
     plugins = options.pop("plugins", None) or []
     plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
     trainer = lightning.Trainer(

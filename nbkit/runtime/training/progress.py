@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,8 +10,8 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-from nbkit.runtime.budget import Budget
-from nbkit.runtime.durations import show_duration
+from nbkit.runtime.budget import Budget, process_age
+from nbkit.runtime.words import show_duration
 
 _PLAIN_INTERVAL = 20.0  # seconds between lines where the output is a log file
 
@@ -94,15 +93,3 @@ class Startup(Callback):
         shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.parts.items())
         what = f"resumed at step {trainer.global_step}" if trainer.global_step else "first step"
         self.say(f"{what} {sum(self.parts.values()):.1f} s after the process began ({shown})")
-
-
-def process_age() -> float:
-    """Give the seconds since this process began; 0 where the system does not say."""
-    try:
-        with open("/proc/self/stat") as file:
-            ticks = int(file.read().rpartition(")")[2].split()[19])
-        with open("/proc/uptime") as file:
-            uptime = float(file.read().split()[0])
-        return uptime - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError):
-        return 0.0

@@ -13,6 +13,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground import __version__
 from nbkit.runtime.errors import UsageError
 
 
@@ -35,11 +36,8 @@ def versions() -> dict[str, str]:
     import lightning
     import torch
 
-    import nbkit
-
-    own = str(getattr(nbkit, "__version__", ""))
     python = platform.python_version()
-    return {"torch": torch.__version__, "lightning": lightning.__version__, "nbkit": own, "python": python}
+    return {"torch": torch.__version__, "lightning": lightning.__version__, "nbkit": __version__, "python": python}
 
 
 def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> None:

@@ -21,8 +21,7 @@ from nbkit.ground.home import import_folder
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.files import sha256_of
 from nbkit.runtime.hosts import Host, detect
-from nbkit.runtime.store.opening import open_store
-from nbkit.tools.rehearsal.running import store_address
+from nbkit.runtime.store.opening import open_store, store_address
 
 _LITTLE, _TOO_LITTLE = 5e9, 1e9  # bytes of free disk
 

@@ -86,7 +86,8 @@ def run_command(
     smoke: SmokeOption = False,
 ) -> int:
     """Run one session of a notebook here; its executed copy goes to the store."""
-    from nbkit.tools.rehearsal.running import parse_parameters, run_notebook
+    from nbkit.tools.notebooks import parse_parameters
+    from nbkit.tools.rehearsal.running import run_notebook
 
     return run_notebook(notebook, parse_parameters(parameter or []), store=store, limit=limit, smoke=smoke)
 
@@ -113,10 +114,10 @@ def rehearse(
     every session stops by itself. mixed: random kills and planned stops in turn. work: in turn too, and the kill comes
     with the first item or checkpoint. With --host kaggle the copy that a push would send is run as Kaggle runs it.
     """
-    from nbkit.runtime.durations import parse_duration
+    from nbkit.runtime.words import parse_duration
+    from nbkit.tools.notebooks import parse_parameters
     from nbkit.tools.rehearsal.rehearse import Script
     from nbkit.tools.rehearsal.rehearse import rehearse as play
-    from nbkit.tools.rehearsal.running import parse_parameters
 
     say = (lambda text: print(text, file=sys.stderr, flush=True)) if json_ else (lambda text: print(text, flush=True))
     code, documents = play(
@@ -217,9 +218,10 @@ def push(
     json_: JsonOption = False,
 ) -> int:
     """Push a phase's notebook to Kaggle with nbkit's wheel and the store's credential, and start it there."""
+    from nbkit.runtime.store.opening import store_address
     from nbkit.tools.kaggle.client import connect
     from nbkit.tools.kaggle.push import push_phase, reachable
-    from nbkit.tools.rehearsal.running import parse_parameters, store_address
+    from nbkit.tools.notebooks import parse_parameters
     from nbkit.tools.status.status import read_status
 
     address = reachable(store_address(store))
@@ -288,9 +290,8 @@ def dispatch(
 
 
 def _store(store: str | None) -> Any:
-    from nbkit.runtime.store.opening import open_store
+    from nbkit.runtime.store.opening import open_store, store_address
     from nbkit.runtime.store.retried import Retried
-    from nbkit.tools.rehearsal.running import store_address
 
     return Retried(open_store(store_address(store)))
 

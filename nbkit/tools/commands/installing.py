@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nbkit.ground.home import import_folder
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.nearest import unknown
+from nbkit.runtime.words import unknown
 
 EXTRAS = ("drive",)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.hosts.kaggle import input_folder
+from nbkit.runtime.hosts.host import kaggle_input_folder
 
 T = TypeVar("T")
 KEY_FILE = "kaggle.json"
@@ -63,7 +63,7 @@ def _files() -> Iterator[Path]:
 
 def attached_key() -> Path | None:
     """Give the key file of an attached private dataset, on Kaggle itself; None elsewhere."""
-    folder = input_folder()
+    folder = kaggle_input_folder()
     if folder is None:
         return None
     # a dataset is mounted as <slug>/ or, newer, as datasets/<owner>/<slug>/

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import UsageError
-from nbkit.tools.rehearsal.running import check_parameters, notebook_parameters
+from nbkit.tools.notebooks import check_parameters, notebook_parameters
 
 # On Kaggle a wheel lies in <slug>/ or, newer, in datasets/<owner>/<slug>/; --no-deps keeps the image's own torch.
 SET_UP = """\

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.ground.home import home
-from nbkit.runtime.durations import parse_duration
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.words import parse_duration
 from nbkit.tools.kaggle.client import KEY_FILE, Kaggle, KaggleError
 from nbkit.tools.kaggle.copy import pushed_copy, require_names
 from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, KAGGLE_KEY, ensure_dataset, ensure_wheel, look

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nbkit.runtime.durations import show_duration
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.files import write_json
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.words import show_duration
 from nbkit.tools.kaggle.client import Kaggle, KaggleError, connect, has_credentials
 
 BUSY = ("QUEUED", "RUNNING", "CANCEL_REQUESTED")

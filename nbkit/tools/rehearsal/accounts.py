@@ -9,8 +9,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbkit.runtime.counted import counted
-from nbkit.runtime.durations import show_duration
+from nbkit.runtime.words import counted, show_duration
 from nbkit.tools.rehearsal.journal import Event, of_kind
 
 

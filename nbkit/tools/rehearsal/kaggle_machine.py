@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from nbkit.runtime.hosts.kaggle import ROOT_VARIABLE
+from nbkit.runtime.hosts.host import KAGGLE_ROOT_VARIABLE
 from nbkit.tools.kaggle.copy import pushed_copy, require_names
 from nbkit.tools.rehearsal.machine import ThisMachine
 from nbkit.tools.rehearsal.running import kernel_of_this_python
@@ -43,7 +43,7 @@ class KaggleMachine(ThisMachine):
         working = root / "working"
         told = {
             "KAGGLE_KERNEL_RUN_TYPE": "Batch", "KAGGLE_WORKING_DIR": str(working),
-            "KAGGLE_URL_BASE": "https://www.kaggle.com", ROOT_VARIABLE: str(root),
+            "KAGGLE_URL_BASE": "https://www.kaggle.com", KAGGLE_ROOT_VARIABLE: str(root),
             **kernel_of_this_python(room),
         }  # fmt: skip
         known = {name: value for name, value in environment.items() if name not in _NOT_THERE}

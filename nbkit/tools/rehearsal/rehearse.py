@@ -17,27 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbkit.runtime.durations import show_duration
 from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.files import write_json
 from nbkit.runtime.ledger.segments import fold_store
-from nbkit.runtime.nearest import unknown
-from nbkit.runtime.store.opening import open_store
+from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.words import show_duration, unknown
+from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_parameters
 from nbkit.tools.phases import Phase, load_phases
 from nbkit.tools.rehearsal.accounts import Stay, account, not_begun, report, summary
 from nbkit.tools.rehearsal.kaggle_machine import KaggleMachine
 from nbkit.tools.rehearsal.machine import STARTUP, Machine, ThisMachine
-from nbkit.tools.rehearsal.running import (
-    FAILED,
-    LEFT,
-    check_parameters,
-    find_notebook,
-    notebook_parameters,
-    store_address,
-)
-from nbkit.tools.status.status import newest_step
+from nbkit.tools.rehearsal.running import FAILED, LEFT
+from nbkit.tools.status.checkpoints import newest_step
 
 MACHINES = {"local": ThisMachine, "kaggle": KaggleMachine}
 KILLS = ("mixed", "random", "wall", "work", "none")

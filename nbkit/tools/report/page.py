@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from nbkit import __version__
+from nbkit.ground import __version__
+from nbkit.ground.stand_in import is_stand_in
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.nearest import unknown
-from nbkit.runtime.stand_in import is_stand_in
 from nbkit.runtime.store.protocol import Stat, Store
+from nbkit.runtime.words import unknown
 from nbkit.tools.phases import load_phases
 from nbkit.tools.report.html import add, document, table, tag
 from nbkit.tools.report.reading import PhaseRecord, read_record

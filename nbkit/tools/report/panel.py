@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, tostring
 
-from nbkit.runtime.durations import show_duration
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.words import show_duration
 from nbkit.tools.report.html import tag
 from nbkit.tools.status.status import PhaseStatus, read_status, store_of
 from nbkit.tools.status.store_use import StoreUse, read_use

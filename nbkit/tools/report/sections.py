@@ -10,10 +10,9 @@ import time
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element
 
-from nbkit.runtime.counted import counted
-from nbkit.runtime.durations import show_duration
-from nbkit.runtime.report_captions import captions_of
-from nbkit.runtime.stand_in import is_made_up, is_untrained
+from nbkit.ground.stand_in import is_made_up, is_untrained
+from nbkit.runtime.words import counted, show_duration
+from nbkit.tools.notebooks import captions_of
 from nbkit.tools.report.curves import Panel, dash_of, draw, panels_of
 from nbkit.tools.report.html import add, coded, coded_name, embedded, picture, table, tag
 from nbkit.tools.report.reading import PhaseRecord, Score

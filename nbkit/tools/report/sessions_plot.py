@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from nbkit.runtime.counted import counted
-from nbkit.runtime.durations import show_duration
+from nbkit.runtime.words import counted, show_duration
 from nbkit.tools.report.svg import FAINT, INK, SERIES, drawing, inline, plain_numbers
 from nbkit.tools.status.past_sessions import PastSession
 from nbkit.tools.status.status import PhaseStatus

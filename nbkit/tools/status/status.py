@@ -7,7 +7,6 @@ from its last flushed segment or checkpoint.
 from __future__ import annotations
 
 import math
-import re
 import tempfile
 import time
 from collections import Counter
@@ -19,19 +18,18 @@ from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.files import read_json
 from nbkit.runtime.items.work import TRIES
 from nbkit.runtime.ledger.manifest import manifest_folder, parse_shard, read_manifest, shard_of
-from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
+from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.segments import Fold, Record, fold_store
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.store.opening import open_store
+from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.tools.phases import Phase, load_phases
-from nbkit.tools.rehearsal.running import store_address
+from nbkit.tools.status.checkpoints import newest_receipts
 from nbkit.tools.status.past_sessions import CountedFold, PastSession, goodput_of, past_sessions
 
 QUOTA_HOURS = 30.0  # GPU hours that Kaggle gives a week
 _SESSION_HOURS = 9.0
-_RUN = re.compile(r"run-(\d+)/")
 
 
 @dataclass(frozen=True)
@@ -213,39 +211,6 @@ def last_line(error: str, width: int = 200) -> str:
     lines = [line for line in error.strip().splitlines() if line.strip()]
     text = "".join(c if c.isprintable() else "?" for c in lines[-1].strip()) if lines else "no words"
     return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def newest_receipts(store: Store, slug: str, cache: Path) -> tuple[list[Receipt], list[str]]:
-    """Give the receipts of a phase's newest run, newest first, and words on those that are damaged."""
-    names = newest_run(store, slug)
-    receipts, notes = [], []
-    for name in sorted((n for n in names if n.endswith(".json")), reverse=True):
-        path = cache / "receipts" / name
-        try:
-            store.get(name, path)
-            receipts.append(read_receipt(path))
-        except FileNotFoundError:
-            continue  # pruned between listing and reading
-        except DamagedError as error:
-            notes.append(str(error).replace(str(path), name))
-    return receipts, notes
-
-
-def newest_run(store: Store, slug: str) -> list[str]:
-    """Give the names of checkpoints and receipts of a phase's newest run."""
-    prefix = f"{slug}/checkpoints/"
-    runs: dict[int, list[str]] = {}
-    for stat in store.list(prefix):
-        run = _RUN.match(stat.name, len(prefix))
-        if step_of(stat.name.rpartition("/")[2]) is not None:
-            runs.setdefault(int(run[1]) if run else 1, []).append(stat.name)
-    return runs[max(runs)] if runs else []
-
-
-def newest_step(store: Store, slug: str) -> int:
-    """Give the step of the newest checkpoint whose receipt is in the store; 0 where there is none."""
-    steps = [step_of(name.rpartition("/")[2]) for name in newest_run(store, slug) if name.endswith(".json")]
-    return max(filter(None, steps), default=0)
 
 
 def _shards(fold: CountedFold) -> tuple[ShardStatus, ...]:

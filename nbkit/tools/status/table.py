@@ -9,8 +9,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 
-from nbkit.runtime.counted import counted
-from nbkit.runtime.durations import show_duration
+from nbkit.runtime.words import counted, show_duration
 from nbkit.tools.status.past_sessions import PastSession
 from nbkit.tools.status.status import PhaseStatus
 from nbkit.tools.status.store_use import StoreUse

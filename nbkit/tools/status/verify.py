@@ -19,10 +19,9 @@ from nbkit.runtime.files import read_json, sha256_of
 from nbkit.runtime.ledger.receipts import read_receipt, step_of
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.store.opening import open_store
+from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
-from nbkit.tools.rehearsal.running import store_address
 
 _THREADS = 4
 

@@ -13,8 +13,8 @@ import pytest
 
 from nbkit.runtime.errors import DamagedError, NbkitError, StoreError
 from nbkit.runtime.files import write_atomically
-from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger import ledger as module
+from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import die, fork, reap

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nbkit.runtime.budget import Budget
-from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger import outbox as module
+from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.outbox import BOUND, Outbox
 from nbkit.runtime.store import retried
 from nbkit.runtime.store.folder import FolderStore

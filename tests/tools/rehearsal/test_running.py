@@ -10,15 +10,9 @@ import numpy as np
 import pytest
 
 from nbkit.runtime.errors import UsageError
-from nbkit.tools.rehearsal.running import (
-    check_parameters,
-    exit_code,
-    find_notebook,
-    notebook_parameters,
-    parse_parameters,
-    run_notebook,
-    store_address,
-)
+from nbkit.runtime.store.opening import store_address
+from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_parameters, parse_parameters
+from nbkit.tools.rehearsal.running import exit_code, run_notebook
 from tests.conftest import CLOSE, OPEN, PARAMETERS
 
 

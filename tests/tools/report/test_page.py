@@ -15,8 +15,8 @@ import pytest
 
 import nbkit
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.report_captions import captions_of
 from nbkit.tools.commands import cli
+from nbkit.tools.notebooks import captions_of
 from nbkit.tools.phases import load_phases
 from nbkit.tools.report.html import document, script_hashes, tag
 from nbkit.tools.report.page import shown_url, write_report

@@ -15,7 +15,8 @@ from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.phases import Phase
-from nbkit.tools.status.status import last_line, newest_step, read_phase, read_status
+from nbkit.tools.status.checkpoints import newest_step
+from nbkit.tools.status.status import last_line, read_phase, read_status
 from nbkit.tools.status.table import words
 
 TRAINING = Phase("toy", 1, "Toy", "", (), (), "gpu", 1, 9.0, False, (), ())

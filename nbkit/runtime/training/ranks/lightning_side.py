@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
-from nbkit.runtime.training.ranks.ranks import Place
+from nbkit.runtime.training.ranks.place import STRATEGIES, Place
 
 
 class RankEnvironment(ClusterEnvironment):
@@ -56,3 +57,18 @@ class JoinedDDP(DDPStrategy):
 
     def _configure_launcher(self) -> None:
         self._launcher = None
+
+
+def trainer_options(place: Place, strategy: str) -> dict[str, Any]:
+    """Give what Lightning's Trainer has to know of the processes."""
+    # After its first backward pass DDP lays its buckets out anew, unless it looks for unused parameters. Where a
+    # gradient lies decides in which order more than two summands are added, so a resumed run would add otherwise.
+    keep_buckets = place.size > 2
+    return {
+        "devices": place.local_size,
+        "num_nodes": place.nodes,
+        "strategy": JoinedDDP(
+            cluster_environment=RankEnvironment(place),
+            find_unused_parameters=STRATEGIES[strategy] or keep_buckets,
+        ),
+    }

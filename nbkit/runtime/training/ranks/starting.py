@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import mmap
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -19,16 +17,15 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from nbkit.runtime.environment import environment
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.training.ranks.ranks import Place
+from nbkit.runtime.hosts import environment
+from nbkit.runtime.training.ranks.place import Place
 
 _HERE = "127.0.0.1"
-_START = 600.0  # seconds; importing on a busy machine takes long
+START = 600.0  # seconds; importing on a busy machine takes long
 _LEAVE = 10.0
 _LAST_WORDS = 3.0
 _TAIL = 12
@@ -92,7 +89,7 @@ class Helpers:
         }  # fmt: skip
         with open(self.log(rank), "wb") as log:
             self._processes[rank] = subprocess.Popen(
-                [sys.executable, "-m", "nbkit.runtime.training.ranks.starting", str(handle)],
+                [sys.executable, "-m", "nbkit.runtime.follower", str(handle)],
                 env={**os.environ, **{name: str(value) for name, value in told.items()}},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -109,12 +106,12 @@ class Helpers:
         NbkitError
             Where one ended before.
         """
-        end = time.monotonic() + _START
+        end = time.monotonic() + START
         for rank, process in self._processes.items():
             while not self._store.check([f"up/{rank}"]):
                 if process.poll() is not None or time.monotonic() > end:
                     raise NbkitError(
-                        f"rank {rank} did not come up{self.last_words() or f' within {_START:.0f} s'}. Nothing was "
+                        f"rank {rank} did not come up{self.last_words() or f' within {START:.0f} s'}. Nothing was "
                         "trained."
                     )
                 time.sleep(0.02)
@@ -178,28 +175,3 @@ def _pickled(parts: Mapping[str, Any], session: Any) -> bytes:
             f"the module, the data or a callback cannot be handed to the processes of the other devices: {error}. "
             "Keep open files, locks and connections out of them, or open them in setup(). Nothing was trained."
         ) from error
-
-
-def main(handle: int) -> None:
-    """Train as one of the other processes."""
-    with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as content:
-        os.close(handle)
-        facts, parts = pickle.loads(content)
-    import torch.distributed as dist
-
-    from nbkit.runtime.device import Device
-    from nbkit.runtime.follower import Follower
-    from nbkit.runtime.training.fit import fit
-
-    session = Follower(facts["slug"], seed=facts["seed"], device=Device(**facts["device"]), folder=facts["folder"])
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    # rank 0 has been there all along: if it does not answer now, it is gone
-    session.rendezvous = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=30))
-    session.rendezvous.set_timeout(timedelta(seconds=_START))
-    session.rendezvous.set(f"up/{os.environ['RANK']}", "1")
-    module, data = parts.pop("module"), parts.pop("data")
-    fit(session, module, data, **parts)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from nbkit.runtime.errors import StoreError, UsageError
+from nbkit.runtime.store.drive import memory as drive_memory
 from nbkit.runtime.store.drive.credential import read_credential
 from nbkit.runtime.store.drive.store import DriveStore, open_drive
-from nbkit.runtime.store.drive import memory as drive_memory
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.tools.commands.check import check_store

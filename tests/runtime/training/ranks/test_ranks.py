@@ -19,7 +19,7 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.receipts import read_receipt
 from nbkit.runtime.training.fit import fit
 from nbkit.runtime.training.loader import ResumableLoader
-from nbkit.runtime.training.ranks.ranks import Place, choose_place, place_here
+from nbkit.runtime.training.ranks.place import Place, choose_place, place_here
 from tests.runtime.training.ranks.rank_support import Plain, Team, plain_loader, run_team
 from tests.runtime.training.training_support import (
     FakeSession,

@@ -11,7 +11,8 @@ import pytest
 
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.training.ranks import watch as rank_watch
-from nbkit.runtime.training.ranks.ranks import place_here, together
+from nbkit.runtime.training.ranks.meeting import together
+from nbkit.runtime.training.ranks.place import place_here
 from tests.runtime.children import die, fork, reap
 from tests.runtime.training.ranks.rank_support import environments
 from tests.runtime.training.training_support import FakeSession

@@ -1,9 +1,11 @@
-"""Lengths of time as people write them: "9h", "20s", "1h30m"."""
+"""How times, counts and wrong names are read and shown."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+from collections.abc import Iterable
 
 from nbkit.runtime.errors import UsageError
 
@@ -62,3 +64,32 @@ def show_duration(seconds: float | None) -> str:
     if hours < 48:
         return f"{sign}{hours} h {minutes} min" if minutes else f"{sign}{hours} h"
     return f"{sign}{hours / 24:.1f} days"
+
+
+def counted(count: int, what: str) -> str:
+    """Write a count before its word.
+
+    Examples
+    --------
+    >>> counted(1, "item"), counted(1200, "item")
+    ('1 item', '1,200 items')
+    """
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
+    """Give the words that refuse a name: the value seen, the nearest allowed one, and the list.
+
+    Parameters
+    ----------
+    what : str
+        What the name is of, such as ``"setting"``.
+    name : str
+        The name that was given.
+    allowed : iterable of str
+    """
+    allowed = list(allowed)
+    folded = {one.lower(): one for one in allowed}
+    close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.5)
+    hint = f" Did you mean {folded[close[0]]!r}?" if close else ""
+    return f"there is no {what} {name!r}.{hint} Allowed: {', '.join(allowed) or 'none'}."

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.runtime.durations import parse_duration, show_duration
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.words import parse_duration, show_duration
 
 
 @pytest.mark.parametrize(

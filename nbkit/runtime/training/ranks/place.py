@@ -1,0 +1,120 @@
+"""Which of how many processes this one is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbkit.runtime.errors import UsageError
+
+NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+STRATEGIES = {"auto": False, "ddp": False, "ddp_find_unused_parameters_true": True}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Say which of how many processes this one is.
+
+    Attributes
+    ----------
+    rank, size : int
+        Among all processes.
+    local_rank, local_size : int
+        Among those of this machine.
+    starts : bool
+        Whether this process has to start the others; else somebody (torchrun, or such a process) started it.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    starts: bool = False
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether other processes are there already, to be told whatever becomes of this one."""
+        return self.size > 1 and not self.starts and all(name in os.environ for name in NEEDED)
+
+    @property
+    def nodes(self) -> int:
+        return self.size // self.local_size
+
+
+def place_here(environment: Mapping[str, str] | None = None) -> Place:
+    """Give the place that the environment tells, as torchrun sets it; the only one where it tells none.
+
+    Raises
+    ------
+    UsageError
+        For numbers that do not fit together.
+    """
+    told = os.environ if environment is None else environment
+    try:
+        size, rank = int(told.get("WORLD_SIZE", "1")), int(told.get("RANK", "0"))
+        local_size, local = int(told.get("LOCAL_WORLD_SIZE", str(size))), int(told.get("LOCAL_RANK", str(rank)))
+    except ValueError:
+        size = rank = local_size = local = -1
+    if not (0 <= rank < size and 0 <= local < local_size and size % local_size == 0):
+        names = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
+        raise UsageError(
+            f"the environment says {', '.join(f'{n}={told.get(n)}' for n in names)}, which do not fit together. Start "
+            "the processes with torchrun, the same number on every machine. Nothing was trained."
+        )
+    return Place(rank, size, local, local_size) if size > 1 else Place()
+
+
+def choose_place(options: Mapping[str, Any], device: Any) -> Place:
+    """Give this process's place in a training on the devices that were asked for.
+
+    Parameters
+    ----------
+    options : mapping
+        Options of `fit`; of it ``devices``, ``strategy`` and ``accelerator`` are read.
+    device : Device
+
+    Raises
+    ------
+    UsageError
+        For devices that are not there, or a strategy whose state no single process has whole.
+    """
+    told = place_here()
+    accelerator = options.get("accelerator", device.accelerator)
+    devices = options.get("devices")
+    if told.size > 1:
+        if devices not in (None, "auto", -1, told.local_size, str(told.local_size)):
+            raise UsageError(
+                f"devices={devices!r}, and torchrun started {told.local_size} process(es) on this machine. Leave "
+                "devices out, or start as many. Nothing was trained."
+            )
+        place = told
+    else:
+        wanted = 1 if devices is None else _count(devices, device, accelerator)
+        place = Place(0, wanted, 0, wanted, starts=wanted > 1)
+    strategy = options.get("strategy", "auto")
+    if place.size > 1 and strategy not in STRATEGIES:
+        raise UsageError(
+            f"strategy={strategy!r} is not one for several devices; allowed are {', '.join(STRATEGIES)}. The "
+            "processes are started by nbkit in a notebook or script, or by torchrun. Nothing was trained."
+        )
+    return place
+
+
+def _count(devices: Any, device: Any, accelerator: str) -> int:
+    on_gpu = accelerator in ("cuda", "gpu")
+    if devices in ("auto", -1, "-1"):
+        return device.count if on_gpu else 1
+    number = int(devices) if isinstance(devices, str) and devices.isdigit() else devices
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise UsageError(
+            f"devices={devices!r} is not a number of devices; allowed are a whole number from 1, and 'auto' for all "
+            "that this machine has. On several machines start the processes with torchrun. Nothing was trained."
+        )
+    if on_gpu and number > device.count:
+        raise UsageError(
+            f"devices={devices!r}, and this machine has {device.count} GPU(s) ({device.name}). Ask for as many as "
+            "there are, or turn on more (Kaggle: GPU T4 x2). Nothing was trained."
+        )
+    return number
