@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from nbkit.neuro.bandvar.generator import NextScaleTransformer
-from nbkit.neuro.bandvar.quantizer import MultiScaleQuantizer
-from nbkit.neuro.bandvar.sampling import generate_tokens
+from nbkit.neuro.bandvar.tokens.generator import NextScaleTransformer
+from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
+from nbkit.neuro.bandvar.tokens.sampling import generate_tokens
 from tests.bench.rows import Row
 
 _LENGTHS = (4, 8, 13, 30, 50)

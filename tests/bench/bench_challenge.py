@@ -20,18 +20,18 @@ import lightning
 import numpy as np
 import torch
 
+from nbkit.neuro.challenge.metrics import nrmse, nrmse_interval
 from nbkit.neuro.jepa.finetune import CHALLENGES, Challenge2Settings
 from nbkit.neuro.jepa.finetune import FinetuneSettings as JEPASettings
 from nbkit.neuro.jepa.finetune import Regressor as JEPA
 from nbkit.neuro.labram.finetune import FinetuneSettings as LaBraMSettings
 from nbkit.neuro.labram.finetune import Regressor as LaBraM
-from nbkit.neuro.nn.brief_training import train_briefly
-from nbkit.neuro.nn.held_out import ridge_on_crops
-from nbkit.neuro.nn.regression import predict
-from nbkit.neuro.signals.challenge import nrmse, nrmse_interval
-from nbkit.neuro.signals.cueing import CueingWindows, write_cueing
-from nbkit.neuro.signals.synthetic_hbn import SyntheticHBNSettings, hbn_ch_names, write_synthetic_hbn
-from nbkit.neuro.signals.window_data import WindowData
+from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, hbn_ch_names, write_synthetic_hbn
+from nbkit.neuro.signals.recordings.cueing import CueingWindows, write_cueing
+from nbkit.neuro.signals.windows.window_data import WindowData
+from nbkit.neuro.training.brief import train_briefly
+from nbkit.neuro.training.held_out import ridge_on_crops
+from nbkit.neuro.training.regression import predict
 from tests.bench.rows import Row
 
 _DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

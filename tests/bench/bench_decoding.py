@@ -138,8 +138,8 @@ def _coco(task):
         return None
     import braindecode.models
 
-    from nbkit.neuro.decoding.backbones import make_network
-    from nbkit.neuro.decoding.table import spec_of
+    from nbkit.neuro.decoding.models.backbones import make_network
+    from nbkit.neuro.decoding.models.table import spec_of
 
     class Offline(_braindecode.BrainDecodeBackend):
         """Constructs what `from_pretrained` would fetch."""

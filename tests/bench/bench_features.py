@@ -17,10 +17,10 @@ def run(quick: bool) -> list[Row]:
     """Measure on CUDA where there is one, else on a CPU thread, at sizes that take seconds."""
     import torch
 
-    from nbkit.neuro.tribe.decode import ahead, decode
-    from nbkit.neuro.tribe.encoders import EncoderSettings
-    from nbkit.neuro.tribe.extract import Extractor
-    from nbkit.neuro.tribe.stimuli import media_seconds, write_clip
+    from nbkit.neuro.tribe.stimuli.decode import ahead, decode
+    from nbkit.neuro.tribe.stimuli.encoders import EncoderSettings
+    from nbkit.neuro.tribe.stimuli.extract import Extractor
+    from nbkit.neuro.tribe.stimuli.stimuli import media_seconds, write_clip
 
     cuda = torch.cuda.is_available()
     threads = torch.get_num_threads()

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nbkit.neuro.nn.moe import MoE, choose_way
-from nbkit.neuro.tribe.fusion import Routed
-from nbkit.neuro.tribe.student import StudentSettings, TinyTribe
+from nbkit.neuro.tribe.student.fusion import Routed
+from nbkit.neuro.tribe.student.student import StudentSettings, TinyTribe
 from tests.bench.rows import Row
 
 BATCH, TIMES, MODALITIES, DIM, HIDDEN, EXPERTS, TOP_K = 8, 100, 3, 512, 1024, 8, 2

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 import nbkit
-from nbkit.neuro.neurofm.model import NeuroFMSettings
-from nbkit.neuro.neurofm.pool import open_pool
-from nbkit.neuro.neurofm.power_law import judge
+from nbkit.neuro.neurofm.data.pool import open_pool
+from nbkit.neuro.neurofm.network.model import NeuroFMSettings
+from nbkit.neuro.neurofm.scaling_laws.power_law import judge
 from nbkit.neuro.neurofm.search import SearchSettings, search_rows
 from nbkit.neuro.neurofm.trial import Trial, read_trials, workers
-from nbkit.neuro.signals.synthetic_spikes import PopulationSettings
+from nbkit.neuro.signals.spikes.synthetic import PopulationSettings
 from tests.bench.rows import Row
 
 

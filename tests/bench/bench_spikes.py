@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import torch
 
-from nbkit.neuro.neurofm.model import NeuroFM, NeuroFMSettings
-from nbkit.neuro.neurofm.tokenizer import SpikeTokenizer
-from nbkit.neuro.neurofm.units import RecordingUnits, Task, UnitTable
+from nbkit.neuro.neurofm.network.model import NeuroFM, NeuroFMSettings
+from nbkit.neuro.neurofm.network.tokenizer import SpikeTokenizer
+from nbkit.neuro.neurofm.network.units import RecordingUnits, Task, UnitTable
 from tests.bench.rows import Row
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import DataLoader
 
-from nbkit.neuro.signals.shards import WindowShards, write_signal
-from nbkit.neuro.signals.synthetic_hbn import hbn_ch_names
+from nbkit.neuro.signals.hbn.synthetic import hbn_ch_names
+from nbkit.neuro.signals.windows.shards import WindowShards, write_signal
 from tests.bench.limits import copy_rate
 from tests.bench.rows import Row
 

@@ -11,7 +11,7 @@ MODULES = [
     "nbkit.neuro.signals.bands",
     "nbkit.neuro.signals.eeg",
     "nbkit.neuro.signals.splits",
-    "nbkit.neuro.signals.synthetic",
+    "nbkit.neuro.signals.recordings.synthetic",
     "nbkit.neuro.plots.rollout",
     "nbkit.neuro.bandvar.train",
     "nbkit.neuro.bandvar.plot_rollout",

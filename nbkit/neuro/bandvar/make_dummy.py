@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args(argv)
 
-    from nbkit.neuro.signals.synthetic import STAND_IN, write_dummy_dataset
+    from nbkit.neuro.signals.recordings.synthetic import STAND_IN, write_dummy_dataset
 
     if min(args.train_samples, args.val_samples, args.channels, args.time_steps) < 1:
         print("error: samples, channels and time steps must be 1 or more; nothing was written.", file=sys.stderr)

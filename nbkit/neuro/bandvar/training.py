@@ -17,8 +17,8 @@ from torch import Tensor
 
 from nbkit.neuro.bandvar.baselines import pooled_scores, stage_scores
 from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
-from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.signals.bands import band_names
+from nbkit.neuro.training.clipping import ClippedModule
 
 
 @dataclass(frozen=True)

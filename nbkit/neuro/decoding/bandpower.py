@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from nbkit.neuro.decoding.folds import check_windows
 from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band
-from nbkit.neuro.signals.power_ridge import log_band_powers
+from nbkit.neuro.training.power_ridge import log_band_powers
 
 _MANY = 16  # channels from which on their mean is a reference and not mostly signal
 

@@ -17,9 +17,9 @@ from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.experiment import BandPowers, FineTune, FrozenProbe, run_fold
 from nbkit.neuro.decoding.finetune import MODES
 from nbkit.neuro.decoding.folds import Fold, outer_folds
-from nbkit.neuro.decoding.foundation import FoundationModel
+from nbkit.neuro.decoding.models.foundation import FoundationModel
+from nbkit.neuro.decoding.models.table import MODELS
 from nbkit.neuro.decoding.scores import MAIN, TRIVIAL_IS, UNITS
-from nbkit.neuro.decoding.table import MODELS
 from nbkit.neuro.decoding.tasks import DecodingTask
 from nbkit.neuro.decoding.training import FineTuneSettings
 

@@ -31,7 +31,7 @@ from nbkit.neuro.decoding.training import FineTuneSettings
 if TYPE_CHECKING:
     import pandas
 
-    from nbkit.neuro.decoding.foundation import FoundationModel
+    from nbkit.neuro.decoding.models.foundation import FoundationModel
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from nbkit.neuro.decoding.artifacts import CHECKPOINT, write_checkpoint
 from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.folds import check_windows, inner_split
-from nbkit.neuro.decoding.foundation import PRECISIONS, Decoder, FoundationModel
 from nbkit.neuro.decoding.frozen import FrozenEmbedding, chosen_device, chosen_precision, model_for, said_of
+from nbkit.neuro.decoding.models.foundation import PRECISIONS, Decoder, FoundationModel
 from nbkit.neuro.decoding.training import FineTuneSettings, forward, train
 
 MODES = ("head", "full", "lora", "qlora")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nbkit.neuro.signals import eegbci
-from nbkit.neuro.signals.cueing import CueingWindows, write_cueing
-from nbkit.neuro.signals.recording import Recording
-from nbkit.neuro.signals.shards import WindowShards
+from nbkit.neuro.signals.recordings import eegbci
+from nbkit.neuro.signals.recordings.cueing import CueingWindows, write_cueing
+from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.windows.shards import WindowShards
 
 STAND_IN = "synthetic stand-in: noise, and in one class a planted 10 Hz rhythm; no brain was recorded"
 TASKS = ("rest_or_movement", "cue_validity", "response_time", "stand_in")

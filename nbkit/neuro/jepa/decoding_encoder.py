@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from nbkit.neuro.jepa.encoder import KIND, Encoder, pretrained_encoder
-from nbkit.neuro.nn.weights import held
+from nbkit.neuro.training.weights import held
 
 
 class Latents(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nbkit.neuro.nn.spectral import FourierNetwork
 from nbkit.neuro.nn.ssm import BidirectionalMamba, RMSNorm
-from nbkit.neuro.nn.weights import LoadReport, held, load_strictly, part_of, settings_from
+from nbkit.neuro.training.weights import LoadReport, held, load_strictly, part_of, settings_from
 
 TRAIT, STATE, EVENT = slice(0, 24), slice(24, 60), slice(60, 96)
 BLOCKS = {"trait": TRAIT, "state": STATE, "event": EVENT}

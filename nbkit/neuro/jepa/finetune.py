@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from nbkit.neuro.jepa.encoder import KIND as PRETRAINED
 from nbkit.neuro.jepa.encoder import LATENTS, TRAIT, Encoder, EncoderSettings, pretrained_encoder
 from nbkit.neuro.jepa.signal_jepa import SignalJEPARegressor
-from nbkit.neuro.nn.regression import WindowRegressor, begin_at_mean
-from nbkit.neuro.nn.rivals import WithRivals
-from nbkit.neuro.nn.weights import LoadReport, held, load_strictly, settings_from
+from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean
+from nbkit.neuro.training.rivals import WithRivals
+from nbkit.neuro.training.weights import LoadReport, held, load_strictly, settings_from
 
 KIND = "jepa_finetune"
 RIVAL = "signal_jepa"

@@ -22,11 +22,11 @@ from nbkit.neuro.jepa.collapse import LEAST_CONTRAST, LEAST_RANK, LatentMoments,
 from nbkit.neuro.jepa.encoder import BLOCKS, KIND, LATENTS, Encoder, EncoderSettings
 from nbkit.neuro.jepa.losses import by_mean, shared_variance, temporal_terms, variance_hinge, weigh
 from nbkit.neuro.jepa.predictors import Predictors
-from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.nn.masking import random_mask
-from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
-from nbkit.neuro.nn.weights import held, load_strictly, settings_from
-from nbkit.neuro.signals.window_data import WindowData
+from nbkit.neuro.signals.windows.window_data import WindowData
+from nbkit.neuro.training.clipping import ClippedModule
+from nbkit.neuro.training.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_loss"
 OBJECTIVES: dict[str, dict[str, float]] = {

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from nbkit.neuro.jepa.encoder import BLOCKS, Encoder
-from nbkit.neuro.signals.hbn_windows import STIMULI, TRIAL
-from nbkit.neuro.signals.power_ridge import log_band_powers
-from nbkit.neuro.signals.shards import WindowShards
-from nbkit.neuro.signals.window_data import split_groups
+from nbkit.neuro.signals.hbn.windows import STIMULI, TRIAL
+from nbkit.neuro.signals.windows.shards import WindowShards
+from nbkit.neuro.signals.windows.window_data import split_groups
+from nbkit.neuro.training.power_ridge import log_band_powers
 
 TARGETS = {"subject": "trait", "condition": "state", "event": "event"}  # and the block that should tell it
 _AT_ONCE = 64  # windows an encoder takes

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbkit.neuro.nn.regression import WindowRegressor
+from nbkit.neuro.training.regression import WindowRegressor
 
 VARIANTS = {
     "contextual": "SignalJEPA_Contextual",

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nbkit.neuro.challenge.archive import SubmissionPart, check_contract
 from nbkit.neuro.jepa.encoder import Encoder, EncoderSettings
 from nbkit.neuro.jepa.finetune import (
     CHALLENGES,
@@ -22,9 +23,8 @@ from nbkit.neuro.jepa.finetune import (
     make_head,
     predict_targets,
 )
-from nbkit.neuro.nn.brief_training import train_briefly
-from nbkit.neuro.signals.challenge_zip import SubmissionPart, check_contract
-from nbkit.neuro.signals.window_data import WindowData
+from nbkit.neuro.signals.windows.window_data import WindowData
+from nbkit.neuro.training.brief import train_briefly
 
 
 class SubmittedJEPA(nn.Module):

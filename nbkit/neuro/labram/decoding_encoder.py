@@ -15,7 +15,7 @@ from nbkit.neuro.labram.backbone import NeuralTransformer
 from nbkit.neuro.labram.channels import channel_rows
 from nbkit.neuro.labram.finetune import FinetuneSettings, mean_token
 from nbkit.neuro.labram.pretrain import PretrainSettings, make_backbone
-from nbkit.neuro.nn.weights import held, load_strictly, part_of, settings_from
+from nbkit.neuro.training.weights import held, load_strictly, part_of, settings_from
 
 # Whose checkpoint: its settings, and the network's name in it.
 _KINDS = {"labram_pretrain": (PretrainSettings, "student."), "labram_finetune": (FinetuneSettings, "backbone.")}

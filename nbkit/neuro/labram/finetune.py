@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.pretrain import make_backbone
-from nbkit.neuro.nn.regression import WindowRegressor, begin_at_mean
-from nbkit.neuro.nn.rivals import WithRivals
-from nbkit.neuro.nn.weights import LoadReport, held, load_strictly, part_of, settings_from
+from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean
+from nbkit.neuro.training.rivals import WithRivals
+from nbkit.neuro.training.weights import LoadReport, held, load_strictly, part_of, settings_from
 
 _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm", "qkv_bias")
 

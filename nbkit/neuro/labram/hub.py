@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nbkit.neuro.labram.pretrain import MaskedEEG
 from nbkit.neuro.labram.tokenizer import VQNSP
-from nbkit.neuro.nn.weights import LoadReport, load_strictly
+from nbkit.neuro.training.weights import LoadReport, load_strictly
 
 # labram-base.pth (in "model"): the student's, and heads of which only the outer one was trained.
 _STUDENT = ((r"^student\.mask_token$", "mask_token"),)

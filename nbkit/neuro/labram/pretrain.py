@@ -20,11 +20,11 @@ from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows
 from nbkit.neuro.labram.codebook import Codebook
 from nbkit.neuro.labram.tokenizer import VQNSP
-from nbkit.neuro.nn.clipping import ClippedModule
 from nbkit.neuro.nn.masking import random_mask
-from nbkit.neuro.nn.schedule import Patience, check_batch, make_optimizer
 from nbkit.neuro.nn.vq import code_counts
-from nbkit.neuro.nn.weights import held, load_strictly, settings_from
+from nbkit.neuro.training.clipping import ClippedModule
+from nbkit.neuro.training.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_mem_loss"
 _SCORED_EVERY = 10  # training steps between accuracies: a pass over all logits that teaches nothing

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nbkit.neuro.challenge.archive import SubmissionPart, check_contract
 from nbkit.neuro.labram.backbone import NeuralTransformer
 from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, mean_token
-from nbkit.neuro.nn.brief_training import train_briefly
-from nbkit.neuro.signals.challenge_zip import SubmissionPart, check_contract
-from nbkit.neuro.signals.window_data import WindowData
+from nbkit.neuro.signals.windows.window_data import WindowData
+from nbkit.neuro.training.brief import train_briefly
 
 
 class SubmittedLaBraM(nn.Module):

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
+from nbkit.neuro.neurofm.network.tokenizer import RecordingPage
+from nbkit.neuro.neurofm.network.units import RecordingUnits
 from nbkit.neuro.neurofm.pretrain import Pretrainer
-from nbkit.neuro.neurofm.tokenizer import RecordingPage
-from nbkit.neuro.neurofm.units import RecordingUnits
 from nbkit.neuro.nn.lora import LoraReport, add_lora
 
 LORA_TARGETS = ("tokenizer.key", "tokenizer.value", "q", "kv", "proj", "fc1", "fc2", "in_proj", "out_proj", "state")

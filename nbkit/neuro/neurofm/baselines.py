@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nbkit.neuro.signals.spike_windows import SpikeShard
+from nbkit.neuro.signals.spikes.windows import SpikeShard
 
 _RIDGES = 10.0 ** np.arange(-1, 6)
 _TAPS = 5  # to a side

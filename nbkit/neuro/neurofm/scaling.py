@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.neurofm.power_law import Verdict, judge
+from nbkit.neuro.neurofm.scaling_laws.power_law import Verdict, judge
+from nbkit.neuro.neurofm.scaling_laws.sweet_spot import SweetSpot, find_sweet_spot
 from nbkit.neuro.neurofm.search import MEAN_RATE, config_name, trial_row
-from nbkit.neuro.neurofm.sweet_spot import SweetSpot, find_sweet_spot
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbkit.neuro.neurofm.sweet_spot import SweetSpot, find_sweet_spot
+from nbkit.neuro.neurofm.scaling_laws.sweet_spot import SweetSpot, find_sweet_spot
 
 MEAN_RATE = "every unit's mean rate"
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from nbkit.neuro.neurofm.adapt import identify_units
 from nbkit.neuro.neurofm.baselines import fit_wiener, r2_score, windows_of
-from nbkit.neuro.neurofm.data import SpikeData, hold_out_recordings
+from nbkit.neuro.neurofm.data.batches import SpikeData, hold_out_recordings
 from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.neurofm.trial import FRACTIONS, one_draw, score, train
-from nbkit.neuro.signals.spike_windows import SpikeShard
-from nbkit.neuro.signals.synthetic_spikes import optimal_velocity
+from nbkit.neuro.signals.spikes.synthetic import optimal_velocity
+from nbkit.neuro.signals.spikes.windows import SpikeShard
 
 WAYS = ("identified", "finetuned", "scratch")
 HELD_OUT, OTHER = "held out", "other modality"

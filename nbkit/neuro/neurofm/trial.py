@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from nbkit.neuro.neurofm.data import SpikeData
-from nbkit.neuro.neurofm.model import NeuroFMSettings
+from nbkit.neuro.neurofm.data.batches import SpikeData
+from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.neurofm.pretrain import Pretrainer, rotating_mask
 
 FRACTIONS = (0.75, 0.0, 0.25)  # of each recording's time: to train on, to choose by (nothing is chosen), to score on

@@ -22,11 +22,11 @@ from nbkit.neuro.neurofm.baselines import (
     r2_score,
     windows_of,
 )
-from nbkit.neuro.neurofm.data import SIDES, SpikeData, SpikeWindows, collate
-from nbkit.neuro.neurofm.losses import bits_per_spike, poisson_nll
+from nbkit.neuro.neurofm.data.batches import SIDES, SpikeData, SpikeWindows, collate
+from nbkit.neuro.neurofm.network.losses import bits_per_spike, poisson_nll
 from nbkit.neuro.neurofm.pretrain import Pretrainer, rotating_mask
-from nbkit.neuro.signals.spike_windows import SpikeShard
-from nbkit.neuro.signals.synthetic_spikes import optimal_velocity
+from nbkit.neuro.signals.spikes.synthetic import optimal_velocity
+from nbkit.neuro.signals.spikes.windows import SpikeShard
 
 OPTIMAL, MODEL, WIENER, GRU, BAYES, MEAN = "best possible", "NeuroFM", "Wiener", "GRU", "Bayes", "mean"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbkit.neuro.plots.ink import say_stand_in
-from nbkit.neuro.signals.surfaces import HEMISPHERES, VERTICES, mesh, pool_vertices, spread_vertices, surface_of
+from nbkit.neuro.signals.imaging.surfaces import HEMISPHERES, VERTICES, mesh, pool_vertices, spread_vertices, surface_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

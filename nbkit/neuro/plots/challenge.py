@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbkit.neuro.challenge.metrics import CONSTANT, PUBLISHED, nrmse
 from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
-from nbkit.neuro.signals.challenge import CONSTANT, PUBLISHED, nrmse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.signals import eegbci, folders, hbn, synthetic, synthetic_hbn
 from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, cumulative_frequency_levels, effective_bands
-from nbkit.neuro.signals.eegbci import eegbci_available
-from nbkit.neuro.signals.hbn_release import ACTIVE_TASK
-from nbkit.neuro.signals.hbn_windows import PURPOSES, HBNRecording, HBNWindows, write_windows
-from nbkit.neuro.signals.recording import Recording
-from nbkit.neuro.signals.shard_writing import DTYPES
-from nbkit.neuro.signals.windows import cut_windows, window_labels, window_starts
+from nbkit.neuro.signals.hbn import recordings as hbn
+from nbkit.neuro.signals.hbn import synthetic as synthetic_hbn
+from nbkit.neuro.signals.hbn.release import ACTIVE_TASK
+from nbkit.neuro.signals.hbn.windows import PURPOSES, HBNRecording, HBNWindows, write_windows
+from nbkit.neuro.signals.recordings import eegbci, folders, synthetic
+from nbkit.neuro.signals.recordings.eegbci import eegbci_available
+from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.windows.cutting import cut_windows, window_labels, window_starts
+from nbkit.neuro.signals.windows.shard_writing import DTYPES
 
 __all__ = ["SOURCES", "eegbci_available", "load_recording", "make_windows", "recordings", "window_settings"]
 

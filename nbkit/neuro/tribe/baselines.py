@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nbkit.neuro.tribe.evaluate import Predictor
-from nbkit.neuro.tribe.fusion import MODALITIES
-from nbkit.neuro.tribe.runs import StimulusRun
+from nbkit.neuro.tribe.runs.runs import StimulusRun
+from nbkit.neuro.tribe.student.fusion import MODALITIES
 
 _ALPHAS = tuple(10.0**power for power in range(-1, 7))
 

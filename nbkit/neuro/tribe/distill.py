@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbkit.neuro.tribe.losses import LossWeights
+from nbkit.neuro.tribe.runs.windows import TribeData
 from nbkit.neuro.tribe.schedules import one_cycle, optimizer_of, steps_of_epochs, windows_of_hours
-from nbkit.neuro.tribe.student import StudentSettings
+from nbkit.neuro.tribe.student.losses import LossWeights
+from nbkit.neuro.tribe.student.student import StudentSettings
 from nbkit.neuro.tribe.supervised import SupervisedTribe
-from nbkit.neuro.tribe.windows import TribeData
 
 _WINDOW_S = 149.0  # 100 steps of 1.49 s
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nbkit.neuro.tribe.fusion import MODALITIES
 from nbkit.neuro.tribe.metrics import PearsonSums, ceiling_fraction, mean_r
-from nbkit.neuro.tribe.runs import StimulusRun
-from nbkit.neuro.tribe.student import TinyTribe
+from nbkit.neuro.tribe.runs.runs import StimulusRun
+from nbkit.neuro.tribe.student.fusion import MODALITIES
+from nbkit.neuro.tribe.student.student import TinyTribe
 
 Predictor = Callable[[StimulusRun], np.ndarray]
 

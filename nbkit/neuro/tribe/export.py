@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from nbkit.neuro.nn.moe import MoE
-from nbkit.neuro.tribe.fusion import MODALITIES
-from nbkit.neuro.tribe.student import TinyTribe
+from nbkit.neuro.tribe.student.fusion import MODALITIES
+from nbkit.neuro.tribe.student.student import TinyTribe
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbkit.neuro.tribe.losses import LossWeights
+from nbkit.neuro.tribe.runs.windows import Batch, TribeData, halves
 from nbkit.neuro.tribe.schedules import one_cycle, optimizer_of, stage, steps_of_epochs, windows_of_hours
-from nbkit.neuro.tribe.student import StudentSettings
+from nbkit.neuro.tribe.student.losses import LossWeights
+from nbkit.neuro.tribe.student.student import StudentSettings
 from nbkit.neuro.tribe.supervised import SupervisedTribe
-from nbkit.neuro.tribe.windows import Batch, TribeData, halves
 
 STORIES_WEIGHT = 0.3  # of subjects who only heard stories (LeBel et al., 2023), whose video is left out
 _WINDOW_S = 149.0  # 100 steps of 1.49 s

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.tribe.student import StudentSettings, TinyTribe
+from nbkit.neuro.tribe.student.student import StudentSettings, TinyTribe
 
 _MAY_DIFFER = ("vertices.weight", "film.gamma", "film.beta")
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from nbkit.neuro.tribe.fusion import MODALITIES
-from nbkit.neuro.tribe.runs import StimulusRun
-from nbkit.neuro.tribe.student import TinyTribe
-from nbkit.neuro.tribe.subjects import fit_subject
+from nbkit.neuro.tribe.runs.runs import StimulusRun
+from nbkit.neuro.tribe.student.fusion import MODALITIES
+from nbkit.neuro.tribe.student.student import TinyTribe
+from nbkit.neuro.tribe.student.subjects import fit_subject
 
 
 def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, ridge: float = 0.1) -> int:

@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nbkit.neuro.tribe.features import BYTES_PER_STEP, FEATURE_HZ
-from nbkit.neuro.tribe.segments import FUSION_DIM, N_VERTICES, TEACHER_TR
+from nbkit.neuro.tribe.stimuli.features import BYTES_PER_STEP, FEATURE_HZ
+from nbkit.neuro.tribe.stimuli.segments import FUSION_DIM, N_VERTICES, TEACHER_TR
 
 GB = 1e9
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.neuro.tribe.fusion import MODALITIES
+from nbkit.neuro.tribe.student.fusion import MODALITIES
 
 CHUNKS = 4
 _CONTRAST_DIM = 128

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbkit.neuro.nn.clipping import ClippedModule
+from nbkit.neuro.training.clipping import ClippedModule
 from nbkit.neuro.tribe import pretext
-from nbkit.neuro.tribe.fusion import MODALITIES
+from nbkit.neuro.tribe.runs.windows import Batch, TribeData
 from nbkit.neuro.tribe.schedules import optimizer_of, ramp, steps_of_epochs, warm_cosine, windows_of_hours
-from nbkit.neuro.tribe.student import StudentSettings, Trunk
-from nbkit.neuro.tribe.windows import Batch, TribeData
+from nbkit.neuro.tribe.student.fusion import MODALITIES
+from nbkit.neuro.tribe.student.student import StudentSettings, Trunk
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.signals.hrf import double_gamma
+from nbkit.neuro.signals.imaging.hrf import double_gamma
 from nbkit.neuro.tribe.baselines import mean_predictor, ridge_predictor
 from nbkit.neuro.tribe.evaluate import (
     Scores,
@@ -22,11 +22,11 @@ from nbkit.neuro.tribe.evaluate import (
     student_predictor,
 )
 from nbkit.neuro.tribe.export import compare, export_onnx, quantize, sample_inputs
-from nbkit.neuro.tribe.features import MODALITIES
-from nbkit.neuro.tribe.gather import Regions, planted_world
-from nbkit.neuro.tribe.runs import NOBODY, StimulusRun
-from nbkit.neuro.tribe.student import TinyTribe
-from nbkit.neuro.tribe.synthetic import planted_brain
+from nbkit.neuro.tribe.runs.gather import Regions, planted_world
+from nbkit.neuro.tribe.runs.runs import NOBODY, StimulusRun
+from nbkit.neuro.tribe.stimuli.features import MODALITIES
+from nbkit.neuro.tribe.stimuli.synthetic import planted_brain
+from nbkit.neuro.tribe.student.student import TinyTribe
 
 RIDGE, BEFORE, MEAN = "ridge on lagged features", "student before fMRI", "mean response"
 

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.nn.clipping import ClippedModule
-from nbkit.neuro.tribe.fusion import MODALITIES
+from nbkit.neuro.training.clipping import ClippedModule
 from nbkit.neuro.tribe.handover import read_checkpoint, take_weights
-from nbkit.neuro.tribe.losses import LossWeights, feature_loss, masked_mse, parcel_means, temporal_loss
 from nbkit.neuro.tribe.metrics import PearsonSums, mean_r
-from nbkit.neuro.tribe.segments import FUSION_DIM
-from nbkit.neuro.tribe.student import Prediction, StudentSettings, TinyTribe, drop_modalities
-from nbkit.neuro.tribe.windows import Batch
+from nbkit.neuro.tribe.runs.windows import Batch
+from nbkit.neuro.tribe.stimuli.segments import FUSION_DIM
+from nbkit.neuro.tribe.student.fusion import MODALITIES
+from nbkit.neuro.tribe.student.losses import LossWeights, feature_loss, masked_mse, parcel_means, temporal_loss
+from nbkit.neuro.tribe.student.student import Prediction, StudentSettings, TinyTribe, drop_modalities
 
 
 class SupervisedTribe(ClippedModule):

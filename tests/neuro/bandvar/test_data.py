@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nbkit.neuro.bandvar.data import BandData, EEGFrequencyDataset
-from nbkit.neuro.signals.synthetic import dummy_sample, write_dummy_dataset
+from nbkit.neuro.signals.recordings.synthetic import dummy_sample, write_dummy_dataset
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from nbkit.neuro.bandvar.data import BandData
-from nbkit.neuro.bandvar.generator_training import GeneratorSettings, GeneratorTraining
-from nbkit.neuro.bandvar.token_data import TokenData
-from nbkit.neuro.bandvar.tokenizer_training import TokenizerSettings, TokenizerTraining
+from nbkit.neuro.bandvar.tokens.generator_training import GeneratorSettings, GeneratorTraining
+from nbkit.neuro.bandvar.tokens.token_data import TokenData
+from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerSettings, TokenizerTraining
 from nbkit.runtime.training.fit import fit
 from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 

@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 
 from nbkit.neuro.decoding.bandpower import BandPower, band_power_model
 from nbkit.neuro.decoding.tasks import stand_in
-from nbkit.neuro.signals.power_ridge import log_band_powers
+from nbkit.neuro.training.power_ridge import log_band_powers
 
 
 def test_it_is_a_scikit_learn_transformer():

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.experiment import BandPowers, CrossValidation, Experiment, FineTune, FrozenProbe, seed_of
-from nbkit.neuro.decoding.models import list_foundation_models
+from nbkit.neuro.decoding.models.registry import list_foundation_models
 from nbkit.neuro.decoding.tasks import stand_in
 from nbkit.neuro.decoding.training import FineTuneSettings
 

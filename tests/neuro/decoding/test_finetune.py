@@ -20,7 +20,7 @@ from nbkit.neuro.decoding.finetune import (
     StandardisedHead,
     decoder_for,
 )
-from nbkit.neuro.decoding.models import load_model
+from nbkit.neuro.decoding.models.registry import load_model
 from nbkit.neuro.decoding.tasks import stand_in
 from nbkit.neuro.decoding.training import FineTuneSettings, forward
 

@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 
 from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.frozen import FrozenEmbedding, embed_row, embedding_rows, frozen_probe
-from nbkit.neuro.decoding.models import load_model
+from nbkit.neuro.decoding.models.registry import load_model
 from nbkit.neuro.decoding.tasks import stand_in
 
 TASK = stand_in(16, subjects=4)

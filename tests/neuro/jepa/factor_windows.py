@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from nbkit.neuro.signals.synthetic_hbn import hbn_ch_names
+from nbkit.neuro.signals.hbn.synthetic import hbn_ch_names
 from tests.neuro.labram.training import Windows
 
 

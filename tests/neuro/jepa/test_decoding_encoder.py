@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.decoding.own_models import own_model
+from nbkit.neuro.decoding.models.own_models import own_model
 from nbkit.neuro.jepa.decoding_encoder import encoder_for_decoding
 from nbkit.neuro.nn.lora import add_lora, dead_adapters, lora_parameters, merge_lora, quantise_4bit
 from tests.neuro.jepa.training import Windows, made, train

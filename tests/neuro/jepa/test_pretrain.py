@@ -18,7 +18,7 @@ from nbkit.neuro.jepa.pretrain import (
     pretraining_data,
     score_rows,
 )
-from nbkit.neuro.signals.synthetic_hbn import SyntheticHBNSettings, write_synthetic_hbn
+from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, write_synthetic_hbn
 from tests.neuro.jepa.training import ENCODER, SETTINGS, Windows, made, train
 
 

@@ -14,8 +14,8 @@ matplotlib.use("Agg")
 from nbkit.neuro.jepa.encoder import EVENT, STATE, TRAIT, Encoder, EncoderSettings  # noqa: E402
 from nbkit.neuro.jepa.probes import TARGETS, encoded, linear_probe, middle, probe_all, probe_rows, questions  # noqa: E402
 from nbkit.neuro.plots.probes import plot_probes  # noqa: E402
-from nbkit.neuro.signals.shards import WindowShards  # noqa: E402
-from nbkit.neuro.signals.synthetic_hbn import SyntheticHBNSettings, write_synthetic_hbn  # noqa: E402
+from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, write_synthetic_hbn  # noqa: E402
+from nbkit.neuro.signals.windows.shards import WindowShards  # noqa: E402
 
 WORLD = replace(SyntheticHBNSettings.smoke(), subjects=10, n_chans=4, trials=5, seconds=20.0)
 SIZES = replace(EncoderSettings.smoke(), n_chans=4, fourier_dim=4, dim=8, d_state=2)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from nbkit.neuro.jepa.finetune import CHALLENGES, ComparedRegressor, FinetuneSettings
-from nbkit.neuro.nn.held_out import score_held_out
-from nbkit.neuro.signals.cueing import CH_NAMES, write_cueing
-from nbkit.neuro.signals.window_data import WindowData
+from nbkit.neuro.signals.recordings.cueing import CH_NAMES, write_cueing
+from nbkit.neuro.signals.windows.window_data import WindowData
+from nbkit.neuro.training.held_out import score_held_out
 from tests.neuro.labram.training import train
 
 

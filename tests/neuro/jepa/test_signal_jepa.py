@@ -12,7 +12,7 @@ pytest.importorskip("braindecode")
 
 from nbkit.neuro.jepa.finetune import ComparedRegressor, FinetuneSettings, Regressor  # noqa: E402
 from nbkit.neuro.jepa.signal_jepa import SignalJEPARegressor, make_signal_jepa  # noqa: E402
-from nbkit.neuro.signals.synthetic_hbn import hbn_ch_names  # noqa: E402
+from nbkit.neuro.signals.hbn.synthetic import hbn_ch_names  # noqa: E402
 from tests.neuro.jepa.factor_windows import ScalpWindows  # noqa: E402
 from tests.neuro.labram.training import train  # noqa: E402
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from nbkit.neuro.challenge.archive import write_zip
+from nbkit.neuro.challenge.scoring import score_zip
 from nbkit.neuro.jepa.finetune import Challenge2Settings, FinetuneSettings, Regressor
 from nbkit.neuro.jepa.submission import load_finetuned, stand_in, submission_part
 from nbkit.neuro.labram import submission as labram_submission
-from nbkit.neuro.signals.challenge_scoring import score_zip
-from nbkit.neuro.signals.challenge_zip import write_zip
-from nbkit.neuro.signals.synthetic_hbn import SyntheticHBNSettings, write_synthetic_hbn
+from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, write_synthetic_hbn
 from tests.neuro.jepa.factor_windows import FactorWindows, ScalpWindows
 from tests.neuro.labram import test_submission as labram
 from tests.neuro.labram.training import train

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.decoding.own_models import own_model
+from nbkit.neuro.decoding.models.own_models import own_model
 from nbkit.neuro.labram.backbone import cut_patches
 from nbkit.neuro.labram.decoding_encoder import encoder_for_decoding
 from nbkit.neuro.nn.lora import add_lora, dead_adapters

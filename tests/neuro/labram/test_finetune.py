@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from nbkit.neuro.challenge.metrics import nrmse
 from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, layer_of
-from nbkit.neuro.nn.regression import predict, score_rows
-from nbkit.neuro.nn.schedule import make_optimizer
-from nbkit.neuro.signals.challenge import nrmse
+from nbkit.neuro.training.regression import predict, score_rows
+from nbkit.neuro.training.schedule import make_optimizer
 from tests.neuro.labram.test_pretrain import made as made_student
 from tests.neuro.labram.training import Windows, train
 

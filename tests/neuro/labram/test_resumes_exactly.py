@@ -10,7 +10,7 @@ import torch
 from nbkit.runtime.training.fit import fit
 from tests.neuro.labram import test_codebook, test_finetune, test_pretrain
 from tests.neuro.labram.training import Windows
-from tests.neuro.nn import test_rivals
+from tests.neuro.training import test_rivals
 from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
 STEPS, STOP = 30, 11

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from nbkit.neuro.challenge.archive import write_zip
+from nbkit.neuro.challenge.scoring import score_zip
 from nbkit.neuro.labram.finetune import ComparedRegressor, FinetuneSettings
 from nbkit.neuro.labram.submission import load_finetuned, stand_in, submission_part
-from nbkit.neuro.signals.challenge_scoring import score_zip
-from nbkit.neuro.signals.challenge_zip import write_zip
-from nbkit.neuro.signals.synthetic_hbn import SyntheticHBNSettings, hbn_ch_names, write_synthetic_hbn
+from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, hbn_ch_names, write_synthetic_hbn
 from tests.neuro.labram.training import Windows, train
 
 TINY = replace(FinetuneSettings.smoke(), dim=16, heads=2, depth=2, steps=4, warmup_steps=1, batch_size=8)

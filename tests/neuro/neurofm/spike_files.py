@@ -8,9 +8,9 @@ from typing import Any
 
 import lightning
 
-from nbkit.neuro.neurofm.model import NeuroFMSettings
-from nbkit.neuro.signals.spike_windows import write_windows
-from nbkit.neuro.signals.synthetic_spikes import PopulationSettings, simulate_population
+from nbkit.neuro.neurofm.network.model import NeuroFMSettings
+from nbkit.neuro.signals.spikes.synthetic import PopulationSettings, simulate_population
+from nbkit.neuro.signals.spikes.windows import write_windows
 
 TINY = replace(NeuroFMSettings.smoke(), dim=16, latents=4, n_bins=20, steps=30, max_units=8, curriculum_share=0.0)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nbkit.neuro.neurofm.adapt import add_lora_to, add_recordings, identify_units, shared_weights
-from nbkit.neuro.neurofm.data import SpikeData, collate
+from nbkit.neuro.neurofm.data.batches import SpikeData, collate
 from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.neurofm.validate import compare_decoders, held_out_bits
 from nbkit.neuro.nn.lora import dead_adapters

@@ -12,8 +12,8 @@ from nbkit.neuro.neurofm.baselines import (
     fit_wiener,
     r2_score,
 )
-from nbkit.neuro.signals.spike_windows import bin_recording
-from nbkit.neuro.signals.spikes_nwb import load_nwb
+from nbkit.neuro.signals.spikes.nwb import load_nwb
+from nbkit.neuro.signals.spikes.windows import bin_recording
 
 
 def filtered(windows=60, seed=0):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.neurofm.data import SpikeData, collate
+from nbkit.neuro.neurofm.data.batches import SpikeData, collate
 from nbkit.neuro.neurofm.pretrain import Pretrainer, laid_over, rotating_mask, score_rows
 from tests.neuro.neurofm.spike_files import TINY, train, write_populations
 

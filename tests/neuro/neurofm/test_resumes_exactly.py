@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nbkit.neuro.neurofm.adapt import identify_units
-from nbkit.neuro.neurofm.data import SpikeData
+from nbkit.neuro.neurofm.data.batches import SpikeData
 from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.runtime.training.fit import fit
 from tests.neuro.neurofm.spike_files import TINY, write_populations

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbkit.neuro.neurofm.ladder import FAILED, OPEN, PASSED, gate_of
 from nbkit.neuro.neurofm.scaling import ScalingSettings, report_scaling, scaling_rows
+from nbkit.neuro.neurofm.scaling_laws.ladder import FAILED, OPEN, PASSED, gate_of
 from nbkit.runtime.ledger.manifest import read_manifest
 
 SETTINGS = ScalingSettings.free()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nbkit.neuro.neurofm.adapt import shared_weights
-from nbkit.neuro.neurofm.data import SpikeData
+from nbkit.neuro.neurofm.data.batches import SpikeData
 from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.neurofm.transfer import (
     HELD_OUT,

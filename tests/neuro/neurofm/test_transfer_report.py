@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbkit.neuro.neurofm.ladder import gate_of
+from nbkit.neuro.neurofm.scaling_laws.ladder import gate_of
 from nbkit.neuro.neurofm.transfer import HELD_OUT, OTHER
 from nbkit.neuro.neurofm.transfer_report import few_shot_advantage, read_cases, report_transfer
 

@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import nbkit
 from nbkit.neuro.neurofm import trial as trial_module
-from nbkit.neuro.neurofm.data import SpikeData
-from nbkit.neuro.neurofm.losses import poisson_nll
+from nbkit.neuro.neurofm.data.batches import SpikeData
+from nbkit.neuro.neurofm.network.losses import poisson_nll
 from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.neurofm.search import trial_row
 from nbkit.neuro.neurofm.trial import Trial, chosen_recordings, one_draw, read_trials, saturated_nll, score, workers

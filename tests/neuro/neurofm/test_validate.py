@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.neurofm.data import SpikeData
-from nbkit.neuro.neurofm.model import NeuroFMSettings
+from nbkit.neuro.neurofm.data.batches import SpikeData
+from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.neurofm.validate import (
     BAYES,
@@ -25,9 +25,9 @@ from nbkit.neuro.neurofm.validate import (
     mean_scores,
     result_rows,
 )
-from nbkit.neuro.signals.spike_windows import bin_recording, write_windows
-from nbkit.neuro.signals.spikes import SpikeRecording
-from nbkit.neuro.signals.spikes_nwb import load_nwb
+from nbkit.neuro.signals.spikes.nwb import load_nwb
+from nbkit.neuro.signals.spikes.recording import SpikeRecording
+from nbkit.neuro.signals.spikes.windows import bin_recording, write_windows
 from tests.neuro.neurofm.spike_files import TINY, train, write_populations
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nbkit.neuro.plots.brain import brain_view_html, plot_brain
-from nbkit.neuro.signals.surfaces import sphere
+from nbkit.neuro.signals.imaging.surfaces import sphere
 
 FRONT = sphere("fsaverage3")[:, 1] / 100
 

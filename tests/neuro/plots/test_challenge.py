@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from nbkit.neuro.challenge.metrics import nrmse
 from nbkit.neuro.plots.challenge import (
     plot_agreement,
     plot_finetuning,
@@ -13,7 +14,6 @@ from nbkit.neuro.plots.challenge import (
     plot_scores,
     plot_submission,
 )
-from nbkit.neuro.signals.challenge import nrmse
 
 matplotlib.use("Agg")
 

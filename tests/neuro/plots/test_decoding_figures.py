@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from nbkit.neuro.decoding.published import CHANCE, PUBLISHED, WHAT
+from nbkit.neuro.decoding.models.published import CHANCE, PUBLISHED, WHAT
 from nbkit.neuro.plots.decoding import plot_comparison, plot_embeddings, plot_path, plot_trainable, plot_trainings
 
 matplotlib.use("Agg")

@@ -8,9 +8,10 @@ import mne
 import numpy as np
 import pytest
 
-from nbkit.neuro.signals import eeg, eegbci
+from nbkit.neuro.signals import eeg
 from nbkit.neuro.signals.bands import cumulative_frequency_levels
-from nbkit.neuro.signals.recording import Recording
+from nbkit.neuro.signals.recordings import eegbci
+from nbkit.neuro.signals.recordings.recording import Recording
 
 
 def test_eegbci_windows_are_the_recording_cut(eegbci_folder):
@@ -148,7 +149,7 @@ def test_a_recording_without_eeg_is_refused(tmp_path):
 
 
 def test_a_made_up_hbn_goes_the_same_way_into_shards(tmp_path):
-    from nbkit.neuro.signals.shards import WindowShards
+    from nbkit.neuro.signals.windows.shards import WindowShards
 
     rows = eeg.recordings("synthetic_hbn", "smoke", subjects=[3])
     assert [row["key"] for row in rows] == [

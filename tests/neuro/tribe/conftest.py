@@ -8,8 +8,8 @@ from dataclasses import replace
 import lightning
 import pytest
 
-from nbkit.neuro.tribe.runs import planted_runs
-from nbkit.neuro.tribe.synthetic import SyntheticSettings
+from nbkit.neuro.tribe.runs.runs import planted_runs
+from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings
 
 WORLD = replace(SyntheticSettings.smoke(), duration_s=62.0, n_outputs=24, parcels=24, subjects=2)
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, default_collate
 from nbkit.neuro.tribe.distill import DistillSettings, DistillTribe
 from nbkit.neuro.tribe.handover import load_student, read_checkpoint, take_weights
 from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe
-from nbkit.neuro.tribe.windows import RunWindows
+from nbkit.neuro.tribe.runs.windows import RunWindows
 
 SIZES = {"dim": 16, "heads": 2, "hidden": 16, "expert_hidden": 16, "n_vertices": 24}
 

@@ -20,8 +20,8 @@ from nbkit.neuro.tribe.evaluate import (
 )
 from nbkit.neuro.tribe.metrics import mean_r
 from nbkit.neuro.tribe.newcomer import add_subject
-from nbkit.neuro.tribe.runs import planted_runs
-from nbkit.neuro.tribe.student import StudentSettings, TinyTribe
+from nbkit.neuro.tribe.runs.runs import planted_runs
+from nbkit.neuro.tribe.student.student import StudentSettings, TinyTribe
 
 SIZES = {"dim": 16, "heads": 2, "hidden": 16, "expert_hidden": 16, "n_vertices": 24}
 

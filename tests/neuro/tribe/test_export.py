@@ -8,7 +8,7 @@ import torch
 
 from nbkit.neuro.nn.moe import MoE
 from nbkit.neuro.tribe.export import compare, export_onnx, quantize, run_onnx, sample_inputs
-from nbkit.neuro.tribe.student import StudentSettings, TinyTribe
+from nbkit.neuro.tribe.student.student import StudentSettings, TinyTribe
 
 pytest.importorskip("onnxruntime")
 

@@ -9,9 +9,9 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from nbkit.neuro.tribe.fmri import STORIES_WEIGHT, FmriSettings, FmriTribe
-from nbkit.neuro.tribe.losses import LossWeights
-from nbkit.neuro.tribe.runs import planted_runs
-from nbkit.neuro.tribe.windows import RunWindows
+from nbkit.neuro.tribe.runs.runs import planted_runs
+from nbkit.neuro.tribe.runs.windows import RunWindows
+from nbkit.neuro.tribe.student.losses import LossWeights
 
 SIZES = {"dim": 16, "heads": 2, "hidden": 16, "expert_hidden": 16, "n_vertices": 24}
 

@@ -10,8 +10,8 @@ from torch.utils.data import default_collate
 
 from nbkit.neuro.tribe import pretext
 from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe, monitor_rows, pretrain_data
-from nbkit.neuro.tribe.runs import split_runs
-from nbkit.neuro.tribe.windows import RunWindows
+from nbkit.neuro.tribe.runs.runs import split_runs
+from nbkit.neuro.tribe.runs.windows import RunWindows
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import torch
 from nbkit.neuro.tribe.baselines import ridge_predictor
 from nbkit.neuro.tribe.evaluate import score, student_predictor
 from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe, fmri_data
-from nbkit.neuro.tribe.gather import atlas_regions
-from nbkit.neuro.tribe.runs import make_stimulus_run
-from nbkit.neuro.tribe.synthetic import SyntheticSettings, synthetic_stimulus
-from nbkit.neuro.tribe.targets import read_run
+from nbkit.neuro.tribe.runs.gather import atlas_regions
+from nbkit.neuro.tribe.runs.runs import make_stimulus_run
+from nbkit.neuro.tribe.runs.targets import read_run
+from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, synthetic_stimulus
 
 pytestmark = pytest.mark.slow
 TR, DEAD = 1.4, 1769  # s; vertices that the file's provenance calls constant

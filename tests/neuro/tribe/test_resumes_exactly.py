@@ -10,8 +10,8 @@ import torch
 from nbkit.neuro.tribe.distill import DistillSettings, DistillTribe
 from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe
 from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe
-from nbkit.neuro.tribe.runs import split_runs
-from nbkit.neuro.tribe.windows import TribeData
+from nbkit.neuro.tribe.runs.runs import split_runs
+from nbkit.neuro.tribe.runs.windows import TribeData
 from nbkit.runtime.training.fit import fit
 from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 

@@ -1,0 +1,82 @@
+"""What a tokenizer keeps of real windows, beside a linear one of equal rate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from nbkit.neuro.bandvar.data import BandData
+from nbkit.neuro.bandvar.tokens.equal_rate_pca import EqualRatePCA, explained
+from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerTraining
+from nbkit.neuro.nn.vq import code_counts, perplexity
+from nbkit.neuro.signals.bands import band_names
+
+
+def bits_a_window(module: TokenizerTraining) -> float:
+    """Give the bits a window's tokens may hold: tokens times log2(codes)."""
+    return sum(module.tokenizer.lengths) * math.log2(module.settings.codes)
+
+
+def coding_rows(module: TokenizerTraining, data: BandData, limit: int = 1000) -> list[dict[str, Any]]:
+    """Score a tokenizer on validation windows.
+
+    Parameters
+    ----------
+    module : TokenizerTraining
+    data : BandData
+        The PCA is fitted to its training windows.
+    limit : int
+        Windows taken of either side, evenly spaced.
+
+    Returns
+    -------
+    rows : list of dict
+        With name, value, unit, baseline and baseline_is: ``r2`` of the whole signal, ``r2_<band>`` from all tokens,
+        beside a PCA of as many bits; ``r2_to_<band>`` of the cumulative band from the tokens up to its scale, beside
+        predicting nothing; ``perplexity`` and ``bits_a_window``.
+    """
+    bits = bits_a_window(module)
+    fitted = data.train_dataset.stack(limit)
+    linear = EqualRatePCA(bits).fit(_bands(fitted))
+    levels = data.val_dataset.stack(limit)
+    tokens, coded, cumulative = _through(module, levels)
+    true = _bands(levels)
+    ours, whole = explained(true, coded)
+    theirs, their_whole = explained(true, linear.reconstruct(true))
+    pca = f"PCA of {linear.bits} bits a window, fitted to {len(fitted)} training windows"
+    row = {"unit": "1", "baseline_is": pca}
+    rows = [{"name": "r2", "value": whole, "baseline": their_whole, **row}]
+    names = band_names(module.bands)
+    for name, mine, other in zip(names, ours, theirs, strict=True):
+        rows.append({"name": f"r2_{name}", "value": mine, "baseline": other, **row})
+    to_each = 1 - ((cumulative - levels) ** 2).mean(axis=(0, 2, 3)) / (levels**2).mean(axis=(0, 2, 3))
+    for name, share in zip(names, to_each, strict=True):
+        nothing = {"unit": "1", "baseline": 0.0, "baseline_is": "zero: predict nothing"}
+        rows.append({"name": f"r2_to_{name}", "value": float(share), **nothing})
+    used = float(perplexity(code_counts(tokens, module.settings.codes)))
+    codes = {"unit": "codes", "baseline": float(module.settings.codes), "baseline_is": "all codes alike"}
+    rows.append({"name": "perplexity", "value": used, **codes})
+    uncoded = {"baseline": 32.0 * levels[0, -1].size, "baseline_is": "the window in float32"}
+    return [*rows, {"name": "bits_a_window", "value": bits, "unit": "bit", **uncoded}]
+
+
+@torch.no_grad()
+def _through(module: TokenizerTraining, levels: np.ndarray) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """Tokens, single bands from all of them, and cumulative bands scale by scale."""
+    was_training = module.training
+    tokenizer = module.eval().tokenizer
+    tokens, bands, cumulative = [], [], []
+    for part in torch.from_numpy(levels).to(module.device).split(64):
+        found = tokenizer.encode(part)
+        bands.append(tokenizer.decode_sum(tokenizer.quantizer.partial_sums(found)[-1], len(module.bands) - 1).cpu())
+        cumulative.append(tokenizer.decode(found).cpu())
+        tokens.append(found.cpu())
+    module.train(was_training)
+    return torch.cat(tokens), torch.cat(bands).numpy(), torch.cat(cumulative).numpy()
+
+
+def _bands(levels: np.ndarray) -> np.ndarray:
+    return np.diff(levels, axis=1, prepend=0.0)

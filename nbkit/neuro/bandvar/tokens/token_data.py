@@ -1,0 +1,69 @@
+"""Windows as tokens, with what they are of.
+
+Every window is tokenised once, before the first step; the split is that of the windows the tokenizer was trained on, so
+what was held out there is held out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from nbkit.neuro.bandvar.data import BandData, EEGFrequencyDataset
+from nbkit.neuro.bandvar.tokens.conditions import REST_OR_MOVEMENT, Conditions, window_rows
+from nbkit.neuro.bandvar.tokens.tokenizer import BandTokenizer
+
+
+class TokenData(lightning.LightningDataModule):
+    """Batches of (tokens (batch, tokens), chosen (batch, 3)): codes, and numbers of class, subject and task.
+
+    Parameters
+    ----------
+    windows : BandData
+        With the split that the tokenizer was trained with.
+    tokenizer : BandTokenizer
+    batch_size : int
+    class_of : mapping
+        From an event's label to its class.
+    """
+
+    def __init__(
+        self,
+        windows: BandData,
+        tokenizer: BandTokenizer,
+        batch_size: int,
+        class_of: Mapping[str, str] = REST_OR_MOVEMENT,
+    ) -> None:
+        super().__init__()
+        self.windows, self.batch_size = windows, batch_size
+        train, val = window_rows(windows.train_dataset, class_of), window_rows(windows.val_dataset, class_of)
+        self.conditions = Conditions.of(train)
+        self.train = TensorDataset(tokens_of(tokenizer, windows.train_dataset), self.conditions.numbers(train))
+        self.val = TensorDataset(tokens_of(tokenizer, windows.val_dataset), self.conditions.numbers(val))
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.train, self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.val, self.batch_size)
+
+
+@torch.no_grad()
+def tokens_of(tokenizer: BandTokenizer, dataset: EEGFrequencyDataset, at_once: int = 64) -> Tensor:
+    """Give the tokens of all windows, int64 of shape (windows, tokens)."""
+    was_training = tokenizer.training
+    tokenizer.eval()
+    device = tokenizer.band_rms.device
+    parts = [tokenizer.encode(batch.to(device)).cpu() for batch in DataLoader(dataset, at_once)]
+    tokenizer.train(was_training)
+    return torch.cat(parts)
+
+
+def frequencies(tokens: Tensor, slices: list[slice], codes: int) -> Tensor:
+    """Give how often each code occurs in each scale, one added to each, shape (scales, codes); rows sum to 1."""
+    counts = torch.stack([torch.bincount(tokens[:, place].flatten(), minlength=codes) for place in slices]) + 1.0
+    return counts / counts.sum(dim=1, keepdim=True)

@@ -1,0 +1,170 @@
+"""EEG windows to tokens and back.
+
+Signals go in and come out in uV; the scaling is a buffer. The decoder sees nothing but a sum of codes. From the sum up
+to scale k it makes bands 0 to k and no other: cut the tokens after scale k, and what comes out is a cumulative band.
+Later scales also refine the bands before theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer, Quantized
+from nbkit.neuro.bandvar.tokens.scales import SAMPLES_A_LATENT, scale_lengths
+from nbkit.neuro.signals.bands import Band
+
+
+class BandTokenizer(nn.Module):
+    """A convolutional autoencoder with a multi-scale quantiser between its halves.
+
+    Parameters
+    ----------
+    channels, time_steps : int
+        Size of a window; its time must be a multiple of 10 samples.
+    bands : sequence of (l_freq, h_freq)
+        Edges in Hz; one token scale each.
+    codes, latent_width : int
+        Of the codebook: how many, and how wide.
+    width, blocks : int
+        Of the convolutions: features, and residual blocks in each half.
+    rank : int
+        Sources a band is mixed from; the head is this much narrower than the channels.
+    beta, restart_below
+        As in `MultiScaleQuantizer`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        time_steps: int,
+        bands: Sequence[Band],
+        codes: int = 4096,
+        latent_width: int = 32,
+        width: int = 256,
+        blocks: int = 2,
+        rank: int = 24,
+        beta: float = 0.25,
+        restart_below: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.channels, self.time_steps = channels, time_steps
+        self.lengths = scale_lengths(time_steps, bands)
+        bands_in, rank = len(self.lengths), min(rank, channels)
+        self.encoder = nn.Sequential(
+            nn.Conv1d(bands_in * channels, bands_in * rank, 1, groups=bands_in),  # sources of each band
+            nn.Conv1d(bands_in * rank, width, 15, stride=5, padding=5),
+            nn.GELU(),
+            nn.Conv1d(width, width, 4, stride=2, padding=1),
+            *[_Residual(width) for _ in range(blocks)],
+            nn.Conv1d(width, latent_width, 1),
+            _UnitLatents(),
+        )
+        self.quantizer = MultiScaleQuantizer(codes, latent_width, self.lengths, beta, restart_below)
+        self.widen = nn.Conv1d(latent_width, width, 3, padding=1)
+        self.scale = nn.Embedding(len(self.lengths), width)
+        self.decoder = nn.Sequential(*[_Residual(width) for _ in range(blocks)])
+        self.heads = nn.ModuleList(_BandHead(width, rank, channels) for _ in self.lengths)
+        self.register_buffer("band_rms", torch.ones(len(self.lengths)))  # uV
+
+    def set_scale(self, scale: Sequence[float]) -> None:
+        """Take the root mean square of each band in the training windows, in uV; the network sees numbers near 1."""
+        rms = torch.as_tensor(scale, dtype=torch.float32)
+        if rms.shape != self.band_rms.shape or not (torch.isfinite(rms) & (rms > 0)).all():
+            raise ValueError(f"{scale=} must be a positive number for each of {len(self.lengths)} bands: RMS in uV.")
+        self.band_rms.copy_(rms)
+
+    @property
+    def rms(self) -> Tensor:
+        """Root mean square of the whole signal, in uV."""
+        return self.band_rms.square().sum().sqrt()
+
+    def quantize(self, levels: Tensor) -> Quantized:
+        """Quantise windows given as cumulative bands (batch, bands, channels, time), in uV.
+
+        The network is shown single bands, each in units of its RMS: gamma is a fiftieth of delta and would not be seen.
+        """
+        wanted = (len(self.lengths), self.channels, self.time_steps)
+        if levels.shape[1:] != wanted:
+            raise ValueError(
+                f"Windows of (bands, channels, time) = {tuple(levels.shape[1:])}; this tokenizer was built for "
+                f"{wanted}. Give windows made with the settings of its training."
+            )
+        return self.quantizer(self.encoder((single_bands(levels) / self.band_rms[:, None, None]).flatten(1, 2)))
+
+    @torch.no_grad()
+    def encode(self, levels: Tensor) -> Tensor:
+        """Give the tokens, int64 of shape (batch, tokens), of cumulative bands (batch, bands, channels, time) in uV."""
+        return self.quantize(levels).tokens
+
+    def decode_sum(self, summed: Tensor, scale: int) -> Tensor:
+        """Give the bands up to ``scale`` of a sum of codes (batch, width, latents).
+
+        Returns
+        -------
+        bands : Tensor of shape (batch, scale + 1, channels, time)
+            In uV; their sum is the cumulative band.
+        """
+        hidden = self.decoder(self.widen(summed) + self.scale.weight[scale][None, :, None])
+        bands = torch.stack([head(hidden) for head in self.heads[: scale + 1]], dim=1)
+        return bands * self.band_rms[: scale + 1, None, None]
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Give the cumulative bands of as many whole scales as there are tokens for.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (batch, tokens)
+
+        Returns
+        -------
+        levels : Tensor of shape (batch, scales, channels, time)
+            In uV, each from the tokens up to its scale; ``levels[:, -1]`` is the whole signal where all are given.
+        """
+        sums = self.quantizer.partial_sums(tokens)
+        if not sums:
+            raise ValueError(f"{tokens.shape[1]} tokens are less than the first scale's {self.lengths[0]}.")
+        return torch.stack([self.decode_sum(summed, scale).sum(dim=1) for scale, summed in enumerate(sums)], dim=1)
+
+
+def single_bands(levels: Tensor) -> Tensor:
+    """Give the bands whose running sum the levels (batch, bands, channels, time) are."""
+    return torch.cat([levels[:, :1], levels[:, 1:] - levels[:, :-1]], dim=1)
+
+
+class _UnitLatents(nn.Module):
+    """Keep each window's latents at a root mean square of 1, or they run away from the codes."""
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return latents / (latents.square().mean(dim=(1, 2), keepdim=True) + 1e-6).sqrt()
+
+
+class _BandHead(nn.Module):
+    """Latent features to one band: a few sources, 20 samples of each a latent, mixed into channels."""
+
+    def __init__(self, width: int, rank: int, channels: int) -> None:
+        super().__init__()
+        # neighbours overlap by half, so that no seam shows
+        self.sources = nn.ConvTranspose1d(width, rank, 2 * SAMPLES_A_LATENT, SAMPLES_A_LATENT, SAMPLES_A_LATENT // 2)
+        self.mix = nn.Conv1d(rank, channels, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.mix(self.sources(hidden))
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.GroupNorm(8 if width % 8 == 0 else 1, width),
+            nn.GELU(),
+            nn.Conv1d(width, width, 3, padding=1),
+            nn.GELU(),
+            nn.Conv1d(width, width, 1),
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + self.body(hidden)

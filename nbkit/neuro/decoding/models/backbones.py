@@ -1,0 +1,207 @@
+"""braindecode's networks as one kind of module: windows in, one embedding a window out.
+
+Their heads are taken off, so nothing is left that a decoder would not use, and every projection of their attention is
+called as a module, so that whatever is put around a linear layer (LoRA, 4-bit weights) takes part. An embedding is the
+mean of a network's tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nbkit.neuro.decoding.models.table import ModelSpec
+from nbkit.neuro.nn.open_attention import open_attention
+
+# Where each network keeps the attention that LoRA goes into; names within the network.
+_ATTENTION = {
+    "bendr": r"contextualizer\.transformer_layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj|out_proj)",
+    "biot": r"encoder\.transformer\.layers\.layers\.\d+\.\d+\.fn\.(to_q|to_k|to_v|to_out)",
+    "cbramod": r"encoder\.layers\.\d+\.self_attn_[st]\.(q_proj|k_proj|v_proj|out_proj)",
+    "eegpt": r"target_encoder\.blocks\.\d+\.attn\.(qkv|proj)",
+    "labram": r"blocks\.\d+\.attn\.(qkv|proj)",
+    "luna": (
+        r"cross_attn\.cross_attention\.(q_proj|k_proj|v_proj|out_proj)|blocks\.\d+\.attn\.(qkv_proj|proj)"
+        r"|cross_attn\.query_self_attn\.layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj|out_proj)"
+    ),
+    "reve": r"transformer\.layers\.\d+\.\d+\.(to_qkv|to_out)",
+    "signaljepa": r"transformer\.encoder\.layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj|out_proj)",
+}
+
+
+class Backbone(nn.Module):
+    """A network without its head.
+
+    Parameters
+    ----------
+    key : str
+        Of the model.
+    network : torch.nn.Module
+        See `make_network`; finished here, so weights are loaded before.
+    ch_names : sequence of str
+        Of its windows.
+    """
+
+    def __init__(self, key: str, network: nn.Module, ch_names: Sequence[str]) -> None:
+        super().__init__()
+        self.key, self.ch_names = key, tuple(ch_names)
+        network.final_layer = nn.Identity()
+        if key == "signaljepa":
+            network.transformer.decoder = nn.Identity()  # of its pretraining only
+        if key == "labram":
+            call_qkv(network)
+        open_attention(network)
+        self.network = network
+
+    def tokens(self, windows: Tensor) -> Tensor:
+        """Give a network's tokens, of shape (batch, tokens, dim)."""
+        if self.key == "luna":  # returns its tokens where its head is none
+            return self.network(windows)
+        names = {"ch_names": list(self.ch_names)} if self.key == "labram" else {}
+        features = self.network(windows, return_features=True, **names)["features"]
+        return features.flatten(1, -2) if features.dim() > 2 else features[:, None]
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Give embeddings of shape (batch, dim)."""
+        return self.tokens(windows).mean(1)
+
+    def lora_targets(self) -> tuple[str, ...]:
+        """Name the layers that LoRA goes into: the projections of every attention."""
+        pattern = re.compile(r"network\.(?:" + _ATTENTION[self.key] + ")")
+        return tuple(name for name, _ in self.named_modules() if pattern.fullmatch(name))
+
+
+def known_channels(key: str) -> tuple[str, ...]:
+    """Name the channels that a model has weights for, in its order; none where it takes any."""
+    if key == "bendr":
+        from braindecode.models.bendr import BENDR_CHANNEL_ORDER
+
+        return tuple(BENDR_CHANNEL_ORDER[:-1])  # SCALE is made where windows are normalised
+    if key == "biot":
+        from braindecode.models.biot import BIOT_CHANNEL_ORDER
+
+        return tuple(BIOT_CHANNEL_ORDER[:16])  # the other two are of a sleep study
+    if key == "eegpt":
+        from braindecode.models.eegpt import EEGPT_CHANNELS
+
+        return tuple(EEGPT_CHANNELS)
+    if key == "labram":
+        from braindecode.models.labram import LABRAM_CHANNEL_ORDER
+
+        return tuple(LABRAM_CHANNEL_ORDER)
+    if key == "signaljepa":
+        from braindecode.models.signal_jepa import _PRETRAIN_CHS_INFO  # its one list of them
+
+        return tuple(row["ch_name"] for row in _PRETRAIN_CHS_INFO)
+    return ()
+
+
+def reve_places() -> dict[str, list[float]]:
+    """Give the places that REVE was trained with, by channel, from the hub's cache or the hub.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be had.
+    """
+    from braindecode.models.reve import RevePositionBank
+
+    try:
+        bank = RevePositionBank()
+    except RuntimeError as error:
+        raise ValueError(
+            f"REVE's published weights go with its published places of channels: {error}. Switch the network on, or "
+            "ask for weights='random'."
+        ) from error
+    return dict(zip(bank.position_names, bank.embedding.tolist(), strict=True))
+
+
+def make_network(
+    spec: ModelSpec, ch_names: Sequence[str], n_times: int, places: Mapping[str, Sequence[float]], seed: int = 0
+) -> nn.Module:
+    """Build a model's network with random weights; no connection is needed.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    ch_names : sequence of str
+        Of its windows, without SCALE.
+    n_times : int
+        Samples of a window.
+    places : mapping of str to (x, y, z)
+        Of the channels on the head, in m, for the models that need them.
+    seed : int
+        Of the weights.
+    """
+    import braindecode.models
+
+    cls = getattr(braindecode.models, spec.network)
+    common = {"n_outputs": 1, "n_times": n_times, "sfreq": int(spec.sfreq)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if spec.key == "reve":
+            with _places_for_reve(places):
+                return cls(chs_info=[{"ch_name": name} for name in places], **common)
+        if spec.key == "bendr":
+            return cls(n_chans=len(ch_names) + 1, **common)
+        if spec.key in ("luna", "signaljepa", "eegpt"):
+            info = [{"ch_name": name, "loc": list(places.get(name, (0.0, 0.0, 0.0)))} for name in ch_names]
+            more = {"eegpt": {"chan_proj_type": "none"}, "signaljepa": {"channel_embedding": "pretrain_aligned"}}
+            return cls(chs_info=info, **common, **more.get(spec.key, {}))
+        return cls(n_chans=len(ch_names), **common)
+
+
+def call_qkv(network: nn.Module) -> None:
+    """Let braindecode's Labram call its query, key and value projection, in place.
+
+    Its attention multiplies with the projection's weights and never calls it, so LoRA there gets no gradient and 4-bit
+    weights fail. What comes out is the same.
+    """
+    for block in network.blocks:
+        block.attn.forward = types.MethodType(_labram_attention, block.attn)
+
+
+def _labram_attention(self: nn.Module, x: Tensor) -> Tensor:
+    qkv = self.qkv(x)
+    if self.q_bias is not None:
+        qkv = qkv + torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
+    q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    q = q if self.q_norm is None else self.q_norm(q).type_as(v)
+    k = k if self.k_norm is None else self.k_norm(k).type_as(v)
+    dropout = self.attn_drop.p if self.training else 0.0
+    mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=self.scale)
+    return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(-2)))
+
+
+class _places_for_reve:
+    """While it lasts, braindecode's REVE finds positions on disk, where it would else fetch them from the hub.
+
+    It reads them where it is built, from the folder that MNE's setting REVE_POSITIONS_PATH names; they stay in the
+    module afterwards.
+    """
+
+    def __init__(self, places: Mapping[str, Sequence[float]]) -> None:
+        self.places = places
+
+    def __enter__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        table = {name: list(place) for name, place in self.places.items()}
+        (Path(self.folder.name) / "reve_positions.json").write_text(json.dumps(table))
+        self.before = os.environ.get("REVE_POSITIONS_PATH")
+        os.environ["REVE_POSITIONS_PATH"] = self.folder.name
+
+    def __exit__(self, *error: object) -> None:
+        if self.before is None:
+            del os.environ["REVE_POSITIONS_PATH"]
+        else:
+            os.environ["REVE_POSITIONS_PATH"] = self.before
+        self.folder.cleanup()

@@ -1,0 +1,297 @@
+"""One foundation model, ready for a recording's windows.
+
+Frozen: its weights never change, what is trained is a copy that `with_head` gives. The same windows give the same
+embeddings, in batches of any size, and its fingerprint says of which weights and which preparation they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nbkit.neuro.decoding.models.channels import FARTHEST, ChannelPlan, plan_channels
+from nbkit.neuro.decoding.models.preparing import Prepared, prepare
+
+PREPARATION = 1  # counts changes to how windows are prepared: embeddings of another one are another model's
+PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Decoder(nn.Module):
+    """A backbone with a head: embeddings to outputs.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module
+        Windows of shape (batch, channels, time) to embeddings of shape (batch, dim).
+    dim, n_outputs : int
+    dropout : float
+        Before the head.
+    """
+
+    def __init__(self, backbone: nn.Module, dim: int, n_outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, n_outputs))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Give logits, or values that were learned, of shape (batch, n_outputs)."""
+        return self.head(self.backbone(windows))
+
+
+class FoundationModel:
+    """A frozen backbone with what its windows have to be.
+
+    Parameters
+    ----------
+    key : str
+    backbone : torch.nn.Module
+        Windows of shape (batch, channels, time) to embeddings of shape (batch, dim).
+    ch_names : sequence of str
+        That it takes, without a channel that normalisation adds.
+    sfreq : float
+        In Hz.
+    n_times : int
+        Samples of a window.
+    dim : int
+        Of an embedding.
+    normalisation : str
+        See `normalise`.
+    weights : str
+        Where they come from, in words: "random, seed 0" or how many were loaded from what.
+    lora_targets : sequence of str
+        Layers of the backbone that LoRA goes into.
+    positions, template
+        Of the recordings' channels, see `directions`.
+    device : str
+    farthest : float
+        From a channel that is interpolated to the nearest recorded one, in degrees.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        backbone: nn.Module,
+        ch_names: Sequence[str],
+        sfreq: float,
+        n_times: int,
+        dim: int,
+        normalisation: str,
+        weights: str,
+        lora_targets: Sequence[str] = (),
+        positions: Mapping[str, Sequence[float]] | None = None,
+        template: str | None = None,
+        device: str | torch.device = "cpu",
+        farthest: float = FARTHEST,
+    ) -> None:
+        self.key, self.ch_names, self.sfreq, self.n_times, self.dim = key, tuple(ch_names), sfreq, n_times, dim
+        self.normalisation, self.weights = normalisation, weights
+        # What a network itself holds fixed stays so in what is trained.
+        self._learnable = frozenset(name for name, p in backbone.named_parameters() if p.requires_grad)
+        self.module = backbone.requires_grad_(False).eval().to(device)
+        self._targets, self._positions, self._template = tuple(lora_targets), positions, template
+        self.farthest, self._plans = float(farthest), {}
+
+    def __repr__(self) -> str:
+        return (
+            f"FoundationModel({self.key}, weights: {self.weights}, {len(self.ch_names)} channels, {self.seconds:g} s "
+            f"at {self.sfreq:g} Hz, embeddings of {self.dim})"
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Length of its windows, in s."""
+        return self.n_times / self.sfreq
+
+    @property
+    def random(self) -> bool:
+        """Whether nothing was learned: what it finds is chance and the network's own form."""
+        return self.weights.startswith("random")
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return sum(p.numel() for p in self.module.parameters())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of its weights and of everything that is done to windows before them."""
+        digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode())
+        for name, value in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What an embedding depends on beside the windows and the weights."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            network = version("braindecode")
+        except PackageNotFoundError:
+            network = "none"
+        return {
+            "key": self.key, "ch_names": list(self.ch_names), "sfreq": self.sfreq, "n_times": self.n_times,
+            "normalisation": self.normalisation, "preparation": PREPARATION, "braindecode": network,
+            "farthest": self.farthest,
+        }  # fmt: skip
+
+    def plan(
+        self,
+        ch_names: Sequence[str],
+        positions: Mapping[str, Sequence[float]] | None = None,
+        template: str | None = None,
+    ) -> ChannelPlan:
+        """Say which of a recording's channels become the model's, and how.
+
+        Parameters
+        ----------
+        ch_names : sequence of str
+        positions, template
+            Of the recording's channels, see `directions`; those that the model was built with where not given.
+
+        Raises
+        ------
+        ValueError
+            If one of the model's can be had in no way.
+        """
+        positions = self._positions if positions is None else positions
+        template = self._template if template is None else template
+        given = tuple((name, *map(float, place)) for name, place in (positions or {}).items())
+        asked = (tuple(map(str, ch_names)), given, template)
+        if asked not in self._plans:
+            self._plans[asked] = plan_channels(
+                asked[0], self.ch_names, positions=positions, template=template, model=self.key,
+                farthest=self.farthest,
+            )
+        return self._plans[asked]
+
+    def prepare(
+        self,
+        windows: np.ndarray,
+        ch_names: Sequence[str],
+        sfreq: float,
+        positions: Mapping[str, Sequence[float]] | None = None,
+        template: str | None = None,
+    ) -> Prepared:
+        """Bring a recording's windows to the model's channels, sampling frequency, length and scale.
+
+        Parameters
+        ----------
+        windows : ndarray of shape (windows, channels, time)
+            In uV.
+        ch_names : sequence of str
+            Of the recording.
+        sfreq : float
+            Of the recording, in Hz.
+        positions, template
+            See `plan`.
+
+        Returns
+        -------
+        prepared : Prepared
+            With what was done, in words.
+
+        Raises
+        ------
+        ValueError
+            If a channel cannot be had, a value is not finite, or windows are shorter than the model's.
+        """
+        plan = self.plan(ch_names, positions, template)
+        return prepare(windows, float(sfreq), plan, self.sfreq, self.n_times, self.normalisation, self.key)
+
+    @torch.no_grad()  # not inference_mode: some networks keep tensors that training meets again
+    def embed(
+        self,
+        prepared: Prepared | np.ndarray,
+        batch_size: int = 32,
+        device: str | torch.device | None = None,
+        precision: str = "fp32",
+    ) -> np.ndarray:
+        """Give the embedding of every window.
+
+        Parameters
+        ----------
+        prepared : Prepared or float32 ndarray of shape (windows, channels, time)
+        batch_size : int
+        device : str, optional
+            Where to compute; the model stays there.
+        precision : {"fp32", "fp16", "bf16"}
+
+        Returns
+        -------
+        embeddings : float32 ndarray of shape (windows, dim)
+
+        Raises
+        ------
+        ValueError
+            If the windows are none of `prepare`, or there is no such precision.
+        """
+        array = prepared.array if isinstance(prepared, Prepared) else np.asarray(prepared, np.float32)
+        if array.ndim != 3 or array.shape[-1] != self.n_times:
+            raise ValueError(
+                f"Windows of shape {array.shape}; {self.key} takes (windows, channels, {self.n_times}) as prepare() "
+                "gives them."
+            )
+        if device is not None:
+            self.module.to(device)
+        out = np.empty((len(array), self.dim), np.float32)
+        with autocast(self.device, precision):
+            for begin in range(0, len(array), batch_size):
+                batch = torch.from_numpy(array[begin : begin + batch_size]).to(self.device)
+                out[begin : begin + batch_size] = self.module(batch).float().cpu().numpy()
+        return out
+
+    def with_head(self, n_outputs: int, dropout: float = 0.0, seed: int = 0) -> Decoder:
+        """Give a copy of the model with a head on its embeddings, all of it to be trained that its network learns.
+
+        Parameters
+        ----------
+        n_outputs : int
+            Classes, or values of a regression.
+        dropout : float
+            Before the head.
+        seed : int
+            Of the head's weights.
+        """
+        if n_outputs < 1:
+            raise ValueError(f"{n_outputs=}; a head has 1 output or more.")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            decoder = Decoder(copy.deepcopy(self.module), self.dim, n_outputs, dropout)
+        for name, parameter in decoder.backbone.named_parameters():
+            parameter.requires_grad_(name in self._learnable)
+        return decoder.to(self.device)
+
+    def lora_targets(self) -> tuple[str, ...]:
+        """Name the layers of a decoder's backbone that LoRA goes into (see `add_lora`)."""
+        return tuple(f"backbone.{name}" for name in self._targets)
+
+
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Compute in half precision where that is asked for.
+
+    Raises
+    ------
+    ValueError
+        If there is no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"{precision=} is unknown; it may be {', '.join(PRECISIONS)}.")
+    kind = PRECISIONS[precision]
+    with torch.autocast(device.type, kind, enabled=kind is not None):
+        yield

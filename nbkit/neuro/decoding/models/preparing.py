@@ -1,0 +1,128 @@
+"""A recording's windows as a model wants them.
+
+Channels, sampling frequency, length and scale, in this order, each said. A window that lacks something is refused: no
+sample and no channel is made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from nbkit.neuro.decoding.models.channels import ChannelPlan
+from nbkit.neuro.decoding.models.normalise import normalise
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Windows that a model can be given.
+
+    Parameters
+    ----------
+    array : float32 ndarray of shape (windows, channels, time)
+    said : tuple of str
+        What was done to them.
+    """
+
+    array: np.ndarray
+    said: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+
+def prepare(
+    windows: np.ndarray,
+    sfreq: float,
+    plan: ChannelPlan,
+    to_sfreq: float,
+    n_times: int,
+    recipe: str,
+    model: str = "the model",
+) -> Prepared:
+    """Bring windows to a model's channels, sampling frequency, length and scale.
+
+    Parameters
+    ----------
+    windows : ndarray of shape (windows, channels, time)
+        In uV.
+    sfreq : float
+        Theirs, in Hz.
+    plan : ChannelPlan
+    to_sfreq : float
+        The model's, in Hz.
+    n_times : int
+        Samples that the model takes; the middle of longer windows is kept.
+    recipe : str
+        See `normalise`.
+    model : str
+        Its name, for errors.
+
+    Raises
+    ------
+    ValueError
+        If windows have another number of channels, values that are not finite, or are too short.
+    """
+    windows = _checked(windows, plan.sources)
+    said = list(plan.said)
+    signal = plan.apply(windows)
+    if sfreq != to_sfreq:
+        signal = resample(signal, sfreq, to_sfreq)
+        said.append(f"resampled from {sfreq:g} to {to_sfreq:g} Hz")
+    length = signal.shape[-1]
+    if length < n_times:
+        raise ValueError(
+            f"Windows of {windows.shape[-1]} samples at {sfreq:g} Hz ({windows.shape[-1] / sfreq:.3f} s); {model} was "
+            f"built for {n_times / to_sfreq:g} s and fills nothing up. Cut windows of that length, or build it with a "
+            "shorter window."
+        )
+    if length > n_times:
+        begin = (length - n_times) // 2
+        signal = signal[..., begin : begin + n_times]
+        said.append(f"the middle {n_times / to_sfreq:.3f} of {length / to_sfreq:.3f} s")
+    signal, scale = normalise(signal, recipe)
+    said.append(scale)
+    return Prepared(np.ascontiguousarray(signal, dtype=np.float32), tuple(said))
+
+
+def resample(signal: np.ndarray, sfreq: float, to_sfreq: float) -> np.ndarray:
+    """Give a signal at another sampling frequency, through a filter that keeps what would fold back.
+
+    Parameters
+    ----------
+    signal : ndarray of shape (..., time)
+    sfreq, to_sfreq : float
+        In Hz.
+
+    Returns
+    -------
+    resampled : ndarray of shape (..., ceil(time * to_sfreq / sfreq))
+    """
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(to_sfreq / sfreq).limit_denominator(1000)
+    # A window begins and ends anywhere: a line through its ends is taken off first, so the edges do not ring.
+    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+
+
+def _checked(windows: np.ndarray, ch_names: Sequence[str]) -> np.ndarray:
+    windows = np.asarray(windows)
+    if windows.dtype not in (np.float32, np.float64):
+        windows = windows.astype(np.float64)
+    if windows.ndim != 3 or windows.shape[1] != len(ch_names):
+        raise ValueError(
+            f"Windows of shape {windows.shape} for {len(ch_names)} channel names; they may be (windows, channels, "
+            "time) with a name for every channel."
+        )
+    bad = ~np.isfinite(windows).all(-1)
+    if bad.any():
+        rows, columns = np.nonzero(bad)
+        first = f"window {rows[0]}, channel {ch_names[columns[0]]}"
+        raise ValueError(
+            f"{bad.any(1).sum()} of {len(windows)} windows hold values that are not finite (the first: {first}). Leave "
+            "these windows out, or interpolate the channel before cutting."
+        )
+    return windows

@@ -1,0 +1,156 @@
+"""One recording in, one embedding a second out: any montage, any sampling frequency.
+
+An embedding belongs to the middle of its window, and only whole windows are embedded: the first comes half a window
+after the recording's beginning, the last half a window before its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbkit.neuro.decoding.models.foundation import FoundationModel
+from nbkit.neuro.decoding.models.preparing import resample
+from nbkit.neuro.decoding.models.registry import load_model
+from nbkit.neuro.decoding.models.table import MODELS
+from nbkit.neuro.signals.recordings.recording import Recording
+
+if TYPE_CHECKING:
+    import mne
+
+
+@dataclass(frozen=True)
+class RecordingEmbedding:
+    """A recording as a path through a model's embeddings.
+
+    Parameters
+    ----------
+    embeddings : float32 ndarray of shape (windows, dim)
+    times_s : ndarray of shape (windows,)
+        Middles of the windows, in s from the recording's first sample.
+    window_s : float
+        Length of a window, in s.
+    weights : str
+        The model's, in words.
+    said : tuple of str
+        What was done to the recording.
+    """
+
+    embeddings: np.ndarray
+    times_s: np.ndarray
+    window_s: float
+    weights: str
+    said: tuple[str, ...]
+
+
+def embed_recording(
+    raw: mne.io.BaseRaw | Recording,
+    model: FoundationModel | str,
+    every: float = 1.0,
+    *,
+    weights: str | Path = "hub",
+    window: float = 4.0,
+    positions: Mapping[str, Sequence[float]] | None = None,
+    template: str | None = None,
+    filtered: bool = True,
+    batch_size: int = 32,
+    device: str | None = None,
+    precision: str = "fp32",
+) -> RecordingEmbedding:
+    """Embed a recording, window by window.
+
+    Channels that are marked as bad, or are not of EEG, are left out; what the model has in their place is interpolated.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw or Recording
+        Of mne in V, of ours in uV, as either has it.
+    model : FoundationModel or str
+        Built already, or a key of `list_foundation_models`.
+    every : float
+        From one window to the next, in s.
+    weights : "hub", "random" or path
+        Of a model that is named by its key.
+    window : float
+        Of a model that is named by its key, in s.
+    positions, template
+        Of the channels, see `directions`; the recording's own montage where not given.
+    filtered : bool
+        Filter to the band of the model's pretraining first (Butterworth, fourth order, both ways). Our own models are
+        given the recording as it is.
+    batch_size, device, precision
+        See `FoundationModel.embed`.
+
+    Returns
+    -------
+    embedding : RecordingEmbedding
+
+    Raises
+    ------
+    ValueError
+        If the recording is shorter than a window, has no EEG channel, or lacks channels of the model.
+    """
+    if not every > 0:
+        raise ValueError(f"{every=} s; the step from one window to the next is above 0.")
+    recording, laid = _taken(raw)
+    positions = laid if positions is None and laid else positions
+    if isinstance(model, str):
+        model = load_model(
+            model, weights=weights, ch_names=recording.ch_names, window=window, positions=positions, template=template
+        )
+    signal, said = recording.signal, []
+    if not np.isfinite(signal).all():
+        strange = [name for name, row in zip(recording.ch_names, signal, strict=True) if not np.isfinite(row).all()]
+        raise ValueError(f"Values that are not finite in {', '.join(strange[:8])}; mark these channels as bad.")
+    spec = MODELS.get(model.key)
+    if filtered and spec is not None:
+        signal, words = _band(signal, recording.sfreq, spec.l_freq, spec.h_freq)
+        said.append(words)
+    if recording.sfreq != model.sfreq:
+        signal = resample(signal, recording.sfreq, model.sfreq)
+        said.append(f"resampled from {recording.sfreq:g} to {model.sfreq:g} Hz")
+    spare = signal.shape[1] - model.n_times
+    if spare < 0:
+        raise ValueError(
+            f"The recording has {recording.seconds:.2f} s, a window of {model.key} {model.seconds:g} s; build the "
+            "model with a shorter window."
+        )
+    begins = np.round(np.arange(int(spare / model.sfreq / every + 1e-9) + 1) * every * model.sfreq).astype(int)
+    parts = []
+    for first in range(0, len(begins), batch_size):
+        cut = np.stack([signal[:, b : b + model.n_times] for b in begins[first : first + batch_size]])
+        prepared = model.prepare(cut, recording.ch_names, model.sfreq, positions, template)
+        parts.append(model.embed(prepared, batch_size, device, precision))
+    return RecordingEmbedding(
+        np.concatenate(parts), (begins + model.n_times / 2) / model.sfreq, model.seconds, model.weights,
+        (*said, *prepared.said),
+    )  # fmt: skip
+
+
+def _taken(raw: mne.io.BaseRaw | Recording) -> tuple[Recording, dict[str, np.ndarray]]:
+    """The EEG of a recording in uV, and where its channels are if it says so."""
+    if isinstance(raw, Recording):
+        return raw, {}
+    bad = [name for name in raw.info["bads"]]
+    good = raw.copy().drop_channels(bad) if bad else raw
+    recording = Recording.from_raw(good)
+    montage = raw.get_montage()
+    places = montage.get_positions()["ch_pos"] if montage is not None else {}
+    laid = {name: at for name, at in places.items() if name in recording.ch_names and np.isfinite(at).all()}
+    return recording, laid
+
+
+def _band(signal: np.ndarray, sfreq: float, l_freq: float, h_freq: float) -> tuple[np.ndarray, str]:
+    """Both edges where the sampling leaves room for the upper one, else the lower alone."""
+    from scipy.signal import butter, sosfiltfilt
+
+    if h_freq < 0.45 * sfreq:
+        sections, words = butter(4, (l_freq, h_freq), "bandpass", fs=sfreq, output="sos"), f"to {h_freq:g} Hz"
+    else:
+        sections, words = butter(4, l_freq, "highpass", fs=sfreq, output="sos"), "upwards"
+    centred = signal - signal.mean(1, keepdims=True)
+    return sosfiltfilt(sections, centred, axis=1), f"filtered from {l_freq:g} Hz {words}"

@@ -1,0 +1,150 @@
+"""Foundation models by name.
+
+Random weights need no network and are always called random; published ones come from the hub or a file, all of them or
+an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbkit.neuro.decoding.models.backbones import Backbone, known_channels, make_network, reve_places
+from nbkit.neuro.decoding.models.channels import choose_channels
+from nbkit.neuro.decoding.models.foundation import FoundationModel
+from nbkit.neuro.decoding.models.positions import directions, head_places
+from nbkit.neuro.decoding.models.table import MODELS, TRAIN_MODES, ModelSpec, spec_of
+from nbkit.neuro.decoding.models.weights import fetch, load_weights
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEN_TWENTY = tuple("Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split())
+
+
+def list_foundation_models() -> pd.DataFrame:
+    """List the foundation models: one row a model, with what it takes and where its weights are."""
+    import pandas as pd
+
+    takes = {
+        "any": "any",
+        "positions": "any with positions",
+        "names": "any of {} names",
+        "fixed": "{} fixed",
+    }
+    rows = []
+    for key, spec in MODELS.items():
+        row = asdict(spec)
+        row["channels"] = takes[spec.channels].format(len(known_channels(key)))
+        row["train_modes"] = ", ".join(TRAIN_MODES)
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("key")
+
+
+def load_model(
+    key: str,
+    *,
+    weights: str | Path = "random",
+    ch_names: Sequence[str] = TEN_TWENTY,
+    window: float | None = None,
+    montage: Sequence[str] | None = None,
+    positions: Mapping[str, Sequence[float]] | None = None,
+    template: str | None = None,
+    strict: bool = True,
+    seed: int = 0,
+    device: str = "cpu",
+) -> FoundationModel:
+    """Build a foundation model for a recording's channels and window.
+
+    Parameters
+    ----------
+    key : str
+        See `list_foundation_models`.
+    weights : "random", "hub" or path
+        Where they come from. "hub" takes the published ones and is the only one that needs a network.
+    ch_names : sequence of str
+        The recording's.
+    window : float, optional
+        Of the recording's windows, in s; that of the model's pretraining where not given.
+    montage : sequence of str, optional
+        The channels that the model is to see, where it leaves a choice; found from the recording's where not given.
+    positions, template
+        Of the recording's channels, for names that say nothing; see `directions`.
+    strict : bool
+        Refuse weights that are not all of the model's; else those that lack stay random, and ``weights`` names them.
+    seed : int
+        Of random weights.
+    device : str
+
+    Returns
+    -------
+    model : FoundationModel
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, if its channels or window do not fit, or if its weights cannot be had.
+    FileNotFoundError
+        If there is no such file.
+    """
+    spec = spec_of(key)
+    published = reve_places() if key == "reve" and str(weights) == "hub" else {}
+    targets = _channels(spec, tuple(published) or known_channels(key), ch_names, montage, positions, template)
+    n_times = _n_times(spec, spec.window_s if window is None else window)
+    laid = directions(targets, positions, template)
+    if spec.channels == "positions" and not published and len(laid) < len(targets):
+        unknown = [name for name in targets if name not in laid]
+        raise ValueError(
+            f"{key} sees where channels are, and no position is known of {', '.join(unknown[:8])}. Leave out what is "
+            "no EEG, give positions=, or template= with the name of one of MNE's montages."
+        )
+    places = {name: published[name] for name in targets} if published else head_places(laid)
+    network = make_network(spec, targets, n_times, places, seed)
+    if str(weights) == "random":
+        said = f"random, seed {seed}"
+    else:
+        said = load_weights(spec, network, fetch(spec) if str(weights) == "hub" else weights, strict)
+        said = f"{spec.repo}: {said}" if str(weights) == "hub" else said
+    backbone = Backbone(key, network, targets)
+    return FoundationModel(
+        key, backbone, targets, spec.sfreq, n_times, spec.dim, spec.normalisation, said, backbone.lora_targets(),
+        positions, template, device,
+    )  # fmt: skip
+
+
+def _channels(
+    spec: ModelSpec,
+    known: Sequence[str],
+    ch_names: Sequence[str],
+    montage: Sequence[str] | None,
+    positions: Mapping[str, Sequence[float]] | None,
+    template: str | None,
+) -> list[str]:
+    if spec.channels == "fixed":
+        if montage is not None:
+            raise ValueError(f"{spec.key} takes its own {len(known)} channels and no montage={list(montage)[:4]} ....")
+        return list(known)
+    if montage is not None:
+        strange = [name for name in montage if known and name.upper() not in map(str.upper, known)]
+        if strange or not len(montage):
+            raise ValueError(
+                f"{spec.key} has no {', '.join(strange[:8]) or 'channels in montage'}; it knows {', '.join(known)}."
+            )
+        return list(montage)
+    if known:
+        # Every model that knows names knows these 62; some have sites twice, or derivations.
+        standard = [name for name in known if name.upper() in known_channels("eegpt")]
+        return choose_channels(ch_names, known, standard, positions=positions, template=template, model=spec.key)
+    return [str(name) for name in ch_names]
+
+
+def _n_times(spec: ModelSpec, window: float) -> int:
+    """Samples of a window, a multiple of the model's step."""
+    if not spec.shortest_s <= window <= spec.longest_s:
+        raise ValueError(
+            f"Windows of {window:g} s; {spec.key} takes {spec.shortest_s:g} to {spec.longest_s:g} s (pretrained on "
+            f"{spec.window_s:g} s). Cut other windows, or take another model."
+        )
+    return int(window * spec.sfreq + 1e-6) // spec.step * spec.step

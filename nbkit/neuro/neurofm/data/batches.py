@@ -1,0 +1,262 @@
+"""Batches of windows of any recordings, ragged units padded.
+
+Recordings are split in time: a stretch to train on, one to validate on, one to test on, with a gap between them that
+belongs to none. Whole recordings are held out by `hold_out_recordings` before anything is read. Means, scales and mean
+rates come from training windows alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from nbkit.neuro.neurofm.network.units import NO_TASK, RecordingUnits, Task, UnitTable
+from nbkit.neuro.signals.spikes.windows import SpikeShard, split_time
+from nbkit.neuro.signals.windows.window_data import split_groups
+
+SIDES = ("train", "val", "test")
+
+
+def hold_out_recordings(
+    paths: Sequence[str | Path], fraction: float = 0.25, seed: int = 2025
+) -> tuple[list[Path], list[Path]]:
+    """Split whole recordings by their names: those to pretrain on, and those never seen (15 and 5 of 20)."""
+    shards = {SpikeShard(path).name: Path(path) for path in paths}
+    kept, held = split_groups(list(shards), (1 - fraction, fraction), seed)
+    return [shards[name] for name in sorted(kept)], [shards[name] for name in sorted(held)]
+
+
+class SpikeWindows(Dataset):
+    """Windows of some recordings, with the window that follows each.
+
+    Parameters
+    ----------
+    shards : sequence of SpikeShard
+    windows : sequence of int array
+        Which of each shard's.
+    table : UnitTable
+        That knows all of them.
+    max_units : int, optional
+        Draws so many units of a window that has more, from torch's generator; all where not given.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[SpikeShard],
+        windows: Sequence[np.ndarray],
+        table: UnitTable,
+        max_units: int | None = None,
+    ) -> None:
+        self.shards, self.max_units = list(shards), max_units
+        self.places = [(n, int(w)) for n, chosen in enumerate(windows) for w in chosen]
+        self._inside = [np.isin(np.arange(len(s)), chosen) for s, chosen in zip(shards, windows, strict=True)]
+        self._facts = []
+        for shard in self.shards:
+            known = table.find(shard.name)
+            if known.unit_ids != shard.unit_ids:
+                raise ValueError(
+                    f"Recording {shard.name} has {shard.n_units} units, {', '.join(shard.unit_ids[:3])} ...; the table "
+                    f"knows {len(known.unit_ids)}, {', '.join(known.unit_ids[:3])} .... A recording of other units "
+                    "needs another name."
+                )
+            number = [*table.offsets].index(shard.name)
+            self._facts.append(
+                {
+                    "recording": number, "kind": table.kind_id(known.kind), "task": table.task_id(known.task),
+                    "snr": known.snr, "offset": table.offsets[shard.name],
+                }
+            )  # fmt: skip
+        self.dims = table.most_dims
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        number, window = self.places[index]
+        shard, facts = self.shards[number], self._facts[number]
+        units = np.arange(shard.n_units)
+        if self.max_units is not None and len(units) > self.max_units:
+            units = torch.randperm(len(units))[: self.max_units].sort().values.numpy()
+        following = int(shard.next_window[window])
+        has_next = following >= 0 and bool(self._inside[number][following])
+        behaviour = np.full((shard.n_bins, self.dims), np.nan, np.float32)
+        if facts["task"]:
+            behaviour[:, : shard.behaviour.shape[2]] = shard.behaviour[window]
+        return {
+            "counts": _counts(shard, window, units),
+            "next_counts": _counts(shard, following if has_next else window, units),
+            "unit": torch.from_numpy(facts["offset"] + units),
+            "slot": torch.from_numpy(units),
+            "behaviour": torch.from_numpy(behaviour),
+            "has_next": has_next,
+            "start": float(shard.starts[window]),
+            **{name: facts[name] for name in ("recording", "kind", "task", "snr")},
+        }
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """Stack windows; units are padded to the most there are, and ``present`` says which are none."""
+    most = max(len(sample["unit"]) for sample in samples)
+
+    def padded(name: str, axis: int) -> Tensor:
+        parts = []
+        for sample in samples:
+            part = sample[name]
+            shape = [*part.shape]
+            shape[axis] = most - shape[axis]
+            parts.append(torch.cat([part, part.new_zeros(shape)], dim=axis))
+        return torch.stack(parts)
+
+    lengths = torch.tensor([len(sample["unit"]) for sample in samples])
+    batch = {"counts": padded("counts", 1), "next_counts": padded("next_counts", 1), "unit": padded("unit", 0)}
+    batch |= {"slot": padded("slot", 0), "present": torch.arange(most) < lengths[:, None]}
+    batch["behaviour"] = torch.stack([sample["behaviour"] for sample in samples])
+    for name in ("recording", "kind", "task", "has_next"):
+        batch[name] = torch.tensor([sample[name] for sample in samples])
+    for name in ("snr", "start"):
+        batch[name] = torch.tensor([sample[name] for sample in samples], dtype=torch.float32)
+    return batch
+
+
+class SpikeData(lightning.LightningDataModule):
+    """Training, validation and test windows of recordings.
+
+    Parameters
+    ----------
+    paths : path or sequence of path
+        Files of windows (see `nbkit.neuro.signals.spikes.windows`).
+    batch_size : int
+    fractions : (train, val, test)
+        Of each recording's time, in this order; 0 for a side that is not wanted.
+    gap_s : float
+        Between sides, in s.
+    max_units : int, optional
+        Units of a training window at most.
+    limit_train : int, optional
+        Keeps the first so many training windows of each recording, for few-shot curves.
+    table : UnitTable, optional
+        What a model knows already; recordings it lacks are added at its end. Made of these recordings where not given.
+    num_workers, seed : int
+
+    Raises
+    ------
+    ValueError
+        If recordings differ in bins, or a task in its dims.
+    """
+
+    def __init__(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        batch_size: int = 8,
+        *,
+        fractions: Sequence[float] = (0.7, 0.15, 0.15),
+        gap_s: float = 2.0,
+        max_units: int | None = None,
+        limit_train: int | None = None,
+        table: UnitTable | None = None,
+        num_workers: int = 0,
+        seed: int = 2025,
+    ) -> None:
+        super().__init__()
+        files = [paths] if isinstance(paths, (str, Path)) else paths
+        # By name, so that the order does not hang on where a session put the files.
+        self.shards = sorted((SpikeShard(path) for path in files), key=lambda shard: shard.name)
+        if not self.shards:
+            raise ValueError("No file of spike windows was given; cut recordings first (bin_recording).")
+        _check_alike(self.shards)
+        self.batch_size, self.max_units = batch_size, max_units
+        self.num_workers, self.seed = num_workers, seed
+        sides = [split_time(shard, fractions, gap_s) for shard in self.shards]
+        self.windows: list[tuple[np.ndarray, ...]] = [(side[0][:limit_train], *side[1:]) for side in sides]
+        own = [self._units_of(n, table) for n in range(len(self.shards))]
+        if table is None:
+            table = UnitTable(own, self._tasks())
+        else:
+            table = table.with_recordings([units for units in own if units.name not in table.offsets])
+        self.table = table
+
+    @property
+    def n_bins(self) -> int:
+        return self.shards[0].n_bins
+
+    @property
+    def bin_s(self) -> float:
+        return self.shards[0].bin_s
+
+    def describe(self) -> str:
+        """Give what the recordings say of themselves: "real", or what stands in."""
+        return "; ".join(dict.fromkeys(shard.data for shard in self.shards))
+
+    def side(self, name: str) -> SpikeWindows:
+        """Give the windows of a side: train, val or test."""
+        number = SIDES.index(name)
+        windows = [sides[number] for sides in self.windows]
+        if not sum(map(len, windows)):
+            raise ValueError(f"There is no {name} side: its fraction is 0.")
+        return SpikeWindows(self.shards, windows, self.table, self.max_units if name == "train" else None)
+
+    def train_dataloader(self) -> DataLoader:
+        order = torch.Generator().manual_seed(self.seed)
+        return self._loader("train", shuffle=True, generator=order)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test")
+
+    def _loader(self, side: str, **options: Any) -> DataLoader:
+        return DataLoader(self.side(side), self.batch_size, collate_fn=collate, num_workers=self.num_workers, **options)
+
+    def _units_of(self, number: int, table: UnitTable | None) -> RecordingUnits:
+        shard, train = self.shards[number], self.windows[number][0]
+        chosen = train if len(train) else np.arange(len(shard))
+        # Half a spike over the stretch: of a unit that was silent there, that much is known.
+        means = (shard.counts[chosen].sum(axis=(0, 1), dtype=float) + 0.5) / (len(chosen) * shard.n_bins + 1)
+        task = shard.task or NO_TASK
+        if table is not None and task not in [known.name for known in table.tasks]:
+            task = NO_TASK
+        kind = f"{shard.species}/{shard.modality}"
+        return RecordingUnits(shard.name, shard.unit_ids, tuple(means.tolist()), kind, task, shard.snr)
+
+    def _tasks(self) -> list[Task]:
+        tasks = []
+        for name in dict.fromkeys(shard.task for shard in self.shards if shard.task):
+            having = [n for n, shard in enumerate(self.shards) if shard.task == name]
+            first, dims = self.shards[having[0]], {self.shards[n].behaviour.shape[2] for n in having}
+            if len(dims) > 1:
+                raise ValueError(f"Task {name!r} has {sorted(dims)} dims; one task has one kind of behaviour.")
+            values = np.concatenate(
+                [self.shards[n].behaviour[self.windows[n][0]].reshape(-1, *dims).astype(float) for n in having]
+            )
+            mean, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+            if not np.isfinite(mean).all():
+                raise ValueError(f"Task {name!r} has no value in any training window; split otherwise or leave it out.")
+            tasks.append(
+                Task(
+                    name, first.behaviour_unit, tuple(mean.tolist()), tuple(np.maximum(spread, 1e-6).tolist()),
+                    first.circular,
+                )
+            )  # fmt: skip
+        return tasks
+
+
+def _check_alike(shards: Sequence[SpikeShard]) -> None:
+    first = shards[0]
+    for shard in shards:
+        if shard.n_bins != first.n_bins or abs(shard.bin_s - first.bin_s) > 1e-9:
+            raise ValueError(
+                f"Recording {shard.name} has windows of {shard.n_bins} bins of {shard.bin_s:g} s, {first.name} of "
+                f"{first.n_bins} of {first.bin_s:g} s; one data set has one kind. Cut them again alike."
+            )
+
+
+def _counts(shard: SpikeShard, window: int, units: np.ndarray) -> Tensor:
+    return torch.from_numpy(shard.counts[window][:, units].astype(np.float32))

@@ -1,0 +1,220 @@
+"""NeuroFM: one network for the spikes of many recordings.
+
+Spikes of any number of units become one token a bin; Mamba blocks, latents and a population transformer make states of
+bins and units; heads give behaviour, every unit's expected counts, and what comes next. All weights but a page a
+recording (its units' embeddings and mean rates) are shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nbkit.neuro.neurofm.network.encoder import PopulationEncoder
+from nbkit.neuro.neurofm.network.heads import BehaviourHead, ContrastHead, CountHead, ForecastHead
+from nbkit.neuro.neurofm.network.tokenizer import SpikeTokenizer, UnitBook
+from nbkit.neuro.neurofm.network.units import UnitTable
+
+
+@dataclass(frozen=True)
+class NeuroFMSettings:
+    """Sizes of the network, of its windows and of its training; the defaults are `quick_test`.
+
+    Lengths in epochs become steps by `nbkit.neuro.neurofm.pretrain.laid_over`; those in steps, where above 0, stand.
+    """
+
+    dim: int = 128
+    heads: int = 4
+    blocks: int = 4  # Mamba blocks a stream
+    rates: tuple[int, ...] = (1, 4)  # bins a step of each stream
+    d_state: int = 16
+    latents: int = 32
+    perceiver_layers: int = 2
+    population_layers: int = 2
+    queries: int = 4  # readings of the population a bin
+    contrast_dim: int = 64
+    forecast_bins: int = 10
+    stitch: bool = False  # a matrix a recording between its tokens and the others'
+    bin_s: float = 0.01
+    n_bins: int = 100
+    max_units: int = 384  # drawn anew for each training window; validation takes all
+    mask_ratio: float = 0.15
+    masked_weight: float = 1.0
+    behaviour_weight: float = 1.0
+    contrast_weight: float = 0.1
+    forecast_weight: float = 0.1
+    temperature: float = 0.1
+    snr_easy: float = 0.8  # the curriculum's first stage takes recordings from here on
+    snr_hard: float = 0.3  # and its last all above this
+    curriculum_share: float = 0.3  # of the steps, until all recordings are in; 0: all from the start
+    lr: float = 3e-4
+    min_lr: float = 3e-5
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    grad_clip: float = 1.0
+    batch_size: int = 8
+    accumulate: int = 2
+    epochs: int = 10
+    warmup_epochs: float = 0.5
+    patience_epochs: int = 3
+    steps: int = 0
+    warmup_steps: int = 0
+    patience_steps: int = 0
+
+    @classmethod
+    def quick_test(cls) -> NeuroFMSettings:
+        """The seed's first rung: 4 recordings."""
+        return cls()
+
+    @classmethod
+    def small(cls) -> NeuroFMSettings:
+        """Width 64, 16 latents: the first of the model sizes."""
+        return cls(dim=64, latents=16, epochs=20)
+
+    @classmethod
+    def medium(cls) -> NeuroFMSettings:
+        """Width 128, 32 latents."""
+        return cls(dim=128, latents=32, epochs=20)
+
+    @classmethod
+    def large(cls) -> NeuroFMSettings:
+        """Width 256, 64 latents."""
+        return cls(dim=256, heads=8, latents=64, epochs=20)
+
+    @classmethod
+    def xl(cls) -> NeuroFMSettings:
+        """Width 512, 128 latents."""
+        return cls(dim=512, heads=8, latents=128, epochs=20)
+
+    @classmethod
+    def hyperparam_small(cls) -> NeuroFMSettings:
+        """The search's width 128 with 4 blocks."""
+        return cls(epochs=20)
+
+    @classmethod
+    def hyperparam_medium(cls) -> NeuroFMSettings:
+        """The search's width 256 with 4 blocks."""
+        return cls(dim=256, heads=8, latents=64, epochs=20)
+
+    @classmethod
+    def hyperparam_large(cls) -> NeuroFMSettings:
+        """The search's width 256 with 8 blocks."""
+        return cls(dim=256, heads=8, latents=64, blocks=8, epochs=20)
+
+    @classmethod
+    def cloud_aws_a100(cls) -> NeuroFMSettings:
+        """For 50 to 100 recordings on one 80 GB card."""
+        return cls(dim=256, heads=8, latents=64, blocks=8, batch_size=32, accumulate=1, epochs=50, patience_epochs=5)
+
+    @classmethod
+    def free(cls) -> NeuroFMSettings:
+        """For 20 to 40 recordings on one 16 GB card, in float16."""
+        return cls(batch_size=32, accumulate=1, epochs=20)
+
+    @classmethod
+    def smoke(cls) -> NeuroFMSettings:
+        """For seconds on two CPU cores: the same code, smaller."""
+        return cls(
+            dim=32, heads=2, blocks=1, d_state=4, latents=8, perceiver_layers=1, population_layers=1, contrast_dim=16,
+            forecast_bins=5, bin_s=0.02, n_bins=50, max_units=64, curriculum_share=0.15, lr=5e-3, min_lr=3e-4,
+            batch_size=8, accumulate=1, steps=200, warmup_steps=8, patience_steps=200,
+        )  # fmt: skip
+
+
+class Answer(NamedTuple):
+    """What the network makes of a batch.
+
+    Attributes
+    ----------
+    states : Tensor of shape (batch, bins, dim)
+    latents : Tensor of shape (batch, latents, dim)
+    behaviour : Tensor of shape (batch, bins, dims)
+        In units of the task's scale, from its mean; see `NeuroFM.in_units`.
+    log_counts : Tensor of shape (batch, bins, units)
+        Log expected spikes of every unit, hidden ones too.
+    place : Tensor of shape (batch, width)
+        The window on the sphere of the contrastive loss.
+    forecast : Tensor of shape (batch, forecast bins, units)
+        Log expected spikes in the first bins of the next window.
+    """
+
+    states: Tensor
+    latents: Tensor
+    behaviour: Tensor
+    log_counts: Tensor
+    place: Tensor
+    forecast: Tensor
+
+
+class NeuroFM(nn.Module):
+    """Read windows of spike counts of any recordings in a table.
+
+    Parameters
+    ----------
+    settings : NeuroFMSettings
+    table : UnitTable
+    """
+
+    def __init__(self, settings: NeuroFMSettings, table: UnitTable) -> None:
+        super().__init__()
+        s = settings
+        self.settings, self.table = settings, table
+        self.book = UnitBook(table.recordings, s.dim, s.stitch)
+        self.tokenizer = SpikeTokenizer(s.dim, s.heads, len(table.kinds), s.queries)
+        self.kind_embed = nn.Parameter(torch.zeros(len(table.kinds) + 1, s.dim))
+        self.task_embed = nn.Parameter(torch.zeros(len(table.tasks) + 1, s.dim))
+        self.encoder = PopulationEncoder(
+            s.dim, s.heads, s.blocks, s.rates, s.latents, s.perceiver_layers, s.population_layers, s.d_state
+        )
+        self.behaviour = BehaviourHead(s.dim, len(table.tasks), table.most_dims)
+        self.counts, self.next_counts = CountHead(s.dim), CountHead(s.dim)
+        self.contrast = ContrastHead(s.dim, s.contrast_dim)
+        self.forecast = ForecastHead(s.dim, s.forecast_bins)
+        width = table.most_dims
+        means = [[0.0] * width] + [[*task.mean, *[0.0] * (width - task.dims)] for task in table.tasks]
+        scales = [[1.0] * width] + [[*task.scale, *[1.0] * (width - task.dims)] for task in table.tasks]
+        self.register_buffer("task_mean", torch.tensor(means))
+        self.register_buffer("task_scale", torch.tensor(scales))
+
+    def forward(self, batch: Mapping[str, Tensor], hidden: Tensor | None = None) -> Answer:
+        """Read a batch as `nbkit.neuro.neurofm.data.batches.SpikeData` gives it.
+
+        Parameters
+        ----------
+        batch : mapping
+            ``counts`` (batch, bins, units), ``unit`` (batch, units) places in the table, ``present`` (batch, units)
+            False for padding, ``kind``, ``task`` and ``recording`` (batch,).
+        hidden : Tensor of shape (batch, units), optional
+            True for units whose counts must not be read.
+        """
+        counts, present = batch["counts"].to(self.task_mean.dtype), batch["present"]
+        seen = present if hidden is None else present & ~hidden
+        # Hidden before anything is computed: no path, and no rounding, leads from their counts to an answer.
+        counts = counts * seen[:, None]
+        units, log_rate = self.book(batch["unit"])
+        tokens = self.tokenizer(counts, units, seen, batch["kind"])
+        stitches = self.book.stitches(batch["recording"])
+        if stitches is not None:
+            tokens = tokens + tokens @ stitches
+        tokens = tokens + (self.kind_embed[batch["kind"]] + self.task_embed[batch["task"]])[:, None]
+        states, latents, units = self.encoder(tokens, counts, units, seen)
+        return Answer(
+            states, latents, self.behaviour(states, batch["task"]), self.counts(states, units, log_rate),
+            self.contrast(latents), self.next_counts(self.forecast(states, latents), units, log_rate),
+        )  # fmt: skip
+
+    def standardised(self, behaviour: Tensor, task: Tensor) -> Tensor:
+        """Give behaviour (batch, bins, dims) from the tasks' mean, in their scale, as the head gives it."""
+        return (behaviour - self.task_mean[task][:, None]) / self.task_scale[task][:, None]
+
+    def in_units(self, decoded: Tensor, task: Tensor) -> Tensor:
+        """Give what the head decoded in the tasks' own units."""
+        return decoded * self.task_scale[task][:, None] + self.task_mean[task][:, None]
+
+    def shared(self) -> dict[str, Tensor]:
+        """Give every weight that belongs to no single recording."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("book.")}

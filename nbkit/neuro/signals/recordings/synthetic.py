@@ -1,0 +1,140 @@
+"""Synthetic stand-ins for EEG.
+
+One sinusoid a band, with a phase fixed for each channel. That makes the next band a known function of the channel,
+which no real EEG grants: what a model reaches here says that the code works and nothing about brains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, effective_bands
+from nbkit.neuro.signals.recordings.recording import Recording
+
+STAND_IN = "synthetic stand-in: one sinusoid a band, phases fixed per channel; no brain was recorded"
+
+_TONES_HZ = (2.0, 6.0, 10.0, 20.0, 40.0)  # whole numbers: windows that start on a full second start in phase
+_AMPLITUDES_UV = (40.0, 15.0, 12.0, 8.0, 4.0)  # falls with frequency as EEG does
+_NOISE_UV = 2.0
+
+
+def dummy_sample(
+    index: int,
+    channels: int = 32,
+    steps: int = 128,
+    sfreq: float = 100.0,
+    bands: Sequence[Band] = DEFAULT_BANDS,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Give one sample of the dummy set: the sum of a sinusoid a band, amplitudes drawn from 0.8 to 1.2.
+
+    Time runs in steps of ``1 / sfreq`` (the seed's ran from 0 to 1 s whatever ``sfreq`` said).
+
+    Parameters
+    ----------
+    index : int
+        Which sample; with ``seed`` it decides the amplitudes.
+    channels, steps : int
+    sfreq : float
+        Samples a second, in Hz.
+    bands : sequence of (l_freq, h_freq)
+        Edges in Hz; the tone of a band lies in its middle.
+    seed : int
+
+    Returns
+    -------
+    sample : dict
+        ``signal`` of shape (channels, time), ``cumulative_bands`` of shape (bands, channels, time), ``bands`` of shape
+        (bands, 2) in Hz, ``sfreq``; the layout of one npz file. Unit-less, near 1.
+    """
+    edges = effective_bands(bands, sfreq)
+    draws = np.random.default_rng([seed, index])
+    amplitudes = draws.uniform(0.8, 1.2, size=(len(edges), channels, 1))
+    levels = np.cumsum(amplitudes * _tones([(low + high) / 2 for low, high in edges], channels, steps, sfreq), axis=0)
+    return {
+        "signal": levels[-1].astype(np.float32),
+        "cumulative_bands": levels.astype(np.float32),
+        "bands": np.array(edges, np.float32),
+        "sfreq": np.float32(sfreq),
+    }
+
+
+def write_dummy_dataset(
+    root: str | Path,
+    train: int = 64,
+    val: int = 16,
+    channels: int = 32,
+    steps: int = 128,
+    sfreq: float = 100.0,
+    bands: Sequence[Band] = DEFAULT_BANDS,
+    seed: int = 0,
+) -> Path:
+    """Write ``<root>/{train,val}/sample_NNN.npz`` and give the root; the same call writes the same numbers.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder already holds other npz samples.
+    """
+    root = Path(root)
+    names = [f"{split}/sample_{i:03d}.npz" for split, count in (("train", train), ("val", val)) for i in range(count)]
+    others = sorted({f.relative_to(root).as_posix() for f in root.rglob("*.npz")} - set(names))
+    if others:
+        raise FileExistsError(
+            f"{root} already holds {len(others)} other npz files ({others[0]}, ...); they would be trained on, too. "
+            "Nothing was written. Give an empty folder."
+        )
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(root / name, **dummy_sample(number, channels, steps, sfreq, bands, seed))
+    return root
+
+
+def recording(
+    subject: int | str = 1, run: int | str = 1, sfreq: float = 160.0, n_chans: int = 64, duration_s: float = 125.0
+) -> Recording:
+    """Give a continuous stand-in: a tone in each default band at amplitudes near EEG's, and a little noise.
+
+    Subject and run decide noise and amplitudes (within 20 %), never the phases.
+    """
+    draws = np.random.default_rng([*str(subject).encode(), 0, *str(run).encode()])
+    n_times = int(round(duration_s * sfreq))
+    gains = np.array(_AMPLITUDES_UV)[:, None, None] * draws.uniform(0.8, 1.2, size=(len(_TONES_HZ), n_chans, 1))
+    signal = (gains * _tones(_TONES_HZ, n_chans, n_times, sfreq)).sum(axis=0)
+    signal += _NOISE_UV * draws.standard_normal(signal.shape)
+    onsets = np.arange(0.0, duration_s - 4.0, 4.0)
+    labels = tuple("T0" if i % 2 == 0 else ("T1", "T2")[i // 2 % 2] for i in range(len(onsets)))
+    return Recording(
+        signal=signal,
+        sfreq=float(sfreq),
+        ch_names=tuple(f"SYN{channel + 1:03d}" for channel in range(n_chans)),
+        onsets_s=tuple(onsets.tolist()),
+        durations_s=(4.0,) * len(onsets),
+        labels=labels,
+        data=STAND_IN,
+    )
+
+
+def rows(subjects: Sequence[int] = (1,), runs: Sequence[int] = (1,)) -> list[dict[str, str]]:
+    """Give a manifest row for each run of each made-up subject."""
+    pairs = [(str(subject), str(run)) for subject in subjects for run in runs]
+    return [
+        {
+            "key": f"synthetic_sub-{s.zfill(3)}_run-{r.zfill(2)}",
+            "source": "synthetic",
+            "path": "",
+            "subject": s,
+            "run": r,
+        }
+        for s, r in pairs
+    ]
+
+
+def _tones(freqs: Sequence[float], channels: int, steps: int, sfreq: float) -> np.ndarray:
+    """Sinusoids of shape (bands, channels, time); the phase is a function of band and channel alone."""
+    time = np.arange(steps) / sfreq
+    phases = 2 * np.pi * (np.arange(channels)[None, :] / channels + 0.37 * np.arange(len(freqs))[:, None])
+    return np.sin(2 * np.pi * np.asarray(freqs)[:, None, None] * time + phases[:, :, None])

@@ -1,0 +1,80 @@
+"""A simulated population as two-photon imaging would show it.
+
+Deconvolved calcium events are fewer than the spikes, come late and have sizes instead of numbers: each spike is seen
+with some probability, moved by an exponential delay and given a size of mean 1. Tuning, units and behaviour stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nbkit.neuro.signals.spikes.recording import recording_snr
+from nbkit.neuro.signals.spikes.windows import BinnedRecording
+
+STAND_IN = "synthetic stand-in: simulated spikes seen as calcium events; nothing was imaged"
+
+
+@dataclass(frozen=True)
+class ImagingSettings:
+    """How imaging sees spikes."""
+
+    seen: float = 0.6  # probability that a spike leaves an event
+    delay_s: float = 0.08  # mean of the exponential delay, indicator and deconvolution together
+    size_spread: float = 0.5  # standard deviation of an event's size; its mean is 1
+
+
+def as_two_photon(
+    recording: BinnedRecording, settings: ImagingSettings | None = None, seed: int = 0
+) -> BinnedRecording:
+    """Give a recording's events as two-photon imaging shows its spikes.
+
+    Parameters
+    ----------
+    recording : BinnedRecording
+        With whole spike counts.
+    settings : ImagingSettings, optional
+    seed : int
+        With the recording's name it decides every draw.
+
+    Returns
+    -------
+    recording : BinnedRecording
+        ``counts`` holds event sizes a bin, 0 or more. The truth of the spikes' tuning is left out: no event is a spike.
+
+    Raises
+    ------
+    ValueError
+        For counts that are not whole, or a probability outside 0 to 1.
+    """
+    s = settings or ImagingSettings()
+    counts = np.asarray(recording.counts)
+    if not 0 < s.seen <= 1 or s.delay_s < 0:
+        raise ValueError(
+            f"seen is {s.seen} and delay_s {s.delay_s}; give a probability above 0 and a delay of 0 s or more."
+        )
+    if (counts != np.round(counts)).any() or counts.min(initial=0) < 0:
+        raise ValueError(f"Recording {recording.name} holds no spike counts; imaging is simulated from spikes.")
+    random = np.random.default_rng([seed, *recording.name.encode()])
+    events = _delayed(random.binomial(counts.astype(int), s.seen), s.delay_s / recording.bin_s, random)
+    sizes = events.astype(float)
+    if s.size_spread:
+        shape = 1 / s.size_spread**2
+        sizes = np.where(events > 0, random.gamma(shape * np.maximum(events, 1), 1 / shape), 0.0)
+    return replace(
+        recording, counts=sizes.astype(np.float32), modality="two-photon", data=STAND_IN,
+        snr=recording_snr(events, recording.bin_s), truth={},
+    )  # fmt: skip
+
+
+def _delayed(events: np.ndarray, mean_bins: float, random: np.random.Generator) -> np.ndarray:
+    """Move events on by geometric numbers of bins of a mean; those past the end are lost."""
+    if mean_bins == 0:
+        return events
+    leave, waiting, out = 1 / (1 + mean_bins), np.zeros_like(events[0]), np.zeros_like(events)
+    for place, new in enumerate(events):
+        waiting = waiting + new
+        out[place] = random.binomial(waiting, leave)
+        waiting = waiting - out[place]
+    return out

@@ -1,0 +1,97 @@
+"""Scores on test subjects: a model beside its rivals, a ridge, and the constant.
+
+All are scored on the same windows, and the very crops, that the challenge scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+
+from nbkit.neuro.challenge.metrics import nrmse, nrmse_interval, score_rows
+from nbkit.neuro.training.power_ridge import PowerRidge, log_band_powers
+from nbkit.neuro.training.regression import WindowRegressor, predict
+from nbkit.neuro.training.rivals import WithRivals
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Scores on test subjects, and what they are made of.
+
+    Attributes
+    ----------
+    rows : list of dict
+        For a session's results: name, value, unit, baseline, baseline_is.
+    scores : dict of str to float
+        NRMSE by model, for a figure.
+    intervals : dict of str to (low, high)
+        Bootstrapped over subjects.
+    target, prediction : array of shape (windows,)
+        The best checkpoint's.
+    subjects : array of shape (windows,)
+    """
+
+    rows: list[dict[str, Any]]
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    target: np.ndarray
+    prediction: np.ndarray
+    subjects: np.ndarray
+
+
+def score_held_out(
+    name: str, best: WindowRegressor, module: WithRivals, data: lightning.LightningDataModule
+) -> HeldOut:
+    """Score on the test subjects: the best checkpoint, it and its rivals at the last step, a ridge, the constant.
+
+    Parameters
+    ----------
+    name : str
+        Of the main score.
+    best : WindowRegressor
+        Of the best validation.
+    module : WithRivals
+        After its last step: it and its rivals at an equal budget.
+    data : WindowData
+    """
+    prediction, target = (part.numpy() for part in predict(best, data.test_dataloader()))
+    subjects, train_mean = data.test_dataset.subjects, data.target_scale(best.target)[0]
+    called = {rival: f"{module.words.get(rival, rival)}, last step" for rival in module.rivals}
+    predictions = {
+        "pretrained, best validation": prediction,
+        "pretrained, last step": predict(module, data.test_dataloader())[0].numpy(),
+        **{
+            called[rival]: predict(module.rivals[rival], data.test_dataloader())[0].numpy() for rival in module.rivals
+        },
+        "ridge on band powers": ridge_on_crops(data, best.target),
+        "constant, training mean": np.full(len(target), train_mean),
+    }
+    scores = {model: nrmse(target, predicted) for model, predicted in predictions.items()}
+    intervals = {model: nrmse_interval(target, predicted, subjects) for model, predicted in predictions.items()}
+    low, high = intervals["pretrained, best validation"]
+    others = {
+        "last": scores["pretrained, last step"],
+        **{f"{rival}_last": scores[words] for rival, words in called.items()},
+        "ridge": scores["ridge on band powers"], "low": low, "high": high,
+    }  # fmt: skip
+    rows = score_rows(name, target, prediction, train_mean, others=others)
+    return HeldOut(rows, scores, intervals, target, prediction, subjects)
+
+
+def ridge_on_crops(data: Any, column: str) -> np.ndarray:
+    """Give the ridge's predictions for the very crops that networks are scored on; in training on fixed crops, too."""
+    train, test = data.train_dataset, data.test_dataset
+    powers = [
+        np.concatenate([log_band_powers(batch["window"].numpy(), data.sfreq) for batch in loader])
+        for loader in (_in_order(data, train), _in_order(data, test))
+    ]
+    target = train.column(column).astype(float)
+    return PowerRidge().fit(powers[0], target, train.subjects).predict(powers[1])
+
+
+def _in_order(data: Any, shards: Any) -> torch.utils.data.DataLoader:
+    return torch.utils.data.DataLoader(data.batched(shards), 256)

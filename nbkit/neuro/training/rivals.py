@@ -1,0 +1,101 @@
+"""Training a model and its rivals at once, on the same batches for the same steps.
+
+What pretraining is worth shows only beside the same network without it at an equal budget, and what a network is worth
+beside another. A rival sees every batch that the model sees and stays a stranger to it: no weight, gradient norm or
+optimizer state is shared. A checkpoint's ``state_dict`` is the model's alone, so the class without rivals reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbkit.neuro.challenge.metrics import nrmse
+from nbkit.neuro.training.regression import WindowRegressor
+
+SCRATCH = "scratch"
+_RIVALS = "rivals."
+
+
+class WithRivals(WindowRegressor):
+    """Beside a regressor its rivals; takes what the regressor takes.
+
+    ``class Compared(WithRivals, Regressor): alone = Regressor`` is all that a system writes for the one rival that
+    everyone has: the same network from random weights.
+
+    Attributes
+    ----------
+    alone : type
+        The regressor without rivals.
+    words : mapping of str to str
+        What a rival is called in figures.
+    rivals : ModuleDict of WindowRegressor
+        By name; ``scratch`` is of the same settings and shape.
+    """
+
+    alone: type[WindowRegressor]
+    words: Mapping[str, str] = {SCRATCH: "from scratch"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rivals = nn.ModuleDict(self.make_rivals(*args, **kwargs))
+        self._seen: dict[str, list[Tensor]] = {}
+        self._true: list[Tensor] = []
+
+    def make_rivals(self, *args: Any, **kwargs: Any) -> dict[str, WindowRegressor]:
+        """Give the rivals by name, from what the regressor was made of."""
+        return {SCRATCH: self.alone(*args, **kwargs)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        weights = checkpoint["state_dict"]
+        names = [name for name in weights if name.startswith(_RIVALS)]
+        checkpoint["rivals"] = {name.removeprefix(_RIVALS): weights.pop(name) for name in names}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"].update({_RIVALS + name: weight for name, weight in checkpoint["rivals"].items()})
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        for name, rival in self.rivals.items():
+            theirs = rival.loss(batch)
+            self.log(f"train_loss_{name}", theirs)
+            loss = loss + theirs
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._seen, self._true = {name: [] for name in self.rivals}, []
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self._true.append(batch[self.target].double())
+        for name, rival in self.rivals.items():
+            self._seen[name].append(rival(batch["window"])[:, 0].double())
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        if self._true:
+            true = torch.cat(self._true).cpu()
+            for name, seen in self._seen.items():
+                self.log(f"val_nrmse_{name}", nrmse(true, torch.cat(seen).cpu()))
+        self._seen, self._true = {}, []
+
+    def layer_of(self, name: str) -> int:
+        return super().layer_of(name.removeprefix(f"{_RIVALS}{SCRATCH}."))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        clip = gradient_clip_val or self.settings.grad_clip
+        apart = [list(rival.parameters()) for rival in self.rivals.values()]
+        known = {id(weight) for weights in apart for weight in weights}
+        own = [weight for weight in self.parameters() if id(weight) not in known]
+        for weights in (own, *apart) if clip else ():  # one norm over all would tie them
+            torch.nn.utils.clip_grad_norm_(weights, clip)

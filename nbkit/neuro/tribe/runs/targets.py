@@ -1,0 +1,175 @@
+"""What a student is asked for: fMRI runs, and teacher or fMRI brought to the outputs that it has.
+
+A run is z-scored over time, its constant vertices are zero and marked in ``keep``, and volume k lies at ``k * tr``
+seconds after the stimulus began. Parcels are means over the vertices that are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbkit.neuro.signals.imaging.atlas import Atlas
+from nbkit.neuro.signals.imaging.bold import clean_bold
+from nbkit.neuro.signals.imaging.surfaces import pool_vertices, surface_of
+from nbkit.neuro.tribe.stimuli.segments import N_VERTICES
+
+REST = "rest"
+
+
+@dataclass(frozen=True)
+class FmriRun:
+    """Hold one run of one subject.
+
+    Attributes
+    ----------
+    fmri : float32 array of shape (volumes, outputs)
+        z-scored over time.
+    keep : bool array of shape (outputs,)
+        False for outputs that never change: zero here, and in no loss or score.
+    tr : float
+        In s.
+    subject : str
+    video_id : str
+        The stimulus; "rest" where there was none.
+    data : str
+        "real", or what stands in.
+    ceiling : float or None
+        The best r that can be had, where it is known.
+    """
+
+    fmri: np.ndarray = field(repr=False)
+    keep: np.ndarray = field(repr=False)
+    tr: float
+    subject: str
+    video_id: str
+    data: str = "real"
+    ceiling: float | None = None
+
+    def to_outputs(self, n_outputs: int, atlas: Atlas | None = None) -> FmriRun:
+        """Give the run on another set of outputs, z-scored there (see `to_outputs`)."""
+        if n_outputs == self.fmri.shape[1]:
+            return self
+        values = to_outputs(self.fmri, n_outputs, atlas, self.keep)
+        cleaned = clean_bold(values, detrend=False, keep=np.isfinite(values).all(axis=0))
+        return replace(self, fmri=cleaned.values, keep=cleaned.keep)
+
+
+def make_run(
+    fmri: np.ndarray, tr: float, subject: str, video_id: str, *, data: str = "real", ceiling: float | None = None,
+    detrend: bool = True, confounds: np.ndarray | None = None,
+) -> FmriRun:  # fmt: skip
+    """Clean a series and give it as a run.
+
+    Parameters
+    ----------
+    fmri : ndarray of shape (volumes, outputs)
+    tr : float
+        In s.
+    confounds : ndarray of shape (volumes, confounds), optional
+
+    Raises
+    ------
+    ValueError
+        For NaN, a TR that is none, or a series of one volume.
+    """
+    fmri = np.asarray(fmri)
+    if fmri.ndim != 2 or len(fmri) < 2:
+        raise ValueError(
+            f"{subject} {video_id}: fMRI of shape {fmri.shape}; give (volumes, outputs), two volumes or more."
+        )
+    if not (np.isfinite(tr) and 0 < tr < 60):
+        raise ValueError(f"{subject} {video_id}: TR {tr} s; a repetition time lies between 0 and some seconds.")
+    cleaned = clean_bold(fmri, detrend=detrend, confounds=confounds)
+    return FmriRun(cleaned.values, cleaned.keep, round(float(tr), 6), str(subject), str(video_id), data, ceiling)
+
+
+def read_run(path: str | Path, subject: str | None = None, video_id: str | None = None) -> FmriRun:
+    """Read a run from an npz file.
+
+    Two layouts, told apart by their arrays: ``fmri`` (volumes, outputs) with ``tr``, ``subject``, ``video_id`` and
+    where known ``ceiling`` and ``data``; or ``data_int16`` (vertices, volumes) with ``scale`` and ``tr_s``, on
+    fsaverage5 and at rest.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it has another layout, or what it holds is no run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; give an npz file of one fMRI run.")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    if "data_int16" in arrays:
+        series = (arrays["data_int16"].astype(np.float32) * arrays["scale"][:, None]).T
+        if series.shape[1] != N_VERTICES:
+            raise ValueError(f"{path} has {series.shape[1]} vertices; fsaverage5 has {N_VERTICES}.")
+        return make_run(series, float(arrays["tr_s"]), subject or path.stem, video_id or REST)
+    return run_of(arrays, subject, video_id, str(path))
+
+
+def run_of(
+    arrays: Mapping[str, Any], subject: str | None = None, video_id: str | None = None, name: str = "the run"
+) -> FmriRun:
+    """Give the run that some arrays hold, such as those of `synthetic_fmri`."""
+    missing = [key for key in ("fmri", "tr") if key not in arrays]
+    if missing:
+        raise ValueError(
+            f"{name} has {', '.join(sorted(arrays))}; an fMRI run has fmri and tr, or data_int16 and scale."
+        )
+    ceiling = arrays.get("ceiling")
+    return make_run(
+        arrays["fmri"], float(arrays["tr"]), subject or str(arrays.get("subject", name)),
+        video_id or str(arrays.get("video_id", REST)), data=str(arrays.get("data", "real")),
+        ceiling=None if ceiling is None else float(ceiling),
+    )  # fmt: skip
+
+
+def to_outputs(
+    values: np.ndarray, n_outputs: int, atlas: Atlas | None = None, keep: np.ndarray | None = None
+) -> np.ndarray:
+    """Bring values on fsaverage5 to the outputs of a student.
+
+    Parameters
+    ----------
+    values : ndarray of shape (time, vertices)
+    n_outputs : int
+        As many vertices (20484 or, by nesting, 5124), or as many parcels as the atlas has.
+    atlas : Atlas, optional
+        On the values' surface; needed for parcels.
+    keep : bool array of shape (vertices,), optional
+        Vertices that take part in parcel means.
+
+    Returns
+    -------
+    outputs : ndarray of shape (time, n_outputs)
+        NaN for parcels (or nested vertices) of which nothing is kept.
+
+    Raises
+    ------
+    ValueError
+        If neither a surface nor the atlas has so many outputs.
+    """
+    values = np.asarray(values)
+    if n_outputs == values.shape[-1]:
+        return values
+    if atlas is not None and n_outputs == len(atlas.parcels):
+        return atlas.means(values, keep).astype(np.float32)
+    try:
+        coarse = surface_of(n_outputs)
+    except ValueError as error:
+        parcels = "no atlas was given" if atlas is None else f"{atlas.name} has {len(atlas.parcels)} parcels"
+        raise ValueError(
+            f"{n_outputs} outputs: {error} For parcels give an atlas that has so many; {parcels}."
+        ) from None
+    pooled = pool_vertices(values, coarse).astype(np.float32)
+    if keep is not None:
+        pooled = np.where(pool_vertices(keep, coarse), pooled, np.nan)
+    return pooled

@@ -1,0 +1,52 @@
+"""The haemodynamic layer: a learned causal response a feature, on the grid of the scanner's repetition time.
+
+torch's Conv1d is a correlation, so the weights are the response in reverse: the last tap is lag 0. At the beginning
+every feature has SPM's response.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nbkit.neuro.signals.imaging.hrf import hrf_kernel
+
+
+class HRFLayer(nn.Module):
+    """Add to each feature its own past, weighed by a response of ``taps`` steps.
+
+    Parameters
+    ----------
+    dim, taps : int
+    tr : float
+        Seconds a step; 8 taps at 1.49 s reach 10.4 s.
+    """
+
+    def __init__(self, dim: int, taps: int = 8, tr: float = 1.49) -> None:
+        super().__init__()
+        self.taps, self.tr = taps, float(tr)
+        kernel = torch.as_tensor(hrf_kernel(tr, taps * tr), dtype=torch.float32)
+        self.weight = nn.Parameter(kernel.flip(0).expand(dim, 1, taps).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give features of the same shape, (batch, time, dim)."""
+        past = F.pad(x.transpose(1, 2), (self.taps - 1, 0))
+        return x + F.conv1d(past, self.weight, groups=len(self.weight)).transpose(1, 2)
+
+    @torch.no_grad()
+    def kernels(self) -> np.ndarray:
+        """Give the responses, shape (dim, taps), lag 0 first, without the residual."""
+        return self.weight[:, 0].flip(-1).float().cpu().numpy()
+
+    @torch.no_grad()
+    def move_to(self, tr: float) -> None:
+        """Put the learned responses on a grid of another repetition time, in s; their sums stay what they were."""
+        old, new = np.arange(self.taps) * self.tr, np.arange(self.taps) * float(tr)
+        kernels = self.kernels()
+        moved = np.stack([np.interp(new, old, kernel, right=0.0) for kernel in kernels])
+        total = moved.sum(1, keepdims=True)
+        moved *= np.divide(kernels.sum(1, keepdims=True), total, out=np.ones_like(total), where=np.abs(total) > 1e-6)
+        self.weight.copy_(torch.as_tensor(moved, dtype=self.weight.dtype).flip(-1)[:, None])
+        self.tr = float(tr)
