@@ -17,10 +17,19 @@ import pytest
 
 from nbkit.tools.phases import Phase, load_phases
 
-BELOW = {"signals": set(), "nn": {"signals"}, "plots": {"signals"}}
-BELOW_SYSTEMS = {"signals", "nn", "plots"}
+# what each package of nbkit/neuro may import besides itself; one that is not listed is a system
+BELOW = {
+    "signals": set(),
+    "nn": set(),
+    "challenge": {"signals"},
+    "plots": {"signals", "challenge"},
+    "training": {"signals", "nn", "challenge"},
+}
+BELOW_SYSTEMS = set(BELOW)
+WINGS = {"ground": set(), "runtime": {"ground"}, "neuro": {"ground"}, "tools": {"ground", "runtime"}}
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "config", "stuff", "core"}
-LONGEST = 500  # lines; most have 100 to 300, and one beyond this holds more than one idea
+LONGEST, SHORTEST = 500, 30  # lines; most files have 100 to 300
+FULLEST = 16  # files of a folder; more than that are two rooms
 HEAVY = ("torch", "numpy", "scipy", "lightning", "mne", "matplotlib", "pandas", "papermill", "typer", "IPython")
 
 
@@ -28,7 +37,7 @@ HEAVY = ("torch", "numpy", "scipy", "lightning", "mne", "matplotlib", "pandas", 
 
 
 def modules_imported(path: Path, root: Path) -> Iterator[str]:
-    """Give every module that a file imports, in functions too, relative ones resolved."""
+    """Yield every module that a file imports, in functions too, relative ones resolved."""
     package = list(path.relative_to(root).with_suffix("").parts[:-1])
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -41,19 +50,101 @@ def modules_imported(path: Path, root: Path) -> Iterator[str]:
 
 
 def floor_faults(root: Path) -> list[str]:
-    """Runtime and neuro never import each other; a system imports signals, nn, plots and itself."""
+    """Return imports of what a wing or a package of neuro must not know."""
     faults = []
     for path in sorted((root / "nbkit").rglob("*.py")):
         here = path.relative_to(root / "nbkit").with_suffix("").parts
-        for module in set(modules_imported(path, root)):
+        for module in sorted(set(modules_imported(path, root))):
             there = tuple(module.split("."))[1:] if module.startswith("nbkit.") else ()
-            if len(there) < 1 or there[0] not in ("runtime", "neuro") or here[0] not in ("runtime", "neuro"):
+            if not there or there[0] not in WINGS or here[0] not in WINGS:
                 continue
             if there[0] != here[0]:
+                wrong = there[0] not in WINGS[here[0]]
+            else:
+                inner = here[0] == "neuro" and len(here) > 2 and len(there) > 1 and there[1] != here[1]
+                wrong = inner and there[1] not in BELOW.get(here[1], BELOW_SYSTEMS)
+            if wrong:
                 faults.append(f"{path.relative_to(root)} imports {module}")
-            elif here[0] == "neuro" and len(here) > 2 and len(there) > 1 and there[1] != here[1]:
-                if there[1] not in BELOW.get(here[1], BELOW_SYSTEMS):
-                    faults.append(f"{path.relative_to(root)} imports {module}")
+    return faults
+
+
+def room_of(module: str, modules: set[str]) -> str:
+    """Return the room that a module lies in.
+
+    A room is a package below one of the wings, with the packages inside it; in nbkit/neuro, where a system has rooms
+    of its own, it is the package below the system. A module that lies between rooms is a room by itself.
+    """
+    parts = module.split(".")
+    depth = 4 if parts[1:2] == ["neuro"] else 3
+    package = parts if f"{module}.__init__" in modules else parts[:-1]
+    return ".".join(package[:depth]) if len(package) >= depth else module
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of nodes that reach each other (Tarjan's strongly connected components of two or more)."""
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        number[node] = low[node] = len(number)
+        stack.append(node)
+        for other in sorted(edges.get(node, ())):
+            if other not in number:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], number[other])
+        if low[node] == number[node]:
+            group = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in sorted(edges):
+        if node not in number:
+            visit(node)
+    return found
+
+
+def circle_faults(root: Path) -> list[str]:
+    """Return circles of modules and circles of rooms; imports inside functions and for types count, too."""
+    paths = {}
+    for path in sorted((root / "nbkit").rglob("*.py")):
+        name = ".".join(path.relative_to(root).with_suffix("").parts)
+        paths[name.removesuffix(".__init__")] = path
+    initial = {f"{name}.__init__" for name, path in paths.items() if path.name == "__init__.py"}
+    between_modules: dict[str, set[str]] = {}
+    between_rooms: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        for imported in modules_imported(path, root):
+            if imported in paths and imported != name:
+                between_modules.setdefault(name, set()).add(imported)
+                here, there = (room_of(one, set(paths) | initial) for one in (name, imported))
+                if here != there:
+                    between_rooms.setdefault(here, set()).add(there)
+    # "from package import module" names both; the package's face imports nothing, so it adds no circle
+    return [
+        f"circle of {kind}: {', '.join(group)}"
+        for kind, edges in (("modules", between_modules), ("rooms", between_rooms))
+        for group in circles(edges)
+    ]
+
+
+def room_faults(root: Path, files: list[str]) -> list[str]:
+    """Return folders of nbkit that hold too many files, and files that are too short to stand alone."""
+    modules = [Path(name) for name in files if name.startswith("nbkit/") and name.endswith(".py")]
+    modules = [path for path in modules if path.name not in ("__init__.py", "__main__.py")]
+    faults = []
+    for folder in sorted({path.parent for path in modules}):
+        count = sum(path.parent == folder for path in modules)
+        if count > FULLEST:
+            faults.append(f"{folder} holds {count} files")
+    for path in modules:
+        lines = len((root / path).read_text("utf-8").splitlines())
+        if lines < SHORTEST:
+            faults.append(f"{path} has {lines} lines")
     return faults
 
 
@@ -162,6 +253,14 @@ def test_no_floor_imports_what_it_must_not_know(root):
     assert floor_faults(root) == []
 
 
+def test_no_packages_import_each_other_in_a_circle(root):
+    assert circle_faults(root) == []
+
+
+def test_rooms_are_neither_crowded_nor_full_of_scraps(root, files):
+    assert room_faults(root, files) == []
+
+
 def test_files_are_named_for_one_idea(root, files):
     assert name_faults(root, files) == []
 
@@ -237,6 +336,11 @@ def planted(root: Path, files: dict[str, str]) -> Path:
         ("nbkit/neuro/jepa/x.py", "from ..labram.codebook import Codebook"),
         ("nbkit/neuro/signals/x.py", "import nbkit.neuro.nn.attention"),
         ("nbkit/neuro/plots/x.py", "import nbkit.neuro.bandvar.model"),
+        ("nbkit/neuro/nn/x.py", "import nbkit.neuro.training.rates"),
+        ("nbkit/runtime/x.py", "def f():\n    from nbkit.tools.phases import load_phases"),
+        ("nbkit/neuro/jepa/x.py", "from nbkit.tools import phases"),
+        ("nbkit/tools/x.py", "from nbkit.neuro.signals import eeg"),
+        ("nbkit/ground/x.py", "from nbkit.runtime.errors import UsageError"),
     ],
 )
 def test_the_floor_probe_fails_on(tmp_path, name, text):
@@ -250,10 +354,54 @@ def test_the_floor_probe_fails_on(tmp_path, name, text):
         ("nbkit/neuro/jepa/x.py", "from nbkit.neuro.signals import eeg\nimport nbkit.neuro.nn.vq"),
         ("nbkit/neuro/jepa/x.py", "from nbkit.neuro.jepa import y\nfrom .z import Z"),
         ("nbkit/neuro/plots/x.py", "from nbkit.neuro.signals.bands import band_names"),
+        ("nbkit/neuro/jepa/x.py", "from nbkit.ground.home import home\nfrom nbkit.neuro.training.rates import x"),
+        ("nbkit/tools/x.py", "from nbkit.runtime.errors import UsageError\nimport nbkit.ground.home"),
     ],
 )
 def test_the_floor_probe_passes(tmp_path, name, text):
     assert floor_faults(planted(tmp_path, {name: text})) == []
+
+
+@pytest.mark.parametrize(
+    ("tree", "circle"),
+    [
+        ({"runtime/a.py": "import nbkit.runtime.b", "runtime/b.py": "import nbkit.runtime.a"}, "modules"),
+        ({"runtime/a.py": "def f():\n    import nbkit.runtime.b", "runtime/b.py": "import nbkit.runtime.a"}, "modules"),
+        (
+            {
+                "runtime/a/x.py": "from nbkit.runtime.b.x import X",
+                "runtime/b/x.py": "",
+                "runtime/b/y.py": "if TYPE_CHECKING:\n    from nbkit.runtime.a.y import Y",
+                "runtime/a/y.py": "",
+            },
+            "rooms",
+        ),
+        ({"neuro/toy/a/x.py": "import nbkit.neuro.toy.b.y", "neuro/toy/b/x.py": "import nbkit.neuro.toy.a.y"}
+         | {"neuro/toy/a/y.py": "", "neuro/toy/b/y.py": ""}, "rooms"),
+    ],
+)  # fmt: skip
+def test_the_circle_probe_fails_on(tmp_path, tree, circle):
+    faults = circle_faults(planted(tmp_path, {f"nbkit/{name}": text for name, text in tree.items()}))
+    assert faults and faults[0].startswith(f"circle of {circle}")
+
+
+def test_the_circle_probe_passes_where_a_package_opens_a_room_inside_it(tmp_path):
+    tree = {
+        "nbkit/runtime/store/opening.py": "import nbkit.runtime.store.drive.store",
+        "nbkit/runtime/store/drive/store.py": "import nbkit.runtime.store.protocol",
+        "nbkit/runtime/store/protocol.py": "import nbkit.runtime.errors",
+        "nbkit/runtime/errors.py": "",
+        "nbkit/runtime/session.py": "import nbkit.runtime.store.opening",
+    }
+    assert circle_faults(planted(tmp_path, tree)) == []
+
+
+def test_the_room_probe_fails_on_crowded_folders_and_scraps(tmp_path):
+    tree = {f"nbkit/x/f{number}.py": "a = 1\n" * SHORTEST for number in range(FULLEST + 1)}
+    tree["nbkit/y/__init__.py"] = ""
+    tree["nbkit/y/scrap.py"] = "a = 1\n" * (SHORTEST - 1)
+    faults = room_faults(planted(tmp_path, tree), list(tree))
+    assert faults == [f"nbkit/x holds {FULLEST + 1} files", f"nbkit/y/scrap.py has {SHORTEST - 1} lines"]
 
 
 def test_the_name_probe_fails_on_empty_names_and_long_files(tmp_path):

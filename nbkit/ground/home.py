@@ -24,6 +24,12 @@ def home() -> Path:
 
 
 def checkout() -> Path | None:
-    """Return the root of the checkout that this nbkit runs from, or None where it was installed from a wheel."""
+    """Return the root of the checkout that this nbkit runs from.
+
+    Returns
+    -------
+    folder : Path or None
+        None where nbkit was installed from a wheel.
+    """
     root = _PACKAGE.parent
     return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None

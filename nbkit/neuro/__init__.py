@@ -1,4 +1,5 @@
-"""Floor 2: signals and models.
+"""Signals and models. Knows no host, no store and no session.
 
-Knows no host, no store and no session. A system imports ``signals``, ``nn`` and ``plots`` and no other system.
+A system (labram, jepa, bandvar, neurofm, tribe, decoding) imports signals, nn, training, challenge and plots, and no
+other system.
 """

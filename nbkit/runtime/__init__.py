@@ -1,1 +1,1 @@
-"""Floor 1: hosts, files, clocks, networks, training loops. Knows no neuroscience."""
+"""The library that a notebook imports: sessions, items, training, stores. Knows no neuroscience and no tools."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from nbkit.neuro.bandvar.baselines import pooled_scores, stage_scores
 from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
 from nbkit.neuro.signals.bands import band_names
-from nbkit.neuro.training.clipping import ClippedModule
+from nbkit.neuro.training.optimization import ClippedModule
 
 
 @dataclass(frozen=True)

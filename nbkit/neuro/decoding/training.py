@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nbkit.neuro.decoding.models.foundation import PRECISIONS, autocast
 from nbkit.neuro.nn.lora import dead_adapters, lora_parameters
-from nbkit.neuro.training.schedule import rate_factor
+from nbkit.neuro.training.rates import rate_factor
 
 _AT_ONCE = 256  # windows of a forward pass without gradients
 _ENOUGH_BAD = 10  # steps without a finite gradient, one after the other, after which a training is given up

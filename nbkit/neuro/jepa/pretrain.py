@@ -24,8 +24,7 @@ from nbkit.neuro.jepa.losses import by_mean, shared_variance, temporal_terms, va
 from nbkit.neuro.jepa.predictors import Predictors
 from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.signals.windows.window_data import WindowData
-from nbkit.neuro.training.clipping import ClippedModule
-from nbkit.neuro.training.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_loss"

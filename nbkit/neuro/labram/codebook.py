@@ -19,8 +19,7 @@ from torch import Tensor
 from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.tokenizer import VQNSP, Tokenized
 from nbkit.neuro.nn.vq import perplexity, unused
-from nbkit.neuro.training.clipping import ClippedModule
-from nbkit.neuro.training.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_tok_loss"

@@ -20,8 +20,7 @@ from nbkit.neuro.neurofm.data.curriculum import curriculum_weight, lowest_snr
 from nbkit.neuro.neurofm.network.losses import bits_per_spike, info_nce, mean_where, poisson_nll
 from nbkit.neuro.neurofm.network.model import Answer, NeuroFM, NeuroFMSettings
 from nbkit.neuro.neurofm.network.units import UnitTable
-from nbkit.neuro.training.clipping import ClippedModule
-from nbkit.neuro.training.schedule import Patience, counted, make_optimizer
+from nbkit.neuro.training.optimization import ClippedModule, Patience, counted, make_optimizer
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_loss"

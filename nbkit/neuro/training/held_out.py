@@ -64,9 +64,7 @@ def score_held_out(
     predictions = {
         "pretrained, best validation": prediction,
         "pretrained, last step": predict(module, data.test_dataloader())[0].numpy(),
-        **{
-            called[rival]: predict(module.rivals[rival], data.test_dataloader())[0].numpy() for rival in module.rivals
-        },
+        **{called[rival]: predict(module.rivals[rival], data.test_dataloader())[0].numpy() for rival in module.rivals},
         "ridge on band powers": ridge_on_crops(data, best.target),
         "constant, training mean": np.full(len(target), train_mean),
     }

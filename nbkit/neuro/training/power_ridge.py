@@ -113,15 +113,11 @@ def ridge_predictions(
     train: WindowShards, test: WindowShards, column: str = "target", crop: int | None = None
 ) -> np.ndarray:
     """Fit on one set of windows and give the predictions for another, of shape (windows,)."""
-    ridge = PowerRidge().fit(
-        band_power_features(train, crop=crop), train.column(column).astype(float), train.subjects
-    )
+    ridge = PowerRidge().fit(band_power_features(train, crop=crop), train.column(column).astype(float), train.subjects)
     return ridge.predict(band_power_features(test, crop=crop))
 
 
-def crossed_predictions(
-    shards: WindowShards, column: str = "target", folds: int = 5
-) -> tuple[np.ndarray, np.ndarray]:
+def crossed_predictions(shards: WindowShards, column: str = "target", folds: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """Predict every window by a ridge, and by a constant, that never saw its subject.
 
     For small data sets, where one test side has too few subjects to say much.

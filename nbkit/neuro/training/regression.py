@@ -13,8 +13,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.training.clipping import ClippedModule
-from nbkit.neuro.training.schedule import Patience, check_batch, make_optimizer
+from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
 
 MONITOR = "val_nrmse"
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbkit.neuro.training.clipping import ClippedModule
+from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.tribe import pretext
 from nbkit.neuro.tribe.runs.windows import Batch, TribeData
 from nbkit.neuro.tribe.schedules import optimizer_of, ramp, steps_of_epochs, warm_cosine, windows_of_hours

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.training.clipping import ClippedModule
+from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.tribe.handover import read_checkpoint, take_weights
 from nbkit.neuro.tribe.metrics import PearsonSums, mean_r
 from nbkit.neuro.tribe.runs.windows import Batch

@@ -1,1 +1,1 @@
-"""items."""
+"""The item loop: pending items, done here or by an executor, and their outputs."""

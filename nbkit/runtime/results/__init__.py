@@ -1,1 +1,1 @@
-"""results."""
+"""Scores, figures and pages of a phase, as files in the store."""

@@ -1,1 +1,1 @@
-"""commands."""
+"""The command line, and the commands that check, install and create."""

@@ -1,1 +1,1 @@
-"""kaggle."""
+"""Kaggle through its own client: push, pull, quota, and the dispatcher."""

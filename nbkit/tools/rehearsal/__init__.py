@@ -1,1 +1,1 @@
-"""rehearsal."""
+"""Notebooks run in short sessions that are killed, and what became of the work."""

@@ -1,1 +1,1 @@
-"""report."""
+"""The HTML report and the live panel."""

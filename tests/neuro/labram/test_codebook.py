@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nbkit.neuro.labram.codebook import Codebook, CodebookSettings, code_use, score_rows
-from nbkit.neuro.training.schedule import counted
+from nbkit.neuro.training.optimization import counted
 from tests.neuro.labram.training import Windows, train
 
 TINY = replace(

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from nbkit.neuro.plots.monitors import plot_monitors
+from nbkit.neuro.plots.curves import plot_monitors
 from nbkit.neuro.plots.regions import plot_r_by_region, plot_reliance, plot_response
 from nbkit.neuro.plots.stimulus import plot_features, plot_series
 

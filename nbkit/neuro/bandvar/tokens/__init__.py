@@ -1,1 +1,1 @@
-"""tokens."""
+"""EEG windows as codes over several scales, and a transformer that generates them."""

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nbkit.neuro.bandvar.rate import rate_share, scaled_rate
 from nbkit.neuro.bandvar.tokens.conditions import Conditions
 from nbkit.neuro.bandvar.tokens.generator import NextScaleTransformer
 from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
@@ -23,7 +22,8 @@ from nbkit.neuro.bandvar.tokens.scales import active_scales, scale_weights
 from nbkit.neuro.bandvar.tokens.token_data import TokenData, frequencies
 from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerTraining, file_names
 from nbkit.neuro.signals.bands import band_names
-from nbkit.neuro.training.clipping import ClippedModule
+from nbkit.neuro.training.optimization import ClippedModule
+from nbkit.neuro.training.rates import rate_share, scaled_rate
 
 
 @dataclass(frozen=True)

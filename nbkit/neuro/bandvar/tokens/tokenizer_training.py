@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbkit.neuro.bandvar.rate import rate_share
 from nbkit.neuro.bandvar.tokens.missing_power import MissingPower
 from nbkit.neuro.bandvar.tokens.spectral_loss import spectral_loss
 from nbkit.neuro.bandvar.tokens.tokenizer import BandTokenizer, single_bands
 from nbkit.neuro.nn.vq import code_counts, perplexity
 from nbkit.neuro.signals.bands import band_names
-from nbkit.neuro.training.clipping import ClippedModule
+from nbkit.neuro.training.optimization import ClippedModule
+from nbkit.neuro.training.rates import rate_share
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""data."""
+"""Recordings of spikes as batches: pools, curricula, and padded windows."""

@@ -1,1 +1,1 @@
-"""network."""
+"""The NeuroFM network: tokenizer, encoder, heads, and the losses over spikes."""

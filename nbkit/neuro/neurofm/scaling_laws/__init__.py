@@ -1,1 +1,1 @@
-"""scaling_laws."""
+"""How scores grow with data, size and compute, and what that costs."""

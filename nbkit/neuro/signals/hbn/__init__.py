@@ -1,1 +1,1 @@
-"""hbn."""
+"""The Healthy Brain Network's EEG: releases, recordings, windows, and a synthetic copy."""

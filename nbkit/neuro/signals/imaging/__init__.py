@@ -1,1 +1,1 @@
-"""imaging."""
+"""fMRI: surfaces, atlases, BOLD series, and the haemodynamic response."""

@@ -1,1 +1,1 @@
-"""recordings."""
+"""Continuous EEG recordings, from files or synthetic."""

@@ -1,1 +1,1 @@
-"""spikes."""
+"""Recordings of spiking units and of two-photon imaging, cut into windows."""

@@ -1,1 +1,1 @@
-"""windows."""
+"""Fixed-length windows: cutting them, storing them in shards, and splitting them by subject."""

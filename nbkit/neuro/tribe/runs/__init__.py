@@ -1,1 +1,1 @@
-"""runs."""
+"""Stimuli and responses on the scanner's time grid."""

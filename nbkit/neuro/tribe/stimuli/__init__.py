@@ -1,1 +1,1 @@
-"""stimuli."""
+"""Stimuli: finding and decoding them, their features, and what a teacher predicts for them."""

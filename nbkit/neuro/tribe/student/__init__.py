@@ -1,1 +1,1 @@
-"""student."""
+"""The student network, part by part, and its losses."""

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.neuro.tribe.student.fusion import MODALITIES, Fusion, Routed
-from nbkit.neuro.tribe.student.gating import GatedPooling
+from nbkit.neuro.tribe.student.fusion import MODALITIES, Fusion, GatedPooling, Routed
 from nbkit.neuro.tribe.student.projector import Motion, Projector
 from nbkit.neuro.tribe.student.response import HRFLayer
 from nbkit.neuro.tribe.student.subjects import FiLM

@@ -1,1 +1,1 @@
-"""drive."""
+"""Google Drive as a store, through PyDrive2."""

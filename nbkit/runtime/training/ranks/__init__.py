@@ -1,1 +1,1 @@
-"""ranks."""
+"""Several processes in one training: starting them, meeting, and watching."""

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from nbkit.neuro.tribe.handover import count_parameters
-from nbkit.neuro.tribe.student.fusion import Fusion, FusionBlock, TimedAttention
-from nbkit.neuro.tribe.student.gating import GatedPooling
+from nbkit.neuro.tribe.student.fusion import Fusion, FusionBlock, GatedPooling, TimedAttention
 from nbkit.neuro.tribe.student.projector import Motion
 from nbkit.neuro.tribe.student.student import StudentSettings, TinyTribe, Trunk, drop_modalities
 

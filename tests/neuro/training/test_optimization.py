@@ -9,7 +9,8 @@ import torch
 
 from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor
 from nbkit.neuro.labram.pretrain import PretrainSettings
-from nbkit.neuro.training.schedule import Patience, check_batch, counted, make_optimizer, rate_factor
+from nbkit.neuro.training.optimization import Patience, check_batch, counted, make_optimizer
+from nbkit.neuro.training.rates import rate_factor
 from tests.neuro.labram.training import CH_NAMES, Windows, train
 
 

@@ -6,6 +6,8 @@ seed's page takes ``--wpe`` for a warm-up; here they are ``warmup_steps`` and ``
 
 from __future__ import annotations
 
+import math
+
 _START = 0.005  # of the highest rate, at the first step of a warm-up
 
 
@@ -37,3 +39,11 @@ def rate_share(step: int, steps: int, warmup_steps: int, final_lr_ratio: float) 
 def scaled_rate(lr_at_256: float, windows_a_step: int) -> float:
     """Give the highest learning rate for a number of windows an optimizer step: in proportion, ``lr_at_256`` at 256."""
     return lr_at_256 * windows_a_step / 256
+
+
+def rate_factor(step: int, steps: int, warmup: int, floor: float) -> float:
+    """Give the share of the rate at a step: linear from 0 over ``warmup``, then a cosine to ``floor`` at ``steps``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbkit.neuro.bandvar.rate import rate_share, scaled_rate
+from nbkit.neuro.training.rates import rate_share, scaled_rate
 
 
 def test_warm_up_and_fall():

@@ -1,7 +1,4 @@
-"""What trainings share: steps counted from epochs, rates, weight decay, patience, batches that are refused.
-
-A rate is a function of the step and the settings alone, so a resumed training has the same.
-"""
+"""What trainings share: steps counted from epochs, weight decay, clipping, patience, batches that are refused."""
 
 from __future__ import annotations
 
@@ -13,6 +10,8 @@ from typing import Any, TypeVar
 import lightning
 import torch
 from torch import Tensor, nn
+
+from nbkit.neuro.training.rates import rate_factor
 
 T = TypeVar("T")
 
@@ -34,14 +33,6 @@ def counted(settings: T, batches: int) -> T:
         warmup_steps=given.warmup_steps or round(given.warmup_epochs * batches),
         patience_steps=given.patience_steps or given.patience_epochs * batches,
     )
-
-
-def rate_factor(step: int, steps: int, warmup: int, floor: float) -> float:
-    """Give the share of the rate at a step: linear from 0 over ``warmup``, then a cosine to ``floor`` at ``steps``."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def make_optimizer(
@@ -143,3 +134,22 @@ def check_batch(batch: Mapping[str, Any], columns: Sequence[str] = ()) -> None:
 
 def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
+
+
+class ClippedModule(lightning.LightningModule):
+    """Clip gradients by their norm to ``settings.grad_clip``; 0 clips nothing.
+
+    What is given to the trainer (``gradient_clip_val``) wins over the settings.
+    """
+
+    settings: Any
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        clip = gradient_clip_val or self.settings.grad_clip
+        if clip:
+            self.clip_gradients(optimizer, clip, gradient_clip_algorithm or "norm")
