@@ -43,13 +43,13 @@ def no_settings_from_outside(monkeypatch):
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """Give the repository's root."""
+    """Return the repository's root."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Give the folder of real recordings; skips where it is not beside the repository."""
+    """Return the folder of real recordings; skips where it is not beside the repository."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the real recordings (../shared/data) are not here")
@@ -58,7 +58,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def make_notebook(tmp_path) -> Callable[..., Path]:
-    """Give a function that writes a notebook of some code cells; the first is its parameters cell."""
+    """Return a function that writes a notebook of some code cells; the first is its parameters cell."""
 
     def make(*sources: str, name: str = "05_toy.ipynb") -> Path:
         cells = [
@@ -88,5 +88,5 @@ CLOSE = "summary = session.close()"
 
 @pytest.fixture
 def toy(make_notebook) -> Path:
-    """Give a notebook that makes N items of SECONDS each, in a phase called toy."""
+    """Return a notebook that makes N items of SECONDS each, in a phase called toy."""
     return make_notebook(PARAMETERS, OPEN, WORK, CLOSE)

@@ -23,7 +23,7 @@ class Block:
 
 
 def blocks(text: str) -> list[Block]:
-    """Give all fenced blocks of a Markdown text."""
+    """Return all fenced blocks of a Markdown text."""
     return [
         Block(found[2], textwrap.dedent(found[3]), text[: found.start()].rstrip().rpartition("\n\n")[2])
         for found in _FENCE.finditer(text)
@@ -31,7 +31,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def commands(text: str) -> list[str]:
-    """Give every command of a Markdown text, from its fenced blocks and from its sentences, each once."""
+    """Return every command of a Markdown text, from its fenced blocks and from its sentences, each once."""
     fenced = [block.text.splitlines() for block in blocks(text) if not block.language]
     shown = [line.split("  #")[0].strip() for lines in fenced for line in lines]
     shown = [line for line in shown if re.match(r"(make|python|\.venv/bin/\w+|nbkit) ", line)]
@@ -40,7 +40,7 @@ def commands(text: str) -> list[str]:
 
 
 def as_run_here(command: str) -> list[str]:
-    """Give a command's words with this interpreter in the place of the environment's; make's tests through pytest."""
+    """Return a command's words with this interpreter in the place of the environment's; make's tests through pytest."""
     words = shlex.split(command)
     if words[:2] == ["make", "test"]:
         (tests,) = [word.removeprefix("TESTS=") for word in words[2:]] or [""]
@@ -65,7 +65,7 @@ class Recipe:
 
 
 def recipe(readme: Path) -> Recipe:
-    """Give the recipe of the README's section 'Add a phase'."""
+    """Return the recipe of the README's section 'Add a phase'."""
     section = readme.read_text("utf-8").partition("### Add a phase\n")[2].partition("</details>")[0]
     row, files, cells, run = "", {}, [], []
     for block in blocks(section):

@@ -62,7 +62,7 @@ LOOK = """() => {
 
 
 def free_port() -> int:
-    """Give a port of the loopback that nobody listens on."""
+    """Return a port of the loopback that nobody listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return listening.getsockname()[1]
@@ -70,7 +70,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, root) -> Iterator[tuple[str, Path, psutil.Process]]:
-    """Give a JupyterLab's address with its token, the folder that it shows, and its process."""
+    """Return a JupyterLab's address with its token, the folder that it shows, and its process."""
     home = tmp_path_factory.mktemp("jupyterlab")
     shown = home / "notebooks"
     shown.mkdir()

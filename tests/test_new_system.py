@@ -20,7 +20,7 @@ FEW = 100  # lines, over all five places
 
 @pytest.fixture(scope="module")
 def copy(root, tmp_path_factory) -> Path:
-    """Give a copy of the files that belong to the repository, which is one of its own."""
+    """Return a copy of the files that belong to the repository, which is one of its own."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if listed.returncode:

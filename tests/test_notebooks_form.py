@@ -30,22 +30,22 @@ Notebook = dict[str, Any]
 
 
 def source(cell: dict[str, Any]) -> str:
-    """Give a cell's text."""
+    """Return a cell's text."""
     return "".join(cell["source"])
 
 
 def code_lines(cell: dict[str, Any]) -> list[str]:
-    """Give the lines of a code cell that are not empty."""
+    """Return the lines of a code cell that are not empty."""
     return [line for line in source(cell).splitlines() if line.strip()]
 
 
 def parsed(cell: dict[str, Any]) -> ast.Module:
-    """Give a code cell's syntax tree; lines for IPython alone are left out."""
+    """Return a code cell's syntax tree; lines for IPython alone are left out."""
     return ast.parse("\n".join("" if line.startswith(("%", "!")) else line for line in source(cell).splitlines()))
 
 
 def form_faults(notebook: Notebook, phase: Phase) -> list[str]:
-    """Give all that keeps a notebook from the form."""
+    """Return all that keeps a notebook from the form."""
     own = [*_file_faults(notebook), *_cell_faults(notebook)]
     return [*own, *_order_faults(notebook, phase), *_card_faults(notebook, phase)]
 

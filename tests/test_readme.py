@@ -68,12 +68,12 @@ def readme(root) -> str:
 
 @pytest.fixture(scope="module")
 def listed(root, readme) -> list[str]:
-    """Give the README's commands without those that tests/test_new_system.py follows."""
+    """Return the README's commands without those that tests/test_new_system.py follows."""
     return [command for command in commands(readme) if command not in recipe(root / "README.md").commands]
 
 
 def class_of(command: str) -> str:
-    """Give the class that a command is in; empty for none."""
+    """Return the class that a command is in; empty for none."""
     if command in RUN:
         return "run"
     if command in LOOPBACK:

@@ -8,7 +8,7 @@ _UNTRAINED = ("random", "untrained", "synthetic", "made-up", "stand-in", "no wei
 
 
 def is_made_up(data: str) -> bool:
-    """Say whether data are others than real ones; where nothing is said, nobody knows, and it is False.
+    """Return whether data are others than real ones; where nothing is said, nobody knows, and it is False.
 
     Examples
     --------
@@ -20,7 +20,7 @@ def is_made_up(data: str) -> bool:
 
 
 def is_untrained(weights: str) -> bool:
-    """Say whether weights hold nothing that was learned.
+    """Return whether weights hold nothing that was learned.
 
     Examples
     --------
@@ -31,5 +31,5 @@ def is_untrained(weights: str) -> bool:
 
 
 def is_stand_in(labels: Mapping[str, str]) -> bool:
-    """Say whether what rests on these data and weights says nothing about brains."""
+    """Return whether what rests on these data and weights says nothing about brains."""
     return is_made_up(labels.get("data", "")) or is_untrained(labels.get("weights", ""))

@@ -40,15 +40,15 @@ class Budget:
         self._seen: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
 
     def elapsed(self) -> float:
-        """Give the seconds since the session began."""
+        """Return the seconds since the session began."""
         return self.clock() - self.started
 
     def wall(self) -> float:
-        """Give the seconds until the deadline itself; infinite without a limit."""
+        """Return the seconds until the deadline itself; infinite without a limit."""
         return math.inf if self.limit is None else self.limit - self.elapsed()
 
     def left(self) -> float:
-        """Give the seconds until the reserve begins; infinite without a limit."""
+        """Return the seconds until the reserve begins; infinite without a limit."""
         return self.wall() - self.reserve
 
     @property
@@ -65,11 +65,11 @@ class Budget:
         self._seen[kind].append(seconds)
 
     def estimate(self, kind: str) -> float:
-        """Give the longest recent duration of this kind in seconds; 0 where none was measured."""
+        """Return the longest recent duration of this kind in seconds; 0 where none was measured."""
         return max(self._seen[kind], default=0.0)
 
     def fits(self, seconds: float) -> bool:
-        """Say whether work of this length, begun now, ends before the reserve; note the wall as reason if not."""
+        """Return whether work of this length, begun now, ends before the reserve; note the wall as reason if not."""
         if self.stop_reason:
             return False
         if seconds < self.left():
@@ -83,7 +83,7 @@ class Budget:
 
 
 def process_age() -> float:
-    """Give the seconds since this process began; 0 where the system does not say."""
+    """Return the seconds since this process began; 0 where the system does not say."""
     try:
         with open("/proc/self/stat") as file:
             ticks = int(file.read().rpartition(")")[2].split()[19])

@@ -52,7 +52,7 @@ class CardFacts:
 
 
 def opening_card(session: CardFacts) -> str:
-    """Give the card: where, on what, how long, into which store, from which point."""
+    """Return the card: where, on what, how long, into which store, from which point."""
     fold, budget = session.ledger.fold, session.budget
     killed = sum("close" not in events for name, events in fold.sessions.items() if name != session.id)
     rows = [

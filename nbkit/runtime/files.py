@@ -19,7 +19,7 @@ _BLOCK = 1 << 20
 
 
 def sha256_of(path: Path) -> str:
-    """Give the SHA-256 of a file's content as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -78,7 +78,7 @@ def write_atomically(path: Path, write: Callable[[Any], object], temp: Path | No
 
 
 def temp_name(path: Path) -> Path:
-    """Give the temporary name beside a final one; it names the process, so that two never share it."""
+    """Return the temporary name beside a final one; it names the process, so that two never share it."""
     return path.with_name(f".{path.name}.{os.getpid()}{TEMP_SUFFIX}")
 
 
@@ -124,7 +124,7 @@ def _temps(folder: Path) -> Iterator[Path]:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process of this machine is running."""
+    """Return whether a process of this machine is running."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -87,11 +87,11 @@ class Follower:
     map = work
 
     def inputs(self, slug: str) -> list[Path]:
-        """Give the verified local paths of everything that the items of another phase made."""
+        """Return the verified local paths of everything that the items of another phase made."""
         return fetch_outputs(self._raw, self._read, slug, self.folder)
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
-        """Give the verified local path of another phase's checkpoint."""
+        """Return the verified local path of another phase's checkpoint."""
         from nbkit.runtime.training.generations import fetch_checkpoint
 
         if slug in (None, self.slug):
@@ -102,7 +102,7 @@ class Follower:
         return fetch_checkpoint(self._read, slug, which, self.folder / "inputs")
 
     def history(self, slug: str | None = None) -> list[dict[str, Any]]:
-        """Give the metric rows of another phase; of this one, those that this process has seen."""
+        """Return the metric rows of another phase; of this one, those that this process has seen."""
         if slug in (None, self.slug):
             return self._report.history if self._report else []
         return fetch_history(self._read, slug, self.folder)
@@ -113,7 +113,7 @@ class Follower:
     note = figure = page = result
 
     def close(self) -> dict[str, Any]:
-        """Give what became of the training here."""
+        """Return what became of the training here."""
         report = self._report
         complete = report is None or report.complete
         reached = {"step": report.step, "max_steps": report.max_steps} if report else {}

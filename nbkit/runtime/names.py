@@ -17,7 +17,7 @@ _FORBIDDEN = set('\\:*?"<>|')
 
 
 def check_name(name: str, what: str = "name") -> str:
-    """Give back a relative name that is safe as a path on every file system and store.
+    """Return back a relative name that is safe as a path on every file system and store.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def _too_long(name: str) -> str | None:
 
 
 def check_prefix(prefix: str) -> str:
-    """Give back the beginning of names, such as ``sub-001/`` or an empty one.
+    """Return back the beginning of names, such as ``sub-001/`` or an empty one.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def check_prefix(prefix: str) -> str:
 
 
 def check_slug(slug: str) -> str:
-    """Give back a phase's slug, such as ``labram_codebook``.
+    """Return back a phase's slug, such as ``labram_codebook``.
 
     Raises
     ------

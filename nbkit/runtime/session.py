@@ -211,7 +211,7 @@ class Session(Showing):
         settings: Mapping[str, Any] | None = None,
         retry_failed: bool = False,
     ) -> Iterator[work.Item]:
-        """Give the pending items of this session's shard, until none is left or the wall is near.
+        """Return the pending items of this session's shard, until none is left or the wall is near.
 
         Parameters
         ----------
@@ -293,7 +293,7 @@ class Session(Showing):
             self.budget.measured("close", statistics.median(endings[-8:]))
 
     def left(self) -> tuple[int, int]:
-        """Give how many items of the last manifest are pending, and how many failed for good."""
+        """Return how many items of the last manifest are pending, and how many failed for good."""
         if self._manifest is None:
             return 0, 0
         fold = self.ledger.fold
@@ -321,14 +321,14 @@ class Session(Showing):
         return report
 
     def resume_step(self) -> int:
-        """Give the step of the newest checkpoint in the store; 0 where there is none."""
+        """Return the step of the newest checkpoint in the store; 0 where there is none."""
         steps = [re.search(r"step-(\d+)\.json$", s.name) for s in self.store.list(f"{self.slug}/checkpoints/")]
         return max((int(m[1]) for m in steps if m), default=0)
 
     # -- what other phases made --
 
     def inputs(self, slug: str) -> list[Path]:
-        """Give the verified local paths of everything that the items of another phase made, by name.
+        """Return the verified local paths of everything that the items of another phase made, by name.
 
         Raises
         ------
@@ -342,7 +342,7 @@ class Session(Showing):
         return fetch_outputs(self._raw_store, self.store, check_slug(slug), self.folder)
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
-        """Give the verified local path of a training phase's checkpoint: its ``best`` or its ``newest``."""
+        """Return the verified local path of a training phase's checkpoint: its ``best`` or its ``newest``."""
         from nbkit.runtime.training.generations import fetch_checkpoint
 
         if slug in (None, self.slug):
@@ -350,7 +350,7 @@ class Session(Showing):
         return fetch_checkpoint(self.store, check_slug(slug or self.slug), which, self.folder / "inputs")
 
     def history(self, slug: str | None = None) -> list[dict[str, Any]]:
-        """Give the metric rows that a training phase has logged, [{"step", name: value}, ...]."""
+        """Return the metric rows that a training phase has logged, [{"step", name: value}, ...]."""
         if slug in (None, self.slug):
             self._bring_home()
         return fetch_history(self.store, check_slug(slug or self.slug), self.folder)
@@ -429,14 +429,14 @@ class Session(Showing):
 
 
 def _process_start() -> float:
-    """Give the reading of the monotonic clock when this process began."""
+    """Return the reading of the monotonic clock when this process began."""
     import psutil
 
     return time.monotonic() - (time.time() - psutil.Process().create_time())
 
 
 def _place(url: str) -> str:
-    """Give a store's URL, or its folder wherever the session was started from."""
+    """Return a store's URL, or its folder wherever the session was started from."""
     return url if "://" in url else os.path.abspath(url)
 
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 def settings(
     cls: type[T], smoke: bool = False, overrides: Mapping[str, Any] | str | None = None, preset: str | None = None
 ) -> T:
-    """Give a phase's settings: a preset with some fields replaced.
+    """Return a phase's settings: a preset with some fields replaced.
 
     Parameters
     ----------
@@ -55,17 +55,17 @@ def settings(
 
 
 def presets_of(cls: type) -> list[str]:
-    """Give the names of a settings class's presets: its own public classmethods without arguments."""
+    """Return the names of a settings class's presets: its own public classmethods without arguments."""
     return [n for n, value in vars(cls).items() if isinstance(value, classmethod) and not n.startswith("_")]
 
 
 def to_json(value: Any) -> str:
-    """Give settings as JSON text."""
+    """Return settings as JSON text."""
     return json.dumps(asdict(value), indent=1, sort_keys=True)
 
 
 def from_json(cls: type[T], text: str) -> T:
-    """Give settings from JSON text; fields that it does not name keep the class's defaults.
+    """Return settings from JSON text; fields that it does not name keep the class's defaults.
 
     Raises
     ------
@@ -116,7 +116,7 @@ _MISFIT = object()
 
 
 def _fit(wanted: Any, value: Any) -> Any:
-    """Give the value as the annotation wants it; _MISFIT where it does not fit."""
+    """Return the value as the annotation wants it; _MISFIT where it does not fit."""
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if wanted is Any:
         return value

@@ -14,7 +14,7 @@ _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(d|h|min|ms|m|s)?\s*", re.IGNORECASE)
 
 
 def parse_duration(value: str | float | None) -> float | None:
-    """Give a length of time in seconds.
+    """Return a length of time in seconds.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def _parse(text: str) -> float | None:
 
 
 def show_duration(seconds: float | None) -> str:
-    """Give a length of time in words, such as ``1 h 30 min`` or ``4.2 s``."""
+    """Return a length of time in words, such as ``1 h 30 min`` or ``4.2 s``."""
     if seconds is None or math.isinf(seconds):
         return "no limit"
     sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
@@ -78,7 +78,7 @@ def counted(count: int, what: str) -> str:
 
 
 def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
-    """Give the words that refuse a name: the value seen, the nearest allowed one, and the list.
+    """Return the words that refuse a name: the value seen, the nearest allowed one, and the list.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _DRAWS = re.compile(r"""session\.figure\(.*,\s*["']([\w-]+)["']\s*\)\s*$""", re.
 
 
 def find_notebook(text: str | os.PathLike[str]) -> Path:
-    """Give a notebook's path from what a user writes: a path, ``40_bandvar_train``, or the phase's slug.
+    """Return a notebook's path from what a user writes: a path, ``40_bandvar_train``, or the phase's slug.
 
     Names are looked for in ``notebooks/`` of the current folder, then of this checkout.
 
@@ -42,7 +42,7 @@ def find_notebook(text: str | os.PathLike[str]) -> Path:
 
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
-    """Give the names and values of a notebook's cell tagged ``parameters``; empty where it has none.
+    """Return the names and values of a notebook's cell tagged ``parameters``; empty where it has none.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def _assignments(source: str, path: Path) -> dict[str, Any]:
 
 
 def check_parameters(path: Path, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Give parameters that the notebook names, of the kind that it has there.
+    """Return parameters that the notebook names, of the kind that it has there.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def check_parameters(path: Path, known: Mapping[str, Any], given: Mapping[str, A
 
 
 def parse_parameters(texts: list[str]) -> dict[str, Any]:
-    """Give parameters from ``NAME=VALUE`` texts; a value that is JSON is read as such, anything else is text.
+    """Return parameters from ``NAME=VALUE`` texts; a value that is JSON is read as such, anything else is text.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def parse_parameters(texts: list[str]) -> dict[str, Any]:
 
 
 def captions_of(phase: Phase | None) -> dict[str, str]:
-    """Give the words below each figure's cell, by the figure's name; empty where the notebook is not here.
+    """Return the words below each figure's cell, by the figure's name; empty where the notebook is not here.
 
     Parameters
     ----------

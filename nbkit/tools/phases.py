@@ -74,12 +74,12 @@ class Phase:
 
 
 def phases_file() -> Path:
-    """Give the file of this checkout, or the one that came with the installed package."""
+    """Return the file of this checkout, or the one that came with the installed package."""
     return home() / "manifests" / "phases.toml"
 
 
 def load_phases(path: Path | None = None) -> tuple[Phase, ...]:
-    """Give all phases in the order of their numbers.
+    """Return all phases in the order of their numbers.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def load_phases(path: Path | None = None) -> tuple[Phase, ...]:
 
 
 def find_phase(slug: str, phases: tuple[Phase, ...] | None = None) -> Phase:
-    """Give one phase by its slug, or refuse with the nearest."""
+    """Return one phase by its slug, or refuse with the nearest."""
     phases = load_phases() if phases is None else phases
     for phase in phases:
         if phase.slug == slug:

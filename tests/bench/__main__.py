@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _in_its_own_process(name: str, quick: bool, seconds: float) -> dict[str, object]:
-    """Give one file's part of the results."""
+    """Return one file's part of the results."""
     load, began, error = os.getloadavg()[0], time.perf_counter(), ""
     title = (FOLDER / f"bench_{name}.py").read_text("utf-8").split('"""')[1].strip().splitlines()[0]
     found: list[dict[str, object]] = []

@@ -112,7 +112,7 @@ class _Plain(nn.Module):
 
 
 def _side_by_side(ways: list[Callable[[], object]], repeats: int, device: str) -> list[float]:
-    """Give the median seconds of each, taken in turns: a load that comes and goes falls on all."""
+    """Return the median seconds of each, taken in turns: a load that comes and goes falls on all."""
     taken: list[list[float]] = [[] for _ in ways]
     for round_ in range(repeats + 1):
         for way, seconds in zip(ways, taken, strict=True):

@@ -101,7 +101,7 @@ def _modules(data: Any, challenge: int, steps: int) -> dict[str, lightning.Light
 
 
 def load_eegnex(path: Path) -> torch.nn.Module:
-    """Give braindecode's EEGNeX with weights that were trained on HBN, every one of them."""
+    """Return braindecode's EEGNeX with weights that were trained on HBN, every one of them."""
     from braindecode.models import EEGNeX
     from safetensors.torch import load_file
 
@@ -111,7 +111,7 @@ def load_eegnex(path: Path) -> torch.nn.Module:
 
 
 def eegnex_unit(network: torch.nn.Module, windows: torch.Tensor) -> str:
-    """Give the unit of its training's windows: the one that its first normalisation's variances fit best."""
+    """Return the unit of its training's windows: the one that its first normalisation's variances fit best."""
     norm = network.block_1[2]
     known = norm.running_var.log().mean()
     with torch.no_grad():

@@ -161,7 +161,7 @@ def _with_ours(folder: Path, saves: int) -> dict[str, float]:
 
 
 def _sessions(folder: Path, count: int, seconds: float) -> list[tuple[float, float, int]]:
-    """Give (training seconds, session seconds, steps) of sessions in a row."""
+    """Return (training seconds, session seconds, steps) of sessions in a row."""
     rows = []
     for _ in range(count):
 
@@ -178,7 +178,7 @@ def _sessions(folder: Path, count: int, seconds: float) -> list[tuple[float, flo
 
 
 def run(quick: bool) -> list[Row]:
-    """Give the rows of stall, memory, kills and sessions."""
+    """Return the rows of stall, memory, kills and sessions."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=os.environ.get("NBKIT_BENCH_FOLDER")) as folder:
         root = Path(folder)

@@ -40,7 +40,7 @@ def run(quick: bool) -> list[Row]:
 
 
 def _agreements(folder: Path, times: int) -> tuple[float, float]:
-    """Give the median seconds of our agreement and of what it cannot do without."""
+    """Return the median seconds of our agreement and of what it cannot do without."""
     import torch.distributed as dist
 
     from nbkit.runtime.training.ranks.meeting import together
@@ -60,7 +60,7 @@ def _agreements(folder: Path, times: int) -> tuple[float, float]:
 
 
 def _training(folder: Path, steps: int) -> dict[str, float]:
-    """Give the median seconds from one step's end to the next, of steps that take turns in how they agree."""
+    """Return the median seconds from one step's end to the next, of steps that take turns in how they agree."""
     from lightning.pytorch import Callback
 
     from nbkit.runtime.training import loop_state

@@ -32,7 +32,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def run(quick: bool) -> list[Row]:
-    """Give throughput, memory, bytes sent twice after a kill, and what a storm left."""
+    """Return throughput, memory, bytes sent twice after a kill, and what a storm left."""
     with tempfile.TemporaryDirectory() as folder:
         rows = _small_files(Path(folder), 100 if quick else 500)
         rows += _large_file(Path(folder), (64 if quick else 1024) << 20)

@@ -27,7 +27,7 @@ KILLS = 6
 
 
 def run(quick: bool) -> list[Row]:
-    """Give a row for every number of workers and place of kill and checkpoint; each stands for eight cells."""
+    """Return a row for every number of workers and place of kill and checkpoint; each stands for eight cells."""
     rows, references = [], {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -14,7 +14,7 @@ from tests.runtime.items import storm
 
 
 def run(quick: bool) -> list[Row]:
-    """Give kills, faults, items lost and items done again, beside a calm run."""
+    """Return kills, faults, items lost and items done again, beside a calm run."""
     n, kills = (300, 40) if quick else (6000, 500)
     with tempfile.TemporaryDirectory() as folder:
         calm = storm.run_storm(Path(folder) / "calm", n, kills=0, seed=1)

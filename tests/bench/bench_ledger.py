@@ -38,7 +38,7 @@ def _key(i: int) -> str:
 
 
 def _mean_us(record: Callable[[int], object], first: int, n: int = 300) -> float:
-    """Give the mean time of one of n calls, in microseconds."""
+    """Return the mean time of one of n calls, in microseconds."""
     began = time.perf_counter()
     for i in range(first, first + n):
         record(i)

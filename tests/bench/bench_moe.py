@@ -46,7 +46,7 @@ class Dense(nn.Module):
 
 
 def stepper(module: nn.Module, x: Tensor) -> Callable[[], None]:
-    """Give a function that makes one training step on x."""
+    """Return a function that makes one training step on x."""
     cuda = x.is_cuda
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, fused=cuda)
 
@@ -62,7 +62,7 @@ def stepper(module: nn.Module, x: Tensor) -> Callable[[], None]:
 
 
 def milliseconds(steps: list[Callable[[], None]], repeats: int) -> list[float]:
-    """Give each function's least time in ms, to which other work on the machine only adds; the functions take turns."""
+    """Return each function's shortest time in ms; the functions take turns, and other work only adds to it."""
     wait = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
     times: list[list[float]] = [[] for _ in steps]
     for turn in range(repeats + 1):
@@ -77,7 +77,7 @@ def milliseconds(steps: list[Callable[[], None]], repeats: int) -> list[float]:
 
 
 def kept_bytes(module: nn.Module, x: Tensor) -> int:
-    """Give the bytes that autograd keeps from the forward for the backward, weights left out."""
+    """Return the bytes that autograd keeps from the forward for the backward, weights left out."""
     weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
     seen: dict[int, int] = {}
 
@@ -93,7 +93,7 @@ def kept_bytes(module: nn.Module, x: Tensor) -> int:
 
 
 def run(quick: bool) -> list[Row]:
-    """Give the layer's time beside each alternative, its memory at 1 and 4 times the tokens, and the student's step."""
+    """Return the layer's time beside its alternatives, its memory at 1 and 4 times the tokens, and a student's step."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = f"{torch.cuda.get_device_name()}, fp16" if device.type == "cuda" else f"CPU, {torch.get_num_threads()} thr."
     torch.manual_seed(0)
@@ -128,7 +128,7 @@ def run(quick: bool) -> list[Row]:
 
 
 def memory_rows(device: torch.device, where: str) -> list[Row]:
-    """Give what the layer keeps for the backward at 4 times the tokens beside 1 times."""
+    """Return what the layer keeps for the backward at 4 times the tokens beside 1 times."""
     module = MoE(DIM, HIDDEN, EXPERTS, TOP_K, "sorted").to(device)
     tokens = BATCH * TIMES * MODALITIES
     one, four = (kept_bytes(module, torch.randn(tokens * n, DIM, device=device)) / 2**20 for n in (1, 4))
@@ -154,7 +154,7 @@ def memory_rows(device: torch.device, where: str) -> list[Row]:
 
 
 def few_token_rows(device: torch.device, where: str, quick: bool) -> list[Row]:
-    """Give the smoke size beside all experts and a loop."""
+    """Return the smoke size beside all experts and a loop."""
     x = torch.randn(4, 60, 64, device=device)
     modules = [MoE(64, 128, 4, 2).to(device), MoE(64, 128, 4, 2, "dense").to(device), Loop(64, 128, 4, 2).to(device)]
     mine, by_all, by_loop = milliseconds([stepper(module, x) for module in modules], 20 if quick else 60)
@@ -167,7 +167,7 @@ def few_token_rows(device: torch.device, where: str, quick: bool) -> list[Row]:
 
 
 def student_rows(device: torch.device, where: str, quick: bool) -> list[Row]:
-    """Give the whole student's training step at 8 windows of 100 steps, 1000 parcels, and what it keeps in memory."""
+    """Return the whole student's training step at 8 windows of 100 steps, 1000 parcels, and what it keeps in memory."""
     student = TinyTribe(StudentSettings.free()).to(device)
     sizes = {"text": 384, "audio": 384, "video": 640}
     features = {name: torch.randn(BATCH, TIMES, size, device=device) for name, size in sizes.items()}

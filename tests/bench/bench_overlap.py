@@ -57,7 +57,7 @@ class _SlowStore(FolderStore):
 
 
 def _ours(work: list[float], upload: list[float]) -> tuple[float, list[float], list[float]]:
-    """Give the seconds until all is in the store, and what each item's work and upload took of them."""
+    """Return the seconds until all is in the store, and what each item's work and upload took of them."""
     names = [f"k{i:04d}" for i in range(len(work))]
     worked: list[float] = []
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -79,7 +79,7 @@ def _ours(work: list[float], upload: list[float]) -> tuple[float, list[float], l
 
 
 def _ideal(work: list[float], upload: list[float], threads: int = 2) -> float:
-    """Give the seconds that the same items take where nothing costs anything but the drawn times."""
+    """Return the seconds that the same items take where nothing costs anything but the drawn times."""
     now, free = 0.0, [0.0] * threads
     for w, u in zip(work, upload, strict=True):
         now += w

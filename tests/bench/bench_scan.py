@@ -35,7 +35,7 @@ class TheirBoth(nn.Module):
 
 
 def theirs(pscan: bool) -> nn.Module:
-    """Give one stack of mambapy's."""
+    """Return one stack of mambapy's."""
     from mambapy.mamba import Mamba as Stack
     from mambapy.mamba import MambaConfig
 
@@ -43,12 +43,12 @@ def theirs(pscan: bool) -> nn.Module:
 
 
 def ours(form: str | None) -> nn.Module:
-    """Give one stack of ours."""
+    """Return one stack of ours."""
     return nn.Sequential(*(Mamba(DIM, STATE, form=form) for _ in range(LAYERS)))
 
 
 def milliseconds(module: nn.Module, x: Tensor, repeats: int) -> float:
-    """Give the least time of a forward and backward in ms, the first of several not counted."""
+    """Return the least time of a forward and backward in ms, the first of several not counted."""
     wait: Callable[[], None] = torch.cuda.synchronize if x.is_cuda else (lambda: None)
     module, times = module.to(x.device), []
     for _ in range(repeats + (repeats > 1)):
@@ -62,7 +62,7 @@ def milliseconds(module: nn.Module, x: Tensor, repeats: int) -> float:
 
 
 def run(quick: bool) -> list[Row]:
-    """Give each of our forms beside each of mambapy's; quick takes an eighth of the batch."""
+    """Return each of our forms beside each of mambapy's; quick takes an eighth of the batch."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(CPU_THREADS)
@@ -73,7 +73,7 @@ def run(quick: bool) -> list[Row]:
 
 
 def rows(device: torch.device, batch: int, quick: bool) -> list[Row]:
-    """Give the rows for one size."""
+    """Return the rows for one size."""
     torch.manual_seed(0)
     cuda = device.type == "cuda"
     where = torch.cuda.get_device_name() if cuda else f"CPU, {CPU_THREADS} threads"

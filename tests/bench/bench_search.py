@@ -51,7 +51,7 @@ def _search(epochs: int) -> Row:
 
 
 def _timed(trial: Trial, rows: list[dict], count: int, folder: Path) -> tuple[float, list[dict], float]:
-    """Give the seconds of the trials, their scores, and the seconds until all processes were up."""
+    """Return the seconds of the trials, their scores, and the seconds until all processes were up."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         session = nbkit.open_session("neurofm_search", folder / "store", folder=folder / "work")
         short, began = [rows[0] | {"epochs": 1}] * 2 * count, time.perf_counter()

@@ -126,7 +126,7 @@ def _batch(batch: int, bins: int, units: int, device: str) -> dict[str, torch.Te
 
 
 def _side_by_side(ways: list[Callable[[], object]], repeats: int, device: str) -> list[float]:
-    """Give the least seconds of each, taken in turns: a load that comes and goes falls on all."""
+    """Return the least seconds of each, taken in turns: a load that comes and goes falls on all."""
     taken: list[list[float]] = [[] for _ in ways]
     for round_ in range(repeats + 1):
         for way, seconds in zip(ways, taken, strict=True):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def copy_rate(size: int = 64 << 20) -> float:
-    """Give how fast one core copies memory that no cache holds, in bytes/s."""
+    """Return how fast one core copies memory that no cache holds, in bytes/s."""
     import numpy as np
 
     source, target = np.ones(size, np.uint8), np.empty(size, np.uint8)
@@ -22,7 +22,7 @@ def copy_rate(size: int = 64 << 20) -> float:
 
 
 def write_rate(folder: Path, size: int = 128 << 20) -> float:
-    """Give how fast a file is written and synced in this folder, in bytes/s."""
+    """Return how fast a file is written and synced in this folder, in bytes/s."""
     path, block = folder / "limit-of-writing", os.urandom(1 << 20)
 
     def write() -> None:
@@ -39,7 +39,7 @@ def write_rate(folder: Path, size: int = 128 << 20) -> float:
 
 
 def append_seconds(folder: Path, size: int, sync: bool) -> float:
-    """Give the time to append `size` bytes to an open file, synced or handed to the system."""
+    """Return the time to append `size` bytes to an open file, synced or handed to the system."""
     path, record = folder / "limit-of-appending", bytes(size)
     with open(path, "ab", buffering=0) as file:
 

@@ -81,7 +81,7 @@ class Results:
 
 
 def rows_of(document: dict[str, Any], names: list[str] | None = None) -> Iterator[Row]:
-    """Give all rows of a document; a file that failed is a row that says so."""
+    """Yield all rows of a document; a file that failed is a row that says so."""
     for name, part in sorted(document["parts"].items()):
         if names is None or name in names:
             yield from (Row(**row) for row in part["rows"])

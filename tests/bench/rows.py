@@ -46,12 +46,12 @@ class Row:
     limit_value: float | None = None
 
     def ours(self) -> str:
-        """Give our figure with its unit."""
+        """Return our figure with its unit."""
         if self.value is None:
             return "failed" if self.met is False else "not measured"
         return f"{self.value:.4g} {self.unit}"
 
     def beside(self, what: str, value: float | None) -> str:
-        """Give another figure in our unit and what it is of; empty where there is none."""
+        """Return another figure in our unit and what it is of; empty where there is none."""
         figure = "" if value is None else f"{value:.4g} {self.unit} "
         return f"{figure}({what})" if what else ""

@@ -28,7 +28,7 @@ def write_section(readme: Path, results: Path) -> int:
 
 
 def section(document: dict[str, Any]) -> str:
-    """Give the section's text: the machine, the sums, what was missed, and every row that has something beside it."""
+    """Return the section's text: the machine, the sums, what was missed, and every row that has something beside it."""
     rows = list(rows_of(document))
     met, missed = sum(row.met is True for row in rows), [row for row in rows if row.met is False]
     seconds = sum(part["seconds"] for part in document["parts"].values())

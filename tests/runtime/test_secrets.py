@@ -31,7 +31,7 @@ pytest.importorskip("pydrive2")
 
 
 def forms(secret: str) -> set[bytes]:
-    """Give a secret as it may stand in bytes: plain, in a URL, in JSON, in base64 at any offset."""
+    """Return a secret as it may stand in bytes: plain, in a URL, in JSON, in base64 at any offset."""
     raw = secret.encode()
     found = {raw, quote(secret, safe="").encode(), json.dumps(secret)[1:-1].replace("/", "\\/").encode()}
     found |= {base64.b64encode(f"{USER}:{secret}".encode())}
@@ -45,7 +45,7 @@ FORMS = {form for secret in (KEY, REFRESH, CLIENT_SECRET) for form in forms(secr
 
 
 def contents(data: bytes) -> Iterator[bytes]:
-    """Give bytes, and what they hold where they are an archive."""
+    """Yield bytes, and what they hold where they are an archive."""
     yield data
     if zipfile.is_zipfile(io.BytesIO(data)):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def stage_pairs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the input and the target of every stage: zeros before the first band, then each band before the next.
+    """Return the input and the target of every stage: zeros before the first band, then each band before the next.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class WienerBandPredictor:
         return self
 
     def predict(self, levels: np.ndarray) -> np.ndarray:
-        """Give each stage predicted from the true one before it, shape (windows, stages, channels, time)."""
+        """Return each stage predicted from the true one before it, shape (windows, stages, channels, time)."""
         if self.weights is None:
             raise ValueError("This predictor has no weights yet; call fit(levels) with training windows first.")
         inputs, _ = stage_pairs(np.asarray(levels, dtype=np.float64))
@@ -102,7 +102,7 @@ def one_step_scores(prediction: np.ndarray, levels: np.ndarray) -> dict[str, obj
 
 
 def stage_scores(mse: float, increment_power: float, increment_mean: float, target_power: float) -> dict[str, float]:
-    """Give the scores of one stage from four means, all in uV^2 but the increment's mean (uV)."""
+    """Return the scores of one stage from four means, all in uV^2 but the increment's mean (uV)."""
     variance = increment_power - increment_mean**2
     return {
         "mse": float(mse),
@@ -116,7 +116,7 @@ def stage_scores(mse: float, increment_power: float, increment_mean: float, targ
 
 
 def pooled_scores(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Give the means of `stage_scores` over stages 2 and up (of stage 1 where it is alone), and the skills of those."""
+    """Return the means of `stage_scores` over stages 2 and up (of stage 1 where it is alone), and their skills."""
     rows = rows[1:] or rows
     names = ("mse", "mse_persistence", "mse_zero", "increment_variance")
     mean = {name: float(np.mean([row[name] for row in rows])) for name in names}

@@ -87,7 +87,7 @@ class EEGFrequencyDataset(Dataset):
         return {**self.__dict__, "_open": {}}  # a worker maps the files itself
 
     def column(self, name: str) -> list[str]:
-        """Give a text stored beside each window, such as ``label``, ``subject`` or ``run``; "" where there is none."""
+        """Return a text stored with each window, such as ``label``, ``subject`` or ``run``; "" where there is none."""
         stored: dict[int, np.ndarray] = {}
         for number in sorted({number for number, _ in self._places}):
             with np.load(self.paths[number]) as file:
@@ -98,7 +98,7 @@ class EEGFrequencyDataset(Dataset):
         ]
 
     def stack(self, limit: int | None = None) -> np.ndarray:
-        """Give windows as one array of shape (windows, bands, channels, time), evenly spaced where limited."""
+        """Return windows as one array of shape (windows, bands, channels, time), evenly spaced where limited."""
         count = len(self) if limit is None else min(limit, len(self))
         return np.stack([self[int(i)].numpy() for i in np.linspace(0, len(self) - 1, count).round()])
 
@@ -199,12 +199,12 @@ class BandData(lightning.LightningDataModule):
         return tuple(float(value) for value in rms)
 
     def describe(self, key: str, default: str = "") -> str:
-        """Give a text stored beside the first training windows, such as ``data`` ("real", or what stands in)."""
+        """Return a text stored beside the first training windows, such as ``data`` ("real", or what stands in)."""
         with np.load(self.train_dataset.paths[0]) as file:
             return str(file[key]) if key in file.files else default
 
     def ch_names(self) -> list[str]:
-        """Give the channels' names, or ch 0, ch 1 ... where the files hold none."""
+        """Return the channels' names, or ch 0, ch 1 ... where the files hold none."""
         with np.load(self.train_dataset.paths[0]) as file:
             if "ch_names" in file.files:
                 return [str(name) for name in file["ch_names"]]

@@ -106,7 +106,7 @@ def rollout_scores(rollout: Tensor | np.ndarray, truth: Tensor | np.ndarray, nam
 
 
 def snr_db(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Give the signal-to-noise ratio of a prediction in dB: power of the truth over power of the error."""
+    """Return the signal-to-noise ratio of a prediction in dB: power of the truth over power of the error."""
     power = float(np.mean(np.square(truth, dtype=np.float64)))
     noise = float(np.mean(np.square(np.asarray(prediction, np.float64) - truth)))
     if noise == 0:
@@ -146,7 +146,7 @@ def rollout_table(
 
 
 def rollout_rows(table: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """Give a `rollout_table`'s scores, each with its unit and the baseline it has to beat.
+    """Return a `rollout_table`'s scores, each with its unit and the baseline it has to beat.
 
     Returns
     -------

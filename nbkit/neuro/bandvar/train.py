@@ -21,7 +21,7 @@ ARCHITECTURE = ("d_model", "nhead", "num_layers", "dropout")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the command's arguments."""
+    """Return the command's arguments."""
     p = argparse.ArgumentParser(prog="python -m nbkit.neuro.bandvar.train", description=__doc__.splitlines()[0])
     p.add_argument("--data-root", type=Path, required=True, help="folder with train/*.npz and val/*.npz")
     p.add_argument("--epochs", type=int, default=60, help="passes over the training windows; 0 only predicts")
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def choose_device(wanted: str | None) -> str:
-    """Give the device to compute on.
+    """Return the device to compute on.
 
     Raises
     ------

@@ -182,7 +182,7 @@ class BandVAR(ClippedModule):
         checkpoint["bandvar"] = self.description()
 
     def description(self) -> dict[str, Any]:
-        """Give what the module was built from, as numbers and text."""
+        """Return what the module was built from, as numbers and text."""
         return {
             "settings": asdict(self.settings),
             "channels": self.channels,
@@ -209,7 +209,7 @@ class BandVAR(ClippedModule):
         return self.model(inputs.flatten(0, 1), stage).unflatten(0, (batch, stages))
 
     def loss(self, levels: Tensor) -> Tensor:
-        """Give the mean squared error over all stages, in units of the signal's (or each band's) power."""
+        """Return the mean squared error over all stages, in units of the signal's (or each band's) power."""
         error = (self.one_step(levels) - levels).square().mean(dim=(0, 2, 3))
         return (error / self.error_unit).mean()
 
@@ -232,7 +232,7 @@ class BandVAR(ClippedModule):
         self.log_dict(self.validation_scores(sums.reshape(-1, *self._sums.shape).sum(dim=0)))
 
     def validation_sums(self, levels: Tensor) -> Tensor:
-        """Give what the validation scores are made of, shape (5, stages): sums over windows, so they add up."""
+        """Return what the validation scores are made of, shape (5, stages): sums over windows, so they add up."""
         wide = levels.float()
         inputs = torch.cat([torch.zeros_like(wide[:, :1]), wide[:, :-1]], dim=1)
         increment = wide - inputs
@@ -246,7 +246,7 @@ class BandVAR(ClippedModule):
         return torch.stack([m.mean(dim=(2, 3)).double().sum(dim=0) for m in means])
 
     def validation_scores(self, sums: Tensor) -> dict[str, float]:
-        """Give the scores of summed `validation_sums`.
+        """Return the scores of summed `validation_sums`.
 
         ``val_mse`` (uV^2), ``val_skill_persistence``, ``val_skill_zero`` and ``val_increment_r2`` are over stages 2 and
         up, as ``val_mse_persistence`` and ``val_mse_zero`` beside them; ``val_mse_all`` counts stage 1 too (the seed's
@@ -281,7 +281,7 @@ class BandVAR(ClippedModule):
 
 
 def rate_factor(step: int, settings: BandVARSettings) -> float:
-    """Give the share of ``lr`` at a step: a function of the step and the settings, so a resumed run has the same."""
+    """Return the share of ``lr`` at a step: a function of the step and the settings, so a resumed run has the same."""
     warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     if not settings.cosine:
         return warm
@@ -290,7 +290,7 @@ def rate_factor(step: int, settings: BandVARSettings) -> float:
 
 
 def evaluate(module: BandVAR, batches: Any) -> dict[str, float]:
-    """Give a module's validation scores over batches of cumulative bands."""
+    """Return a module's validation scores over batches of cumulative bands."""
     was_training = module.training
     module.eval()
     with torch.no_grad():
@@ -300,7 +300,7 @@ def evaluate(module: BandVAR, batches: Any) -> dict[str, float]:
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the last validation's scores, each with its unit and its baseline; none before the first validation.
+    """Return the last validation's scores, each with its unit and its baseline; none before the first validation.
 
     Parameters
     ----------

@@ -135,7 +135,7 @@ def write_zip(parts: Mapping[int, SubmissionPart], path: str | Path) -> WrittenZ
 
 
 def submission_source(parts: Mapping[int, SubmissionPart], checksums: Mapping[int, str]) -> str:
-    """Give submission.py: both networks, and `Submission` with what it needs to build and load them.
+    """Return submission.py: both networks, and `Submission` with what it needs to build and load them.
 
     Raises
     ------

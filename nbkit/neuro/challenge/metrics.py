@@ -47,7 +47,7 @@ PUBLISHED = (
 
 
 def nrmse(target: Sequence[float], prediction: Sequence[float]) -> float:
-    """Give the root mean squared error in standard deviations of the target.
+    """Return the root mean squared error in standard deviations of the target.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def nrmse(target: Sequence[float], prediction: Sequence[float]) -> float:
 
 
 def overall(challenge1: float, challenge2: float) -> float:
-    """Give the challenge's one number, 0.3 and 0.7 of the two, rounded to 5 digits as its scorer does."""
+    """Return the challenge's one number, 0.3 and 0.7 of the two, rounded to 5 digits as its scorer does."""
     return round(WEIGHTS[0] * challenge1 + WEIGHTS[1] * challenge2, 5)
 
 
@@ -82,7 +82,7 @@ def nrmse_interval(
     draws: int = 1000,
     seed: int = 2025,
 ) -> tuple[float, float]:
-    """Give a bootstrap interval of `nrmse` that draws whole subjects.
+    """Return a bootstrap interval of `nrmse` that draws whole subjects.
 
     Windows of one subject are not independent, so drawing windows would give too narrow an interval.
 
@@ -130,7 +130,7 @@ def score_rows(
     *,
     others: dict[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Give the rows that a session keeps of one challenge: the model beside the constant, and beside other models.
+    """Return the rows that a session keeps of one challenge: the model beside the constant, and beside other models.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def score_rows(
 
 
 def published_beside(name: str) -> dict[str, Any]:
-    """Give the best published score of what a score's name begins with: challenge1, challenge2 or overall.
+    """Return the best published score of what a score's name begins with: challenge1, challenge2 or overall.
 
     Returns
     -------

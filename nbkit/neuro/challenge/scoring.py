@@ -49,7 +49,7 @@ class ZipScore:
     facts: dict[str, Any]
 
     def rows(self, prefix: str = "submission") -> list[dict[str, Any]]:
-        """Give the rows that a session keeps: each score beside predicting the mean."""
+        """Return the rows that a session keeps: each score beside predicting the mean."""
         values = {"challenge1_nrmse": self.challenge1, "challenge2_nrmse": self.challenge2, "overall": self.overall}
         said = "constant: the scored targets' mean, and the median published score"
         return [

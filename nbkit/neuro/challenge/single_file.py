@@ -86,7 +86,7 @@ class SingleFile:
         return self._written[module, name]
 
     def text(self, title: str, tail: str = "") -> str:
-        """Give the file: its docstring, imports, definitions, and a tail."""
+        """Return the file: its docstring, imports, definitions, and a tail."""
         lines = ['"""' + title.strip() + '\n"""', "from __future__ import annotations\n"]
         lines += sorted(_import_line(name, *what) for name, what in self._imports.items())
         return "\n".join([*lines, "", "\n\n\n".join(self._statements), tail]).rstrip() + "\n"

@@ -30,23 +30,23 @@ class NeuralTrainable(Protocol):
     """What an estimator that trains a network tells of it."""
 
     def get_training_history(self) -> list[dict[str, float]]:
-        """Give a row a step: losses, gradient norm, rate."""
+        """Return a row a step: losses, gradient norm, rate."""
         ...
 
     def get_checkpoint_manifest(self) -> dict[str, Any]:
-        """Give path, hash and best step of what was kept."""
+        """Return path, hash and best step of what was kept."""
         ...
 
     def get_model_card_info(self) -> dict[str, Any]:
-        """Give model, weights, mode, data and preprocessing."""
+        """Return model, weights, mode, data and preprocessing."""
         ...
 
     def get_failure_diagnostics(self) -> dict[str, Any]:
-        """Give what went wrong: steps that are not finite, gradient norms, adapters without a gradient."""
+        """Return what went wrong: steps that are not finite, gradient norms, adapters without a gradient."""
         ...
 
     def get_artifact_metadata(self) -> dict[str, Any]:
-        """Give all of these together."""
+        """Return all of these together."""
         ...
 
 
@@ -142,13 +142,13 @@ def write_record(
 
 
 def read_records(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Give the records among some files, ordered by task, model, mode and fold."""
+    """Return the records among some files, ordered by task, model, mode and fold."""
     records = [json.loads(Path(path).read_text("utf-8")) for path in paths if Path(path).name == RECORD]
     return sorted(records, key=lambda r: (r["task"], r["model"], r["mode"], r["fold"]))
 
 
 def score_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
-    """Give one table for all folds: a row a fold, with scores, their trivial guess, best step, what to worry about."""
+    """Return one table of all folds: a row per fold, with scores, their trivial guess, best step and warnings."""
     import pandas
 
     rows = []
@@ -164,7 +164,7 @@ def score_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
 
 
 def summary_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
-    """Give a row a model and mode: the main score's mean and deviation over folds, beside chance; best first."""
+    """Return a row a model and mode: the main score's mean and deviation over folds, beside chance; best first."""
     table = score_table(records)
     name = MAIN[records[0]["kind"]]
     grouped = table.groupby(["task", "model", "mode"])
@@ -176,7 +176,7 @@ def summary_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
 
 
 def artifact_table(records: Sequence[Mapping[str, Any]], artifact_type: str | None = None) -> pandas.DataFrame:
-    """Give all that the folds left as a long table: Model, Fold, ArtifactType, ArtifactKey, ArtifactValue.
+    """Return all that the folds left as a long table: Model, Fold, ArtifactType, ArtifactKey, ArtifactValue.
 
     Parameters
     ----------

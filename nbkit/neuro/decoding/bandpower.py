@@ -47,7 +47,7 @@ class BandPower(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """Give the powers.
+        """Return the powers.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class BandPower(TransformerMixin, BaseEstimator):
 
 
 def band_power_model(task: str, sfreq: float) -> Any:
-    """Give the baseline: standardised log band powers with a logistic or ridge regression.
+    """Return the baseline: standardised log band powers with a logistic or ridge regression.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def band_power_model(task: str, sfreq: float) -> Any:
 
 
 def linear_model(task: str) -> Any:
-    """Give the linear model that stands on band powers and on frozen embeddings alike."""
+    """Return the linear model that stands on band powers and on frozen embeddings alike."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
 
     if task == "classification":

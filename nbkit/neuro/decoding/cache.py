@@ -29,7 +29,7 @@ _STRAY_S = 3600.0  # a temporary file of this age belongs to a process that was 
 
 
 def window_digests(windows: np.ndarray) -> list[bytes]:
-    """Give the SHA-256 of each window's bytes (measured: 1.4 to 1.8 GB/s on one core that has SHA instructions).
+    """Return the SHA-256 of each window's bytes (measured: 1.4 to 1.8 GB/s on one core that has SHA instructions).
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def window_digests(windows: np.ndarray) -> list[bytes]:
 
 
 def context_of(made_of: Mapping[str, Any]) -> str:
-    """Give one name, 64 hexadecimal digits, for all that turns a window into its embedding.
+    """Return one name, 64 hexadecimal digits, for all that turns a window into its embedding.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class EmbeddingCache:
     def embed(
         self, windows: np.ndarray, made_of: Mapping[str, Any], compute: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """Give the embeddings of windows, computing those that nobody has computed.
+        """Return the embeddings of windows, computing those that nobody has computed.
 
         Windows are computed in blocks at fixed places of the array, so that a run which a kill cut short gives the same
         bits when it is begun again; a block that another process has in hand is waited for, not computed twice.
@@ -150,7 +150,7 @@ class EmbeddingCache:
         return np.stack([found[digest] for digest in digests])
 
     def look_up(self, context: str, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """Give the embeddings that are there, by window; a damaged pack is removed and warned of."""
+        """Return the embeddings that are there, by window; a damaged pack is removed and warned of."""
         digests = list(dict.fromkeys(digests))
         known = self._refreshed(context)
         by_pack: dict[str, list[tuple[bytes, int]]] = {}
@@ -170,7 +170,7 @@ class EmbeddingCache:
         return found
 
     def packs(self) -> list[Path]:
-        """Give all files that hold embeddings."""
+        """Return all files that hold embeddings."""
         return sorted(self.folder.rglob(f"*{_SUFFIX}"))
 
     def holds(self, windows: np.ndarray, made_of: Mapping[str, Any]) -> bool:
@@ -180,7 +180,7 @@ class EmbeddingCache:
         return all(digest in places for digest in window_digests(windows))
 
     def packs_of(self, windows: np.ndarray, made_of: Mapping[str, Any]) -> list[Path]:
-        """Give the files that hold these windows' embeddings: what a phase keeps in a store, for `take` elsewhere."""
+        """Return the files that hold these windows' embeddings: what a phase keeps in a store, for `take` elsewhere."""
         windows = np.ascontiguousarray(windows)
         context = context_of(_with_windows(made_of, windows))
         places = self._refreshed(context).places

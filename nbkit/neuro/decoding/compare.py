@@ -72,7 +72,7 @@ class CompareSettings:
 
 
 def fold_rows(task: DecodingTask, settings: CompareSettings, own: Iterable[str] = ()) -> list[dict[str, str]]:
-    """Give a manifest row for each fold of the baseline, and of each model in each mode; the quickest modes first.
+    """Return a manifest row for each fold of the baseline, and of each model in each mode; the quickest modes first.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def fold_rows(task: DecodingTask, settings: CompareSettings, own: Iterable[str] 
 
 
 def folds_of(task: DecodingTask, settings: CompareSettings) -> list[Fold]:
-    """Give the outer folds, the same for all models and modes."""
+    """Return the outer folds, the same for all models and modes."""
     return outer_folds(
         task.target, task.groups, task.strategy, settings.n_splits, task=task.kind, seed=settings.seed
     )  # fmt: skip
@@ -107,7 +107,7 @@ def item_settings(
     training: FineTuneSettings,
     own: Mapping[str, FoundationModel] | None = None,
 ) -> dict[str, Any]:
-    """Give what an item depends on beside its row; models and modes may be added later."""
+    """Return what an item depends on beside its row; models and modes may be added later."""
     return {
         "task": task.name, "training": asdict(training), "weights": settings.weights, "n_splits": settings.n_splits,
         "seed": settings.seed, "own": {name: model.fingerprint for name, model in (own or {}).items()},
@@ -166,7 +166,7 @@ def run_all(
 
 
 def result_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the mean of each model's and mode's main score over folds, beside chance and band powers.
+    """Return the mean of each model's and mode's main score over folds, beside chance and band powers.
 
     Returns
     -------

@@ -42,7 +42,7 @@ class BandPowers:
     model = "band_power"
 
     def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
-        """Give the estimator, not fitted."""
+        """Return the estimator, not fitted."""
         return band_power_model(task.kind, task.sfreq)
 
 
@@ -67,7 +67,7 @@ class FrozenProbe:
     mode = "frozen"
 
     def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
-        """Give the estimator, not fitted."""
+        """Return the estimator, not fitted."""
         from sklearn.base import clone
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -100,7 +100,7 @@ class FineTune:
     weights_seed: int = 0
 
     def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
-        """Give the estimator, not fitted."""
+        """Return the estimator, not fitted."""
         shape = (task.ch_names, task.sfreq, task.windows.shape[-1])
         model = model_for(self.model, *shape, self.weights, self.weights_seed)  # one backbone, whatever the fold's seed
         if self.mode == "head":
@@ -139,7 +139,7 @@ def _embed_all(embedding: FrozenEmbedding, task: DecodingTask) -> None:
 
 
 def seed_of(key: str, seed: int) -> int:
-    """Give an item's own seed, from its key and the experiment's."""
+    """Return an item's own seed, from its key and the experiment's."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:4], "little")
 
 
@@ -323,13 +323,13 @@ class ExperimentResult:
     metrics: tuple[str, ...]
 
     def get_detailed_scores(self) -> pandas.DataFrame:
-        """Give a row a fold."""
+        """Return a row a fold."""
         return score_table(self.records)
 
     def summary(self) -> pandas.DataFrame:
-        """Give a row a decoder, beside chance."""
+        """Return a row a decoder, beside chance."""
         return summary_table(self.records)
 
     def get_model_artifacts(self, artifact_type: str | None = None) -> pandas.DataFrame:
-        """Give what folds left: Model, Fold, ArtifactType, ArtifactKey, ArtifactValue; see `artifact_table`."""
+        """Return what folds left: Model, Fold, ArtifactType, ArtifactKey, ArtifactValue; see `artifact_table`."""
         return artifact_table(self.records, artifact_type)

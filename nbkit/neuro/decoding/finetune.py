@@ -29,7 +29,7 @@ MODES = ("head", "full", "lora", "qlora")
 def decoder_for(
     model: FoundationModel, mode: str, n_outputs: int, settings: FineTuneSettings, seed: int, device: str = "cpu"
 ) -> tuple[Decoder, str]:
-    """Give a copy of a model with a head, with that to be trained which a mode trains.
+    """Return a copy of a model with a head, with that to be trained which a mode trains.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class StandardisedHead(nn.Module):
         self.head = head
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Give outputs of shape (batch, outputs) for embeddings of shape (batch, dim)."""
+        """Return outputs of shape (batch, outputs) for embeddings of shape (batch, dim)."""
         return self.head((embeddings - self.mean) / self.deviation)
 
 
@@ -181,23 +181,23 @@ class _FineTuned(BaseEstimator):
     # -- what a training tells of itself: artifacts.NeuralTrainable --
 
     def get_training_history(self) -> list[dict[str, float]]:
-        """Give a row a step: losses, gradient norm, rate."""
+        """Return a row a step: losses, gradient norm, rate."""
         return self.trained_.history
 
     def get_checkpoint_manifest(self) -> dict[str, Any]:
-        """Give path, hash and best step of what was kept; the path is empty without ``folder``."""
+        """Return path, hash and best step of what was kept; the path is empty without ``folder``."""
         return self.manifest_
 
     def get_model_card_info(self) -> dict[str, Any]:
-        """Give model, weights, mode, preprocessing, settings."""
+        """Return model, weights, mode, preprocessing, settings."""
         return self.info_
 
     def get_failure_diagnostics(self) -> dict[str, Any]:
-        """Give what went wrong: steps that are not finite, gradient norms, adapters without a gradient."""
+        """Return what went wrong: steps that are not finite, gradient norms, adapters without a gradient."""
         return self.trained_.diagnostics
 
     def get_artifact_metadata(self) -> dict[str, Any]:
-        """Give all of these together."""
+        """Return all of these together."""
         return {
             "training_history": self.get_training_history(), "checkpoints": self.get_checkpoint_manifest(),
             "model_card": self.get_model_card_info(), "diagnostics": self.get_failure_diagnostics(),
@@ -261,13 +261,13 @@ class FoundationClassifier(ClassifierMixin, _FineTuned):
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Give probabilities of shape (windows, classes)."""
+        """Return probabilities of shape (windows, classes)."""
         outputs = self._outputs(X)
         odds = np.exp(outputs - outputs.max(1, keepdims=True))
         return odds / odds.sum(1, keepdims=True)
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Give the likeliest class of each window."""
+        """Return the likeliest class of each window."""
         likeliest = self.predict_proba(X).argmax(1)
         return self.classes_[likeliest]
 
@@ -294,5 +294,5 @@ class FoundationRegressor(RegressorMixin, _FineTuned):
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Give a value for each window."""
+        """Return a value for each window."""
         return self._outputs(X)[:, 0] * self.deviation_ + self.mean_

@@ -43,7 +43,7 @@ def outer_folds(
     task: str = "classification",
     seed: int = 2025,
 ) -> list[Fold]:
-    """Give the folds of an outer cross-validation.
+    """Return the folds of an outer cross-validation.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def refuse_overlap(train_groups: Sequence, test_groups: Sequence) -> None:
 def check_windows(
     windows: np.ndarray, target: Sequence | None = None, groups: Sequence | None = None, ch_names: Sequence[str] = ()
 ) -> np.ndarray:
-    """Give windows as float32, or say what is wrong with them.
+    """Return windows as float32, or say what is wrong with them.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """Give the embeddings.
+        """Return the embeddings.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         return np.array([f"{key}_{i:04d}" for i in range(self.n_features_out_)], dtype=object)
 
     def made_of(self, model: FoundationModel) -> dict[str, Any]:
-        """Give all that an embedding depends on beside its window: what the cache's key is made of."""
+        """Return all that an embedding depends on beside its window: what the cache's key is made of."""
         return {
             "model": model.fingerprint, "weights": model.weights, "ch_names": list(map(str, self.ch_names)),
             "sfreq": float(self.sfreq), "precision": chosen_precision(self.device, self.precision),
@@ -140,7 +140,7 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
 def model_for(
     model: str | FoundationModel, ch_names: Sequence[str], sfreq: float, n_times: int, weights: str | Path, seed: int
 ) -> FoundationModel:
-    """Give a model that is built for some windows; the last few are kept, for each fold asks again.
+    """Return a model that is built for some windows; the last few are kept, for each fold asks again.
 
     Raises
     ------
@@ -160,12 +160,12 @@ def _built(key: str, ch_names: tuple[str, ...], window: float, weights: str, see
 
 
 def said_of(model: FoundationModel, windows: np.ndarray, of: Any) -> tuple[str, ...]:
-    """Give what is done to windows on their way into a model."""
+    """Return what is done to windows on their way into a model."""
     return tuple(model.prepare(windows[:1], of.ch_names, of.sfreq).said)
 
 
 def chosen_device(device: str) -> str:
-    """Give the device that "auto" stands for: CUDA where there is one."""
+    """Return the device that "auto" stands for: CUDA where there is one."""
     if device != "auto":
         return device
     import torch
@@ -174,7 +174,7 @@ def chosen_device(device: str) -> str:
 
 
 def chosen_precision(device: str, precision: str) -> str:
-    """Give the precision that "auto" stands for on a device."""
+    """Return the precision that "auto" stands for on a device."""
     import torch
 
     from nbkit.neuro.decoding.training import precision_of
@@ -183,7 +183,7 @@ def chosen_precision(device: str, precision: str) -> str:
 
 
 def frozen_probe(embedding: FrozenEmbedding, kind: str) -> Any:
-    """Give a pipeline of a frozen backbone and the linear model that stands on band powers, too.
+    """Return a pipeline of a frozen backbone and the linear model that stands on band powers, too.
 
     Parameters
     ----------
@@ -200,13 +200,13 @@ def frozen_probe(embedding: FrozenEmbedding, kind: str) -> Any:
 
 
 def embedding_rows(task: DecodingTask, models: Iterable[str]) -> list[dict[str, str]]:
-    """Give a manifest row for each model and group of a task: a block of windows that is embedded together."""
+    """Return a manifest row for each model and group of a task: a block of windows that is embedded together."""
     groups = sorted(set(task.groups.tolist()))
     return [{"key": f"{task.name}-{key}-{group}", "model": key, "group": group} for key in models for group in groups]
 
 
 def embedded_models(task: DecodingTask, models: Iterable[str], embedding: FrozenEmbedding) -> list[str]:
-    """Give those models whose embeddings of all windows of a task are in the cache already."""
+    """Return those models whose embeddings of all windows of a task are in the cache already."""
     ready = []
     for key in models:
         mine = copy.copy(embedding).set_params(model=key)

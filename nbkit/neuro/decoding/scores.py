@@ -19,7 +19,7 @@ TRIVIAL_IS = {
 
 
 def score_fold(kind: str, target: np.ndarray, predicted: np.ndarray, trained_on: np.ndarray) -> dict[str, Any]:
-    """Give the scores of a test side.
+    """Return the scores of a test side.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def score_fold(kind: str, target: np.ndarray, predicted: np.ndarray, trained_on:
 
 
 def score_names(kind: str) -> tuple[str, ...]:
-    """Give the names of a kind's scores, the main one first."""
+    """Return the names of a kind's scores, the main one first."""
     return ("balanced_accuracy", "auc") if kind == "classification" else ("r2", "rmse", "r")
 
 

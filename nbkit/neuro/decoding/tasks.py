@@ -70,7 +70,7 @@ class DecodingTask:
         return self.windows.shape[-1] / self.sfreq
 
     def permuted(self, seed: int) -> DecodingTask:
-        """Give the task with targets shuffled within each group: what no model may decode."""
+        """Return the task with targets shuffled within each group: what no model may decode."""
         rng, target = np.random.default_rng(seed), self.target.copy()
         for group in np.unique(self.groups):
             inside = np.flatnonzero(self.groups == group)
@@ -78,12 +78,12 @@ class DecodingTask:
         return replace(self, target=target, data=f"{self.data}; targets shuffled")
 
     def as_recording(self) -> Recording:
-        """Give the windows one after the other, as if they were one recording: for a try of what takes one."""
+        """Return the windows one after the other, as if they were one recording: for a try of what takes one."""
         signal = np.concatenate(list(self.windows), axis=1).astype(np.float64)
         return Recording(signal, self.sfreq, self.ch_names, data=f"{self.data}; windows joined")
 
     def describe(self) -> str:
-        """Give one line for a person."""
+        """Return one line for a person."""
         what = "classes " + ", ".join(
             f"{name}: {int((self.target == i).sum())}" for i, name in enumerate(self.classes)
         ) if self.classes else f"target {self.target.mean():.3g} +- {self.target.std():.3g} {self.unit}"  # fmt: skip
@@ -96,7 +96,7 @@ class DecodingTask:
 def load_task(
     name: str, folder: str | Path | None = None, subjects: Sequence[int | str] = (), scratch: str | Path = "."
 ) -> DecodingTask:
-    """Give a task by its name.
+    """Return a task by its name.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def load_task(
 def rest_or_movement(
     subjects: Sequence[int] = (1,), runs: Sequence[int] = (3, 4, 6, 8, 11, 12), sfreq: float = 200.0
 ) -> DecodingTask:
-    """Give rest (T0) against moved or imagined fists and feet (T1, T2): 4 s from each cue on.
+    """Return rest (T0) against moved or imagined fists and feet (T1, T2): 4 s from each cue on.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def cueing(
 def stand_in(
     windows: int = 40, subjects: int = 4, seconds: float = 2.0, sfreq: float = 200.0, seed: int = 0
 ) -> DecodingTask:
-    """Give a task with a planted answer: in class 1 the back of the head has a rhythm of 10 Hz.
+    """Return a task with a planted answer: in class 1 the back of the head has a rhythm of 10 Hz.
 
     Parameters
     ----------

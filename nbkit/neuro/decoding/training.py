@@ -112,7 +112,7 @@ class Trained:
 
 
 def precision_of(precision: str, device: torch.device) -> tuple[str, str]:
-    """Give a precision that "auto" stands for, and why.
+    """Return a precision that "auto" stands for, and why.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def train(
 
 
 def forward(network: nn.Module, inputs: Any, device: torch.device | str, precision: str = "fp32") -> Tensor:
-    """Give a network's outputs without gradients, some windows at a time, in evaluation, in float32."""
+    """Return a network's outputs without gradients, some windows at a time, in evaluation, in float32."""
     place = torch.device(device)
     network.eval()
     made = []

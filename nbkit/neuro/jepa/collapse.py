@@ -61,12 +61,12 @@ class LatentMoments:
         return float((variance / size.clamp_min(1e-300)).sqrt())
 
     def effective_rank(self, block: slice = slice(None)) -> float:
-        """Give the effective rank of all latents or of a block, from 0 (nothing varies) to their number."""
+        """Return the effective rank of all latents or of a block, from 0 (nothing varies) to their number."""
         return rank_of(self.covariance[block, block])
 
 
 def effective_rank(latents: Tensor) -> float:
-    """Give the exponential of the entropy of centred latents' normalised singular values.
+    """Return the exponential of the entropy of centred latents' normalised singular values.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def effective_rank(latents: Tensor) -> float:
 
 
 def rank_of(covariance: Tensor) -> float:
-    """Give the effective rank of what has a covariance, (dim, dim); 0 where nothing varies."""
+    """Return the effective rank of what has a covariance, (dim, dim); 0 where nothing varies."""
     values = torch.linalg.eigvalsh(covariance).clamp_min(0)
     values = torch.where(values > 1e-12 * values.max(), values, 0).sqrt()  # below it the sums' rounding begins
     total = values.sum()
@@ -89,7 +89,7 @@ def rank_of(covariance: Tensor) -> float:
 
 
 def collapsed(rank: float, contrast: float) -> str:
-    """Give what is wrong with latents of an effective rank and a contrast, "" where nothing is."""
+    """Return what is wrong with latents of an effective rank and a contrast, "" where nothing is."""
     if rank >= LEAST_RANK and contrast >= LEAST_CONTRAST:
         return ""
     return (

@@ -38,7 +38,7 @@ class Latents(nn.Module):
         self.sfreq, self.dim = float(encoder.settings.sfreq), encoder.dim
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Give vectors of shape (batch, dim) for windows of shape (batch, channels, time), in uV."""
+        """Return vectors of shape (batch, dim) for windows of shape (batch, channels, time), in uV."""
         return self.encoder(windows)
 
 

@@ -108,7 +108,7 @@ class Encoder(nn.Module):
         self.out = nn.Linear(s.dim, self.dim)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Give one vector a window.
+        """Return one vector a window.
 
         Parameters
         ----------
@@ -124,11 +124,11 @@ class Encoder(nn.Module):
         return self.out(pooled[:, 0])
 
     def sequence(self, windows: Tensor) -> Tensor:
-        """Give the latents of every sample, before any pooling, of shape (batch, time, 96)."""
+        """Return the latents of every sample, before any pooling, of shape (batch, time, 96)."""
         return self.out(self.steps(windows))
 
     def steps(self, windows: Tensor) -> Tensor:
-        """Give what the Mamba stacks make of every sample, normalised, of shape (batch, time, dim)."""
+        """Return what the Mamba stacks make of every sample, normalised, of shape (batch, time, dim)."""
         if windows.dim() != 3 or windows.shape[1] != self.settings.n_chans:
             raise ValueError(
                 f"Windows of shape {tuple(windows.shape)}; this encoder takes (batch, {self.settings.n_chans}, time). "

@@ -233,14 +233,14 @@ class ComparedRegressor(WithRivals, Regressor):
 
 
 def make_head(challenge: int) -> nn.Sequential:
-    """Give a challenge's head: 96-64-2 of behaviour, 24-32-4 of factors."""
+    """Return a challenge's head: 96-64-2 of behaviour, 24-32-4 of factors."""
     what = CHALLENGES[challenge]
     width = what.latents.stop - what.latents.start
     return nn.Sequential(nn.Linear(width, what.hidden), nn.GELU(), nn.Linear(what.hidden, len(what.targets)))
 
 
 def predict_targets(encoder: Encoder, head: nn.Module, latents: slice, windows: Tensor) -> Tensor:
-    """Give what a head makes of some latents, shape (batch, targets), of windows in uV."""
+    """Return what a head makes of some latents, shape (batch, targets), of windows in uV."""
     return head(encoder(windows)[:, latents])
 
 

@@ -15,7 +15,7 @@ from nbkit.neuro.jepa.encoder import BLOCKS, EVENT, STATE, TRAIT
 
 
 def temporal_terms(guess: Tensor, target: Tensor, past: Tensor, future: Tensor) -> dict[str, Tensor]:
-    """Give the mean squared error of each block's guess, and how far the trait moved.
+    """Return the mean squared error of each block's guess, and how far the trait moved.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def temporal_terms(guess: Tensor, target: Tensor, past: Tensor, future: Tensor) 
 
 
 def variance_hinge(latents: Tensor, wanted: float = 1.0) -> Tensor:
-    """Give how much the latents' standard deviations over a batch miss ``wanted``, on average.
+    """Return how much the latents' standard deviations over a batch miss ``wanted``, on average.
 
     The variance term of VICReg (Bardes et al. 2022, https://arxiv.org/abs/2105.04906, eq. 1).
 
@@ -49,7 +49,7 @@ def variance_hinge(latents: Tensor, wanted: float = 1.0) -> Tensor:
 
 
 def shared_variance(latents: Tensor) -> Tensor:
-    """Give how much latents vary together over a batch: the squared covariances of all pairs, summed, a latent.
+    """Return how much latents vary together over a batch: the squared covariances of all pairs, summed, a latent.
 
     The covariance term of VICReg (Bardes et al. 2022, eq. 3): without it all latents may vary as one.
 
@@ -63,12 +63,12 @@ def shared_variance(latents: Tensor) -> Tensor:
 
 
 def weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Give the weighted sum of all terms."""
+    """Return the weighted sum of all terms."""
     return sum(weights[name] * value for name, value in terms.items())
 
 
 def by_mean(variance: Tensor, weights: Mapping[str, float]) -> Tensor:
-    """Give the loss of guessing the mean latent always, with traits no more alike in a window than between two.
+    """Return the loss of guessing the mean latent always, with traits no more alike in a window than between two.
 
     Parameters
     ----------

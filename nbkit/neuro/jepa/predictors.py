@@ -31,6 +31,6 @@ class Predictors(nn.Module):
         self.event = nn.Sequential(Mamba(event, d_state=4, d_conv=2), nn.Linear(event, event))
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Give the guess for the next half, of the shape of ``latents``: (batch, steps, 96)."""
+        """Return the guess for the next half, of the shape of ``latents``: (batch, steps, 96)."""
         parts = [self.trait(latents[..., TRAIT]), self.state(latents[..., STATE]), self.event(latents[..., EVENT])]
         return torch.cat(parts, dim=-1)

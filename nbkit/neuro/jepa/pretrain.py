@@ -94,7 +94,7 @@ class PretrainSettings:
         return cls(encoder=EncoderSettings.smoke(), lr=1e-3, batch_size=8, steps=40, warmup_steps=4, patience_steps=40)
 
     def aimed(self, objective: str) -> PretrainSettings:
-        """Give these settings with another objective: ``seed``, ``ema_variance`` or ``ema_vicreg``."""
+        """Return these settings with another objective: ``seed``, ``ema_variance`` or ``ema_vicreg``."""
         if objective not in OBJECTIVES:
             raise ValueError(f"{objective=} is unknown; it may be {', '.join(OBJECTIVES)}.")
         return replace(self, **OBJECTIVES[objective])
@@ -166,7 +166,7 @@ class JEPA(ClippedModule):
         return batch
 
     def temporal(self, windows: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Give the temporal terms of windows of shape (batch, channels, time), the past's latents and the targets."""
+        """Return the temporal terms of windows of shape (batch, channels, time), the past's latents and the targets."""
         half = windows.shape[-1] // 2
         if half < self.settings.latent_steps:
             raise ValueError(f"Windows of {windows.shape[-1]} samples have no halves of {self.settings.latent_steps}.")
@@ -186,7 +186,7 @@ class JEPA(ClippedModule):
         return F.adaptive_avg_pool1d(sequence, self.settings.latent_steps).transpose(1, 2)
 
     def masked(self, windows: Tensor) -> Tensor:
-        """Give how far latents of windows with a share of their time points zeroed are from the whole windows'."""
+        """Return how far latents of windows with a share of their time points zeroed are from the whole windows'."""
         hidden = random_mask(len(windows), windows.shape[-1], self.settings.mask_ratio, windows.device)
         with torch.no_grad():
             whole = (self.encoder if self.target is None else self.target)(windows)
@@ -253,7 +253,7 @@ class JEPA(ClippedModule):
 
 
 def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> WindowData:
-    """Give a pretraining's windows: those cut for it, no target asked, longer ones cropped to ``crop_s``.
+    """Return a pretraining's windows: those cut for it, no target asked, longer ones cropped to ``crop_s``.
 
     ``options`` go to `WindowData`.
     """
@@ -264,7 +264,7 @@ def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> 
 
 
 def monitors() -> dict[str, Any]:
-    """Give what `plot_monitors` is to draw of a history: the terms, the loss beside its baseline, latents in use."""
+    """Return what `plot_monitors` is to draw of a history: the terms, the loss beside its baseline, latents in use."""
     names = ("state", "event", "trait", "stability", "mask", "variance", "covariance")
     ranks = {"val_effective_rank": "all"} | {f"val_effective_rank_{name}": name for name in BLOCKS}
     return {
@@ -278,7 +278,7 @@ def monitors() -> dict[str, Any]:
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []

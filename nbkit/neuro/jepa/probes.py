@@ -96,7 +96,7 @@ def probe_all(
 
 
 def questions(shards: WindowShards, seed: int = 2025) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Give what can be asked of windows: the target, a label a window, and masks of windows to fit and to score on."""
+    """Return what probes predict: the target, a label per window, and masks of windows to fit and to score on."""
     asked = []
     names, place = shards.subjects, _place_in_recording(shards)
     by_subject = [np.isin(names, sorted(side)) for side in split_groups(names.tolist(), (0.6, 0.4), seed)]
@@ -116,7 +116,7 @@ def questions(shards: WindowShards, seed: int = 2025) -> list[tuple[str, np.ndar
 def linear_probe(
     values: np.ndarray, labels: np.ndarray, fitted: np.ndarray, scored: np.ndarray, seed: int = 2025
 ) -> tuple[float, float]:
-    """Give the balanced accuracy of a ridge classifier, and that after permuting the labels it is fitted to."""
+    """Return the balanced accuracy of a ridge classifier, and that after permuting the labels it is fitted to."""
     from sklearn.linear_model import RidgeClassifier
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.pipeline import make_pipeline
@@ -131,7 +131,7 @@ def linear_probe(
 
 
 def encoded(encoder: Encoder, shards: WindowShards, crop: int | None = None) -> np.ndarray:
-    """Give the latents of all windows, shape (windows, 96)."""
+    """Return the latents of all windows, shape (windows, 96)."""
     was, device = encoder.training, next(encoder.parameters()).device
     encoder.eval()
     with torch.no_grad():
@@ -141,7 +141,7 @@ def encoded(encoder: Encoder, shards: WindowShards, crop: int | None = None) -> 
 
 
 def middle(windows: torch.Tensor, crop: int | None) -> torch.Tensor:
-    """Give the middle ``crop`` samples, in which lies what the event's column says of a window."""
+    """Return the middle ``crop`` samples, in which lies what the event's column says of a window."""
     if crop is None or crop >= windows.shape[-1]:
         return windows
     start = (windows.shape[-1] - crop) // 2
@@ -149,7 +149,7 @@ def middle(windows: torch.Tensor, crop: int | None) -> torch.Tensor:
 
 
 def probe_rows(scores: Sequence[Probed]) -> list[dict[str, Any]]:
-    """Give each target's score from its own block, trained, beside chance, and beside the same block untrained."""
+    """Return each target's score from its own block, trained, beside chance, and beside the same block untrained."""
     found = {(s.target, s.features, s.block): s for s in scores}
     rows = []
     for target, block in TARGETS.items():

@@ -45,7 +45,7 @@ class SubmittedJEPA(nn.Module):
         self.register_buffer("target_deviation", torch.ones(len(self.what.targets)))
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Give (batch, 1) for (batch, channels, time)."""
+        """Return (batch, 1) for (batch, channels, time)."""
         every = predict_targets(self.encoder, self.head, self.what.latents, windows)
         scored = self.what.targets.index("target")
         return (every * self.target_deviation + self.target_mean)[:, scored : scored + 1]
@@ -67,7 +67,7 @@ def submission_part(checkpoint: str | Path) -> SubmissionPart:
 
 
 def load_finetuned(checkpoint: str | Path) -> Regressor:
-    """Give the finetuned model that a checkpoint holds, to predict beside the zip's."""
+    """Return the finetuned model that a checkpoint holds, to predict beside the zip's."""
     return Regressor.from_checkpoint(checkpoint).eval()
 
 

@@ -62,7 +62,7 @@ class TemporalConv(nn.Module):
         self.proj = nn.Identity() if width == dim else nn.Linear(width, dim)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Give (batch, channels * patches, dim) for (batch, channels, patches, samples)."""
+        """Return (batch, channels * patches, dim) for (batch, channels, patches, samples)."""
         x = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, tokens, samples)
         for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
             x = F.gelu(norm(conv(x)))
@@ -77,7 +77,7 @@ class CodeEmbed(nn.Module):
         self.proj = nn.Linear(code_dim, dim)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Give (batch, tokens, dim) for (batch, tokens, code_dim)."""
+        """Return (batch, tokens, dim) for (batch, tokens, code_dim)."""
         return self.proj(codes)
 
 
@@ -136,7 +136,7 @@ class NeuralTransformer(nn.Module):
             nn.init.trunc_normal_(token, std=0.02)
 
     def forward(self, inputs: Tensor, rows: Tensor) -> Tensor:
-        """Give the features of a class token and all others.
+        """Return the features of a class token and all others.
 
         Parameters
         ----------

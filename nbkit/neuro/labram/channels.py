@@ -20,7 +20,7 @@ TABLES = {"ten_twenty": TEN_TWENTY, "egi_129": EGI_129}
 
 
 def find_table(ch_names: Sequence[str]) -> str:
-    """Give the name of the table that knows all of these channels.
+    """Return the name of the table that knows all of these channels.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def find_table(ch_names: Sequence[str]) -> str:
 
 
 def channel_rows(ch_names: Sequence[str], table: str) -> list[int]:
-    """Give each channel's row in a table's embedding; row 0 is the class token's.
+    """Return each channel's row in a table's embedding; row 0 is the class token's.
 
     Raises
     ------

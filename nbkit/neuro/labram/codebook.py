@@ -166,7 +166,7 @@ class Codebook(ClippedModule):
         return batch
 
     def forward(self, windows: Tensor) -> Tokenized:
-        """Give losses and codes of windows of shape (batch, channels, time), in uV."""
+        """Return losses and codes of windows of shape (batch, channels, time), in uV."""
         return self.tokenizer(windows, self.rows)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
@@ -224,7 +224,7 @@ def code_use(module: Any, batches: Any) -> Tensor:
 
 
 def reconstructions(module: Codebook, window: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Give what a window's codes make of it: alone, and with the window's own phases.
+    """Return what a window's codes make of it: alone, and with the window's own phases.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def reconstructions(module: Codebook, window: Tensor) -> tuple[np.ndarray, np.nd
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []

@@ -48,7 +48,7 @@ class MeanToken(nn.Module):
         self.register_buffer("rows", torch.tensor(channel_rows(ch_names, backbone.table)), persistent=False)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Give vectors of shape (batch, dim) for windows of shape (batch, channels, time), in uV."""
+        """Return vectors of shape (batch, dim) for windows of shape (batch, channels, time), in uV."""
         return mean_token(self.backbone, windows, self.rows)
 
 

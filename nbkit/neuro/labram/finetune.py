@@ -183,12 +183,12 @@ class ComparedRegressor(WithRivals, Regressor):
 
 
 def mean_token(backbone: NeuralTransformer, windows: Tensor, rows: Tensor) -> Tensor:
-    """Give the mean of all tokens but the class token, shape (batch, dim), of windows in uV."""
+    """Return the mean of all tokens but the class token, shape (batch, dim), of windows in uV."""
     return backbone(cut_patches(windows, backbone.patch), rows)[:, 1:].mean(dim=1)
 
 
 def layer_of(name: str, depth: int) -> int:
-    """Give the layer a weight belongs to: 0 for embeddings, 1 to ``depth`` for the blocks, then norm and head."""
+    """Return the layer a weight belongs to: 0 for embeddings, 1 to ``depth`` for the blocks, then norm and head."""
     block = re.match(r"backbone\.blocks\.(\d+)\.", name)
     if block:
         return int(block[1]) + 1

@@ -68,12 +68,12 @@ def load_published_tokenizer(tokenizer: VQNSP, path: str | Path) -> LoadReport:
 
 
 def student_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give ``labram-base.pth``'s weights under our names."""
+    """Return ``labram-base.pth``'s weights under our names."""
     return _renamed(published, _STUDENT, _STUDENT_UNUSED)
 
 
 def tokenizer_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give ``vqnsp.pth``'s weights under our names.
+    """Return ``vqnsp.pth``'s weights under our names.
 
     Its query and value biases become one bias with zeros for the keys', which attention does not feel; the decoder's
     1 x 1 convolution becomes the matrix that it is.
@@ -90,7 +90,7 @@ def tokenizer_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def braindecode_weights(backbone: Mapping[str, Tensor], patches: int) -> dict[str, Tensor]:
-    """Give a backbone's weights under the names of braindecode's Labram for windows of ``patches`` patches.
+    """Return a backbone's weights under the names of braindecode's Labram for windows of ``patches`` patches.
 
     Its table has one more time embedding than patches.
     """

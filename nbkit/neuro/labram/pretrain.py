@@ -195,7 +195,7 @@ class MaskedEEG(ClippedModule):
         return batch
 
     def labels(self, windows: Tensor) -> Tensor:
-        """Give the tokenizer's codes of windows in uV, int64 of shape (batch, tokens)."""
+        """Return the tokenizer's codes of windows in uV, int64 of shape (batch, tokens)."""
         tokenizer: VQNSP = self.tokenizer
         if tokenizer.quantize.weight.device != windows.device:
             tokenizer.to(windows.device)
@@ -211,7 +211,7 @@ class MaskedEEG(ClippedModule):
         return Guess(self.lm_head(torch.where(mask[..., None], first, second)), mask)
 
     def loss(self, guess: Guess, labels: Tensor) -> Tensor:
-        """Give the mean cross-entropy of the tokens hidden at first plus that of the others."""
+        """Return the mean cross-entropy of the tokens hidden at first plus that of the others."""
         each = F.cross_entropy(guess.logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
         return sum(_mean_where(each, m.flatten()) for m in (guess.mask, ~guess.mask))
 
@@ -275,7 +275,7 @@ def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []

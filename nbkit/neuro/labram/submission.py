@@ -40,7 +40,7 @@ class SubmittedLaBraM(nn.Module):
         self.register_buffer("rows", torch.tensor(rows), persistent=False)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Give (batch, 1) for (batch, channels, time)."""
+        """Return (batch, 1) for (batch, channels, time)."""
         return self.head(mean_token(self.backbone, windows, self.rows)) * self.target_deviation + self.target_mean
 
 
@@ -65,7 +65,7 @@ def submission_part(checkpoint: str | Path) -> SubmissionPart:
 
 
 def load_finetuned(checkpoint: str | Path) -> Regressor:
-    """Give the finetuned model that a checkpoint holds, to predict beside the zip's."""
+    """Return the finetuned model that a checkpoint holds, to predict beside the zip's."""
     return Regressor.from_checkpoint(checkpoint).eval()
 
 

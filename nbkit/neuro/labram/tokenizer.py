@@ -37,7 +37,7 @@ class Spectrum(NamedTuple):
 
 
 def spectrum(patches: Tensor, *, sincos: bool = False) -> Spectrum:
-    """Give the targets of the tokenizer: all bins of each patch's discrete Fourier transform.
+    """Return the targets of the tokenizer: all bins of each patch's discrete Fourier transform.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class VQNSP(nn.Module):
         return super().train(mode and not self.frozen)
 
     def fingerprint(self) -> str:
-        """Give a hash of all that decides a window's codes."""
+        """Return a hash of all that decides a window's codes."""
         digest = hashlib.sha256()
         for name, value in sorted(self.state_dict().items()):
             if name.startswith("encode") or name == "quantize.weight":
@@ -149,24 +149,24 @@ class VQNSP(nn.Module):
         return digest.hexdigest()
 
     def encode(self, windows: Tensor, rows: Tensor) -> Tensor:
-        """Give the vectors that are to be quantised, (batch, tokens, code_dim), for windows in uV."""
+        """Return the vectors that are to be quantised, (batch, tokens, code_dim), for windows in uV."""
         features = self.encoder(cut_patches(windows, self.patch), rows)
         return self.encode_task_layer(features[:, 1:])
 
     @torch.no_grad()
     def codes(self, windows: Tensor, rows: Tensor) -> Tensor:
-        """Give the codes' indices, int64 of shape (batch, tokens), for windows in uV; changes nothing."""
+        """Return the codes' indices, int64 of shape (batch, tokens), for windows in uV; changes nothing."""
         vectors = self.encode(windows, rows)
         flat = F.normalize(vectors.float(), dim=-1).flatten(0, 1)
         return nearest_code(flat, self.quantize.weight).view(vectors.shape[:2])
 
     def decode(self, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Give z-scored amplitude and phase, (batch, tokens, bins) each, for quantised vectors."""
+        """Return z-scored amplitude and phase, (batch, tokens, bins) each, for quantised vectors."""
         features = self.decoder(vectors, rows)[:, 1:]
         return self.decode_task_layer(features), self.decode_task_layer_angle(features)
 
     def forward(self, windows: Tensor, rows: Tensor) -> Tokenized:
-        """Give the losses of a batch of windows of shape (batch, channels, time), in uV."""
+        """Return the losses of a batch of windows of shape (batch, channels, time), in uV."""
         quantised: Quantised = self.quantize(self.encode(windows, rows))
         amplitude, phase = self.decode(quantised.vectors, rows)
         target = spectrum(cut_patches(windows, self.patch), sincos=self.sincos)
@@ -176,14 +176,14 @@ class VQNSP(nn.Module):
         return Tokenized(total, quantised.loss, amplitude_loss, phase_loss, quantised.indices)
 
     def amplitude_loss(self, windows: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
-        """Give the amplitudes' error, shape (), where codes of shape (batch, tokens) stand for the windows."""
+        """Return the amplitudes' error, shape (), where codes of shape (batch, tokens) stand for the windows."""
         amplitude, _ = self.decode(F.embedding(indices, self.quantize.weight), rows)
         target = spectrum(cut_patches(windows, self.patch), sincos=self.sincos)
         return F.mse_loss(amplitude.float(), target.amplitude)
 
     @torch.no_grad()
     def reconstruct(self, windows: Tensor, rows: Tensor, *, own_phase: bool = False) -> Tensor:
-        """Give windows made of their codes' amplitudes and phases, in uV.
+        """Return windows made of their codes' amplitudes and phases, in uV.
 
         Mean and deviation of each window's spectrum are the window's own: the codes do not hold them. With
         ``own_phase`` the phases are, too: what is left to see is how well the amplitudes are kept.

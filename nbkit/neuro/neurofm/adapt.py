@@ -23,7 +23,7 @@ LORA_TARGETS = ("tokenizer.key", "tokenizer.value", "q", "kv", "proj", "fc1", "f
 
 
 def add_recordings(module: Pretrainer, recordings: Sequence[RecordingUnits]) -> list[RecordingPage]:
-    """Give a module pages for more recordings, and return them; all it had stays as it was.
+    """Return a module pages for more recordings, and return them; all it had stays as it was.
 
     A new unit begins in the middle of the units there are, at its own mean rate.
 
@@ -96,7 +96,7 @@ def add_lora_to(
 
 
 def shared_weights(module: Pretrainer, but: Sequence[RecordingPage] = ()) -> dict[str, Tensor]:
-    """Give copies of all weights that are in none of these pages, to compare them afterwards."""
+    """Return copies of all weights that are in none of these pages, to compare them afterwards."""
     own = {id(weight) for page in but for weight in page.parameters()}
     return {name: weight.detach().clone() for name, weight in module.named_parameters() if id(weight) not in own}
 

@@ -88,7 +88,7 @@ class GRUDecoder(nn.Module):
         self.register_buffer("scale", torch.ones(dims))
 
     def forward(self, counts: torch.Tensor) -> torch.Tensor:
-        """Give behaviour, from its mean in its scale, of shape (windows, bins, dims)."""
+        """Return behaviour, from its mean in its scale, of shape (windows, bins, dims)."""
         return self.decode(self.read(counts.sqrt())[0])
 
     @torch.no_grad()
@@ -170,19 +170,19 @@ class BayesianDirection:
         self.angles = (np.arange(sectors) + 0.5) * 2 * np.pi / sectors
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
-        """Give the posterior's circular mean, in rad, for counts of shape (..., units)."""
+        """Return the posterior's circular mean, in rad, for counts of shape (..., units)."""
         log = counts @ np.log(self.tuning).T - self.tuning.sum(axis=1) + np.log(self.prior + 1e-12)
         posterior = np.exp(log - log.max(axis=-1, keepdims=True))
         return np.angle((posterior * np.exp(1j * self.angles)).sum(axis=-1))
 
 
 def angle_error_deg(decoded: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Give the angle between two directions in degrees, 0 to 180, for angles in rad."""
+    """Return the angle between two directions in degrees, 0 to 180, for angles in rad."""
     return np.degrees(np.abs(np.angle(np.exp(1j * (np.asarray(decoded) - np.asarray(truth))))))
 
 
 def r2_score(truth: np.ndarray, decoded: np.ndarray) -> float:
-    """Give the share of behaviour's variance that is decoded, over all dims; 0: as good as the mean.
+    """Return the share of behaviour's variance that is decoded, over all dims; 0: as good as the mean.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def r2_score(truth: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def windows_of(shard: SpikeShard, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give counts and behaviour of some windows as arrays in memory."""
+    """Return counts and behaviour of some windows as arrays in memory."""
     return np.asarray(shard.counts[windows], np.float32), np.asarray(shard.behaviour[windows], np.float64)
 
 

@@ -27,7 +27,7 @@ MONITOR = "val_loss"
 
 
 def laid_over(settings: NeuroFMSettings, data: Any) -> NeuroFMSettings:
-    """Give settings whose lengths are in optimizer steps, for so many training windows."""
+    """Return settings whose lengths are in optimizer steps, for so many training windows."""
     return counted(settings, math.ceil(len(data.train_dataloader()) / settings.accumulate))
 
 
@@ -111,7 +111,7 @@ class Pretrainer(ClippedModule):
         return self.model(batch, hidden)
 
     def losses(self, batch: Mapping[str, Tensor], hidden: Tensor, weight: Tensor) -> dict[str, Tensor]:
-        """Give the four losses of a batch.
+        """Return the four losses of a batch.
 
         Parameters
         ----------
@@ -142,7 +142,7 @@ class Pretrainer(ClippedModule):
         return losses
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Give the weighted sum of losses."""
+        """Return the weighted sum of losses."""
         return sum(getattr(self.settings, f"{name}_weight") * value for name, value in losses.items())
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
@@ -165,7 +165,7 @@ class Pretrainer(ClippedModule):
         self._sums = sums if self._sums is None else self._sums + sums
 
     def sums(self, batch: Mapping[str, Tensor], turn: int) -> Tensor:
-        """Give what scores are made of, in float64 of shape (6 + 4 dims,), to be added over batches.
+        """Return what scores are made of, in float64 of shape (6 + 4 dims,), to be added over batches.
 
         Hidden units' NLL, the same under mean rates, both squared errors, spikes, how many counts; then for each dim
         of behaviour, in its scale: squared error, sum, sum of squares and count.
@@ -195,7 +195,7 @@ class Pretrainer(ClippedModule):
         self.log_dict({f"val_{name}": value for name, value in self.scores(gathered).items()})
 
     def scores(self, sums: Tensor) -> dict[str, Tensor]:
-        """Give the scores that `sums` over all batches make.
+        """Return the scores that `sums` over all batches make.
 
         ``bits_per_spike`` (0: as good as mean rates), ``count_mse`` beside ``count_mse_mean_rate``, ``r2`` of behaviour
         over all dims (0: as good as the mean), ``loss``: hidden units' NLL less that under mean rates, plus the
@@ -222,7 +222,7 @@ class Pretrainer(ClippedModule):
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []

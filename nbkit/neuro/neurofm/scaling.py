@@ -49,7 +49,7 @@ class ScalingSettings:
 
 
 def scaling_rows(settings: ScalingSettings) -> list[dict[str, Any]]:
-    """Give a row a training of both experiments, a seed after the other.
+    """Return a row a training of both experiments, a seed after the other.
 
     The recordings that are scored are those of the smallest size.
     """
@@ -98,14 +98,14 @@ class ScalingReport:
     words: str
 
     def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-        """Give sizes, the fitted loss and its interval up to the next size; None without a fit."""
+        """Return sizes, the fitted loss and its interval up to the next size; None without a fit."""
         if self.verdict.fit is None:
             return None
         at = np.geomspace(self.sizes.min(), self.verdict.next_size, 60)
         return at, *self.verdict.fit.predict(at)
 
     def prediction(self) -> tuple[float, float, float, float] | None:
-        """Give the next size, the loss expected there, and its interval; None without a fit."""
+        """Return the next size, the loss expected there, and its interval; None without a fit."""
         if self.verdict.fit is None:
             return None
         at = [self.verdict.next_size]

@@ -39,7 +39,7 @@ class SearchSettings:
 def trial_row(
     experiment: str, *, dim: int, blocks: int, latents: int, recordings: int, judged: int, seed: int, epochs: int
 ) -> dict[str, Any]:
-    """Give one row of a manifest: a training and all that it depends on, beside the settings that all share."""
+    """Return one row of a manifest: a training and all that it depends on, beside the settings that all share."""
     heads = max(2, min(8, dim // 32))
     key = f"{experiment}-d{dim}-b{blocks}-l{latents}-n{recordings}-s{seed}"
     return {
@@ -49,7 +49,7 @@ def trial_row(
 
 
 def search_rows(settings: SearchSettings) -> list[dict[str, Any]]:
-    """Give a row a training of the grid; all configurations of a seed before the next seed, so that early ends compare.
+    """Return one row per training of the grid: all configurations of a seed come before the next seed.
 
     Raises
     ------

@@ -82,7 +82,7 @@ def hold_out(paths: Sequence[str | Path], settings: TransferSettings, seed: int 
 
 
 def transfer_rows(held: Held, settings: TransferSettings) -> list[dict[str, Any]]:
-    """Give a row a recording, number of shots and seed; all ways of it are one item."""
+    """Return a row a recording, number of shots and seed; all ways of it are one item."""
     cases = [(HELD_OUT, path) for path in held.held] + [(OTHER, path) for path in held.other]
     return [
         {"key": f"{path.stem}-k{shots}-s{seed}", "kind": kind, "recording": path.stem, "shots": shots, "seed": seed}
@@ -112,7 +112,7 @@ class Adaptation:
     precision: str = "32-true"
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the scores of every way on the recording's later minutes.
+        """Return the scores of every way on the recording's later minutes.
 
         Returns
         -------

@@ -57,7 +57,7 @@ class Trial:
     threads: int = 1
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Give scores and what they took.
+        """Return scores and what they took.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Trial:
 
 
 def chosen_recordings(there: int, judged: int, count: int, seed: int) -> list[int]:
-    """Give which recordings a trial trains on: those that are scored, and others drawn by the seed.
+    """Return which recordings a trial trains on: those that are scored, and others drawn by the seed.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def _quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def score(module: Pretrainer, batches: Any) -> dict[str, float]:
-    """Give a network's scores, every unit hidden in its turn.
+    """Return a network's scores, every unit hidden in its turn.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def score(module: Pretrainer, batches: Any) -> dict[str, float]:
 
 
 def saturated_nll(counts: Tensor) -> Tensor:
-    """Give the lowest Poisson NLL that any prediction of a count can have: that of the count itself."""
+    """Return the lowest Poisson NLL that any prediction of a count can have: that of the count itself."""
     return counts - torch.xlogy(counts, counts)
 
 
@@ -245,7 +245,7 @@ def step_flops(module: Pretrainer, batches: Any) -> float:
 
 @contextlib.contextmanager
 def workers(count: int) -> Iterator[Executor | None]:
-    """Give an executor of so many processes, each on one thread; None for one, which needs no executor.
+    """Return an executor of so many processes, each on one thread; None for one, which needs no executor.
 
     Processes are spawned, not forked: a fork after torch has started its threads, or CUDA, hangs.
     """

@@ -53,7 +53,7 @@ class DecoderScore:
 
 @torch.no_grad()
 def decode(module: Pretrainer, windows: SpikeWindows, batch_size: int = 32) -> dict[str, np.ndarray]:
-    """Give each recording's decoded behaviour in its own unit, (windows, bins, dims), in the order of the windows."""
+    """Return each recording's decoded behaviour in its own unit, (windows, bins, dims), in the order of the windows."""
     module.eval()
     found: dict[str, list[np.ndarray]] = {}
     for batch in DataLoader(windows, batch_size, collate_fn=collate):
@@ -68,7 +68,7 @@ def decode(module: Pretrainer, windows: SpikeWindows, batch_size: int = 32) -> d
 
 @torch.no_grad()
 def held_out_bits(module: Pretrainer, windows: SpikeWindows, batch_size: int = 32) -> dict[str, float]:
-    """Give each recording's bits a spike over mean rates, each unit hidden once and foretold from the others.
+    """Return each recording's bits a spike over mean rates, each unit hidden once and foretold from the others.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def held_out_bits(module: Pretrainer, windows: SpikeWindows, batch_size: int = 3
 def compare_decoders(
     module: Pretrainer, data: SpikeData, side: str = "test", *, lag_s: float = 0.3, gru_steps: int = 400
 ) -> list[DecoderScore]:
-    """Give every decoder's score on each recording that has a behaviour.
+    """Return every decoder's score on each recording that has a behaviour.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def compare_decoders(
 
 
 def mean_scores(scores: Sequence[DecoderScore]) -> dict[str, float]:
-    """Give each decoder's mean R2 over recordings, in a fixed order."""
+    """Return each decoder's mean R2 over recordings, in a fixed order."""
     order = (OPTIMAL, MODEL, GRU, WIENER, BAYES, MEAN)
     return {
         name: float(np.mean([score.r2 for score in scores if score.decoder == name]))
@@ -143,7 +143,7 @@ def mean_scores(scores: Sequence[DecoderScore]) -> dict[str, float]:
 
 
 def result_rows(scores: Sequence[DecoderScore], bits: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Give what a session reports: each with its unit and what it stands beside."""
+    """Return what a session reports: each with its unit and what it stands beside."""
     rows, means = [], mean_scores(scores)
     for name, rival in ((MODEL, WIENER), (GRU, WIENER), (WIENER, MEAN), (OPTIMAL, MEAN)):
         if name in means and rival in means:

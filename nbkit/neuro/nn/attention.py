@@ -42,7 +42,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give (batch, tokens, dim) for (batch, tokens, dim)."""
+        """Return (batch, tokens, dim) for (batch, tokens, dim)."""
         batch, tokens, dim = x.shape
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, dim // self.heads).unbind(2)
         if self.q_norm is not None:
@@ -65,7 +65,7 @@ class MLP(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give (..., dim) for (..., dim)."""
+        """Return (..., dim) for (..., dim)."""
         x = self.fc2(F.gelu(self.fc1(x)))
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
@@ -108,7 +108,7 @@ class Block(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give (batch, tokens, dim) for (batch, tokens, dim)."""
+        """Return (batch, tokens, dim) for (batch, tokens, dim)."""
         x = self._add(x, self.attn(self.norm1(x)), self.gamma_1)
         return self._add(x, self.mlp(self.norm2(x)), self.gamma_2)
 

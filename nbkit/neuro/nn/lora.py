@@ -115,7 +115,7 @@ def add_lora(
 
 
 def lora_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Give the adapters' weights by name."""
+    """Return the adapters' weights by name."""
     return {name: parameter for name, parameter in module.named_parameters() if ".lora_" in name}
 
 

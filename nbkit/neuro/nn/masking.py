@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def masked_count(tokens: int, ratio: float) -> int:
-    """Give how many of ``tokens`` a ratio masks: at least one, and not all.
+    """Return how many of ``tokens`` a ratio masks: at least one, and not all.
 
     Raises
     ------

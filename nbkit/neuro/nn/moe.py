@@ -67,7 +67,7 @@ class MoE(nn.Module):
         self.b2 = nn.Parameter(_apart(second.bias, experts))
 
     def forward(self, x: Tensor, temperature: float = 1.0) -> tuple[Tensor, Routing]:
-        """Give the experts' weighted sum and what the router did.
+        """Return the experts' weighted sum and what the router did.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class MoE(nn.Module):
         return out.to(x.dtype).reshape(x.shape), routing
 
     def route(self, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor, Routing]:
-        """Give each token's weights and experts, both of shape (tokens, top_k); weights of a token sum to 1."""
+        """Return each token's weights and experts, both of shape (tokens, top_k); weights of a token sum to 1."""
         wide = torch.promote_types(tokens.dtype, torch.float32)  # half precision picks other experts
         with torch.autocast(tokens.device.type, enabled=False):
             logits = F.linear(tokens.to(wide), self.router.weight.to(wide), self.router.bias.to(wide)) / temperature
@@ -100,7 +100,7 @@ class MoE(nn.Module):
         return weights, chosen, Routing(balance + _Z_SHARE * z, entropy.detach(), share)
 
     def mix(self, tokens: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
-        """Give the weighted sum of the chosen experts, shape (tokens, dim), in the way that suits the size."""
+        """Return the weighted sum of the chosen experts, shape (tokens, dim), in the way that suits the size."""
         way = self.way or choose_way(len(tokens), tokens.device, _compute_dtype(tokens))[0]
         if way == "dense":
             return self._every_expert(tokens, weights, chosen)
@@ -131,7 +131,7 @@ class MoE(nn.Module):
 
 
 def choose_way(tokens: int, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
-    """Give the way to compute the experts for so many tokens, and the reason.
+    """Return the way to compute the experts for so many tokens, and the reason.
 
     All experts for every token is never chosen: on a CPU it takes 1.2 to 6 times as long from 240 tokens on, at widths
     of 64 to 512 (measured; tests/bench/bench_moe.py), and it keeps experts / top_k times the memory.

@@ -62,7 +62,7 @@ class OpenAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Give what was attended to and, where ``need_weights``, how much; shapes as in torch's class."""
+        """Return what was attended to and, where ``need_weights``, how much; shapes as in torch's class."""
         if query.dim() != 3:
             raise ValueError(f"Queries of shape {tuple(query.shape)}; they may have three dimensions.")
         if not self.batch_first:

@@ -26,7 +26,7 @@ _HELD = 2**28  # state values that all steps may have in the parallel form: thre
 
 
 def choose_form(length: int, device: torch.device) -> tuple[str, str]:
-    """Give the form in which to compute a scan of so many steps, and the reason.
+    """Return the form in which to compute a scan of so many steps, and the reason.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def choose_form(length: int, device: torch.device) -> tuple[str, str]:
 def selective_scan(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, form: str | None = None
 ) -> Tensor:
-    """Give ``y[t] = C[t] h[t] + D x[t]`` of the states ``h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] x[t]``.
+    """Return ``y[t] = C[t] h[t] + D x[t]`` of the states ``h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] x[t]``.
 
     Gu and Dao (2023), algorithm 2, with the Euler step for B. The state before the first step is 0.
 
@@ -162,7 +162,7 @@ class _Chunks:
         return t.reshape(self.batch, -1, t.shape[-1])[:, : self.length]
 
     def outputs(self) -> tuple[Tensor, Tensor]:
-        """Give y and the state before each chunk."""
+        """Return y and the state before each chunk."""
         y, borders = torch.empty_like(self.x), []
         state = torch.zeros_like(self.states[0])
         for part in self.parts:
@@ -175,7 +175,7 @@ class _Chunks:
         return y, torch.stack(borders)
 
     def gradients(self, grad: Tensor, borders: Tensor) -> tuple[Tensor, ...]:
-        """Give the gradients of x, delta, B, C and A from y's and the states before each chunk."""
+        """Return the gradients of x, delta, B, C and A from y's and the states before each chunk."""
         grad_x, grad_delta = torch.empty_like(self.x), torch.empty_like(self.x)
         grad_B, grad_C = torch.empty_like(self.B), torch.empty_like(self.B)
         grad_A = torch.zeros_like(self.A).view(1, -1)

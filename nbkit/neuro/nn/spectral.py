@@ -46,12 +46,12 @@ class SpectralConv1d(nn.Module):
         self.weight = nn.Parameter(scale * torch.randn(self.modes, in_channels, out_channels, 2))
 
     def frequencies(self, n_times: int) -> Tensor:
-        """Give the frequencies in Hz that an input of so many samples has in the band."""
+        """Return the frequencies in Hz that an input of so many samples has in the band."""
         every = torch.arange(n_times // 2 + 1, dtype=torch.float64, device=self.weight.device) * self.sfreq / n_times
         return every[every < self.fmax - 1e-6 * self.spacing]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the filtered signal.
+        """Return the filtered signal.
 
         Parameters
         ----------

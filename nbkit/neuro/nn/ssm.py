@@ -58,7 +58,7 @@ class Mamba(nn.Module):
         return _mix([self], [x])[0]
 
     def scan_inputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Give the scan's x, delta, A, B, C, D and the gate of an input of shape (batch, length, d_model)."""
+        """Return the scan's x, delta, A, B, C, D and the gate of an input of shape (batch, length, d_model)."""
         inner, gate = self.in_proj(self.norm(x)).chunk(2, dim=-1)
         inner = F.silu(causal_conv(inner, self.conv1d.weight, self.conv1d.bias))
         step, B, C = self.x_proj(inner).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
@@ -92,7 +92,7 @@ class BidirectionalMamba(nn.Module):
         self.join = nn.Linear(2 * d_model, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give a sequence of the shape of x, (batch, length, d_model), each step of which has seen all others."""
+        """Return a sequence of the shape of x, (batch, length, d_model), each step of which has seen all others."""
         ahead, back = x, x.flip(1)
         for one, other in zip(self.forwards, self.backwards, strict=True):
             ahead, back = _mix([one, other], [ahead, back])

@@ -64,7 +64,7 @@ def _closeness(vectors: Tensor, codes: Tensor, shift: Tensor | None) -> Tensor:
 
 
 def straight_through(vectors: Tensor, codes: Tensor) -> Tensor:
-    """Give ``codes`` forwards and let gradients pass to ``vectors`` (Bengio et al. 2013, arXiv:1308.3432)."""
+    """Return ``codes`` forwards and let gradients pass to ``vectors`` (Bengio et al. 2013, arXiv:1308.3432)."""
     return vectors + (codes - vectors).detach()
 
 
@@ -75,7 +75,7 @@ def code_counts(indices: Tensor, size: int) -> Tensor:
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """Give the number of codes in even use that would hold as much information: exp of the entropy.
+    """Return the number of codes in even use that would hold as much information: exp of the entropy.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ def plot_brain(
 
 
 def brain_view_html(values: np.ndarray, unit: str, *, limit: float | None = None, title: str = "") -> str:
-    """Give a page of HTML in which the map can be turned with the mouse; it needs no network.
+    """Return a page of HTML in which the map can be turned with the mouse; it needs no network.
 
     Parameters
     ----------

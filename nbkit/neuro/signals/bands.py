@@ -20,7 +20,7 @@ _HAMMING_LENGTH = 3.3  # transition widths a hamming-windowed filter needs, as m
 
 
 def band_names(bands: Sequence[Band]) -> tuple[str, ...]:
-    """Give a short name for each band: delta, theta, alpha, beta, gamma, or its edges.
+    """Return a short name for each band: delta, theta, alpha, beta, gamma, or its edges.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def band_names(bands: Sequence[Band]) -> tuple[str, ...]:
 
 
 def effective_bands(bands: Sequence[Band], sfreq: float) -> tuple[Band, ...]:
-    """Give the bands that can be had at a sampling frequency: upper edges are held to 0.49 of it.
+    """Return the bands that can be had at a sampling frequency: upper edges are held to 0.49 of it.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def effective_bands(bands: Sequence[Band], sfreq: float) -> tuple[Band, ...]:
 
 
 def cumulative_frequency_levels(signal: np.ndarray, sfreq: float, bands: Sequence[Band] = DEFAULT_BANDS) -> np.ndarray:
-    """Give the running sum of a signal's bands, lowest first.
+    """Return the running sum of a signal's bands, lowest first.
 
     Each band is a zero-phase FIR (hamming window, firwin design, through mne). Hand in a continuous recording and cut
     the result: the filter is 6.6 s long where a band starts at 0.5 Hz, and a segment shorter than that is mirrored at

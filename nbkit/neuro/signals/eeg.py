@@ -115,7 +115,7 @@ def load_recording(item: Mapping[str, Any], sfreq: float | None = None) -> Recor
 def window_settings(
     source: str, sfreq: float, window_s: float | None = None, stride_s: float | None = None, dtype: str | None = None
 ) -> dict[str, float | str]:
-    """Give what `make_windows` takes, in Hz and s: 5 s windows where not said otherwise, HBN's 2 s every second.
+    """Return what `make_windows` takes, in Hz and s: 5 s windows where not said otherwise, HBN's 2 s every second.
 
     HBN's signals are kept as float16 where no `dtype` is given: 200 subjects are then some 12 GB and not 25, of the 15
     that a free Drive holds. Other sources' windows are float32 and nothing else.

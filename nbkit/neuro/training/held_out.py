@@ -81,7 +81,7 @@ def score_held_out(
 
 
 def ridge_on_crops(data: Any, column: str) -> np.ndarray:
-    """Give the ridge's predictions for the very crops that networks are scored on; in training on fixed crops, too."""
+    """Return the ridge's predictions for the crops that networks are scored on; it trains on fixed crops, too."""
     train, test = data.train_dataset, data.test_dataset
     powers = [
         np.concatenate([log_band_powers(batch["window"].numpy(), data.sfreq) for batch in loader])

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def counted(settings: T, batches: int) -> T:
-    """Give settings whose lengths are in steps, from those in epochs and the batches an epoch has.
+    """Return settings whose lengths are in steps, from those in epochs and the batches an epoch has.
 
     ``steps``, ``warmup_steps`` and ``patience_steps`` that are set already (above 0) stay as they are.
     """

@@ -19,7 +19,7 @@ _FLOOR_UV2 = 1e-3  # 0.03 uV: far below any amplifier's noise, so a flat channel
 
 
 def log_band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band] = DEFAULT_BANDS) -> np.ndarray:
-    """Give the log10 power of each channel in each band.
+    """Return the log10 power of each channel in each band.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def log_band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band] = D
 def band_power_features(
     shards: WindowShards, bands: Sequence[Band] = DEFAULT_BANDS, crop: int | None = None
 ) -> np.ndarray:
-    """Give `log_band_powers` of all windows of a set, some at a time; ``crop`` keeps the first so many samples."""
+    """Return `log_band_powers` of all windows of a set, some at a time; ``crop`` keeps the first so many samples."""
     parts = []
     for begin in range(0, len(shards), _AT_ONCE):
         part = shards.subset(np.arange(begin, min(begin + _AT_ONCE, len(shards)))).stack()
@@ -98,7 +98,7 @@ class PowerRidge:
         return self
 
     def predict(self, powers: np.ndarray) -> np.ndarray:
-        """Give the predictions, of shape (windows,), in the target's unit."""
+        """Return the predictions, of shape (windows,), in the target's unit."""
         if self.model is None:
             raise ValueError("This ridge was not fitted; call fit with training windows first.")
         return self.model.predict(powers)

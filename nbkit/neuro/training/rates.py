@@ -12,7 +12,7 @@ _START = 0.005  # of the highest rate, at the first step of a warm-up
 
 
 def rate_share(step: int, steps: int, warmup_steps: int, final_lr_ratio: float) -> float:
-    """Give the share of the highest learning rate at a step.
+    """Return the share of the highest learning rate at a step.
 
     It climbs linearly over ``warmup_steps``, and falls linearly to ``final_lr_ratio`` at the last step.
 
@@ -37,12 +37,12 @@ def rate_share(step: int, steps: int, warmup_steps: int, final_lr_ratio: float) 
 
 
 def scaled_rate(lr_at_256: float, windows_a_step: int) -> float:
-    """Give the highest learning rate for a number of windows an optimizer step: in proportion, ``lr_at_256`` at 256."""
+    """Return the highest learning rate for a number of windows per step: in proportion, ``lr_at_256`` at 256."""
     return lr_at_256 * windows_a_step / 256
 
 
 def rate_factor(step: int, steps: int, warmup: int, floor: float) -> float:
-    """Give the share of the rate at a step: linear from 0 over ``warmup``, then a cosine to ``floor`` at ``steps``."""
+    """Return the share of the rate at a step: linear from 0 over ``warmup``, then a cosine down to ``floor``."""
     if step < warmup:
         return (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, steps - warmup))

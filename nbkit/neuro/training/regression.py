@@ -68,11 +68,11 @@ class WindowRegressor(ClippedModule):
         self._sums: Tensor | None = None
 
     def outputs(self, windows: Tensor) -> Tensor:
-        """Give all targets in units of their training deviation, shape (batch, targets), of windows in uV."""
+        """Return all targets in units of their training deviation, shape (batch, targets), of windows in uV."""
         raise NotImplementedError
 
     def layer_of(self, name: str) -> int:
-        """Give the layer that a weight belongs to, from 0 at the input to ``layers`` at the head."""
+        """Return the layer that a weight belongs to, from 0 at the input to ``layers`` at the head."""
         return self.layers
 
     def configure_callbacks(self) -> list[lightning.Callback]:
@@ -90,7 +90,7 @@ class WindowRegressor(ClippedModule):
         return self.outputs(windows)[:, scored] * self.target_deviation[scored] + self.target_mean[scored]
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Give the mean squared error of all targets that are there, each in units of its training variance."""
+        """Return the mean squared error of all targets that are there, each in units of its training variance."""
         true = torch.stack([batch[name].float() for name in self.targets], dim=1)
         there = torch.isfinite(true)
         standard = (torch.where(there, true, self.target_mean) - self.target_mean) / self.target_deviation
@@ -135,7 +135,7 @@ class WindowRegressor(ClippedModule):
 
 
 def begin_at_mean(head: nn.Linear) -> nn.Linear:
-    """Give a last layer its first weights: so small that the model begins at the mean, which scores 1.0."""
+    """Return a last layer its first weights: so small that the model begins at the mean, which scores 1.0."""
     nn.init.trunc_normal_(head.weight, std=2e-5)
     nn.init.zeros_(head.bias)
     return head
@@ -143,7 +143,7 @@ def begin_at_mean(head: nn.Linear) -> nn.Linear:
 
 @torch.no_grad()
 def predict(module: WindowRegressor, batches: Any) -> tuple[Tensor, Tensor]:
-    """Give predictions and truth of all windows, shape (windows,) each, in the target's unit."""
+    """Return predictions and truth of all windows, shape (windows,) each, in the target's unit."""
     was = module.training
     module.eval()
     pairs = [(module(b["window"].to(module.device))[:, 0].cpu(), b[module.target].float()) for b in batches]
@@ -153,7 +153,7 @@ def predict(module: WindowRegressor, batches: Any) -> tuple[Tensor, Tensor]:
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []

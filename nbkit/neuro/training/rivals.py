@@ -46,7 +46,7 @@ class WithRivals(WindowRegressor):
         self._true: list[Tensor] = []
 
     def make_rivals(self, *args: Any, **kwargs: Any) -> dict[str, WindowRegressor]:
-        """Give the rivals by name, from what the regressor was made of."""
+        """Return the rivals by name, from what the regressor was made of."""
         return {SCRATCH: self.alone(*args, **kwargs)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str 
 
 
 def held(path: str | Path, kind: str, device: str = "cpu") -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Give what a checkpoint of a kind says of its module, and its weights.
+    """Return what a checkpoint of a kind says of its module, and its weights.
 
     A module says what it was made of under its kind's name, such as ``labram_pretrain``: a dict with ``settings`` and
     ``sfreq``, from which it can be built again.
@@ -84,7 +84,7 @@ def held(path: str | Path, kind: str, device: str = "cpu") -> tuple[dict[str, An
 
 
 def settings_from(cls: type[T], made: Mapping[str, Any], path: str | Path) -> T:
-    """Give the settings a checkpoint holds.
+    """Return the settings a checkpoint holds.
 
     Raises
     ------
@@ -99,5 +99,5 @@ def settings_from(cls: type[T], made: Mapping[str, Any], path: str | Path) -> T:
 
 
 def part_of(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Give the weights under a name, without it."""
+    """Return the weights under a name, without it."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

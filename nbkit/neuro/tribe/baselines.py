@@ -19,7 +19,7 @@ _ALPHAS = tuple(10.0**power for power in range(-1, 7))
 
 
 def mean_predictor(runs: Sequence[StimulusRun], target: str = "bold") -> Predictor:
-    """Give what predicts the training runs' mean response at every step; its correlation is 0 by convention."""
+    """Return what predicts the training runs' mean response at every step; its correlation is 0 by convention."""
     total = sum(getattr(run, target).sum(0, dtype=np.float64) for run in runs)
     mean = total / sum(len(run) for run in runs)
     return lambda run: np.tile(mean, (len(run), 1))
@@ -28,7 +28,7 @@ def mean_predictor(runs: Sequence[StimulusRun], target: str = "bold") -> Predict
 def ridge_predictor(
     runs: Sequence[StimulusRun], target: str = "bold", lags: int = 8, components: int = 60
 ) -> Predictor:
-    """Give ridge regression on lagged features, one for all subjects.
+    """Return ridge regression on lagged features, one for all subjects.
 
     Parameters
     ----------

@@ -92,5 +92,5 @@ class DistillTribe(SupervisedTribe):
 
 
 def distill_data(settings: DistillSettings, train: list, val: list, num_workers: int = 0) -> TribeData:
-    """Give the windows that phase 2 asks for."""
+    """Return the windows that phase 2 asks for."""
     return TribeData(train, val, settings.times, None, settings.batch_size, num_workers)

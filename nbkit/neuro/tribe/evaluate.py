@@ -64,7 +64,7 @@ def predict_run(
     without: Sequence[str] = (),
     lead: int = 8,
 ) -> np.ndarray:
-    """Give a student's prediction of a whole run, in windows.
+    """Return a student's prediction of a whole run, in windows.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def predict_run(
 
 
 def gates_of(student: TinyTribe, run: StimulusRun, times: int) -> np.ndarray:
-    """Give the gates over a run, shape (steps, modalities)."""
+    """Return the gates over a run, shape (steps, modalities)."""
     return _windows(student, run, times, None, (), 0)[1]
 
 
@@ -113,7 +113,7 @@ def _windows(
 
 
 def student_predictor(student: TinyTribe, times: int, subject: int | None = None) -> Predictor:
-    """Give a function of a run for `score`."""
+    """Return a function of a run for `score`."""
     return lambda run: predict_run(student, run, times, subject=subject)
 
 
@@ -163,7 +163,7 @@ def score(predictor: Predictor, runs: Sequence[StimulusRun], target: str = "bold
 
 
 def milliseconds_per_second(predictor: Predictor, run: StimulusRun, repeats: int = 3) -> float:
-    """Give how long a prediction of one second of stimulus takes, in ms, from features; the best of some repeats."""
+    """Return how long a prediction of one second of stimulus takes, in ms, from features; the best of some repeats."""
     taken = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
@@ -173,7 +173,7 @@ def milliseconds_per_second(predictor: Predictor, run: StimulusRun, repeats: int
 
 
 def modality_reliance(student: TinyTribe, runs: Sequence[StimulusRun], times: int) -> np.ndarray:
-    """Give how much of each output's prediction comes through each gate, shares that sum to 1 over modalities.
+    """Return how much of each output's prediction comes through each gate, shares that sum to 1 over modalities.
 
     Through the gate of a modality goes ``gate * token``; without it the prediction changes, and the standard deviation
     over time of that change is what the modality does for an output.
@@ -203,7 +203,7 @@ def modality_reliance(student: TinyTribe, runs: Sequence[StimulusRun], times: in
 
 
 def impulse_response(student: TinyTribe, runs: Sequence[StimulusRun], times: int, lags: int = 12) -> np.ndarray:
-    """Give how strongly the prediction changes, lag by lag, after one step of the stimulus was another one.
+    """Return how strongly the prediction changes, lag by lag, after one step of the stimulus was another one.
 
     Parameters
     ----------

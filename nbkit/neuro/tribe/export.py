@@ -97,7 +97,7 @@ def compare(student: TinyTribe, path: str | Path, inputs: dict[str, Tensor]) -> 
 
 
 def run_onnx(path: str | Path, inputs: dict[str, Tensor]) -> np.ndarray:
-    """Give a file's prediction, shape (batch, times, outputs)."""
+    """Return a file's prediction, shape (batch, times, outputs)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -108,7 +108,7 @@ def run_onnx(path: str | Path, inputs: dict[str, Tensor]) -> np.ndarray:
 
 
 def sample_inputs(student: TinyTribe, times: int, batch: int = 2, seed: int = 0) -> dict[str, Tensor]:
-    """Give random inputs of the right shapes, subject 0 and the mean subject among them."""
+    """Return random inputs of the right shapes, subject 0 and the mean subject among them."""
     draws, s = torch.Generator().manual_seed(seed), student.settings
     sizes = {"text": s.text_dim, "audio": s.audio_dim, "video": s.video_dim}
     made = {name: torch.randn(batch, times, size, generator=draws) for name, size in sizes.items()}

@@ -102,7 +102,7 @@ class FmriTribe(SupervisedTribe):
         return stage(step, s.steps, values, (s.dropout_first_until, s.dropout_then_until))
 
     def times(self, step: int) -> int:
-        """Give the steps of a window at a step of the training."""
+        """Return the steps of a window at a step of the training."""
         s = self.settings
         return int(stage(step, s.steps, (s.times_first, s.times), (s.times_first_until,)))
 
@@ -120,5 +120,5 @@ class FmriTribe(SupervisedTribe):
 
 
 def fmri_data(settings: FmriSettings, train: list, val: list, num_workers: int = 0) -> TribeData:
-    """Give the windows that phase 3 asks for."""
+    """Return the windows that phase 3 asks for."""
     return TribeData(train, val, settings.times, None, settings.batch_size, num_workers)

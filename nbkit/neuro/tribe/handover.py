@@ -98,5 +98,5 @@ def load_student(path: str | Path) -> TinyTribe:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Give the number of a module's weights."""
+    """Return the number of a module's weights."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def pearson_over_time(predicted: np.ndarray, true: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Give each vertex's Pearson correlation over time, as ``numpy.corrcoef`` would.
+    """Return each vertex's Pearson correlation over time, as ``numpy.corrcoef`` would.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ class PearsonSums:
         self.sums += torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y]).sum(1)
 
     def truth_moves(self) -> bool:
-        """Say whether any vertex's response changed over the times that counted; if none did, nothing can be scored."""
+        """Return whether the response of any vertex changed over the scored times; if none did, no score exists."""
         n, _, y, _, yy, _ = self.sums
         return bool((yy - y * y / n.clamp_min(1) > 1e-12).any())
 
     def r(self) -> Tensor:
-        """Give each vertex's correlation so far, shape (vertices,); NaN where there is none."""
+        """Return each vertex's correlation so far, shape (vertices,); NaN where there is none."""
         n, x, y, xx, yy, xy = self.sums
         spread_x, spread_y = xx - x * x / n, yy - y * y / n
         tiny = 1e-12
@@ -86,7 +86,7 @@ class PearsonSums:
 
 
 def mean_r(r: np.ndarray | Tensor, kept: np.ndarray | None = None) -> float:
-    """Give the mean over vertices that have a correlation; NaN where none has.
+    """Return the mean over vertices that have a correlation; NaN where none has.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def mean_r(r: np.ndarray | Tensor, kept: np.ndarray | None = None) -> float:
 
 
 def mean_r_by_group(r: np.ndarray, group: np.ndarray, names: list[str] | tuple[str, ...]) -> dict[str, float]:
-    """Give the mean r of each network or region.
+    """Return the mean r of each network or region.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def mean_r_by_group(r: np.ndarray, group: np.ndarray, names: list[str] | tuple[s
 
 
 def noise_ceiling(repeats: np.ndarray) -> np.ndarray:
-    """Give the r that a perfect prediction of the repeated response would reach in one repeat.
+    """Return the r that a perfect prediction of the repeated response would reach in one repeat.
 
     By Spearman-Brown from the mean correlation between repeats, rho: the true signal correlates sqrt(rho) with each.
 
@@ -138,7 +138,7 @@ def noise_ceiling(repeats: np.ndarray) -> np.ndarray:
 
 
 def ceiling_fraction(r: np.ndarray, ceiling: np.ndarray | float) -> float:
-    """Give the mean of r over the mean of the noise ceiling, over vertices that have both.
+    """Return the mean of r over the mean of the noise ceiling, over vertices that have both.
 
     A ratio of means: a mean of ratios is ruled by vertices whose ceiling is almost nothing.
     """

@@ -52,7 +52,7 @@ def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, rid
 
 
 def features_before_subject(student: TinyTribe, run: StimulusRun, times: int, lead: int = 8) -> np.ndarray:
-    """Give the features that a subject's numbers scale, over a whole run, shape (steps, dim)."""
+    """Return the features that a subject's numbers scale, over a whole run, shape (steps, dim)."""
     device = next(student.parameters()).device
     present = torch.from_numpy(np.asarray(run.present, bool))[None].to(device)
     parts, done, lead = [], 0, min(lead, times - 1)

@@ -152,7 +152,7 @@ class Estimate:
 
 
 def storage_gb(kind: str, hours: float, n_vertices: int = N_VERTICES) -> float:
-    """Give what hours of stimulus take in the store, in GB (1e9 bytes), in fp16.
+    """Return what hours of stimulus take in the store, in GB (1e9 bytes), in fp16.
 
     Parameters
     ----------

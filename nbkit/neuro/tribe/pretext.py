@@ -154,7 +154,7 @@ def draw_orders(samples: int, device: torch.device | str) -> Tensor:
 
 
 def fixed_orders(samples: int) -> Tensor:
-    """Give the same four orders again and again, shape (samples, 4); of their neighbours half stand right."""
+    """Return the same four orders again and again, shape (samples, 4); of their neighbours half stand right."""
     orders = torch.tensor([(0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2), (2, 3, 0, 1)])
     return orders[torch.arange(samples) % len(orders)]
 

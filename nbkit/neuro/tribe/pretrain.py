@@ -87,7 +87,7 @@ class PretrainTribe(ClippedModule):
     def scores(
         self, batch: Batch, shown: Tensor, order: Tensor, temperature: float = 1.0
     ) -> tuple[dict[str, pretext.Score], dict[str, Tensor]]:
-        """Give each task's score, and what the routers did: loss, entropy (in nats) and share of each expert.
+        """Return each task's score, and what the routers did: loss, entropy (in nats) and share of each expert.
 
         Parameters
         ----------
@@ -125,15 +125,15 @@ class PretrainTribe(ClippedModule):
         return made, routers
 
     def aux_weight(self, step: int) -> float:
-        """Give the weight of the routers' loss at a step."""
+        """Return the weight of the routers' loss at a step."""
         return ramp(step, self.settings.aux_first, self.settings.aux, self.settings.router_steps)
 
     def temperature(self, step: int) -> float:
-        """Give the routers' temperature at a step."""
+        """Return the routers' temperature at a step."""
         return ramp(step, self.settings.temperature_first, 1.0, self.settings.router_steps)
 
     def total(self, made: dict[str, pretext.Score], routers: dict[str, Tensor], step: int) -> Tensor:
-        """Give the weighted sum of all losses at a step."""
+        """Return the weighted sum of all losses at a step."""
         settings = self.settings
         tasks = sum(getattr(settings, name) * score.loss for name, score in made.items())
         return tasks + self.aux_weight(step) * routers["loss"]
@@ -176,12 +176,12 @@ class PretrainTribe(ClippedModule):
 
 
 def pretrain_data(settings: PretrainSettings, train: list, val: list, num_workers: int = 0) -> TribeData:
-    """Give the windows that phase 1 asks for: ``times`` long, ``stride`` apart."""
+    """Return the windows that phase 1 asks for: ``times`` long, ``stride`` apart."""
     return TribeData(train, val, settings.times, settings.stride, settings.batch_size, num_workers)
 
 
 def monitor_rows(history: list[dict[str, Any]], experts: int) -> list[dict[str, Any]]:
-    """Give the last validation's monitors as results, each beside chance; none before the first validation."""
+    """Return the last validation's monitors as results, each beside chance; none before the first validation."""
     logged = [row for row in history if "val_mmr_cos" in row]
     if not logged:
         return []

@@ -26,12 +26,12 @@ class PseudoSettings:
 
     @classmethod
     def free(cls) -> PseudoSettings:
-        """Give the seed's."""
+        """Return the seed's."""
         return cls()
 
     @classmethod
     def smoke(cls) -> PseudoSettings:
-        """Give the same: guards are not made smaller."""
+        """Return the same: guards are not made smaller."""
         return cls()
 
 

@@ -68,7 +68,7 @@ def result_rows(
     student: TinyTribe,
     times: int,
 ) -> list[dict[str, Any]]:
-    """Give the scores as results, each beside a baseline."""
+    """Return the scores as results, each beside a baseline."""
     mine = scores["student"]
     rows = [
         _row(f"r_fmri_against_{key}", mine.mean, scores[name].mean, name)
@@ -92,7 +92,7 @@ def result_rows(
 
 
 def moment_maps(student: TinyTribe, run: StimulusRun, times: int, regions: Regions) -> dict[str, np.ndarray]:
-    """Give maps on fsaverage of one moment: what was to be told, what the student tells, and the difference.
+    """Return maps on fsaverage of one moment: what was to be told, what the student tells, and the difference.
 
     The moment is the step at which the first is strongest. It is the teacher's where there is one, else the fMRI.
     """
@@ -104,7 +104,7 @@ def moment_maps(student: TinyTribe, run: StimulusRun, times: int, regions: Regio
 
 
 def planted_response(source: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Give the made-up world's response as (times in s, response); None where the world is not made up."""
+    """Return the made-up world's response as (times in s, response); None where the world is not made up."""
     if source != "planted":
         return None
     times = np.linspace(0, 14, 141)

@@ -17,7 +17,7 @@ _START, _END = 25.0, 1e4  # OneCycleLR's: begin at lr / 25, end at that / 1e4
 
 
 def steps_of_epochs(epochs: float, samples: int, batch_size: int) -> int:
-    """Give the optimizer steps of so many passes over the data, the last, smaller batch of a pass included.
+    """Return the optimizer steps of so many passes over the data, the last, smaller batch of a pass included.
 
     Raises
     ------
@@ -30,12 +30,12 @@ def steps_of_epochs(epochs: float, samples: int, batch_size: int) -> int:
 
 
 def windows_of_hours(hours: float, window_s: float, stride_s: float | None = None) -> int:
-    """Give about how many windows so many hours of stimuli have."""
+    """Return about how many windows so many hours of stimuli have."""
     return int(hours * 3600 // (stride_s or window_s))
 
 
 def one_cycle(step: int, steps: int, warm: float) -> float:
-    """Give the share of the peak rate at a step: cosine up over ``warm`` of the steps, cosine down to next to nothing.
+    """Return the share of the peak rate at a step: a cosine up over ``warm`` of the steps, then a cosine down.
 
     The same as torch's OneCycleLR without its cycle of momentum (Smith and Topin, 2018).
     """
@@ -47,7 +47,7 @@ def one_cycle(step: int, steps: int, warm: float) -> float:
 
 
 def warm_cosine(step: int, steps: int, warm: float) -> float:
-    """Give the share of the peak rate at a step: a line up over ``warm`` of the steps, a cosine down to 0."""
+    """Return the share of the peak rate at a step: a line up over ``warm`` of the steps, a cosine down to 0."""
     up = max(1, round(warm * steps))
     if step < up:
         return (step + 1) / up
@@ -60,7 +60,7 @@ def ramp(step: int, first: float, last: float, steps: int) -> float:
 
 
 def stage(step: int, steps: int, values: Sequence[float], until: Sequence[float]) -> float:
-    """Give the value of the stage that a step is in.
+    """Return the value of the stage that a step is in.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def stage(step: int, steps: int, values: Sequence[float], until: Sequence[float]
 
 
 def group_of(name: str) -> str:
-    """Give the group of a parameter by its name: backbones, projectors, embeddings, fusion or head."""
+    """Return the group of a parameter by its name: backbones, projectors, embeddings, fusion or head."""
     for part, group in (
         ("backbones.", "backbones"), ("trunk.projectors.", "projectors"), ("trunk.motion.", "projectors"),
         ("trunk.times", "embeddings"), ("trunk.modality", "embeddings"), ("trunk.fusion.", "fusion"),

@@ -76,22 +76,22 @@ class SupervisedTribe(ClippedModule):
         return fresh
 
     def dropout(self, step: int) -> float:
-        """Give how often a modality is left out at a step."""
+        """Return how often a modality is left out at a step."""
         raise NotImplementedError
 
     def shorten(self, batch: Batch, step: int) -> Batch:
-        """Give the batch as this step of the training sees it."""
+        """Return the batch as this step of the training sees it."""
         return batch
 
     def predict(self, batch: Batch, present: Tensor | None = None) -> Prediction:
-        """Give the student's word on a batch."""
+        """Return the student's word on a batch."""
         features = {name: batch[name] for name in MODALITIES}
         for name, backbone in self.backbones.items():
             features[name] = backbone(features[name])
         return self.student(features, batch["subject"], batch["present"] if present is None else present)
 
     def terms(self, batch: Batch, said: Prediction) -> dict[str, Tensor]:
-        """Give each loss term that has a weight and a target."""
+        """Return each loss term that has a weight and a target."""
         weights, keep, weight = self.weights, batch["keep"], batch["weight"]
         made: dict[str, Tensor] = {"aux": said.routed.loss}
         has_teacher, has_bold = "teacher" in batch, "bold" in batch
@@ -161,7 +161,7 @@ class SupervisedTribe(ClippedModule):
 
 
 def score_rows(history: Sequence[Mapping[str, Any]], experts: int) -> list[dict[str, Any]]:
-    """Give the last validation's scores as results, each beside a baseline; none before the first validation."""
+    """Return the last validation's scores as results, each beside a baseline; none before the first validation."""
     logged = [row for row in history if "val_r" in row]
     if not logged:
         return []

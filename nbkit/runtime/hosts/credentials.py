@@ -22,7 +22,7 @@ _COLAB_FILES = Path("/content")
 def host_credentials(
     environ: Mapping[str, str] | None = None, kaggle_input: Path | None = None, colab_files: Path = _COLAB_FILES
 ) -> Iterator[tuple[str, str]]:
-    """Give (place in words, text) of every credential that this host offers.
+    """Yield (place in words, text) of every credential that this host offers.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def host_credentials(
 
 
 def user_credential_path() -> Path:
-    """Give where `nbkit login drive` writes the credential on the user's own machine."""
+    """Return where `nbkit login drive` writes the credential on the user's own machine."""
     import platformdirs
 
     return Path(platformdirs.user_config_dir("nbkit", appauthor=False)) / CREDENTIAL_FILE

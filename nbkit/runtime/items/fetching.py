@@ -17,7 +17,7 @@ _AT_ONCE = 4  # downloads side by side
 
 
 def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Path]:
-    """Give the verified local paths of all outputs of a phase's items, by name.
+    """Return the verified local paths of all outputs of a phase's items, by name.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def _fetch(raw: Store, store: Store, name: str, accepted: set[str], cache: Path)
 
 
 def fetch_history(store: Store, slug: str, folder: Path) -> list[dict[str, Any]]:
-    """Give the metric rows that a training phase has logged.
+    """Return the metric rows that a training phase has logged.
 
     Raises
     ------

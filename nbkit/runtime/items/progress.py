@@ -40,7 +40,7 @@ def outlook(left: int, finished: int, budget: Budget) -> str:
 
 
 def sessions_left(left: int, finished: int, budget: Budget) -> int | None:
-    """Give the further sessions of this length that the work takes; None where nothing was measured."""
+    """Return the further sessions of this length that the work takes; None where nothing was measured."""
     if not finished or budget.limit is None:
         return None
     seconds = left * budget.elapsed() / finished

@@ -70,7 +70,7 @@ class FileClaim:
     machine: str
 
     def here(self) -> Path:
-        """Give its path, once the file was found here as it was there.
+        """Return its path, once the file was found here as it was there.
 
         Raises
         ------
@@ -111,7 +111,7 @@ def _claim(path: Path) -> FileClaim:
 
 
 def workers_of(executor: Executor) -> int:
-    """Give how many items an executor computes at a time, as far as it tells."""
+    """Return how many items an executor computes at a time, as far as it tells."""
     client = getattr(executor, "_client", None)  # Dask's own; its workers come and go
     if hasattr(client, "nthreads"):
         return max(1, sum(client.nthreads().values()))

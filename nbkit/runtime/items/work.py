@@ -179,7 +179,7 @@ class _Sequential:
 
 
 def pending(ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[int]:
-    """Give the positions of rows still to do: fresh ones, then those that failed before or that kills hit."""
+    """Yield the positions of rows still to do: fresh ones, then those that failed before or that kills hit."""
     fold, keys, later, position = ledger.fold, manifest.keys, [], 0
     for key in filterfalse(fold.done.__contains__, keys):  # a million done items are passed over in C
         position = keys.index(key, position)
@@ -200,7 +200,7 @@ def _trouble(ledger: Ledger, key: str) -> int:
 
 
 def items(loop: ItemLoop, manifest: Manifest, retry_failed: bool = False) -> Iterator[Item]:
-    """Give the pending items one after the other until none is left or the next would not end in time."""
+    """Yield the pending items one after the other until none is left or the next would not end in time."""
     ledger = loop.ledger
     for position in pending(ledger, manifest, retry_failed):
         if not loop.may_go_on("item"):

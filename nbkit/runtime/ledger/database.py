@@ -81,7 +81,7 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
 
 
 def holds_work(folder: Path) -> bool:
-    """Say whether a session left something in this folder that the store may not have."""
+    """Return whether a session left something in this folder that the store may not have."""
     path = folder / "ledger.sqlite"
     if not path.is_file():
         return False
@@ -126,13 +126,13 @@ def _is_damage(error: sqlite3.Error, path: Path) -> bool:
 
 
 def is_place(session: object, number: object) -> bool:
-    """Say whether these can be a record's session and number."""
+    """Return whether these can be a record's session and number."""
     named = isinstance(session, str) and session.isascii() and session.replace("-", "").replace("_", "").isalnum()
     return named and (number is None or (isinstance(number, int) and 0 < number < 10**12))
 
 
 def not_recorded(folder: Path, error: Exception) -> NbkitError:
-    """Give the error that says that nothing can be recorded now."""
+    """Return the error that says that nothing can be recorded now."""
     return NbkitError(
         f"the ledger in {folder} could not record ({error}). The item in work is not recorded and will be done again; "
         "all recorded before stands. Free some disk space and run again."

@@ -30,7 +30,7 @@ class Lane:
 
 
 def take_lane(root: Path, store: str) -> Lane:
-    """Give a folder that no living session holds: one with work of a killed session first, else the first free.
+    """Return a folder that no living session holds: one with work of a killed session first, else the first free.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def take_lane(root: Path, store: str) -> Lane:
 
 
 def _owner(folder: Path, store: str) -> str:
-    """Give the store that a lane belongs to; a new one belongs to this."""
+    """Return the store that a lane belongs to; a new one belongs to this."""
     path = folder / _STORE
     if not path.is_file():
         write_atomically(path, lambda file: file.write(store.encode("utf-8")))

@@ -112,7 +112,7 @@ class Ledger:
                 self.note({"e": "died", "k": key})
 
     def _known(self, record: Record) -> bool:
-        """Say whether the store's records have this very result; another session's may differ from it."""
+        """Return whether the store's records have this very result; another session's may differ from it."""
         known = self.fold.done.get(record["k"])
         return known is not None and all(output in known for output in record["o"])
 
@@ -126,7 +126,7 @@ class Ledger:
         return True
 
     def local(self, name: str) -> Path:
-        """Give where an output lies on this machine until the store has it."""
+        """Return where an output lies on this machine until the store has it."""
         return self.folder / "outputs" / name
 
     # -- recording --
@@ -204,7 +204,7 @@ class Ledger:
                 self._db.execute("DELETE FROM records WHERE id=?", (row,))
 
     def outputs(self, key: str) -> list[Output]:
-        """Give the outputs of an item that is done here and not yet in the store."""
+        """Return the outputs of an item that is done here and not yet in the store."""
         with self._lock:
             row = self.here.get(key)
             return [] if row is None else [Output(*o[:3]) for o in self._record(row)["o"]]
@@ -217,7 +217,7 @@ class Ledger:
         return record
 
     def is_done(self, key: str) -> bool:
-        """Say whether an item is done, here or in the store."""
+        """Return whether an item is done, here or in the store."""
         return key in self.fold.done or key in self.here
 
     # -- parcels: other files on their way to the store --
@@ -232,7 +232,7 @@ class Ledger:
                 raise not_recorded(self.folder, error) from error
 
     def parcels(self) -> dict[int, Record]:
-        """Give the parcels that are not yet in the store."""
+        """Return the parcels that are not yet in the store."""
         with self._lock:
             rows = self._db.execute("SELECT id, line FROM parcels ORDER BY id").fetchall()
         return {row: record for row, line in rows if (record := decode_line(line)) is not None}
@@ -344,7 +344,7 @@ class Ledger:
         fsync_folder(self.folder)
 
     def counts(self) -> dict[str, int]:
-        """Give how many items are in the store, done here only, and waiting as records."""
+        """Return how many items are in the store, done here only, and waiting as records."""
         with self._lock:
             unsent = self._db.execute("SELECT count(*) FROM records WHERE number IS NOT NULL").fetchone()[0]
         return {"stored": len(self.fold.done), "here": len(self.here), "unsent_records": unsent}

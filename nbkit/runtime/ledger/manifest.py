@@ -44,11 +44,11 @@ class Manifest:
         return (self.row(i) for i in range(len(self)))
 
     def row(self, position: int) -> dict[str, str]:
-        """Give one row as {column: cell}."""
+        """Return one row as {column: cell}."""
         return dict(zip(self.columns, self._rows[position].split("\t"), strict=True))
 
     def shard(self, part: str | None) -> Manifest:
-        """Give the rows of one of several parallel sessions, chosen by a hash of the key.
+        """Return the rows of one of several parallel sessions, chosen by a hash of the key.
 
         Parameters
         ----------
@@ -63,12 +63,12 @@ class Manifest:
 
 
 def shard_of(key: str, count: int) -> int:
-    """Give which of so many parallel sessions an item belongs to, 1 to `count`: a hash of its key alone."""
+    """Return which of so many parallel sessions an item belongs to, 1 to `count`: a hash of its key alone."""
     return zlib.crc32(key.encode()) % count + 1
 
 
 def parse_shard(part: str) -> tuple[int, int]:
-    """Give (which, count) of a shard such as ``"2/5"``.
+    """Return (which, count) of a shard such as ``"2/5"``.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def read_manifest(source: str | Path | Iterable[Mapping[str, object]] | Manifest
 
 
 def manifest_folder() -> Path:
-    """Give the folder of manifests: of the current folder if it has one, else of this checkout or package."""
+    """Return the folder of manifests: of the current folder if it has one, else of this checkout or package."""
     here = Path("manifests")
     return here if here.is_dir() else home() / "manifests"
 
@@ -187,7 +187,7 @@ def _check_keys(manifest: Manifest, numbers: Iterable[int], what: str) -> None:
 
 
 def read_seed_manifest(path: Path) -> set[str]:
-    """Give the keys that a seed's ``{"key": "done"}`` manifest.json calls done."""
+    """Return the keys that a seed's ``{"key": "done"}`` manifest.json calls done."""
     from nbkit.runtime.files import read_json
 
     try:

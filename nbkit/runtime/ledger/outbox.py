@@ -122,7 +122,7 @@ class Outbox:
             self._left_over.append(job)  # the ledger has it; the next session sends it
 
     def waiting(self) -> list[str]:
-        """Give the names of all that is not yet in the store."""
+        """Return the names of all that is not yet in the store."""
         names = [name for parcel in self.ledger.parcels().values() for _, name in parcel["files"]]
         for key in list(self.ledger.here):
             names += [output.name for output in self.ledger.outputs(key)]

@@ -114,7 +114,7 @@ def _appear(path: Path, content: bytes) -> bool:
 
 
 def step_of(name: str) -> int | None:
-    """Give the step in the name of a checkpoint or receipt; None for any other name."""
+    """Return the step in the name of a checkpoint or receipt; None for any other name."""
     found = _NAME.fullmatch(name)
     return int(found[1]) if found else None
 

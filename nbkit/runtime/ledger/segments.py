@@ -32,14 +32,14 @@ _NAME = re.compile(r"([^/]+)/ledger/([^/]+)/(\d+)-(\d+)-([0-9a-f]{8})\.jsonl")  
 
 
 def encode_line(record: Record) -> str:
-    """Give a record as one JSON line whose last field is the checksum of the text before it."""
+    """Return a record as one JSON line whose last field is the checksum of the text before it."""
     # ASCII only: no character of a message can then be a line end, or fail to be written as UTF-8
     text = _JSON(record)[:-1]
     return f'{text},"c":"{zlib.crc32(text.encode()):08x}"}}'
 
 
 def is_whole(line: object) -> bool:
-    """Say whether a line is as `encode_line` gave it."""
+    """Return whether a line is as `encode_line` gave it."""
     if not isinstance(line, str):
         return False
     text, mark, rest = line.rpartition(',"c":"')
@@ -47,7 +47,7 @@ def is_whole(line: object) -> bool:
 
 
 def decode_line(line: object) -> Record | None:
-    """Give the record of a line; None where the line is torn or hurt."""
+    """Return the record of a line; None where the line is torn or hurt."""
     return json.loads(line.rpartition(',"c":"')[0] + "}") if is_whole(line) else None
 
 
@@ -67,19 +67,19 @@ class Segment:
 
     @staticmethod
     def parse(name: str) -> Segment | None:
-        """Give the segment of a store name; None where the name is none."""
+        """Return the segment of a store name; None where the name is none."""
         m = _NAME.fullmatch(name)
         return Segment(m[1], m[2], int(m[3]), int(m[4]), m[5]) if m else None
 
 
 def segment_of(slug: str, session: str, first: int, lines: list[str]) -> tuple[Segment, bytes]:
-    """Give the segment that holds these lines, and its content."""
+    """Return the segment that holds these lines, and its content."""
     data = ("\n".join(lines) + "\n").encode()
     return Segment(slug, session, first, first + len(lines) - 1, f"{zlib.crc32(data):08x}"), data
 
 
 def read_segment(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Record]]:
-    """Give the whole records of a segment's content with their numbers; None where a number is not certain."""
+    """Return the whole records of a segment's content with their numbers; None where a number is not certain."""
     if f"{zlib.crc32(data):08x}" == segment.crc:
         # one parse for all lines: three times as fast as one a line
         return enumerate(json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]"), segment.first)
@@ -99,7 +99,7 @@ def _whole_lines(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Re
 
 
 def version_of(settings: Record) -> str:
-    """Give a short name of settings that is the same wherever they are the same."""
+    """Return a short name of settings that is the same wherever they are the same."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -156,7 +156,7 @@ class Fold:
             self.damaged[segment.name] = f"{kept} of {segment.last - segment.first + 1} records could be read"
 
     def covers(self, segment: Segment) -> bool:
-        """Say whether every record of the segment has been taken in."""
+        """Return whether every record of the segment has been taken in."""
         return any(a <= segment.first and segment.last <= b for a, b in self._numbers.get(segment.session, []))
 
     def _take(self, session: str, record: Record) -> None:
@@ -204,7 +204,7 @@ def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -> Fold:
-    """Give the state of a phase from all segments in the store.
+    """Return the state of a phase from all segments in the store.
 
     Parameters
     ----------

@@ -133,7 +133,7 @@ class Showing:
 
 
 def say_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
-    """Give in words what a figure rests on where that is not real, and write below it those that it has not.
+    """Return in words what a figure rests on where that is not real, and write below it those that it has not.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _plain(text: str) -> str:
 
 
 def figure_in_words(figure: Any) -> str:
-    """Give a figure's titles and axes as one line of text.
+    """Return a figure's titles and axes as one line of text.
 
     Parameters
     ----------

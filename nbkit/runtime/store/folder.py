@@ -43,7 +43,7 @@ class FolderStore:
         self._swept = False
 
     def path(self, name: str) -> Path:
-        """Give the path of a checked name; for those who may read in place."""
+        """Return the path of a checked name; for those who may read in place."""
         return self.root / check_name(name, "store name")
 
     def put(self, path: Path, name: str) -> Stat:
@@ -125,7 +125,7 @@ class FolderStore:
         return self
 
     def _incoming(self) -> Path:
-        """Give a temporary path, on the store's own file system; the first call sweeps what killed sessions left."""
+        """Return a temporary path, on the store's own file system; the first call sweeps what killed sessions left."""
         folder = self.root / ".incoming"
         folder.mkdir(parents=True, exist_ok=True)
         if not self._swept:
@@ -137,7 +137,7 @@ class FolderStore:
 
 
 def _abandoned(path: Path) -> bool:
-    """Say whether the writer of a temporary file is dead for certain, or has not touched it for a day."""
+    """Return whether the writer of a temporary file is dead for certain, or has not touched it for a day."""
     machine, _, rest = path.name.rpartition(TEMP_SUFFIX)[0].rpartition(".")[0].rpartition(".")
     if machine == platform.node() and rest.isdigit():
         return not is_alive(int(rest))

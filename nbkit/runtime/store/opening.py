@@ -39,7 +39,7 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
 
 
 def store_address(store: str | os.PathLike[str] | None) -> str:
-    """Give a store's address that holds wherever a process runs: a URL as it is, a folder in full."""
+    """Return a store's address that holds wherever a process runs: a URL as it is, a folder in full."""
     text = os.fspath(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
     return text if "://" in text else str(Path(text).expanduser().resolve())
 

@@ -50,7 +50,7 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
-        """Give everything whose name starts with the prefix, in the order of names."""
+        """Return everything whose name starts with the prefix, in the order of names."""
         ...
 
     def delete(self, name: str) -> None:
@@ -58,5 +58,5 @@ class Store(Protocol):
         ...
 
     def connect(self) -> Store:
-        """Give a connection of its own for another thread."""
+        """Return a connection of its own for another thread."""
         ...

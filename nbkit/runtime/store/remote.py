@@ -84,7 +84,7 @@ class FsspecStore:
                 self.fs.rm_file(temp)
 
     def _content(self, target: str, size: int) -> str | None:
-        """Give the hash of what is there, None where nothing of that size is."""
+        """Return the hash of what is there, None where nothing of that size is."""
         try:
             self.fs.invalidate_cache()
             if self.fs.info(target)["size"] != size:
@@ -149,7 +149,7 @@ class FsspecStore:
             raise _worded(error, "delete", name, self.url) from error
 
     def connect(self) -> FsspecStore:
-        """Give a store with a file system instance that no other thread uses."""
+        """Return a store with a file system instance that no other thread uses."""
         other = object.__new__(FsspecStore)
         other.__dict__.update(self.__dict__)
         other.fs = type(self.fs)(*self.fs.storage_args, skip_instance_cache=True, **self.fs.storage_options)

@@ -201,7 +201,7 @@ class Checkpointing(Callback):
             self._batch_began = None
 
     def _at_boundary(self, trainer: Any, batch_idx: int) -> bool:
-        """Say whether no gradient is pending in front of this batch."""
+        """Return whether no gradient is pending in front of this batch."""
         if trainer.lightning_module.automatic_optimization:
             return batch_idx % trainer.accumulate_grad_batches == 0
         # whoever steps by hand has used up the gradients when an optimizer stepped in the batch before
@@ -222,7 +222,7 @@ class Checkpointing(Callback):
             self._save(trainer, due)
 
     def _what_is_due(self, trainer: Any, validates: bool) -> str:
-        """Give the reasons to save in front of this batch; empty for none."""
+        """Return the reasons to save in front of this batch; empty for none."""
         if loop_state.place(trainer) == self._begun_at:
             return ""  # what could be saved here is what was loaded, or nothing
         if self.first_step == 0 and not self.saves:
@@ -237,7 +237,7 @@ class Checkpointing(Callback):
         return ", ".join(sorted(self._due)) if serve else ""
 
     def _estimate(self) -> float:
-        """Give the seconds that the next batch may take: the mean of the last ones and twice their spread."""
+        """Return the seconds that the next batch may take: the mean of the last ones and twice their spread."""
         if not self._seconds:
             return 0.0
         mean = sum(self._seconds) / len(self._seconds)
@@ -318,7 +318,7 @@ class Checkpointing(Callback):
         self.say(f"{name} inside a step: the last checkpoint stands; up to {since} of training are done again.")
 
     def _clean_after(self, trainer: Any) -> bool:
-        """Say whether the state is still the one in front of the batch that failed."""
+        """Return whether the state is still the one in front of the batch that failed."""
         if trainer.validating or trainer.sanity_checking or not trainer.training:
             return False
         batch = loop_state.place(trainer)[1]

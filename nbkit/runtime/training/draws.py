@@ -31,7 +31,7 @@ def derive(word: str, *place: int) -> bytes:
 
 
 def order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """Give the order in which an epoch sees its items.
+    """Return the order in which an epoch sees its items.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def order(seed: int, epoch: int, n: int) -> np.ndarray:
 
 
 def weighted_order(seed: int, epoch: int, weights: np.ndarray, count: int, replacement: bool) -> np.ndarray:
-    """Give the draws of one epoch where items have unequal chances.
+    """Return the draws of one epoch where items have unequal chances.
 
     Parameters
     ----------

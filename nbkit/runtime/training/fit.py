@@ -233,7 +233,7 @@ def fit(
 
 
 def _nothing_left(session: Any, module: Any, state: Any, total: int, began: float) -> FitReport:
-    """Give the module the weights of a training that is done."""
+    """Return the module the weights of a training that is done."""
     from nbkit.runtime.training.history import History
 
     step, history = state.receipt.step, History()

@@ -141,7 +141,7 @@ class Generations:
         return self._there[step]
 
     def newest(self, best: bool = False) -> tuple[Receipt, Path] | None:
-        """Give the newest whole generation as receipt and verified local path; None where there never was one.
+        """Return the newest whole generation as receipt and verified local path; None where there never was one.
 
         Parameters
         ----------
@@ -223,7 +223,7 @@ class Generations:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def holds(self, step: int, epoch: int, batch: int, complete: bool) -> bool:
-        """Say whether this very state is saved here already."""
+        """Return whether this very state is saved here already."""
         receipt = self._here.get(step)
         return receipt is not None and (receipt.epoch, receipt.batch, receipt.complete) == (epoch, batch, complete)
 
@@ -360,7 +360,7 @@ def _fault(path: Path, receipt: Receipt) -> str | None:
 
 
 def fetch_checkpoint(store: Store, slug: str, which: str, folder: Path) -> Path:
-    """Give the verified local path of a phase's checkpoint.
+    """Return the verified local path of a phase's checkpoint.
 
     Parameters
     ----------

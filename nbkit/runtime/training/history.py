@@ -54,7 +54,7 @@ class History(Logger):
         return len(self._steps)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Give ``{"step": step, name: value, ...}``, what was logged together in one row, in the order of logging."""
+        """Yield ``{"step": step, name: value, ...}``, what was logged together in one row, in the order of logging."""
         names, row = list(self._names), {}
         for step, which, value in zip(self._steps, self._which, self._values, strict=True):
             name = names[which]
@@ -67,11 +67,11 @@ class History(Logger):
             yield row
 
     def latest(self) -> dict[str, float]:
-        """Give the last value of every metric; those that are not finite are left out."""
+        """Return the last value of every metric; those that are not finite are left out."""
         return {name: value for name, value in self._last.items() if math.isfinite(value)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give names and columns; the tensors look at no memory of ours."""
+        """Return names and columns; the tensors look at no memory of ours."""
         import torch
 
         def column(values: array, dtype: torch.dtype) -> torch.Tensor:

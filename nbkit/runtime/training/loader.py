@@ -89,7 +89,7 @@ class ResumableLoader:
 
     @property
     def batch_sampler(self) -> Sampler:
-        """Give the places; Lightning calls ``set_epoch`` on their ``sampler``, which is this loader."""
+        """Return the places; Lightning calls ``set_epoch`` on their ``sampler``, which is this loader."""
         return self._places
 
     def set_epoch(self, epoch: int) -> None:
@@ -97,7 +97,7 @@ class ResumableLoader:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Give the batches of a whole epoch, wherever the next iteration begins."""
+        """Return the batches of a whole epoch, wherever the next iteration begins."""
         return self._places.whole()
 
     def __iter__(self) -> Iterator[Any]:
@@ -137,7 +137,7 @@ class ResumableLoader:
         return self.batch_size * self._indices.world_size
 
     def identity(self) -> dict[str, int]:
-        """Give what a position inside an epoch depends on."""
+        """Return what a position inside an epoch depends on."""
         return {
             "samples": len(self._indices.dataset),
             "batch_size": self.batch_size,
@@ -298,7 +298,7 @@ def _a(thing: object) -> str:
 
 
 def resumable_validation(loaders: Any, seed: int) -> Any:
-    """Give validation loaders whose items draw the same numbers in every pass, with any number of workers.
+    """Return validation loaders whose items draw the same numbers in every pass, with any number of workers.
 
     Only plain sequential loaders over a dataset with indices are rebuilt; everything else is given back as it is.
     """

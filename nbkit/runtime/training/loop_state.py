@@ -17,7 +17,7 @@ _META = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_grap
 
 
 def place(trainer: Any) -> tuple[int, int]:
-    """Give (epoch, batch) of the batch that is next, as seen in front of it."""
+    """Return (epoch, batch) of the batch that is next, as seen in front of it."""
     fit_loop = trainer.fit_loop
     return fit_loop.epoch_progress.current.processed, fit_loop.epoch_loop.batch_progress.current.completed
 
@@ -28,13 +28,13 @@ def epoch_is_over(trainer: Any) -> bool:
 
 
 def batch_in_hand(trainer: Any) -> bool:
-    """Say whether a batch was begun and has not ended."""
+    """Return whether a batch was begun and has not ended."""
     total = trainer.fit_loop.epoch_loop.batch_progress.total
     return total.ready != total.completed
 
 
 def validation_ahead(trainer: Any, batch: int, batches: int) -> bool:
-    """Say whether one of the next batches triggers a validation."""
+    """Return whether one of the next batches triggers a validation."""
     every = trainer.val_check_batch
     if not trainer.enable_validation or not every:
         return False
@@ -59,13 +59,13 @@ class Fingerprint:
         self._hooked = _overrides_batch_start(trainer)
 
     def take(self, trainer: Any) -> tuple[int, ...]:
-        """Give the counts at this instant."""
+        """Return the counts at this instant."""
         results = trainer.fit_loop.epoch_loop._results
         logged = sum(metric._update_count for metric in results.values())
         return (trainer.global_step, len(results), logged, *[t._version for t in self._tensors if _counted(t)])
 
     def unchanged(self, trainer: Any, then: tuple[int, ...] | None) -> bool:
-        """Say whether all is as it was; False also where a user's hook may have changed what torch cannot see."""
+        """Return whether all is as it was; False also where a user's hook may have changed what torch cannot see."""
         now = list(self._module.state_dict(keep_vars=True).values())
         same = len(now) == len(self._tensors) and all(a is b for a, b in zip(now, self._tensors, strict=True))
         return same and not self._hooked and then is not None and self.take(trainer) == then
@@ -143,7 +143,7 @@ def put_back_counters(trainer: Any, saved: Mapping[str, Any]) -> None:
 
 
 def running_metrics(trainer: Any) -> dict[str, Any]:
-    """Give the means under way and the last values of all logged metrics, as plain tensors."""
+    """Return the means under way and the last values of all logged metrics, as plain tensors."""
     connector, results = trainer._logger_connector, trainer.fit_loop.epoch_loop._results
     under_way = []
     for metric in results.values():
@@ -210,7 +210,7 @@ def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
 
 
 def on_cpu(value: Any) -> Any:
-    """Give a tree of metrics with its tensors in memory, where another process can have them."""
+    """Return a tree of metrics with its tensors in memory, where another process can have them."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if isinstance(value, Mapping):
@@ -219,7 +219,7 @@ def on_cpu(value: Any) -> Any:
 
 
 def unsynced(trainer: Any) -> list[str]:
-    """Give the names of training metrics that every process logs for its own share alone."""
+    """Return the names of training metrics that every process logs for its own share alone."""
     results = trainer.fit_loop.epoch_loop._results.values()
     return sorted({m.meta.name for m in results if m.is_tensor and m.meta.logger and not m.meta.sync.should})
 

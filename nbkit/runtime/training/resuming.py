@@ -33,13 +33,13 @@ class State:
     checkpoint: dict[str, Any] | None = None
 
     def is_complete(self, total: int) -> bool:
-        """Say whether nothing is left of a training of so many steps."""
+        """Return whether nothing is left of a training of so many steps."""
         found = self.receipt
         return found is not None and (found.step >= total or (found.complete and found.max_steps >= total))
 
 
 def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: bool, say: Any) -> State:
-    """Give the newest whole checkpoint of this training, checked to be one.
+    """Return the newest whole checkpoint of this training, checked to be one.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: boo
 
 
 def share_state(ranks: Ranks, find: Callable[[], State]) -> State:
-    """Give all processes the state that rank 0 finds; where it meets an error, all raise it."""
+    """Return all processes the state that rank 0 finds; where it meets an error, all raise it."""
     found: State | NbkitError | None = None
     if ranks.first:
         try:

@@ -18,7 +18,7 @@ from nbkit.runtime.errors import UsageError
 
 
 def settings_of(thing: Any) -> dict[str, Any]:
-    """Give the settings of a module or of data as JSON can hold them; empty where there are none."""
+    """Return the settings of a module or of data as JSON can hold them; empty where there are none."""
     settings = getattr(thing, "settings", None)
     if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
         return {}
@@ -32,7 +32,7 @@ def _plain(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions that a receipt says."""
+    """Return the versions that a receipt says."""
     import lightning
     import torch
 

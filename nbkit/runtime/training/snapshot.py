@@ -30,7 +30,7 @@ class Buffers:
         self._held: dict[str, torch.Tensor] = {}
 
     def copy(self, tree: Any) -> Any:
-        """Give the tree with every tensor replaced by a copy in this object's memory.
+        """Return the tree with every tensor replaced by a copy in this object's memory.
 
         The copy is valid until the next call. Tensors that share memory share their copy.
 
@@ -68,7 +68,7 @@ class Buffers:
         return result
 
     def bytes(self) -> int:
-        """Give the memory held, in bytes."""
+        """Return the memory held, in bytes."""
         return sum(buffer.numel() * buffer.element_size() for buffer in self._held.values())
 
 
@@ -188,7 +188,7 @@ class Writer:
 
 
 def worded(error: BaseException) -> str:
-    """Give an error as one sentence."""
+    """Return an error as one sentence."""
     text = str(error) or type(error).__name__
     with contextlib.suppress(AttributeError):
         text = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else text

@@ -47,7 +47,7 @@ class Finding:
     do: str = ""
 
     def row(self) -> dict[str, str]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return asdict(self)
 
 
@@ -71,7 +71,7 @@ def check_host(host: Host) -> Finding:
 
 
 def requirements() -> dict[str, str]:
-    """Give what nbkit needs, as {distribution: its requirement}, from the checkout or the installed package."""
+    """Return what nbkit needs, as {distribution: its requirement}, from the checkout or the installed package."""
     pyproject = import_folder() / "pyproject.toml"
     if pyproject.is_file():
         needs = tomllib.loads(pyproject.read_text("utf-8"))["project"]["dependencies"]
@@ -146,7 +146,7 @@ def check_store(store: str | None = None) -> Finding:
 
 
 def check_drive(store: str | None = None) -> list[Finding]:
-    """Say whether a Drive credential is here and how full that Drive is; nothing where no Drive is asked for."""
+    """Return whether a Drive credential is here and how full that Drive is; nothing where no Drive is asked for."""
     from nbkit.runtime.store.drive.credential import find_credential
 
     address = store_address(store)

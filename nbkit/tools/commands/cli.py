@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _is_typers(error: Exception) -> bool:
-    """Say whether an error is typer's own copy of click's usage errors, which newer versions carry."""
+    """Return whether an error is typer's own copy of click's usage errors, which newer versions carry."""
     return hasattr(error, "show") and hasattr(error, "exit_code")
 
 

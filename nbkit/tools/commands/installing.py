@@ -24,7 +24,7 @@ EXTRAS = ("drive",)
 
 
 def missing_requirements(extras: tuple[str, ...] = EXTRAS) -> list[str]:
-    """Give the requirements of the installed nbkit that this image does not have at all."""
+    """Return the requirements of the installed nbkit that this image does not have at all."""
     from packaging.requirements import Requirement
 
     missing = []
@@ -59,7 +59,7 @@ def _is_here(name: str) -> bool:
 
 
 def pins() -> list[str]:
-    """Give what is installed as ``name==version`` lines."""
+    """Return what is installed as ``name==version`` lines."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     found: dict[str, str] = {}
@@ -99,7 +99,7 @@ def install_missing(extras: tuple[str, ...] = EXTRAS) -> list[str]:
 
 
 def known_extras() -> list[str]:
-    """Give the extras that nbkit has."""
+    """Return the extras that nbkit has."""
     from packaging.requirements import Requirement
 
     markers = [str(Requirement(text).marker or "") for text in _requirements()]

@@ -82,7 +82,7 @@ def _write(path: Path, root: Path, text: str) -> str:
 
 
 def kaggle_metadata(phase: Phase) -> dict[str, Any]:
-    """Give a phase's ``kernel-metadata.json``; whoever pushes it becomes its owner."""
+    """Return a phase's ``kernel-metadata.json``; whoever pushes it becomes its owner."""
     name = f"nbkit-{phase.kaggle_folder}"
     sources = {f"{kind}_sources": [] for kind in ("dataset", "competition", "kernel", "model")}
     return {
@@ -94,7 +94,7 @@ def kaggle_metadata(phase: Phase) -> dict[str, Any]:
 
 
 def with_badge(text: str, phase: Phase) -> str:
-    """Give the text of ``colab/README.md`` with a phase's row at its place in the order."""
+    """Return the text of ``colab/README.md`` with a phase's row at its place in the order."""
     badge, where = re.search(r"!\[Open in Colab\]\(([^)]+)\)\]\(([^)]+/notebooks/)", text).groups()
     link = f"[![Open in Colab]({badge})]({where}{phase.notebook})"
     row = f"| `{Path(phase.notebook).stem}` | {phase.title} | {phase.accelerator} | {link} |\n"
@@ -104,7 +104,7 @@ def with_badge(text: str, phase: Phase) -> str:
 
 
 def notebook_frame(phase: Phase, root: Path) -> dict[str, Any]:
-    """Give a phase's notebook without its work: title card, set-up, parameters, session, close."""
+    """Return a phase's notebook without its work: title card, set-up, parameters, session, close."""
     pattern = json.loads((root / "notebooks" / _PATTERN).read_text("utf-8"))
     cells = {cell["id"]: cell for cell in pattern["cells"]}
     needs = [find_phase(need).notebook.removesuffix(".ipynb") for need in phase.needs]

@@ -48,7 +48,7 @@ class KaggleError(NbkitError):
 
 
 def has_credentials() -> bool:
-    """Say whether this machine could log in to Kaggle, without trying."""
+    """Return whether this machine could log in to Kaggle, without trying."""
     if os.environ.get("KAGGLE_API_TOKEN") or (os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY")):
         return True
     return attached_key() is not None or any(path.is_file() for path in _files())
@@ -62,7 +62,7 @@ def _files() -> Iterator[Path]:
 
 
 def attached_key() -> Path | None:
-    """Give the key file of an attached private dataset, on Kaggle itself; None elsewhere."""
+    """Return the key file of an attached private dataset, on Kaggle itself; None elsewhere."""
     folder = kaggle_input_folder()
     if folder is None:
         return None
@@ -94,7 +94,7 @@ class Kaggle:
         return f"Kaggle(as {self.user})"
 
     def key_file(self) -> bytes:
-        """Give the key as the file of an attached dataset: for a private dataset, never for printing.
+        """Return the key as the file of an attached dataset: for a private dataset, never for printing.
 
         Raises
         ------
@@ -264,7 +264,7 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def _retry_after(error: BaseException | None) -> float:
-    """Give the seconds that Kaggle asked to wait, 0 where it did not, at most a few minutes."""
+    """Return the seconds that Kaggle asked to wait, 0 where it did not, at most a few minutes."""
     asked = (getattr(getattr(error, "response", None), "headers", None) or {}).get("Retry-After", "0")
     try:
         seconds = float(asked)

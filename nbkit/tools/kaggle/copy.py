@@ -35,7 +35,7 @@ print("nbkit", nbkit.__version__)
 
 
 def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a notebook's content as it is pushed.
+    """Return a notebook's content as it is pushed.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]
 
 
 def extras_of(set_up: str) -> list[str]:
-    """Give the extras that a notebook's own set-up cell names behind ``nbkit install``."""
+    """Return the extras that a notebook's own set-up cell names behind ``nbkit install``."""
     found = re.search(r"nbkit install((?: [\w-]+)*)", set_up)
     return found[1].split() if found else []
 
 
 def replace_values(source: str, values: Mapping[str, Any]) -> str:
-    """Give the source of a parameters cell with other values; comments and the order stay.
+    """Return the source of a parameters cell with other values; comments and the order stay.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ class Choice:
     hours: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return asdict(self)
 
 

@@ -55,7 +55,7 @@ class Decision:
         return any(choice.verb == "failed" for choice in self.choices)
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return {
             "time": self.time, "store": self.store, "dry_run": self.dry_run, "quota": self.quota.row(),
             "choices": [choice.row() for choice in self.choices],
@@ -126,7 +126,7 @@ def preview(store: Store, slugs: list[str] | None = None) -> Decision:
 
 
 def gpu_hours(quota: Hours | None, bound: float) -> float:
-    """Give the hours that a new session may take.
+    """Return the hours that a new session may take.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def gpu_hours(quota: Hours | None, bound: float) -> float:
 def look_at_phases(
     kaggle: Kaggle | None, store: Store, slugs: list[str] | None
 ) -> tuple[list[Work], dict[str, tuple[int, int]], float]:
-    """Give what is known of each phase, (items done, step) of each, and the GPU hours bound by runs."""
+    """Return what is known of each phase, (items done, step) of each, and the GPU hours bound by runs."""
     phases = [phase for phase in load_phases() if phase.number >= FIRST]
     for slug in slugs or ():
         find_phase(slug, tuple(phases))

@@ -38,7 +38,7 @@ class Pulled:
     skipped: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return {
             "ref": self.ref, "folder": str(self.folder), "files": [str(path) for path in self.files],
             "log": str(self.log) if self.log else None, "skipped": list(self.skipped),
@@ -115,7 +115,7 @@ def _fetch(kaggle: Kaggle, url: str, path: Path) -> Path:
 
 
 def log_text(log: str) -> str:
-    """Give a log as lines with seconds; Kaggle hands it out as JSON."""
+    """Return a log as lines with seconds; Kaggle hands it out as JSON."""
     try:
         rows = json.loads(log)
         return "".join(f"{float(row['time']):9.1f} {row['data'].rstrip()}\n" for row in rows)

@@ -55,7 +55,7 @@ class Pushed:
     notes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return {**self.push.row(), "datasets": list(self.datasets), "notes": list(self.notes)}
 
     def words(self) -> str:
@@ -144,7 +144,7 @@ def push_phase(
 
 
 def reachable(address: str) -> str:
-    """Give a store's address where Kaggle can reach it.
+    """Return a store's address where Kaggle can reach it.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def reachable(address: str) -> str:
 
 
 def read_metadata(phase: Phase, user: str) -> dict[str, Any]:
-    """Give a phase's Kaggle metadata with the user's name in its place.
+    """Return a phase's Kaggle metadata with the user's name in its place.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def read_metadata(phase: Phase, user: str) -> dict[str, Any]:
 
 
 def _secrets(kaggle: Kaggle, phase: Phase, address: str) -> dict[str, dict[str, bytes]]:
-    """Give the files of each credential dataset that a run of the phase needs."""
+    """Return the files of each credential dataset that a run of the phase needs."""
     secrets: dict[str, dict[str, bytes]] = {}
     if address.startswith(("gdrive://", "https://drive.google.com/")):
         from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE
@@ -249,7 +249,7 @@ def _check_begun(answer: Any, url: str) -> None:
 
 
 def _version(kaggle: Kaggle, ref: str) -> int:
-    """Give the newest version number of a notebook; 0 where there is none."""
+    """Return the newest version number of a notebook; 0 where there is none."""
     from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
 
     request = ApiGetKernelRequest()

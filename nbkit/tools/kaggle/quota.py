@@ -45,7 +45,7 @@ class Quota:
     refresh: str = ""
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         parts = {name: getattr(self, name) for name in ("gpu", "tpu")}
         told = {name: {**asdict(hours), "left": hours.left} if hours else None for name, hours in parts.items()}
         return {**told, "refresh": self.refresh}

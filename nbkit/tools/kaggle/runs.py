@@ -57,7 +57,7 @@ class Push:
     step: int = 0
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return asdict(self)
 
 
@@ -95,7 +95,7 @@ def record_push(store: Store, push: Push) -> str:
 
 
 def read_pushes(store: Store, slug: str) -> list[Push]:
-    """Give all pushes of a phase, oldest first."""
+    """Return all pushes of a phase, oldest first."""
     known = {field.name for field in fields(Push)}
     found = []
     with tempfile.TemporaryDirectory(prefix="nbkit-push-") as folder:
@@ -128,7 +128,7 @@ def read_run(kaggle: Kaggle, ref: str) -> Run | None:
 
 
 def states(store: Store, slugs: list[str]) -> tuple[dict[str, dict[str, Any]], str]:
-    """Give how the pushed runs of phases go, by slug, and words where Kaggle could not be asked.
+    """Return how the pushed runs of phases go, by slug, and words where Kaggle could not be asked.
 
     Nothing is asked where nothing was pushed, or where this machine has no Kaggle credential; it never fails.
     """

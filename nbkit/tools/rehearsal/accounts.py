@@ -94,7 +94,7 @@ class Stay:
         return max(0, max(self.steps, default=0) - self.stored_step)
 
     def row(self) -> dict[str, Any]:
-        """Give this session's line of the report."""
+        """Return this session's line of the report."""
         opened = self.opened or {}
         return {
             "number": self.number, "session": opened.get("session"), "startup_s": round(self.startup, 3),
@@ -108,7 +108,7 @@ class Stay:
 
 
 def work_seconds(stay: Stay) -> list[tuple[str | int, float]]:
-    """Give each item and step of a session with the seconds that it took; a save's stall is no work.
+    """Return each item and step of a session with the seconds that it took; a save's stall is no work.
 
     The first step has no step before it to count from, and takes the median of the others.
     """
@@ -189,7 +189,7 @@ def report(document: dict[str, Any]) -> str:
 
 
 def not_begun(notebook: str, lacking: list[str]) -> dict[str, Any]:
-    """Give the document of a notebook that was kept back, because what it needs is not complete."""
+    """Return the document of a notebook that was kept back, because what it needs is not complete."""
     slug = notebook.removesuffix(".ipynb").partition("_")[2]
     reason = f"not begun, because it needs {', '.join(lacking)}"
     empty = {"failed_items": 0, "sums": account([]), "sessions": []}

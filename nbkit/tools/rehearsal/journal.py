@@ -14,7 +14,7 @@ Event = dict[str, Any]
 
 
 def read_journal(path: Path) -> list[Event]:
-    """Give the whole events of a journal in their order; none where no session was opened.
+    """Return the whole events of a journal in their order; none where no session was opened.
 
     Returns
     -------
@@ -37,5 +37,5 @@ def read_journal(path: Path) -> list[Event]:
 
 
 def of_kind(events: list[Event], kind: str) -> list[Event]:
-    """Give the events of one kind."""
+    """Return the events of one kind."""
     return [event for event in events if event["e"] == kind]

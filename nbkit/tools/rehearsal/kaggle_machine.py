@@ -26,7 +26,7 @@ class KaggleMachine(ThisMachine):
     def lay_out(
         self, notebook: Path, limit: float, room: Path, environment: Mapping[str, str]
     ) -> tuple[list[str], Path, dict[str, str]]:
-        """Give the runner's command, the working folder, and the variables that a batch run has.
+        """Return the runner's command, the working folder, and the variables that a batch run has.
 
         Raises
         ------

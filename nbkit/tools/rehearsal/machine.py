@@ -31,11 +31,11 @@ class Machine(Protocol):
     """Run one session of a notebook somewhere, and end it."""
 
     def play(self, notebook: Path, number: int, limit: float, kill_after: float | None) -> Stay:
-        """Give what became of it."""
+        """Return what became of it."""
         ...
 
     def last_words(self, number: int) -> str:
-        """Give the end of what it printed."""
+        """Return the end of what it printed."""
         ...
 
 
@@ -95,7 +95,7 @@ class ThisMachine:
     def lay_out(
         self, notebook: Path, limit: float, room: Path, environment: Mapping[str, str]
     ) -> tuple[list[str], Path, dict[str, str]]:
-        """Give a session's command, the folder it runs in, and its variables; a host's own machine differs here."""
+        """Return a session's command, the folder it runs in, and its variables; a host's own machine differs here."""
         command = [sys.executable, "-m", "nbkit", "run", str(notebook), "--limit", f"{limit}s"]
         for name, value in self.parameters.get(notebook, {}).items():
             command += ["-p", f"{name}={json.dumps(value)}"]
@@ -103,7 +103,7 @@ class ThisMachine:
         return [*command, *["--smoke"] * self.smoke], room, {**environment, **told}
 
     def last_words(self, number: int) -> str:
-        """Give the last lines that a session printed."""
+        """Return the last lines that a session printed."""
         lines = self._paper(number, "log").read_text("utf-8", errors="replace").strip().splitlines()
         return "\n".join(f"  | {line}" for line in lines[-15:])
 

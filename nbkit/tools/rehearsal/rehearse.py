@@ -61,7 +61,7 @@ class Script:
     seed: int = 0
 
     def scene(self, notebook: str, number: int, fruitless: int = 0) -> tuple[float, float | None]:
-        """Give a session's length as told to it, and the moment of its kill (None for none), both in seconds.
+        """Return a session's length as told to it, and the moment of its kill (None for none), both in seconds.
 
         After sessions without progress the earliest moment moves up to the whole length, so that a notebook that can
         be done at all in a session of this length is done.
@@ -77,7 +77,7 @@ class Script:
         return self.session, self.session * (earliest + (1.0 - earliest) * draw)
 
     def encore(self, notebook: str, stay: Stay) -> float | None:
-        """Give the moment of the kill in a second run of a session that was over unharmed; None for no such run."""
+        """Return the moment of the kill in a second run of a session that was over unharmed; None for no such run."""
         if self.kill != "work" or stay.number > 1 or stay.ending != "complete":
             return None
         return stay.length * (0.2 + 0.5 * self._draw(notebook, stay.number))  # the second run may be quicker
@@ -280,7 +280,7 @@ def rehearse(
 
 
 def lacking(phase: Phase, documents: list[dict[str, Any]]) -> list[str]:
-    """Give what a phase needs of those that were rehearsed before it and are not complete."""
+    """Return what a phase needs of those that were rehearsed before it and are not complete."""
     incomplete = [document["notebook"] for document in documents if not document["complete"]]
     slugs = [name.removesuffix(".ipynb").partition("_")[2] for name in incomplete]  # one may never have opened
     return [slug for slug in slugs if slug in phase.needs]
@@ -314,7 +314,7 @@ def _absolute(parameters: Mapping[str, Any], say: Callable[[str], None]) -> dict
 
 
 def _spread(notebooks: list[Path], given: Mapping[str, Any], smoke: bool) -> dict[Path, dict[str, Any]]:
-    """Give each notebook the parameters that it names; one that none names is refused."""
+    """Return each notebook the parameters that it names; one that none names is refused."""
     known = {path: notebook_parameters(path) for path in notebooks}
     everywhere = {name: None for names in known.values() for name in names}
     for name in given:

@@ -148,7 +148,7 @@ def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, q
 
 
 def _words(fault: Exception) -> str:
-    """Give an error of ours as its own words, any other as the end of its traceback."""
+    """Return an error of ours as its own words, any other as the end of its traceback."""
     if isinstance(fault, NbkitError):
         return f"error: {fault}"
     if _our_class(fault) is not None:
@@ -174,7 +174,7 @@ def _exit_of(fault: Exception) -> int:
 
 
 def exit_code(events: list[Event], path: Path) -> int:
-    """Give what the journal of a notebook that ran to its end comes to, 0, 1 or 3."""
+    """Return what the journal of a notebook that ran to its end comes to, 0, 1 or 3."""
     opened = {event["slug"] for event in of_kind(events, "open")}
     closed: dict[str, Event] = {}
     slug = None

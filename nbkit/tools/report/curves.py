@@ -61,7 +61,7 @@ def panels_of(
     marks: Sequence[tuple[int, bool]] = (),
     units: Mapping[str, str] | None = None,
 ) -> list[Panel]:
-    """Give the panels of a training, in the order in which their metrics were first logged.
+    """Return the panels of a training, in the order in which their metrics were first logged.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _lines(history: Sequence[Mapping[str, Any]]) -> list[Line]:
 
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Give few points of many: of each stretch its lowest and highest, so that no spike is lost, and the last."""
+    """Return few points of many: of each stretch its lowest and highest, so that no spike is lost, and the last."""
     if len(points) <= POINTS:
         return points
     size = math.ceil(2 * len(points) / POINTS)
@@ -122,7 +122,7 @@ def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def draw(panel: Panel, name: str) -> ElementTree.Element:
-    """Give a panel as an SVG element; `name` is unique on the page."""
+    """Return a panel as an SVG element; `name` is unique on the page."""
     with drawing() as (figure, axes):
         for number, line in enumerate(panel.lines):
             few = {"marker": "o", "markersize": 2.6} if len(line.steps) <= 30 else {}
@@ -145,6 +145,6 @@ def draw(panel: Panel, name: str) -> ElementTree.Element:
 
 
 def dash_of(number: int) -> str:
-    """Give a line's dashes as an SVG attribute has them; empty for a solid one."""
+    """Return a line's dashes as an SVG attribute has them; empty for a solid one."""
     style = _DASHES[number]
     return "" if isinstance(style, str) else " ".join(str(1.5 * part) for part in style[1])

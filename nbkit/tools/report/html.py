@@ -16,7 +16,7 @@ Child = Element | str | None
 
 
 def tag(name: str, /, *children: Child, **attributes: str | None) -> Element:
-    """Give an element; ``class_`` stands for class, ``_`` for ``-``, and an attribute that is None is left out."""
+    """Return an element; ``class_`` stands for class, ``_`` for ``-``, and an attribute that is None is left out."""
     element = Element(name)
     for key, value in attributes.items():
         if value is not None:
@@ -39,13 +39,13 @@ def add(element: Element, *children: Child) -> Element:
 
 
 def clean(text: str) -> str:
-    """Give text without characters that a page cannot hold."""
+    """Return text without characters that a page cannot hold."""
     whole = str(text).encode("utf-8", "replace").decode("utf-8")
     return "".join(c if c in "\n\t" or c.isprintable() or c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in whole)
 
 
 def coded_name(name: str) -> Element:
-    """Give a name in code that may break after its underscores and nowhere else."""
+    """Return a name in code that may break after its underscores and nowhere else."""
     first, *rest = name.split("_")
     code = tag("code", first)
     for part in rest:
@@ -54,7 +54,7 @@ def coded_name(name: str) -> Element:
 
 
 def coded(text: str) -> list[Child]:
-    """Give text in which `backticks` set names apart, as children of an element."""
+    """Return text in which `backticks` set names apart, as children of an element."""
     return [tag("code", part) if place % 2 else part for place, part in enumerate(text.split("`"))]
 
 
@@ -65,7 +65,7 @@ def table(
     numbers: Iterable[int] = (),
     stacks: bool = False,
 ) -> Element:
-    """Give a table in a frame that scrolls by itself where a screen is narrow.
+    """Return a table in a frame that scrolls by itself where a screen is narrow.
 
     Parameters
     ----------
@@ -100,20 +100,20 @@ def table(
 
 
 def picture(png: bytes, alt: str, width: int, height: int) -> Element:
-    """Give an image with all of it inside the page."""
+    """Return an image with all of it inside the page."""
     data = "data:image/png;base64," + base64.b64encode(png).decode()
     return Element("img", {"src": data, "alt": clean(alt), "width": str(width), "height": str(height)})
 
 
 def embedded(html: str, title: str) -> Element:
-    """Give another page in a frame that may draw and do nothing else: no network, no look at this page."""
+    """Return another page in a frame that may draw and do nothing else: no network, no look at this page."""
     frame = Element("iframe", {"sandbox": "allow-scripts", "title": clean(title), "loading": "lazy"})
     frame.set("srcdoc", html)
     return frame
 
 
 def document(title: str, style: str, body: Element, pages: Iterable[str]) -> bytes:
-    """Give the whole page.
+    """Return the whole page.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def document(title: str, style: str, body: Element, pages: Iterable[str]) -> byt
 
 
 def script_hashes(html: str) -> list[str]:
-    """Give the SHA-256 of every script that stands in a page, as a content security policy names them."""
+    """Return the SHA-256 of every script that stands in a page, as a content security policy names them."""
     found = _Scripts()
     found.feed(html)
     found.close()

@@ -60,7 +60,7 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return asdict(self)
 
     def words(self) -> str:
@@ -118,7 +118,7 @@ def write_report(store: str | Store | None, path: str | Path, slugs: Sequence[st
 
 
 def _others(by_slug: dict[str, list[Stat]], known: dict[str, Any]) -> list[str]:
-    """Give slugs beside the map that have a ledger or results; other folders of a shared place are no phases."""
+    """Return slugs beside the map that have a ledger or results; other folders of a shared place are no phases."""
     return sorted(
         slug
         for slug, stats in by_slug.items()
@@ -129,12 +129,12 @@ def _others(by_slug: dict[str, list[Stat]], known: dict[str, Any]) -> list[str]:
 
 
 def has_begun(record: PhaseRecord) -> bool:
-    """Say whether there is anything to show of a phase."""
+    """Return whether there is anything to show of a phase."""
     return record.status.state != "not begun" or bool(record.scores or record.figures or record.pages or record.notes)
 
 
 def page_of(records: Sequence[PhaseRecord], use: StoreUse) -> bytes:
-    """Give the page of what was read."""
+    """Return the page of what was read."""
     shown = [record for record in records if has_begun(record)]
     idle = [record for record in records if not has_begun(record)]
     main = tag("main", _head(use), _tiles(shown, len(records), use), _warning(shown), _overview(shown))
@@ -157,7 +157,7 @@ def _head(use: StoreUse) -> Element:
 
 
 def shown_url(url: str) -> str:
-    """Give a store's address without a name or password in it; of a folder its last part."""
+    """Return a store's address without a name or password in it; of a folder its last part."""
     if "://" not in url:
         return Path(url).name or "the store"
     scheme, _, rest = url.partition("://")

@@ -78,7 +78,7 @@ class StatusPanel:
 
     @property
     def running(self) -> bool:
-        """Say whether it looks at the store by itself."""
+        """Return whether it looks at the store by itself."""
         return self._thread is not None and self._thread.is_alive()
 
     def look(self) -> None:
@@ -90,7 +90,7 @@ class StatusPanel:
             self._rows, self._fault, self._looked_at, self.looks = rows, "", time.time(), self.looks + 1
 
     def words(self) -> str:
-        """Give the newest look as a table of text."""
+        """Return the newest look as a table of text."""
         return "\n".join([words(self._rows, self._use), *([self._fault] if self._fault else [])])
 
     def show(self) -> bool:
@@ -139,7 +139,7 @@ class StatusPanel:
             self._shown.value = self.html()
 
     def html(self) -> str:
-        """Give the newest look as HTML in which nothing of the store is markup."""
+        """Return the newest look as HTML in which nothing of the store is markup."""
         look = "white-space: normal; line-height: 1.45; font-size: 12px"  # the widget's own is for one line
         whole = tag("div", _table(self._rows), style=look)
         for text in _lines(self._rows, self._use):
@@ -153,7 +153,7 @@ class StatusPanel:
 
 
 def _widgets() -> Any:
-    """Give ipywidgets where a kernel can show them; else None."""
+    """Return ipywidgets where a kernel can show them; else None."""
     try:
         import ipywidgets
         from IPython import get_ipython
@@ -189,7 +189,7 @@ def _table(rows: Sequence[PhaseStatus]) -> Element:
 
 
 def _bar(row: PhaseStatus) -> Element | None:
-    """Give the part that is done as a bar; None where nobody knows the whole."""
+    """Return the part that is done as a bar; None where nobody knows the whole."""
     done, whole = (row.step, row.max_steps) if row.max_steps else (row.done, row.done + (row.left or 0))
     if not whole or (row.left is None and not row.max_steps):
         return None

@@ -233,7 +233,7 @@ def _take_figure(store: Store, name: str, size: int, cache: Path, record: PhaseR
 
 
 def _item_pages(store: Store, slug: str, cache: Path) -> list[str]:
-    """Give the names of pages that items made, as the ledger has them."""
+    """Return the names of pages that items made, as the ledger has them."""
     try:
         outputs = fold_store(store, slug, cache).done.values()
     except NbkitError:
@@ -256,7 +256,7 @@ def _take_page(store: Store, name: str, size: int, cache: Path, record: PhaseRec
 
 
 def without_requests(html: str) -> tuple[str, list[str]]:
-    """Give a page without its icon, and the addresses that it would ask for as it opens.
+    """Return a page without its icon, and the addresses that it would ask for as it opens.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ _STATES = {"complete": "good", "complete, some failed": "fair", "work left": "fa
 
 
 def section(record: PhaseRecord, size: int = 0) -> Element:
-    """Give a phase's part of the page.
+    """Return a phase's part of the page.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ def section(record: PhaseRecord, size: int = 0) -> Element:
 
 
 def state_of(state: str) -> Element:
-    """Give a phase's state with a mark beside its words."""
+    """Return a phase's state with a mark beside its words."""
     return tag("span", state, class_=f"state {_STATES.get(state, 'idle')}")
 
 
 def labels(record: PhaseRecord) -> list[Element]:
-    """Give what the scores rest on."""
+    """Return what the scores rest on."""
     parts = []
     for name, words in record.labels.items():
         if name == "data":
@@ -80,7 +80,7 @@ def labels(record: PhaseRecord) -> list[Element]:
 
 
 def facts(record: PhaseRecord, size: int) -> Element:
-    """Give where the phase stands, as terms and words."""
+    """Return where the phase stands, as terms and words."""
     row = record.status
     pairs = [("Done", words)] if (words := done_words(record)) != "-" else []
     if row.rate is not None:
@@ -116,7 +116,7 @@ def done_words(record: PhaseRecord) -> str:
 
 
 def scores(record: PhaseRecord) -> list[Element]:
-    """Give the table of scores, each beside what it has to beat and what was published."""
+    """Return the table of scores, each beside what it has to beat and what was published."""
     if not record.scores:
         return []
     anchored = any(score.anchor is not None for score in record.scores)
@@ -131,7 +131,7 @@ def scores(record: PhaseRecord) -> list[Element]:
 
 
 def main_scores(record: PhaseRecord) -> Element | str:
-    """Give the scores that the map names for the phase, each beside what it has to beat; else how many there are."""
+    """Return the scores that the map names for the phase, each beside what it has to beat; else how many there are."""
     by_name = {score.name: score for score in record.scores}
     shown = [by_name[name] for name in (record.phase.scores if record.phase else ()) if name in by_name]
     if not shown:
@@ -168,7 +168,7 @@ def number(value: float) -> str:
 
 
 def sessions(record: PhaseRecord) -> list[Element]:
-    """Give the phase's sessions: in a sentence, drawn, and a line each."""
+    """Return the phase's sessions: in a sentence, drawn, and a line each."""
     row = record.status
     if not row.past:
         return []
@@ -228,7 +228,7 @@ def _marks() -> Element:
 
 
 def curves(record: PhaseRecord) -> list[Element]:
-    """Give the training's curves, the first panels open."""
+    """Return the training's curves, the first panels open."""
     row = record.status
     marks = [
         (past.from_step, not before.closed)
@@ -266,7 +266,7 @@ def _swatch(colour: str, dashes: str) -> Element:
 
 
 def figures(record: PhaseRecord) -> list[Element]:
-    """Give the stored figures, each on paper of its own."""
+    """Return the stored figures, each on paper of its own."""
     captions = captions_of(record.phase)
     drawn = []
     for figure in record.figures:
@@ -280,7 +280,7 @@ def figures(record: PhaseRecord) -> list[Element]:
 
 
 def views(record: PhaseRecord) -> list[Element]:
-    """Give the stored pages, each in a frame."""
+    """Return the stored pages, each in a frame."""
     parts = []
     for page in record.pages:
         frame = embedded(page.html, f"{page.name} of {record.status.title or record.status.slug}")

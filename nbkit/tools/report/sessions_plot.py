@@ -24,7 +24,7 @@ _COLUMNS = 3
 
 
 def reached(row: PhaseStatus) -> list[float | None]:
-    """Give how far the work had come after each session: the step, or the items so far; None where nobody knows."""
+    """Return how far the work had come after each session: the step, or the items so far; None where nobody knows."""
     if row.max_steps:
         return [past.to_step for past in row.past]
     return [sum(past.items for past in row.past[: place + 1]) for place in range(len(row.past))]
@@ -64,7 +64,7 @@ def draw_sessions(axes: Axes, row: PhaseStatus, colours: Sequence[str] = PAPER) 
 
 
 def sessions_svg(row: PhaseStatus, name: str) -> ElementTree.Element:
-    """Give the drawing as an SVG element; `name` is unique on the page."""
+    """Return the drawing as an SVG element; `name` is unique on the page."""
     with drawing() as (figure, axes):
         draw_sessions(axes, row, (SERIES[0], SERIES[1], FAINT, INK))
         return inline(figure, name, f"Progress of {row.slug} over its sessions", sessions_words(row))
@@ -81,7 +81,7 @@ def sessions_words(row: PhaseStatus) -> str:
 
 
 def at_work(past: PastSession) -> float | None:
-    """Give the part of a session in which its items were in work; None where the length is not known."""
+    """Return the part of a session in which its items were in work; None where the length is not known."""
     return min(1.0, past.work / past.length) if past.length and past.work else None
 
 

@@ -28,7 +28,7 @@ ElementTree.register_namespace("", _SVG)
 
 @contextmanager
 def drawing(width: float = 3.9, height: float = 2.3) -> Iterator[tuple[Figure, Axes]]:
-    """Give an empty chart of so many inches, in the page's colours; closed afterwards."""
+    """Return an empty chart of so many inches, in the page's colours; closed afterwards."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def plain_numbers(axis: object) -> None:
 
 
 def inline(figure: Figure, name: str, title: str, words: str) -> ElementTree.Element:
-    """Give a chart as an SVG element for a page.
+    """Return a chart as an SVG element for a page.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ _RUN = re.compile(r"run-(\d+)/")
 
 
 def newest_receipts(store: Store, slug: str, cache: Path) -> tuple[list[Receipt], list[str]]:
-    """Give the receipts of a phase's newest run, newest first, and words on those that are damaged."""
+    """Return the receipts of a phase's newest run, newest first, and words on those that are damaged."""
     names = newest_run(store, slug)
     receipts, notes = [], []
     for name in sorted((n for n in names if n.endswith(".json")), reverse=True):
@@ -29,7 +29,7 @@ def newest_receipts(store: Store, slug: str, cache: Path) -> tuple[list[Receipt]
 
 
 def newest_run(store: Store, slug: str) -> list[str]:
-    """Give the names of checkpoints and receipts of a phase's newest run."""
+    """Return the names of checkpoints and receipts of a phase's newest run."""
     prefix = f"{slug}/checkpoints/"
     runs: dict[int, list[str]] = {}
     for stat in store.list(prefix):
@@ -40,6 +40,6 @@ def newest_run(store: Store, slug: str) -> list[str]:
 
 
 def newest_step(store: Store, slug: str) -> int:
-    """Give the step of the newest checkpoint whose receipt is in the store; 0 where there is none."""
+    """Return the step of the newest checkpoint whose receipt is in the store; 0 where there is none."""
     steps = [step_of(name.rpartition("/")[2]) for name in newest_run(store, slug) if name.endswith(".json")]
     return max(filter(None, steps), default=0)

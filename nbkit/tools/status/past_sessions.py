@@ -58,7 +58,7 @@ class CountedFold(Fold):
             yield number, record
 
     def last_error(self) -> tuple[str, float, str] | None:
-        """Give (key, time, text) of the newest failure among items that were not done since."""
+        """Return (key, time, text) of the newest failure among items that were not done since."""
         left = [(at, key, text) for key, (at, text) in self.failed_at.items() if key not in self.done]
         if not left:
             return None
@@ -109,14 +109,14 @@ class PastSession:
         return self.ended not in ("not closed", "killed")
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return asdict(self)
 
 
 def past_sessions(
     fold: CountedFold, newest_step: int | None = None, rehearsal: Mapping[str, Any] | None = None
 ) -> tuple[PastSession, ...]:
-    """Give a phase's sessions, oldest first.
+    """Return a phase's sessions, oldest first.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def past_sessions(
 def goodput_of(
     past: Sequence[PastSession], useful: float | None, rehearsal: Mapping[str, Any] | None = None
 ) -> float | None:
-    """Give the part of the time in sessions that was work which counts; None where a session's length is not known.
+    """Return the part of the time in sessions that was work which counts; None where a session's length is not known.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def goodput_of(
 
 
 def rehearsed_rows(rehearsal: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """Give the sessions that a rehearsal watched, by name; none where the document has another form."""
+    """Return the sessions that a rehearsal watched, by name; none where the document has another form."""
     rows = rehearsal.get("sessions") if isinstance(rehearsal, Mapping) else None
     known = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
     return {str(row["session"]): row for row in known if row.get("session")}

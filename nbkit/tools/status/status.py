@@ -108,7 +108,7 @@ class PhaseStatus:
     notes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return asdict(self)
 
 
@@ -138,7 +138,7 @@ def read_status(
 
 
 def store_of(store: str | Store | None) -> Store:
-    """Give the store, with retries, of an address that a user wrote, or one that is open already."""
+    """Return the store, with retries, of an address that a user wrote, or one that is open already."""
     if store is None or isinstance(store, str):
         return Retried(open_store(store_address(store)))
     return store if isinstance(store, Retried) else Retried(store)
@@ -192,7 +192,7 @@ def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> Pha
 
 
 def read_document(store: Store, name: str, cache: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Give a JSON object of the store, and words where it is not whole; (None, []) where there is none."""
+    """Return a JSON object of the store, and words where it is not whole; (None, []) where there is none."""
     path = cache / "documents" / name
     try:
         store.get(name, path)
@@ -207,14 +207,14 @@ def read_document(store: Store, name: str, cache: Path) -> tuple[dict[str, Any] 
 
 
 def last_line(error: str, width: int = 200) -> str:
-    """Give the last line of a traceback, without what a terminal would take for commands."""
+    """Return the last line of a traceback, without what a terminal would take for commands."""
     lines = [line for line in error.strip().splitlines() if line.strip()]
     text = "".join(c if c.isprintable() else "?" for c in lines[-1].strip()) if lines else "no words"
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _shards(fold: CountedFold) -> tuple[ShardStatus, ...]:
-    """Give the parts that sessions share, as the newest session counts them; none where it took the whole."""
+    """Return the parts that sessions share, as the newest session counts them; none where it took the whole."""
     begins = [record["open"] for record in fold.sessions.values() if "open" in record]
     newest: Record = max(begins, key=lambda record: record.get("t", 0.0), default={})
     if not newest.get("shard"):
@@ -256,7 +256,7 @@ def _items_left(
 def _outlook(
     fold: CountedFold, left: int | None, receipts: list[Receipt], work: float
 ) -> tuple[float | None, float | None]:
-    """Give the hours that the rest takes, and items or steps an hour; `work` is the seconds of items in work."""
+    """Return the hours that the rest takes, and items or steps an hour; `work` is the seconds of items in work."""
     if receipts and receipts[0].max_steps:
         newest = receipts[0]
         pairs = [(newest.step - r.step, newest.time - r.time) for r in receipts[1:] if r.session == newest.session]

@@ -50,7 +50,7 @@ class StoreUse:
         return self.used / self.limit if self.limit and self.used is not None else None
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return asdict(self)
 
     def words(self) -> str:
@@ -103,7 +103,7 @@ def _limit(store: Store, size: int) -> tuple[int | None, int | None, str]:
 
 
 def show_bytes(size: float) -> str:
-    """Give a number of bytes in words, such as ``1.8 MB``; a kB has 1000.
+    """Return a number of bytes in words, such as ``1.8 MB``; a kB has 1000.
 
     Examples
     --------

@@ -47,7 +47,7 @@ def words(rows: Sequence[PhaseStatus], use: StoreUse | None = None, history: boo
 
 
 def cells(row: PhaseStatus) -> tuple[str, ...]:
-    """Give one phase's line of the table."""
+    """Return one phase's line of the table."""
     training = row.max_steps > 0
     done = f"step {row.step}" if training else str(row.done)
     left = str(row.max_steps - row.step) if training else "?" if row.left is None else str(row.left)
@@ -69,7 +69,7 @@ def still_takes(row: PhaseStatus) -> str:
 
 
 def shard_lines(row: PhaseStatus) -> list[str]:
-    """Give a line for each part of a manifest that parallel sessions share."""
+    """Return a line for each part of a manifest that parallel sessions share."""
     return [
         f"shard: {row.slug} {shard.shard}: {shard.done} done, {'?' if shard.left is None else shard.left} left, "
         f"{shard.failed} failed"
@@ -91,7 +91,7 @@ def total(rows: Sequence[PhaseStatus]) -> str:
 
 
 def session_cells(past: PastSession) -> tuple[str, ...]:
-    """Give one session's line."""
+    """Return one session's line."""
     opened = "?" if past.opened is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(past.opened))
     failed = f" ({past.failed} failed)" if past.failed else ""
     return (

@@ -54,7 +54,7 @@ class Verified:
     faults: dict[str, str] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Return it as plain values."""
         return asdict(self)
 
 
@@ -103,7 +103,7 @@ def _verify_phase(store: Store, slug: str, folder: Path, found: Verified) -> Non
 
 
 def _checkpoints(store: Store, slug: str, folder: Path, found: Verified) -> Iterator[Promise]:
-    """Give what whole receipts promise; a checkpoint without receipt does not exist and is not judged."""
+    """Yield what whole receipts promise; a checkpoint without receipt does not exist and is not judged."""
     for stat in list(store.list(f"{slug}/checkpoints/")):
         last = stat.name.rpartition("/")[2]
         if step_of(last) is None or not last.endswith(".json"):

@@ -12,7 +12,7 @@ from nbkit.neuro.labram.hub import braindecode_weights
 
 @pytest.fixture(scope="module")
 def labram():
-    """Give braindecode's module and its channel order."""
+    """Return braindecode's module and its channel order."""
     models = pytest.importorskip("braindecode.models.labram")
     return models.Labram, models.LABRAM_CHANNEL_ORDER
 

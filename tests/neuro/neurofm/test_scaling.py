@@ -21,7 +21,7 @@ def done(row: dict, a: float, c: float = 2.0, noise: float = 0.002) -> dict:
 
 
 def answers(rows: list[dict]) -> dict[str, str]:
-    """Give what the gate of 50 recordings answers to each metric, of these rows alone."""
+    """Return what the gate of 50 recordings answers to each metric, of these rows alone."""
     gate = gate_of(50, {"neurofm_scaling": {"metrics": {row["name"]: row for row in rows}}})
     return {answer.check.metric: answer.state for answer in gate.answers}
 

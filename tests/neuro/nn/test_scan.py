@@ -18,7 +18,7 @@ NEAR = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def drawn(batch, length, dim, state, groups=1, dtype=torch.float64, seed=0, steps=0.3, decay=2.0):
-    """Give x, delta, A, B, C and D that ask for their gradients."""
+    """Return x, delta, A, B, C and D that ask for their gradients."""
     draws = torch.Generator().manual_seed(seed)
 
     def normal(*shape):

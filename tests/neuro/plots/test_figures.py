@@ -30,7 +30,7 @@ def levels():
 
 
 def clipped_text(figure):
-    """Give a title, label or legend that leaves the canvas, or None."""
+    """Return a title, label or legend that leaves the canvas, or None."""
     figure.canvas.draw()
     width, height = figure.canvas.get_width_height()
     texts = list(figure.texts) + [figure._suptitle] + [t for legend in figure.legends for t in legend.get_texts()]

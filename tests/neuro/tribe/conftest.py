@@ -52,7 +52,7 @@ def train(module_train):
 
 @pytest.fixture
 def schaefer_folder(shared_data):
-    """Give the folder of the real atlas."""
+    """Return the folder of the real atlas."""
     folder = shared_data / "schaefer_fsaverage5"
     if not folder.is_dir():
         pytest.skip("the atlas (../shared/data/schaefer_fsaverage5) is not here")

@@ -151,7 +151,7 @@ def _reap(pid: int, seconds: float) -> int | None:
 
 
 def check_store(root: Path, checked: set[str]) -> list[str]:
-    """Give what is wrong in the store: an unreadable segment, or an item recorded done without its output."""
+    """Return what is wrong in the store: an unreadable segment, or an item recorded done without its output."""
     store, faults = FolderStore(root / "store"), []
     for stat in store.list("storm/ledger/"):
         segment = Segment.parse(stat.name)
@@ -176,7 +176,7 @@ def check_store(root: Path, checked: set[str]) -> list[str]:
 
 
 def tree_hash(folder: Path) -> str:
-    """Give one hash of all names and contents below a folder."""
+    """Return one hash of all names and contents below a folder."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())

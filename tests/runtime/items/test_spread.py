@@ -49,7 +49,7 @@ class Elsewhere(Executor):
 
 @pytest.fixture
 def writes(tmp_path):
-    """Give a function that writes a file of four bytes for each row."""
+    """Return a function that writes a file of four bytes for each row."""
     folder = tmp_path / "made"
     folder.mkdir()
 

@@ -182,7 +182,7 @@ def left_behind(request, tmp_path_factory) -> Path:
 
 
 def hurt_copies(root: Path, target: Path, file: str):
-    """Give what happens to a copy of the left folder with one file truncated or bit-flipped, over and over."""
+    """Return what happens to a copy of the left folder with one file truncated or bit-flipped, over and over."""
     data = (root / "work" / file).read_bytes()
     if not data:
         return

@@ -36,7 +36,7 @@ SESSIONS = st.dictionaries(st.sampled_from(["s1", "s2", "s3"]), st.lists(RECORD,
 
 
 def state(fold: Fold) -> object:
-    """Give what a fold says, with the order of outputs, which means nothing, taken out."""
+    """Return what a fold says, with the order of outputs, which means nothing, taken out."""
     done = {key: sorted(map(json.dumps, outputs)) for key, outputs in fold.done.items()}
     return done, fold.failures, fold.errors, fold.deaths, fold.settings, fold.made_with
 

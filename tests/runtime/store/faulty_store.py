@@ -27,7 +27,7 @@ def permanent(verb: str, name: str, call: int) -> StoreError:
 
 
 def on(verbs: str, fault: Fault, calls: Callable[[int], bool] = lambda call: True) -> Fault:
-    """Give a fault that strikes only these verbs, and only the calls (counted from 1 a verb) that are chosen."""
+    """Return a fault that strikes only these verbs, and only the calls (counted from 1 a verb) that are chosen."""
     return lambda verb, name, call: fault(verb, name, call) if verb in verbs.split() and calls(call) else None
 
 

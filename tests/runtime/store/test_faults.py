@@ -61,7 +61,7 @@ def expect_complete(root: Path, folder: Path) -> None:
 
 
 def false_claims(root: Path) -> list[str]:
-    """Give the items that the store calls done and whose outputs it does not hold."""
+    """Return the items that the store calls done and whose outputs it does not hold."""
     store = FolderStore(root / "store")
     fold = fold_store(store, "faults", root / "check claims")
     return [name for outputs in fold.done.values() for name, size, _ in outputs

@@ -24,7 +24,7 @@ from tests.runtime.training.training_support import Child, DirectOutbox, run_chi
 
 
 def tree_of(step: int, size: int = 20_000) -> dict[str, Any]:
-    """Give a checkpoint whose content says its step."""
+    """Return a checkpoint whose content says its step."""
     return {"step": step, "weights": [torch.full((size,), float(step)) for _ in range(3)]}
 
 
@@ -81,7 +81,7 @@ def save_and_die(folder: Path, store: Path | None, step: int, die_at: int | None
 
 
 def stray(folder: Path) -> list[str]:
-    """Give the files that belong to no generation: half-written ones, and checkpoints without a receipt."""
+    """Return the files that belong to no generation: half-written ones, and checkpoints without a receipt."""
     found = []
     for path in Path(folder).rglob("*"):
         lonely = step_of(path.name) is not None and path.suffix == ".ckpt" and not path.with_suffix(".json").exists()
@@ -91,7 +91,7 @@ def stray(folder: Path) -> list[str]:
 
 
 def newest_of(folder: Path, store: Path | None) -> tuple[int, list[str]]:
-    """Give the step of the newest whole generation, read to the last number, and what was said."""
+    """Return the step of the newest whole generation, read to the last number, and what was said."""
     said: list[str] = []
     found = opened(folder, store, said).newest()
     assert found is not None

@@ -191,7 +191,7 @@ def checkpoint_of(folder: Path, which: int = -1) -> dict[str, Any]:
 
 
 def digest(checkpoint: dict[str, Any]) -> str:
-    """Give the SHA-256 of weights, optimizer state, schedulers and logged metrics, bit for bit."""
+    """Return the SHA-256 of weights, optimizer state, schedulers and logged metrics, bit for bit."""
     sha = hashlib.sha256()
     what = (
         checkpoint["state_dict"],
@@ -395,13 +395,13 @@ class Cell:
 
 
 def uninterrupted(folder: Path, cell: Cell) -> str:
-    """Give the digest of a run without a kill and without a save before the end."""
+    """Return the digest of a run without a kill and without a save before the end."""
     run_child(train_tiny, folder, save_every=None, **cell.reference.options)
     return digest(checkpoint_of(folder))
 
 
 def killed(folder: Path, cell: Cell, kills: int, rng: random.Random) -> tuple[str, int, list[dict[str, Any]]]:
-    """Give the digest of a run killed so many times, the kills, and the journal."""
+    """Return the digest of a run killed so many times, the kills, and the journal."""
     every_batch = cell.place == "mid-epoch"
     longest = 5 if cell.accumulate == 1 else 2  # steps of a session: all kills must find a training that still goes on
     target = [rng.randint(1, longest)]

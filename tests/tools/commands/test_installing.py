@@ -19,7 +19,7 @@ from nbkit.tools.kaggle import copy as kaggle_copy
 
 @pytest.fixture
 def image(monkeypatch):
-    """Give a function that makes nbkit need these requirements."""
+    """Return a function that makes nbkit need these requirements."""
 
     def make(*needs: str) -> None:
         monkeypatch.setattr(importlib.metadata, "requires", lambda name: list(needs))

@@ -46,7 +46,7 @@ def test_a_frame_begins_and_ends_as_the_notebooks_do(root, slug):
 
 @pytest.fixture
 def checkout(root, tmp_path, monkeypatch):
-    """Give a checkout that has the map, one notebook and the badges, and nothing else."""
+    """Return a checkout that has the map, one notebook and the badges, and nothing else."""
     for name in ("manifests/phases.toml", "notebooks/00_start_here.ipynb", "colab/README.md"):
         (tmp_path / name).parent.mkdir()
         shutil.copy(root / name, tmp_path / name)

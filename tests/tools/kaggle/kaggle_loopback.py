@@ -95,7 +95,7 @@ class Loopback:
         self._server.server_close()
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """Give variables by which a client in another process comes here."""
+        """Return variables by which a client in another process comes here."""
         proxy = {name: self.address for name in ("HTTP_PROXY", "http_proxy")} | {"NO_PROXY": "", "no_proxy": ""}
         login = {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY, "KAGGLE_CONFIG_DIR": str(folder)}
         return {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", **proxy, **login}
@@ -131,11 +131,11 @@ class Loopback:
                 self.week += timedelta(days=7)
 
     def busy(self) -> list[Run]:
-        """Give the runs that have not ended."""
+        """Return the runs that have not ended."""
         return [run for kernel in self.kernels.values() for run in kernel.runs if run.state in ("QUEUED", "RUNNING")]
 
     def used(self) -> timedelta:
-        """Give the GPU time used since the week began, of running sessions too."""
+        """Return the GPU time used since the week began, of running sessions too."""
         used = timedelta()
         for kernel in self.kernels.values():
             for run in kernel.runs:
@@ -146,7 +146,7 @@ class Loopback:
     # -- the RPCs --
 
     def answer(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Give the answer of an RPC; raises `Refused`."""
+        """Return the answer of an RPC; raises `Refused`."""
         return getattr(self, f"rpc_{method}")(body)
 
     def rpc_IntrospectToken(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -336,7 +336,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def without_checkout(target: Path) -> str:
-    """Give a PYTHONPATH for ``python -S``: what is installed here, but neither nbkit nor what leads to a checkout."""
+    """Return a PYTHONPATH for ``python -S``: what is installed here, but neither nbkit nor what leads to a checkout."""
     packages = target.with_name("installed")
     packages.mkdir()
     for folder in dict.fromkeys(sysconfig.get_paths()[key] for key in ("purelib", "platlib")):

@@ -131,7 +131,7 @@ STEPS_AN_HOUR = 100
 
 @pytest.fixture
 def world(tmp_path, monkeypatch, make_notebook):
-    """Give a folder with three toy phases: manifests, notebooks, metadata."""
+    """Return a folder with three toy phases: manifests, notebooks, metadata."""
     root = tmp_path / "toys"
     rows = []
     for slug, (number, accelerator, needs, _) in TOYS.items():

@@ -41,7 +41,7 @@ def kaggle(server):
 
 @pytest.fixture
 def store(tmp_path) -> FolderStore:
-    """Give a store with an address that Kaggle could reach."""
+    """Return a store with an address that Kaggle could reach."""
     store = FolderStore(tmp_path / "store")
     store.url = "s3://bucket/mary"
     return store
@@ -49,7 +49,7 @@ def store(tmp_path) -> FolderStore:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory) -> Path:
-    """Give nbkit's own wheel."""
+    """Return nbkit's own wheel."""
     pytest.importorskip("hatchling")
     return build_wheel(tmp_path_factory.mktemp("wheel"))
 
@@ -62,7 +62,7 @@ def built_once(monkeypatch, wheel):
 
 @pytest.fixture
 def metadata(monkeypatch):
-    """Give a function that changes what a phase's kernel-metadata.json says."""
+    """Return a function that changes what a phase's kernel-metadata.json says."""
 
     def change(**fields):
         read = kaggle_push.read_metadata

@@ -27,7 +27,7 @@ Path("left-behind").write_text("x")"""
 
 @pytest.fixture
 def notebook(make_notebook, tmp_path):
-    """Give a notebook that notes what it sees."""
+    """Return a notebook that notes what it sees."""
     (tmp_path / "notes").mkdir()
     names = "STORE = None  # s\nLIMIT = None  # l\nN = 36  # items\nSECONDS = 0.15  # s\n"
     names += f"NOTES = {str(tmp_path / 'notes')!r}"

@@ -37,7 +37,7 @@ def made_once(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def calm(made_once, tmp_path) -> Path:
-    """Give a store of one's own that may be damaged."""
+    """Return a store of one's own that may be damaged."""
     return Path(shutil.copytree(made_once, tmp_path / "store"))
 
 

@@ -63,7 +63,7 @@ def page_file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def look(browser, page_file):
-    """Give a function that opens the page and gives it with its faults: errors, and requests that left the file."""
+    """Return a function that opens the page and gives it with its faults: errors, and requests that left the file."""
     contexts = []
 
     def open_page(size: dict = DESK, scheme: str = "light"):

@@ -16,7 +16,7 @@ from nbkit.neuro.signals.bands import band_names
 
 
 def bits_a_window(module: TokenizerTraining) -> float:
-    """Give the bits a window's tokens may hold: tokens times log2(codes)."""
+    """Return the bits a window's tokens may hold: tokens times log2(codes)."""
     return sum(module.tokenizer.lengths) * math.log2(module.settings.codes)
 
 

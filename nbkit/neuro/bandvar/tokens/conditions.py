@@ -41,13 +41,13 @@ class Conditions:
         return len(self.classes), len(self.subjects), len(self.tasks)
 
     def numbers(self, rows: Iterable[Sequence[str]]) -> Tensor:
-        """Give rows of names as numbers, int64 of shape (rows, 3); an unknown name is 0."""
+        """Return rows of names as numbers, int64 of shape (rows, 3); an unknown name is 0."""
         known = (self.classes, self.subjects, self.tasks)
         table = [[names.index(n) + 1 if n in names else 0 for n, names in zip(row, known, strict=True)] for row in rows]
         return torch.tensor(table, dtype=torch.long).reshape(-1, 3)
 
     def asked(self, name: str, count: int, subject: str = "", task: str = "") -> Tensor:
-        """Give the condition of ``count`` windows of one class, for generating.
+        """Return the condition of ``count`` windows of one class, for generating.
 
         Raises
         ------
@@ -59,12 +59,12 @@ class Conditions:
         return self.numbers([(name, subject, task)]).repeat(count, 1)
 
     def description(self) -> dict[str, list[str]]:
-        """Give the names as lists."""
+        """Return the names as lists."""
         return {key: list(value) for key, value in asdict(self).items()}
 
 
 def window_rows(dataset: object, class_of: Mapping[str, str] = REST_OR_MOVEMENT) -> list[tuple[str, str, str]]:
-    """Give (class, subject, task) of each window of an `EEGFrequencyDataset`; "" where it is not known.
+    """Return (class, subject, task) of each window of an `EEGFrequencyDataset`; "" where it is not known.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ _MOST_BITS = 10
 
 
 def gaussian_levels(bits: int, iterations: int = 500) -> np.ndarray:
-    """Give the ``2 ** bits`` levels with the least mean squared error for a standard normal variable."""
+    """Return the ``2 ** bits`` levels with the least mean squared error for a standard normal variable."""
     from scipy.stats import norm
 
     count = 2**bits
@@ -27,7 +27,7 @@ def gaussian_levels(bits: int, iterations: int = 500) -> np.ndarray:
 
 
 def gaussian_distortion(levels: np.ndarray) -> float:
-    """Give the mean squared error of rounding a standard normal variable to levels that are their cells' means."""
+    """Return the mean squared error of rounding a standard normal variable to levels that are their cells' means."""
     from scipy.stats import norm
 
     edges = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
@@ -91,7 +91,7 @@ class EqualRatePCA:
         return self
 
     def reconstruct(self, bands: np.ndarray) -> np.ndarray:
-        """Give the windows after coding, bands of the same shape, in uV."""
+        """Return the windows after coding, bands of the same shape, in uV."""
         bands = np.asarray(bands)
         scores = ((bands / self.rms).reshape(len(bands), -1) - self.mean) @ self.components.T
         units = scores / np.sqrt(self.variances)
@@ -104,7 +104,7 @@ class EqualRatePCA:
 
 
 def explained(true: np.ndarray, coded: np.ndarray) -> tuple[list[float], float]:
-    """Give the share of power explained in each band, and in their sum, of bands (windows, bands, channels, time)."""
+    """Return the share of power explained in each band, and in their sum, of bands (windows, bands, channels, time)."""
     true, coded = np.asarray(true, np.float64), np.asarray(coded, np.float64)
     by_band = 1 - ((coded - true) ** 2).mean(axis=(0, 2, 3)) / (true**2).mean(axis=(0, 2, 3))
     whole, given = true.sum(axis=1), coded.sum(axis=1)

@@ -15,7 +15,7 @@ from nbkit.neuro.signals.bands import Band
 
 
 def mean_spectrum(windows: np.ndarray, sfreq: float) -> tuple[np.ndarray, np.ndarray]:
-    """Give the power spectral density of windows: one hann-windowed segment each, their mean taken off, averaged.
+    """Return the power spectral density of windows: one hann-windowed segment each, their mean taken off, averaged.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def mean_spectrum(windows: np.ndarray, sfreq: float) -> tuple[np.ndarray, np.nda
 
 
 def window_spectra(windows: np.ndarray, sfreq: float) -> tuple[np.ndarray, np.ndarray]:
-    """Give `mean_spectrum` before the mean, density of shape (windows, channels, freqs)."""
+    """Return `mean_spectrum` before the mean, density of shape (windows, channels, freqs)."""
     windows = np.asarray(windows, dtype=np.float64)
     steps = windows.shape[-1]
     taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(steps) / steps)
@@ -49,7 +49,7 @@ def window_spectra(windows: np.ndarray, sfreq: float) -> tuple[np.ndarray, np.nd
 def spectrum_gap(
     generated: np.ndarray, real: np.ndarray, sfreq: float, l_freq: float = 1.0, h_freq: float = 40.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give how far the spectrum of generated windows, averaged over channels, is above that of real ones.
+    """Return how far the spectrum of generated windows, averaged over channels, is above that of real ones.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def spectrum_gap(
 
 
 def band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band]) -> np.ndarray:
-    """Give the power of each window's bands, shape (windows, channels, bands), in uV^2."""
+    """Return the power of each window's bands, shape (windows, channels, bands), in uV^2."""
     freqs, spectra = window_spectra(windows, sfreq)
     width = freqs[1] - freqs[0]
     return np.stack(
@@ -74,7 +74,7 @@ def band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band]) -> np.
 
 
 def nearest_distances(queries: np.ndarray, references: np.ndarray, at_once: int = 64) -> np.ndarray:
-    """Give each query's distance to its nearest reference: root mean squared difference over channels and time.
+    """Return each query's distance to its nearest reference: root mean squared difference over channels and time.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def nearest_distances(queries: np.ndarray, references: np.ndarray, at_once: int 
 
 
 def most_alike_tokens(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Give the largest share of a query's tokens that are one reference's, place by place; 1 is a copy."""
+    """Return the largest share of a query's tokens that are one reference's, place by place; 1 is a copy."""
     queries, references = np.asarray(queries), np.asarray(references)
     return np.array([(references == query).mean(axis=1).max() for query in queries])
 
@@ -127,11 +127,11 @@ class PowerClassifier:
         return self
 
     def says(self, windows: np.ndarray) -> np.ndarray:
-        """Give the class of each window."""
+        """Return the class of each window."""
         return self.model.predict(self._features(windows))
 
     def accuracy(self, windows: np.ndarray, classes: Sequence[str]) -> float:
-        """Give the balanced accuracy: the mean over classes of the share told rightly."""
+        """Return the balanced accuracy: the mean over classes of the share told rightly."""
         return balanced_accuracy(self.says(windows), classes)
 
     def _features(self, windows: np.ndarray) -> np.ndarray:
@@ -139,19 +139,19 @@ class PowerClassifier:
 
 
 def balanced_accuracy(said: Sequence[str], classes: Sequence[str]) -> float:
-    """Give the mean over classes of the share told rightly; chance is one over their number."""
+    """Return the mean over classes of the share told rightly; chance is one over their number."""
     said, classes = np.asarray(said), np.asarray(classes)
     return float(np.mean([(said[classes == name] == name).mean() for name in np.unique(classes)]))
 
 
 def chance_accuracies(said: Sequence[str], classes: Sequence[str], draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """Give the accuracies of permuted labels, shape (draws,): what there is to be had without knowing."""
+    """Return the accuracies of permuted labels, shape (draws,): what there is to be had without knowing."""
     order = np.random.default_rng(seed)
     return np.array([balanced_accuracy(said, order.permutation(np.asarray(classes))) for _ in range(draws)])
 
 
 def score_rows(scores: dict[str, float]) -> list[dict[str, Any]]:
-    """Give `judge`'s scores as rows with name, value, unit, baseline and baseline_is."""
+    """Return `judge`'s scores as rows with name, value, unit, baseline and baseline_is."""
     half, nearest = "held-out real windows against training windows", "held-out real window to training window"
     rows = [
         ("spectrum_gap_max", "dB", "spectrum_gap_max_real", half),

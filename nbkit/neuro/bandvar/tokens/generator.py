@@ -146,7 +146,7 @@ class NextScaleTransformer(nn.Module):
         self._first_weights(modulation_init, gate_init)
 
     def condition(self, chosen: Tensor) -> Tensor:
-        """Give the condition of (class, subject, task) numbers, int64 of shape (batch, 3), as (batch, width)."""
+        """Return the condition of (class, subject, task) numbers, int64 of shape (batch, 3), as (batch, width)."""
         return sum(table(column) for table, column in zip(self.conditions, chosen.unbind(1), strict=True))
 
     def forward(self, inputs: Tensor, chosen: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class NextScaleTransformer(nn.Module):
         return self._through(self._embedded(inputs, condition, scale), condition, None, caches)
 
     def caches(self) -> list[KeyValueCache]:
-        """Give an empty cache for each block."""
+        """Return an empty cache for each block."""
         return [KeyValueCache() for _ in self.blocks]
 
     def _embedded(self, inputs: Tensor, condition: Tensor, first_scale: int) -> Tensor:

@@ -194,7 +194,7 @@ class GeneratorTraining(ClippedModule):
         return self
 
     def losses(self, tokens: Tensor, chosen: Tensor, scales: int | None = None) -> Tensor:
-        """Give each token's negative log-likelihood, (batch, tokens of the first ``scales`` scales), in nats."""
+        """Return each token's negative log-likelihood, (batch, tokens of the first ``scales`` scales), in nats."""
         end = self.quantizer.slices[(scales or len(self.quantizer.slices)) - 1].stop
         inputs = self.quantizer.next_inputs(tokens)[:, : end - self.quantizer.lengths[0]]
         logits = self.model(inputs, chosen)
@@ -226,14 +226,14 @@ class GeneratorTraining(ClippedModule):
 
     @torch.no_grad()
     def validation_sums(self, tokens: Tensor, chosen: Tensor) -> Tensor:
-        """Give sums over windows, (3, tokens): of the likelihoods, of those of the codes' frequency, and ones."""
+        """Return sums over windows, (3, tokens): of the likelihoods, of those of the codes' frequency, and ones."""
         scale = self.model.scale_of[None].expand_as(tokens)
         guess = -self.frequency.log()[scale, tokens]
         ours = self.losses(tokens, chosen)
         return torch.stack([term.double().sum(dim=0) for term in (ours, guess, torch.ones_like(ours))])
 
     def validation_scores(self, sums: Tensor) -> dict[str, float]:
-        """Give ``val_nll`` and, beside it, ``val_nll_frequency``, in nats a token; ``val_nll_<band>`` is by scale."""
+        """Return ``val_nll`` and, beside it, ``val_nll_frequency``, in nats a token; ``val_nll_<band>`` is by scale."""
         ours, guess, count = sums
         scores = {
             "val_nll": float(ours.sum() / count.sum()),
@@ -274,7 +274,7 @@ class GeneratorTraining(ClippedModule):
         return tokens, torch.cat([self.coder.tokenizer.decode(part) for part in tokens.split(at_once)])
 
     def with_missing_power(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Give decoded windows (windows, channels, time) with noise that has the power a decoder leaves out, in uV."""
+        """Return decoded windows (windows, channels, time) in uV, with noise of the power that a decoder leaves out."""
         return signal + self.coder.missing.draw(len(signal), generator)
 
     def configure_optimizers(self) -> dict[str, Any]:

@@ -113,14 +113,14 @@ class MultiScaleQuantizer(nn.Module):
         return Quantized(tokens, partial_sums, loss / len(self.lengths))
 
     def embed(self, chosen: Tensor, scale: int) -> Tensor:
-        """Give what one scale's codes (batch, length) add to the sum, (batch, width, latents)."""
+        """Return what one scale's codes (batch, length) add to the sum, (batch, width, latents)."""
         codes = F.embedding(chosen, self.codebook).transpose(1, 2)
         wide = codes @ getattr(self, f"line_{scale}")
         return 0.5 * wide + 0.5 * self.smooth[scale](wide)
 
     @torch.no_grad()
     def partial_sums(self, tokens: Tensor) -> list[Tensor]:
-        """Give the sum after each scale that ``tokens`` (batch, tokens) reach, each (batch, width, latents)."""
+        """Return the sum after each scale that ``tokens`` (batch, tokens) reach, each (batch, width, latents)."""
         summed, sums = 0, []
         for scale, place in enumerate(self.slices):
             if place.stop > tokens.shape[1]:
@@ -131,7 +131,7 @@ class MultiScaleQuantizer(nn.Module):
 
     @torch.no_grad()
     def next_inputs(self, tokens: Tensor) -> Tensor:
-        """Give the generator's inputs for all scales but the first, from the true tokens of the one before each.
+        """Return the generator's inputs for all scales but the first, from the true tokens of the one before each.
 
         Returns
         -------
@@ -141,7 +141,7 @@ class MultiScaleQuantizer(nn.Module):
         return torch.cat([self.pooled(summed, scale + 1) for scale, summed in enumerate(sums)], dim=1)
 
     def pooled(self, latents: Tensor, scale: int) -> Tensor:
-        """Give latents averaged to a scale's length, (batch, length, width): what it quantises."""
+        """Return latents averaged to a scale's length, (batch, length, width): what it quantises."""
         return (latents @ getattr(self, f"area_{scale}")).transpose(1, 2)
 
     def _nearest(self, vectors: Tensor) -> Tensor:

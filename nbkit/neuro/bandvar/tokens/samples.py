@@ -41,7 +41,7 @@ class Samples:
     signal: np.ndarray
 
     def of(self, name: str) -> np.ndarray:
-        """Give the windows that were asked to be of a class."""
+        """Return the windows that were asked to be of a class."""
         return self.signal[self.asked == name]
 
 

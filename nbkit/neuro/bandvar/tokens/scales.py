@@ -18,7 +18,7 @@ _HZ_OF_ALL = 50.0  # a band up to here gets a token for every latent
 
 
 def scale_lengths(time_steps: int, bands: Sequence[Band] = DEFAULT_BANDS) -> tuple[int, ...]:
-    """Give the tokens of each scale.
+    """Return the tokens of each scale.
 
     Parameters
     ----------
@@ -51,24 +51,24 @@ def scale_lengths(time_steps: int, bands: Sequence[Band] = DEFAULT_BANDS) -> tup
 
 
 def scale_of_token(lengths: Sequence[int]) -> Tensor:
-    """Give each token's scale, int64 of shape (tokens,), from 0."""
+    """Return each token's scale, int64 of shape (tokens,), from 0."""
     return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(list(lengths)))
 
 
 def scale_slices(lengths: Sequence[int]) -> list[slice]:
-    """Give where each scale lies in a sequence of all tokens."""
+    """Return where each scale lies in a sequence of all tokens."""
     ends = torch.tensor(list(lengths)).cumsum(0).tolist()
     return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
 
 
 def block_causal_mask(lengths: Sequence[int]) -> Tensor:
-    """Give who may see whom, bool of shape (tokens, tokens): row d sees column t where its scale is t's or later."""
+    """Return who may see whom, bool of shape (tokens, tokens): row d sees column t where its scale is t's or later."""
     scale = scale_of_token(lengths)
     return scale[:, None] >= scale[None, :]
 
 
 def active_scales(step: int, steps: int, scales: int, until: float) -> tuple[int, float]:
-    """Give how many scales are trained at a step, and how far the newest has come in.
+    """Return how many scales are trained at a step, and how far the newest has come in.
 
     Progressive training: the first scale alone at first, one more at equal intervals, all from the share ``until`` of
     the training on. The newest one's weight in the loss grows from 0 to 1 over half its interval.
@@ -100,7 +100,7 @@ def active_scales(step: int, steps: int, scales: int, until: float) -> tuple[int
 
 
 def scale_weights(lengths: Sequence[int], count: int, newest: float) -> Tensor:
-    """Give each token's weight in the loss, shape (tokens of the first ``count`` scales,), their mean 1."""
+    """Return each token's weight in the loss, shape (tokens of the first ``count`` scales,), their mean 1."""
     scale = scale_of_token(lengths[:count])
     weight = torch.where(scale == count - 1, newest, 1.0)
     return weight / weight.mean()

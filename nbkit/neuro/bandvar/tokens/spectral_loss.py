@@ -15,7 +15,7 @@ _FLOOR = 1e-3  # of a signal near 1
 
 
 def stft_magnitudes(signal: Tensor, segment: int) -> Tensor:
-    """Give the magnitudes of hann-windowed segments that overlap by three quarters.
+    """Return the magnitudes of hann-windowed segments that overlap by three quarters.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def stft_magnitudes(signal: Tensor, segment: int) -> Tensor:
 
 
 def spectral_loss(estimate: Tensor, target: Tensor, resolutions: Sequence[int] = RESOLUTIONS) -> Tensor:
-    """Give the mean over resolutions of spectral convergence and log-magnitude distance.
+    """Return the mean over resolutions of spectral convergence and log-magnitude distance.
 
     After Yamamoto et al. 2020 (https://arxiv.org/abs/1910.11480). Both signals should be near 1.
 

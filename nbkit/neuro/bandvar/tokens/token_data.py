@@ -54,7 +54,7 @@ class TokenData(lightning.LightningDataModule):
 
 @torch.no_grad()
 def tokens_of(tokenizer: BandTokenizer, dataset: EEGFrequencyDataset, at_once: int = 64) -> Tensor:
-    """Give the tokens of all windows, int64 of shape (windows, tokens)."""
+    """Return the tokens of all windows, int64 of shape (windows, tokens)."""
     was_training = tokenizer.training
     tokenizer.eval()
     device = tokenizer.band_rms.device
@@ -64,6 +64,6 @@ def tokens_of(tokenizer: BandTokenizer, dataset: EEGFrequencyDataset, at_once: i
 
 
 def frequencies(tokens: Tensor, slices: list[slice], codes: int) -> Tensor:
-    """Give how often each code occurs in each scale, one added to each, shape (scales, codes); rows sum to 1."""
+    """Return how often each code occurs in each scale, one added to each, shape (scales, codes); rows sum to 1."""
     counts = torch.stack([torch.bincount(tokens[:, place].flatten(), minlength=codes) for place in slices]) + 1.0
     return counts / counts.sum(dim=1, keepdim=True)

@@ -96,11 +96,11 @@ class BandTokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, levels: Tensor) -> Tensor:
-        """Give the tokens, int64 of shape (batch, tokens), of cumulative bands (batch, bands, channels, time) in uV."""
+        """Return the tokens (batch, tokens), int64, of cumulative bands (batch, bands, channels, time) in uV."""
         return self.quantize(levels).tokens
 
     def decode_sum(self, summed: Tensor, scale: int) -> Tensor:
-        """Give the bands up to ``scale`` of a sum of codes (batch, width, latents).
+        """Return the bands up to ``scale`` of a sum of codes (batch, width, latents).
 
         Returns
         -------
@@ -113,7 +113,7 @@ class BandTokenizer(nn.Module):
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
-        """Give the cumulative bands of as many whole scales as there are tokens for.
+        """Return the cumulative bands of as many whole scales as there are tokens for.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class BandTokenizer(nn.Module):
 
 
 def single_bands(levels: Tensor) -> Tensor:
-    """Give the bands whose running sum the levels (batch, bands, channels, time) are."""
+    """Return the bands whose running sum the levels (batch, bands, channels, time) are."""
     return torch.cat([levels[:, :1], levels[:, 1:] - levels[:, :-1]], dim=1)
 
 

@@ -155,7 +155,7 @@ class TokenizerTraining(ClippedModule):
         return cls(TokenizerSettings(**made["settings"]), **{k: v for k, v in made.items() if k != "settings"})
 
     def description(self) -> dict[str, Any]:
-        """Give what the module was built from, as numbers and text."""
+        """Return what the module was built from, as numbers and text."""
         return {
             "settings": asdict(self.settings),
             "channels": self.tokenizer.channels,
@@ -170,7 +170,7 @@ class TokenizerTraining(ClippedModule):
         checkpoint["band_tokenizer"] = self.description()
 
     def losses(self, levels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Give the losses by name, and the decoded signal, for true cumulative bands in uV."""
+        """Return the losses by name, and the decoded signal, for true cumulative bands in uV."""
         tokenizer, quantized = self.tokenizer, self.tokenizer.quantize(levels)
         true, last = single_bands(levels), len(self.bands) - 1
         # one earlier scale a step: all of them would cost as much as the rest of the step together
@@ -221,7 +221,7 @@ class TokenizerTraining(ClippedModule):
 
     @torch.no_grad()
     def validation_sums(self, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Give what the scores are made of, sums over windows: (4, scales), and how often each code was taken."""
+        """Return what the scores are made of, sums over windows: (4, scales), and how often each code was taken."""
         tokens = self.tokenizer.encode(levels)
         cumulative = self.tokenizer.decode(tokens)
         bands = self.tokenizer.decode_sum(self.tokenizer.quantizer.partial_sums(tokens)[-1], len(self.bands) - 1)
@@ -231,7 +231,7 @@ class TokenizerTraining(ClippedModule):
         return sums, code_counts(tokens, self.settings.codes)
 
     def validation_scores(self, sums: Tensor, counts: Tensor) -> dict[str, float]:
-        """Give the scores of summed `validation_sums`.
+        """Return the scores of summed `validation_sums`.
 
         ``val_r2_<band>`` is the share of a band's power that all tokens explain, ``val_r2_to_<band>`` the share of the
         cumulative band that the tokens up to its scale explain, ``val_r2`` that of the whole signal; ``val_bands`` is
@@ -261,7 +261,7 @@ class TokenizerTraining(ClippedModule):
 
 
 def tokenizer_scores(module: TokenizerTraining, batches: Any) -> dict[str, float]:
-    """Give a module's validation scores over batches of cumulative bands."""
+    """Return a module's validation scores over batches of cumulative bands."""
     was_training = module.training
     module.eval()
     pairs = [module.validation_sums(batch.to(module.device)) for batch in batches]
@@ -277,5 +277,5 @@ def flipped(levels: Tensor) -> Tensor:
 
 
 def file_names(paths: Sequence[Path]) -> list[str]:
-    """Give files by their folder and name, which stay the same from session to session."""
+    """Return files by their folder and name, which stay the same from session to session."""
     return sorted(f"{Path(path).parent.name}/{Path(path).name}" for path in paths)

@@ -63,7 +63,7 @@ class Backbone(nn.Module):
         self.network = network
 
     def tokens(self, windows: Tensor) -> Tensor:
-        """Give a network's tokens, of shape (batch, tokens, dim)."""
+        """Return a network's tokens, of shape (batch, tokens, dim)."""
         if self.key == "luna":  # returns its tokens where its head is none
             return self.network(windows)
         names = {"ch_names": list(self.ch_names)} if self.key == "labram" else {}
@@ -71,7 +71,7 @@ class Backbone(nn.Module):
         return features.flatten(1, -2) if features.dim() > 2 else features[:, None]
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Give embeddings of shape (batch, dim)."""
+        """Return embeddings of shape (batch, dim)."""
         return self.tokens(windows).mean(1)
 
     def lora_targets(self) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def known_channels(key: str) -> tuple[str, ...]:
 
 
 def reve_places() -> dict[str, list[float]]:
-    """Give the places that REVE was trained with, by channel, from the hub's cache or the hub.
+    """Return the places that REVE was trained with, by channel, from the hub's cache or the hub.
 
     Raises
     ------

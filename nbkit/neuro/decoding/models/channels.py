@@ -65,7 +65,7 @@ class ChannelPlan:
     unused: tuple[str, ...]
 
     def apply(self, windows: np.ndarray) -> np.ndarray:
-        """Give the model's channels, of shape (windows, targets, time)."""
+        """Return the model's channels, of shape (windows, targets, time)."""
         if self._picks is not None:
             return windows[:, self._picks]
         return self.matrix.astype(windows.dtype) @ windows
@@ -155,7 +155,7 @@ def reachable(
     positions: Mapping[str, Sequence[float]] | None = None,
     template: str | None = None,
 ) -> list[str]:
-    """Give the targets that a plan would not refuse, in their order."""
+    """Return the targets that a plan would not refuse, in their order."""
     laid = directions(ch_names, positions, template)
     where = _by_name(ch_names, laid, positions)
     neighbours = _Neighbours(laid, FARTHEST, [plain(target) for target in targets])
@@ -261,7 +261,7 @@ def choose_channels(
     template: str | None = None,
     model: str = "the model",
 ) -> list[str]:
-    """Give those of a model's channels that a recording is best shown as.
+    """Return those of a model's channels that a recording is best shown as.
 
     They are the recording's own where the model knows at least half of them by name, in the recording's order; else
     those of the model's standard ones that can be interpolated.

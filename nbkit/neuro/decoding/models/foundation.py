@@ -42,7 +42,7 @@ class Decoder(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, n_outputs))
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Give logits, or values that were learned, of shape (batch, n_outputs)."""
+        """Return logits, or values that were learned, of shape (batch, n_outputs)."""
         return self.head(self.backbone(windows))
 
 
@@ -221,7 +221,7 @@ class FoundationModel:
         device: str | torch.device | None = None,
         precision: str = "fp32",
     ) -> np.ndarray:
-        """Give the embedding of every window.
+        """Return the embedding of every window.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class FoundationModel:
         return out
 
     def with_head(self, n_outputs: int, dropout: float = 0.0, seed: int = 0) -> Decoder:
-        """Give a copy of the model with a head on its embeddings, all of it to be trained that its network learns.
+        """Return a copy of the model with a head on its embeddings, all of it to be trained that its network learns.
 
         Parameters
         ----------

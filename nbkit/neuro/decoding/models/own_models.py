@@ -48,7 +48,7 @@ class WindowEncoder(Protocol):
     lora_layers: tuple[str, ...]
 
     def __call__(self, windows: Tensor) -> Tensor:
-        """Give vectors of shape (batch, dim) for windows of shape (batch, channels, time), in uV."""
+        """Return vectors of shape (batch, dim) for windows of shape (batch, channels, time), in uV."""
         ...
 
 

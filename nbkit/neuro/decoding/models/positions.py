@@ -22,7 +22,7 @@ _EGI = {(32, 33): "GSN-HydroCel-32", (64, 65): "GSN-HydroCel-65_1.0", (124, 129)
 
 
 def plain(name: str) -> str:
-    """Give a channel's name in upper case, without what EDF files put around it.
+    """Return a channel's name in upper case, without what EDF files put around it.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def directions(
     positions: Mapping[str, Sequence[float]] | None = None,
     template: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Give the direction of every channel whose place is known.
+    """Return the direction of every channel whose place is known.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def directions(
 
 
 def head_places(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
-    """Give places on the template head, in m: the 10-05 system's own, and for other names where a direction leads to.
+    """Return places on the template head, in m: the 10-05 system's own, and for other names where a direction leads to.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def head_places(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
 
 
 def angle(one: np.ndarray, other: np.ndarray) -> float:
-    """Give the angle between two directions, in degrees."""
+    """Return the angle between two directions, in degrees."""
     return float(np.degrees(np.arccos(np.clip(one @ other, -1, 1))))
 
 

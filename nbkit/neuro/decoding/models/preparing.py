@@ -89,7 +89,7 @@ def prepare(
 
 
 def resample(signal: np.ndarray, sfreq: float, to_sfreq: float) -> np.ndarray:
-    """Give a signal at another sampling frequency, through a filter that keeps what would fold back.
+    """Return a signal at another sampling frequency, through a filter that keeps what would fold back.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def spline_weights(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> np.ndarray:
-    """Give spherical splines (Perrin et al., 1989) through directions, evaluated at others, as a matrix.
+    """Return spherical splines (Perrin et al., 1989) through directions, evaluated at others, as a matrix.
 
     It is what MNE's interpolation makes of one source after the other being 1.
 

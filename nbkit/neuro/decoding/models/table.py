@@ -106,7 +106,7 @@ MODELS = {row.key: row for row in _ROWS}
 
 
 def spec_of(key: str) -> ModelSpec:
-    """Give a model's row.
+    """Return a model's row.
 
     Raises
     ------

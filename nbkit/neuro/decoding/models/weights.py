@@ -68,7 +68,7 @@ def load_weights(spec: ModelSpec, network: nn.Module, path: str | Path, strict: 
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """Give the weights in a file by name.
+    """Return the weights in a file by name.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def read_weights(path: str | Path) -> Mapping[str, Tensor]:
 
 
 def fetch(spec: ModelSpec) -> Path:
-    """Give the published file of a model's weights, from the hub's cache or the hub.
+    """Return the published file of a model's weights, from the hub's cache or the hub.
 
     Raises
     ------

@@ -191,11 +191,11 @@ class SpikeData(lightning.LightningDataModule):
         return self.shards[0].bin_s
 
     def describe(self) -> str:
-        """Give what the recordings say of themselves: "real", or what stands in."""
+        """Return what the recordings say of themselves: "real", or what stands in."""
         return "; ".join(dict.fromkeys(shard.data for shard in self.shards))
 
     def side(self, name: str) -> SpikeWindows:
-        """Give the windows of a side: train, val or test."""
+        """Return the windows of a side: train, val or test."""
         number = SIDES.index(name)
         windows = [sides[number] for sides in self.windows]
         if not sum(map(len, windows)):

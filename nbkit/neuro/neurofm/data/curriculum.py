@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def lowest_snr(step: int, steps: int, share: float, easy: float = 0.8, hard: float = 0.3, best: float = 1.0) -> float:
-    """Give the SNR from which on recordings are in.
+    """Return the SNR from which on recordings are in.
 
     Three equal stages fill the first ``share`` of the steps: easy (from ``easy``), medium (from half way) and hard
     (from ``hard``); after them all recordings are in, the worst too.

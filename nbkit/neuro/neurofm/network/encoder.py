@@ -33,7 +33,7 @@ class CrossAttention(nn.Module):
         self.q, self.kv, self.proj = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
 
     def forward(self, own: Tensor, other: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Give (batch, tokens, dim) for own (batch, tokens, dim) that reads other (batch, others, dim) where seen."""
+        """Return (batch, tokens, dim) for own (batch, tokens, dim) that reads other (batch, others, dim) where seen."""
         q = self.q(self.norm_own(own)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(self.norm_other(other)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if seen is None else seen[:, None, None, :]
@@ -62,7 +62,7 @@ class MultiRateMamba(nn.Module):
         self.join = nn.Linear(dim * len(self.rates), dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give (batch, bins, dim) for (batch, bins, dim)."""
+        """Return (batch, bins, dim) for (batch, bins, dim)."""
         bins, read = x.shape[1], []
         for rate, stream in zip(self.rates, self.streams, strict=True):
             if rate == 1:
@@ -88,7 +88,7 @@ class PopulationLayer(nn.Module):
         self.norm, self.mlp = nn.LayerNorm(dim), MLP(dim, 2 * dim)
 
     def forward(self, latents: Tensor, units: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Give latents (batch, latents, dim) and units (batch, units, dim); of unseen units nothing is read."""
+        """Return latents (batch, latents, dim) and units (batch, units, dim); of unseen units nothing is read."""
         latents = self.gather(latents, units, seen)
         units = self.hand_back(units, latents)
         return latents, units + self.mlp(self.norm(units))
@@ -131,7 +131,7 @@ class PopulationEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, counts: Tensor, units: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give states of the bins, latents, and units in the light of the window.
+        """Return states of the bins, latents, and units in the light of the window.
 
         Parameters
         ----------

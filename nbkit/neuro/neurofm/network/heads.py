@@ -34,7 +34,7 @@ class BehaviourHead(nn.Module):
         self.outer_bias_embed = nn.Parameter(torch.zeros(tasks + 1, outputs))
 
     def forward(self, states: Tensor, task: Tensor) -> Tensor:
-        """Give (batch, bins, outputs) for states (batch, bins, dim) and task numbers (batch,)."""
+        """Return (batch, bins, outputs) for states (batch, bins, dim) and task numbers (batch,)."""
         inner = F.gelu(states @ self.inner[task] + self.inner_bias_embed[task][:, None])
         return inner @ self.outer[task] + self.outer_bias_embed[task][:, None]
 
@@ -54,7 +54,7 @@ class CountHead(nn.Module):
         nn.init.zeros_(self.state.bias)
 
     def forward(self, states: Tensor, units: Tensor, log_rate: Tensor) -> Tensor:
-        """Give (batch, bins, units) for states (batch, bins, dim), units (batch, units, dim) and their log rates."""
+        """Return (batch, bins, units) for states (batch, bins, dim), units (batch, units, dim) and their log rates."""
         unit = self.unit(self.norm(units))
         with torch.autocast(states.device.type, enabled=False):  # exp of this is compared with counts
             wide = self.state.weight.dtype
@@ -75,7 +75,7 @@ class ContrastHead(nn.Module):
         self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, width))
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Give unit vectors (batch, width), in float32, for latents (batch, latents, dim)."""
+        """Return unit vectors (batch, width), in float32, for latents (batch, latents, dim)."""
         place = self.layers(latents.mean(dim=1))
         return F.normalize(place.to(torch.promote_types(place.dtype, torch.float32)), dim=-1)
 
@@ -94,5 +94,5 @@ class ForecastHead(nn.Module):
         self.layers = nn.Sequential(nn.Linear(2 * dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, bins * dim))
 
     def forward(self, states: Tensor, latents: Tensor) -> Tensor:
-        """Give (batch, bins, dim)."""
+        """Return (batch, bins, dim)."""
         return self.layers(torch.cat([states[:, -1], latents.mean(dim=1)], dim=-1)).unflatten(-1, (self.bins, -1))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def poisson_nll(log_counts: Tensor, counts: Tensor) -> Tensor:
-    """Give each count's negative log-likelihood in nat, without the factorial, which no prediction changes.
+    """Return each count's negative log-likelihood in nat, without the factorial, which no prediction changes.
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ def poisson_nll(log_counts: Tensor, counts: Tensor) -> Tensor:
 
 
 def mean_where(values: Tensor, weight: Tensor) -> Tensor:
-    """Give the weighted mean, without asking the accelerator how much there is; 0 where all weights are."""
+    """Return the weighted mean, without asking the accelerator how much there is; 0 where all weights are."""
     weight = weight.to(values.dtype).expand_as(values)
     return (values * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def bits_per_spike(nll: Tensor, mean_rate_nll: Tensor, spikes: Tensor) -> Tensor:
-    """Give how much better than a unit's mean rate its counts are foretold (Pei et al. 2021, arXiv:2109.04463).
+    """Return how much better than a unit's mean rate its counts are foretold (Pei et al. 2021, arXiv:2109.04463).
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def bits_per_spike(nll: Tensor, mean_rate_nll: Tensor, spikes: Tensor) -> Tensor
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float, weight: Tensor) -> Tensor:
-    """Give the contrastive loss of pairs among a batch's others (van den Oord et al. 2018, arXiv:1807.03748).
+    """Return the contrastive loss of pairs among a batch's others (van den Oord et al. 2018, arXiv:1807.03748).
 
     Parameters
     ----------

@@ -208,13 +208,13 @@ class NeuroFM(nn.Module):
         )  # fmt: skip
 
     def standardised(self, behaviour: Tensor, task: Tensor) -> Tensor:
-        """Give behaviour (batch, bins, dims) from the tasks' mean, in their scale, as the head gives it."""
+        """Return behaviour (batch, bins, dims) from the tasks' mean, in their scale, as the head gives it."""
         return (behaviour - self.task_mean[task][:, None]) / self.task_scale[task][:, None]
 
     def in_units(self, decoded: Tensor, task: Tensor) -> Tensor:
-        """Give what the head decoded in the tasks' own units."""
+        """Return what the head decoded in the tasks' own units."""
         return decoded * self.task_scale[task][:, None] + self.task_mean[task][:, None]
 
     def shared(self) -> dict[str, Tensor]:
-        """Give every weight that belongs to no single recording."""
+        """Return every weight that belongs to no single recording."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("book.")}

@@ -60,17 +60,17 @@ class UnitBook(nn.Module):
         self.pages = nn.ModuleList(RecordingPage(recording, dim, stitch) for recording in recordings)
 
     def forward(self, unit: Tensor) -> tuple[Tensor, Tensor]:
-        """Give embeddings (batch, units, dim) and log mean counts (batch, units) of units by their places."""
+        """Return embeddings (batch, units, dim) and log mean counts (batch, units) of units by their places."""
         vectors = torch.cat([page.unit_embed for page in self.pages])
         rates = torch.cat([page.log_rate for page in self.pages])
         return vectors[unit] * _QUICK, rates[unit]
 
     def mean_log_counts(self, unit: Tensor) -> Tensor:
-        """Give units' log mean counts of the training windows, which no training changes: the mean-rate model."""
+        """Return units' log mean counts of the training windows, which no training changes: the mean-rate model."""
         return torch.cat([page.mean_log for page in self.pages])[unit]
 
     def stitches(self, recording: Tensor) -> Tensor | None:
-        """Give each window's matrix, (batch, dim, dim); None where there are none."""
+        """Return each window's matrix, (batch, dim, dim); None where there are none."""
         if not self.stitch:
             return None
         return torch.stack([page.stitch_embed for page in self.pages])[recording]
@@ -111,7 +111,7 @@ class SpikeTokenizer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, counts: Tensor, units: Tensor, seen: Tensor, kind: Tensor) -> Tensor:
-        """Give a token a bin.
+        """Return a token a bin.
 
         Parameters
         ----------

@@ -102,15 +102,15 @@ class UnitTable:
                 )
 
     def task_id(self, name: str) -> int:
-        """Give a task's number: 0 for none, from 1 on the tasks."""
+        """Return a task's number: 0 for none, from 1 on the tasks."""
         return 0 if name == NO_TASK else 1 + [task.name for task in self.tasks].index(name)
 
     def kind_id(self, kind: str) -> int:
-        """Give a kind's number: 0 for one that has no tokenizer of its own and takes the shared one."""
+        """Return a kind's number: 0 for one that has no tokenizer of its own and takes the shared one."""
         return 1 + self.kinds.index(kind) if kind in self.kinds else 0
 
     def find(self, name: str) -> RecordingUnits:
-        """Give a recording by its name."""
+        """Return a recording by its name."""
         if name not in self.offsets:
             raise ValueError(
                 f"The model has no units of recording {name!r}; it knows {', '.join([*self.offsets][:8])} "
@@ -124,11 +124,11 @@ class UnitTable:
         return max([task.dims for task in self.tasks], default=1)
 
     def with_recordings(self, more: Sequence[RecordingUnits]) -> UnitTable:
-        """Give a table that has these recordings at its end; tasks and tokenizers stay as they are."""
+        """Return a table that has these recordings at its end; tasks and tokenizers stay as they are."""
         return UnitTable((*self.recordings, *more), self.tasks, self.kinds)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the table in plain numbers and text, as a checkpoint holds it."""
+        """Return the table in plain numbers and text, as a checkpoint holds it."""
         return {
             "recordings": [_plain(asdict(recording)) for recording in self.recordings],
             "tasks": [_plain(asdict(task)) for task in self.tasks],

@@ -111,7 +111,7 @@ class Prices:
         return cls(4.0, 5.0)
 
     def of(self, line: Line, hours: float | None = None) -> float:
-        """Give the price of a line; of other hours than planned where given."""
+        """Return the price of a line; of other hours than planned where given."""
         hours = line.hours if hours is None else hours
         if line.gpus == 4 and self.node_hour is not None:
             return hours * self.node_hour

@@ -198,7 +198,7 @@ class RungCost:
 
 
 def find_rung(recordings: int) -> Rung:
-    """Give the rung of so many recordings.
+    """Return the rung of so many recordings.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def rung_cost(rung: Rung, rate: StepRate, grant: Grant) -> RungCost:
 
 
 def measured_rate(trials: Sequence[Mapping[str, Any]], where: str) -> StepRate:
-    """Give the rate of the data experiment's trainings, which all have the same network.
+    """Return the rate of the data experiment's trainings, which all have the same network.
 
     Parameters
     ----------
@@ -277,12 +277,12 @@ def gate_of(recordings: int, results: Mapping[str, Mapping[str, Any]]) -> Gate:
 
 
 def checks_of(rung: Rung) -> list[Check]:
-    """Give a rung's checks after those of the rungs below it: who passed over a rung has not passed it."""
+    """Return a rung's checks after those of the rungs below it: who passed over a rung has not passed it."""
     return list(dict.fromkeys(check for r in RUNGS if r.recordings <= rung.recordings for check in r.gate))
 
 
 def require_gate(recordings: int, results: Mapping[str, Mapping[str, Any]], ignore: bool = False) -> Gate:
-    """Give the gate of a rung, and stop where it is shut.
+    """Return the gate of a rung, and stop where it is shut.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ def require_gate(recordings: int, results: Mapping[str, Mapping[str, Any]], igno
 def ladder_rows(
     results: Mapping[str, Mapping[str, Any]], rate: StepRate, grant: Grant | None = None
 ) -> list[dict[str, Any]]:
-    """Give the whole ladder as rows: what each rung takes and how its gate stands.
+    """Return the whole ladder as rows: what each rung takes and how its gate stands.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ class PowerLaw:
     level: float
 
     def interval(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give the lower and upper end of the central interval of draws, along their first axis."""
+        """Return the lower and upper end of the central interval of draws, along their first axis."""
         low, high = np.quantile(values, [(1 - self.level) / 2, (1 + self.level) / 2], axis=0)
         return low, high
 
@@ -65,7 +65,7 @@ class PowerLaw:
         return float(low), float(high)
 
     def predict(self, sizes: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Give the expected loss at other sizes, and its interval.
+        """Return the expected loss at other sizes, and its interval.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class PowerLaw:
         return loss, low, high
 
     def gain(self, now: float, then: float) -> tuple[float, float, float]:
-        """Give by how much the loss falls from one size to another, and the interval of that."""
+        """Return by how much the loss falls from one size to another, and the interval of that."""
         alpha, a, _ = self.draws.T
         low, high = self.interval(a * (now**-alpha - then**-alpha))
         return self.a * (now**-self.alpha - then**-self.alpha), float(low), float(high)
@@ -200,7 +200,7 @@ def judge(
     draws: int = 1000,
     seed: int = 0,
 ) -> Verdict:
-    """Say whether more data helps, from the runs that there are so far.
+    """Return whether more data helps, from the runs that there are so far.
 
     The rule: "more data helps" where the whole interval of the gain at the next size lies at or above what is worth
     having and the losses fall with log size beyond their noise (a one-sided t-test of the slope), "at capacity" where
@@ -250,7 +250,7 @@ def judge(
 
 
 def _falls(fit: PowerLaw) -> bool:
-    """Say whether the losses fall with log size beyond their noise."""
+    """Return whether the losses fall with log size beyond their noise."""
     from scipy.stats import t
 
     log_size = np.log(fit.sizes) - np.log(fit.sizes).mean()
@@ -293,7 +293,7 @@ def _too_few(places: np.ndarray, counts: np.ndarray) -> str:
 def _solve(
     places: np.ndarray, means: np.ndarray, counts: np.ndarray, floor: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give alpha, a and c for many sets of means at once.
+    """Return alpha, a and c for many sets of means at once.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ def _solve(
 def _best(
     alphas: np.ndarray, relative: np.ndarray, means: np.ndarray, counts: np.ndarray, floor: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the exponent of least squared error for each set (rows of `alphas`, or one for all), with its a and c."""
+    """Return the exponent of least squared error for each set (rows of `alphas`, or one for all), with its a and c."""
     weight = counts / counts.sum()
     curve = np.exp(-alphas[..., None] * relative)  # (sets, exponents, sizes)
     means = means[:, None, :]

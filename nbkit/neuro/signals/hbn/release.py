@@ -59,7 +59,7 @@ def refuse_held_out(*names: object) -> None:
 
 
 def check_release(release: object) -> str:
-    """Give a release's name, such as R1; refuses release 5 and unknown ones."""
+    """Return a release's name, such as R1; refuses release 5 and unknown ones."""
     refuse_held_out(release)
     name = f"R{release}" if str(release).isdecimal() else str(release).upper()
     if name not in RELEASES:
@@ -68,7 +68,7 @@ def check_release(release: object) -> str:
 
 
 def check_tasks(tasks: object) -> tuple[str, ...]:
-    """Give tasks by the names that HBN's files have, whatever the case; refuses unknown ones."""
+    """Return tasks by the names that HBN's files have, whatever the case; refuses unknown ones."""
     known = {task.lower(): task for task in TASKS}
     wanted = [tasks] if isinstance(tasks, str) else list(tasks)
     unknown = [task for task in wanted if str(task).lower() not in known]

@@ -90,7 +90,7 @@ def hbn_ch_names(n_chans: int = 129) -> tuple[str, ...]:
 
 
 def synthetic_rows(settings: SyntheticHBNSettings, tasks: Sequence[str] | None = None) -> list[dict[str, str]]:
-    """Give a manifest row for each recording, with the columns of `hbn.hbn_rows`."""
+    """Return a manifest row for each recording, with the columns of `hbn.hbn_rows`."""
     rows = []
     for number in range(settings.subjects):
         subject = f"SYN{number + 1:04d}"

@@ -89,7 +89,7 @@ class HBNWindows:
 
     @classmethod
     def of(cls, purpose: str) -> HBNWindows:
-        """Give the windows of a purpose by its name."""
+        """Return the windows of a purpose by its name."""
         if purpose not in PURPOSES:
             raise ValueError(f"{purpose=} is unknown; it may be {', '.join(PURPOSES)}.")
         return getattr(cls, purpose)()
@@ -98,7 +98,7 @@ class HBNWindows:
 def contrast_trials(
     onsets_s: Sequence[float], values: Sequence[str], feedback: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Give the trials of a contrast change detection run: the first stimulus of each and the first response after it.
+    """Return the trials of a contrast change detection run: the first stimulus of each and the first response after it.
 
     A trial ends where the next begins, or at the experiment's end; a last one without an end is left out.
 
@@ -155,7 +155,7 @@ def cut(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, dict[
 
 
 def places(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, int, dict[str, np.ndarray]]:
-    """Give where windows lie in a recording, and what is known of each.
+    """Return where windows lie in a recording, and what is known of each.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def places(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, in
 
 
 def why_not(recording: HBNRecording, windows: HBNWindows) -> str:
-    """Give the reason why a recording has no windows for a purpose, "" where it has."""
+    """Return the reason why a recording has no windows for a purpose, "" where it has."""
     source = recording.recording
     n_times, length = source.signal.shape[1], int(round(windows.window_s * source.sfreq))
     if n_times < length:

@@ -51,13 +51,13 @@ class Atlas:
         return tuple(dict.fromkeys(self.networks))
 
     def on(self, surface: str) -> Atlas:
-        """Give the same atlas on a coarser surface: its nested vertices keep their labels."""
+        """Return the same atlas on a coarser surface: its nested vertices keep their labels."""
         if surface == self.surface:
             return self
         return Atlas(self.name, self.labels[nested_vertices(self.surface, surface)], self.parcels, self.networks)
 
     def means(self, values: np.ndarray, keep: np.ndarray | None = None) -> np.ndarray:
-        """Give the mean over each parcel's vertices.
+        """Return the mean over each parcel's vertices.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class Atlas:
         return means
 
     def spread(self, values: np.ndarray, outside: float = np.nan) -> np.ndarray:
-        """Give each vertex its parcel's value, ``outside`` where there is no parcel; for drawing.
+        """Return each vertex its parcel's value, ``outside`` where there is no parcel; for drawing.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Atlas:
         return padded[..., self.labels]
 
     def network_means(self, values: np.ndarray) -> dict[str, float]:
-        """Give the mean over each network's parcels, NaN left out.
+        """Return the mean over each network's parcels, NaN left out.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Atlas:
 
 
 def schaefer(parcels: int = 400, folder: str | Path | None = None, surface: str = "fsaverage5") -> Atlas:
-    """Give the Schaefer (2018) atlas, 7 networks, on fsaverage5 or a coarser surface.
+    """Return the Schaefer (2018) atlas, 7 networks, on fsaverage5 or a coarser surface.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class DoubleGamma:
 
 
 def double_gamma(times: np.ndarray, shape: DoubleGamma | None = None) -> np.ndarray:
-    """Give the response at some times after an event, in 1/s; zero before it.
+    """Return the response at some times after an event, in 1/s; zero before it.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def hrf_kernel(tr: float, length_s: float = 32.0, shape: DoubleGamma | None = No
 
 
 def peak_lag(kernel: np.ndarray, tr: float) -> float:
-    """Give the lag at which a kernel is largest, in s, by a parabola through the largest tap and its neighbours."""
+    """Return the lag at which a kernel is largest, in s, by a parabola through the largest tap and its neighbours."""
     kernel = np.asarray(kernel, float)
     top = int(kernel.argmax())
     if 0 < top < len(kernel) - 1:

@@ -15,7 +15,7 @@ HEMISPHERES = ("left", "right")
 
 
 def surface_of(n_vertices: int) -> str:
-    """Give the name of the surface that has so many vertices in both hemispheres.
+    """Return the name of the surface that has so many vertices in both hemispheres.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def surface_of(n_vertices: int) -> str:
 
 
 def nested_vertices(fine: str = "fsaverage5", coarse: str = "fsaverage4") -> np.ndarray:
-    """Give where the vertices of a coarser surface lie in a finer one, both hemispheres.
+    """Return where the vertices of a coarser surface lie in a finer one, both hemispheres.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def spread_vertices(values: np.ndarray, fine: str = "fsaverage5") -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def sphere(surface: str = "fsaverage5") -> np.ndarray:
-    """Give the vertices' places on the registration sphere, shape (vertices of both, 3); x right, y front, z up.
+    """Return the vertices' places on the registration sphere, shape (vertices of both, 3); x right, y front, z up.
 
     Surfaces up to fsaverage5 come from nilearn's own copy: no download.
     """
@@ -118,7 +118,7 @@ def sphere(surface: str = "fsaverage5") -> np.ndarray:
 
 
 def mesh(surface: str = "fsaverage5", kind: str = "infl", side: str = "left") -> tuple[np.ndarray, np.ndarray]:
-    """Give a hemisphere's vertices and triangles.
+    """Return a hemisphere's vertices and triangles.
 
     Parameters
     ----------

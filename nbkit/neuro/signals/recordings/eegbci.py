@@ -18,7 +18,7 @@ _PATIENCE_S = 3.0
 
 
 def cached_path(subject: int, run: int) -> Path:
-    """Give the place where mne keeps (or would keep) one run.
+    """Return the place where mne keeps (or would keep) one run.
 
     The folder is ``MNE_DATASETS_EEGBCI_PATH`` of the environment or of mne's configuration, else ``~/mne_data``.
     """
@@ -61,7 +61,7 @@ def eegbci_available(subject: int, runs: Sequence[int], patience_s: float = _PAT
 
 
 def rows(subjects: Sequence[int], runs: Sequence[int]) -> list[dict[str, str]]:
-    """Give a manifest row for each run of each subject.
+    """Return a manifest row for each run of each subject.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def rows(subjects: Sequence[int], runs: Sequence[int]) -> list[dict[str, str]]:
 
 
 def task_of_run(run: int | str) -> str:
-    """Give what the subject did in a run, as PhysioNet's page has it; "" for a number that is no run.
+    """Return what the subject did in a run, as PhysioNet's page has it; "" for a number that is no run.
 
     Examples
     --------

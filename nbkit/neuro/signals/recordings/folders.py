@@ -19,7 +19,7 @@ _BIDS = (".edf", ".bdf", ".vhdr", ".set")
 def bids_rows(
     path: str | Path, subjects: Sequence[str] | None = None, runs: Sequence[str] | None = None
 ) -> list[dict[str, str]]:
-    """Give a manifest row for each EEG recording of a BIDS data set.
+    """Return a manifest row for each EEG recording of a BIDS data set.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def bids_rows(
 def edf_rows(
     path: str | Path, subjects: Sequence[str] | None = None, runs: Sequence[str] | None = None
 ) -> list[dict[str, str]]:
-    """Give a manifest row for each EDF or BDF file below a folder.
+    """Return a manifest row for each EDF or BDF file below a folder.
 
     Subject and run are read from names like ``S001R03`` or ``sub-01_run-2``; else the folder's name is the subject and
     the file's the run.

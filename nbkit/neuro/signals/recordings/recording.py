@@ -69,7 +69,7 @@ class Recording:
         )
 
     def resampled(self, sfreq: float) -> Recording:
-        """Give the same recording at another sampling frequency (anti-aliased, through mne)."""
+        """Return the same recording at another sampling frequency (anti-aliased, through mne)."""
         if sfreq == self.sfreq:
             return self
         from dataclasses import replace

@@ -29,7 +29,7 @@ def dummy_sample(
     bands: Sequence[Band] = DEFAULT_BANDS,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Give one sample of the dummy set: the sum of a sinusoid a band, amplitudes drawn from 0.8 to 1.2.
+    """Return one sample of the dummy set: the sum of a sinusoid a band, amplitudes drawn from 0.8 to 1.2.
 
     Time runs in steps of ``1 / sfreq`` (the seed's ran from 0 to 1 s whatever ``sfreq`` said).
 
@@ -96,7 +96,7 @@ def write_dummy_dataset(
 def recording(
     subject: int | str = 1, run: int | str = 1, sfreq: float = 160.0, n_chans: int = 64, duration_s: float = 125.0
 ) -> Recording:
-    """Give a continuous stand-in: a tone in each default band at amplitudes near EEG's, and a little noise.
+    """Return a continuous stand-in: a tone in each default band at amplitudes near EEG's, and a little noise.
 
     Subject and run decide noise and amplitudes (within 20 %), never the phases.
     """
@@ -119,7 +119,7 @@ def recording(
 
 
 def rows(subjects: Sequence[int] = (1,), runs: Sequence[int] = (1,)) -> list[dict[str, str]]:
-    """Give a manifest row for each run of each made-up subject."""
+    """Return a manifest row for each run of each made-up subject."""
     pairs = [(str(subject), str(run)) for subject in subjects for run in runs]
     return [
         {

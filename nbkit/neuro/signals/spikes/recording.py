@@ -57,7 +57,7 @@ class Behaviour:
         object.__setattr__(self, "values", values)
 
     def in_bins(self, edges: np.ndarray) -> np.ndarray:
-        """Give the mean in each bin; between samples that lie further apart than a bin, the value in between.
+        """Return the mean in each bin; between samples that lie further apart than a bin, the value in between.
 
         Parameters
         ----------
@@ -247,28 +247,28 @@ class SpikeRecording:
         return np.array([len(times) for times in self.times]) / self.duration_s
 
     def within(self, start: float, stop: float) -> SpikeRecording:
-        """Give the part from start to stop (s), its clock unchanged; the interval is cut, never widened."""
+        """Return the part from start to stop (s), its clock unchanged; the interval is cut, never widened."""
         start, stop = max(start, self.interval[0]), min(stop, self.interval[1])
         cut = tuple(times[(times >= start) & (times <= stop)] for times in self.times)
         return replace(self, times=cut, interval=(start, stop))
 
     def keep(self, units: np.ndarray) -> SpikeRecording:
-        """Give the recording of some units, chosen by a mask or by their places."""
+        """Return the recording of some units, chosen by a mask or by their places."""
         places = np.arange(len(self.times))[np.asarray(units)]
         pick = [[part[i] for i in places] for part in (self.times, self.unit_ids, self.regions)]
         return replace(self, times=tuple(pick[0]), unit_ids=tuple(pick[1]), regions=tuple(pick[2]))
 
     def active(self, least_hz: float = 0.0) -> SpikeRecording:
-        """Give the recording without units that were silent, or slower than ``least_hz``."""
+        """Return the recording without units that were silent, or slower than ``least_hz``."""
         return self.keep((self.rates_hz > 0) & (self.rates_hz >= least_hz))
 
     def counts(self, bin_s: float) -> np.ndarray:
-        """Give spike counts of shape (bins, units); a last bin that is not whole is left out."""
+        """Return spike counts of shape (bins, units); a last bin that is not whole is left out."""
         edges = self.edges(bin_s)
         return np.stack([_count(times, edges) for times in self.times], axis=1)
 
     def edges(self, bin_s: float) -> np.ndarray:
-        """Give the bins' edges in s.
+        """Return the bins' edges in s.
 
         Raises
         ------
@@ -282,7 +282,7 @@ class SpikeRecording:
 
 
 def unit_reliability(counts: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Give each unit's split-half reliability, 0 to 1.
+    """Return each unit's split-half reliability, 0 to 1.
 
     A fair coin puts each spike into one of two halves; their counts correlate over bins as far as the rate changes, and
     not at all for a steady Poisson rate. Spearman and Brown's formula takes the correlation r of halves to that of the
@@ -310,7 +310,7 @@ def unit_reliability(counts: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def recording_snr(counts: np.ndarray, bin_s: float, seed: int = 0) -> float:
-    """Give the mean `unit_reliability` of a recording's units in bins of 0.5 s; 0 where none has any.
+    """Return the mean `unit_reliability` of a recording's units in bins of 0.5 s; 0 where none has any.
 
     Parameters
     ----------

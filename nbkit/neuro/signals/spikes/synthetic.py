@@ -47,7 +47,7 @@ class PopulationSettings:
 
 
 def gain_for_snr(snr: float, rate_hz: float, tau_s: float, bin_s: float = SNR_BIN_S) -> float:
-    """Give the tuning gain at which a unit of a rate has a reliability.
+    """Return the tuning gain at which a unit of a rate has a reliability.
 
     With mean count m = rate * bin and log-rate variance g^2, the counts' signal variance is m^2 times the mean of
     exp(g^2 rho(s - t)) - 1 over the bin, rho(d) = exp(-|d| / tau); reliability = V / (V + m).
@@ -105,7 +105,7 @@ def simulate_recordings(
 def optimal_velocity(
     counts: np.ndarray, bin_s: float, tuning: np.ndarray, base: np.ndarray, tau_s: float, grid: int = 33
 ) -> np.ndarray:
-    """Give the velocity's posterior mean given all counts of a window: the best that any decoder can do.
+    """Return the velocity's posterior mean given all counts of a window: the best that any decoder can do.
 
     Forward and backward passes over a grid of velocities, +- 4 standard deviations; the error of the grid is far below
     that of the posterior.

@@ -28,7 +28,7 @@ class ImagingSettings:
 def as_two_photon(
     recording: BinnedRecording, settings: ImagingSettings | None = None, seed: int = 0
 ) -> BinnedRecording:
-    """Give a recording's events as two-photon imaging shows its spikes.
+    """Return a recording's events as two-photon imaging shows its spikes.
 
     Parameters
     ----------

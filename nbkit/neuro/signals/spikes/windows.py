@@ -203,7 +203,7 @@ class SpikeShard:
         return len(self.unit_ids)
 
     def truth(self, name: str) -> np.ndarray:
-        """Give what a simulation stored; a ValueError for a recording that has no such thing."""
+        """Return what a simulation stored; a ValueError for a recording that has no such thing."""
         with np.load(self.path) as file:
             if f"truth_{name}" not in file.files:
                 raise ValueError(f"{self.path.name} knows no truth {name!r}: only simulated recordings do.")

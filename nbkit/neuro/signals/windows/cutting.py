@@ -12,7 +12,7 @@ import numpy as np
 
 
 def window_starts(n_times: int, sfreq: float, window_s: float, stride_s: float) -> tuple[np.ndarray, int]:
-    """Give the first sample of each window, and the windows' length in samples.
+    """Return the first sample of each window, and the windows' length in samples.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def window_labels(
     durations_s: Sequence[float],
     labels: Sequence[str],
 ) -> np.ndarray:
-    """Give each window the label of the event it overlaps longest, or "" where it overlaps none.
+    """Return each window the label of the event it overlaps longest, or "" where it overlaps none.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ TORCH_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float16): torch
 
 
 def npy_header(path: str | Path) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Give shape, dtype and the offset of the data (bytes) of an npy file, reading its header alone.
+    """Return shape, dtype and the offset of the data (bytes) of an npy file, reading its header alone.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def map_member(path: str | Path, key: str) -> np.ndarray:
 
 
 def read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Give shape, whether in Fortran order, and dtype; the file then stands at the data."""
+    """Return shape, whether in Fortran order, and dtype; the file then stands at the data."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(file)

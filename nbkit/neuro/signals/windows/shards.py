@@ -123,7 +123,7 @@ class WindowShards(Dataset):
         return tuple(self._columns)
 
     def column(self, name: str) -> np.ndarray:
-        """Give one column, a value a window.
+        """Return one column, a value a window.
 
         Raises
         ------
@@ -138,12 +138,12 @@ class WindowShards(Dataset):
         return self._columns[name][self._rows]
 
     def fact(self, name: str, default: str = "") -> str:
-        """Give what the first window's shard says of itself, such as ``data``: "real", or what stands in."""
+        """Return what the first window's shard says of itself, such as ``data``: "real", or what stands in."""
         shard = int(self.shard_of[0]) if len(self) else 0
         return str(self._facts[shard].get(name, default))
 
     def subset(self, keep: np.ndarray | Sequence[int]) -> WindowShards:
-        """Give a view of some windows: a mask of one bool a window, or their positions."""
+        """Return a view of some windows: a mask of one bool a window, or their positions."""
         keep = np.asarray(keep)
         if keep.dtype == bool and keep.shape != (len(self),):
             raise ValueError(f"A mask of shape {keep.shape} for {len(self)} windows; it needs one bool a window.")
@@ -154,7 +154,7 @@ class WindowShards(Dataset):
         return view
 
     def stack(self, limit: int | None = None) -> np.ndarray:
-        """Give windows as one array of shape (windows, channels, time) in uV, evenly spaced where limited."""
+        """Return windows as one array of shape (windows, channels, time) in uV, evenly spaced where limited."""
         count = len(self) if limit is None else min(limit, len(self))
         rows = self._rows[np.linspace(0, len(self) - 1, count).round().astype(int)]
         stacked = np.empty((count, self.n_chans, self.n_times), np.float32)

@@ -78,7 +78,7 @@ def check_no_leak(*sides: WindowShards, split: str = "subject") -> None:
 
 
 def challenge_crops(shard_of: np.ndarray, room: int, seed: int = CHALLENGE_CROP_SEED) -> np.ndarray:
-    """Give each window the crop that the challenge's scoring gives it: a fresh generator a recording, read in order.
+    """Return each window the crop that the challenge's scoring gives it: a fresh generator a recording, read in order.
 
     Parameters
     ----------
@@ -232,11 +232,11 @@ class WindowData(lightning.LightningDataModule):
         return self.train_dataset.ch_names
 
     def describe(self, key: str = "data", default: str = "real") -> str:
-        """Give what the training shards say of themselves, such as ``data``: "real", or what stands in."""
+        """Return what the training shards say of themselves, such as ``data``: "real", or what stands in."""
         return self.train_dataset.fact(key, default)
 
     def target_scale(self, column: str = "target") -> tuple[float, float]:
-        """Give mean and population standard deviation of a column over the training windows that have it."""
+        """Return mean and population standard deviation of a column over the training windows that have it."""
         values = self.train_dataset.column(column).astype(float)
         values = values[np.isfinite(values)]
         if not len(values):
@@ -255,7 +255,7 @@ class WindowData(lightning.LightningDataModule):
         return DataLoader(self.batched(self.test_dataset), self.batch_size, num_workers=self.num_workers)
 
     def batched(self, shards: WindowShards, training: bool = False) -> Dataset:
-        """Give what a loader reads: the windows, cropped where ``crop`` is set."""
+        """Return what a loader reads: the windows, cropped where ``crop`` is set."""
         return shards if self.crop is None else CroppedWindows(shards, self.crop, random_starts=training)
 
     def _side(self, number: int) -> WindowShards:

@@ -10,12 +10,12 @@ import numpy as np
 
 
 def grid_steps(duration_s: float, step_s: float) -> int:
-    """Give the whole steps that a stimulus has; at least one."""
+    """Return the whole steps that a stimulus has; at least one."""
     return max(1, int(duration_s / step_s + 1e-6))
 
 
 def features_on_grid(features: np.ndarray, sfreq: float, step_s: float, n_steps: int) -> np.ndarray:
-    """Give the mean of features over each step of a grid.
+    """Return the mean of features over each step of a grid.
 
     Step k is the stretch of ``step_s`` around ``k * step_s``; feature i holds from i to i + 1 over ``sfreq``. On the
     features' own grid they stay what they are.

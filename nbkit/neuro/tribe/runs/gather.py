@@ -52,18 +52,18 @@ class Regions:
     on_surface: Callable[[np.ndarray], np.ndarray] = field(repr=False)
 
     def mean_r(self, r: np.ndarray) -> dict[str, float]:
-        """Give the mean of each network's outputs; NaN for one without any."""
+        """Return the mean of each network's outputs; NaN for one without any."""
         return mean_r_by_group(r, self.network, self.names)
 
 
 def planted_world(n_outputs: int) -> SyntheticSettings:
-    """Give the made-up world with so many outputs: vertices of a surface, or else parcels."""
+    """Return the made-up world with so many outputs: vertices of a surface, or else parcels."""
     parcels = 400 if n_outputs in _SURFACES else n_outputs
     return replace(SyntheticSettings.smoke(), n_outputs=n_outputs, parcels=parcels)
 
 
 def planted_regions(n_outputs: int) -> Regions:
-    """Give the regions of the made-up world: which modality drives each output."""
+    """Return the regions of the made-up world: which modality drives each output."""
     world = planted_world(n_outputs)
     brain = planted_brain(world)
     group = brain.modality_of_output
@@ -74,7 +74,7 @@ def planted_regions(n_outputs: int) -> Regions:
 
 
 def atlas_regions(n_outputs: int, folder: str | Path | None = None) -> tuple[Regions, Atlas]:
-    """Give the regions by Schaefer's atlas, and the atlas on fsaverage5 that brings vertices to the outputs.
+    """Return the regions by Schaefer's atlas, and the atlas on fsaverage5 that brings vertices to the outputs.
 
     Parameters
     ----------
@@ -95,13 +95,13 @@ def atlas_regions(n_outputs: int, folder: str | Path | None = None) -> tuple[Reg
 
 
 def regions_of(source: str, n_outputs: int, folder: str | Path | None = None) -> Regions:
-    """Give the regions for a source of runs (see `planted_regions` and `atlas_regions`)."""
+    """Return the regions for a source of runs (see `planted_regions` and `atlas_regions`)."""
     _check(source)
     return planted_regions(n_outputs) if source == "planted" else atlas_regions(n_outputs, folder)[0]
 
 
 def heard(source: str, inputs: Inputs, settings: Any, val_prefix: str = "") -> tuple[list, list]:
-    """Give phase 1's training and validation runs: features alone."""
+    """Return phase 1's training and validation runs: features alone."""
     _check(source)
     if source == "planted":
         runs = planted_runs(planted_world(400), _HEARD, step_s=settings.step_s, teacher=False)
@@ -113,7 +113,7 @@ def heard(source: str, inputs: Inputs, settings: Any, val_prefix: str = "") -> t
 def taught(
     source: str, inputs: Inputs, settings: Any, val_prefix: str = "", folder: str | Path | None = None
 ) -> tuple[list, list]:
-    """Give phase 2's runs: stimuli that the teacher has spoken of, on the fMRI's grid."""
+    """Return phase 2's runs: stimuli that the teacher has spoken of, on the fMRI's grid."""
     _check(source)
     n_outputs, tr = settings.student.n_vertices, settings.student.tr
     if source == "planted":
@@ -133,7 +133,7 @@ def measured(
     val_prefix: str = "",
     folder: str | Path | None = None,
 ) -> tuple[list, list]:
-    """Give phase 3's runs: stimuli with a subject's fMRI, and the teacher's word where there is one.
+    """Return phase 3's runs: stimuli with a subject's fMRI, and the teacher's word where there is one.
 
     Parameters
     ----------

@@ -155,7 +155,7 @@ def stored_runs(
     n_outputs: int | None = None,
     atlas: Atlas | None = None,
 ) -> list[StimulusRun]:
-    """Give one run a features file, with the teacher's word where segments are given; in the order of their names.
+    """Return one run a features file, with the teacher's word where segments are given; in the order of their names.
 
     Stimuli without segments are left out where segments are given at all.
 
@@ -189,7 +189,7 @@ def planted_runs(
     subjects: Sequence[int] = (),
     teacher: bool = True,
 ) -> list[StimulusRun]:
-    """Give runs of a made-up world whose truth is known; one a stimulus, or one a stimulus and subject.
+    """Return runs of a made-up world whose truth is known; one a stimulus, or one a stimulus and subject.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class FmriRun:
     ceiling: float | None = None
 
     def to_outputs(self, n_outputs: int, atlas: Atlas | None = None) -> FmriRun:
-        """Give the run on another set of outputs, z-scored there (see `to_outputs`)."""
+        """Return the run on another set of outputs, z-scored there (see `to_outputs`)."""
         if n_outputs == self.fmri.shape[1]:
             return self
         values = to_outputs(self.fmri, n_outputs, atlas, self.keep)
@@ -118,7 +118,7 @@ def read_run(path: str | Path, subject: str | None = None, video_id: str | None 
 def run_of(
     arrays: Mapping[str, Any], subject: str | None = None, video_id: str | None = None, name: str = "the run"
 ) -> FmriRun:
-    """Give the run that some arrays hold, such as those of `synthetic_fmri`."""
+    """Return the run that some arrays hold, such as those of `synthetic_fmri`."""
     missing = [key for key in ("fmri", "tr") if key not in arrays]
     if missing:
         raise ValueError(

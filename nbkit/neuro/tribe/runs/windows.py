@@ -140,7 +140,7 @@ class TribeData(lightning.LightningDataModule):
 
 
 def starts(length: int, times: int, stride: int) -> list[int]:
-    """Give where windows of a run begin; the last is moved back to end with the run, or is the only one and too short.
+    """Return where windows of a run begin; the last one ends with the run, or is the only one and too short.
 
     Examples
     --------

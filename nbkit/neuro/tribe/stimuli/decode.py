@@ -50,7 +50,7 @@ class Piece:
 
 
 def wanted_modalities(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Give which of audio and video a row's file must have: as it says, else by its suffix."""
+    """Return which of audio and video a row's file must have: as it says, else by its suffix."""
     said = str(row["modalities"]) if "modalities" in row else ""
     if said:
         names = tuple(name for name in said.split("+") if name)
@@ -195,7 +195,7 @@ class _Frames:
 
 
 def words_of(row: Mapping[str, Any], duration_s: float) -> list[Word] | None:
-    """Give the words of a row's stimulus, None where nobody told them.
+    """Return the words of a row's stimulus, None where nobody told them.
 
     Raises
     ------

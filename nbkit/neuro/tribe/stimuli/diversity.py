@@ -40,7 +40,7 @@ class Choice:
 
 
 def describe_stretches(features: Mapping[str, Any], stretch_s: float = STRETCH_S) -> tuple[np.ndarray, np.ndarray]:
-    """Give the mean features of each stretch of a stimulus, and where it begins.
+    """Return the mean features of each stretch of a stimulus, and where it begins.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def coreset(descriptors: np.ndarray, size: int, seed: int = 2025) -> Choice:
 def interpolate_labels(
     descriptors: np.ndarray, chosen: np.ndarray, labels: np.ndarray, neighbours: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give every stretch a label from its nearest chosen ones, weighted by 1 / distance.
+    """Return every stretch a label from its nearest chosen ones, weighted by 1 / distance.
 
     Parameters
     ----------

@@ -38,12 +38,12 @@ class EncoderSettings:
 
     @classmethod
     def free(cls) -> EncoderSettings:
-        """Give the real backbones from the hub."""
+        """Return the real backbones from the hub."""
         return cls()
 
     @classmethod
     def smoke(cls) -> EncoderSettings:
-        """Give random weights and small frames: nothing is fetched."""
+        """Return random weights and small frames: nothing is fetched."""
         return cls(text=RANDOM, audio=RANDOM, video=RANDOM, image_size=64)
 
 
@@ -66,7 +66,7 @@ class TextEncoder:
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Give sentence embeddings, mean over tokens and of unit length, shape (texts, 384)."""
+        """Return sentence embeddings, mean over tokens and of unit length, shape (texts, 384)."""
         made = []
         for start in range(0, len(texts), 64):
             tokens = self._tokens(list(texts[start : start + 64]))
@@ -77,7 +77,7 @@ class TextEncoder:
         return np.concatenate(made)
 
     def __call__(self, words: Sequence[Word], steps: int) -> np.ndarray:
-        """Give features of shape (steps, 384)."""
+        """Return features of shape (steps, 384)."""
         features = np.zeros((steps, 384), np.float32)
         if not words:
             return features
@@ -124,7 +124,7 @@ class AudioEncoder:
 
     @torch.inference_mode()
     def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Give features of shape (steps, 384), for as many steps as the samples begin."""
+        """Return features of shape (steps, 384), for as many steps as the samples begin."""
         mel = self._mel(samples, sampling_rate=AUDIO_RATE, return_tensors="pt").input_features.to(self.device)
         with _half(self.device):
             states = self.model(mel).last_hidden_state[0]
@@ -148,7 +148,7 @@ class VideoEncoder:
 
     @torch.inference_mode()
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Give features of shape (frames, 640).
+        """Return features of shape (frames, 640).
 
         Parameters
         ----------

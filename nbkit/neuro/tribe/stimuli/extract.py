@@ -40,7 +40,7 @@ class Extractor:
         self._encoders: dict[str, Any] = {}
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Give the arrays of a row's features file (see `pack_features`).
+        """Return the arrays of a row's features file (see `pack_features`).
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Extractor:
         room[:] = found[: len(room)]
 
     def encoder(self, modality: str) -> Any:
-        """Give the backbone of a modality."""
+        """Return the backbone of a modality."""
         if modality not in self._encoders:
             kind = {"text": TextEncoder, "audio": AudioEncoder, "video": VideoEncoder}[modality]
             self._encoders[modality] = kind(self.settings, self.device)

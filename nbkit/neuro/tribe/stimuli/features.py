@@ -20,7 +20,7 @@ BYTES_PER_STEP = 2 * sum(FEATURE_DIMS.values())  # 2816
 
 
 def feature_steps(duration_s: float) -> int:
-    """Give the steps of 0.5 s that a stimulus has, a started one included."""
+    """Return the steps of 0.5 s that a stimulus has, a started one included."""
     return max(1, int(np.ceil(duration_s * FEATURE_HZ - 1e-3)))
 
 
@@ -34,7 +34,7 @@ def pack_features(
     data: str = "real",
     weights: str = "pretrained",
 ) -> dict[str, np.ndarray]:
-    """Give the arrays of a features file, checked.
+    """Return the arrays of a features file, checked.
 
     Parameters
     ----------

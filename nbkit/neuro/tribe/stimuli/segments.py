@@ -58,7 +58,7 @@ class Segment:
 
 
 def segment_name(dataset: str, video_id: str, tr_start: int) -> str:
-    """Give the name of a segment's file.
+    """Return the name of a segment's file.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def segment_name(dataset: str, video_id: str, tr_start: int) -> str:
 
 
 def parse_segment_name(name: str) -> tuple[str, str, int]:
-    """Give (dataset, video_id, tr_start) of a segment file's name.
+    """Return (dataset, video_id, tr_start) of a segment file's name.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def read_segment(path: str | Path, n_vertices: int = N_VERTICES, video_id: str |
 
 
 def join_segments(segments: Sequence[Segment]) -> Segment:
-    """Give one stretch of segments that follow each other.
+    """Return one stretch of segments that follow each other.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def join_segments(segments: Sequence[Segment]) -> Segment:
 
 
 def segments_by_video(paths: Sequence[str | Path]) -> dict[str, list[Path]]:
-    """Give the segment files of each video, in order of time, from their names alone."""
+    """Return the segment files of each video, in order of time, from their names alone."""
     found: dict[str, list[tuple[int, Path]]] = {}
     for path in map(Path, paths):
         _, video_id, tr_start = parse_segment_name(path.name)

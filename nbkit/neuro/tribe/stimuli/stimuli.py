@@ -26,7 +26,7 @@ COLUMNS = ("key", "dataset", "video_id", "path", "index", "transcript", "modalit
 
 
 def synthetic_rows(settings: SyntheticSettings, dataset: str = "synthetic") -> list[dict[str, str]]:
-    """Give a row for each made-up stimulus; it has an index and no file."""
+    """Return a row for each made-up stimulus; it has an index and no file."""
     return [
         dict(
             zip(COLUMNS, (f"{dataset}_{stimulus_name(i)}", dataset, stimulus_name(i), "", str(i), "", ""), strict=True)
@@ -36,7 +36,7 @@ def synthetic_rows(settings: SyntheticSettings, dataset: str = "synthetic") -> l
 
 
 def clip_rows(folder: str | Path, dataset: str = "clips", modalities: str = "") -> list[dict[str, str]]:
-    """Give a row for each video or sound file of a folder, by name.
+    """Return a row for each video or sound file of a folder, by name.
 
     Words are taken from ``<stem>.words.tsv`` (word, start_s, end_s; such as a recogniser writes), or else from the
     folder's ``transcripts.tsv`` (file, transcript), whose words are then spread evenly over the clip.
@@ -80,7 +80,7 @@ def list_stimuli(
     modalities: str = "",
     made_clips: int = 0,
 ) -> list[dict[str, str]]:
-    """Give the rows of a folder of clips, or of made-up stimuli where there is none.
+    """Return the rows of a folder of clips, or of made-up stimuli where there is none.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def segment_rows(
 
 
 def stimulus_seconds(row: Mapping[str, Any], settings: SyntheticSettings | None = None) -> float:
-    """Give how long the stimulus of a row is, in s.
+    """Return how long the stimulus of a row is, in s.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def stimulus_seconds(row: Mapping[str, Any], settings: SyntheticSettings | None 
 
 
 def media_seconds(path: str | Path) -> float:
-    """Give the length of a video or sound file, in s, by ffprobe where that is installed, else by PyAV.
+    """Return the length of a video or sound file, in s, by ffprobe where that is installed, else by PyAV.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class SyntheticSettings:
 
     @classmethod
     def free(cls) -> SyntheticSettings:
-        """Give fsaverage5 vertices, and stimuli enough to train the real student's sizes."""
+        """Return fsaverage5 vertices, and stimuli enough to train the real student's sizes."""
         return cls()
 
     @classmethod
@@ -59,12 +59,12 @@ class SyntheticSettings:
 
 
 def stimulus_name(index: int) -> str:
-    """Give the video_id of a made-up stimulus."""
+    """Return the video_id of a made-up stimulus."""
     return f"stim{index:04d}"
 
 
 def synthetic_stimulus(settings: SyntheticSettings, index: int) -> dict[str, Any]:
-    """Give one stimulus as its features file would hold it.
+    """Return one stimulus as its features file would hold it.
 
     Parameters
     ----------
@@ -131,11 +131,11 @@ class PlantedBrain:
         return DoubleGamma.peaking_at(self.settings.hrf_peak_s)
 
     def hrf_peak(self, tr: float) -> float:
-        """Give the lag of the planted response's peak on a grid of ``tr`` seconds, in s."""
+        """Return the lag of the planted response's peak on a grid of ``tr`` seconds, in s."""
         return peak_lag(hrf_kernel(tr, shape=self.hrf), tr)
 
     def hidden(self, features: Mapping[str, Any]) -> np.ndarray:
-        """Give the hidden units that features drive, shape (steps, hidden), at 2 Hz."""
+        """Return the hidden units that features drive, shape (steps, hidden), at 2 Hz."""
         parts = []
         for modality in MODALITIES:
             carrier = self.carriers[modality]
@@ -147,7 +147,7 @@ class PlantedBrain:
         self, features: Mapping[str, Any], gain: np.ndarray | None = None, offset: np.ndarray | None = None,
         after_s: float = 0.0,
     ) -> np.ndarray:  # fmt: skip
-        """Give the parcels' BOLD on the 2 Hz grid, shape (steps, parcels), in z units.
+        """Return the parcels' BOLD on the 2 Hz grid, shape (steps, parcels), in z units.
 
         Parameters
         ----------
@@ -168,7 +168,7 @@ class PlantedBrain:
 
 @lru_cache(maxsize=8)
 def planted_brain(settings: SyntheticSettings) -> PlantedBrain:
-    """Give the planted truth of a made-up world; the same settings always give the same."""
+    """Return the planted truth of a made-up world; the same settings always give the same."""
     draws = np.random.default_rng([settings.seed, 0])
     wide = settings.latents + settings.shared
     carriers = {m: draws.standard_normal((wide, FEATURE_DIMS[m])) for m in MODALITIES}
@@ -212,7 +212,7 @@ class SyntheticTeacher:
         self.brain = planted_brain(settings)
 
     def predict(self, features: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Give predictions (trs, outputs) and fusion_l4, fusion_l6 (trs, 1152), float32, at 1 Hz.
+        """Return predictions (trs, outputs) and fusion_l4, fusion_l6 (trs, 1152), float32, at 1 Hz.
 
         Parameters
         ----------
@@ -231,12 +231,12 @@ class SyntheticTeacher:
 
 
 def teacher_trs(duration_s: float) -> int:
-    """Give the TRs of 1 s that a stimulus has, a started one included."""
+    """Return the TRs of 1 s that a stimulus has, a started one included."""
     return max(1, int(np.ceil(duration_s / TEACHER_TR - 0.02)))  # containers round durations; 3.01 s is 3
 
 
 def subject_film(settings: SyntheticSettings, subject: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give a subject's own gain and offset of the hidden units, each of shape (hidden,); the map is everybody's."""
+    """Return a subject's own gain and offset of the hidden units, each of shape (hidden,); the map is everybody's."""
     hidden = len(MODALITIES) * (settings.latents + settings.shared)
     draws = np.random.default_rng([settings.seed, 3, subject])
     return (
@@ -246,7 +246,7 @@ def subject_film(settings: SyntheticSettings, subject: int) -> tuple[np.ndarray,
 
 
 def synthetic_fmri(settings: SyntheticSettings, subject: int, features: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a subject's fMRI of one stimulus; volume k is BOLD at ``k * tr`` seconds after its start.
+    """Return a subject's fMRI of one stimulus; volume k is BOLD at ``k * tr`` seconds after its start.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ class Teacher(Protocol):
     name: str
 
     def watch(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Give predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152) of the row's whole video, at 1 Hz."""
+        """Return predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152) of the row's whole video, at 1 Hz."""
         ...
 
 
@@ -77,7 +77,7 @@ def open_teacher(
     extract: Callable[[Mapping[str, Any]], Any] | None = None,
     cache: str | Path | None = None,
 ) -> Teacher:
-    """Give a teacher by its name.
+    """Return a teacher by its name.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class TribeV2Teacher:
         return cls(TribeModel.from_pretrained(checkpoint, cache_folder=str(cache)))
 
     def watch(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Give predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152) of a whole file, at 1 Hz.
+        """Return predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152) of a whole file, at 1 Hz.
 
         Raises
         ------

@@ -52,13 +52,13 @@ class TimedAttention(nn.Module):
         self.log_alpha = nn.Parameter(torch.tensor(math.log(1 / DECAY_TRS))) if decay else None
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """Give tokens of the same shape, (batch, tokens, dim)."""
+        """Return tokens of the same shape, (batch, tokens, dim)."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.bias(x.shape[1], query, causal))
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def bias(self, tokens: int, like: Tensor, causal: bool) -> Tensor | None:
-        """Give what is added to the logits, shape (tokens, tokens), or None."""
+        """Return what is added to the logits, shape (tokens, tokens), or None."""
         if self.log_alpha is None and not causal:
             return None
         step = torch.arange(tokens, device=like.device) // len(MODALITIES)
@@ -82,7 +82,7 @@ class FusionBlock(nn.Module):
         self.moe = MoE(dim, hidden, experts, top_k)
 
     def forward(self, x: Tensor, causal: bool = False, temperature: float = 1.0) -> tuple[Tensor, Routing]:
-        """Give tokens of the same shape, (batch, tokens, dim), and what the router did for all of them."""
+        """Return tokens of the same shape, (batch, tokens, dim), and what the router did for all of them."""
         out = x + self.attention(self.norm1(x), causal)
         mixed, routing = self.moe(self.norm2(out), temperature)
         out = out + mixed
@@ -116,7 +116,7 @@ class Fusion(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, causal: bool = False, temperature: float = 1.0) -> tuple[Tensor, Routed]:
-        """Give tokens of the same shape, (batch, time, modalities, dim), and what the routers did."""
+        """Return tokens of the same shape, (batch, time, modalities, dim), and what the routers did."""
         x, routings = tokens.flatten(1, 2), []  # (batch, time x 3, dim): t1 a1 v1 t2 a2 v2 ...
         for block in self.blocks:
             x, routing = block(x, causal, temperature)

@@ -52,7 +52,7 @@ class LossWeights:
         return cls(bold=0.50, teacher=0.30, temporal=0.20, aux=0.01)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Give the weighted sum of terms, by name."""
+        """Return the weighted sum of terms, by name."""
         weights = asdict(self)
         unknown = sorted(set(terms) - set(weights))
         if unknown:
@@ -63,7 +63,7 @@ class LossWeights:
 def masked_mse(
     predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None, keep: Tensor | None = None
 ) -> Tensor:
-    """Give the mean squared error over valid steps and kept vertices.
+    """Return the mean squared error over valid steps and kept vertices.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def masked_mse(
 def temporal_loss(
     predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None, keep: Tensor | None = None
 ) -> Tensor:
-    """Give the SmoothL1 between differences from step to step, where both steps are valid; shapes as `masked_mse`."""
+    """Return the SmoothL1 between differences from step to step, where both steps are valid; shapes as `masked_mse`."""
     error = F.smooth_l1_loss(predicted.float().diff(dim=1), target.float().diff(dim=1), reduction="none")
     return _mean(_over_kept(error, keep), valid[:, 1:] & valid[:, :-1], weight)
 

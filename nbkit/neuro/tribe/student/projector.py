@@ -36,7 +36,7 @@ class Motion(nn.Module):
         self.conv = nn.Conv1d(dim, dim, kernel_size=3, padding=1, groups=dim, bias=False)
 
     def forward(self, frames: Tensor, causal: bool = False) -> Tensor:
-        """Give frames of the same shape, (batch, time, dim); ``causal`` leaves the tap ahead out."""
+        """Return frames of the same shape, (batch, time, dim); ``causal`` leaves the tap ahead out."""
         weight = self.conv.weight
         if causal:
             weight = weight * torch.tensor([1.0, 1.0, 0.0], dtype=weight.dtype, device=weight.device)

@@ -31,13 +31,13 @@ class HRFLayer(nn.Module):
         self.weight = nn.Parameter(kernel.flip(0).expand(dim, 1, taps).clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give features of the same shape, (batch, time, dim)."""
+        """Return features of the same shape, (batch, time, dim)."""
         past = F.pad(x.transpose(1, 2), (self.taps - 1, 0))
         return x + F.conv1d(past, self.weight, groups=len(self.weight)).transpose(1, 2)
 
     @torch.no_grad()
     def kernels(self) -> np.ndarray:
-        """Give the responses, shape (dim, taps), lag 0 first, without the residual."""
+        """Return the responses, shape (dim, taps), lag 0 first, without the residual."""
         return self.weight[:, 0].flip(-1).float().cpu().numpy()
 
     @torch.no_grad()

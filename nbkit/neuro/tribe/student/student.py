@@ -59,7 +59,7 @@ class StudentSettings:
         )
 
     def of(self, **sizes: int | float) -> StudentSettings:
-        """Give the same with some sizes replaced."""
+        """Return the same with some sizes replaced."""
         return replace(self, **sizes)
 
 
@@ -103,7 +103,7 @@ class Trunk(nn.Module):
         self.fusion = Fusion(s.dim, s.heads, s.expert_hidden, s.experts, s.top_k, s.layers, s.local_layers, s.drop_path)
 
     def project(self, features: Mapping[str, Tensor], causal: bool = False) -> Tensor:
-        """Give tokens without embeddings, shape (batch, time, modalities, dim), all on the longest one's steps.
+        """Return tokens without embeddings, shape (batch, time, modalities, dim), all on the longest one's steps.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class Trunk(nn.Module):
         causal: bool = False,
         temperature: float = 1.0,
     ) -> tuple[Tensor, Routed]:
-        """Give fused tokens of shape (batch, time, modalities, dim), and what the routers did."""
+        """Return fused tokens of shape (batch, time, modalities, dim), and what the routers did."""
         return self.fusion(self.embed(self.project(features, causal), present), causal, temperature)
 
 
@@ -190,7 +190,7 @@ class TinyTribe(nn.Module):
         return Prediction(bold, pooled, gates, routed)
 
     def response(self, pooled: Tensor) -> Tensor:
-        """Give what FiLM scales, shape (batch, time, dim): delayed and passed through the shared layer."""
+        """Return what FiLM scales, shape (batch, time, dim): delayed and passed through the shared layer."""
         return self.shared(self.hrf(pooled))
 
 

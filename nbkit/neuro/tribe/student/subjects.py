@@ -27,7 +27,7 @@ class FiLM(nn.Module):
         self.beta = nn.Parameter(torch.zeros(n_subjects, dim))
 
     def forward(self, x: Tensor, subject: Tensor | None = None) -> Tensor:
-        """Give features of the same shape, (batch, time, dim).
+        """Return features of the same shape, (batch, time, dim).
 
         Parameters
         ----------
@@ -58,7 +58,7 @@ def fit_subject(
     beta: Tensor,
     ridge: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
-    """Give the scale and shift that predict a subject's responses best, with a pull towards given ones.
+    """Return the scale and shift that predict a subject's responses best, with a pull towards given ones.
 
     With features h and map W, the prediction at time t and vertex v is sum_d W[v, d] (gamma[d] h[t, d] + beta[d]): the
     normal equations are products of W'W and h'h, so their size is 2 dim whatever the vertices.

@@ -57,20 +57,20 @@ class DriveAccess:
         return f"DriveAccess({self.credential!r})"
 
     def files(self) -> Any:
-        """Give the service's ``files`` collection, whose methods make requests."""
+        """Return the service's ``files`` collection, whose methods make requests."""
         with self._lock:
             if self._files is None:
                 self._files = self.service().files()  # made once: each call of it costs 8 ms
         return self._files
 
     def service(self) -> Any:
-        """Give a new Drive v2 service of PyDrive2's kind, pointed at the credential's server."""
+        """Return a new Drive v2 service of PyDrive2's kind, pointed at the credential's server."""
         document = json.loads(get_static_doc("drive", "v2"))
         document["rootUrl"] = self.credential.api_root
         return build_from_document(document, http=self._bare_http())
 
     def http(self) -> Any:
-        """Give this thread's own authorized connection, with an access token that is not known to be stale."""
+        """Return this thread's own authorized connection, with an access token that is not known to be stale."""
         if getattr(self._own, "process", None) != os.getpid():  # a forked child must not share its parent's socket
             self._own.http, self._own.process = self._auth.Get_Http_Object(), os.getpid()
         credentials = self._auth.credentials

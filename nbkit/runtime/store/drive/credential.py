@@ -66,7 +66,7 @@ class DriveCredential:
         return f"DriveCredential(from {self.where or 'nowhere'})"
 
     def to_text(self) -> str:
-        """Give the one line of JSON that `read_credential` reads: for a file or a secret, not for printing."""
+        """Return the one line of JSON that `read_credential` reads: for a file or a secret, not for printing."""
         fields = {"client_id": self.client_id, "client_secret": self.client_secret, "scopes": [SCOPE]}
         fields |= {"refresh_token": self.refresh_token, "token_uri": self.token_uri}
         others = {"api_root": (self.api_root, API_ROOT), "auth_uri": (self.auth_uri, AUTH_URI)}
@@ -79,7 +79,7 @@ class DriveCredential:
         write_private(path, self.to_text() + "\n")
 
     def secrets(self) -> tuple[str, ...]:
-        """Give what must never be shown."""
+        """Return what must never be shown."""
         return tuple(s for s in (self.client_secret, self.refresh_token) if s)
 
 
@@ -96,7 +96,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_credential(text: str, where: str) -> DriveCredential:
-    """Give the credential of a text: JSON, or JSON in base64.
+    """Return the credential of a text: JSON, or JSON in base64.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _decode(text: str, where: str) -> dict[str, Any]:
 
 
 def find_credential(environ: Mapping[str, str] | None = None) -> DriveCredential:
-    """Give the first Drive credential that there is: the variable's, the host's, the user's own.
+    """Return the first Drive credential that there is: the variable's, the host's, the user's own.
 
     Parameters
     ----------

@@ -156,7 +156,7 @@ def _reason(content: bytes) -> str:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Give the seconds of a Retry-After header: a number or a date."""
+    """Return the seconds of a Retry-After header: a number or a date."""
     if not value:
         return None
     try:

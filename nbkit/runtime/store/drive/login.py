@@ -94,7 +94,7 @@ def login_drive(
 
 
 def _client(client: str | os.PathLike[str] | None) -> DriveCredential:
-    """Give a credential of which only the client's part is good."""
+    """Return a credential of which only the client's part is good."""
     if client is None:
         try:
             return find_credential()
@@ -154,7 +154,7 @@ def _free_port() -> int:
 
 
 def _store_folder(credential: DriveCredential, title: str) -> str:
-    """Give the id of the app's own folder of this title: the oldest of several, a new one where there is none."""
+    """Return the id of the app's own folder of this title: the oldest of several, a new one where there is none."""
     from nbkit.runtime.store.drive.access import DriveAccess
     from nbkit.runtime.store.drive.faults import DriveError
     from nbkit.runtime.store.drive.tree import FOLDER

@@ -41,22 +41,22 @@ class Entry:
 
     @staticmethod
     def of(row: Row) -> Entry:
-        """Give the entry of a row of Drive's."""
+        """Return the entry of a row of Drive's."""
         made = row["createdDate"]
         return Entry(row["id"], int(row["fileSize"]), row["md5Checksum"], made, row.get("modifiedDate", made))
 
     def holds(self, size: int, md5: str) -> bool:
-        """Say whether this is the content."""
+        """Return whether this is the content."""
         return self.size == size and self.md5 == md5
 
 
 def first_made(entries: Iterable[Entry]) -> Entry:
-    """Give the one of several files of a name that stays."""
+    """Return the one of several files of a name that stays."""
     return min(entries, key=lambda e: (e.made, e.id))
 
 
 def last_changed(entries: Iterable[Entry]) -> Entry:
-    """Give the one of several files of a name that holds its content."""
+    """Return the one of several files of a name that holds its content."""
     return max(entries, key=lambda e: (e.changed, e.id))
 
 
@@ -80,12 +80,12 @@ class Memory:
     # -- folders ------------------------------------------------------------------------------------------------------
 
     def folder(self, path: str) -> tuple[str, ...]:
-        """Give the ids that together are the folder of a path, () where none is known."""
+        """Return the ids that together are the folder of a path, () where none is known."""
         with self._lock:
             return self._folders.get(path, ())
 
     def is_scanned(self, path: str) -> bool:
-        """Say whether the folders inside a path were asked for lately."""
+        """Return whether the folders inside a path were asked for lately."""
         with self._lock:
             return time.monotonic() - self._scanned.get(path, float("-inf")) < FRESH
 
@@ -115,23 +115,23 @@ class Memory:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def entries(self, name: str) -> list[Entry]:
-        """Give the files of a name."""
+        """Return the files of a name."""
         path, title = split(name)
         with self._lock:
             return list(self._files.get(path, {}).get(title, {}).values())
 
     def names(self, path: str) -> dict[str, list[Entry]]:
-        """Give the names in a folder, and their files."""
+        """Return the names in a folder, and their files."""
         with self._lock:
             return {join(path, t): list(ids.values()) for t, ids in self._files.get(path, {}).items() if ids}
 
     def is_listed(self, path: str) -> bool:
-        """Say whether the files of a folder were asked for lately."""
+        """Return whether the files of a folder were asked for lately."""
         with self._lock:
             return time.monotonic() - self._listed.get(path, float("-inf")) < FRESH
 
     def newest(self, path: str) -> str:
-        """Give the time of the latest change in a folder whose files were listed once, "" elsewhere."""
+        """Return the time of the latest change in a folder whose files were listed once, "" elsewhere."""
         with self._lock:
             if path not in self._listed:
                 return ""
@@ -191,11 +191,11 @@ class Memory:
 
 
 def join(path: str, title: str) -> str:
-    """Give the name of a title in a folder."""
+    """Return the name of a title in a folder."""
     return f"{path}/{title}" if path else title
 
 
 def split(name: str) -> tuple[str, str]:
-    """Give a name's folder and title."""
+    """Return a name's folder and title."""
     path, _, title = name.rpartition("/")
     return path, title

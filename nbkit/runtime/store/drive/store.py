@@ -229,11 +229,11 @@ class DriveStore:
             self._tree.remove(name, id)
 
     def connect(self) -> DriveStore:
-        """Give this store: each thread has a connection of its own, and what is known of ids is known to all."""
+        """Return this store: each thread has a connection of its own, and what is known of ids is known to all."""
         return self
 
     def space(self) -> tuple[int, int]:
-        """Give how many bytes of the account are used, and how many there are; 0 for the latter where none is set."""
+        """Return how many bytes of the account are used, and how many there are; 0 for the latter where none is set."""
         request = self._access.service().about().get(fields="quotaBytesTotal,quotaBytesUsedAggregate")
         row = self._access.call(request, "asking Drive for its space")
         return int(row.get("quotaBytesUsedAggregate", 0)), int(row.get("quotaBytesTotal", 0))

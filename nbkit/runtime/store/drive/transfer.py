@@ -186,7 +186,7 @@ class _Kept:
 
 
 def saved_id(state: Path, content: Content) -> str | None:
-    """Give the id that an unfinished upload of this very content was writing."""
+    """Return the id that an unfinished upload of this very content was writing."""
     try:
         saved = json.loads(state.read_text("utf-8"))
         return saved["id"] if (saved["size"], saved["md5"]) == (content.size, content.md5) else None

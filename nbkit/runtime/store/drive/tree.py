@@ -50,7 +50,7 @@ class DriveTree:
         self._root_seen = False
 
     def begin(self, name: str) -> str:
-        """Give the id under which a new name is made; the same one until `ended` says that it was.
+        """Return the id under which a new name is made; the same one until `ended` says that it was.
 
         An upload whose answer was lost can so be repeated and never makes a second file.
         """
@@ -75,7 +75,7 @@ class DriveTree:
     # -- folders ------------------------------------------------------------------------------------------------------
 
     def folder(self, path: str, make: bool = False, fresh: bool = False) -> tuple[str, ...]:
-        """Give the ids of the folders that together are this path, the first made first; () where there is none.
+        """Return the ids of the folders that together are this path, the first made first; () where there is none.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class DriveTree:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def known(self, name: str) -> list[Entry]:
-        """Give the files of a name from the listing of its folder, which is made where missing.
+        """Return the files of a name from the listing of its folder, which is made where missing.
 
         The listing is fetched once, a request a thousand files, and what is new in it once a minute; to ask for each
         name would cost a request a file.
@@ -172,7 +172,7 @@ class DriveTree:
             self.merge(join(path, title))
 
     def find(self, name: str) -> list[Entry]:
-        """Give the files of a name by asking Drive now."""
+        """Return the files of a name by asking Drive now."""
         path, title = split(name)
         parents = self.folder(path)
         if not parents:
@@ -185,7 +185,7 @@ class DriveTree:
         return self.memory.entries(name)
 
     def walk(self, prefix: str) -> dict[str, list[Entry]]:
-        """Give all names that start with a prefix and their files, by asking Drive now; a request a thousand files."""
+        """Return all names that start with a prefix and their files, as Drive has them now; 1,000 files per request."""
         start, _ = split(prefix)
         ids = self.folder(start, fresh=True)
         level = {start: ids} if ids else {}
@@ -253,7 +253,7 @@ class DriveTree:
             self._check_root()
 
     def _children(self, parents: Iterable[str], where: str, doing: str) -> list[Row]:
-        """Give what lies in folders and fits a condition."""
+        """Return what lies in folders and fits a condition."""
         parents = list(parents)
         rows: dict[str, Row] = {}
         for start in range(0, len(parents), _PARENTS_A_QUERY):

@@ -60,7 +60,7 @@ class JoinedDDP(DDPStrategy):
 
 
 def trainer_options(place: Place, strategy: str) -> dict[str, Any]:
-    """Give what Lightning's Trainer has to know of the processes."""
+    """Return what Lightning's Trainer has to know of the processes."""
     # After its first backward pass DDP lays its buckets out anew, unless it looks for unused parameters. Where a
     # gradient lies decides in which order more than two summands are added, so a resumed run would add otherwise.
     keep_buckets = place.size > 2

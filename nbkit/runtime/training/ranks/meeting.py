@@ -64,7 +64,7 @@ def together(place: Place, session: Any, accelerator: str, parts: Mapping[str, A
 
 
 def _may_follow(error: BaseException) -> bool:
-    """Say whether an error may be what another process's death looks like from here."""
+    """Return whether an error may be what another process's death looks like from here."""
     return isinstance(error, RuntimeError | OSError) and not isinstance(error, NbkitError)
 
 

@@ -44,7 +44,7 @@ class Place:
 
 
 def place_here(environment: Mapping[str, str] | None = None) -> Place:
-    """Give the place that the environment tells, as torchrun sets it; the only one where it tells none.
+    """Return the place that the environment tells, as torchrun sets it; the only one where it tells none.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def place_here(environment: Mapping[str, str] | None = None) -> Place:
 
 
 def choose_place(options: Mapping[str, Any], device: Any) -> Place:
-    """Give this process's place in a training on the devices that were asked for.
+    """Return this process's place in a training on the devices that were asked for.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class Ranks:
         return tuple(map(bool, flags.tolist()))
 
     def first_of(self, reason: str | None) -> str | None:
-        """Give the reason of the lowest rank that has one."""
+        """Return the reason of the lowest rank that has one."""
         if self.control is None:
             return reason
         import torch.distributed as dist
@@ -60,7 +60,7 @@ class Ranks:
         return next((found for found in reasons if found), None)
 
     def share(self, value: Any) -> Any:
-        """Give rank 0's value to all."""
+        """Return rank 0's value to all."""
         if self.control is None:
             return value
         import torch.distributed as dist
@@ -70,7 +70,7 @@ class Ranks:
         return held[0]
 
     def share_bytes(self, tensor: Any, size: int) -> Any:
-        """Give rank 0's bytes, a tensor of shape (size,), to all."""
+        """Return rank 0's bytes, a tensor of shape (size,), to all."""
         import torch
         import torch.distributed as dist
 
@@ -80,7 +80,7 @@ class Ranks:
         return held
 
     def gather(self, value: Any) -> list[Any] | None:
-        """Give rank 0 every process's value in order of rank; None to the others."""
+        """Return rank 0 every process's value in order of rank; None to the others."""
         if self.control is None:
             return [value]
         import torch.distributed as dist

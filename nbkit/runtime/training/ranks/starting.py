@@ -51,7 +51,7 @@ class Helpers:
         self._undo = contextlib.ExitStack()
 
     def log(self, rank: int) -> Path:
-        """Give the file that a process's output goes to."""
+        """Return the file that a process's output goes to."""
         return Path(self.session.folder) / f"rank-{rank}.log"
 
     def __enter__(self) -> Helpers:
@@ -118,7 +118,7 @@ class Helpers:
         return self._store
 
     def last_words(self) -> str:
-        """Give how those ended that failed, and the last lines they wrote."""
+        """Return how those ended that failed, and the last lines they wrote."""
         found = []
         for rank, process in self._processes.items():
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -156,7 +156,7 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _pickled(parts: Mapping[str, Any], session: Any) -> bytes:
-    """Give what the others need as bytes; classes and functions of a notebook's own cells go along whole."""
+    """Return what the others need as bytes; classes and functions of a notebook's own cells go along whole."""
     try:
         import cloudpickle
     except ImportError:  # joblib brought its own copy before it asked for this one

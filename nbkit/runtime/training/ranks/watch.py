@@ -97,7 +97,7 @@ class Watch:
     # -- from the main thread --
 
     def why(self, seconds: float) -> str | None:
-        """Give what is known of a process that is gone, waiting so long for the news."""
+        """Return what is known of a process that is gone, waiting so long for the news."""
         self._known.wait(seconds)
         return self.lost
 

@@ -329,7 +329,7 @@ class Loopback:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def credential_text(self) -> str:
-        """Give what a login to this Drive would have written."""
+        """Return what a login to this Drive would have written."""
         fields = {"client_id": CLIENT, "client_secret": CLIENT_SECRET, "refresh_token": REFRESH}
         return json.dumps(fields | {"token_uri": f"{self.root}token", "api_root": self.root})
 
@@ -365,7 +365,7 @@ class LoopbackProcess:
         return self._ask("control", json.dumps(plan).encode() if plan else None)
 
     def served(self) -> int:
-        """Give how many requests were made so far."""
+        """Return how many requests were made so far."""
         return self._ask("control?brief=1")["all"]
 
     def _ask(self, path: str, data: bytes | None = None) -> dict[str, Any]:

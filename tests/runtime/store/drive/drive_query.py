@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 def condition(text: str) -> Callable[[Row], bool]:
-    """Give the test that a search condition (``q``) stands for; ValueError where Drive would answer 400."""
+    """Return the test that a search condition (``q``) stands for; ValueError where Drive would answer 400."""
     tokens, at = [], 0
     while at < len(text.rstrip()):
         match = _TOKEN.match(text, at)
@@ -70,7 +70,7 @@ def _text(token: str) -> str:
 
 
 def pick(value: Any, fields: str | None) -> Any:
-    """Give of an answer only the fields that were asked for, such as ``items(id,parents(id))``."""
+    """Return of an answer only the fields that were asked for, such as ``items(id,parents(id))``."""
     if not fields or fields == "*":
         return value
     if isinstance(value, list):

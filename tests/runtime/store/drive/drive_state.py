@@ -189,7 +189,7 @@ class Drive:
     # -- what tests look at -------------------------------------------------------------------------------------------
 
     def tree(self, root: str | None = None, prefix: str = "") -> list[tuple[str, str, int]]:
-        """Give (name, MD5, size) of every file below a folder, repeated names repeated."""
+        """Return (name, MD5, size) of every file below a folder, repeated names repeated."""
         found = []
         with self.lock:
             for row in list(self.rows.values()):
@@ -205,19 +205,19 @@ class Drive:
         return content if isinstance(content, bytes) else content.read_bytes()
 
     def summary(self) -> dict[str, Any]:
-        """Give what another process may want to know."""
+        """Return what another process may want to know."""
         files = self.tree()
         return {"files": files, "counts": dict(self.counts), "faults": dict(self.faults), "issued": self.issued}
 
 
 def stamp() -> str:
-    """Give the time as Drive writes it."""
+    """Return the time as Drive writes it."""
     now = time.time()
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
 
 
 def md5_of(content: bytes | Path) -> str:
-    """Give the MD5 of bytes or of a file."""
+    """Return the MD5 of bytes or of a file."""
     if isinstance(content, bytes):
         return hashlib.md5(content).hexdigest()
     with open(content, "rb") as file:

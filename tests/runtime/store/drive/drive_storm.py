@@ -61,7 +61,7 @@ def made(row: dict[str, str]) -> np.ndarray:
 
 
 def expected(root: Path, n: int) -> dict[str, str]:
-    """Give name and MD5 of every file that must be there in the end: what a calm session puts into a folder."""
+    """Return name and MD5 of every file that must be there in the end: what a calm session puts into a folder."""
     pid = _fork(root / "calm.log", lambda: session_once(FolderStore(root / "calm"), root / "calm-machine", n, None))
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
         raise AssertionError(_tail(root / "calm.log"))
@@ -166,7 +166,7 @@ def run_storm(
 
 
 def check(drive: LoopbackProcess, root: Path, wanted: dict[str, str], n: int, outcome: Outcome) -> list[str]:
-    """Give what is wrong in the Drive: a file missing, twice, or of another content; a record that is not there."""
+    """Return what is wrong in the Drive: a file missing, twice, or of another content; a record that is not there."""
     faults: list[str] = []
     store = drive_store(drive)
     before = Counter(name for name, _, _ in drive.control()["files"])

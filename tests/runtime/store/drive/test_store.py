@@ -43,7 +43,7 @@ def file(tmp_path):
 
 
 def another(drive: Loopback) -> DriveStore:
-    """Give what a parallel session would have: a store that remembers nothing of the first one's."""
+    """Return what a parallel session would have: a store that remembers nothing of the first one's."""
     return DriveStore(drive.drive.made_folder, read_credential(drive.credential_text(), "the test"), first_wait=0.01)
 
 

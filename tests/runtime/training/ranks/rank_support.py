@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def environments(size: int, nodes: int = 1) -> list[dict[str, str]]:
-    """Give what torchrun puts into the environment of each of so many processes."""
+    """Return what torchrun puts into the environment of each of so many processes."""
     local = size // nodes
     shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": local, "MASTER_ADDR": "localhost", "MASTER_PORT": free_port()}
     shared["OMP_NUM_THREADS"] = 1  # more would add in another order

@@ -75,7 +75,7 @@ class Script:
         self.others = psutil.Process(self.process.pid).children(recursive=True)
 
     def rank(self, rank: int) -> psutil.Process:
-        """Give the process of a rank, by its environment."""
+        """Return the process of a rank, by its environment."""
         return next(p for p in self.others if p.environ().get("RANK") == str(rank))
 
     def end(self) -> int:

@@ -19,7 +19,7 @@ from tests.runtime.training.training_support import FakeSession
 
 
 def team(folder: Path, work, size: int = 2) -> list[int]:
-    """Give the exit codes of processes that met and then did ``work(ranks)``."""
+    """Return the exit codes of processes that met and then did ``work(ranks)``."""
 
     def start(told: dict[str, str]) -> None:
         os.environ.update(told)
