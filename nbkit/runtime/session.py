@@ -165,7 +165,8 @@ class Session(Showing):
         step = self._or_let_go(self.resume_step)
         place = {"done": len(self.ledger.fold.done), "step": step}  # what the sessions before this one came to
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **place})
-        print(self._or_let_go(lambda: opening_card(self._facts(step))), flush=True)
+        waiting = len(self.outbox.waiting())
+        print(self._or_let_go(lambda: opening_card(self._facts(step, waiting))), flush=True)
         self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=step)
 
     def _or_let_go(self, ask: Callable[[], Any]) -> Any:
@@ -183,11 +184,11 @@ class Session(Showing):
 
     # -- words and traces --
 
-    def _facts(self, step: int = 0) -> CardFacts:
+    def _facts(self, step: int = 0, waiting: int = 0) -> CardFacts:
         """Return what the cards show of this session."""
         return CardFacts(
             self.id, self.slug, self.shard, self.smoke, self.host, self.device, self.store.url, self.folder,
-            self.budget, self.ledger, len(self.outbox.waiting()), step,
+            self.budget, self.ledger, waiting, step,
         )  # fmt: skip
 
     def say(self, text: str) -> None:
