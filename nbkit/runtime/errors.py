@@ -1,4 +1,4 @@
-"""The four errors that nbkit raises on purpose.
+"""The errors that nbkit raises on purpose.
 
 Each message says the value seen, what is allowed, what is true on disk now, and the next thing to do; the command
 line prints it without a traceback.
@@ -17,6 +17,12 @@ class UsageError(NbkitError, ValueError):
     """Refuse an input that a user can correct: a name, a manifest, a setting, a missing GPU."""
 
     exit_code = 2
+
+
+class ColumnError(UsageError, KeyError):
+    """Refuse a column that a row does not have; a KeyError too, so that ``row.get(...)`` and ``in`` work."""
+
+    __str__ = Exception.__str__  # KeyError's own shows the repr: quotes around the whole message
 
 
 class StoreError(NbkitError, OSError):

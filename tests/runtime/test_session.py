@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import nbkit
 from nbkit.runtime.errors import DamagedError, NbkitError, UsageError
+from nbkit.runtime.items.work import Item
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import die, fork, reap
@@ -113,6 +116,22 @@ def test_a_column_that_is_not_there_names_those_that_are(opened, capfd):
         with item:
             item["path"]
     assert "no column 'path'; it has key, n" in "".join(capfd.readouterr())
+
+
+@given(st.dictionaries(st.text(), st.text()), st.text(), st.text())
+def test_an_item_reads_like_the_dict_of_its_row(row, column, default):
+    row = {**row, "key": "k"}
+    item = Item(row, None, None)
+    assert dict(item) == row and len(item) == len(row) and item == row
+    assert item.get(column, default) == row.get(column, default) and item.get(column) == row.get(column)
+    assert (column in item) == (column in row)
+    if column in row:
+        assert item[column] == row[column]
+        return
+    with pytest.raises(KeyError) as caught:
+        item[column]
+    assert isinstance(caught.value, NbkitError) and caught.value.exit_code == 2
+    assert str(caught.value).startswith("The manifest has no column ") and repr(column) in str(caught.value)
 
 
 def test_files_are_kept_beside_arrays_and_found_by_another_phase(opened, tmp_path):

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, cumulative_frequency_levels, effective_bands
-from nbkit.neuro.signals.hbn import recordings as hbn
-from nbkit.neuro.signals.hbn import synthetic as synthetic_hbn
+from nbkit.neuro.signals.hbn.recordings import recordings as hbn
+from nbkit.neuro.signals.hbn.recordings import synthetic as synthetic_hbn
 from nbkit.neuro.signals.hbn.release import ACTIVE_TASK
 from nbkit.neuro.signals.hbn.windows import PURPOSES, HBNRecording, HBNWindows, write_windows
 from nbkit.neuro.signals.recordings import eegbci, folders, synthetic
@@ -100,8 +100,7 @@ def load_recording(item: Mapping[str, Any], sfreq: float | None = None) -> Recor
     item : mapping
         A row of `recordings`; values may be text, as a manifest keeps them.
     """
-    source = _column(item, "source", "eegbci")
-    _check_source(source)
+    source = _source(item)
     if source == "eegbci":
         return eegbci.load(int(item["subject"]), int(item["run"]), sfreq)
     if source == "synthetic":
@@ -176,7 +175,8 @@ def make_windows(
 
         For HBN the paths of the shard: signal, pretrain, and where the recording serves them challenge1 and challenge2.
     """
-    if _column(item, "source", "eegbci") in HBN_SOURCES:
+    source = _source(item)
+    if source in HBN_SOURCES:
         if folder is None:
             raise ValueError(f"{item['key']}: HBN's windows are written to files; give make_windows a folder for them.")
         return _make_hbn_windows(_load_hbn(item, sfreq), folder, HBNWindows("pretrain", window_s, stride_s), dtype)
@@ -196,7 +196,7 @@ def make_windows(
         ),
         "subject": np.array(str(item["subject"])),
         "run": np.array(str(item["run"])),
-        "source": np.array(_column(item, "source", "eegbci")),
+        "source": np.array(source),
         "data": np.array(recording.data),
     }
 
@@ -206,12 +206,17 @@ def _check_source(source: str) -> None:
         raise ValueError(f"{source=} is unknown; it may be {', '.join(SOURCES)}.")
 
 
-def _column(item: Mapping[str, Any], name: str, default: str) -> str:
-    """A column of a row that may lack it; a runtime item has no ``get``."""
-    try:
-        return str(item[name]) or default
-    except KeyError:
-        return default
+def _source(item: Mapping[str, Any]) -> str:
+    """Return the source that a row names.
+
+    Raises
+    ------
+    ValueError
+        If the row names none, or an unknown one.
+    """
+    source = str(item.get("source", ""))
+    _check_source(source)
+    return source
 
 
 def _load_hbn(item: Mapping[str, Any], sfreq: float | None) -> HBNRecording:
@@ -221,9 +226,7 @@ def _load_hbn(item: Mapping[str, Any], sfreq: float | None) -> HBNRecording:
     return synthetic_hbn.synthetic_recording(item, settings if sfreq is None else replace(settings, sfreq=sfreq))
 
 
-def _make_hbn_windows(
-    recording: HBNRecording, folder: str | Path, pretrain: HBNWindows, dtype: str
-) -> dict[str, Path]:
+def _make_hbn_windows(recording: HBNRecording, folder: str | Path, pretrain: HBNWindows, dtype: str) -> dict[str, Path]:
     others = [HBNWindows.of(purpose) for purpose in PURPOSES[1:]] if recording.task == ACTIVE_TASK else []
     return write_windows(recording, folder, [pretrain, *others], dtype)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.errors import ColumnError, NbkitError, UsageError
 from nbkit.runtime.files import write_atomically
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.ledger.ledger import Ledger, Output
@@ -49,7 +49,10 @@ class Item(Mapping):
 
     def __getitem__(self, column: str) -> str:
         if column not in self._row:
-            raise UsageError(f"the manifest has no column {column!r}; it has {', '.join(self._row)}.")
+            raise ColumnError(
+                f"The manifest has no column {column!r}; it has {', '.join(self._row)}. Add the column, or read it "
+                f"with item.get({column!r}, default) where it may be missing. Nothing of this item was kept."
+            )
         return self._row[column]
 
     def __iter__(self) -> Iterator[str]:

@@ -12,6 +12,7 @@ from nbkit.neuro.signals import eeg
 from nbkit.neuro.signals.bands import cumulative_frequency_levels
 from nbkit.neuro.signals.recordings import eegbci
 from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.runtime.items.work import Item
 
 
 def test_eegbci_windows_are_the_recording_cut(eegbci_folder):
@@ -69,12 +70,14 @@ def test_the_stand_in_goes_the_same_way_and_says_so():
     assert all(not array.dtype.hasobject for array in arrays.values())  # loads without pickle
 
 
-def test_a_manifest_row_may_be_anything_with_columns():
-    class Item:
-        def __getitem__(self, column):
-            return {"key": "k", "source": "synthetic", "subject": "2", "run": "1"}[column]
-
-    assert str(eeg.make_windows(Item(), window_s=2.0)["subject"]) == "2"
+@pytest.mark.parametrize("kind", [dict, lambda row: Item(row, None, None)], ids=["a dict", "a session's item"])
+def test_a_manifest_row_may_be_any_mapping(kind):
+    row = {"key": "k", "source": "synthetic", "subject": "2", "run": "1"}
+    assert str(eeg.make_windows(kind(row), window_s=2.0)["subject"]) == "2"
+    for faulty in ({**row, "source": ""}, {name: row[name] for name in row if name != "source"}):
+        for call in (eeg.make_windows, eeg.load_recording):
+            with pytest.raises(ValueError, match="source='' is unknown; it may be eegbci, bids"):
+                call(kind(faulty))
 
 
 def test_no_network_is_found_out_in_seconds(tmp_path, monkeypatch):
