@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import re
 import signal
 import statistics
 import time
@@ -39,6 +38,7 @@ from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.training.newest import newest_receipt
 from nbkit.runtime.training.ranks.place import place_here
 from nbkit.runtime.training.signals import StopSignals
 from nbkit.runtime.words import parse_duration
@@ -162,7 +162,10 @@ class Session(Showing):
             self.say(note)
         for place in self._lane.elsewhere:
             self.say(f"a killed session left work in {place}; a session with that store brings it there.")
-        step = self._or_let_go(self.resume_step)
+        newest, damaged = self._or_let_go(lambda: newest_receipt(self.store, slug))
+        for note in damaged:
+            self.say(note)
+        step = newest.step if newest else 0
         place = {"done": len(self.ledger.fold.done), "step": step}  # what the sessions before this one came to
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **place})
         waiting = len(self.outbox.waiting())
@@ -320,11 +323,6 @@ class Session(Showing):
         self._steps = {"step": report.step, "max_steps": report.max_steps, "reason": report.reason}
         self._work_ended = time.monotonic()
         return report
-
-    def resume_step(self) -> int:
-        """Return the step of the newest checkpoint in the store; 0 where there is none."""
-        steps = [re.search(r"step-(\d+)\.json$", s.name) for s in self.store.list(f"{self.slug}/checkpoints/")]
-        return max((int(m[1]) for m in steps if m), default=0)
 
     # -- what other phases made --
 

@@ -6,7 +6,6 @@ words; nothing is deleted before something newer is whole, in the folder and in 
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +16,10 @@ from nbkit.runtime.errors import DamagedError, NbkitError, StoreError, UsageErro
 from nbkit.runtime.files import remove_stray_temps, sha256_of, write_atomically
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.training.newest import checkpoints_of, fetch_receipt, run_of, stored_runs
 
 KEPT = 2
 _FETCHED = ".fetched-"  # before it is verified, what comes from the store has a name that means nothing
-_RUN = re.compile(r"run-(\d+)")
 
 
 class Generations:
@@ -70,8 +69,7 @@ class Generations:
 
     @property
     def prefix(self) -> str:
-        base = f"{self.slug}/checkpoints/"
-        return base if self.run == 1 else f"{base}run-{self.run}/"
+        return checkpoints_of(self.slug, self.run)
 
     def open(self, fresh: bool = False) -> Generations:
         """Find what is there, remove what killed sessions left half-written, and choose the run.
@@ -81,16 +79,14 @@ class Generations:
         fresh : bool
             Begin a new run beside the old ones, which stay.
         """
-        names = [s.name for s in self.store.list(f"{self.slug}/checkpoints/")] if self.store else []
-        base = len(f"{self.slug}/checkpoints/")
-        found = [name[base:].rpartition("/")[0] for name in names]
+        stored = stored_runs(self.store, self.slug) if self.store else {}
+        runs = {1, *stored}
         if self.root.is_dir():
-            found += [path.name for path in self.root.iterdir() if path.is_dir()]
+            runs |= {run for path in self.root.iterdir() if path.is_dir() and (run := run_of(path.name))}
             remove_stray_temps(self.root)
-        runs = [1] + [int(match[1]) for match in map(_RUN.fullmatch, found) if match]
-        something = any(step_of(n.rpartition("/")[2]) is not None for n in names) or self._any_local()
+        something = bool(stored) or self._any_local()
         self.run = max(runs) + (1 if fresh and something else 0)
-        self._there_names = {n[len(self.prefix) :] for n in names if n.startswith(self.prefix)}
+        self._there_names = {stat.name[len(self.prefix) :] for stat in stored.get(self.run, ())}
         self._read_local()
         self._opened = True
         return self
@@ -129,15 +125,12 @@ class Generations:
         name = f"step-{step:09d}.json"
         path = self.folder / f"{_FETCHED}{name}"
         try:
-            self.store.get(self.prefix + name, path)
-            self._there[step] = read_receipt(path, name)
+            self._there[step] = fetch_receipt(self.store, self.prefix + name, path)
         except FileNotFoundError:
             return None
         except DamagedError as error:
-            self.damaged.append(str(error).replace(str(path), self.prefix + name))
+            self.damaged.append(str(error))
             return None
-        finally:
-            path.unlink(missing_ok=True)
         return self._there[step]
 
     def newest(self, best: bool = False) -> tuple[Receipt, Path] | None:

@@ -23,6 +23,7 @@ from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.training.newest import newest_step
 from nbkit.runtime.words import show_duration, unknown
 from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_parameters
 from nbkit.tools.phases import Phase, load_phases
@@ -30,7 +31,6 @@ from nbkit.tools.rehearsal.accounts import Stay, account, not_begun, report, sum
 from nbkit.tools.rehearsal.kaggle_machine import KaggleMachine
 from nbkit.tools.rehearsal.machine import STARTUP, Machine, ThisMachine
 from nbkit.tools.rehearsal.running import FAILED, LEFT
-from nbkit.tools.status.checkpoints import newest_step
 
 MACHINES = {"local": ThisMachine, "kaggle": KaggleMachine}
 KILLS = ("mixed", "random", "wall", "work", "none")

@@ -24,8 +24,8 @@ from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.training.newest import newest_receipts
 from nbkit.tools.phases import Phase, load_phases
-from nbkit.tools.status.checkpoints import newest_receipts
 from nbkit.tools.status.past_sessions import CountedFold, PastSession, goodput_of, past_sessions
 
 QUOTA_HOURS = 30.0  # GPU hours that Kaggle gives a week
@@ -147,7 +147,7 @@ def store_of(store: str | Store | None) -> Store:
 def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> PhaseStatus:
     """Read where one phase stands."""
     fold = fold_store(store, slug, cache, CountedFold())
-    receipts, notes = newest_receipts(store, slug, cache)
+    receipts, notes = newest_receipts(store, slug)
     rehearsal, rehearsal_note = read_document(store, f"{slug}/rehearsal.json", cache)
     newest = receipts[0] if receipts else None
     closes = [record["close"] for record in fold.sessions.values() if "close" in record]

@@ -16,12 +16,12 @@ from typing import Any
 
 from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.files import read_json, sha256_of
-from nbkit.runtime.ledger.receipts import read_receipt, step_of
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.training.newest import fetch_receipt, stored_runs
 
 _THREADS = 4
 
@@ -104,18 +104,14 @@ def _verify_phase(store: Store, slug: str, folder: Path, found: Verified) -> Non
 
 def _checkpoints(store: Store, slug: str, folder: Path, found: Verified) -> Iterator[Promise]:
     """Yield what whole receipts promise; a checkpoint without receipt does not exist and is not judged."""
-    for stat in list(store.list(f"{slug}/checkpoints/")):
-        last = stat.name.rpartition("/")[2]
-        if step_of(last) is None or not last.endswith(".json"):
-            continue
-        path = folder / "receipts" / stat.name
+    stats = [stat for run in stored_runs(store, slug).values() for stat in run if stat.name.endswith(".json")]
+    for stat in stats:
         try:
-            store.get(stat.name, path)
-            receipt = read_receipt(path)
+            receipt = fetch_receipt(store, stat.name, folder / "receipt.json")
         except FileNotFoundError:
             continue  # pruned since the listing
         except (DamagedError, StoreError) as error:
-            found.faults[stat.name] = str(error).replace(str(path), stat.name)
+            found.faults[stat.name] = str(error)
             continue
         found.files += 1
         found.size += stat.size

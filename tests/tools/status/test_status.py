@@ -15,7 +15,6 @@ from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.phases import Phase
-from nbkit.tools.status.checkpoints import newest_step
 from nbkit.tools.status.status import last_line, read_phase, read_status
 from nbkit.tools.status.table import words
 
@@ -129,16 +128,6 @@ def test_a_damaged_receipt_is_passed_over_with_words(tmp_path, store):
     Path(store.path("toy/checkpoints/step-000000200.json")).write_text("{")
     row = read_phase(store, "toy", TRAINING, tmp_path / "cache")
     assert row.step == 100 and "toy/checkpoints/step-000000200.json" in row.notes[0]
-
-
-def test_the_newest_run_counts(tmp_path, store):
-    write_receipt(store, 900, 0.0)
-    for name in ("step-000000020.json", "step-000000020.ckpt"):
-        path = Path(store.path(f"toy/checkpoints/run-2/{name}"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}")
-    assert newest_step(store, "toy") == 20
-    assert newest_step(store, "other") == 0
 
 
 def test_the_rows_are_plain(tmp_path, store):
