@@ -8,6 +8,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_a_column_that_is_not_there_names_those_that_are(opened, capfd):
 @given(st.dictionaries(st.text(), st.text()), st.text(), st.text())
 def test_an_item_reads_like_the_dict_of_its_row(row, column, default):
     row = {**row, "key": "k"}
-    item = Item(row, None, None)
+    item = Item(row, SimpleNamespace(ledger=None))
     assert dict(item) == row and len(item) == len(row) and item == row
     assert item.get(column, default) == row.get(column, default) and item.get(column) == row.get(column)
     assert (column in item) == (column in row)

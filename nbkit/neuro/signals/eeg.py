@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, cumulative_frequency_levels, effective_bands
-from nbkit.neuro.signals.hbn.recordings import recordings as hbn
-from nbkit.neuro.signals.hbn.recordings import synthetic as synthetic_hbn
+from nbkit.neuro.signals.hbn import recordings as hbn
+from nbkit.neuro.signals.hbn import synthetic as synthetic_hbn
 from nbkit.neuro.signals.hbn.release import ACTIVE_TASK
 from nbkit.neuro.signals.hbn.windows import PURPOSES, HBNRecording, HBNWindows, write_windows
 from nbkit.neuro.signals.recordings import eegbci, folders, synthetic

@@ -21,8 +21,8 @@ from nbkit.runtime.training.generations import Generations
 from nbkit.runtime.training.newest import newest_receipts, newest_step
 from nbkit.tools.status.status import read_status
 from nbkit.tools.status.verify import verify_store
-from tests.runtime.saving_storm import fields_of, tree_of
-from tests.runtime.training_support import DirectOutbox
+from tests.runtime.training.saving_storm import fields_of, tree_of
+from tests.runtime.training.training_support import DirectOutbox
 
 CONTENT = b"the bytes of a checkpoint"
 
