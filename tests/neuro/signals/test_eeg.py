@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import mne
 import numpy as np
@@ -70,7 +71,9 @@ def test_the_stand_in_goes_the_same_way_and_says_so():
     assert all(not array.dtype.hasobject for array in arrays.values())  # loads without pickle
 
 
-@pytest.mark.parametrize("kind", [dict, lambda row: Item(row, None, None)], ids=["a dict", "a session's item"])
+@pytest.mark.parametrize(
+    "kind", [dict, lambda row: Item(row, SimpleNamespace(ledger=None))], ids=["a dict", "a session's item"]
+)
 def test_a_manifest_row_may_be_any_mapping(kind):
     row = {"key": "k", "source": "synthetic", "subject": "2", "run": "1"}
     assert str(eeg.make_windows(kind(row), window_s=2.0)["subject"]) == "2"
