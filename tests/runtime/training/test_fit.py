@@ -126,9 +126,8 @@ def test_world_size_that_changed_is_refused(tmp_path: Path) -> None:
 def test_complete_training_trains_nothing_and_gives_the_weights(tmp_path: Path) -> None:
     first = run_child(train_tiny, tmp_path / "a", tmp_path / "s", max_steps=10)
     again = run_child(train_tiny, tmp_path / "wiped", tmp_path / "s", max_steps=10)
-    assert again.report.complete and again.report.steps_this_session == 0 and not [
-        event for event in again.events if event["e"] == "step"
-    ]
+    steps = [event for event in again.events if event["e"] == "step"]
+    assert again.report.complete and again.report.steps_this_session == 0 and steps == []
     assert all((first.state[name] == again.state[name]).all() for name in first.state)
 
 
@@ -162,9 +161,8 @@ def test_receipt_says_what_the_checkpoint_is(tmp_path: Path) -> None:
     assert (receipt["step"], receipt["epoch"], receipt["batch"], receipt["complete"]) == (10, 1, 1, True)
     assert receipt["settings"]["module"] == {"width": 8, "lr": 0.01, "max_steps": 40}
     assert set(receipt["versions"]) == {"torch", "lightning", "nbkit", "python"}
-    assert receipt["size"] == (tmp_path / "s" / "tiny" / "checkpoints" / receipt["slug"]).parent.joinpath(
-        "step-000000010.ckpt"
-    ).stat().st_size
+    checkpoint = tmp_path / "s" / "tiny" / "checkpoints" / "step-000000010.ckpt"
+    assert receipt["size"] == checkpoint.stat().st_size
     assert receipt["monitor"]["name"] == "val_loss" and receipt["metrics"]["val_loss"] > 0
 
 
