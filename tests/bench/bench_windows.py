@@ -51,9 +51,7 @@ def run(quick: bool) -> list[Row]:
 
 def _signals(recordings: int, seconds: int) -> list[np.ndarray]:
     draws = np.random.default_rng(0)
-    return [
-        draws.normal(scale=20, size=(N_CHANS, seconds * SFREQ)).astype(np.float32) for _ in range(recordings)
-    ]
+    return [draws.normal(scale=20, size=(N_CHANS, seconds * SFREQ)).astype(np.float32) for _ in range(recordings)]
 
 
 def _shards(folder: Path, signals: list[np.ndarray], stride: int = SFREQ, dtype: str = "float32") -> WindowShards:

@@ -178,7 +178,6 @@ class _Bare(ast.NodeTransformer):
         return _first_line(node)
 
 
-
 def _bare(statement: ast.stmt) -> ast.stmt:
     copied = ast.parse(ast.unparse(statement)).body[0]
     if isinstance(copied, ast.AnnAssign) and copied.value is not None:

@@ -123,8 +123,6 @@ def test_what_is_no_page_is_refused(tmp_path, session, html):
     assert session.close()["not_stored"] == [] and not (tmp_path / "store/toy/pages").exists()
 
 
-
-
 @pytest.mark.parametrize("name", ["../x", "a//b", "x\n"])
 def test_names_cannot_leave_their_folder(session, name, figure):
     with pytest.raises(UsageError):

@@ -174,7 +174,11 @@ class FoundationModel:
         asked = (tuple(map(str, ch_names)), given, template)
         if asked not in self._plans:
             self._plans[asked] = plan_channels(
-                asked[0], self.ch_names, positions=positions, template=template, model=self.key,
+                asked[0],
+                self.ch_names,
+                positions=positions,
+                template=template,
+                model=self.key,
                 farthest=self.farthest,
             )
         return self._plans[asked]

@@ -21,6 +21,7 @@ from nbkit.neuro.signals.windows.shard_writing import FORMAT, write_shard, write
 
 __all__ = ["WindowShards", "write_shard", "write_signal"]
 
+
 class WindowShards(Dataset):
     """Windows of many recordings, each a Tensor of shape (channels, time) in uV with its columns.
 
