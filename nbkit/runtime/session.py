@@ -18,11 +18,11 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbkit.ground.files import remove_stray_temps
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.card import CardFacts, closing_words, opening_card
 from nbkit.runtime.device import Device, choose_device
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.files import remove_stray_temps
 from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.items import work

@@ -22,7 +22,7 @@ import torch
 from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from torch.utils.data import DataLoader, TensorDataset
 
-from nbkit.runtime.files import write_atomically
+from nbkit.ground.files import write_atomically
 from nbkit.runtime.training.checkpointing import Checkpointing
 from nbkit.runtime.training.fit import fit
 from tests.bench.limits import copy_rate

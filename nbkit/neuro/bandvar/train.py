@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from nbkit.ground.files import write_atomically
 
 ARCHITECTURE = ("d_model", "nhead", "num_layers", "dropout")
 
@@ -143,7 +144,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         print(f"resumed {args.resume} at epoch {epoch}, step {step}: val_loss {best:.6g}")
 
     def keep() -> None:
-        _write(folder / "best.pt", lambda f: torch.save(_checkpoint(module, optimizer, epoch, step, best), f))
+        write_atomically(folder / "best.pt", lambda f: torch.save(_checkpoint(module, optimizer, epoch, step, best), f))
 
     if held is not None or args.epochs == 0:
         best = evaluate(module, val_batches)["val_mse_all"] if math.isinf(best) else best
@@ -208,7 +209,7 @@ def _finish(module, data, history, best, device, folder, names) -> dict[str, Any
         "bands": [list(band) for band in module.bands],
         "sfreq": data.sfreq,
     }
-    _write(folder / "demo_prediction.pt", lambda f: torch.save(prediction, f))
+    write_atomically(folder / "demo_prediction.pt", lambda f: torch.save(prediction, f))
     metrics = {
         **module.description(),
         "sfreq": data.sfreq,
@@ -219,7 +220,9 @@ def _finish(module, data, history, best, device, folder, names) -> dict[str, Any
         "val_loss": [row["val_loss"] for row in history],
         "history": history,
     }
-    _write(folder / "metrics.json", lambda f: f.write((json.dumps(_finite(metrics), indent=1) + "\n").encode()))
+    write_atomically(
+        folder / "metrics.json", lambda f: f.write((json.dumps(_finite(metrics), indent=1) + "\n").encode())
+    )
     return metrics
 
 
@@ -290,19 +293,6 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(held, dict) or "state_dict" not in held or "optimizer" not in held:
         raise ValueError(f"{path} is not a best.pt of this command: it holds no weights and optimizer.")
     return held
-
-
-def _write(path: Path, write: Any) -> None:
-    """Write beside the file, flush to disk and put it in its place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:

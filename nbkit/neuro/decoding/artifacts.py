@@ -6,16 +6,15 @@ a fold that is made again leaves the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from nbkit.ground.files import write_atomically
 from nbkit.neuro.decoding.scores import MAIN, TRIVIAL_IS, score_names
 
 if TYPE_CHECKING:
@@ -75,12 +74,9 @@ def write_checkpoint(
     path, buffer = Path(path), io.BytesIO()
     torch.save({"state_dict": dict(weights), "about": json.dumps(about, sort_keys=True, default=str)}, buffer)
     content = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_name(f".{path.name}-{os.getpid()}.part")
-    temp.write_bytes(content)
-    os.replace(temp, path)
+    size, sha256 = write_atomically(path, lambda file: file.write(content))
     return {
-        "path": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "best_step": best_step,
+        "path": path.name, "bytes": size, "sha256": sha256, "best_step": best_step,
         "metric": "val_loss", "value": best_loss, "weights": int(sum(weight.numel() for weight in weights.values())),
     }  # fmt: skip
 

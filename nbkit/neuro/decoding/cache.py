@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.ground.files import remove_stray_temps, write_atomically
+
 _MAGIC = b"nbkit embeddings 1\n"
 _SUFFIX = ".pack"
 _DIGEST = 32  # bytes of a SHA-256
 _WAIT_S = 0.02  # between looks at what other processes are computing
-_STRAY_S = 3600.0  # a temporary file of this age belongs to a process that was killed
 
 
 def window_digests(windows: np.ndarray) -> list[bytes]:
@@ -286,27 +287,19 @@ class EmbeddingCache:
         return pack
 
     def _write(self, context: str, content: bytes) -> Path:
-        folder = self._folder_of(context)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{hashlib.sha256(content).hexdigest()}{_SUFFIX}"
-        temp = folder / f".{path.stem[:16]}-{os.getpid()}.part"
-        with open(temp, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temp, path)
+        path = self._folder_of(context) / f"{hashlib.sha256(content).hexdigest()}{_SUFFIX}"
+        write_atomically(path, lambda file: file.write(content))
         return path
 
     def _make_room(self, keep: set[Path]) -> None:
-        """Remove what was used least recently, and what killed processes left behind."""
+        """Remove the packs that were used least recently, and the temporary files of killed processes."""
+        remove_stray_temps(self.folder)  # under the lock nobody else writes
         files = []
         for folder in filter(Path.is_dir, self.folder.iterdir()):
             for entry in os.scandir(folder):
                 stat = entry.stat()
                 if entry.name.endswith(_SUFFIX):
                     files.append((stat.st_mtime_ns, stat.st_size, Path(entry.path)))
-                elif entry.name.endswith(".part") and time.time() - stat.st_mtime > _STRAY_S:
-                    Path(entry.path).unlink(missing_ok=True)
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):
             if total <= self.limit_gb * 1e9:

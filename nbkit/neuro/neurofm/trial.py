@@ -8,10 +8,8 @@ trial: give it to `50_neurofm_validate` with the same settings, where a session 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +26,7 @@ from torch.utils.flop_counter import flop_registry
 from nbkit.neuro.neurofm.data.batches import SpikeData
 from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.neurofm.pretrain import Pretrainer, rotating_mask
+from nbkit.neuro.training.brief import fit_once
 
 FRACTIONS = (0.75, 0.0, 0.25)  # of each recording's time: to train on, to choose by (nothing is chosen), to score on
 _TEXTS = ("key", "experiment")
@@ -143,38 +142,12 @@ def one_draw(seed: int, threads: int = 1) -> Iterator[None]:
 def train(module: lightning.LightningModule, batches: Any, accelerator: str, precision: str) -> None:
     """Train a module for its own steps, in one go, and leave nothing on the disk."""
     settings: Any = module.settings
-    with _quiet():
-        trainer = lightning.Trainer(
-            max_steps=settings.steps, accumulate_grad_batches=settings.accumulate, accelerator=accelerator, devices=1,
-            precision=precision, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, limit_val_batches=0, max_epochs=-1,
-        )  # fmt: skip
-        trainer.fit(module, batches)
-        if accelerator in ("gpu", "cuda"):
-            module.to("cuda")  # Lightning hands it back on the CPU, where scoring would take longer than training
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what Lightning says at each start out of a loop of many short trainings."""
-    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for text in (
-            "num_workers",
-            "does not have many workers",
-            "no `val_dataloader`",
-            "LeafSpec",
-            "lr_scheduler.step",
-        ):
-            warnings.filterwarnings("ignore", message=f".*{text}")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    fit_once(
+        module, batches, steps=settings.steps, accumulate_grad_batches=settings.accumulate, accelerator=accelerator,
+        precision=precision,
+    )  # fmt: skip
+    if accelerator in ("gpu", "cuda"):
+        module.to("cuda")  # Lightning moves it to the CPU at the end, where scoring would take longer than training
 
 
 @torch.no_grad()

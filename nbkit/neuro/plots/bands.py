@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import FIRST, tidy
+from nbkit.ground.figures import FIRST, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

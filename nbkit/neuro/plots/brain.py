@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import say_stand_in
+from nbkit.ground.figures import title_stand_in
 from nbkit.neuro.signals.imaging.surfaces import HEMISPHERES, VERTICES, mesh, pool_vertices, spread_vertices, surface_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def plot_brain(
     bar.set_label(unit)
     if title:
         figure.suptitle(title, fontsize=11, y=0.99)
-    say_stand_in(figure, stand_in, below=True)
+    title_stand_in(figure, stand_in, below=True)
     return figure
 
 

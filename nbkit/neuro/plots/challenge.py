@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, TRUTH, tidy, title_stand_in
 from nbkit.neuro.challenge.metrics import CONSTANT, PUBLISHED, nrmse
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "")
     for axes in (left, right):
         tidy(axes)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=9, ncols=4)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
+from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, TRUTH, tidy, title_stand_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -214,5 +214,5 @@ def _finished(figure: Figure, panels: Sequence[Any], stand_in: str) -> Figure:
     for axes in panels:
         tidy(axes)
         axes.legend(frameon=False, fontsize=8)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure

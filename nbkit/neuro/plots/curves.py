@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, say_stand_in, tidy
+from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, tidy, title_stand_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +78,7 @@ def plot_curves(
         tidy(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=9)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -139,5 +139,5 @@ def plot_monitors(
         tidy(place)
         if place.get_legend_handles_labels()[0]:
             place.legend(frameon=False, fontsize=8)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
+from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, TRUTH, tidy, title_stand_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def plot_comparison(
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", frameon=False, fontsize=9, ncols=2)
     if published:
         _published(panels[0][1], published, published_is, published_chance)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -129,7 +129,7 @@ def plot_trainable(records: Sequence[Record], score: str = "balanced_accuracy", 
     axes.set_ylabel(f"{_WORDS.get(score, score)} (bars: deviation over folds)")
     tidy(axes)
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -169,7 +169,7 @@ def plot_trainings(records: Sequence[Record], *, stand_in: str = "") -> Figure:
         tidy(axes)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -211,7 +211,7 @@ def plot_embeddings(
         tidy(axes)
     if len(classes):
         figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -250,7 +250,7 @@ def plot_path(times_s: np.ndarray, embeddings: np.ndarray, *, title: str = "", s
     drawn = right.imshow(unit @ unit.T, cmap="RdBu_r", vmin=-1, vmax=1, extent=(*ends, *ends), origin="lower")
     right.set(xlabel="Time (s)", ylabel="Time (s)", title="How alike two windows are")
     figure.colorbar(drawn, ax=right, label="Cosine of centred embeddings")
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, TRUTH, brief, tidy
 from nbkit.neuro.plots.bands import edges_title, stage_title
 from nbkit.neuro.plots.codebook import draw_code_use
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, brief, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SERIES, TRUTH, say_stand_in, tidy
+from nbkit.ground.figures import BASELINE, FIRST, SERIES, TRUTH, tidy, title_stand_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,5 +55,5 @@ def plot_probes(scores: Sequence[Any], *, stand_in: str = "") -> Figure:
     axes[0][0].set_ylabel("Balanced accuracy (1)")
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=len(names))
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure

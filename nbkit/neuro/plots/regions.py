@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SERIES, TRUTH, say_stand_in, tidy
+from nbkit.ground.figures import BASELINE, FIRST, SERIES, TRUTH, tidy, title_stand_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def plot_r_by_region(
     axes.set(xlabel="Region", ylabel="Mean Pearson r over time (1)")
     tidy(axes)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -98,7 +98,7 @@ def plot_reliance(
     right.set(xlabel="Time in the stimulus (s)", ylabel="Gate (1)", title="Gates over one run", ylim=(0, 1))
     left.set_ylim(0, left.get_ylim()[1] * 1.25)
     left.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -152,5 +152,5 @@ def plot_response(
         tidy(place)
         place.legend(frameon=False, fontsize=8, loc="upper right")
         place.set_ylim(top=1.35)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbkit.ground.figures import FIRST, SECOND, TRUTH, brief, tidy
 from nbkit.neuro.plots.bands import edges_title, stage_title
-from nbkit.neuro.plots.ink import FIRST, SECOND, TRUTH, brief, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, brief, say_stand_in, tidy
+from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, TRUTH, brief, tidy, title_stand_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +92,7 @@ def plot_scaling(
     axes.set_title(_wrapped(verdict, 90), fontsize=10, loc="left")
     tidy(axes)
     _legend_beside(axes)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -150,7 +150,7 @@ def plot_score_against_compute(
     axes.set_title(_wrapped(reason, 90), fontsize=10, loc="left")
     tidy(axes)
     axes.legend(frameon=False, fontsize=9, loc="lower right")
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -195,7 +195,7 @@ def plot_few_shot(
     axes.set_title(_wrapped(title, 90), fontsize=10, loc="left")
     tidy(axes)
     _legend_beside(axes)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -241,7 +241,7 @@ def plot_ways(
     axes.set_title(_wrapped(title, 90), fontsize=10, loc="left")
     tidy(axes)
     _legend_beside(axes)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -284,7 +284,7 @@ def plot_ladder(rows: Sequence[Mapping[str, Any]], *, rate: str = "", stand_in: 
     gates = [Line2D([], [], marker="o", color=c, linestyle="", label=f"gate: {s}") for s, c in _STATES.items()]
     figure.legend(handles=[*gates, *axes.get_legend_handles_labels()[0]], loc="outside lower center", ncols=4,
                   frameon=False, fontsize=9)  # fmt: skip
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import SERIES, say_stand_in, tidy
+from nbkit.ground.figures import SERIES, tidy, title_stand_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def plot_series(
     axes.set_xlim(left=0)
     axes.legend(frameon=False, fontsize=9, ncols=min(4, len(lines)), loc="lower left", bbox_to_anchor=(0, 1))
     tidy(axes)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -80,7 +80,7 @@ def plot_features(
     panels[-1, 0].set_xlabel("Time from the stimulus's start (s)")
     if image is not None:
         figure.colorbar(image, ax=panels[:, 0], label="Feature (z over time)", shrink=0.8)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 

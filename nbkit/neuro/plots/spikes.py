@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import BASELINE, FIRST, SECOND, SERIES, TRUTH, say_stand_in, tidy
+from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, TRUTH, tidy, title_stand_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def plot_spike_window(
         panels[1, 0].set_ylabel(f"{task.capitalize()} ({'1' if circular else unit})")
         panels[1, 0].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         tidy(panels[1, 0])
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -111,7 +111,7 @@ def plot_spike_training(
     for axes in (left, middle, right):
         tidy(axes)
         axes.legend(frameon=False, fontsize=9)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -138,7 +138,7 @@ def plot_decoders(scores: Sequence[Any], *, best: str = "best possible", stand_i
         panels[0, 1].axhline(90, color=BASELINE, linestyle="--", label="chance (90°)")
         panels[0, 1].set(title="Direction on held-out time", ylabel="Median error (degrees)")
         panels[0, 1].legend(frameon=False, fontsize=9)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 
@@ -167,7 +167,7 @@ def plot_bits_per_spike(
     axes.margins(y=0.2)
     axes.legend(frameon=False, fontsize=9, loc="upper right")
     tidy(axes)
-    say_stand_in(figure, stand_in)
+    title_stand_in(figure, stand_in)
     return figure
 
 

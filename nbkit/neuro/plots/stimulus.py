@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import SERIES, tidy
+from nbkit.ground.figures import SERIES, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

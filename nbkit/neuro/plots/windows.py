@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.neuro.plots.ink import SERIES, TRUTH, tidy
+from nbkit.ground.figures import SERIES, TRUTH, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import DamagedError, UsageError
-from nbkit.runtime.files import sha256_of
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store

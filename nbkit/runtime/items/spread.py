@@ -51,8 +51,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.files import sha256_of
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.work import Item, pending
 from nbkit.runtime.ledger.manifest import Manifest

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import ColumnError, NbkitError, UsageError
-from nbkit.runtime.files import write_atomically
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import Manifest

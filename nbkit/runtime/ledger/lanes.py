@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.files import write_atomically
 from nbkit.runtime.ledger.database import holds_work
 
 _LANES = 64

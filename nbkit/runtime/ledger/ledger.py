@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import fsync_folder, write_atomically
 from nbkit.runtime.errors import DamagedError
-from nbkit.runtime.files import fsync_folder, write_atomically
 from nbkit.runtime.ledger.database import Row, is_place, not_recorded, open_database
 from nbkit.runtime.ledger.segments import (
     Record,
@@ -117,7 +117,7 @@ class Ledger:
         return known is not None and all(output in known for output in record["o"])
 
     def _outputs_whole(self, record: Record) -> bool:
-        from nbkit.runtime.files import sha256_of
+        from nbkit.ground.files import sha256_of
 
         for name, size, sha256 in record["o"]:
             path = self.local(name)

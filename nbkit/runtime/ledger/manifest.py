@@ -188,7 +188,7 @@ def _check_keys(manifest: Manifest, numbers: Iterable[int], what: str) -> None:
 
 def read_seed_manifest(path: Path) -> set[str]:
     """Return the keys that a seed's ``{"key": "done"}`` manifest.json calls done."""
-    from nbkit.runtime.files import read_json
+    from nbkit.ground.files import read_json
 
     try:
         table = read_json(path)
@@ -201,6 +201,6 @@ def read_seed_manifest(path: Path) -> set[str]:
 
 def write_seed_manifest(path: Path, done: Iterable[str]) -> None:
     """Write done keys in the seed's form, whole or not at all."""
-    from nbkit.runtime.files import write_json
+    from nbkit.ground.files import write_json
 
     write_json(path, dict.fromkeys(sorted(done), "done"))

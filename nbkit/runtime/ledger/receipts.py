@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import fsync_folder, write_json
 from nbkit.runtime.errors import DamagedError
-from nbkit.runtime.files import fsync_folder, write_json
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{9,})\.(ckpt|json)")

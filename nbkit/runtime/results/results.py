@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import read_json, write_json
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.files import read_json, write_json
 from nbkit.runtime.store.protocol import Store
 
 

@@ -7,14 +7,12 @@ session like everything else.
 from __future__ import annotations
 
 import io
-import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbkit.ground.stand_in import is_made_up, is_untrained
+from nbkit.ground.figures import caption_stand_in
+from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.files import write_atomically
 from nbkit.runtime.names import check_name
 from nbkit.runtime.results.results import Results
 
@@ -94,7 +92,7 @@ class Showing:
             The figure in words, for those who cannot see it; kept in the file. Its titles and axes by default.
         """
         file = check_name(f"{self.slug}/figures/{name}.png", "the figure")
-        label = say_stand_in(figure, self.results.content)
+        label = caption_stand_in(figure, self.results.content)
         buffer = io.BytesIO()
         alt = alt or figure_in_words(figure)
         words = {"Description": f"{alt} ({label})" if label and label not in alt else alt}
@@ -130,36 +128,6 @@ class Showing:
         path = self.folder / local
         write_atomically(path, lambda out: out.write(content))
         self.outbox.send([(path, file)], file)
-
-
-def say_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
-    """Return in words what a figure rests on where that is not real, and write below it those that it has not.
-
-    Parameters
-    ----------
-    figure : matplotlib Figure
-    labels : mapping
-        ``data`` and ``weights``, in words.
-    """
-    data, weights = (" ".join(str(labels.get(name, "")).split()) for name in ("data", "weights"))
-    said = _plain(" ".join(text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text"))))
-    has_weights = _plain(weights) in said or "random" in said and "random" in _plain(weights)
-    words = [(data, _plain(data) in said)] if is_made_up(data) else []
-    words += [(f"weights: {weights}", has_weights)] if is_untrained(weights) else []
-    lacking = "; ".join(text for text, has in words if not has)
-    if lacking:
-        text = textwrap.fill(lacking, max(30, int(13 * figure.get_figwidth())))
-        figure.text(0.5, -0.01, text, fontsize=8.5, color="#B84A00", ha="center", va="top")
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # all stays where it is laid out now
-        for legend in figure.legends:
-            if legend.get_bbox_to_anchor() is figure.bbox:  # which a tight box replaces: the legend would go along
-                legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
-    return "; ".join(text for text, _ in words)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def figure_in_words(figure: Any) -> str:

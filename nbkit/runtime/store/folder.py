@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nbkit.ground.files import TEMP_SUFFIX, copy_hashed, is_alive, sha256_of, write_atomically
 from nbkit.runtime.errors import DamagedError, StoreError
-from nbkit.runtime.files import TEMP_SUFFIX, copy_hashed, is_alive, sha256_of, write_atomically
 from nbkit.runtime.names import check_name, check_prefix
 from nbkit.runtime.store.protocol import Stat
 

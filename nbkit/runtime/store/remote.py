@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import TEMP_SUFFIX, sha256_of, write_atomically
 from nbkit.runtime.errors import DamagedError, StoreError, UsageError
-from nbkit.runtime.files import TEMP_SUFFIX, sha256_of, write_atomically
 from nbkit.runtime.names import check_name, check_prefix
 from nbkit.runtime.store.folder import copy_checked
 from nbkit.runtime.store.protocol import Stat

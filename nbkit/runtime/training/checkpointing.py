@@ -18,9 +18,9 @@ from typing import Any
 from lightning.pytorch import Callback
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from nbkit.ground.files import write_atomically
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.files import write_atomically
 from nbkit.runtime.training import loop_state
 from nbkit.runtime.training.draws import seed_step, seed_validation
 from nbkit.runtime.training.generations import Generations, load_checkpoint

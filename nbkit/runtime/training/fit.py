@@ -8,13 +8,12 @@ for one device and for several, on one machine or more.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbkit.ground.quiet import quiet_lightning
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.training.ranks.meeting import together
 from nbkit.runtime.training.ranks.place import choose_place
@@ -40,11 +39,6 @@ _OURS = {
     "ckpt_path": "nbkit finds the checkpoint",
     "num_nodes": "torchrun says how many machines there are",
 }
-_NOISE = (
-    "does not have many workers", "number of training batches", "litlogger",
-    "Trainer already configured with",
-    "recommended to use `self.log", "sync_dist", "find_unused_parameters=True was specified",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -287,7 +281,7 @@ def _train(
     progress = TrainingProgress(session.slug, total, session.budget)
     startup = Startup(saving.marks, marks, session.say)
     reason = "complete"
-    with _quiet(), _derived_order(data, saving, session.seed, accept, ranks) as datamodule, signals:
+    with quiet_lightning(), _derived_order(data, saving, session.seed, accept, ranks) as datamodule, signals:
         trainer = _trainer(
             session,
             total,
@@ -444,23 +438,6 @@ def _with_loader(loader: Any) -> Any:
     data = LightningDataModule()
     data.train_dataloader = lambda: loader
     return data
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advertisements and notes of no use here out of the output; warnings that matter stay."""
-    names = ("lightning", "lightning.pytorch", "lightning.fabric")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for text in _NOISE:
-            warnings.filterwarnings("ignore", message=f".*{text}")
-        try:
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
 
 
 def _tear_down(trainer: Any, module: Any, data: Any) -> None:

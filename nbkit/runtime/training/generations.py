@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import remove_stray_temps, sha256_of, write_atomically
 from nbkit.runtime.errors import DamagedError, NbkitError, StoreError, UsageError
-from nbkit.runtime.files import remove_stray_temps, sha256_of, write_atomically
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import checkpoints_of, fetch_receipt, run_of, stored_runs

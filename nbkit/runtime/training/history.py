@@ -15,7 +15,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
-from nbkit.runtime.files import write_atomically
+from nbkit.ground.files import write_atomically
 
 
 class History(Logger):

@@ -17,9 +17,9 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nbkit.ground.files import sha256_of
 from nbkit.ground.home import import_folder
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.files import sha256_of
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.store.opening import open_store, store_address
 

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import write_atomically
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.files import write_atomically
 from nbkit.tools.kaggle.push import PLACEHOLDER
 from nbkit.tools.phases import Phase, find_phase
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import write_json
 from nbkit.runtime.errors import NbkitError
-from nbkit.runtime.files import write_json
 from nbkit.runtime.store.protocol import Store
 from nbkit.tools.kaggle.client import Kaggle, connect
 from nbkit.tools.kaggle.decision import ROOM, Choice, Work, decide

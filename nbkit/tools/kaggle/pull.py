@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import NbkitError
-from nbkit.runtime.files import write_atomically
 from nbkit.runtime.names import check_name
 from nbkit.tools.kaggle.client import TIMEOUT, Kaggle, KaggleError
 

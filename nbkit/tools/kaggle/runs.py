@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import write_json
 from nbkit.runtime.errors import NbkitError
-from nbkit.runtime.files import write_json
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import show_duration

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import write_json
 from nbkit.runtime.errors import StoreError, UsageError
-from nbkit.runtime.files import write_json
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store

@@ -16,9 +16,9 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from nbkit.ground import __version__
+from nbkit.ground.files import write_atomically
 from nbkit.ground.stand_in import is_stand_in
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.files import write_atomically
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Stat, Store
 from nbkit.runtime.words import unknown

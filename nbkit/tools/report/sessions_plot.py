@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from nbkit.ground.figures import BASELINE, FIRST, GRID, SECOND
 from nbkit.runtime.words import counted, show_duration
 from nbkit.tools.report.svg import FAINT, INK, SERIES, drawing, inline, plain_numbers
 from nbkit.tools.status.past_sessions import PastSession
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAPER = ("#0072B2", "#D55E00", "#767676", "#222222")  # Okabe and Ito's blue and vermilion; grey; ink
+PAPER = (FIRST, SECOND, BASELINE, "#222222")
 _COLUMNS = 3
 
 
@@ -112,7 +113,7 @@ def plot_progress(rows: Sequence[PhaseStatus]) -> Figure:
         share = f", goodput {row.goodput:.2f}" if row.goodput is not None else ""
         axes.set_title(f"{row.slug}: {row.state}{share}", fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(True, color="#E4E4E4", linewidth=0.6)
+        axes.grid(True, color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
     if any(not past.closed for row in begun for past in row.past):
         marks = (("o", PAPER[0], "closed"), ("X", PAPER[1], "killed, or running now"))

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import read_json
 from nbkit.runtime.errors import DamagedError
-from nbkit.runtime.files import read_json
 from nbkit.runtime.items.work import TRIES
 from nbkit.runtime.ledger.manifest import manifest_folder, parse_shard, read_manifest, shard_of
 from nbkit.runtime.ledger.receipts import Receipt

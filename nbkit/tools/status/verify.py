@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import read_json, sha256_of
 from nbkit.runtime.errors import DamagedError, StoreError
-from nbkit.runtime.files import read_json, sha256_of
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.opening import open_store, store_address

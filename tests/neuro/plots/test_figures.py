@@ -11,7 +11,6 @@ import pytest
 
 from nbkit.neuro.plots.bands import plot_bands
 from nbkit.neuro.plots.curves import plot_curves
-from nbkit.neuro.plots.ink import say_stand_in
 from nbkit.neuro.plots.rollout import plot_rollout
 from nbkit.neuro.plots.windows import plot_window
 
@@ -111,10 +110,3 @@ def test_curves_figure_draws_the_baseline():
 
 def test_curves_of_a_run_that_has_not_begun():
     assert clipped_text(plot_curves([])) is None
-
-
-@pytest.mark.parametrize(("data", "said"), [("real", ""), ("", ""), ("synthetic HBN", "synthetic HBN")])
-def test_stand_in_data_are_said_and_real_ones_are_not(data, said):
-    figure, _ = plt.subplots()
-    say_stand_in(figure, data)
-    assert figure.get_suptitle() == said

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbkit.runtime.files import sha256_of
+from nbkit.ground.files import sha256_of
 from nbkit.runtime.ledger import outbox as outbox_module
 from nbkit.runtime.ledger.segments import Segment, fold_store, read_segment
 from nbkit.runtime.session import open_session

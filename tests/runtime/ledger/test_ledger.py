@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import DamagedError, NbkitError, StoreError
-from nbkit.runtime.files import write_atomically
 from nbkit.runtime.ledger import ledger as module
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.segments import fold_store

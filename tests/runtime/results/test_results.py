@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
+from nbkit.ground.files import read_json
 from nbkit.runtime.errors import StoreError, UsageError
-from nbkit.runtime.files import read_json
 from nbkit.runtime.results.results import Results
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.store.faulty_store import FaultyStore, on, permanent

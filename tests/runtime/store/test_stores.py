@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import DamagedError, StoreError, UsageError
-from nbkit.runtime.files import sha256_of
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from nbkit.runtime import files
-from nbkit.runtime.files import TEMP_SUFFIX
+from nbkit.ground import files
+from nbkit.ground.files import TEMP_SUFFIX
 from nbkit.runtime.ledger.receipts import step_of
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.training.generations import Generations, load_checkpoint

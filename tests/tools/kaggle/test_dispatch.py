@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbkit.ground.files import write_json
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.files import write_json
 from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.store.folder import FolderStore

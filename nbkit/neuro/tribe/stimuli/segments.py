@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nbkit.ground.files import write_atomically
+
 SEGMENT_TRS = 100
 TEACHER_TR = 1.0  # s
 N_VERTICES = 20484  # fsaverage5, both hemispheres
@@ -111,10 +113,7 @@ def write_segment(folder: str | Path, segment: Segment, n_vertices: int = N_VERT
         content["teacher"] = segment.teacher
     _check(content, segment.name, n_vertices)
     path = Path(folder, segment.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    write_atomically(path, lambda file: torch.save(content, file))
     return path
 
 

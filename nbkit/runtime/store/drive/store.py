@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import DamagedError, UsageError
-from nbkit.runtime.files import write_atomically
 from nbkit.runtime.names import check_name
 from nbkit.runtime.store.drive.access import FIRST_WAIT, TIMEOUT, DriveAccess
 from nbkit.runtime.store.drive.credential import DriveCredential, find_credential

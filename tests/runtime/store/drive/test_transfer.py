@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import DamagedError, StoreError
-from nbkit.runtime.files import sha256_of
 from nbkit.runtime.store.drive.credential import read_credential
 from nbkit.runtime.store.drive.store import DriveStore
 from tests import ROOT

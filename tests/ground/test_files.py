@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nbkit.runtime import files
-from nbkit.runtime.files import remove_stray_temps, sha256_of, write_atomically, write_json
+from nbkit.ground import files
+from nbkit.ground.files import remove_stray_temps, sha256_of, write_atomically, write_json
 from tests.runtime.children import die, fork, reap
 
 

@@ -1,0 +1,100 @@
+"""The palette of every figure, tidy axes, and labels on figures of stand-in data.
+
+The colours are those of Okabe and Ito (2008, https://jfly.uni-koeln.de/color/), which people with any kind of colour
+vision can tell apart. The truth is always black, and a baseline always grey and dashed.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nbkit.ground.stand_in import is_made_up, is_untrained
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TRUTH = "#000000"
+FIRST = "#0072B2"
+SECOND = "#D55E00"
+BASELINE = "#767676"
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+GRID = "#E4E4E4"
+_WARNING = "#B84A00"  # SECOND, dark enough for small text on white
+
+
+def tidy(axes: Axes) -> None:
+    """Remove the upper and the right spine, and draw a faint grid behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def brief(value: float) -> str:
+    """Return a number in about three digits.
+
+    Examples
+    --------
+    >>> brief(1234.5), brief(0.01234), brief(12.0)
+    ('1234', '0.0123', '12')
+    """
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def title_stand_in(figure: Figure, data: str, *, below: bool = False) -> None:
+    """Write on a figure what its data stand in for; a figure of real data gets no text.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    data : str
+        "real" or empty, or a description of the stand-in.
+    below : bool
+        Write at the lower edge instead of above the axes.
+    """
+    if data in ("", "real"):
+        return
+    if below:
+        figure.text(0.5, 0.012, data, fontsize=8.5, color=_WARNING, ha="center", va="bottom", wrap=True)
+    else:
+        figure.suptitle(data, fontsize=9, color=_WARNING, wrap=True)
+
+
+def caption_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
+    """Write below a figure which of its data and weights are no real ones, unless its text already does.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    labels : mapping
+        The descriptions under ``data`` and ``weights``.
+
+    Returns
+    -------
+    label : str
+        What is not real, as text; empty where everything is.
+    """
+    data, weights = (" ".join(str(labels.get(name, "")).split()) for name in ("data", "weights"))
+    shown = _plain(" ".join(text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text"))))
+    has_weights = _plain(weights) in shown or "random" in shown and "random" in _plain(weights)
+    labels_needed = [(data, _plain(data) in shown)] if is_made_up(data) else []
+    labels_needed += [(f"weights: {weights}", has_weights)] if is_untrained(weights) else []
+    missing = "; ".join(text for text, has in labels_needed if not has)
+    if missing:
+        text = textwrap.fill(missing, max(30, int(13 * figure.get_figwidth())))
+        figure.text(0.5, -0.01, text, fontsize=8.5, color=_WARNING, ha="center", va="top")
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # a second layout would move the axes for the new text
+        for legend in figure.legends:
+            if legend.get_bbox_to_anchor() is figure.bbox:
+                # a tight bounding box replaces figure.bbox while saving, and would move the legend along
+                legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
+    return "; ".join(text for text, _ in labels_needed)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())

@@ -1,0 +1,40 @@
+"""Lightning without its advertisements, and without the notes that mean nothing in a training of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+_LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric")
+_NOISE = (
+    "does not have many workers", "number of training batches", "litlogger",
+    "Trainer already configured with",
+    "recommended to use `self.log", "sync_dist", "find_unused_parameters=True was specified",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def quiet_lightning(*more: str) -> Iterator[None]:
+    """Hide Lightning's log lines below a warning, and warnings that hold one of some known texts.
+
+    All other warnings are shown. Levels and filters are restored at the end.
+
+    Parameters
+    ----------
+    *more : str
+        Regular expressions of further warnings to hide, such as ``"no `val_dataloader`"``.
+    """
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for text in (*_NOISE, *more):
+                warnings.filterwarnings("ignore", message=f".*{text}")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

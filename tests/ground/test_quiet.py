@@ -1,0 +1,33 @@
+"""Lightning's notes are hidden inside, all other warnings are not, and everything is restored."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import pytest
+
+from nbkit.ground.quiet import quiet_lightning
+
+
+def test_known_noise_is_hidden_and_other_warnings_are_shown():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with quiet_lightning("LeafSpec"):
+            for text in ("The 'val' loader does not have many workers", "a LeafSpec note", "the loss is NaN"):
+                warnings.warn(text, stacklevel=1)
+        warnings.warn("a LeafSpec note", stacklevel=1)
+    assert [str(one.message) for one in caught] == ["the loss is NaN", "a LeafSpec note"]
+
+
+def test_levels_are_restored_after_an_error_too():
+    logger = logging.getLogger("lightning.pytorch")
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(RuntimeError), quiet_lightning():
+            assert logger.level == logging.WARNING
+            raise RuntimeError("on purpose")
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(before)
