@@ -1,1 +1,1 @@
-"""Blocks that two systems share."""
+"""Neural network building blocks shared by several systems."""

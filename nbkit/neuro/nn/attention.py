@@ -1,7 +1,7 @@
-"""Transformer blocks, pre-norm with layer scale, as BEiT has them (Bao et al. 2022, arXiv:2106.08254).
+"""Transformer blocks: pre-norm with layer scale, as in BEiT (Bao et al. 2022, arXiv:2106.08254).
 
-Every projection is called as a module (`self.qkv(x)`), never through its weight, so that adapters which replace or hook
-a Linear see each call.
+Each projection is called as a module (`self.qkv(x)`) and its weight is never read directly. Adapters that replace or
+hook a Linear layer therefore see every call.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ _EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Self-attention of every token to every token.
+    """Multi-head self-attention over all tokens.
 
     Parameters
     ----------
     dim, heads : int
+        Width of a token, and number of heads. ``dim`` must be a multiple of ``heads``.
     qkv_bias : bool
-        A bias on queries, keys and values. That of the keys changes nothing unless ``qk_norm``.
+        Add a bias to queries, keys and values. The bias of the keys has no effect unless ``qk_norm`` is set.
     qk_norm : bool
-        Normalise queries and keys, head by head.
+        Apply layer normalisation to the queries and keys of each head.
     dropout : float
-        Of the attention weights and of the output.
+        Dropout rate of the attention weights and of the output.
+
+    Raises
+    ------
+    ValueError
+        If ``dim`` is not a multiple of ``heads``.
     """
 
     def __init__(
@@ -34,7 +40,9 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"{dim=} is not a multiple of {heads=}; each head takes dim / heads of it.")
+            raise ValueError(
+                f"{dim=} is not a multiple of {heads=}; each head takes dim / heads channels. Choose another dim."
+            )
         self.heads, self.dropout = heads, dropout
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.q_norm = nn.LayerNorm(dim // heads, eps=_EPS) if qk_norm else None
@@ -42,11 +50,11 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, tokens, dim) for (batch, tokens, dim)."""
+        """Apply attention to tokens of shape (batch, tokens, dim) and return the same shape."""
         batch, tokens, dim = x.shape
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, dim // self.heads).unbind(2)
         if self.q_norm is not None:
-            # Autocast normalises in float32; attention wants the three in one precision.
+            # Under autocast, LayerNorm returns float32, but attention needs q, k and v in one precision.
             q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(
@@ -57,7 +65,15 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers with a GELU between them."""
+    """Two linear layers with a GELU between them.
+
+    Parameters
+    ----------
+    dim, hidden : int
+        Width of the input and output, and of the layer between them.
+    dropout : float
+        Dropout rate of the output.
+    """
 
     def __init__(self, dim: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -65,25 +81,27 @@ class MLP(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (..., dim) for (..., dim)."""
+        """Transform x of shape (..., dim) and return the same shape."""
         x = self.fc2(F.gelu(self.fc1(x)))
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 class Block(nn.Module):
-    """Attention and MLP, each normalised before, scaled after, and added.
+    """Pre-norm transformer block: attention and an MLP, each with a residual connection.
 
     Parameters
     ----------
     dim, heads : int
+        Width of a token, and number of attention heads.
     mlp_ratio : float
-        Hidden width of the MLP over ``dim``.
+        Hidden width of the MLP divided by ``dim``.
     qkv_bias, qk_norm, dropout
         See `Attention`.
     layer_scale : float
-        First value of the learned scale of each branch; 0: no scale.
+        Initial value of the learned scale of each branch; 0 means no scale.
     drop_path : float
-        Share of a batch's rows in which a branch is left out while training (Huang et al. 2016, arXiv:1603.09382).
+        Probability that a branch is skipped for a row of the batch in training (stochastic depth, Huang et al. 2016,
+        arXiv:1603.09382).
     """
 
     def __init__(
@@ -108,7 +126,7 @@ class Block(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, tokens, dim) for (batch, tokens, dim)."""
+        """Apply the block to tokens of shape (batch, tokens, dim) and return the same shape."""
         x = self._add(x, self.attn(self.norm1(x)), self.gamma_1)
         return self._add(x, self.mlp(self.norm2(x)), self.gamma_2)
 
@@ -120,7 +138,14 @@ class Block(nn.Module):
 
 
 def init_weights(module: nn.Module) -> None:
-    """Draw a transformer's first weights: normal with 0.02 for what is linear, ones and zeros for what normalises."""
+    """Initialise a transformer in place: truncated normal (std 0.02) for linear layers, ones and zeros for norms.
+
+    The output projections of block number n are divided by sqrt(2 n), as in BEiT.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)
@@ -132,6 +157,6 @@ def init_weights(module: nn.Module) -> None:
     depth = 0
     for part in module.modules():
         if isinstance(part, Block):
-            depth += 1  # so that the sum of many branches begins no larger than one
+            depth += 1  # deeper branches start smaller, so that the sum of many residual branches does not grow
             part.attn.proj.weight.data.div_(math.sqrt(2.0 * depth))
             part.mlp.fc2.weight.data.div_(math.sqrt(2.0 * depth))

@@ -1,8 +1,9 @@
-"""Low-rank adapters: a few trained weights beside many frozen ones, and a check that they take part.
+"""Low-rank adapters (LoRA) on full-precision or 4-bit weights.
 
-Hu et al. (2021), https://arxiv.org/abs/2106.09685, and on 4-bit weights Dettmers et al. (2023),
-https://arxiv.org/abs/2305.14314; both through peft, in the module itself. An adapter on a layer that is never called
-gets no gradient and says nothing, so `dead_adapters` is part of the recipe: after the first step it lists none.
+LoRA is from Hu et al. (2021), https://arxiv.org/abs/2106.09685, and its use on 4-bit weights (QLoRA) from Dettmers et
+al. (2023), https://arxiv.org/abs/2305.14314. Both use peft and change the module in place. An adapter on a layer that
+is never called gets no gradient and raises no error, so call `dead_adapters` after the first backward pass: it should
+be empty.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ ADAPTER = "default"
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Size of adapters.
+    """Size of the adapters.
 
     Parameters
     ----------
     r : int
-        Rank: an adapter of a layer with m inputs and n outputs has r * (m + n) weights.
+        Rank. The adapter of a layer with m inputs and n outputs has r * (m + n) weights.
     alpha : float
-        What an adapter adds is scaled by alpha / r.
+        The output of an adapter is scaled by alpha / r.
     dropout : float
-        Before an adapter.
+        Dropout rate of the input of an adapter.
     """
 
     r: int = 16
@@ -37,25 +38,25 @@ class LoraSettings:
 
     @classmethod
     def free(cls) -> LoraSettings:
-        """Rank 16, scaled by 2."""
+        """Return the settings for a free GPU: rank 16, scale 2."""
         return cls()
 
     @classmethod
     def smoke(cls) -> LoraSettings:
-        """Rank 4, scaled by 2."""
+        """Return the settings for a short test: rank 4, scale 2."""
         return cls(r=4, alpha=8.0)
 
 
 @dataclass(frozen=True)
 class LoraReport:
-    """What adapters were put where.
+    """Layers that got an adapter, and numbers of weights.
 
     Parameters
     ----------
     adapters : tuple of str
-        Layers that have one.
+        Names of the layers with an adapter.
     trained, frozen : int
-        Weights of the adapters, and all others.
+        Number of weights in the adapters, and in the rest of the module.
     """
 
     adapters: tuple[str, ...]
@@ -77,25 +78,29 @@ def add_lora(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> LoraReport:
-    """Put adapters beside layers of a module, in place, and freeze all else.
+    """Add adapters to linear layers of a module, in place, and freeze all other weights.
 
-    What the module computes is unchanged until the adapters are trained. A head that is to be trained as well is
-    unfrozen by ``module.head.requires_grad_(True)`` afterwards.
+    The output of the module stays the same until the adapters are trained. To train the head as well, call
+    ``module.head.requires_grad_(True)`` afterwards.
 
     Parameters
     ----------
     module : torch.nn.Module
     targets : sequence of str
-        Names of linear layers in it, whole or their ends ("qkv" is every layer of that name).
+        Names of linear layers of the module, or the ends of their names ("qkv" selects every layer of that name).
     r, alpha, dropout
         See `LoraSettings`.
     seed : int
-        Of the adapters' first weights.
+        Seed of the initial weights of the adapters.
+
+    Returns
+    -------
+    report : LoraReport
 
     Raises
     ------
     ValueError
-        If a target is no layer of the module, or is within torch's own attention, which would not call it.
+        If a target is not a linear layer of the module, or belongs to torch's own attention, which never calls it.
     """
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
@@ -115,21 +120,26 @@ def add_lora(
 
 
 def lora_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the adapters' weights by name."""
+    """Return the weights of the adapters by name."""
     return {name: parameter for name, parameter in module.named_parameters() if ".lora_" in name}
 
 
 def dead_adapters(module: nn.Module) -> list[str]:
-    """Name the adapter matrices that a backward pass did not reach.
+    """Return the names of the adapter matrices that the last backward pass did not reach.
 
-    To be asked between ``backward()`` and the optimiser's zeroing. The second matrix of an adapter, B, starts at zero;
-    while it is zero the first, A, has a gradient of exact zeros without being dead. So A counts as dead only where it
-    has no gradient at all, or zeros beside a B that has left zero.
+    Call it after ``backward()`` and before the optimiser zeroes the gradients. The second matrix of an adapter, B,
+    starts at zero, and while it is zero the gradient of the first, A, is exactly zero. So A counts as dead only if it
+    has no gradient at all, or if its gradient is zero and B is not.
 
     Parameters
     ----------
     module : torch.nn.Module
-        After `add_lora` and a backward pass.
+        A module after `add_lora` and a backward pass.
+
+    Returns
+    -------
+    names : list of str
+        Names of parameters; empty if every adapter takes part.
 
     Raises
     ------
@@ -138,7 +148,7 @@ def dead_adapters(module: nn.Module) -> list[str]:
     """
     found = lora_parameters(module)
     if not found:
-        raise ValueError("The module has no adapters; add_lora() puts them in.")
+        raise ValueError("The module has no adapters. Call add_lora() first.")
     dead = []
     for name, parameter in found.items():
         reached = parameter.grad is not None and bool(parameter.grad.any())
@@ -149,9 +159,19 @@ def dead_adapters(module: nn.Module) -> list[str]:
 
 
 def merge_lora(module: nn.Module) -> list[str]:
-    """Add the adapters to the weights beside them and take them out, in place; give the layers' names.
+    """Merge the adapters into the weights of their layers and remove them, in place.
 
-    4-bit weights are read into full precision for it, and stay so: rounding them again would undo what was learned.
+    4-bit layers become layers in full precision and stay so: rounding them again would lose what was learned.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A module after `add_lora`.
+
+    Returns
+    -------
+    names : list of str
+        Names of the layers whose adapters were merged.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -172,15 +192,16 @@ def merge_lora(module: nn.Module) -> list[str]:
 
 @dataclass(frozen=True)
 class QuantiseReport:
-    """What was rounded to 4 bits.
+    """Layers that were rounded to 4 bits, and numbers of weights.
 
     Parameters
     ----------
     layers : tuple of str
+        Linear layers that were rounded.
     kept : tuple of str
-        Linear layers left as they were.
+        Linear layers that were left as they were.
     rounded, weights : int
-        Weights in 4 bits, and all.
+        Number of weights in 4 bits, and in the whole module.
     """
 
     layers: tuple[str, ...]
@@ -196,17 +217,22 @@ class QuantiseReport:
 def quantise_4bit(
     module: nn.Module, skip: Sequence[str] = ("head",), compute: torch.dtype = torch.float32
 ) -> QuantiseReport:
-    """Round the linear layers of a module to 4 bits (nf4, bitsandbytes), in place, before `add_lora`.
+    """Round the linear layers of a module to 4 bits (nf4, bitsandbytes), in place.
 
-    Runs on a CPU as well. Layers of torch's own attention are left: they are never called (see `open_attention`).
+    Call it before `add_lora`. It also works on a CPU. The layers of torch's own attention are left as they are, because
+    torch never calls them (see `open_attention`).
 
     Parameters
     ----------
     module : torch.nn.Module
     skip : sequence of str
-        First parts of names that are left as they are.
+        Layers whose names start with one of these are left as they are.
     compute : torch.dtype
-        Of the products; half precision on a card that is quick at it.
+        Precision of the matrix products; use half precision on a GPU that is fast at it.
+
+    Returns
+    -------
+    report : QuantiseReport
 
     Raises
     ------
@@ -222,7 +248,8 @@ def quantise_4bit(
     for name, child in list(module.named_modules()):
         if not isinstance(child, nn.Linear):
             continue
-        # A subclass or a parametrised layer (weight norm) computes its weights: there is nothing to round.
+        # A subclass or a parametrised layer (weight norm) computes its weights on each call, so there is no
+        # stored weight to round.
         if type(child) is not nn.Linear or name.startswith(tuple(skip)):
             kept.append(name)
             continue
@@ -230,15 +257,19 @@ def quantise_4bit(
             child.in_features, child.out_features, bias=child.bias is not None, compute_dtype=compute, quant_type="nf4"
         )
         small.load_state_dict(child.state_dict())
-        # On some CPUs bitsandbytes repacks the weights in evaluation, with coarser scales and not quite back again.
+        # On some CPUs bitsandbytes repacks the weights for evaluation with coarser scales, and repacking them for
+        # training does not restore them exactly.
         small.support_avx512bf16_for_cpu = False
         parent, _, attribute = name.rpartition(".")
         setattr(module.get_submodule(parent), attribute, small.requires_grad_(False).to(device))
         chosen.append(name)
         rounded += child.weight.numel()
     if not chosen:
-        raise ValueError(f"No linear layer of the module can be rounded to 4 bits; it has {kept or 'none'}.")
-    module.is_loaded_in_4bit = True  # peft looks here for which adapter to make
+        raise ValueError(
+            f"No linear layer of the module can be rounded to 4 bits; its linear layers are "
+            f"{kept or 'none'}. Nothing was changed. Pass a shorter skip, or open the attention first."
+        )
+    module.is_loaded_in_4bit = True  # peft reads this flag to choose the kind of adapter
     return QuantiseReport(tuple(chosen), tuple(kept), rounded, everything)
 
 
@@ -249,21 +280,21 @@ def _check_targets(module: nn.Module, targets: Sequence[str]) -> None:
         if not hits:
             raise ValueError(
                 f"The module has no linear layer {target!r}; it has {', '.join(list(layers)[:8])} ... "
-                f"({len(layers)} in all)."
+                f"({len(layers)} in all). Nothing was changed."
             )
         for name in hits:
             if isinstance(module.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
                 raise ValueError(
-                    f"{name} belongs to torch's MultiheadAttention, which never calls it: an adapter there would be "
-                    "dead. Open the attention first (nbkit.neuro.nn.open_attention)."
+                    f"Layer {name} belongs to torch's MultiheadAttention, which never calls it: an adapter there would "
+                    "be dead. Open the attention first (nbkit.neuro.nn.open_attention)."
                 )
 
 
 def _read_4bit_uncompiled() -> None:
-    """Let bitsandbytes read 4-bit weights on a CPU as it is written.
+    """Make bitsandbytes dequantise 4-bit weights on a CPU without torch.compile.
 
-    It compiles that anew for every shape, half a minute for a model of seconds; a card has kernels of its own. What is
-    read is the same, and where a later version has no such functions nothing is done.
+    Compilation happens anew for each shape and takes half a minute for a model that runs in seconds. A GPU has its own
+    kernels. The result is the same; if a later version lacks these functions, nothing is changed.
     """
     from bitsandbytes.backends.default import ops
 
@@ -274,7 +305,7 @@ def _read_4bit_uncompiled() -> None:
 
 
 def _weights_of(parameter: nn.Parameter) -> int:
-    """How many weights a parameter stands for; a 4-bit one holds two a byte."""
+    """Return the number of weights of a parameter; a 4-bit parameter stores two of them in each byte."""
     state = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else state.shape.numel()
 

@@ -1,9 +1,9 @@
-"""A feed-forward layer of experts, of which each token uses a few.
+"""Mixture of experts: a feed-forward layer in which each token uses a few experts.
 
 Shazeer et al. (2017, https://arxiv.org/abs/1701.06538), with the balance loss of Fedus et al. (2021,
-https://arxiv.org/abs/2101.03961) and the z-loss of Zoph et al. (2022, https://arxiv.org/abs/2202.08906). Whatever the
-way to compute it, the result is that of every expert computed for every token and weighted; no token is dropped, and
-memory grows with the tokens, never with tokens times weights.
+https://arxiv.org/abs/2101.03961) and the z-loss of Zoph et al. (2022, https://arxiv.org/abs/2202.08906). All ways of
+computing the layer give the result of computing every expert for every token and weighting the outputs. No token is
+dropped. Memory grows with the number of tokens, never with tokens times weights.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_INIT_NOISE = 0.01  # standard deviation between experts that begin as one
-_Z_SHARE = 0.1  # of the z-loss beside the balance loss: 1e-3 to 1e-2, as Zoph et al. weigh them
+_INIT_NOISE = 0.01  # standard deviation of the initial differences between experts
+_Z_SHARE = 0.1  # weight of the z-loss relative to the balance loss, the ratio of 1e-3 to 1e-2 in Zoph et al.
 WAYS = ("sorted", "grouped", "dense")
 
 
 class Routing(NamedTuple):
-    """What a router did with a batch of tokens.
+    """Statistics and loss of the router for a batch of tokens.
 
     Attributes
     ----------
     loss : Tensor
-        Balance loss and a tenth of the z-loss. The balance loss is 1 where all experts get equal shares.
+        Balance loss plus a tenth of the z-loss. The balance loss is 1 if all experts get equal shares.
     entropy : Tensor
-        Mean entropy of the router's probabilities, in nats; log(experts) at most. Detached.
+        Mean entropy of the router's probabilities, in nats; at most log(experts). Detached.
     share : Tensor of shape (experts,)
-        Of all choices, how many fell on each expert. Detached.
+        Fraction of all choices that fell on each expert. Detached.
     """
 
     loss: Tensor
@@ -38,26 +38,32 @@ class Routing(NamedTuple):
 
 
 class MoE(nn.Module):
-    """Send each token through the ``top_k`` experts its router likes best.
+    """Mixture-of-experts layer: each token passes through the ``top_k`` experts with the highest router scores.
 
-    All experts begin as the same random layer plus noise of 0.01 each.
+    All experts start as copies of one random layer plus noise with a standard deviation of 0.01.
 
     Parameters
     ----------
     dim, hidden : int
         An expert is Linear(dim, hidden), GELU, Linear(hidden, dim).
     experts, top_k : int
+        Number of experts, and number of experts that each token uses.
     way : {"sorted", "grouped", "dense"}, optional
-        How to compute it; chosen by the tokens and the device where not given (see `choose_way`). ``"dense"`` holds no
-        shape that depends on data, as an export needs it.
+        How to compute the layer; by default chosen from the device and dtype (see `choose_way`). ``"dense"`` has no
+        shape that depends on the data, as an export requires.
+
+    Raises
+    ------
+    ValueError
+        If ``top_k`` is not between 1 and ``experts``, or ``way`` is unknown.
     """
 
     def __init__(self, dim: int, hidden: int, experts: int = 8, top_k: int = 2, way: str | None = None) -> None:
         super().__init__()
         if not 1 <= top_k <= experts:
-            raise ValueError(f"top_k={top_k} of {experts} experts; give 1 to {experts}.")
+            raise ValueError(f"A top_k={top_k} of {experts} experts is not possible; give 1 to {experts}.")
         if way is not None and way not in WAYS:
-            raise ValueError(f"way={way!r} is none; allowed are {', '.join(WAYS)}, or None for a choice by size.")
+            raise ValueError(f"Unknown way={way!r}; allowed are {', '.join(WAYS)}, or None to choose by device.")
         self.dim, self.hidden, self.experts, self.top_k, self.way = dim, hidden, experts, top_k, way
         first, second = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         self.router = nn.Linear(dim, experts)
@@ -67,17 +73,18 @@ class MoE(nn.Module):
         self.b2 = nn.Parameter(_apart(second.bias, experts))
 
     def forward(self, x: Tensor, temperature: float = 1.0) -> tuple[Tensor, Routing]:
-        """Return the experts' weighted sum and what the router did.
+        """Return the weighted sum of the experts' outputs, and the router's statistics.
 
         Parameters
         ----------
         x : Tensor of shape (..., dim)
         temperature : float
-            Divides the router's logits; above 1 the weights are softer.
+            The router's logits are divided by it; above 1 the weights are softer.
 
         Returns
         -------
         out : Tensor of shape (..., dim)
+            In the dtype of ``x``.
         routing : Routing
         """
         tokens = x.reshape(-1, self.dim)
@@ -86,8 +93,25 @@ class MoE(nn.Module):
         return out.to(x.dtype).reshape(x.shape), routing
 
     def route(self, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor, Routing]:
-        """Return each token's weights and experts, both of shape (tokens, top_k); weights of a token sum to 1."""
-        wide = torch.promote_types(tokens.dtype, torch.float32)  # half precision picks other experts
+        """Choose the experts of each token.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (tokens, dim)
+        temperature : float
+            The router's logits are divided by it.
+
+        Returns
+        -------
+        weights : Tensor of shape (tokens, top_k)
+            The weights of a token sum to 1.
+        chosen : Tensor of shape (tokens, top_k)
+            Indices of the experts.
+        routing : Routing
+        """
+        wide = torch.promote_types(
+            tokens.dtype, torch.float32
+        )  # in half precision, rounding would change which experts win
         with torch.autocast(tokens.device.type, enabled=False):
             logits = F.linear(tokens.to(wide), self.router.weight.to(wide), self.router.bias.to(wide)) / temperature
             probability = logits.softmax(-1)
@@ -100,7 +124,7 @@ class MoE(nn.Module):
         return weights, chosen, Routing(balance + _Z_SHARE * z, entropy.detach(), share)
 
     def mix(self, tokens: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
-        """Return the weighted sum of the chosen experts, shape (tokens, dim), in the way that suits the size."""
+        """Return the weighted sum of the chosen experts' outputs, shape (tokens, dim)."""
         way = self.way or choose_way(len(tokens), tokens.device, _compute_dtype(tokens))[0]
         if way == "dense":
             return self._every_expert(tokens, weights, chosen)
@@ -109,7 +133,7 @@ class MoE(nn.Module):
     def _every_expert(self, tokens: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
         dense = (F.one_hot(chosen, self.experts).to(weights.dtype) * weights[..., None]).sum(1)  # (tokens, experts)
         out = 0.0
-        for e in range(self.experts):  # flat products: 8-bit kernels know no stack of matrices
+        for e in range(self.experts):  # one product per expert: 8-bit kernels cannot multiply a stack of matrices
             hidden = F.gelu(tokens @ self.w1[e] + self.b1[e])
             given = hidden @ self.w2[e] + self.b2[e]
             out = out + given * dense[:, e, None].to(given.dtype)
@@ -117,7 +141,7 @@ class MoE(nn.Module):
 
     def _chosen_experts(self, tokens: Tensor, weights: Tensor, chosen: Tensor, way: str) -> Tensor:
         slots = chosen.reshape(-1)  # slot = token * top_k + rank
-        slot_of_row = slots.argsort(stable=True)  # stable: the sums of a repeated run have the same order
+        slot_of_row = slots.argsort(stable=True)  # stable, so that a repeated run sums in the same order
         row_of_slot = torch.empty_like(slot_of_row)
         row_of_slot[slot_of_row] = torch.arange(len(slots), device=slots.device)
         counts = torch.bincount(slots, minlength=self.experts)
@@ -131,10 +155,19 @@ class MoE(nn.Module):
 
 
 def choose_way(tokens: int, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
-    """Return the way to compute the experts for so many tokens, and the reason.
+    """Return the fastest way to compute the experts on this device, and the reason.
 
-    All experts for every token is never chosen: on a CPU it takes 1.2 to 6 times as long from 240 tokens on, at widths
-    of 64 to 512 (measured; tests/bench/bench_moe.py), and it keeps experts / top_k times the memory.
+    The way that computes all experts for every token is never chosen. On a CPU it takes 1.2 to 6 times as long from 240
+    tokens on, for widths of 64 to 512 (measured; tests/bench/bench_moe.py), and it needs experts / top_k times the
+    memory.
+
+    Parameters
+    ----------
+    tokens : int
+        Number of tokens; it appears only in the reason.
+    device : torch.device
+    dtype : torch.dtype
+        Precision of the products.
 
     Returns
     -------
@@ -142,21 +175,22 @@ def choose_way(tokens: int, device: torch.device, dtype: torch.dtype) -> tuple[s
     reason : str
     """
     if device.type == "cuda" and dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) >= (9, 0):
-        return "grouped", "this card has a grouped matrix product for bfloat16; the host need not wait for the counts"
-    return "sorted", f"{tokens} tokens: sorted by expert, one product an expert over rows that lie together"
+        return "grouped", "this GPU has a grouped matrix product for bfloat16; the host need not wait for the counts"
+    return "sorted", f"{tokens} tokens: sorted by expert, one matrix product per expert over contiguous rows"
 
 
 def grouped_linear(rows: Tensor, weight: Tensor, bias: Tensor, groups: list[int] | Tensor) -> Tensor:
-    """Apply another linear map to each group of consecutive rows.
+    """Apply a different linear map to each group of consecutive rows.
 
     Parameters
     ----------
     rows : Tensor of shape (rows, inputs)
-        The first group's rows, then the second's, and so on.
+        The rows of the first group, then those of the second, and so on.
     weight : Tensor of shape (groups, inputs, outputs)
     bias : Tensor of shape (groups, outputs)
-    groups : list of int, or Tensor of shape (groups,), int32
-        Rows of each group; or, on the device, where each group ends, for a card's grouped product.
+    groups : list of int, or int32 Tensor of shape (groups,)
+        A list holds the number of rows of each group. A Tensor on the device holds the end of each group, as the
+        grouped product of a GPU takes it.
 
     Returns
     -------
@@ -170,7 +204,10 @@ def grouped_linear(rows: Tensor, weight: Tensor, bias: Tensor, groups: list[int]
 
 
 class _GroupedLinear(torch.autograd.Function):
-    """One product a group into one buffer: no copy to join the parts, no full-size gradient a group."""
+    """One matrix product per group, written into one buffer.
+
+    No copy joins the parts, and no group needs a gradient of full size.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, counts: list[int]) -> Tensor:
@@ -206,7 +243,10 @@ class _GroupedLinear(torch.autograd.Function):
 
 
 class _Sort(torch.autograd.Function):
-    """Take rows in another order, each ``copies`` times; backward is a gather too, where index_add would be serial."""
+    """Reorder rows, each repeated ``copies`` times.
+
+    The backward pass is a gather as well; index_add would run serially.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor, copies: int) -> Tensor:

@@ -1,8 +1,8 @@
 """torch's multi-head attention with its four projections as modules.
 
-`torch.nn.MultiheadAttention` reads the weights of its projections and never calls them, so what is put around a linear
-layer (LoRA, 4-bit weights) does nothing there, in silence. Here each projection is an `nn.Linear` that is called; the
-weights and what comes out are the same.
+`torch.nn.MultiheadAttention` reads the weights of its projections and never calls the layers. What is added to those
+linear layers (LoRA, 4-bit weights) therefore has no effect, without any error. Here each projection is an `nn.Linear`
+that is called; weights and outputs are the same.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from torch.nn import functional as F
 
 
 class OpenAttention(nn.Module):
-    """Attention of queries to keys and values, as `torch.nn.MultiheadAttention` computes it.
+    """Multi-head attention equal to `torch.nn.MultiheadAttention`, with projections that are called as modules.
 
-    peft has an own adapter for torch's class; it adds its update to the frozen weights before each call and takes it
-    off again afterwards, which leaves them changed by rounding, and adds the output projection's twice (peft 0.21).
+    peft has its own adapter for torch's class. It adds its update to the frozen weights before each call and subtracts
+    it afterwards. Rounding then changes the frozen weights, and the update of the output projection is added twice
+    (peft 0.21).
 
     Parameters
     ----------
     attention : torch.nn.MultiheadAttention
-        Whose weights are taken over; queries, keys and values of one width.
+        Attention whose weights are copied; queries, keys and values must have one width.
 
     Raises
     ------
     ValueError
-        If it has keys of another width, bias rows or appended zeros.
+        If keys or values have another width than queries, or it uses bias_k or add_zero_attn.
     """
 
-    # What torch's encoder layers look at: without a joint bias they call this module and take no short cut past it.
+    # torch's encoder layers read these: without a joint bias they call this module instead of their fast path.
     in_proj_bias = None
     in_proj_weight = None
     _qkv_same_embed_dim = True
@@ -62,9 +63,11 @@ class OpenAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return what was attended to and, where ``need_weights``, how much; shapes as in torch's class."""
+        """Return the attended values and, if ``need_weights``, the attention weights; shapes as in torch's class."""
         if query.dim() != 3:
-            raise ValueError(f"Queries of shape {tuple(query.shape)}; they may have three dimensions.")
+            raise ValueError(
+                f"Queries have the shape {tuple(query.shape)}; they must have three dimensions. Add a batch axis."
+            )
         if not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))
         q, k, v = (
@@ -85,7 +88,7 @@ class OpenAttention(nn.Module):
         return (out if self.batch_first else out.transpose(0, 1)), weights
 
     def _mask(self, attn_mask: Tensor | None, padding: Tensor | None, q: Tensor) -> Tensor | None:
-        """What is added to the scores; True in a boolean mask is a place that is not looked at, as torch has it."""
+        """Return the term to add to the scores, or None; True in a boolean mask excludes a position, as in torch."""
         added = None
         for mask in (attn_mask, None if padding is None else padding[:, None, None]):
             if mask is None:
@@ -99,7 +102,17 @@ class OpenAttention(nn.Module):
 
 
 def open_attention(module: nn.Module) -> list[str]:
-    """Put an `OpenAttention` in the place of every `torch.nn.MultiheadAttention`, in place; give their names."""
+    """Replace each `torch.nn.MultiheadAttention` in a module by an `OpenAttention`, in place.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    Returns
+    -------
+    names : list of str
+        Names of the layers that were replaced.
+    """
     opened = []
     for name, child in list(module.named_modules()):
         if type(child) is nn.MultiheadAttention:

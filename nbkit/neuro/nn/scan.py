@@ -1,8 +1,8 @@
-"""Selective state spaces: the scan of Mamba in plain torch.
+"""Selective scan of Mamba (state space model) in plain torch.
 
-Gu and Dao (2023, https://arxiv.org/abs/2312.00752). However the scan is computed, the result is that of the plain
-recurrence, forward and gradients. States are in float32 at least, and only those at the chunks' borders are kept for
-the backward, which computes the others again. Decays are never divided by, so strong ones end in 0 and not in NaN.
+Gu and Dao (2023, https://arxiv.org/abs/2312.00752). Every form gives the outputs and gradients of the plain recurrence.
+States are computed in float32 or wider. Only the states at the borders of chunks are kept for the backward pass, which
+recomputes the others. Nothing is divided by a decay, so strong decays give 0 and never NaN.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 FORMS = ("sequential", "parallel", "mamba_ssm")
-_CACHED = 2**21  # state values that a chunk of steps may have on a CPU: its three buffers stay in the last cache
-_ROWS = 2**18  # state values a step may have on a CPU, before a batch is divided
-_HELD = 2**28  # state values that all steps may have in the parallel form: three buffers of 1 GiB
+_CACHED = 2**21  # state values per chunk of steps on a CPU: its three buffers then fit into the last-level cache
+_ROWS = 2**18  # state values per step on a CPU; a larger batch is split
+_HELD = 2**28  # state values of all steps in the parallel form: three buffers of 1 GiB
 
 
 def choose_form(length: int, device: torch.device) -> tuple[str, str]:
-    """Return the form in which to compute a scan of so many steps, and the reason.
+    """Return the fastest form for a scan of ``length`` steps on a device, and the reason.
 
     Returns
     -------
@@ -34,42 +34,43 @@ def choose_form(length: int, device: torch.device) -> tuple[str, str]:
     reason : str
     """
     if device.type != "cuda":
-        return "sequential", "no card: step by step, in chunks that stay in the cache"
+        return "sequential", "no GPU: step by step, in chunks that stay in the cache"
     if _mamba_ssm():
-        return "mamba_ssm", "mamba-ssm is installed: one kernel for all steps"
+        return "mamba_ssm", "mamba-ssm is installed: one kernel computes all steps"
     if length <= 8:
-        return "sequential", f"{length} steps: too few to be worth dividing"
+        return "sequential", f"{length} steps: too few to divide into chunks"
     return "parallel", f"{length} steps as chunks side by side, about {round(2 * math.sqrt(2 * length))} launches"
 
 
 def selective_scan(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, form: str | None = None
 ) -> Tensor:
-    """Return ``y[t] = C[t] h[t] + D x[t]`` of the states ``h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] x[t]``.
+    """Return ``y[t] = C[t] h[t] + D x[t]`` for the states ``h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] x[t]``.
 
-    Gu and Dao (2023), algorithm 2, with the Euler step for B. The state before the first step is 0.
+    Gu and Dao (2023), algorithm 2, with an Euler step for B. The state before the first step is 0.
 
     Parameters
     ----------
     x, delta : Tensor of shape (batch, length, dim)
-        The inputs, and each one's step, above 0.
+        The inputs, and the step size of each, above 0.
     A : Tensor of shape (dim, state)
         Below 0.
     B, C : Tensor of shape (batch, length, state) or (batch, length, groups, state)
-        With groups, the first dim / groups channels read the first group's, and so on.
+        With groups, the first dim / groups channels use the first group, and so on.
     D : Tensor of shape (dim,), optional
+        Weight of the direct path from x to y.
     form : {"sequential", "parallel", "mamba_ssm"}, optional
-        How to compute it; chosen by the length and the device where not given (see `choose_form`).
+        How to compute the scan; by default chosen from the length and the device (see `choose_form`).
 
     Returns
     -------
     y : Tensor of shape (batch, length, dim)
-        In the type of ``x``.
+        In the dtype of ``x``.
 
     Raises
     ------
     ValueError
-        If shapes do not fit or the form is none.
+        If the shapes do not match, or the form is unknown or not available.
     """
     form = form or choose_form(x.shape[1], x.device)[0]
     B, C = (t if t.dim() == 4 else t.unsqueeze(2) for t in (B, C))
@@ -88,7 +89,7 @@ def selective_scan(
 
 
 class _Scan(torch.autograd.Function):
-    """The recurrence with a backward by hand."""
+    """The recurrence as an autograd function with a hand-written backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, delta: Tensor, B: Tensor, C: Tensor, A: Tensor, parallel: bool) -> Tensor:
@@ -112,9 +113,10 @@ class _Scan(torch.autograd.Function):
 
 @contextmanager
 def _one_thread(device: torch.device) -> Iterator[None]:
-    """Compute on one thread of a CPU: thousands of small operations, each of which would wait for all threads.
+    """Run a block on one CPU thread.
 
-    On two cores that other work had in use, a step of four layers took 24 to 58 s on two threads, 7 to 13 s so.
+    A scan is thousands of small operations, each of which would wait for all threads. On two cores shared with other
+    work, a step of four layers took 24 to 58 s with two threads and 7 to 13 s with one.
     """
     before = torch.get_num_threads()
     if device.type != "cpu" or before == 1:
@@ -128,11 +130,12 @@ def _one_thread(device: torch.device) -> Iterator[None]:
 
 
 class _Chunks:
-    """The scan's inputs cut into chunks of steps, and buffers for the states of one.
+    """The inputs of a scan cut into chunks of steps, and buffers for the states of one chunk.
 
-    Inside, the axes are (steps, rows, groups, state, channels): a step's values lie together, and products with rows
-    of channels read memory in order. In the parallel form the chunks lie among the rows, so there is one chunk only,
-    and what crosses the borders between them is worked out first from what each makes of a state of 0.
+    The axes are (steps, rows, groups, state, channels): the values of a step are contiguous, so products over channels
+    read memory in order. In the parallel form the chunks are stacked along the rows, so that there is only one chunk in
+    time. The states at the borders between them are computed first, from the result of each chunk for an initial state
+    of 0.
     """
 
     def __init__(self, x: Tensor, delta: Tensor, B: Tensor, C: Tensor, A: Tensor, parallel: bool) -> None:
@@ -151,13 +154,13 @@ class _Chunks:
         self.parts = [slice(begin, min(begin + self.steps, len(x))) for begin in starts]
 
     def fold(self, t: Tensor, groups: int) -> Tensor:
-        """From (batch, length, groups * values) to (steps of a fold, folds * batch, groups, values)."""
+        """Reshape (batch, length, groups * values) to (steps, chunks * batch, groups, values)."""
         missing = self.folds * self.steps - self.length if self.folds > 1 else 0
         t = F.pad(t, (0, 0, 0, missing)).view(self.batch, self.folds, -1, groups, t.shape[2] // groups)
         return t.permute(2, 1, 0, 3, 4).flatten(1, 2).contiguous()
 
     def unfold(self, t: Tensor) -> Tensor:
-        """Back to (batch, length, groups * values)."""
+        """Reshape back to (batch, length, groups * values)."""
         t = t.view(len(t), self.folds, self.batch, -1).permute(2, 1, 0, 3)
         return t.reshape(self.batch, -1, t.shape[-1])[:, : self.length]
 
@@ -175,12 +178,12 @@ class _Chunks:
         return y, torch.stack(borders)
 
     def gradients(self, grad: Tensor, borders: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients of x, delta, B, C and A from y's and the states before each chunk."""
+        """Return the gradients of x, delta, B, C and A, from the gradient of y and the states before each chunk."""
         grad_x, grad_delta = torch.empty_like(self.x), torch.empty_like(self.x)
         grad_B, grad_C = torch.empty_like(self.B), torch.empty_like(self.B)
         grad_A = torch.zeros_like(self.A).view(1, -1)
         adjoint = torch.empty_like(self.states)
-        later = torch.zeros_like(self.states[0])  # of the state before the chunk that follows
+        later = torch.zeros_like(self.states[0])  # gradient of the state before the next chunk
         for part, start in zip(reversed(self.parts), borders.flip(0), strict=True):
             decay, states = self._decay_and_drive(part)
             _run(decay, states, start)
@@ -208,7 +211,7 @@ class _Chunks:
         return decay, torch.mul(self.driven[part], self.B[part], out=self.states[:count])
 
     def _starts(self, decay: Tensor, driven: Tensor) -> Tensor:
-        """The state before each of the chunks that lie side by side."""
+        """Return the initial state of each of the stacked chunks."""
         ends = driven[0].clone()
         for k in range(1, len(driven)):
             torch.addcmul(driven[k], decay[k], ends, out=ends)
@@ -219,7 +222,7 @@ class _Chunks:
         return starts.flatten(0, 1)
 
     def _ends(self, decay: Tensor, given: Tensor) -> Tensor:
-        """What the gradient of the state after each of these chunks is, from all chunks that follow."""
+        """Return the gradient that reaches the last state of each stacked chunk from all later chunks."""
         begins = given[-1].clone()
         for k in range(len(given) - 2, -1, -1):
             torch.addcmul(given[k], decay[k + 1], begins, out=begins)
@@ -230,7 +233,7 @@ class _Chunks:
         return ends.flatten(0, 1)
 
     def _whole(self) -> Tensor:
-        """The decay over a whole chunk."""
+        """Return the decay over a whole chunk."""
         return torch.exp(self.delta.sum(0) * self.A)
 
     def _by_fold(self, t: Tensor) -> Tensor:
@@ -238,14 +241,14 @@ class _Chunks:
 
 
 def _run(decay: Tensor, driven: Tensor, state: Tensor) -> Tensor:
-    """Turn what drives the states into the states, in place, and give the last."""
+    """Replace the inputs of the states by the states, in place, and return the last state."""
     for kept, new in zip(decay.unbind(), driven.unbind(), strict=True):
         state = new.addcmul_(kept, state)
     return state
 
 
 def _run_back(decay: Tensor, given: Tensor, later: Tensor) -> Tensor:
-    """Turn the states' own gradients into whole ones, in place, and give that of the state before the first."""
+    """Accumulate the gradients of the states backwards, in place, and return that of the initial state."""
     given[-1].add_(later)
     for k in range(len(given) - 2, -1, -1):
         given[k].addcmul_(decay[k + 1], given[k + 1])
@@ -253,12 +256,15 @@ def _run_back(decay: Tensor, given: Tensor, later: Tensor) -> Tensor:
 
 
 def _steps(length: int, values: int, parallel: bool) -> int:
-    """Steps of a chunk: for the cache, or for the fewest launches (twice the steps and once the chunks)."""
+    """Return the steps per chunk: what fits into the cache, or what needs the fewest launches.
+
+    The parallel form launches two kernels per step and one per chunk.
+    """
     return max(1, round(math.sqrt(length / 2)) if parallel else min(length, _CACHED // values))
 
 
 def _rows(length: int, values: int, form: str) -> int:
-    """Rows of a batch to work on at once."""
+    """Return the number of batch rows to process at once."""
     return max(1, _HELD // (length * values) if form == "parallel" else _ROWS // values)
 
 
@@ -277,21 +283,23 @@ def _by_mamba_ssm(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> 
 
 def _check(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, form: str) -> None:
     if form not in FORMS:
-        raise ValueError(f"form={form!r} is none; allowed are {', '.join(FORMS)}, or None for a choice by device.")
+        raise ValueError(f"Unknown form={form!r}; allowed are {', '.join(FORMS)}, or None to choose by device.")
     if form == "mamba_ssm" and not (x.is_cuda and _mamba_ssm()):
         raise ValueError(
-            f"form='mamba_ssm' on {x.device.type}, and mamba-ssm is {'' if _mamba_ssm() else 'not '}installed; it "
-            "needs a card and the package. Leave form out, and the scan runs in plain torch."
+            f"The form='mamba_ssm' was requested on {x.device.type}, and mamba-ssm is "
+            f"{'' if _mamba_ssm() else 'not '}installed; it needs a GPU and the package. Leave form out, and the "
+            "scan runs in plain torch."
         )
     if x.dim() != 3 or x.shape[1] < 1 or delta.shape != x.shape:
         raise ValueError(
-            f"x of shape {tuple(x.shape)} and delta of shape {tuple(delta.shape)}; both are (batch, length, dim), with "
-            "one step at least."
+            f"The inputs x {tuple(x.shape)} and delta {tuple(delta.shape)} must both have the shape (batch, length, "
+            "dim), with at least one step."
         )
     batch, length, dim = x.shape
     groups, state = B.shape[-2:]
     if B.shape != C.shape or B.shape[:2] != (batch, length) or A.shape != (dim, state) or dim % groups:
         raise ValueError(
-            f"A of shape {tuple(A.shape)}, B of {tuple(B.shape)} and C of {tuple(C.shape)} do not fit x of "
-            f"{tuple(x.shape)}: A is (dim, state), B and C (batch, length, groups, state), and groups divide dim."
+            f"The shapes of A {tuple(A.shape)}, B {tuple(B.shape)} and C {tuple(C.shape)} do not fit x "
+            f"{tuple(x.shape)}: A is (dim, state), B and C are (batch, length, groups, state), and groups must divide "
+            "dim."
         )

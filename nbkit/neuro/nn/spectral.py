@@ -1,8 +1,8 @@
 """Fourier layers over time, with modes in Hz.
 
-Li et al. (2021, https://arxiv.org/abs/2010.08895). Weights lie on a grid of frequencies in Hz and are read between its
-points where an input's own frequencies lie there, so a layer does to 2 s of a signal what it does to 1 s; above its
-band it gives nothing.
+Li et al. (2021, https://arxiv.org/abs/2010.08895). The weights are defined on a grid of frequencies in Hz and are
+interpolated at the frequencies of the input. A layer therefore filters 2 s of a signal as it filters 1 s. Above its
+band, the output is zero.
 """
 
 from __future__ import annotations
@@ -13,21 +13,26 @@ from torch import Tensor, nn
 
 
 class SpectralConv1d(nn.Module):
-    """Multiply a signal's spectrum, below ``fmax``, by a complex matrix a frequency.
+    """Multiply the spectrum of a signal below ``fmax`` by a complex matrix per frequency.
 
-    neuralop's ``n_modes=50`` halves the last axis of a real signal: 26 of its frequencies, to 25 Hz at 1 s and 12.5 Hz
-    at 2 s. Here 50 modes 1 Hz apart are 0, 1 ... 49 Hz, the band up to 50 Hz at any length; an input of 2 s, whose
-    frequencies are 0.5 Hz apart, reads each half Hz as the mean of its neighbours.
+    neuralop's ``n_modes=50`` keeps 26 frequencies of a real signal: up to 25 Hz for 1 s and 12.5 Hz for 2 s. Here, 50
+    modes 1 Hz apart are 0, 1 ... 49 Hz, the band below 50 Hz, for any length. An input of 2 s has frequencies 0.5 Hz
+    apart; each half Hz uses the mean of the two neighbouring weights.
 
     Parameters
     ----------
     in_channels, out_channels : int
     sfreq : float
-        Samples a second, in Hz.
+        Sampling rate, in Hz.
     fmax : float
-        End of the band, in Hz, which is not in it.
+        Upper end of the band (exclusive), in Hz.
     spacing : float
-        From one frequency that has weights to the next, in Hz.
+        Distance between two frequencies of the grid, in Hz.
+
+    Raises
+    ------
+    ValueError
+        If ``fmax`` is above half of ``sfreq``, or ``spacing`` is not between 0 and ``fmax``.
     """
 
     def __init__(
@@ -36,22 +41,22 @@ class SpectralConv1d(nn.Module):
         super().__init__()
         if not 0 < spacing <= fmax or fmax > sfreq / 2:
             raise ValueError(
-                f"fmax={fmax} Hz by {spacing} Hz at sfreq={sfreq} Hz; fmax may be half of sfreq, {sfreq / 2} Hz, at "
-                "most, and spacing fmax at most."
+                f"The grid fmax={fmax} Hz, spacing={spacing} Hz at sfreq={sfreq} Hz is not possible: fmax may be at "
+                f"most half of sfreq, {sfreq / 2} Hz, and spacing at most fmax."
             )
         self.sfreq, self.fmax, self.spacing = sfreq, fmax, spacing
         self.modes = round(fmax / spacing)
-        # Real and imaginary part as a real tensor: optimizers, norms and checkpoints know no complex ones.
+        # Real and imaginary parts in a real tensor: optimisers, norms and checkpoints do not support complex ones.
         scale = (2 * in_channels) ** -0.5
         self.weight = nn.Parameter(scale * torch.randn(self.modes, in_channels, out_channels, 2))
 
     def frequencies(self, n_times: int) -> Tensor:
-        """Return the frequencies in Hz that an input of so many samples has in the band."""
+        """Return the frequencies of the band, in Hz, for an input of ``n_times`` samples."""
         every = torch.arange(n_times // 2 + 1, dtype=torch.float64, device=self.weight.device) * self.sfreq / n_times
         return every[every < self.fmax - 1e-6 * self.spacing]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the filtered signal.
+        """Filter a signal.
 
         Parameters
         ----------
@@ -60,7 +65,7 @@ class SpectralConv1d(nn.Module):
         Returns
         -------
         y : Tensor of shape (batch, out_channels, time)
-            In the type of ``x``; computed in float32 at least, in autocast too.
+            In the dtype of ``x``; computed in float32 or wider, also under autocast.
         """
         wide = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
@@ -72,7 +77,7 @@ class SpectralConv1d(nn.Module):
             return torch.fft.irfft(kept, n=x.shape[2], dim=2).to(x.dtype)
 
     def _between(self, freqs: Tensor) -> Tensor:
-        """The weights at frequencies, linear between those of the grid and the last one's beyond it."""
+        """Interpolate the weights linearly at frequencies in Hz; above the grid, use its last weight."""
         place = (freqs / self.spacing).clamp_max(self.modes - 1)
         below = place.floor().long()
         share = (place - below).to(self.weight.dtype)[:, None, None, None]
@@ -81,15 +86,16 @@ class SpectralConv1d(nn.Module):
 
 
 class FourierNetwork(nn.Module):
-    """Map channels to channels through Fourier layers over time.
+    """Fourier neural operator that maps channels to channels.
 
-    A linear map to ``hidden`` channels, then layers of a spectral convolution plus a linear map of each time point with
-    GELU between them, and a linear map to the output's channels.
+    A linear map to ``hidden`` channels, then layers that add a spectral convolution and a linear map of each time
+    point, with GELU between them, then a linear map to the output channels.
 
     Parameters
     ----------
     in_channels, out_channels, hidden : int
     layers : int
+        Number of Fourier layers.
     sfreq, fmax, spacing : float
         In Hz; see `SpectralConv1d`.
     """
@@ -105,7 +111,7 @@ class FourierNetwork(nn.Module):
         self.project = nn.Conv1d(hidden, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x of shape (batch, in_channels, time) to (batch, out_channels, time)."""
+        """Map x of shape (batch, in_channels, time) to shape (batch, out_channels, time)."""
         x = self.lift(x)
         for number, (spectral, pointwise) in enumerate(zip(self.spectral, self.pointwise, strict=True)):
             x = spectral(x) + pointwise(x)

@@ -1,7 +1,7 @@
-"""Mamba's block, and stacks of it that read a sequence one way or both ways.
+"""Mamba blocks, and a bidirectional stack of them.
 
-Gu and Dao (2023, https://arxiv.org/abs/2312.00752). A block is its input plus the mixing of its normalised input, as in
-mambapy, with the same weights: what one computes the other computes.
+Gu and Dao (2023, https://arxiv.org/abs/2312.00752). A block adds the mixing of its normalised input to its input. Its
+weights have the names and shapes of mambapy's residual block, and both give the same outputs for the same weights.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from nbkit.neuro.nn.scan import selective_scan
 
 
 class Mamba(nn.Module):
-    """Give x plus Mamba's mixing of x, normalised, over time.
+    """Residual Mamba block over time.
 
-    Weights are named and initialised as in mambapy's residual block.
+    Weights have the names and the initialisation of mambapy's residual block.
 
     Parameters
     ----------
     d_model : int
+        Width of a step of the sequence.
     d_state, d_conv, expand : int
+        State values per channel, width of the causal convolution in steps, and inner width divided by ``d_model``.
     dt_rank : int, optional
-        d_model / 16, rounded up, where not given.
+        Rank of the step-size projection; by default d_model / 16, rounded up.
     dt_min, dt_max : float
-        Between them, evenly in the log, lie the steps at the start.
+        Range of the initial step sizes, which are drawn uniformly on a log scale.
     form : str, optional
-        Of the scan; see `selective_scan`.
+        Form of the scan; see `selective_scan`.
     """
 
     def __init__(
@@ -51,14 +53,14 @@ class Mamba(nn.Module):
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         step = torch.exp(torch.empty(self.d_inner).uniform_(math.log(dt_min), math.log(dt_max))).clamp_min(1e-4)
         with torch.no_grad():
-            self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus gives the step back
+            self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))  # the inverse of softplus
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix over time x of shape (batch, length, d_model)."""
+        """Mix x of shape (batch, length, d_model) over time and return the same shape."""
         return _mix([self], [x])[0]
 
     def scan_inputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the scan's x, delta, A, B, C, D and the gate of an input of shape (batch, length, d_model)."""
+        """Return x, delta, A, B, C, D of the scan, and the gate, for an input of shape (batch, length, d_model)."""
         inner, gate = self.in_proj(self.norm(x)).chunk(2, dim=-1)
         inner = F.silu(causal_conv(inner, self.conv1d.weight, self.conv1d.bias))
         step, B, C = self.x_proj(inner).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
@@ -68,16 +70,18 @@ class Mamba(nn.Module):
 
 
 class BidirectionalMamba(nn.Module):
-    """Read a sequence forwards and backwards by two stacks of Mamba blocks, and join both by a linear map.
+    """Two stacks of Mamba blocks that read a sequence forwards and backwards, joined by a linear map.
 
-    Both stacks' scans of a layer run as one.
+    The scans of both stacks run as one for each layer.
 
     Parameters
     ----------
     d_model, layers : int
+        Width of a step, and number of blocks in each stack.
     d_state, d_conv, expand : int
+        See `Mamba`.
     form : str, optional
-        Of the scan; see `selective_scan`.
+        Form of the scan; see `selective_scan`.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class BidirectionalMamba(nn.Module):
         self.join = nn.Linear(2 * d_model, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a sequence of the shape of x, (batch, length, d_model), each step of which has seen all others."""
+        """Mix x of shape (batch, length, d_model) over time in both directions and return the same shape."""
         ahead, back = x, x.flip(1)
         for one, other in zip(self.forwards, self.backwards, strict=True):
             ahead, back = _mix([one, other], [ahead, back])
@@ -100,7 +104,7 @@ class BidirectionalMamba(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root of the mean square over the last axis, in float32 at least."""
+    """Root-mean-square normalisation over the last axis, computed in float32 or wider."""
 
     def __init__(self, dim: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -112,13 +116,24 @@ class RMSNorm(nn.Module):
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Convolve each channel of x, (batch, length, dim), with its own weights, (dim, 1, width), over steps up to now."""
+    """Convolve each channel with its own kernel over the current and earlier steps.
+
+    Parameters
+    ----------
+    x : Tensor of shape (batch, length, dim)
+    weight : Tensor of shape (dim, 1, width)
+    bias : Tensor of shape (dim,), optional
+
+    Returns
+    -------
+    out : Tensor of shape (batch, length, dim)
+    """
     out = F.conv1d(x.transpose(1, 2), weight, bias, padding=weight.shape[-1] - 1, groups=len(weight))
     return out[..., : x.shape[1]].transpose(1, 2)
 
 
 def _mix(blocks: Sequence[Mamba], inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Each block's result for its own input, their scans side by side as groups of channels."""
+    """Return the output of each block for its own input; their scans run as one, as groups of channels."""
     made = [block.scan_inputs(x) for block, x in zip(blocks, inputs, strict=True)]
     x, delta, A, B, C, D, _ = (list(parts) for parts in zip(*made, strict=True))
     if len(blocks) > 1:

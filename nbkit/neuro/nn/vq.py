@@ -1,7 +1,7 @@
-"""Vector quantisation: nearest codes, and a codebook that follows its vectors.
+"""Vector quantisation: nearest codes, and a codebook updated by moving averages.
 
-Distances and updates are in float32 whatever the autocast around them, and a training step reads nothing back from the
-accelerator: counts stay there until somebody asks for a number.
+Distances and updates are computed in float32, also under autocast. A training step never waits for a value from the
+GPU: counts stay on the device until a caller reads them.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_CELLS = 1 << 26  # distances held at once: 256 MiB of float32
+_CELLS = 1 << 26  # distances computed at once: 256 MiB of float32
 
 
 class Quantised(NamedTuple):
-    """What a codebook makes of vectors.
+    """Result of quantising vectors.
 
     Attributes
     ----------
     vectors : Tensor of shape (..., d)
-        The nearest codes; gradients pass to the input as if nothing had happened.
+        The nearest codes; gradients pass unchanged to the input (straight-through).
     indices : Tensor of shape (...)
-        Which codes.
+        Indices of the codes.
     loss : Tensor of shape ()
-        Commitment: the mean squared distance from the input to its codes.
+        Commitment loss: ``beta`` times the mean squared distance between the input and its codes.
     """
 
     vectors: Tensor
@@ -42,16 +42,16 @@ def nearest_code(vectors: Tensor, codebook: Tensor, *, cosine: bool = False) -> 
     vectors : Tensor of shape (n, d)
     codebook : Tensor of shape (K, d)
     cosine : bool
-        By the angle between them instead of the Euclidean distance.
+        Compare angles instead of Euclidean distances.
 
     Returns
     -------
     indices : Tensor of shape (n,)
-        int64; the lowest where several codes are equally near.
+        int64; the lowest index if several codes are equally near.
     """
     with torch.autocast(vectors.device.type, enabled=False):
         vectors, codebook = vectors.float(), codebook.float()
-        # |v - c|^2 = |v|^2 - 2 (v.c - |c|^2 / 2), and |v| does not choose; nor does it for the angle.
+        # |v - c|^2 = |v|^2 - 2 (v.c - |c|^2 / 2): |v| does not change which code is nearest, nor does it for angles.
         codes = F.normalize(codebook, dim=1) if cosine else codebook
         shift = None if cosine else -0.5 * codebook.square().sum(dim=1)
         rows = max(1, _CELLS // len(codebook))
@@ -64,28 +64,36 @@ def _closeness(vectors: Tensor, codes: Tensor, shift: Tensor | None) -> Tensor:
 
 
 def straight_through(vectors: Tensor, codes: Tensor) -> Tensor:
-    """Return ``codes`` forwards and let gradients pass to ``vectors`` (Bengio et al. 2013, arXiv:1308.3432)."""
+    """Return ``codes``, and pass gradients to ``vectors`` (Bengio et al. 2013, arXiv:1308.3432)."""
     return vectors + (codes - vectors).detach()
 
 
 def code_counts(indices: Tensor, size: int) -> Tensor:
-    """Count how often each of ``size`` codes occurs, float32 of shape (size,); exact below 2**24, without a sync."""
+    """Count how often each of ``size`` codes occurs, without waiting for the GPU.
+
+    Returns
+    -------
+    counts : Tensor of shape (size,)
+        float32; exact below 2**24.
+    """
     ones = torch.ones(indices.numel(), device=indices.device)
     return torch.zeros(size, device=indices.device).index_add_(0, indices.reshape(-1), ones)
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """Return the number of codes in even use that would hold as much information: exp of the entropy.
+    """Compute the perplexity of a codebook: the exponential of the entropy of its use.
+
+    It is the number of equally used codes that would hold the same information.
 
     Parameters
     ----------
     counts : Tensor of shape (K,)
-        How often each code was used.
+        Number of uses of each code.
 
     Returns
     -------
     perplexity : Tensor of shape ()
-        From 1 (one code does everything) to K; 0 where nothing was counted.
+        From 1 (only one code is used) to K; 0 if nothing was counted.
     """
     counts = counts.double()
     share = counts / counts.sum().clamp(min=1e-12)
@@ -94,20 +102,27 @@ def perplexity(counts: Tensor) -> Tensor:
 
 
 def unused(counts: Tensor) -> Tensor:
-    """Count the codes that were never used, shape ()."""
+    """Return the number of codes that were never used, shape ()."""
     return (counts == 0).sum()
 
 
 @torch.no_grad()
 def kmeans(vectors: Tensor, clusters: int, iterations: int = 10, *, cosine: bool = False) -> tuple[Tensor, Tensor]:
-    """Cluster vectors by Lloyd's iterations, from vectors drawn with torch's random numbers.
+    """Cluster vectors by Lloyd's algorithm, starting from randomly chosen vectors.
+
+    Parameters
+    ----------
+    vectors : Tensor of shape (n, d)
+    clusters, iterations : int
+    cosine : bool
+        Cluster by angle.
 
     Returns
     -------
     means : Tensor of shape (clusters, d)
-        On the unit sphere where ``cosine``. With fewer vectors than clusters, some are drawn twice.
+        Of unit length if ``cosine``. With fewer vectors than clusters, some vectors are drawn twice.
     counts : Tensor of shape (clusters,)
-        Vectors of each in the last assignment.
+        Vectors of each cluster in the last assignment.
     """
     with torch.autocast(vectors.device.type, enabled=False):
         vectors = F.normalize(vectors.float(), dim=1) if cosine else vectors.float()
@@ -125,36 +140,36 @@ def kmeans(vectors: Tensor, clusters: int, iterations: int = 10, *, cosine: bool
 
 
 def _over_ranks(sums: Tensor) -> Tensor:
-    """Add up what each device of a training has, so that all move their codes alike."""
+    """Sum over all devices of a distributed run, so that all update their codes in the same way."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(sums)
     return sums
 
 
 class EMACodebook(nn.Module):
-    """Codes on the unit sphere that follow the vectors they stand for (van den Oord et al. 2017, arXiv:1711.00937).
+    """Codebook on the unit sphere, updated by a moving average (van den Oord et al. 2017, arXiv:1711.00937).
 
-    Vectors are normalised first. While training, each code moves towards the mean direction of its vectors by an
-    exponential moving average; no gradient reaches it. The first codes are found by k-means, as soon as training
-    batches have brought ``init_vectors`` vectors; until then, each batch clusters what there is.
+    Vectors are normalised first. In training, each code moves towards the mean direction of its vectors; no gradient
+    reaches it. K-means sets the first codes once training batches have brought ``init_vectors`` vectors; until then,
+    each batch clusters the vectors collected so far.
 
     Parameters
     ----------
     size, dim : int
-        Codes, and the length of each.
+        Number of codes, and length of each.
     decay : float
-        Of the moving average.
+        Decay of the moving average.
     beta : float
         Weight of the commitment loss.
     by_use : bool
-        False: average the normalised mean of each batch, as LaBraM does, so that a batch in which a code is rare moves
-        it as much as one in which it is frequent. True: average the sums of vectors.
+        False: average the normalised mean of each batch, as LaBraM does, so that a batch moves a code by the same
+        amount whether the code is rare or frequent in it. True: average the sums of vectors.
     init_vectors : int, optional
-        Vectors to cluster at first; ``size`` where not given. 0: no k-means, random directions.
+        Number of vectors to cluster at first; ``size`` by default. 0: no k-means, random directions.
     init_iterations : int
-        Of k-means.
+        Iterations of k-means.
     restart_below : float
-        Codes whose average use a batch falls below this are put on a random vector of the batch. 0: never.
+        Codes whose average use per batch falls below this are replaced by a random vector of the batch. 0: never.
     """
 
     def __init__(
@@ -176,10 +191,10 @@ class EMACodebook(nn.Module):
         self.register_buffer("weight", F.normalize(torch.randn(size, dim), dim=1))
         self.register_buffer("running_sum", self.weight.clone())
         self.register_buffer("running_use", torch.ones(size))
-        self.register_buffer("counts", torch.zeros(size))  # uses since `reset_counts`
-        self.register_buffer("pool", torch.zeros(wanted, dim))  # vectors for k-means
+        self.register_buffer("counts", torch.zeros(size))  # uses of each code since `reset_counts`
+        self.register_buffer("pool", torch.zeros(wanted, dim))  # vectors collected for k-means
         self.register_buffer("pooled", torch.zeros((), dtype=torch.long))
-        self._pooled: int | None = 0  # `pooled` for the host; None after loading, until it is read back once
+        self._pooled: int | None = 0  # copy of `pooled` on the host, to avoid a sync; None after loading
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         super()._load_from_state_dict(*arguments, **options)
@@ -187,13 +202,13 @@ class EMACodebook(nn.Module):
 
     @property
     def ready(self) -> bool:
-        """Whether the codes come from enough vectors."""
+        """Whether the codes were set from enough vectors."""
         if self._pooled is None:
             self._pooled = int(self.pooled)
         return self._pooled >= len(self.pool)
 
     def forward(self, vectors: Tensor) -> Quantised:
-        """Quantise vectors of shape (..., d); in training mode, let the codes follow them."""
+        """Quantise vectors of shape (..., d); in training mode, also update the codes."""
         with torch.autocast(vectors.device.type, enabled=False):
             unit = F.normalize(vectors.float(), dim=-1)
             flat = unit.detach().reshape(-1, self.dim)
@@ -208,19 +223,19 @@ class EMACodebook(nn.Module):
             return Quantised(straight_through(unit, codes), indices.view(vectors.shape[:-1]), loss)
 
     def take(self, weight: Tensor) -> None:
-        """Take codes of shape (size, d) as they are, and no k-means."""
+        """Set the codes to ``weight``, shape (size, d), normalised, and skip k-means."""
         self.weight.copy_(F.normalize(weight.float(), dim=1))
         self.running_sum.copy_(self.weight)
         self.running_use.fill_(1.0)
         self._set_pooled(len(self.pool))
 
     def reset_counts(self) -> None:
-        """Begin counting uses anew."""
+        """Reset the counts of uses to 0."""
         self.counts.zero_()
 
     @torch.no_grad()
     def _prepare(self, flat: Tensor) -> bool:
-        """Find the first codes; True where there are some that may follow the batch."""
+        """Set the first codes; return True if the codes may be updated from this batch."""
         if self.ready:
             return True
         pooled = self._pooled or 0
@@ -248,7 +263,7 @@ class EMACodebook(nn.Module):
         self.running_use.lerp_(used, 1 - self.decay)
         self.running_sum.lerp_(sums, 1 - self.decay)
         if self.by_use:
-            # The direction of a sum is not changed by its decay, but a sum that underflows has none.
+            # Decay does not change the direction of a sum, but a sum that underflows has no direction.
             moved = torch.where(self.running_use[:, None] > 1e-20, F.normalize(self.running_sum, dim=1), self.weight)
         else:
             towards = F.normalize(sums, dim=1)
