@@ -1,1 +1,1 @@
-"""The EEG Challenge 2025: its metrics, its zip, and scoring a zip as the challenge does."""
+"""Scores and submissions of the EEG Challenge 2025."""

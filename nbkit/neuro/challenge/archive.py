@@ -1,7 +1,8 @@
-"""The EEG Challenge 2025's zip: submission.py and two files of weights, no folder, nothing of this package needed.
+"""Write the zip of an EEG Challenge 2025 submission.
 
-`submission.py` is written from the source of the networks themselves (see `single_file`). The scoring cluster has torch
-2.2.2: a name that came later is refused when the zip is written.
+The zip holds submission.py and two files of weights, without a folder, and does not need this package. `submission.py`
+is generated from the source of the networks (see `single_file`). The scoring cluster has torch 2.2.2; names that torch
+gained later are rejected when the zip is written.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from nbkit.neuro.challenge.entry import N_CHANS, N_TIMES, RATE_HZ
 from nbkit.neuro.challenge.single_file import SingleFile
 
 CONTRACT = {"torch": "2.2.2", "numpy": "2.2.6"}
-"""What the scoring cluster has of what a submission may import, by the start kit's README.
+"""Versions on the scoring cluster of the packages that a submission may import, from the start kit's README.
 
-These two do not fit each other: tensors cannot become arrays there, nor arrays tensors. A submission takes tensors.
+The two versions are incompatible: tensors and arrays cannot be converted there. A submission takes tensors.
 """
 _ENTRY = "nbkit.neuro.challenge.entry"
 _NEWER_NAMES = frozenset(
@@ -33,25 +34,25 @@ _NEWER_NAMES = frozenset(
     "set_autocast_dtype uint16 uint32 uint64 newaxis custom_op triton_op flex_attention safe_globals".split()
 )  # public in torch 2.11 and not in 2.2.2: compared by dir() of torch, torch.nn, functional and Tensor
 _NEWER_KEYWORDS = frozenset(("enable_gqa",))
-_FASTER = ("mamba_ssm",)  # used where it is installed and there is a card; the scoring cluster has it not
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same models give the same bytes
+_FASTER = ("mamba_ssm",)  # used if it is installed and there is a GPU; the scoring cluster does not have it
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same models give the same bytes
 
 
 @dataclass(frozen=True)
 class SubmissionPart:
-    """One challenge's model, taken apart into what a file can hold.
+    """Model of one challenge, in the parts that a file can hold.
 
     Parameters
     ----------
     network : str
-        ``module:Class`` of an ``nn.Module`` that takes (batch, 129, 200) in uV to (batch, 1); what its own package
-        and this one define is written out.
+        ``module:Class`` of an ``nn.Module`` that maps (batch, 129, 200) in uV to (batch, 1). Definitions from its own
+        package and from this one are copied into submission.py.
     arguments : mapping
-        Of its constructor; literals.
+        Arguments of its constructor; Python literals.
     weights : mapping of str to Tensor
         Its state dict.
     says : str
-        What it is and where it came from; written into submission.py.
+        Description and origin of the model; written into submission.py.
     """
 
     network: str
@@ -62,15 +63,15 @@ class SubmissionPart:
 
 @dataclass(frozen=True)
 class WrittenZip:
-    """What was written.
+    """A submission zip on disk.
 
     Attributes
     ----------
     path : Path
     sizes : dict of str to int
-        Bytes of each file within, not packed.
+        Uncompressed size of each file in it, in bytes.
     packed : int
-        Bytes of the zip.
+        Size of the zip, in bytes.
     """
 
     path: Path
@@ -79,7 +80,7 @@ class WrittenZip:
 
     @property
     def digest(self) -> str:
-        """A fingerprint of the file: the same models have the same, others another."""
+        """First 16 hexadecimal digits of the file's SHA-256; equal for equal models."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -88,12 +89,22 @@ class WrittenZip:
 
 
 def check_contract(ch_names: Sequence[str], n_times: int, sfreq: float, whose: str) -> None:
-    """Refuse a model that was not trained on what the challenge gives.
+    """Raise if a model was not trained on windows in the challenge's format.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+    n_times : int
+        Samples of a window.
+    sfreq : float
+        In Hz.
+    whose : str
+        Name of the model for the message.
 
     Raises
     ------
     ValueError
-        If its windows were not E1 to E128 and Cz, 200 samples at 100 Hz.
+        If the windows are not E1 to E128 and Cz, 200 samples at 100 Hz.
     """
     wanted = [*(f"E{number}" for number in range(1, N_CHANS)), "CZ"]
     names = [name.upper() for name in ch_names]
@@ -107,20 +118,27 @@ def check_contract(ch_names: Sequence[str], n_times: int, sfreq: float, whose: s
 
 
 def write_zip(parts: Mapping[int, SubmissionPart], path: str | Path) -> WrittenZip:
-    """Write the zip of both challenges.
+    """Write the zip with the models of both challenges.
 
     Parameters
     ----------
     parts : mapping of {1, 2} to SubmissionPart
-    path : path
+    path : str or Path
+
+    Returns
+    -------
+    written : WrittenZip
 
     Raises
     ------
     ValueError
-        If a challenge is missing, or a network rests on what scoring does not have.
+        If a challenge is missing, or a network needs something that the scoring cluster does not have.
     """
     if sorted(parts) != [1, 2]:
-        raise ValueError(f"Parts of challenges {sorted(parts)}; a submission has one each of 1 and 2.")
+        raise ValueError(
+            f"Parts were given for challenges {sorted(parts)}; a submission needs one each for 1 and 2. No "
+            "zip was written."
+        )
     files = {f"weights_challenge_{number}.pt": _saved(parts[number].weights) for number in (1, 2)}
     checksums = {n: hashlib.sha256(files[f"weights_challenge_{n}.pt"]).hexdigest() for n in (1, 2)}
     files = {"submission.py": submission_source(parts, checksums).encode("utf-8"), **files}
@@ -135,12 +153,18 @@ def write_zip(parts: Mapping[int, SubmissionPart], path: str | Path) -> WrittenZ
 
 
 def submission_source(parts: Mapping[int, SubmissionPart], checksums: Mapping[int, str]) -> str:
-    """Return submission.py: both networks, and `Submission` with what it needs to build and load them.
+    """Return the text of submission.py: both networks, and `Submission` with the code that builds and loads them.
+
+    Parameters
+    ----------
+    parts : mapping of {1, 2} to SubmissionPart
+    checksums : mapping of {1, 2} to str
+        SHA-256 of each file of weights.
 
     Raises
     ------
     ValueError
-        If it would need a package, or a name of torch, that scoring does not have.
+        If it would need a package or a name of torch that the scoring cluster does not have.
     """
     ours = ("nbkit", *(part.network.split(".")[0] for part in parts.values()))
     file = SingleFile(tuple(CONTRACT), ours=ours, optional=_FASTER)
@@ -152,18 +176,18 @@ def submission_source(parts: Mapping[int, SubmissionPart], checksums: Mapping[in
     file.values["PARTS"] = "{" + made + "}"
     file.add(_ENTRY, "Submission")
     said = "\n".join(f"Challenge {number}: {part.says or part.network}." for number, part in sorted(parts.items()))
-    text = file.text(f"EEG Challenge 2025: both models in one file. Made by nbkit; needs torch alone.\n\n{said}")
+    text = file.text(f"EEG Challenge 2025: both models in one file. Written by nbkit; needs only torch.\n\n{said}")
     check_source(text)
     return text
 
 
 def check_source(text: str) -> None:
-    """Refuse source that names what torch 2.2.2 does not have.
+    """Raise if source code uses a name that torch 2.2.2 does not have.
 
     Raises
     ------
     ValueError
-        Naming it, with its line.
+        With the name and its line.
     """
     for node in ast.walk(ast.parse(text)):
         name = None
@@ -174,12 +198,12 @@ def check_source(text: str) -> None:
         if name is not None:
             raise ValueError(
                 f"submission.py would use {name} (line {node.lineno}), which torch {CONTRACT['torch']} of the scoring "
-                "cluster does not have. Write the network without it."
+                "cluster does not have. No zip was written. Write the network without it."
             )
 
 
 def _saved(weights: Mapping[str, Tensor]) -> bytes:
-    """A state dict as torch saves it: tensors, each its own, on the CPU."""
+    """Return a state dict in torch's file format: separate, contiguous tensors on the CPU."""
     content = io.BytesIO()
     torch.save({name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}, content)
     return content.getvalue()

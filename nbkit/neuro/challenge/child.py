@@ -1,7 +1,7 @@
-"""Run a submission in a process of its own: a script, started by `scoring`, that needs torch alone.
+"""Script that runs a submission in a separate process that needs only torch; `scoring` starts it.
 
-It works as the challenge's ingestion does: the class is made twice, each model gets windows one at a time. This package
-cannot be imported while it runs, wherever it is installed.
+It works as the challenge's ingestion does: one instance of the class per model, and one window at a time. This package
+cannot be imported while the script runs, wherever it is installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class _Absent:
-    """Says that this package is not there, and remembers who asked."""
+    """Import hook that hides this package and records the names that were asked for."""
 
     asked: list[str] = []
 
@@ -24,7 +24,17 @@ class _Absent:
 
 
 def main(folder: str, job: str, answer: str) -> None:
-    """Predict what a job file names with the submission in a folder, and write the answer."""
+    """Run the submission in a folder on the windows of a job file, and write its predictions.
+
+    Parameters
+    ----------
+    folder : str
+        Folder of the unpacked submission.
+    job : str
+        JSON file with the sampling rate, the device and the files of windows.
+    answer : str
+        JSON file to write: predictions of each challenge, and facts about the process.
+    """
     sys.meta_path.insert(0, _Absent())
     sys.path.insert(0, folder)
     import torch
@@ -47,7 +57,9 @@ def main(folder: str, job: str, answer: str) -> None:
             for row in range(len(every)):
                 out = model.forward(every[row : row + 1].to(asked["device"]))
                 if tuple(out.shape) != (1, 1):
-                    raise ValueError(f"Challenge {number} answers with {tuple(out.shape)}; it should be (1, 1).")
+                    raise ValueError(
+                        f"Challenge {number} answers with {tuple(out.shape)} for one window; it must be (1, 1)."
+                    )
                 given.append(float(out[0, 0]))
             refused[number] = _refuses(model, torch.zeros(1, shape[1], 2 * shape[2], device=asked["device"]))
         predictions[number] = given

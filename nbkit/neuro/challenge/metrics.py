@@ -1,8 +1,8 @@
-"""The EEG Challenge 2025's scores.
+"""Scores of the EEG Challenge 2025.
 
-`nrmse` is the challenge's: root mean squared error over all windows pooled, divided by the targets' population standard
-deviation. Predicting the targets' mean scores 1.0 exactly, which is also the median published result: no score is shown
-without it.
+`nrmse` is the challenge's score: the root mean squared error over all windows, divided by the population standard
+deviation of the targets. Predicting the mean of the targets scores exactly 1.0, which is about the median of the
+published results. Every score is therefore shown next to it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-CONSTANT = 1.0  # what predicting the mean of the scored targets gives
+CONSTANT = 1.0  # score of predicting the mean of the scored targets
 WEIGHTS = (0.3, 0.7)  # of challenges 1 and 2
 
 
@@ -23,10 +23,12 @@ class PublishedScore:
 
     Parameters
     ----------
-    what, where : str
-        Whose or which; where it was read.
+    what : str
+        Team or rank.
+    where : str
+        Source of the numbers.
     challenge1, challenge2, overall : float or None
-        NRMSE; None where it was not read.
+        NRMSE; None if not known.
     """
 
     what: str
@@ -47,7 +49,7 @@ PUBLISHED = (
 
 
 def nrmse(target: Sequence[float], prediction: Sequence[float]) -> float:
-    """Return the root mean squared error in standard deviations of the target.
+    """Compute the root mean squared error in standard deviations of the target.
 
     Parameters
     ----------
@@ -56,20 +58,20 @@ def nrmse(target: Sequence[float], prediction: Sequence[float]) -> float:
     Raises
     ------
     ValueError
-        If they differ in length, hold NaN, or the target does not vary.
+        If their lengths differ, a value is NaN or infinite, or the target is constant.
     """
     target, prediction = _pair(target, prediction)
-    spread = target.std()  # population, as the challenge has it
+    spread = target.std()  # population standard deviation, as in the challenge's scorer
     if spread == 0:
         raise ValueError(
-            f"All {len(target)} targets are {target[0]:g}: the error has no scale. Score windows of several subjects "
-            "(challenge 2) or trials (challenge 1) together."
+            f"All {len(target)} targets are {target[0]:g}, so the error has no scale. Score windows of several "
+            "subjects (challenge 2) or trials (challenge 1) together."
         )
     return float(np.sqrt(np.mean((target - prediction) ** 2)) / spread)
 
 
 def overall(challenge1: float, challenge2: float) -> float:
-    """Return the challenge's one number, 0.3 and 0.7 of the two, rounded to 5 digits as its scorer does."""
+    """Return the overall score, 0.3 and 0.7 of the two challenges' scores, rounded to 5 digits as in their scorer."""
     return round(WEIGHTS[0] * challenge1 + WEIGHTS[1] * challenge2, 5)
 
 
@@ -82,17 +84,19 @@ def nrmse_interval(
     draws: int = 1000,
     seed: int = 2025,
 ) -> tuple[float, float]:
-    """Return a bootstrap interval of `nrmse` that draws whole subjects.
+    """Compute a bootstrap confidence interval of `nrmse` by resampling subjects.
 
-    Windows of one subject are not independent, so drawing windows would give too narrow an interval.
+    Windows of one subject are not independent, so resampling windows would give an interval that is too narrow.
 
     Parameters
     ----------
     target, prediction : array of shape (windows,)
     subjects : sequence of str
-        One a window.
+        Subject of each window.
     confidence : float
+        Coverage of the interval, between 0 and 1.
     draws, seed : int
+        Number of bootstrap samples, and seed of the random numbers.
 
     Returns
     -------
@@ -101,16 +105,16 @@ def nrmse_interval(
     Raises
     ------
     ValueError
-        If there are fewer than two subjects.
+        If there are fewer than two subjects, or not one subject per window.
     """
     target, prediction = _pair(target, prediction)
     names, of = np.unique(np.asarray(subjects), return_inverse=True)
     if len(of) != len(target) or len(names) < 2:
         raise ValueError(
-            f"{len(names)} subjects for {len(target)} windows: an interval over subjects needs a name a window and two "
-            "subjects at least."
+            f"There are {len(of)} names of {len(names)} subjects for {len(target)} windows: an interval over subjects "
+            "needs one name per window and at least two subjects."
         )
-    # sums a subject are all that a draw needs
+    # the sums of each subject are enough to score any bootstrap sample
     count = np.bincount(of).astype(float)
     total, square = np.bincount(of, target), np.bincount(of, target**2)
     error = np.bincount(of, (target - prediction) ** 2)
@@ -130,22 +134,23 @@ def score_rows(
     *,
     others: dict[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the rows that a session keeps of one challenge: the model beside the constant, and beside other models.
+    """Return the result rows of one challenge: the score of the model and of other models, next to a constant.
 
     Parameters
     ----------
     name : str
-        Of the score, such as ``challenge1_test_nrmse``.
+        Name of the score, such as ``challenge1_test_nrmse``.
     target, prediction : array of shape (windows,)
     train_mean : float
-        What a constant learned on training windows predicts; it may score worse than 1.0 on other subjects.
+        Mean of the training targets, predicted by the constant baseline. It may score worse than 1.0 on other subjects.
     others : dict of str to float, optional
         NRMSE of other models on the same windows, by name, such as ``ridge``.
 
     Returns
     -------
     rows : list of dict
-        name, value, unit, baseline, baseline_is; of the model's own score of one challenge also anchor, anchor_is.
+        Keys name, value, unit, baseline, baseline_is. The first row, that of the model, also has anchor and anchor_is
+        if its name begins with a challenge.
     """
     constant = nrmse(target, np.full(len(np.ravel(target)), train_mean))
     said = f"constant, the training mean ({CONSTANT:g}: the mean of the scored targets and the median published score)"
@@ -160,12 +165,17 @@ def score_rows(
 
 
 def published_beside(name: str) -> dict[str, Any]:
-    """Return the best published score of what a score's name begins with: challenge1, challenge2 or overall.
+    """Return the best published score for a score's name.
+
+    Parameters
+    ----------
+    name : str
+        A name that begins with challenge1, challenge2 or overall.
 
     Returns
     -------
     beside : dict
-        anchor, anchor_is, for a session's result; empty where the name begins otherwise.
+        Keys anchor and anchor_is, for a session's result; empty if the name begins with something else.
     """
     which = next((field for field in ("challenge1", "challenge2", "overall") if name.startswith(field)), None)
     if which is None:
@@ -178,8 +188,10 @@ def published_beside(name: str) -> dict[str, Any]:
 def _pair(target: Sequence[float], prediction: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     target, prediction = np.ravel(np.asarray(target, float)), np.ravel(np.asarray(prediction, float))
     if target.shape != prediction.shape or not len(target):
-        raise ValueError(f"{len(target)} targets and {len(prediction)} predictions; give one each a window.")
+        raise ValueError(
+            f"There are {len(target)} targets and {len(prediction)} predictions; give one of each per window."
+        )
     bad = int((~np.isfinite(target)).sum()), int((~np.isfinite(prediction)).sum())
     if any(bad):
-        raise ValueError(f"{bad[0]} targets and {bad[1]} predictions are NaN or infinite; nothing was scored.")
+        raise ValueError(f"NaN or infinite values: {bad[0]} targets and {bad[1]} predictions. Nothing was scored.")
     return target, prediction

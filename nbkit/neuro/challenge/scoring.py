@@ -1,7 +1,7 @@
-"""Score a zip as the EEG Challenge 2025 does: from the zip alone, in a clean process, one window at a time.
+"""Score a submission zip as the EEG Challenge 2025 does: in a separate process, one window at a time.
 
-The process is another interpreter without this package; ``EEG2025_PYTHON`` names one that has the scoring
-cluster's versions (see `CONTRACT`), else it is this one.
+The process runs in isolated mode and cannot import this package. ``EEG2025_PYTHON`` may name an interpreter with the
+scoring cluster's versions (see `CONTRACT`); by default the current interpreter is used.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from nbkit.neuro.challenge.metrics import CONSTANT, nrmse, overall, published_be
 
 FILES = ("submission.py", "weights_challenge_1.pt", "weights_challenge_2.pt")
 CONTRACT_PYTHON = "EEG2025_PYTHON"
-_LAST_WORDS = 1500  # characters of a failed process
+_LAST_WORDS = 1500  # characters of a failed process's error output that are shown
 
 
 @dataclass(frozen=True)
 class ZipScore:
-    """What a zip earned.
+    """Scores of a submission zip.
 
     Attributes
     ----------
     challenge1, challenge2, overall : float
-        NRMSE, and the challenge's one number.
+        NRMSE of each challenge, and the overall score.
     predictions, targets : dict of {1, 2} to array of shape (windows,)
     facts : dict
-        Of the process: torch, python, device, seconds.
+        Facts about the process, such as torch, python, device and seconds.
     """
 
     challenge1: float
@@ -49,7 +49,7 @@ class ZipScore:
     facts: dict[str, Any]
 
     def rows(self, prefix: str = "submission") -> list[dict[str, Any]]:
-        """Return the rows that a session keeps: each score beside predicting the mean."""
+        """Return the result rows of a session: each score next to that of predicting the mean."""
         values = {"challenge1_nrmse": self.challenge1, "challenge2_nrmse": self.challenge2, "overall": self.overall}
         said = "constant: the scored targets' mean, and the median published score"
         return [
@@ -67,24 +67,31 @@ def score_zip(
     device: str = "cpu",
     python: str | None = None,
 ) -> ZipScore:
-    """Run a zip on windows of both challenges and score it.
+    """Run a submission zip on windows of both challenges and score it.
 
     Parameters
     ----------
-    path : path
-        Of the zip.
+    path : str or Path
+        The zip.
     batches : mapping of {1, 2} to iterable of batches
-        With ``window`` in uV, shape (batch, 129, 200), and the target.
+        Batches with ``window`` in uV, shape (batch, 129, 200), and the target.
     columns : mapping of {1, 2} to str, optional
-        The targets' names; ``target`` where not given.
+        Names of the target columns; ``target`` by default.
     device : str
+        Device of the models.
     python : str, optional
-        Interpreter to run it with.
+        Interpreter for the process.
+
+    Returns
+    -------
+    score : ZipScore
 
     Raises
     ------
+    FileNotFoundError
+        If there is no zip.
     ValueError
-        If the zip has other files than it should, or the process fails: with its last words.
+        If the zip does not hold exactly the expected files, or the process fails (with the end of its error output).
     """
     python = python or os.environ.get(CONTRACT_PYTHON) or sys.executable
     with tempfile.TemporaryDirectory(prefix="nbkit-submission-") as folder:
@@ -101,7 +108,7 @@ def score_zip(
         done = subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True)
         if done.returncode or not answer.is_file():
             raise ValueError(
-                f"{Path(path).name} does not run by itself (exit {done.returncode}, {python}). Its last words:\n"
+                f"{Path(path).name} does not run by itself (exit {done.returncode}, {python}). End of its output:\n"
                 f"{done.stderr[-_LAST_WORDS:]}"
             )
         told = json.loads(answer.read_text("utf-8"))
@@ -120,21 +127,23 @@ def _unpack(path: str | Path, folder: Path) -> None:
                 archive.extractall(folder)
                 return
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is no whole zip ({error}). Write it again.") from error
+        raise ValueError(f"{path} is not a complete zip ({error}). Write it again.") from error
     missing, extra = sorted(set(FILES) - set(names)), sorted(set(names) - set(FILES))
     wrong = [f"{broken} is damaged"] if broken else []
     wrong += [f"{name} is missing" for name in missing] + [f"{name} does not belong there" for name in extra]
-    raise ValueError(f"{path}: {'; '.join(wrong)}. A submission has {', '.join(FILES)}, and no folder. Write it again.")
+    raise ValueError(
+        f"{path}: {'; '.join(wrong)}. A submission has {', '.join(FILES)}, without a folder. Write it again."
+    )
 
 
 def _lay_out(batches: Iterable[Mapping[str, Any]], column: str, path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """Write windows one after another in V, as the challenge's loader gives them, for the process to map."""
+    """Write windows to a file in V, as the challenge's loader returns them, for the process to memory-map."""
     targets = []
     with path.open("wb") as file:
         for batch in batches:
             windows = np.asarray(batch["window"], np.float32)
             if windows.shape[1:] != (N_CHANS, N_TIMES):
-                raise ValueError(f"Windows of shape {windows.shape}; the challenge's are (., {N_CHANS}, {N_TIMES}).")
+                raise ValueError(f"Windows have the shape {windows.shape}; it must be (batch, {N_CHANS}, {N_TIMES}).")
             file.write((windows * np.float32(1e-6)).tobytes())
             targets.append(np.asarray(batch[column], float))
     if not targets:

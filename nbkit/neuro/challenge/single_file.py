@@ -1,7 +1,8 @@
-"""Write one Python file that holds some definitions and all that they rest on.
+"""Write one Python file that holds some definitions and everything they depend on.
 
-A place that runs a single file, such as a challenge's scoring, gets the very source that was trained and tested, never
-a second copy kept by hand. What is outside the package stays an import, and is refused where it is not on the list.
+A system that runs a single file, such as the scoring of a challenge, thus gets the source that was trained and tested,
+and no copy has to be maintained by hand. Imports from other packages stay imports, and are rejected if the package is
+not allowed.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from pathlib import Path
 
 @dataclass
 class _Source:
-    """A module's top level: what it defines and what it imports."""
+    """Definitions and imports at the top level of a module."""
 
     name: str
     definitions: dict[str, ast.stmt] = field(default_factory=dict)
-    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # local name: (module, name there)
+    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # local name: (module, name in it)
 
     @classmethod
     def read(cls, module: str) -> _Source:
         spec = importlib.util.find_spec(module)
         if spec is None or spec.origin is None:
-            raise ValueError(f"There is no module {module}; give the module that defines what is to be written.")
+            raise ValueError(f"There is no module {module}; give the module that defines the network.")
         source = cls(module)
         for statement in ast.parse(Path(spec.origin).read_text("utf-8")).body:
             source.imports.update(_imported(statement))
@@ -36,18 +37,18 @@ class _Source:
 
 
 class SingleFile:
-    """Collect definitions, each after what it rests on.
+    """Collect definitions, each after those it depends on.
 
     Parameters
     ----------
     allowed : sequence of str
-        Packages beside the standard library that the file may import.
+        Packages outside the standard library that the file may import.
     values : mapping of str to str, optional
-        Source of the value of some assigned names, in place of what their module gives them.
+        Source code of values that replace those of some assigned names.
     ours : sequence of str
-        Packages whose source is written out.
+        Packages whose source is copied into the file.
     optional : sequence of str
-        Packages that a function may import for itself: it asks first whether they are there.
+        Packages that a function may import inside its body, because it checks first whether they are installed.
     """
 
     def __init__(
@@ -65,18 +66,23 @@ class SingleFile:
         self._statements: list[str] = []
 
     def add(self, module: str, name: str) -> str:
-        """Add a definition with all that it rests on, and give its name in the file.
+        """Add a definition with everything it depends on, and return its name in the file.
+
+        Parameters
+        ----------
+        module, name : str
+            Module, and name defined or imported in it.
 
         Raises
         ------
         ValueError
-            If it rests on a package that is not allowed, or on something that cannot be written by itself.
+            If it depends on a package that is not allowed, or on something that cannot be copied.
         """
         source = self._source(module)
         if name in source.imports:
             return self._add_imported(name, *source.imports[name], module)
         if name not in source.definitions:
-            raise ValueError(f"{module} defines no {name}; it defines {', '.join(sorted(source.definitions))}.")
+            raise ValueError(f"Module {module} defines no {name}; it defines {', '.join(sorted(source.definitions))}.")
         if (module, name) in self._written:
             return self._written[module, name]
         statement = source.definitions[name]
@@ -86,7 +92,7 @@ class SingleFile:
         return self._written[module, name]
 
     def text(self, title: str, tail: str = "") -> str:
-        """Return the file: its docstring, imports, definitions, and a tail."""
+        """Return the text of the file: docstring with the title, imports, definitions, and the tail."""
         lines = ['"""' + title.strip() + '\n"""', "from __future__ import annotations\n"]
         lines += sorted(_import_line(name, *what) for name, what in self._imports.items())
         return "\n".join([*lines, "", "\n\n\n".join(self._statements), tail]).rstrip() + "\n"
@@ -101,20 +107,21 @@ class SingleFile:
         if package in self.ours:
             if name is None or importlib.util.find_spec(module).submodule_search_locations is not None:
                 raise ValueError(
-                    f"{where} imports the module {local} of {module}: one file cannot hold a module. Import its names."
+                    f"Module {where} imports the module {local} of {module}; one file cannot hold a module. Import its "
+                    "names."
                 )
             return self.add(module, name)
         if package not in self.allowed and package not in sys.stdlib_module_names:
-            raise ValueError(f"{where} needs {package}; the file may import {', '.join(self.allowed)} alone.")
+            raise ValueError(f"Module {where} needs {package}; the file may import {', '.join(self.allowed)} alone.")
         if self._imports.setdefault(local, (module, name)) != (module, name):
-            raise ValueError(f"{local} is {self._imports[local]} in one module and {(module, name)} in {where}.")
+            raise ValueError(f"Name {local} is {self._imports[local]} in one module and {(module, name)} in {where}.")
         return local
 
     def _free_name(self, name: str, module: str) -> str:
         taken = {*self._written.values(), *self._imports}
         if name not in taken:
             return name
-        stem = "_".join(module.split(".")[1:])  # two modules have one name: the later one carries its module's
+        stem = "_".join(module.split(".")[1:])  # two modules define the name: prefix the later one with its module
         return f"_{stem}_{name.lstrip('_')}"
 
     def _write(self, statement: ast.stmt, source: _Source) -> None:
@@ -136,18 +143,18 @@ class SingleFile:
         changed |= {n: self._written[source.name, n] for n in _bound(statement) if (source.name, n) in self._written}
         shadowed = sorted(name for name, new in changed.items() if name != new and name in local)
         if shadowed:
-            raise ValueError(f"{source.name}: {', '.join(shadowed)} names something inside and outside; rename one.")
+            raise ValueError(f"Module {source.name}: {', '.join(shadowed)} is both global and local; rename one.")
         _rename(statement, changed)
         self._statements.append(ast.unparse(ast.fix_missing_locations(statement)))
 
     def _imported_inside(self, node: ast.Import | ast.ImportFrom, source: _Source) -> Iterator[tuple[str, str]]:
-        """What a function imports for itself: ours is written out; others stay where they are, if allowed."""
+        """Yield the new names of a function's imports: copy our packages, and check that others are allowed."""
         for local, (module, name) in _imported(node).items():
             if module.split(".")[0] in self.ours:
                 yield local, self._add_imported(local, module, name, source.name)
             elif module.split(".")[0] not in (*self.allowed, *self.optional, *sys.stdlib_module_names):
                 raise ValueError(
-                    f"{source.name} imports {module} in a function; the file may import "
+                    f"Module {source.name} imports {module} in a function; the file may import "
                     f"{', '.join(self.allowed)} alone."
                 )
 
@@ -161,7 +168,10 @@ class _WithoutImports(ast.NodeTransformer):
 
 
 class _Bare(ast.NodeTransformer):
-    """Without docstrings' bodies and functions' annotations, which nobody reads there and which rest on more names."""
+    """Shorten docstrings to their first line and remove annotations.
+
+    Annotations are not needed in the file and would depend on more names.
+    """
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         self.generic_visit(node)
@@ -207,7 +217,7 @@ def _import_line(local: str, module: str, name: str | None) -> str:
 
 
 def _bound(statement: ast.stmt) -> list[str]:
-    """Names that a statement of a module's top level gives a value."""
+    """Return the names that a top-level statement of a module assigns or defines."""
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         return [statement.name]
     targets = statement.targets if isinstance(statement, ast.Assign) else []
@@ -216,7 +226,7 @@ def _bound(statement: ast.stmt) -> list[str]:
 
 
 def _loaded(statement: ast.stmt) -> list[str]:
-    """Names that a statement reads; those in a dataclass's annotations are text there."""
+    """Return the names that a statement reads, without those in annotations, which are not evaluated."""
     said = {id(name) for node in ast.walk(statement) if isinstance(node, ast.AnnAssign)
             for name in ast.walk(node.annotation)}  # fmt: skip
     named = (node for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
@@ -224,7 +234,7 @@ def _loaded(statement: ast.stmt) -> list[str]:
 
 
 def _local_names(statement: ast.stmt) -> set[str]:
-    """Names that functions within bind: arguments and what they assign."""
+    """Return the names that functions in a statement bind: arguments and assigned names."""
     found = set()
     for function in ast.walk(statement):
         if isinstance(function, ast.FunctionDef | ast.Lambda):

@@ -76,11 +76,11 @@ def test_what_is_wrong_with_a_zip_is_named(tmp_path, batches):
         wide = "return self.network(torch.where", "return torch.ones(1, 2).to(X) * self.network(torch.where"
         score_zip(changed(path, "submission.py", lambda t: t.decode().replace(*wide).encode()), batches)
     (tmp_path / "torn.zip").write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match="is no whole zip"):
+    with pytest.raises(ValueError, match="is not a complete zip"):
         score_zip(tmp_path / "torn.zip", batches)
     with pytest.raises(FileNotFoundError, match="There is no zip"):
         score_zip(tmp_path / "none.zip", batches)
-    with pytest.raises(ValueError, match="the challenge's are"):
+    with pytest.raises(ValueError, match=r"must be \(batch, 129, 200\)"):
         score_zip(path, {1: [{"window": torch.zeros(1, 12, 200), "target": torch.zeros(1)}], 2: batches[2]})
 
 
