@@ -1,1 +1,1 @@
-"""LaBraM: codes for EEG patches, pretraining on masked codes, finetuning (Jiang et al. 2024, arXiv:2405.18765)."""
+"""LaBraM: an EEG foundation model pretrained by predicting the codes of masked patches."""

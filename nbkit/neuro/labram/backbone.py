@@ -1,7 +1,7 @@
-"""The transformer that LaBraM's tokenizer and student share.
+"""Transformer shared by LaBraM's tokenizer and student.
 
-A window becomes one token a channel and patch, channel by channel, after a class token. Modules have the published
-files' names, so that a key map of a few words loads them (see `hub`).
+A window becomes a class token followed by one token per channel and patch, channel by channel. Modules are named as in
+the published files, so that a few renaming rules load them (see `hub`).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from nbkit.neuro.labram.channels import TABLES
 from nbkit.neuro.nn.attention import Block, init_weights
 
-TIME_ROWS = 16  # patches that have a time embedding, as published
-MICROVOLTS = 100.0  # the network's unit: uV / 100, as published
+TIME_ROWS = 16  # number of time embeddings, as published: the most patches in a window
+MICROVOLTS = 100.0  # the network's inputs are in units of 100 uV, as published
 
 
 def cut_patches(windows: Tensor, patch: int) -> Tensor:
-    """Cut windows into patches, and scale uV to the network's unit.
+    """Cut windows into patches and scale them from uV to the network's unit of 100 uV.
 
     Parameters
     ----------
     windows : Tensor of shape (batch, channels, time)
         In uV.
     patch : int
-        Samples.
+        Samples of a patch.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def cut_patches(windows: Tensor, patch: int) -> Tensor:
     Raises
     ------
     ValueError
-        If a window does not hold a whole number of patches.
+        If a window is not a whole number of patches long.
     """
     if windows.ndim != 3 or windows.shape[-1] % patch or windows.shape[-1] == 0:
         raise ValueError(
@@ -45,9 +45,18 @@ def cut_patches(windows: Tensor, patch: int) -> Tensor:
 
 
 class TemporalConv(nn.Module):
-    """Features of each patch: three convolutions over its samples, and a projection where they are not ``dim`` wide.
+    """Features of each patch: three convolutions over its samples, then a projection if they are not ``dim`` wide.
 
-    A patch of 200 samples leaves 8 x 25 = 200 features, the published width; one of 100 leaves 104.
+    A patch of 200 samples gives 8 x 25 = 200 features, the published width; one of 100 gives 104.
+
+    Parameters
+    ----------
+    patch : int
+        Samples of a patch.
+    dim : int
+        Width of a token.
+    filters : int
+        Channels of the convolutions.
     """
 
     def __init__(self, patch: int, dim: int, filters: int = 8) -> None:
@@ -62,7 +71,7 @@ class TemporalConv(nn.Module):
         self.proj = nn.Identity() if width == dim else nn.Linear(width, dim)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Return (batch, channels * patches, dim) for (batch, channels, patches, samples)."""
+        """Return tokens (batch, channels * patches, dim) of patches (batch, channels, patches, samples)."""
         x = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, tokens, samples)
         for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
             x = F.gelu(norm(conv(x)))
@@ -70,34 +79,40 @@ class TemporalConv(nn.Module):
 
 
 class CodeEmbed(nn.Module):
-    """Tokens of codes: what the decoder has in the patches' place."""
+    """Linear embedding of codes: the input layer of the decoder, in place of the patches.
+
+    Parameters
+    ----------
+    code_dim, dim : int
+        Length of a code, and width of a token.
+    """
 
     def __init__(self, code_dim: int, dim: int) -> None:
         super().__init__()
         self.proj = nn.Linear(code_dim, dim)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Return (batch, tokens, dim) for (batch, tokens, code_dim)."""
+        """Return tokens (batch, tokens, dim) of codes (batch, tokens, code_dim)."""
         return self.proj(codes)
 
 
 class NeuralTransformer(nn.Module):
-    """Tokens of patches (or codes), with places, through a transformer.
+    """Transformer over tokens of patches (or codes) with channel and time embeddings.
 
     Parameters
     ----------
     patch : int
-        Samples of a patch; not looked at where ``code_dim``.
+        Samples of a patch; unused if ``code_dim`` is above 0.
     depth, dim, heads, mlp_ratio
-        Of the transformer.
+        Size of the transformer.
     table : str
-        Of channels (see `channels`).
+        Table of channel names (see `channels`).
     code_dim : int
-        Above 0, the input is codes of this length: a decoder.
+        If above 0, the input is codes of this length, as in the decoder.
     filters : int
-        Of the temporal convolution.
+        Channels of the temporal convolution.
     qkv_bias, qk_norm, layer_scale, dropout, drop_path
-        See `Block`; ``drop_path`` grows to this over the depth.
+        See `Block`; ``drop_path`` grows linearly over the blocks, from 0 to this value.
     """
 
     def __init__(
@@ -136,13 +151,13 @@ class NeuralTransformer(nn.Module):
             nn.init.trunc_normal_(token, std=0.02)
 
     def forward(self, inputs: Tensor, rows: Tensor) -> Tensor:
-        """Return the features of a class token and all others.
+        """Return the features of the class token and of all other tokens.
 
         Parameters
         ----------
-        inputs : Tensor of shape (batch, channels, patches, samples), or (batch, tokens, code_dim)
+        inputs : Tensor of shape (batch, channels, patches, samples) or (batch, tokens, code_dim)
         rows : Tensor of shape (channels,)
-            Of the channels in the table (see `channel_rows`).
+            Rows of the channels in the table (see `channel_rows`).
 
         Returns
         -------
@@ -151,16 +166,32 @@ class NeuralTransformer(nn.Module):
         return self.trunk(self.patch_embed(inputs), rows)
 
     def trunk(self, tokens: Tensor, rows: Tensor) -> Tensor:
-        """Add class token and places to tokens of shape (batch, channels * patches, dim), and transform them."""
+        """Transform tokens after adding the class token and the embeddings of channel and time.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (batch, channels * patches, dim)
+        rows : Tensor of shape (channels,)
+
+        Returns
+        -------
+        features : Tensor of shape (batch, 1 + channels * patches, dim)
+
+        Raises
+        ------
+        ValueError
+            If there are more patches than time embeddings.
+        """
         batch, count, _ = tokens.shape
         patches = count // len(rows)
         if patches > TIME_ROWS:
             raise ValueError(
-                f"Windows of {patches} patches; there are time embeddings for {TIME_ROWS}. Cut shorter windows."
+                f"Windows have {patches} patches; there are time embeddings for {TIME_ROWS}. Cut shorter windows."
             )
         places = self.pos_embed[0, rows][:, None] + self.time_embed[0, None, :patches]  # (channels, patches, dim)
         first = (self.cls_token[0] + self.pos_embed[0, :1]).expand(batch, 1, -1)
-        # Under autocast tokens are in half precision, places are not: what all blocks add to stays in float32.
+        # Under autocast the tokens are in half precision and the embeddings are not: the residual stream, to which
+        # all blocks add, stays in float32.
         x = torch.cat([first, tokens + places.flatten(0, 1)], dim=1)
         for block in self.blocks:
             x = block(x)

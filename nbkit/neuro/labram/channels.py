@@ -1,7 +1,7 @@
-"""Names of channels that LaBraM has an embedding for.
+"""Channel names that LaBraM has an embedding for.
 
-Two tables: the 128 names of the published weights, in their order, and the 129 sites of an EGI net. A recording's
-channels are rows of one of them; a name that is in neither is refused, never guessed.
+There are two tables: the 128 names of the published weights, in their order, and the 129 sites of an EGI net. Each
+channel of a recording must be in one table; unknown names are rejected.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ TABLES = {"ten_twenty": TEN_TWENTY, "egi_129": EGI_129}
 
 
 def find_table(ch_names: Sequence[str]) -> str:
-    """Return the name of the table that knows all of these channels.
+    """Return the name of the first table that holds all of these channels.
 
     Raises
     ------
     ValueError
-        If no table knows them all.
+        If no table holds all of them.
 
     Examples
     --------
@@ -39,21 +39,21 @@ def find_table(ch_names: Sequence[str]) -> str:
             return name
     nearest = min(unknown, key=lambda name: len(unknown[name]))
     raise ValueError(
-        f"No table of channels knows {', '.join(unknown[nearest][:8])} (of {len(ch_names)} channels; {nearest} knows "
-        f"the others). There are: {', '.join(TABLES)}. Rename the channels or leave them out."
+        f"No table of channels has {', '.join(unknown[nearest][:8])} (of {len(ch_names)} channels; {nearest} has "
+        f"the others). The tables are {', '.join(TABLES)}. Rename the channels or leave them out."
     )
 
 
 def channel_rows(ch_names: Sequence[str], table: str) -> list[int]:
-    """Return each channel's row in a table's embedding; row 0 is the class token's.
+    """Return the row of each channel in the embedding of a table; row 0 is the class token.
 
     Raises
     ------
     ValueError
-        If there is no such table, if it does not know a channel, or if one comes twice.
+        If the table is unknown, a channel is not in it, or a channel is given twice.
     """
     if table not in TABLES:
-        raise ValueError(f"There is no table of channels {table!r}; there are: {', '.join(TABLES)}.")
+        raise ValueError(f"There is no table of channels {table!r}; the tables are {', '.join(TABLES)}.")
     places = {name: row for row, name in enumerate(TABLES[table], 1)}
     plain = [_plain(name) for name in ch_names]
     strange = [name for name, p in zip(ch_names, plain, strict=True) if p not in places]
@@ -64,5 +64,5 @@ def channel_rows(ch_names: Sequence[str], table: str) -> list[int]:
 
 
 def _plain(name: str) -> str:
-    """A name as the tables spell it: upper case, without the dots of EDF files."""
+    """Return a name as the tables spell it: upper case, without the trailing dots of EDF files."""
     return name.strip().rstrip(".").upper()

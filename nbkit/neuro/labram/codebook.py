@@ -1,7 +1,8 @@
 """Train LaBraM's tokenizer (phase 1).
 
-Validation is over whole epochs and stands beside what costs nothing: predicting the mean of each window's spectrum
-leaves an error of 1 in amplitude and in phase, and the codes of another window leave what a decoder knows of any EEG.
+Validation covers whole epochs and compares with two trivial baselines. Predicting the mean of each window's spectrum
+has an error of 1 in amplitude and in phase. Decoding the codes of another window shows what the decoder knows about any
+EEG.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ MONITOR = "val_tok_loss"
 
 @dataclass(frozen=True)
 class CodebookSettings:
-    """Settings of the codebook's training; the defaults are the seed's.
+    """Settings of the codebook's training; the defaults are those of the seed project.
 
-    Lengths in epochs become steps by `counted`; those in steps, where above 0, stand.
+    `counted` turns lengths in epochs into steps; a length in steps above 0 takes precedence.
     """
 
     patch: int = 100  # samples: 1 s at 100 Hz
@@ -42,7 +43,7 @@ class CodebookSettings:
     code_dim: int = 32
     decay: float = 0.99
     beta: float = 1.0  # weight of the commitment loss
-    restart_below: float = 0.0  # uses a batch under which a code is put on a random vector; 0: never, as published
+    restart_below: float = 0.0  # codes used less per batch are replaced by a random vector; 0: never, as published
     sincos: bool = False  # sine and cosine of the phase instead of its angle
     lr: float = 1e-4
     min_lr: float = 1e-5
@@ -59,17 +60,17 @@ class CodebookSettings:
 
     @classmethod
     def full(cls) -> CodebookSettings:
-        """The seed's, for all ten releases."""
+        """Return the seed project's settings for all ten releases."""
         return cls()
 
     @classmethod
     def mini(cls) -> CodebookSettings:
-        """The seed's for release 1 alone: the same network, fewer epochs."""
+        """Return the seed project's settings for release 1 alone: the same network, fewer epochs."""
         return cls(epochs=50, patience_epochs=10, batch_size=64)
 
     @classmethod
     def published(cls) -> CodebookSettings:
-        """The depth, code length and optimiser of the published tokenizer, on 1 s patches at 100 Hz."""
+        """Return the depth, code length and optimiser of the published tokenizer, for patches of 1 s at 100 Hz."""
         return cls(
             encoder_depth=12, code_dim=64, lr=5e-5, min_lr=1e-5, weight_decay=1e-4, betas=(0.9, 0.99), grad_clip=0.0,
             epochs=100, warmup_epochs=10.0,
@@ -77,15 +78,15 @@ class CodebookSettings:
 
     @classmethod
     def labram_hub(cls) -> CodebookSettings:
-        """The published tokenizer itself: `published` on patches of 200 samples at 200 Hz."""
+        """Return the settings of the published tokenizer itself: `published` with patches of 200 samples at 200 Hz."""
         return cls(**{**asdict(cls.published()), "patch": 200})
 
     @classmethod
     def free(cls) -> CodebookSettings:
-        """For the mini releases on one 16 GB card: the published depth, and codes that are revived.
+        """Return settings for the mini releases on one 16 GB GPU: the published depth, and unused codes are restarted.
 
-        With the seed's slow codes and no revival a short training ends with one code for everything (measured on
-        eegbci and on the synthetic HBN), which a night on a free card should not find out.
+        With the seed's slow codes and without restarts, a short training ends with one code for everything (measured on
+        eegbci and on the synthetic HBN data), which would waste a night on a free GPU.
         """
         return cls(
             encoder_depth=12, decay=0.95, restart_below=0.1, batch_size=64, epochs=30, warmup_epochs=2.0,
@@ -94,7 +95,7 @@ class CodebookSettings:
 
     @classmethod
     def smoke(cls) -> CodebookSettings:
-        """For seconds on two CPU cores: the same code, smaller."""
+        """Return small settings for a test of seconds on two CPU cores; the code is the same."""
         return cls(
             dim=40, heads=4, encoder_depth=2, decoder_depth=1, codebook_size=64, code_dim=16, decay=0.9, beta=0.1,
             restart_below=0.5, lr=2e-3, min_lr=2e-4, batch_size=8, steps=200, warmup_steps=20, patience_steps=200,
@@ -102,18 +103,18 @@ class CodebookSettings:
 
 
 class Codebook(ClippedModule):
-    """Train a `VQNSP` tokenizer.
+    """Lightning module that trains a `VQNSP` tokenizer.
 
     Parameters
     ----------
     settings : CodebookSettings
-        With its steps counted.
+        With lengths in steps (see `counted`).
     ch_names : sequence of str
-        Of the windows, in their order.
+        Channels of the windows, in order.
     sfreq : float
-        In Hz; kept beside the weights.
+        Sampling rate, in Hz; stored with the weights.
     table : str, optional
-        Of channels; the one that knows all names where not given.
+        Table of channel names; by default the one that holds all of them.
     """
 
     def __init__(
@@ -134,17 +135,17 @@ class Codebook(ClippedModule):
 
     @classmethod
     def for_data(cls, settings: CodebookSettings, data: Any) -> Codebook:
-        """Build the module for data that say ``ch_names`` and ``sfreq``."""
+        """Return a module for data with ``ch_names`` and ``sfreq``."""
         return cls(settings, data.ch_names, data.sfreq)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Codebook:
-        """Build the module a checkpoint holds, weights and all.
+        """Load the module of a checkpoint, with its weights.
 
         Raises
         ------
         ValueError
-            If the file holds no codebook, or one of other weights than this version has.
+            If the file holds no codebook, or its weights do not match this version.
         """
         made, weights = held(path, "labram_codebook", device)
         module = cls(settings_from(CodebookSettings, made, path), made["ch_names"], made["sfreq"], made["table"])
@@ -214,7 +215,18 @@ class Codebook(ClippedModule):
 
 @torch.no_grad()
 def code_use(module: Any, batches: Any) -> Tensor:
-    """Count how often each code of a module's ``tokenizer`` stands for a token of these batches, shape (codes,)."""
+    """Count how often each code of a module's ``tokenizer`` occurs in batches.
+
+    Parameters
+    ----------
+    module : Codebook or MaskedEEG
+    batches : iterable of mapping
+        Batches with ``window`` in uV.
+
+    Returns
+    -------
+    counts : Tensor of shape (codes,)
+    """
     tokenizer: VQNSP = module.tokenizer.to(module.device)
     counts = torch.zeros(tokenizer.quantize.size)
     for batch in batches:
@@ -224,7 +236,7 @@ def code_use(module: Any, batches: Any) -> Tensor:
 
 
 def reconstructions(module: Codebook, window: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a window's codes make of it: alone, and with the window's own phases.
+    """Reconstruct a window from its codes, with the decoded phases and with its own phases.
 
     Parameters
     ----------
@@ -243,7 +255,7 @@ def reconstructions(module: Codebook, window: Tensor) -> tuple[np.ndarray, np.nd
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return the result rows of the last validation, each with unit and baseline; empty before the first validation."""
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []

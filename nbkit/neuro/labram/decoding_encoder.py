@@ -1,6 +1,6 @@
-"""A pretrained or finetuned LaBraM as an encoder of windows: the mean of its tokens.
+"""Pretrained or finetuned LaBraM as an encoder of windows: the mean of its tokens.
 
-Says of itself what a decoder has to know (names, rate, length, what LoRA goes into), so that decoding can take it
+The encoder describes itself (channel names, sampling rate, length, target layers of LoRA), so that decoding can use it
 without knowing this package.
 """
 
@@ -17,23 +17,24 @@ from nbkit.neuro.labram.finetune import FinetuneSettings, mean_token
 from nbkit.neuro.labram.pretrain import PretrainSettings, make_backbone
 from nbkit.neuro.training.weights import held, load_strictly, part_of, settings_from
 
-# Whose checkpoint: its settings, and the network's name in it.
+# Kind of checkpoint: class of its settings, and prefix of the network's weights.
 _KINDS = {"labram_pretrain": (PretrainSettings, "student."), "labram_finetune": (FinetuneSettings, "backbone.")}
 
 
 class MeanToken(nn.Module):
-    """Give the mean of a network's tokens.
+    """Encoder that returns the mean of a network's tokens.
 
     Parameters
     ----------
     backbone : NeuralTransformer
     ch_names : tuple of str
+        Channels of the windows, in order.
     sfreq : float
-        In Hz.
+        Sampling rate, in Hz.
     n_times : int
         Samples of a window.
     weights : str
-        Where they come from.
+        Description of the loaded weights.
     """
 
     key = "our_labram"
@@ -53,20 +54,26 @@ class MeanToken(nn.Module):
 
 
 def encoder_for_decoding(path: str | Path, window: float) -> MeanToken:
-    """Build the encoder that a pretraining's or a finetuning's checkpoint holds, every weight of it.
+    """Load the encoder of a pretraining or finetuning checkpoint; all its weights must match.
 
     Parameters
     ----------
     path : str or Path
+        The checkpoint.
     window : float
-        Length of the windows it will be given, in s; a multiple of its patches.
+        Length of the windows, in s; a multiple of the patch length.
+
+    Returns
+    -------
+    encoder : MeanToken
+        In evaluation mode.
 
     Raises
     ------
     FileNotFoundError
         If there is no checkpoint.
     ValueError
-        If it holds something else, or windows are no multiple of patches.
+        If the file holds something else, or the window is not a multiple of the patch length.
     """
     kind = _kind_of(path)
     made, weights = held(path, kind)
@@ -75,7 +82,7 @@ def encoder_for_decoding(path: str | Path, window: float) -> MeanToken:
     if n_times < settings.patch or n_times % settings.patch:
         raise ValueError(
             f"Windows of {window:g} s are {n_times} samples at {made['sfreq']:g} Hz, patches have {settings.patch}; "
-            f"give a multiple of {settings.patch / made['sfreq']:g} s."
+            f"choose a multiple of {settings.patch / made['sfreq']:g} s."
         )
     backbone = make_backbone(settings, made["table"])
     report = load_strictly(backbone, part_of(weights, prefix), path)
@@ -89,4 +96,4 @@ def _kind_of(path: str | Path) -> str:
         except ValueError:
             continue
         return kind
-    return "labram_pretrain"  # whose loading then says what the file holds
+    return "labram_pretrain"  # loading it as this kind then raises and reports what the file holds

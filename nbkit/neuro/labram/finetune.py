@@ -1,6 +1,6 @@
-"""Finetuning (phase 3): a number a window, from the mean of its tokens.
+"""Finetune LaBraM (phase 3): predict one number per window from the mean of its tokens.
 
-The network is the pretrained one, every weight of it, or the load is refused.
+The network is the pretrained one; loading fails unless every weight matches.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """Settings of one finetuning; the defaults are the seed's with LaBraM's recipe.
+    """Settings of a finetuning; the defaults are those of the seed project with LaBraM's recipe.
 
-    The network's shape is taken from the pretrained checkpoint where there is one. Lengths in epochs become steps by
-    `counted`; those in steps, where above 0, stand.
+    The network's shape is taken from the pretrained checkpoint if there is one. `counted` turns lengths in epochs into
+    steps; a length in steps above 0 takes precedence.
     """
 
     patch: int = 100
@@ -42,10 +42,10 @@ class FinetuneSettings:
     qk_norm: bool = True
     qkv_bias: bool = False
     drop_path: float = 0.1
-    dropout: float = 0.0  # before the head
+    dropout: float = 0.0  # of the mean token, before the head
     lr: float = 5e-4
     min_lr: float = 1e-6
-    layer_decay: float = 0.65  # of the rate, from each layer to the one below
+    layer_decay: float = 0.65  # factor of the learning rate from each layer to the one below
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)
     grad_clip: float = 1.0
@@ -59,32 +59,32 @@ class FinetuneSettings:
 
     @classmethod
     def full(cls) -> FinetuneSettings:
-        """The seed's, for all ten releases."""
+        """Return the seed project's settings for all ten releases."""
         return cls()
 
     @classmethod
     def mini(cls) -> FinetuneSettings:
-        """The seed's for release 1 alone: smaller batches, fewer epochs."""
+        """Return the seed project's settings for release 1 alone: smaller batches, fewer epochs."""
         return cls(batch_size=128, epochs=50, patience_epochs=10)
 
     @classmethod
     def published(cls) -> FinetuneSettings:
-        """The published finetuning: 50 epochs in batches of 64."""
+        """Return the published finetuning: 50 epochs in batches of 64."""
         return cls(batch_size=64, epochs=50, patience_epochs=0)
 
     @classmethod
     def labram_hub(cls) -> FinetuneSettings:
-        """`published` on patches of 200 samples at 200 Hz."""
+        """Return `published` with patches of 200 samples at 200 Hz."""
         return cls(patch=200, batch_size=64, epochs=50, patience_epochs=0)
 
     @classmethod
     def free(cls) -> FinetuneSettings:
-        """For the mini releases on one 16 GB card."""
+        """Return settings for the mini releases on one 16 GB GPU."""
         return cls(batch_size=128, epochs=30, warmup_epochs=2.0, patience_epochs=8)
 
     @classmethod
     def smoke(cls) -> FinetuneSettings:
-        """For seconds on two CPU cores: the same code, smaller."""
+        """Return small settings for a test of seconds on two CPU cores; the code is the same."""
         return cls(
             dim=40, heads=4, depth=2, drop_path=0.0, lr=3e-3, min_lr=3e-4, layer_decay=0.9, batch_size=16, steps=120,
             warmup_steps=12, patience_steps=120,
@@ -92,21 +92,22 @@ class FinetuneSettings:
 
 
 class Regressor(WindowRegressor):
-    """Predict one number a window.
+    """Lightning module that predicts one number per window.
 
     Parameters
     ----------
     settings : FinetuneSettings
-        With its steps counted.
+        With lengths in steps (see `counted`).
     ch_names : sequence of str
+        Channels of the windows, in order.
     sfreq : float
-        In Hz.
+        Sampling rate, in Hz.
     target_scale : (float, float)
-        Mean and standard deviation of the training targets; the network learns in units of them.
+        Mean and standard deviation of the training targets, by which the network's target is standardised.
     target : str
-        The batches' column that is to be predicted.
+        Column of the batches to predict.
     table : str, optional
-        Of channels; the one that knows all names where not given.
+        Table of channel names; by default the one that holds all of them.
     """
 
     def __init__(
@@ -129,14 +130,27 @@ class Regressor(WindowRegressor):
     def for_data(
         cls, settings: FinetuneSettings, data: Any, pretrained: str | Path | None = None, target: str = "target"
     ) -> Regressor:
-        """Build the module for data, its network from a pretraining's checkpoint.
+        """Return a module for data, with the network of a pretraining checkpoint.
 
-        With ``pretrained`` None it begins from random weights. ``loaded`` says how many weights were matched.
+        Parameters
+        ----------
+        settings : FinetuneSettings
+        data : WindowData
+            Data with ``ch_names``, ``sfreq`` and ``target_scale``.
+        pretrained : str or Path, optional
+            The checkpoint; None starts from random weights.
+        target : str
+            Column of the batches to predict.
+
+        Returns
+        -------
+        module : Regressor
+            Its ``loaded`` reports how many weights matched.
 
         Raises
         ------
         ValueError
-            If not every weight of the network is in the checkpoint.
+            If a weight of the network is missing in the checkpoint.
         """
         scale = data.target_scale(target)
         if pretrained is None:
@@ -149,12 +163,12 @@ class Regressor(WindowRegressor):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Regressor:
-        """Build the module a checkpoint holds, weights and all.
+        """Load the module of a checkpoint, with its weights.
 
         Raises
         ------
         ValueError
-            If the file holds no finetuned model, or one of other weights than this version has.
+            If the file holds no finetuned model, or its weights do not match this version.
         """
         made, weights = held(path, "labram_finetune", device)
         settings = settings_from(FinetuneSettings, made, path)
@@ -177,18 +191,18 @@ class Regressor(WindowRegressor):
 
 
 class ComparedRegressor(WithRivals, Regressor):
-    """A `Regressor` beside the same network from random weights."""
+    """`Regressor` trained next to the same network with random initial weights."""
 
     alone = Regressor
 
 
 def mean_token(backbone: NeuralTransformer, windows: Tensor, rows: Tensor) -> Tensor:
-    """Return the mean of all tokens but the class token, shape (batch, dim), of windows in uV."""
+    """Return the mean of all tokens except the class token, shape (batch, dim), for windows in uV."""
     return backbone(cut_patches(windows, backbone.patch), rows)[:, 1:].mean(dim=1)
 
 
 def layer_of(name: str, depth: int) -> int:
-    """Return the layer a weight belongs to: 0 for embeddings, 1 to ``depth`` for the blocks, then norm and head."""
+    """Return the layer of a weight: 0 for embeddings, 1 to ``depth`` for blocks, then final norm and head."""
     block = re.match(r"backbone\.blocks\.(\d+)\.", name)
     if block:
         return int(block[1]) + 1

@@ -1,7 +1,7 @@
-"""The published weights under our names, and ours under braindecode's.
+"""Convert LaBraM's published weights to our names, and ours to braindecode's.
 
-Our modules have the published files' names but for a few words, which stand here and nowhere else. All or nothing: what
-a map leaves over is refused by the strict load that follows.
+The names differ in a few words only, all of which are listed here. The strict load that follows raises if a rule leaves
+any weight over.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from nbkit.neuro.labram.pretrain import MaskedEEG
 from nbkit.neuro.labram.tokenizer import VQNSP
 from nbkit.neuro.training.weights import LoadReport, load_strictly
 
-# labram-base.pth (in "model"): the student's, and heads of which only the outer one was trained.
+# labram-base.pth (in "model"): the student with its outer lm_head; the inner one was never trained.
 _STUDENT = ((r"^student\.mask_token$", "mask_token"),)
 _STUDENT_UNUSED = ("student.lm_head.", "projection_head.", "logit_scale")
 
-# vqnsp.pth (in "model"): its transformers end in fc_norm, for it pools where it is finetuned.
+# vqnsp.pth (in "model"): its transformers end in fc_norm, the norm after the pooling of finetuning.
 _TOKENIZER = (
     (r"\.fc_norm\.", ".norm."),
     (r"^quantize\.embedding\.weight$", "quantize.weight"),
@@ -40,27 +40,39 @@ _BRAINDECODE = (
 
 
 def load_published_student(module: MaskedEEG, path: str | Path) -> LoadReport:
-    """Load ``labram-base.pth`` into a `MaskedEEG` of ``PretrainSettings.labram_hub()`` on the ten_twenty table.
+    """Load ``labram-base.pth`` into a `MaskedEEG` of ``PretrainSettings.labram_hub()`` with the ten_twenty table.
+
+    Returns
+    -------
+    report : LoadReport
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If any weight is missing, left over or of another shape.
+        If a weight is missing, left over or of another shape.
     """
     return load_strictly(module, student_weights(_model_of(path)), path)
 
 
 def load_published_tokenizer(tokenizer: VQNSP, path: str | Path) -> LoadReport:
-    """Load ``vqnsp.pth`` into the tokenizer of ``CodebookSettings.labram_hub()`` on the ten_twenty table.
+    """Load ``vqnsp.pth`` into the tokenizer of ``CodebookSettings.labram_hub()`` with the ten_twenty table.
+
+    Returns
+    -------
+    report : LoadReport
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If any weight is missing, left over or of another shape.
+        If a weight is missing, left over or of another shape.
     """
     weights = tokenizer_weights(_model_of(path))
     own = tokenizer.state_dict()
-    # What only a running training has: nothing counted, no k-means to come.
+    # State of a training that the file does not hold: no uses counted, and k-means is done.
     for name in ("counts", "pool", "pooled"):
         weights[f"quantize.{name}"] = torch.zeros_like(own[f"quantize.{name}"])
     weights["quantize.pooled"] += len(own["quantize.pool"])
@@ -68,15 +80,15 @@ def load_published_tokenizer(tokenizer: VQNSP, path: str | Path) -> LoadReport:
 
 
 def student_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``labram-base.pth``'s weights under our names."""
+    """Return the weights of ``labram-base.pth`` under our names."""
     return _renamed(published, _STUDENT, _STUDENT_UNUSED)
 
 
 def tokenizer_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``vqnsp.pth``'s weights under our names.
+    """Return the weights of ``vqnsp.pth`` under our names.
 
-    Its query and value biases become one bias with zeros for the keys', which attention does not feel; the decoder's
-    1 x 1 convolution becomes the matrix that it is.
+    The biases of queries and values become one bias, with zeros for the keys, whose bias does not change attention. The
+    1 x 1 convolution of the decoder becomes a matrix.
     """
     weights = _renamed(published, _TOKENIZER, _TOKENIZER_UNUSED)
     for name in [name for name in weights if name.endswith(".q_bias")]:
@@ -90,9 +102,14 @@ def tokenizer_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def braindecode_weights(backbone: Mapping[str, Tensor], patches: int) -> dict[str, Tensor]:
-    """Return a backbone's weights under the names of braindecode's Labram for windows of ``patches`` patches.
+    """Return a backbone's weights under the names of braindecode's Labram.
 
-    Its table has one more time embedding than patches.
+    Parameters
+    ----------
+    backbone : mapping of str to Tensor
+        State dict of a `NeuralTransformer`.
+    patches : int
+        Patches of a window; braindecode's table has one more time embedding than that.
     """
     weights = _renamed(backbone, _BRAINDECODE, ())
     weights["temporal_embedding"] = weights["temporal_embedding"][:, : patches + 1]
@@ -112,7 +129,7 @@ def _renamed(
 
 
 def _model_of(path: str | Path) -> Mapping[str, Tensor]:
-    """The weights of a published file; the settings beside them are pickled objects and are not read."""
+    """Return the weights of a published file; the pickled settings in it are not used."""
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"There is no {path}. The published files are labram-base.pth and vqnsp.pth of the LaBraM repository "

@@ -1,7 +1,7 @@
-"""Masked EEG modelling (phase 2): guess the codes of hidden patches.
+"""Pretrain LaBraM by masked EEG modelling (phase 2): predict the codes of masked patches.
 
-The tokenizer is no part of the module: not of its parameters, its optimizer, its state or its training mode. Its
-fingerprint is in every checkpoint, so a training never goes on with other labels than it began with.
+The tokenizer is not a submodule: its weights are not in the parameters, the optimizer or the checkpoint, and `train()`
+does not reach it. Its fingerprint is in each checkpoint, so that training never continues with different labels.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from nbkit.neuro.training.optimization import ClippedModule, Patience, check_bat
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_mem_loss"
-_SCORED_EVERY = 10  # training steps between accuracies: a pass over all logits that teaches nothing
+_SCORED_EVERY = 10  # training steps between two accuracies, which cost a pass over all logits
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Settings of masked pretraining; the defaults are the seed's.
+    """Settings of masked pretraining; the defaults are those of the seed project.
 
-    Lengths in epochs become steps by `counted`; those in steps, where above 0, stand.
+    `counted` turns lengths in epochs into steps; a length in steps above 0 takes precedence.
     """
 
-    patch: int = 100  # samples: 1 s at 100 Hz, as the tokenizer's
+    patch: int = 100  # samples: 1 s at 100 Hz; must equal the tokenizer's
     dim: int = 200
     heads: int = 10
     depth: int = 12
@@ -46,7 +46,7 @@ class PretrainSettings:
     qkv_bias: bool = False
     drop_path: float = 0.0
     mask_ratio: float = 0.5
-    compile: bool = False  # the blocks, by torch.compile: faster from the second minute on
+    compile: bool = False  # compile the blocks with torch.compile: faster from the second minute on
     lr: float = 5e-4
     min_lr: float = 1e-5
     weight_decay: float = 0.05
@@ -62,46 +62,46 @@ class PretrainSettings:
 
     @classmethod
     def full(cls) -> PretrainSettings:
-        """The seed's, for all ten releases."""
+        """Return the seed project's settings for all ten releases."""
         return cls()
 
     @classmethod
     def mini(cls) -> PretrainSettings:
-        """The seed's for release 1 alone: the same network, fewer epochs."""
+        """Return the seed project's settings for release 1 alone: the same network, fewer epochs."""
         return cls(epochs=75, patience_epochs=15)
 
     @classmethod
     def published(cls) -> PretrainSettings:
-        """The published length, on 1 s patches at 100 Hz."""
+        """Return the published training length, for patches of 1 s at 100 Hz."""
         return cls(epochs=50, patience_epochs=0)
 
     @classmethod
     def labram_hub(cls) -> PretrainSettings:
-        """The published network itself: patches of 200 samples at 200 Hz."""
+        """Return the settings of the published network itself: patches of 200 samples at 200 Hz."""
         return cls(patch=200, epochs=50, patience_epochs=0)
 
     @classmethod
     def free(cls) -> PretrainSettings:
-        """For the mini releases on one 16 GB card."""
+        """Return settings for the mini releases on one 16 GB GPU."""
         return cls(epochs=60, patience_epochs=15)
 
     @classmethod
     def smoke(cls) -> PretrainSettings:
-        """For seconds on two CPU cores: the same code, smaller."""
+        """Return small settings for a test of seconds on two CPU cores; the code is the same."""
         return cls(
             dim=40, heads=4, depth=2, lr=2e-3, min_lr=2e-4, batch_size=8, steps=60, warmup_steps=6, patience_steps=60
         )
 
 
 class Guess(NamedTuple):
-    """What a student makes of a batch.
+    """Predictions of the student for a batch.
 
     Attributes
     ----------
     logits : Tensor of shape (batch, tokens, codes)
-        Of every token in the pass in which it was hidden.
+        Logits of each token, from the pass in which it was masked.
     mask : Tensor of shape (batch, tokens)
-        True where that was the first pass.
+        True for tokens that were masked in the first pass.
     """
 
     logits: Tensor
@@ -109,20 +109,27 @@ class Guess(NamedTuple):
 
 
 class MaskedEEG(ClippedModule):
-    """Pretrain a student on a frozen tokenizer's codes, with symmetric masking (Jiang et al. 2024, section 2.4).
+    """Lightning module that pretrains a student on the codes of a frozen tokenizer, with symmetric masking.
 
-    Each window goes through the student twice, once with a random half of its tokens hidden and once with the other
-    half; the loss is the sum of both cross-entropies. Each token is hidden once, so codes are guessed for each once.
+    Jiang et al. (2024), section 2.4. The student sees each window twice: a random half of the tokens is masked in the
+    first pass, and the other half in the second. The loss is the sum of both cross-entropies, so each token is
+    predicted once.
 
     Parameters
     ----------
     settings : PretrainSettings
-        With its steps counted.
+        With lengths in steps (see `counted`).
     tokenizer : VQNSP
-        Is frozen.
+        Will be frozen.
     ch_names : sequence of str
+        Channels of the windows, in order.
     sfreq : float
-        In Hz.
+        Sampling rate, in Hz.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer has another patch length than the settings.
     """
 
     def __init__(self, settings: PretrainSettings, tokenizer: VQNSP, ch_names: Sequence[str], sfreq: float) -> None:
@@ -130,7 +137,7 @@ class MaskedEEG(ClippedModule):
         if tokenizer.patch != settings.patch:
             raise ValueError(
                 f"The tokenizer's patches have {tokenizer.patch} samples, the settings' {settings.patch}: each token "
-                "needs one code. Set patch to the tokenizer's."
+                f"needs one code. Set patch to {tokenizer.patch}."
             )
         self.settings, self.ch_names, self.sfreq = settings, tuple(ch_names), float(sfreq)
         self.table, self.codes = tokenizer.encoder.table, tokenizer.quantize.size
@@ -141,7 +148,7 @@ class MaskedEEG(ClippedModule):
         nn.init.trunc_normal_(self.lm_head.weight, std=0.02)
         nn.init.zeros_(self.lm_head.bias)
         self.register_buffer("rows", torch.tensor(channel_rows(ch_names, self.table)), persistent=False)
-        # Past nn.Module's own bookkeeping: a submodule would be trained, saved and woken with this one.
+        # Bypass nn.Module's registration: a submodule would be trained, saved and set to training mode.
         self.__dict__["tokenizer"] = tokenizer.freeze()
         self._fingerprint = tokenizer.fingerprint()
         self._sums: Tensor | None = None
@@ -151,17 +158,17 @@ class MaskedEEG(ClippedModule):
 
     @classmethod
     def for_data(cls, settings: PretrainSettings, data: Any, tokenizer: str | Path) -> MaskedEEG:
-        """Build the module for data, with the tokenizer a codebook's checkpoint holds."""
+        """Return a module for data, with the tokenizer of a codebook checkpoint."""
         return cls(settings, Codebook.from_checkpoint(tokenizer).tokenizer, data.ch_names, data.sfreq)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, tokenizer: str | Path) -> MaskedEEG:
-        """Build the module two checkpoints hold: its own and its tokenizer's.
+        """Load the module of a checkpoint, with the tokenizer of another checkpoint.
 
         Raises
         ------
         ValueError
-            If one holds something else, or the tokenizer is not the one it was trained with.
+            If a file holds something else, or the module was trained with another tokenizer.
         """
         made, weights = held(path, "labram_pretrain")
         book = Codebook.from_checkpoint(tokenizer)
@@ -183,7 +190,8 @@ class MaskedEEG(ClippedModule):
         if made.get("tokenizer") != self._fingerprint:
             raise ValueError(
                 f"{whose} was trained on the codes of the tokenizer {str(made.get('tokenizer'))[:12]}; this one is "
-                f"{self._fingerprint[:12]}: its codes mean something else. Give the same tokenizer, or begin again."
+                f"{self._fingerprint[:12]}: its codes mean something else. Nothing was loaded. Use the same "
+                "tokenizer, or start a new training."
             )
 
     def configure_callbacks(self) -> list[lightning.Callback]:
@@ -202,7 +210,7 @@ class MaskedEEG(ClippedModule):
         return tokenizer.codes(windows, self.rows)
 
     def forward(self, windows: Tensor) -> Guess:
-        """Guess the code of every token of windows of shape (batch, channels, time), in uV, from the others."""
+        """Predict the code of each masked token from the visible ones, for windows (batch, channels, time) in uV."""
         tokens = self.student.patch_embed(cut_patches(windows, self.settings.patch))
         mask = random_mask(*tokens.shape[:2], self.settings.mask_ratio, tokens.device)
         hidden = self.mask_token.to(tokens.dtype)
@@ -211,7 +219,7 @@ class MaskedEEG(ClippedModule):
         return Guess(self.lm_head(torch.where(mask[..., None], first, second)), mask)
 
     def loss(self, guess: Guess, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of the tokens hidden at first plus that of the others."""
+        """Return the mean cross-entropy over the first pass's masked tokens plus that over the second's."""
         each = F.cross_entropy(guess.logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
         return sum(_mean_where(each, m.flatten()) for m in (guess.mask, ~guess.mask))
 
@@ -251,7 +259,7 @@ class MaskedEEG(ClippedModule):
                 MONITOR: (loss / windows).float(),
                 "val_mlm_acc": (right / tokens).float(),
                 "val_commonest_code": share.max().float(),
-                # Both halves' entropy: the loss of knowing how often each code occurs, and nothing of the window.
+                # Twice the entropy of the codes: the loss of a model that knows only how often each code occurs.
                 "val_mem_loss_by_frequency": (-2 * torch.xlogy(share, share).sum()).float(),
             }
         )
@@ -261,7 +269,7 @@ class MaskedEEG(ClippedModule):
 
 
 def make_backbone(settings: Any, table: str) -> NeuralTransformer:
-    """Build the student's network, which finetuning takes over."""
+    """Return a new network of the student, which finetuning reuses."""
     s = settings
     return NeuralTransformer(
         s.patch, s.depth, s.dim, s.heads, mlp_ratio=s.mlp_ratio, table=table, qkv_bias=s.qkv_bias, qk_norm=s.qk_norm,
@@ -270,12 +278,12 @@ def make_backbone(settings: Any, table: str) -> NeuralTransformer:
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean over masked places, without asking the accelerator how many there are."""
+    """Return the mean over masked tokens, without waiting for the GPU."""
     return (values * mask).sum() / mask.sum()
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return the result rows of the last validation, each with unit and baseline; empty before the first validation."""
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []

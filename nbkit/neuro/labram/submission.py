@@ -1,6 +1,7 @@
-"""A finetuned LaBraM as a part of the challenge's zip.
+"""Finetuned LaBraM as a part of the challenge's zip.
 
-The network below is what the zip holds: the trained backbone and head with the target's scale, and nothing of training.
+The class below is the network that the zip holds: trained backbone and head with the scale of the target, without any
+training code.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class SubmittedLaBraM(nn.Module):
     Parameters
     ----------
     rows : sequence of int
-        Of the channels in the backbone's table.
+        Rows of the channels in the backbone's table.
     backbone : mapping
         Arguments of `NeuralTransformer`.
     """
@@ -40,17 +41,17 @@ class SubmittedLaBraM(nn.Module):
         self.register_buffer("rows", torch.tensor(rows), persistent=False)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return (batch, 1) for (batch, channels, time)."""
+        """Return predictions (batch, 1) for windows (batch, channels, time)."""
         return self.head(mean_token(self.backbone, windows, self.rows)) * self.target_deviation + self.target_mean
 
 
 def submission_part(checkpoint: str | Path) -> SubmissionPart:
-    """Take a finetuned model's checkpoint apart for the zip.
+    """Return the part of the challenge's zip for a finetuned model's checkpoint.
 
     Raises
     ------
     ValueError
-        If it holds no finetuned LaBraM, or one of other windows than the challenge's.
+        If the file holds no finetuned LaBraM, or its windows are not in the challenge's format.
     """
     module = Regressor.from_checkpoint(checkpoint)
     check_contract(module.ch_names, module.n_times or 0, module.sfreq, Path(checkpoint).name)
@@ -65,22 +66,28 @@ def submission_part(checkpoint: str | Path) -> SubmissionPart:
 
 
 def load_finetuned(checkpoint: str | Path) -> Regressor:
-    """Return the finetuned model that a checkpoint holds, to predict beside the zip's."""
+    """Load the finetuned model of a checkpoint in evaluation mode, to compare with the zip's predictions."""
     return Regressor.from_checkpoint(checkpoint).eval()
 
 
 def stand_in(challenge: int, windows: Any, path: str | Path, *, steps: int = 30, **split: Any) -> Path:
-    """Finetune a tiny network for seconds, for a look at the zip before there is a model; give its checkpoint.
+    """Finetune a tiny network for a few seconds, to try the zip before there is a model.
 
     Parameters
     ----------
     challenge : {1, 2}
     windows : path or sequence of path
-        Shards of such windows as the challenge has.
-    path : path
+        Shards of windows in the challenge's format.
+    path : str or Path
+        Where to write the checkpoint.
     steps : int
+        Training steps.
     **split
-        Goes to `WindowData`.
+        Arguments of `WindowData`.
+
+    Returns
+    -------
+    checkpoint : Path
     """
     settings = replace(FinetuneSettings.smoke(), dim=20, heads=2, depth=1, batch_size=8, steps=steps, warmup_steps=3)
     data = WindowData(windows, settings.batch_size, purpose=f"challenge{challenge}", **split)

@@ -1,7 +1,7 @@
-"""LaBraM's tokenizer: patches to codes, codes to the patches' spectra (VQ-NSP).
+"""LaBraM's tokenizer (VQ-NSP): patches to codes, and codes to the spectra of the patches.
 
-Spectra, distances and losses are in float32 whatever the autocast around them. A frozen tokenizer stays what it is: no
-`train()` of a module that holds it wakes its codebook.
+Spectra, distances and losses are computed in float32, also under autocast. A frozen tokenizer stays in evaluation mode
+even if `train()` is called on a module that holds it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from nbkit.neuro.labram.backbone import MICROVOLTS, NeuralTransformer, cut_patch
 from nbkit.neuro.nn.attention import init_weights
 from nbkit.neuro.nn.vq import EMACodebook, Quantised, nearest_code
 
-_SILENT = 1e-6  # of a window's largest amplitude; what is below is rounding, and its angle is noise
+_SILENT = 1e-6  # share of a window's largest amplitude; below it is rounding error, whose phase is noise
 
 
 class Spectrum(NamedTuple):
-    """Amplitude and phase of patches, z-scored over a window's channels, patches and bins.
+    """Amplitude and phase of patches, z-scored over the channels, patches and bins of each window.
 
     Attributes
     ----------
     amplitude : Tensor of shape (batch, tokens, bins)
     phase : Tensor of shape (batch, tokens, bins), or twice the bins: sines, then cosines
-    moments : tuple of Tensor of shape (batch, 1, 1)
-        Mean and deviation of the amplitude, then of the phase.
+    moments : tuple of four Tensors of shape (batch, 1, 1)
+        Mean and standard deviation of the amplitude, then of the phase.
     """
 
     amplitude: Tensor
@@ -37,19 +37,19 @@ class Spectrum(NamedTuple):
 
 
 def spectrum(patches: Tensor, *, sincos: bool = False) -> Spectrum:
-    """Return the targets of the tokenizer: all bins of each patch's discrete Fourier transform.
+    """Compute the training targets of the tokenizer: all bins of the discrete Fourier transform of each patch.
 
     Parameters
     ----------
     patches : Tensor of shape (batch, channels, patches, samples)
     sincos : bool
-        Sine and cosine of the phase instead of its angle, which jumps at pi (LaBraM++, arXiv:2505.16724).
+        Use sine and cosine of the phase instead of its angle, which jumps at pi (LaBraM++, arXiv:2505.16724).
 
     Returns
     -------
     spectrum : Spectrum
-        A channel without signal, as a reference is, has amplitude and phase 0 before the z-score; a window without any
-        is 0 after it.
+        A channel without signal, such as a reference, has amplitude and phase 0 before the z-score. A window without
+        any signal is 0 after it.
     """
     with torch.autocast(patches.device.type, enabled=False):
         bins = torch.fft.fft(patches.flatten(1, 2).float(), dim=-1)
@@ -57,7 +57,7 @@ def spectrum(patches: Tensor, *, sincos: bool = False) -> Spectrum:
         silent = amplitude <= _SILENT * amplitude.amax(dim=(1, 2), keepdim=True)
         angle = bins.angle()
         real = [0] if patches.shape[-1] % 2 else [0, patches.shape[-1] // 2]
-        angle[..., real] = angle[..., real].abs()  # -pi and pi are one, and rounding would choose
+        angle[..., real] = angle[..., real].abs()  # -pi and pi are the same angle: do not let rounding choose
         angle = angle.masked_fill(silent, 0.0)
         phase = torch.cat([angle.sin(), angle.cos()], dim=-1) if sincos else angle
         amplitude, *first = _z_scored(amplitude)
@@ -72,7 +72,7 @@ def _z_scored(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Tokenized(NamedTuple):
-    """Losses and codes of a batch; each loss of shape (), indices of shape (batch, tokens)."""
+    """Losses of shape () and codes of shape (batch, tokens) of a batch."""
 
     loss: Tensor
     quant: Tensor
@@ -89,12 +89,13 @@ class VQNSP(nn.Module):
     patch : int
         Samples of a patch.
     encoder_depth, decoder_depth, dim, heads, mlp_ratio
-        Of the two transformers, which have biased queries and values, and neither qk-norm nor layer scale.
+        Sizes of the two transformers, which have biased queries and values, and no qk-norm and no layer scale.
     codebook_size, code_dim : int
+        Number of codes, and length of each.
     decay, beta, restart_below : float
-        Of the codebook (see `EMACodebook`).
+        See `EMACodebook`.
     table : str
-        Of channels.
+        Table of channel names.
     sincos : bool
         See `spectrum`.
     """
@@ -130,17 +131,17 @@ class VQNSP(nn.Module):
         self.frozen = False
 
     def freeze(self) -> VQNSP:
-        """Make all that this tokenizer says final: no gradient, and no `train()` from outside."""
+        """Freeze the tokenizer for good: no gradients, and always evaluation mode. Return it."""
         self.requires_grad_(False)
         self.frozen = True
         return self.eval()
 
     def train(self, mode: bool = True) -> VQNSP:
-        """Set training mode; a frozen tokenizer stays in evaluation."""
+        """Set training mode; a frozen tokenizer stays in evaluation mode."""
         return super().train(mode and not self.frozen)
 
     def fingerprint(self) -> str:
-        """Return a hash of all that decides a window's codes."""
+        """Return a SHA-256 hash of all weights that determine the codes of a window."""
         digest = hashlib.sha256()
         for name, value in sorted(self.state_dict().items()):
             if name.startswith("encode") or name == "quantize.weight":
@@ -149,13 +150,13 @@ class VQNSP(nn.Module):
         return digest.hexdigest()
 
     def encode(self, windows: Tensor, rows: Tensor) -> Tensor:
-        """Return the vectors that are to be quantised, (batch, tokens, code_dim), for windows in uV."""
+        """Return the vectors to quantise, (batch, tokens, code_dim), for windows in uV."""
         features = self.encoder(cut_patches(windows, self.patch), rows)
         return self.encode_task_layer(features[:, 1:])
 
     @torch.no_grad()
     def codes(self, windows: Tensor, rows: Tensor) -> Tensor:
-        """Return the codes' indices, int64 of shape (batch, tokens), for windows in uV; changes nothing."""
+        """Return the indices of the codes, int64 of shape (batch, tokens), for windows in uV; no state changes."""
         vectors = self.encode(windows, rows)
         flat = F.normalize(vectors.float(), dim=-1).flatten(0, 1)
         return nearest_code(flat, self.quantize.weight).view(vectors.shape[:2])
@@ -166,7 +167,7 @@ class VQNSP(nn.Module):
         return self.decode_task_layer(features), self.decode_task_layer_angle(features)
 
     def forward(self, windows: Tensor, rows: Tensor) -> Tokenized:
-        """Return the losses of a batch of windows of shape (batch, channels, time), in uV."""
+        """Return losses and codes for windows of shape (batch, channels, time), in uV."""
         quantised: Quantised = self.quantize(self.encode(windows, rows))
         amplitude, phase = self.decode(quantised.vectors, rows)
         target = spectrum(cut_patches(windows, self.patch), sincos=self.sincos)
@@ -176,17 +177,18 @@ class VQNSP(nn.Module):
         return Tokenized(total, quantised.loss, amplitude_loss, phase_loss, quantised.indices)
 
     def amplitude_loss(self, windows: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
-        """Return the amplitudes' error, shape (), where codes of shape (batch, tokens) stand for the windows."""
+        """Return the error of the amplitudes, shape (), if codes of shape (batch, tokens) stand for the windows."""
         amplitude, _ = self.decode(F.embedding(indices, self.quantize.weight), rows)
         target = spectrum(cut_patches(windows, self.patch), sincos=self.sincos)
         return F.mse_loss(amplitude.float(), target.amplitude)
 
     @torch.no_grad()
     def reconstruct(self, windows: Tensor, rows: Tensor, *, own_phase: bool = False) -> Tensor:
-        """Return windows made of their codes' amplitudes and phases, in uV.
+        """Reconstruct windows, in uV, from the amplitudes and phases of their codes.
 
-        Mean and deviation of each window's spectrum are the window's own: the codes do not hold them. With
-        ``own_phase`` the phases are, too: what is left to see is how well the amplitudes are kept.
+        The codes do not hold the mean and deviation of a window's spectrum, so those of the window itself are used.
+        With ``own_phase`` the phases are the window's own as well: the result then shows how well the amplitudes are
+        kept.
         """
         amplitude, phase = self.decode(F.embedding(self.codes(windows, rows), self.quantize.weight), rows)
         patches = cut_patches(windows, self.patch)

@@ -86,7 +86,7 @@ def test_channels_are_found_in_their_table():
     assert find_table(["FC5.", "Iz.."]) == "ten_twenty"
     assert channel_rows(["E1", "Cz", "E128"], "egi_129") == [1, 129, 128]
     assert len(TEN_TWENTY) == 128 and len(set(TEN_TWENTY)) == 128 and len(EGI_129) == 129
-    with pytest.raises(ValueError, match="No table of channels knows EOG"):
+    with pytest.raises(ValueError, match="No table of channels has EOG"):
         find_table(["E1", "EOG"])
     with pytest.raises(ValueError, match="does not know Fp1"):
         channel_rows(["Fp1"], "egi_129")
