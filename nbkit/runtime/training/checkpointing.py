@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
-from lightning.pytorch.plugins.io import CheckpointIO
 
-from nbkit.ground.files import write_atomically
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.training import loop_state
 from nbkit.runtime.training.draws import seed_step, seed_validation
-from nbkit.runtime.training.generations import Generations, load_checkpoint
+from nbkit.runtime.training.generations import Generations
 from nbkit.runtime.training.history import History
 from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.signals import StopSignals
@@ -37,37 +35,6 @@ class PlannedStop(Exception):
     """Leave Lightning's loops from the instant that was saved, so that no later hook changes it."""
 
 
-class SnapshotIO(CheckpointIO):
-    """Hand Lightning's checkpoints to a sink instead of a file, and give back one that was verified.
-
-    Parameters
-    ----------
-    loaded : tuple of (Path, dict) or None
-        A checkpoint that was read already, so that it is not read twice.
-    """
-
-    def __init__(self, loaded: tuple[Path, dict[str, Any]] | None = None) -> None:
-        self.sink: Callable[[dict[str, Any]], None] | None = None
-        self._loaded = loaded
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        if self.sink is not None:
-            return self.sink(checkpoint)
-        import torch
-
-        # somebody calls trainer.save_checkpoint of their own
-        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
-
-    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        if self._loaded is not None and Path(path) == self._loaded[0]:
-            checkpoint, self._loaded = self._loaded[1], None
-            return checkpoint
-        return load_checkpoint(Path(path))
-
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
-
-
 class Checkpointing(Callback):
     """Save, stop and resume; seed every step; note what happened.
 
@@ -75,8 +42,6 @@ class Checkpointing(Callback):
     ----------
     generations : Generations or None
         None on every rank but 0, which alone writes.
-    io : SnapshotIO
-        The same that the trainer has as plugin.
     history : History
     budget : Budget
     signals : StopSignals
@@ -97,7 +62,6 @@ class Checkpointing(Callback):
     def __init__(
         self,
         generations: Generations | None,
-        io: SnapshotIO,
         history: History,
         budget: Budget,
         signals: StopSignals,
@@ -112,7 +76,7 @@ class Checkpointing(Callback):
         say: Callable[[str], None] = print,
         journal: Callable[..., None] | None = None,
     ) -> None:
-        self.generations, self.io, self.history, self.budget, self.signals = generations, io, history, budget, signals
+        self.generations, self.history, self.budget, self.signals = generations, history, budget, signals
         self.seed, self.save_every, self.save_each_epoch = seed, save_every, save_each_epoch
         self.monitor, self.mode, self.facts = monitor, mode, facts or {}
         self.say, self.journal = say, journal or (lambda event, **fields: None)
@@ -134,10 +98,8 @@ class Checkpointing(Callback):
         self._batch_began: float | None = None
         self._last_save = time.monotonic()
         self._due: set[str] = set()
-        self._request: dict[str, Any] | None = None
         self._last_step = 0
         self._begun_at = (0, 0)
-        self._last = False  # whether the save under way is the session's last
         self._looked_at_metrics = False
         self._stepped = True  # whether an optimizer stepped in the batch before
         self._fingerprint: loop_state.Fingerprint | None = None
@@ -352,54 +314,43 @@ class Checkpointing(Callback):
         if wait:
             self.writer.wait()
         began = time.monotonic()
-        monitor = {"name": self.monitor, "mode": self.mode, "best": self.best} if self.monitor else None
-        self._request = {
+        metrics = loop_state.running_metrics(trainer)
+        metrics["first_batch"] = batch == 0
+        # the running means are of each process's own share; all else is the same everywhere
+        of_ranks = self.ranks.gather(metrics if self.ranks.first else loop_state.on_cpu(metrics))
+        receipt_fields = {
             "step": step,
             "epoch": epoch,
             "batch": batch,
-            "begun": begun,
             "complete": complete,
             "best": best,
-            "monitor": monitor,
-            "reason": (_why_done(trainer) if complete else why),
+            "monitor": {"name": self.monitor, "mode": self.mode, "best": self.best} if self.monitor else None,
+            "reason": _why_done(trainer) if complete else why,
         }
-        self.io.sink = self._take
-        self._last = wait
-        try:
-            folder = self.generations.folder if self.generations else Path()
-            trainer.save_checkpoint(folder / f"step-{step:09d}.ckpt")
-        finally:
-            self.io.sink = None
+
+        def receive(checkpoint: dict[str, Any]) -> None:
+            loop_state.in_front_of_batch(checkpoint["loops"]["fit_loop"], epoch, batch, begun)
+            checkpoint["epoch"] = epoch
+            checkpoint["nbkit"] = {"history": self.history.state_dict(), "metrics": metrics, "best": self.best}
+            if of_ranks and len(of_ranks) > 1:
+                checkpoint["nbkit"]["metrics_of_others"] = of_ranks[1:]
+            self._write(checkpoint, receipt_fields, final=wait)
+
+        folder = self.generations.folder if self.generations else Path()
+        trainer.save_checkpoint(folder / f"step-{step:09d}.ckpt", storage_options=receive)  # SnapshotIO calls it
         stall = time.monotonic() - began
         self.saves, self.stalled, self._last_save = self.saves + 1, self.stalled + stall, time.monotonic()
         self.journal("save", step=step, stall_s=round(stall, 6), why=why)
         if wait:
             self.writer.finish()
 
-    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
-        request = self._request
-        if request is None or self.io.sink is None:
-            return
-        metrics = loop_state.running_metrics(trainer)
-        metrics["first_batch"] = request["batch"] == 0
-        # the means under way are of each process's own share; all else is the same everywhere
-        of_ranks = self.ranks.gather(metrics if self.ranks.first else loop_state.on_cpu(metrics))
-        loops = checkpoint["loops"]["fit_loop"]
-        loop_state.in_front_of_batch(loops, request["epoch"], request["batch"], request["begun"])
-        checkpoint["epoch"] = request["epoch"]
-        checkpoint["nbkit"] = {"history": self.history.state_dict(), "metrics": metrics, "best": self.best}
-        if of_ranks and len(of_ranks) > 1:
-            checkpoint["nbkit"]["metrics_of_others"] = of_ranks[1:]
-
-    def _take(self, checkpoint: dict[str, Any]) -> None:
-        """Copy the checkpoint and let the writer have the copy."""
+    def _write(self, checkpoint: dict[str, Any], fields: dict[str, Any], final: bool) -> None:
+        """Copy a checkpoint, and let the writer thread write the copy."""
         if self.writer.busy:
             self.writer.wait()
         tree = self.buffers.copy(checkpoint)
-        fields = {key: value for key, value in self._request.items() if key != "begun"}
         joined = self.loader.global_batch if self.loader is not None else 0
-        fields |= {"metrics": self.history.latest(), "global_batch": joined, **self.facts}
-        last = self._last
+        fields = {**fields, "metrics": self.history.latest(), "global_batch": joined, **self.facts}
 
         def write_metrics(path: Path) -> None:
             history = History()
@@ -408,9 +359,9 @@ class Checkpointing(Callback):
 
         def job() -> None:
             receipt = self.generations.write(tree, fields)
-            self.generations.send(receipt, write_metrics, final=last)
+            self.generations.send(receipt, write_metrics, final=final)
 
-        self.writer.begin(job, hurry=last)
+        self.writer.begin(job, hurry=final)
 
 
 def _why_done(trainer: Any) -> str:

@@ -254,7 +254,8 @@ def _train(
     callbacks: Sequence[Any],
     loggers: Sequence[Any],
 ) -> FitReport:
-    from nbkit.runtime.training.checkpointing import Checkpointing, PlannedStop, SnapshotIO
+    from nbkit.runtime.training.checkpoint_io import SnapshotIO
+    from nbkit.runtime.training.checkpointing import Checkpointing, PlannedStop
     from nbkit.runtime.training.history import History
     from nbkit.runtime.training.progress import Startup, TrainingProgress
     from nbkit.runtime.training.signals import StopSignals
@@ -265,7 +266,6 @@ def _train(
     signals = StopSignals(session.budget.request_stop, session.say)
     saving = Checkpointing(
         generations,
-        io,
         history,
         session.budget,
         signals,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import remove_stray_temps, sha256_of, write_atomically
-from nbkit.runtime.errors import DamagedError, NbkitError, StoreError, UsageError
+from nbkit.runtime.errors import DamagedError, StoreError, UsageError
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import checkpoints_of, fetch_receipt, run_of, stored_runs
@@ -376,25 +376,3 @@ def fetch_checkpoint(store: Store, slug: str, which: str, folder: Path) -> Path:
     if found is None:
         raise UsageError(f"{store.url} holds no checkpoint of {slug}; train {slug} with this store first.")
     return found[1]
-
-
-def load_checkpoint(path: Path, receipt: Receipt | None = None) -> dict[str, Any]:
-    """Load a checkpoint whose bytes were verified.
-
-    Raises
-    ------
-    NbkitError
-        Where torch cannot read it though its bytes are as they were written.
-    """
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"there is no checkpoint {path}") from None
-    except Exception as error:
-        written = f" It was written by torch {receipt.versions.get('torch', '?')}." if receipt else ""
-        raise NbkitError(
-            f"{path} is there and torch {torch.__version__} cannot load it: {str(error).splitlines()[0]}.{written} "
-            "Nothing was deleted. Use the torch it was written with."
-        ) from error

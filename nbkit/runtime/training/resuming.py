@@ -48,14 +48,14 @@ def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: boo
     DamagedError
         Where there are checkpoints and none is whole.
     """
-    from nbkit.runtime.training.generations import load_checkpoint
+    from nbkit.runtime.training.checkpoint_io import load_checkpoint
 
     generations.open(fresh=fresh)
     found = None if fresh else generations.newest()
     if not found:
         return State()
     receipt, path = found
-    checkpoint = load_checkpoint(path, receipt)
+    checkpoint = load_checkpoint(path, receipt.versions.get("torch", "?"))
     check_same(receipt, facts, accept, say)
     generations.send_left_over()
     return State(receipt, path, checkpoint)

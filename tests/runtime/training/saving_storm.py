@@ -19,7 +19,8 @@ from nbkit.ground import files
 from nbkit.ground.files import TEMP_SUFFIX
 from nbkit.runtime.ledger.receipts import step_of
 from nbkit.runtime.store.folder import FolderStore
-from nbkit.runtime.training.generations import Generations, load_checkpoint
+from nbkit.runtime.training.checkpoint_io import load_checkpoint
+from nbkit.runtime.training.generations import Generations
 from tests.runtime.training.training_support import Child, DirectOutbox, run_child
 
 

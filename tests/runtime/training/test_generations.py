@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from nbkit.runtime.errors import DamagedError, NbkitError, StoreError, UsageError
 from nbkit.runtime.ledger.receipts import read_receipt
 from nbkit.runtime.store.folder import FolderStore
-from nbkit.runtime.training.generations import Generations, fetch_checkpoint, load_checkpoint
+from nbkit.runtime.training.checkpoint_io import load_checkpoint
+from nbkit.runtime.training.generations import Generations, fetch_checkpoint
 from tests.runtime.training.saving_storm import fields_of, newest_of, opened, save, storm, stray, tree_of
 from tests.runtime.training.training_support import DirectOutbox
 
@@ -235,5 +236,5 @@ def test_every_length_of_a_receipt(tmp_path: Path) -> None:
 def test_whole_file_that_torch_cannot_read_says_so(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     torch.save({"a": pytest.approx(1)}, path)
-    with pytest.raises(NbkitError, match="cannot load it"):
+    with pytest.raises(NbkitError, match="cannot load .*x.ckpt"):
         load_checkpoint(path)

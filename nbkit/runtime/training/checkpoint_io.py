@@ -1,0 +1,83 @@
+"""Reading and writing of checkpoint files, as Lightning's CheckpointIO plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from nbkit.ground.files import write_atomically
+from nbkit.runtime.errors import NbkitError, UsageError
+
+
+class SnapshotIO(CheckpointIO):
+    """Pass Lightning's checkpoints to whoever asked for them, and return one that was verified before.
+
+    A save that nbkit asks for brings its receiver along as Lightning's ``storage_options``; a save that a user asks
+    for (``trainer.save_checkpoint(path)``) brings none, and becomes a file.
+
+    Parameters
+    ----------
+    loaded : tuple of (Path, dict) or None
+        A checkpoint that was read already, so that it is not read twice.
+    """
+
+    def __init__(self, loaded: tuple[Path, dict[str, Any]] | None = None) -> None:
+        self._loaded = loaded
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: Any,
+        storage_options: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        if storage_options is not None:
+            storage_options(checkpoint)
+        else:
+            write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if self._loaded is not None and Path(path) == self._loaded[0]:
+            checkpoint, self._loaded = self._loaded[1], None
+            return checkpoint
+        return load_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, written_by: str = "") -> dict[str, Any]:
+    """Load a checkpoint with ``weights_only=True``.
+
+    Parameters
+    ----------
+    path : Path
+        A file whose bytes were verified.
+    written_by : str
+        The torch version that its receipt names; for the message.
+
+    Returns
+    -------
+    checkpoint : dict
+        With its tensors in main memory.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    NbkitError
+        If torch cannot read it, although its bytes are as they were written.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"There is no checkpoint {path}.") from None
+    except Exception as error:
+        written = f" It was written by torch {written_by}." if written_by else ""
+        raise NbkitError(
+            f"torch {torch.__version__} cannot load {path}: {str(error).splitlines()[0]}.{written} Nothing was "
+            "deleted. Use the torch version that it was written with."
+        ) from error
