@@ -7,7 +7,6 @@ with a margin. Nothing is begun that the estimate says cannot end before the res
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -83,12 +82,7 @@ class Budget:
 
 
 def process_age() -> float:
-    """Return the seconds since this process began; 0 where the system does not say."""
-    try:
-        with open("/proc/self/stat") as file:
-            ticks = int(file.read().rpartition(")")[2].split()[19])
-        with open("/proc/uptime") as file:
-            uptime = float(file.read().split()[0])
-        return uptime - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError):
-        return 0.0
+    """Return the seconds since this process began."""
+    import psutil
+
+    return max(0.0, time.time() - psutil.Process().create_time())

@@ -113,3 +113,40 @@ def kernel_fault(major: int, minor: int, built_for: list[str]) -> str | None:
         if machine_code or (kind == "compute" and built <= (major, minor)):
             return None
     return f"it carries kernels for {', '.join(built_for) or 'no GPU'}, none for sm_{major}{minor}"
+
+
+def open_device(accelerator: str, smoke: bool, seed: int, local_rank: int = 0) -> Device:
+    """Choose the device of a session, and seed the global generators for the cells after it.
+
+    Parameters
+    ----------
+    accelerator : str
+        What the phase asked for; with `smoke` a phase that asked for a GPU may run on a CPU.
+    local_rank : int
+        Of this process among those that train together on this machine.
+
+    Returns
+    -------
+    device : Device
+    """
+    wanted = "any" if smoke and accelerator == "gpu" else accelerator
+    if local_rank and wanted != "cpu":
+        import torch
+
+        if local_rank < torch.cuda.device_count():
+            torch.cuda.set_device(local_rank)  # its own, not another context on the first
+    device = choose_device(wanted)
+    seed_everything(seed)
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators, so that the first weights of a module depend on the seed alone."""
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -7,7 +7,6 @@ wall and says what is left. Nothing of it raises out of the last cell because th
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import signal
 import statistics
@@ -19,20 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbkit.ground.files import remove_stray_temps
-from nbkit.runtime.budget import Budget
+from nbkit.runtime.budget import Budget, process_age
 from nbkit.runtime.card import CardFacts, closing_words, opening_card
-from nbkit.runtime.device import Device, choose_device
+from nbkit.runtime.device import Device, open_device
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.items import work
 from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.items.loop import ItemLoop
+from nbkit.runtime.journal import append_event
 from nbkit.runtime.ledger.lanes import take_lane
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.manifest import Manifest, read_manifest
 from nbkit.runtime.ledger.outbox import THREADS, Outbox
-from nbkit.runtime.ledger.segments import version_of
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.store.opening import open_store
@@ -99,7 +98,7 @@ def open_session(
     opened = open_store(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
     place = place_here()
     if place.rank > 0:
-        device = _device(accelerator, smoke, seed, place.local_rank) if accelerator is not None else None
+        device = open_device(accelerator, smoke, seed, place.local_rank) if accelerator is not None else None
         where = Path(folder if folder is not None else detect().folder) / slug
         return Follower(slug, opened, smoke=smoke, seed=seed, device=device, folder=where)
     return Session(
@@ -133,12 +132,12 @@ class Session(Showing):
     ) -> None:
         self.device: Device | None = None
         if accelerator is not None:
-            self.device = _device(accelerator, smoke, seed)
+            self.device = open_device(accelerator, smoke, seed)
         began = time.monotonic()  # after torch's import, which is no part of a session that counts from its opening
         self.slug, self.smoke, self.shard, self.seed = slug, smoke, shard, seed
         self.host: Host = detect()
         limit = limit if limit is not None else self.host.limit
-        self.budget = Budget(limit, _process_start() if self.host.clock == "process" else began)
+        self.budget = Budget(limit, time.monotonic() - process_age() if self.host.clock == "process" else began)
         self._raw_store = store
         self.store: Store = Retried(store, time_left=self.budget.wall)
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
@@ -149,11 +148,14 @@ class Session(Showing):
         self.ledger.time_left = self.budget.wall
         threads = getattr(store, "uploads_at_once", THREADS)  # a far store wants more at a time
         self.outbox = Outbox(self.ledger, store, self.budget, threads, say=self.say)
-        self._loop = ItemLoop(self.ledger, self.outbox, self.budget, self.say, self.journal)
+        self._loop = ItemLoop(self.ledger, self.outbox, self.budget, self.say, self.journal, store.url)
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._work_ended = began
-        self._expect_ending()
+        # the cells after the work will take about as long as in earlier sessions
+        endings = [e["close"].get("ending", 0.0) for e in self.ledger.fold.sessions.values() if "close" in e]
+        if endings:
+            self.budget.measured("close", statistics.median(endings[-8:]))
         self._signals = StopSignals(self.budget.request_stop, self.say, (signal.SIGTERM,))
         self._signals.install()
         self._closed, self._pid = False, os.getpid()
@@ -201,11 +203,8 @@ class Session(Showing):
         tqdm.write(f"[nbkit] {text}")
 
     def journal(self, event: str, **fields: Any) -> None:
-        """Append one line to the file that NBKIT_JOURNAL names; what `run` and `rehearse` read."""
-        path = os.environ.get("NBKIT_JOURNAL")
-        if path:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"t": time.time(), "e": event, **fields}) + "\n")
+        """Append an event to the journal that `run` and `rehearse` read."""
+        append_event(event, fields)
 
     # -- items --
 
@@ -272,38 +271,18 @@ class Session(Showing):
             pass
 
     def _prepare(self, manifest: Any, settings: Mapping[str, Any] | None) -> Manifest:
-        rows = read_manifest(manifest, self.slug).shard(self.shard)
-        self._manifest = rows
+        self._manifest = read_manifest(manifest, self.slug).shard(self.shard)
         if settings is not None:
-            settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
-            fold = self.ledger.fold
-            for other in sorted(fold.made_with - {version_of(settings)}):
-                differs = _differences(fold.settings[other], settings) if other in fold.settings else "which, is lost"
-                raise UsageError(
-                    f"items of {self.slug} in {self.store.url} were made with other settings: {differs}. Set them "
-                    "back, or give another store. Nothing was changed."
-                )
-            self.ledger.use_settings(settings)
-        return rows
+            self._loop.use_settings(settings)
+        return self._manifest
 
     def _until_ended(self, items: Iterator[work.Item]) -> Iterator[work.Item]:
         yield from items
         self._work_ended = time.monotonic()
 
-    def _expect_ending(self) -> None:
-        """Keep as much of this session for the cells after the work as earlier sessions took for them."""
-        endings = [e["close"].get("ending", 0.0) for e in self.ledger.fold.sessions.values() if "close" in e]
-        if endings:
-            self.budget.measured("close", statistics.median(endings[-8:]))
-
     def left(self) -> tuple[int, int]:
         """Return how many items of the last manifest are pending, and how many failed for good."""
-        if self._manifest is None:
-            return 0, 0
-        fold = self.ledger.fold
-        undone = [k for k in self._manifest.keys if not self.ledger.is_done(k)]
-        failed = sum(fold.failures.get(k, 0) >= work.TRIES for k in undone)
-        return len(undone) - failed, failed
+        return work.left(self.ledger, self._manifest) if self._manifest is not None else (0, 0)
 
     # -- training --
 
@@ -427,43 +406,6 @@ class Session(Showing):
             self._leave()
 
 
-def _process_start() -> float:
-    """Return the reading of the monotonic clock when this process began."""
-    import psutil
-
-    return time.monotonic() - (time.time() - psutil.Process().create_time())
-
-
 def _place(url: str) -> str:
     """Return a store's URL, or its folder wherever the session was started from."""
     return url if "://" in url else os.path.abspath(url)
-
-
-def _device(accelerator: str, smoke: bool, seed: int, local_rank: int = 0) -> Device:
-    """Choose the device, and seed what the cells after it draw."""
-    wanted = "any" if smoke and accelerator == "gpu" else accelerator
-    if local_rank and wanted != "cpu":
-        import torch
-
-        if local_rank < torch.cuda.device_count():
-            torch.cuda.set_device(local_rank)  # its own, not another context on the first
-    device = choose_device(wanted)
-    _seed_everything(seed)
-    return device
-
-
-def _seed_everything(seed: int) -> None:
-    """Seed the global generators, so that a module's first weights are a function of the seed."""
-    import random
-
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    names = [n for n in sorted(old | new) if old.get(n) != new.get(n)]
-    return ", ".join(f"{n} was {old.get(n)!r}, now {new.get(n)!r}" for n in names)

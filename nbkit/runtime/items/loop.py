@@ -6,12 +6,16 @@ know the session.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nbkit.runtime.budget import Budget
+from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.outbox import Outbox
+from nbkit.runtime.ledger.segments import version_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class ItemLoop:
         Prints one line.
     journal : callable
         Appends an event for the rehearsal that runs this session.
+    store : str
+        URL of the store, for messages.
     """
 
     ledger: Ledger
@@ -37,6 +43,7 @@ class ItemLoop:
     budget: Budget
     say: Callable[[str], None]
     journal: Callable[..., None]
+    store: str
 
     def may_go_on(self, kind: str | None) -> bool:
         """Return whether another piece of work of this kind still ends before the wall.
@@ -50,3 +57,26 @@ class ItemLoop:
             self.budget.request_stop("store")
             return False
         return self.budget.fits(self.budget.estimate(kind) if kind else 0.0)
+
+    def use_settings(self, settings: Mapping[str, Any]) -> None:
+        """Note what the results depend on.
+
+        Raises
+        ------
+        UsageError
+            If items of this phase are in the store that were computed with other settings.
+        """
+        settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
+        fold = self.ledger.fold
+        for other in sorted(fold.made_with - {version_of(settings)}):
+            differs = _differences(fold.settings[other], settings) if other in fold.settings else "which ones is lost"
+            raise UsageError(
+                f"Items of {self.ledger.slug} in {self.store} were computed with other settings: {differs}. Set them "
+                "back, or use another store. Nothing was changed."
+            )
+        self.ledger.use_settings(settings)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names)

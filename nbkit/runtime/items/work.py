@@ -198,6 +198,13 @@ def pending(ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> I
             yield position
 
 
+def left(ledger: Ledger, manifest: Manifest) -> tuple[int, int]:
+    """Return how many items of a manifest are pending, and how many have failed for good."""
+    undone = [key for key in manifest.keys if not ledger.is_done(key)]
+    failed = sum(ledger.fold.failures.get(key, 0) >= TRIES for key in undone)
+    return len(undone) - failed, failed
+
+
 def _trouble(ledger: Ledger, key: str) -> int:
     return ledger.fold.failures.get(key, 0) + ledger.fold.deaths.get(key, 0)
 

@@ -7,9 +7,8 @@ for one device and for several, on one machine or more.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -259,6 +258,7 @@ def _train(
     from nbkit.runtime.training.history import History
     from nbkit.runtime.training.progress import Startup, TrainingProgress
     from nbkit.runtime.training.signals import StopSignals
+    from nbkit.runtime.training.trainer import derived_order, make_trainer, tear_down
 
     total = facts["max_steps"]
     history = History()
@@ -281,8 +281,8 @@ def _train(
     progress = TrainingProgress(session.slug, total, session.budget)
     startup = Startup(saving.marks, marks, session.say)
     reason = "complete"
-    with quiet_lightning(), _derived_order(data, saving, session.seed, accept, ranks) as datamodule, signals:
-        trainer = _trainer(
+    with quiet_lightning(), derived_order(data, saving, session.seed, accept, ranks) as datamodule, signals:
+        trainer = make_trainer(
             session,
             total,
             options,
@@ -295,7 +295,7 @@ def _train(
             trainer.fit(module, datamodule=datamodule, ckpt_path=str(state.path) if state.receipt else None)
         except PlannedStop as stop:
             reason = str(stop)
-            _tear_down(trainer, module, datamodule)
+            tear_down(trainer, module, datamodule)
         except SystemExit:
             if signals.interrupted:  # Lightning makes an exit of a Ctrl+C; a notebook's kernel must outlive it
                 raise KeyboardInterrupt from None
@@ -352,100 +352,6 @@ def _max_steps(module: Any, given: int | None) -> int:
             "1. Give it to fit or as a field of module.settings. Nothing was trained."
         )
     return value
-
-
-# -- during ----------------------------------------------------------------------------------------------------------
-
-
-def _trainer(
-    session: Any,
-    max_steps: int,
-    options: dict[str, Any],
-    callbacks: list[Any],
-    loggers: list[Any],
-    io: Any,
-    ranks: Ranks,
-) -> Any:
-    import lightning
-
-    from nbkit.runtime.training.loop_state import leave_stopping_to_us
-    from nbkit.runtime.training.ranks.lightning_side import trainer_options
-
-    options = dict(options)
-    every = options.pop("val_check_interval")
-    if every is not None:
-        options["val_check_interval"] = every
-        if isinstance(every, int):
-            options.setdefault("check_val_every_n_epoch", None)
-    options.setdefault("num_sanity_val_steps", 0)
-    options.setdefault("accelerator", session.device.accelerator)
-    options.setdefault("precision", session.device.precision)
-    options.setdefault("devices", 1)
-    if ranks.size > 1:
-        options |= trainer_options(ranks.place, options.get("strategy", "auto"))
-    plugins = options.pop("plugins", None) or []
-    plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
-    trainer = lightning.Trainer(
-        max_steps=max_steps,
-        max_epochs=-1,
-        callbacks=callbacks,
-        logger=loggers,
-        plugins=[*plugins, io],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=str(session.folder),
-        **options,
-    )
-    if ranks.size > 1:
-        leave_stopping_to_us(trainer)
-    return trainer
-
-
-@contextlib.contextmanager
-def _derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks) -> Iterator[Any]:
-    """Put the derived order into a DataModule for the length of a fit; the user's object stays what it was."""
-    from lightning.pytorch import LightningDataModule
-
-    from nbkit.runtime.training.loader import ResumableLoader, resumable_validation
-
-    if not isinstance(data, LightningDataModule):
-        data = _with_loader(data)
-    before = {name: vars(data)[name] for name in ("train_dataloader", "val_dataloader") if name in vars(data)}
-    give_train, give_val = data.train_dataloader, data.val_dataloader
-
-    def train_dataloader() -> ResumableLoader:
-        share = {"rank": ranks.rank, "world_size": ranks.size}
-        saving.loader = ResumableLoader(give_train(), seed, **share, accept_changes=accept)
-        return saving.loader
-
-    data.train_dataloader = train_dataloader
-    overridden = type(data).val_dataloader is not LightningDataModule.val_dataloader or "val_dataloader" in vars(data)
-    if overridden:
-        data.val_dataloader = lambda: resumable_validation(give_val(), seed)
-    try:
-        yield data
-    finally:
-        for name in ("train_dataloader", "val_dataloader"):
-            vars(data).pop(name, None)
-        vars(data).update(before)
-
-
-def _with_loader(loader: Any) -> Any:
-    from lightning.pytorch import LightningDataModule
-
-    data = LightningDataModule()
-    data.train_dataloader = lambda: loader
-    return data
-
-
-def _tear_down(trainer: Any, module: Any, data: Any) -> None:
-    """Call the teardown hooks that Lightning leaves out when its loops are left by an exception."""
-    data.teardown("fit")
-    for callback in trainer.callbacks:
-        callback.teardown(trainer, module, "fit")
-    module.teardown("fit")
 
 
 # -- after -----------------------------------------------------------------------------------------------------------

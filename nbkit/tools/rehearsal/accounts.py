@@ -9,8 +9,8 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbkit.runtime.journal import Event, of_kind
 from nbkit.runtime.words import counted, show_duration
-from nbkit.tools.rehearsal.journal import Event, of_kind
 
 
 @dataclass

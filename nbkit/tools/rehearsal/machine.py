@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nbkit.ground.home import import_folder
+from nbkit.runtime.journal import VARIABLE, of_kind, read_journal
 from nbkit.tools.rehearsal.accounts import Stay
-from nbkit.tools.rehearsal.journal import VARIABLE, of_kind, read_journal
 from nbkit.tools.rehearsal.process_tree import ProcessTree
 from nbkit.tools.rehearsal.running import LEFT
 

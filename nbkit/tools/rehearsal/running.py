@@ -19,12 +19,12 @@ from nbkit.ground.home import import_folder
 from nbkit.runtime import errors
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts import environment
+from nbkit.runtime.journal import VARIABLE, Event, of_kind, read_journal
 from nbkit.runtime.names import check_name
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.words import parse_duration
 from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_parameters
-from nbkit.tools.rehearsal.journal import VARIABLE, Event, of_kind, read_journal
 
 DONE, FAILED, LEFT = 0, 1, 3
 _TRACE_LINES = 12

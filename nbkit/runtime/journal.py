@@ -1,16 +1,27 @@
 """A session's journal: JSON lines in the file that NBKIT_JOURNAL names, read by `run` and `rehearse`.
 
-It lies outside of the session's folder, so it survives a kill. A line that a kill tore is dropped.
+It lies outside of the session's folder, so it survives a kill. A line that a kill cut short is skipped.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 VARIABLE = "NBKIT_JOURNAL"
 Event = dict[str, Any]
+
+
+def append_event(kind: str, fields: Mapping[str, Any]) -> None:
+    """Append an event of this process to the journal; nothing where no journal was asked for."""
+    path = os.environ.get(VARIABLE)
+    if path:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"t": time.time(), "e": kind, **fields}) + "\n")
 
 
 def read_journal(path: Path) -> list[Event]:

@@ -1,0 +1,95 @@
+"""The Lightning Trainer of a session, and the data in their derived order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import lightning
+from lightning.pytorch import LightningDataModule
+
+from nbkit.runtime.training.loader import ResumableLoader, resumable_validation
+from nbkit.runtime.training.loop_state import leave_stopping_to_us
+from nbkit.runtime.training.ranks.lightning_side import trainer_options
+from nbkit.runtime.training.ranks.ranks import Ranks
+
+
+def make_trainer(
+    session: Any,
+    max_steps: int,
+    options: dict[str, Any],
+    callbacks: list[Any],
+    loggers: list[Any],
+    io: Any,
+    ranks: Ranks,
+) -> Any:
+    options = dict(options)
+    every = options.pop("val_check_interval")
+    if every is not None:
+        options["val_check_interval"] = every
+        if isinstance(every, int):
+            options.setdefault("check_val_every_n_epoch", None)
+    options.setdefault("num_sanity_val_steps", 0)
+    options.setdefault("accelerator", session.device.accelerator)
+    options.setdefault("precision", session.device.precision)
+    options.setdefault("devices", 1)
+    if ranks.size > 1:
+        options |= trainer_options(ranks.place, options.get("strategy", "auto"))
+    plugins = options.pop("plugins", None) or []
+    plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+    trainer = lightning.Trainer(
+        max_steps=max_steps,
+        max_epochs=-1,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[*plugins, io],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=str(session.folder),
+        **options,
+    )
+    if ranks.size > 1:
+        leave_stopping_to_us(trainer)
+    return trainer
+
+
+@contextlib.contextmanager
+def derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks) -> Iterator[Any]:
+    """Put the derived order into a DataModule for the length of a fit; the user's object stays what it was."""
+    if not isinstance(data, LightningDataModule):
+        data = _with_loader(data)
+    before = {name: vars(data)[name] for name in ("train_dataloader", "val_dataloader") if name in vars(data)}
+    give_train, give_val = data.train_dataloader, data.val_dataloader
+
+    def train_dataloader() -> ResumableLoader:
+        share = {"rank": ranks.rank, "world_size": ranks.size}
+        saving.loader = ResumableLoader(give_train(), seed, **share, accept_changes=accept)
+        return saving.loader
+
+    data.train_dataloader = train_dataloader
+    overridden = type(data).val_dataloader is not LightningDataModule.val_dataloader or "val_dataloader" in vars(data)
+    if overridden:
+        data.val_dataloader = lambda: resumable_validation(give_val(), seed)
+    try:
+        yield data
+    finally:
+        for name in ("train_dataloader", "val_dataloader"):
+            vars(data).pop(name, None)
+        vars(data).update(before)
+
+
+def _with_loader(loader: Any) -> Any:
+    data = LightningDataModule()
+    data.train_dataloader = lambda: loader
+    return data
+
+
+def tear_down(trainer: Any, module: Any, data: Any) -> None:
+    """Call the teardown hooks that Lightning leaves out when its loops are left by an exception."""
+    data.teardown("fit")
+    for callback in trainer.callbacks:
+        callback.teardown(trainer, module, "fit")
+    module.teardown("fit")
