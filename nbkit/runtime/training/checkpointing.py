@@ -1,9 +1,9 @@
-"""Saving a training at one kind of place: between two batches.
+"""Saving a training, always between two batches.
 
-All saves happen in front of a batch, after the batch before it with its validation and the end of its epoch, and only
-where no gradient is pending. So no checkpoint is ever "on the last batch of an epoch", and every one is a state that
-an uninterrupted run passes through. Requests to save (the clock, an epoch, a best score, a signal, the wall) only set
-a flag that is served there.
+All saves happen before a batch begins: after the previous batch, its validation and the end of its epoch, and only if
+no gradient is pending. So no checkpoint is ever taken "on the last batch of an epoch", and every checkpoint is a state
+that an uninterrupted run passes through. Requests to save (the clock, an epoch, a best score, a signal, the wall) only
+set a flag, which is handled there.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _RECENT = 32  # batches that the estimate of the next one looks back on
 
 
 class PlannedStop(Exception):
-    """Leave Lightning's loops from the instant that was saved, so that no later hook changes it."""
+    """Raised to leave Lightning's loops directly after a save, so that no later hook changes the state."""
 
 
 class Checkpointing(Callback):
-    """Save, stop and resume; seed every step; note what happened.
+    """Save, stop and resume a training, and seed every step.
 
     Parameters
     ----------
     generations : Generations or None
-        None on every rank but 0, which alone writes.
+        None on every rank except 0, the only one that writes.
     history : History
     budget : Budget
     signals : StopSignals
@@ -51,11 +51,11 @@ class Checkpointing(Callback):
     save_each_epoch : bool
         Also save when an epoch ends.
     monitor, mode : str
-        Validation metric whose best state is kept, and whether ``min`` or ``max`` is best.
+        Validation metric whose best checkpoint is kept, and whether ``min`` or ``max`` is best.
     facts : dict
-        What every receipt says (settings, versions, precision, ...).
+        Written into every receipt (settings, versions, precision, ...).
     ranks : Ranks or None
-        The processes that train together; None for this one alone.
+        The processes that train together; None for a single process.
     say, journal : callable
     """
 
@@ -110,12 +110,12 @@ class Checkpointing(Callback):
     def on_load_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
         ours = checkpoint.get("nbkit")
         if ours is None:
-            raise UsageError("the checkpoint was not written by nbkit, so its place in the data is not known.")
+            raise UsageError("The checkpoint was not written by nbkit, so its position in the data is not known.")
         self.history.load_state_dict(ours["history"])
         self.best = ours["best"]
         of_ranks = [ours["metrics"], *ours.get("metrics_of_others", ())]
         self._saved_loops = checkpoint["loops"]["fit_loop"]
-        # of another number of processes they are sums of other shares
+        # with another number of processes they are sums over other shares of the data
         self._saved_metrics = of_ranks[self.ranks.rank] if len(of_ranks) == self.ranks.size else None
 
     def _put_back(self, trainer: Any) -> None:
@@ -131,7 +131,7 @@ class Checkpointing(Callback):
         self.marks.setdefault("setup", time.monotonic())
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        self.signals.install()  # again: Lightning has taken them
+        self.signals.install()  # again: Lightning has replaced the handlers
         self.marks.setdefault("train_start", time.monotonic())
         self._fingerprint = loop_state.Fingerprint(trainer)
         self._last_save = time.monotonic()
@@ -156,17 +156,17 @@ class Checkpointing(Callback):
         self._before_batch = self._fingerprint.take(trainer)
 
     def _count_time(self, now: float) -> None:
-        """Count the time since the last batch began as training: step, validation, and waiting for data."""
+        """Add the time since the last batch began (step, validation, waiting for data) to the training time."""
         if self._batch_began is not None:
             self.seconds_training += now - self._batch_began
             self._seconds.append(now - self._batch_began - self._validated)
             self._batch_began = None
 
     def _at_boundary(self, trainer: Any, batch_idx: int) -> bool:
-        """Return whether no gradient is pending in front of this batch."""
+        """Return whether no gradient is pending before this batch."""
         if trainer.lightning_module.automatic_optimization:
             return batch_idx % trainer.accumulate_grad_batches == 0
-        # whoever steps by hand has used up the gradients when an optimizer stepped in the batch before
+        # with manual optimization the gradients are used up if an optimizer stepped in the previous batch
         return self._stepped
 
     def _serve(self, trainer: Any, batch_idx: int) -> None:
@@ -184,22 +184,22 @@ class Checkpointing(Callback):
             self._save(trainer, due)
 
     def _what_is_due(self, trainer: Any, validates: bool) -> str:
-        """Return the reasons to save in front of this batch; empty for none."""
+        """Return the reasons to save before this batch, separated by commas; empty for none."""
         if loop_state.place(trainer) == self._begun_at:
-            return ""  # what could be saved here is what was loaded, or nothing
+            return ""  # this state was just loaded, or is the untrained start
         if self.first_step == 0 and not self.saves:
-            # a state that cannot be saved, or a folder that cannot be written, shows in the first second
+            # save once at the start: a state or folder that cannot be saved then fails in the first second
             self._due.add("first step")
         if validates and self._validation is None:
             self._due.add("validation of unknown length")
         if self.save_every is not None and time.monotonic() - self._last_save >= self.save_every:
             self._due.add("clock")
-        # the clock waits for a busy writer; the others mean this very state, so they wait here
+        # the clock can wait until the writer is free; the other reasons need exactly this state, so training waits
         serve = self._due - {"clock"} or (self._due and not self.writer.busy)
         return ", ".join(sorted(self._due)) if serve else ""
 
     def _estimate(self) -> float:
-        """Return the seconds that the next batch may take: the mean of the last ones and twice their spread."""
+        """Return the seconds that the next batch may take: the mean of the recent ones plus two standard deviations."""
         if not self._seconds:
             return 0.0
         mean = sum(self._seconds) / len(self._seconds)
@@ -253,7 +253,7 @@ class Checkpointing(Callback):
             if self.save_each_epoch:
                 self._due.add("epoch")
             return
-        # max_steps lies inside the epoch: its end is not reached, and half an epoch's means are not logged as its own
+        # max_steps was reached inside the epoch: means over a part of an epoch must not be logged as those of an epoch
         self._count_time(time.monotonic())
         epoch, batch = loop_state.place(trainer)
         self._save(trainer, "complete", wait=True, complete=True, place=(epoch - 1, batch))
@@ -268,11 +268,11 @@ class Checkpointing(Callback):
         if isinstance(exception, PlannedStop | NbkitError) or self._fingerprint is None:
             return
         name = type(exception).__name__
-        # where the others are is not known here: a save would wait for them
+        # the state of the other processes is not known here, and a save would wait for them
         if self.ranks.size == 1 and self._clean_after(trainer):
             try:
                 self._save(trainer, name, wait=True)
-                self.say(f"{name} in front of step {trainer.global_step + 1}: the state before it was saved.")
+                self.say(f"{name} before step {trainer.global_step + 1}: the state before it was saved.")
                 return
             except Exception as error:
                 self.say(f"the state before the {name} could not be saved: {error}")
@@ -280,7 +280,7 @@ class Checkpointing(Callback):
         self.say(f"{name} inside a step: the last checkpoint stands; up to {since} of training are done again.")
 
     def _clean_after(self, trainer: Any) -> bool:
-        """Return whether the state is still the one in front of the batch that failed."""
+        """Return whether the state is still that of the moment before the batch that failed."""
         if trainer.validating or trainer.sanity_checking or not trainer.training:
             return False
         batch = loop_state.place(trainer)[1]
@@ -316,7 +316,7 @@ class Checkpointing(Callback):
         began = time.monotonic()
         metrics = loop_state.running_metrics(trainer)
         metrics["first_batch"] = batch == 0
-        # the running means are of each process's own share; all else is the same everywhere
+        # running means differ between processes; everything else is the same on all ranks
         of_ranks = self.ranks.gather(metrics if self.ranks.first else loop_state.on_cpu(metrics))
         receipt_fields = {
             "step": step,

@@ -1,9 +1,8 @@
-"""Random numbers that are derived, never carried over.
+"""Random numbers that are derived from the seed and a position, never stored.
 
-Every random number of a training is a function of the seed and a place: (epoch) for the order, (epoch, index) for an
-item, (epoch, batch) for a step, with the rank where several processes train together and each draws for its share.
-There is no generator state to store, so none can be lost, and a session that starts anywhere draws what an
-uninterrupted run would have drawn there.
+Every random number of a training is a function of the seed and a position: (epoch) for the order, (epoch, index) for an
+item, (epoch, batch) for a step, and also the rank if several processes train together. There is no generator state to
+store, so none can be lost, and a session that starts anywhere draws what an uninterrupted run would have drawn there.
 """
 
 from __future__ import annotations
@@ -17,21 +16,22 @@ from typing import Any
 import numpy as np
 
 
-def derive(word: str, *place: int) -> bytes:
-    """Give 32 bytes that depend on a word and on integers, and on nothing else: no platform, no ``hash()``.
+def derive(word: str, *position: int) -> bytes:
+    """Return 32 bytes that depend only on a word and on integers, not on the platform or on ``hash()``.
 
     Parameters
     ----------
     word : str
-        What the numbers are for; other words give independent numbers at the same place.
-    *place : int
-        Such as seed, epoch and index; each in the range of 64 bits.
+        The purpose of the numbers; different words give independent numbers at the same position.
+    *position : int
+        For example seed, epoch and index; each fits into 64 bits.
     """
-    return hashlib.blake2b(struct.pack(f"<{len(place)}q", *place), digest_size=32, person=word.encode()[:16]).digest()
+    packed = struct.pack(f"<{len(position)}q", *position)
+    return hashlib.blake2b(packed, digest_size=32, person=word.encode()[:16]).digest()
 
 
 def order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """Return the order in which an epoch sees its items.
+    """Return the order of the items in an epoch.
 
     Returns
     -------
@@ -42,16 +42,16 @@ def order(seed: int, epoch: int, n: int) -> np.ndarray:
 
 
 def weighted_order(seed: int, epoch: int, weights: np.ndarray, count: int, replacement: bool) -> np.ndarray:
-    """Return the draws of one epoch where items have unequal chances.
+    """Return the weighted draws of one epoch.
 
     Parameters
     ----------
     weights : array of shape (n,)
-        At least 0, not all 0.
+        Non-negative, not all 0.
     count : int
         Draws in an epoch.
     replacement : bool
-        Whether an item may come twice.
+        Whether an item may be drawn twice.
 
     Returns
     -------
@@ -69,17 +69,17 @@ def weighted_order(seed: int, epoch: int, weights: np.ndarray, count: int, repla
 
 
 def seed_item(seed: int, epoch: int, index: int) -> None:
-    """Set the global generators for one item of the training data, in a worker or not."""
+    """Seed the global generators for one item of the training data, in a worker or in the main process."""
     _seed_all(derive("item", seed, epoch, index))
 
 
 def seed_batch(seed: int, epoch: int, batch: int, rank: int = 0) -> None:
-    """Set the global generators for what Lightning does with a batch between loading it and the step."""
+    """Seed the global generators for what Lightning does with a batch between loading it and the step."""
     _seed_all(derive("batch", seed, epoch, batch, *_others(rank)))
 
 
 def seed_step(seed: int, epoch: int, batch: int, rank: int = 0) -> None:
-    """Set the global generators for one training step (dropout, masks, noise)."""
+    """Seed the global generators for one training step (dropout, masks, noise)."""
     _seed_all(derive("step", seed, epoch, batch, *_others(rank)))
 
 
@@ -89,18 +89,18 @@ def _others(rank: int) -> tuple[int, ...]:
 
 
 def seed_validation(seed: int, loader: int, batch: int) -> None:
-    """Set the global generators for one validation batch; the same in every validation, so scores compare."""
+    """Seed the global generators for one validation batch, equally in every validation."""
     _seed_all(derive("validation", seed, loader, batch))
 
 
 def seed_validation_item(seed: int, epoch: int, index: int) -> None:
-    """Set the global generators for one item of the validation data; the epoch plays no part."""
+    """Seed the global generators for one item of the validation data, equally in every epoch."""
     _seed_all(derive("validation item", seed, index))
 
 
-def _legacy(word: str, *place: int) -> Any:
-    # numpy promises the stream of RandomState for ever and that of Generator not: a host may update numpy mid-training
-    return np.random.RandomState(np.frombuffer(derive(word, *place), dtype="<u4"))
+def _legacy(word: str, *position: int) -> Any:
+    # numpy guarantees the stream of RandomState, but not that of Generator, and a host may update numpy mid-training
+    return np.random.RandomState(np.frombuffer(derive(word, *position), dtype="<u4"))
 
 
 def _seed_all(material: bytes) -> None:
@@ -111,7 +111,7 @@ def _seed_all(material: bytes) -> None:
     if torch is None:
         return
     number = int.from_bytes(for_torch, "little") >> 1
-    # torch.manual_seed also walks all other backends, which costs 100 us a call; these two are what training uses
+    # torch.manual_seed also seeds all other backends, which costs 100 us per call; training uses only these two
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized() and not torch.cuda._is_in_bad_fork():
         torch.cuda.manual_seed(number)

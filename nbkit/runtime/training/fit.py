@@ -1,8 +1,8 @@
-"""Train a Lightning module across sessions that die.
+"""Training of a Lightning module across many sessions.
 
-A training is one long run cut into sessions. Wherever a session ends, the next one goes on from the newest whole
-checkpoint with the very samples, order and random numbers that an uninterrupted run would have had there. That holds
-for one device and for several, on one machine or more.
+A training is one long run, split into sessions. Wherever a session ends, the next one resumes from the newest complete
+checkpoint with the samples, order and random numbers that an uninterrupted run would have had there. This holds for
+one device and for several, on one machine or more.
 """
 
 from __future__ import annotations
@@ -42,27 +42,27 @@ _OURS = {
 
 @dataclass(frozen=True)
 class FitReport:
-    """Say how far a training is and what this session did.
+    """Report how far a training is and what this session did.
 
     Attributes
     ----------
     step, max_steps : int
-        Optimizer steps done, and to do in all.
+        Optimizer steps done so far, and in total.
     reason : str
-        Why it ended: ``complete``, ``wall``, ``SIGTERM``, ``SIGINT`` or what asked for the stop.
+        Why it ended: ``complete``, ``wall``, ``SIGTERM``, ``SIGINT`` or another reason for the stop.
     resumed_from : int or None
-        The step this session began from; None where it began at the start.
+        The step that this session resumed from; None if it started the training.
     steps_this_session : int
     seconds_training, seconds_total : float
-        In steps, validations and waiting for data; in `fit` altogether.
+        Time in steps, validations and waiting for data; total time in `fit`.
     startup : dict
         Seconds from the start of the process to the first step, by part.
     saves : int
-        Checkpoints this session took.
+        Number of checkpoints that this session saved.
     seconds_stalled : float
-        How long training waited for them.
+        How long training waited for the saves.
     history : list of dict
-        All metric rows logged so far, in every session: ``{"step": step, name: value, ...}``.
+        All metric rows logged so far, in all sessions: ``{"step": step, name: value, ...}``.
     """
 
     step: int
@@ -103,66 +103,66 @@ def fit(
     loggers: Sequence[Any] = (),
     **trainer_options: Any,
 ) -> FitReport:
-    """Train from where the last session stopped until done, or until the wall.
+    """Train from where the last session stopped, until the training is complete or the wall is near.
 
-    Afterwards the module holds the trained weights, whatever ended the training.
+    Afterwards the module has the trained weights, whatever ended the training.
 
     **Several devices.** ``session.fit(module, data, devices=2)`` in a notebook or script (Kaggle's GPU T4 x2) trains
-    on two: this process is rank 0, nbkit starts the others and ends them with the call, and the cells after it go on
+    on two: this process is rank 0, nbkit starts the others and ends them with the call, and the cells after it run
     as with one device. On several machines start one script everywhere with torchrun::
 
         torchrun --nnodes=2 --nproc-per-node=2 --rdzv-backend=c10d --rdzv-endpoint=HOST:29400 train.py
 
     and leave ``devices`` out. Rank 0 alone has the session's store, prints and saves; the other ranks train along.
-    What follows the training belongs under ``if session.rank == 0:``.
+    Code that follows the training belongs under ``if session.rank == 0:``.
 
-    ``batch_size`` is that of one device: two devices with 32 each take the very steps of one with 64, up to the order
-    of sums (and each draws its own dropout). The order of an epoch is cut as DistributedSampler cuts it, filled up from
-    its start where it does not divide. Every process sees the whole validation, so its scores need no syncing; log
-    training metrics with ``self.log(..., sync_dist=True)``, or the history shows rank 0's share of them. All stop at
-    the same batch, for the wall, for a signal to any of them, or when one of them dies. A training goes on with as
-    many processes as it began with; see `accept_changes`.
+    ``batch_size`` is that of one device: two devices with 32 each take the same steps as one with 64, except for the
+    order of sums and for dropout, which each draws by itself. The order of an epoch is split as DistributedSampler
+    splits it, padded from its beginning if it does not divide evenly. Every process sees the whole validation set, so
+    its scores need no syncing; log training metrics with ``self.log(..., sync_dist=True)``, or the history shows only
+    those of rank 0. All processes stop at the same batch: at the wall, after a signal to any of them, or when one of
+    them dies. A training resumes with as many processes as it started with; see `accept_changes`.
 
     Parameters
     ----------
     session : Session
-        Of it are used slug, folder, store, outbox, budget, seed, device, say and journal.
+        Uses its slug, folder, store, outbox, budget, seed, device, say and journal.
     module : LightningModule
-        Its ``settings`` (a frozen dataclass), where it has them, are kept in the receipt and compared on resuming.
+        Its ``settings`` (a frozen dataclass), if it has them, are stored in the receipt and compared on resuming.
     data : LightningDataModule or DataLoader
-        Gives one plain torch DataLoader for training; nbkit puts its own order and place into it.
+        Provides one plain torch DataLoader for training; nbkit replaces its order and start.
     max_steps : int or None
-        Optimizer steps in all sessions together; None takes ``module.settings.max_steps``. It may grow later.
+        Optimizer steps in all sessions together; None takes ``module.settings.max_steps``. May be increased later.
     monitor, mode : str
-        A validation metric whose best state is kept beside the two newest; ``"min"`` or ``"max"`` is best.
+        A validation metric whose best checkpoint is kept besides the two newest; ``"min"`` or ``"max"`` is best.
     save_every : str, float or None
-        Time between checkpoints, such as ``"5min"``: as much is lost at a kill without warning.
+        Time between checkpoints, such as ``"5min"``: a kill without warning loses at most this much.
     save_each_epoch : bool
-        Save at the end of every epoch, too.
+        Also save at the end of every epoch.
     val_check_interval : int, float or None
-        Batches between validations, counted over all epochs; a fraction is one of an epoch; None validates once an
-        epoch.
+        Batches between validations, counted over all epochs; a float is a fraction of an epoch; None validates once
+        per epoch.
     deterministic : bool, "warn" or None
-        As Lightning's. On a GPU, bits repeat only with True; samples, order and augmentation always do.
+        As in Lightning. On a GPU, results are bit-exact only with True; samples, order and augmentation always are.
     fresh : bool
-        Begin again beside the earlier checkpoints, which stay. Say it in one session only.
+        Start again beside the earlier checkpoints, which are kept. Use it in one session only.
     accept_changes : bool
-        Go on although the settings, the data or the number of devices differ from the checkpoint's. With another
-        number of devices the joined batch must stay the same; then the samples of every step do, and the bits do not.
+        Resume although the settings, the data or the number of devices differ from the checkpoint. With another number
+        of devices the total batch must stay the same; then every step sees the same samples, but is not bit-exact.
     callbacks, loggers : sequences
-        More of Lightning's; loggers work on rank 0.
+        Further Lightning callbacks and loggers; loggers work on rank 0.
     **trainer_options
-        Passed on to ``lightning.Trainer``; of them ``devices``, and ``strategy`` ``"ddp"`` or
-        ``"ddp_find_unused_parameters_true"``, for several devices.
+        Passed to ``lightning.Trainer``; for several devices give ``devices``, and ``strategy`` ``"ddp"`` or
+        ``"ddp_find_unused_parameters_true"``.
 
     Raises
     ------
     UsageError
-        For options, data or settings that cannot be trained or resumed with.
+        If options, data or settings do not allow training or resuming.
     DamagedError
-        Where there are checkpoints and none is whole.
+        If there are checkpoints and all of them are damaged.
     NbkitError
-        Where another process of the training died.
+        If another process of the training died.
     """
     began = time.monotonic()
     _check_options(trainer_options, mode)
@@ -226,7 +226,7 @@ def fit(
 
 
 def _nothing_left(session: Any, module: Any, state: Any, total: int, began: float) -> FitReport:
-    """Return the module the weights of a training that is done."""
+    """Load the weights of a complete training into the module."""
     from nbkit.runtime.training.history import History
 
     step, history = state.receipt.step, History()
@@ -330,7 +330,7 @@ def _train(
 
 
 def _nothing(*args: Any, **fields: Any) -> None:
-    """Stand in for what only rank 0 does."""
+    """Do nothing: a placeholder on ranks other than 0."""
 
 
 # -- before ----------------------------------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ def _check_options(options: dict[str, Any], mode: str) -> None:
         if name in _OURS:
             raise UsageError(f"{name} is not an option of fit: {_OURS[name]}. Nothing was trained.")
     if mode not in ("min", "max"):
-        raise UsageError(f"mode {mode!r} is not one; allowed are 'min' and 'max'. Nothing was trained.")
+        raise UsageError(f"mode={mode!r} is unknown; allowed are 'min' and 'max'. Nothing was trained.")
 
 
 def _max_steps(module: Any, given: int | None) -> int:

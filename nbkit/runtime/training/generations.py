@@ -1,7 +1,7 @@
-"""Checkpoint generations: the two newest and the best, here and in the store.
+"""Checkpoint generations: the two newest and the best, on this machine and in the store.
 
-At every instant the newest whole generation can be loaded. A damaged one is passed over for the one before it, with
-words; nothing is deleted before something newer is whole, in the folder and in the store each.
+The newest complete generation can be loaded at any time. If it is damaged, the one before it is used, with a message.
+Nothing is deleted before something newer is complete, both in the folder and in the store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import checkpoints_of, fetch_receipt, run_of, stored_runs
 
 KEPT = 2
-_FETCHED = ".fetched-"  # before it is verified, what comes from the store has a name that means nothing
+_FETCHED = ".fetched-"  # prefix of files from the store until they are verified
 
 
 class Generations:
@@ -30,13 +30,13 @@ class Generations:
     slug : str
         The phase.
     folder : Path
-        Local folder; checkpoints lie in ``<folder>/checkpoints``.
+        Local folder; checkpoints are written to ``<folder>/checkpoints``.
     store : Store or None
-        Where they survive, under ``<slug>/checkpoints/``.
+        Keeps them under ``<slug>/checkpoints/``.
     outbox : Outbox or None
-        Brings them there.
+        Uploads them.
     say, journal : callable
-        Print one line; note one event.
+        Print one line; append one event to the journal.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Generations:
         return checkpoints_of(self.slug, self.run)
 
     def open(self, fresh: bool = False) -> Generations:
-        """Find what is there, remove what killed sessions left half-written, and choose the run.
+        """Find the existing checkpoints, remove incomplete files of killed sessions, and choose the run.
 
         Parameters
         ----------
         fresh : bool
-            Begin a new run beside the old ones, which stay.
+            Start a new run beside the old ones, which are kept.
         """
         stored = stored_runs(self.store, self.slug) if self.store else {}
         runs = {1, *stored}
@@ -110,7 +110,7 @@ class Generations:
         for path in self.folder.glob(f"{_FETCHED}*"):
             path.unlink(missing_ok=True)
         for path in self.folder.glob("step-*.ckpt"):
-            # written by a session that was killed before the receipt: it never existed
+            # its session was killed before it wrote the receipt, so this checkpoint does not count
             if not path.with_suffix(".json").exists():
                 path.unlink(missing_ok=True)
 
@@ -119,7 +119,7 @@ class Generations:
         return {step for step in steps if step is not None}
 
     def _receipt_there(self, step: int) -> Receipt | None:
-        """Fetch a receipt from the store; None where it is damaged or has vanished."""
+        """Fetch a receipt from the store; None if it is damaged or has been deleted."""
         if step in self._there:
             return self._there[step]
         name = f"step-{step:09d}.json"
@@ -134,19 +134,24 @@ class Generations:
         return self._there[step]
 
     def newest(self, best: bool = False) -> tuple[Receipt, Path] | None:
-        """Return the newest whole generation as receipt and verified local path; None where there never was one.
+        """Return the newest complete generation as receipt and verified local path.
 
         Parameters
         ----------
         best : bool
-            Give the best by the monitored metric instead, where one was marked.
+            Return the best one by the monitored metric instead, if one was marked.
+
+        Returns
+        -------
+        generation : tuple of (Receipt, Path) or None
+            None if there never was one.
 
         Raises
         ------
         DamagedError
-            Where there are generations and none is whole.
+            If there are generations and all of them are damaged.
         StoreError
-            Where the store cannot be asked: an older generation here must not pass for the newest.
+            If the store cannot be read: an older local generation must not be taken for the newest.
         """
         if not self._opened:
             self.open()
@@ -160,13 +165,13 @@ class Generations:
                 if not self.damaged:
                     self._prune_local()  # a session killed while it pruned left some
                 for words in self.damaged:
-                    self.say(f"{words}; the checkpoint of step {step} is whole and was taken. Nothing was deleted.")
+                    self.say(f"{words}; the checkpoint of step {step} is complete and was used. Nothing was deleted.")
                 self.damaged.clear()
                 return found
         if self.damaged:
             raise DamagedError(
-                f"no checkpoint of {self.slug} is whole: {'; '.join(self.damaged)}. Nothing was deleted. Put a whole "
-                f"copy back into {self.folder} or the store, or begin again beside them with fresh=True."
+                f"All checkpoints of {self.slug} are damaged: {'; '.join(self.damaged)}. Nothing was deleted. Put an "
+                f"intact copy into {self.folder} or the store, or start again beside them with fresh=True."
             )
         return None
 
@@ -207,7 +212,7 @@ class Generations:
                     raise
                 self.damaged.append(f"{name} cannot be fetched ({error})")
                 return None
-            # a damaged file of this name may lie here: the whole one takes its place
+            # a damaged local file of this name is replaced by the intact one
             fetched.replace(path)
             receipt.write(self.folder)
         self._here[step] = receipt
@@ -216,12 +221,12 @@ class Generations:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def holds(self, step: int, epoch: int, batch: int, complete: bool) -> bool:
-        """Return whether this very state is saved here already."""
+        """Return whether exactly this state is already saved here."""
         receipt = self._here.get(step)
         return receipt is not None and (receipt.epoch, receipt.batch, receipt.complete) == (epoch, batch, complete)
 
     def write(self, tree: Any, fields: dict[str, Any]) -> Receipt:
-        """Write a generation: the checkpoint, then its receipt; then let go of what is no longer needed."""
+        """Write a generation: first the checkpoint, then its receipt; then delete what is no longer needed."""
         import torch
 
         path = self.folder / f"step-{fields['step']:09d}.ckpt"
@@ -252,25 +257,25 @@ class Generations:
             newest = max(self._here, default=0)
             for path in self.folder.glob("step-*"):
                 step = step_of(path.name)
-                # damaged ones were left alone until something newer is whole
+                # damaged ones are kept until something newer is complete
                 if step is not None and step < newest and step not in self._here:
                     path.unlink(missing_ok=True)
 
     # -- to the store -------------------------------------------------------------------------------------------------
 
     def send(self, receipt: Receipt, metrics: Callable[[Path], None] | None = None, *, final: bool = False) -> bool:
-        """Put a generation on its way to the store.
+        """Start the upload of a generation to the store.
 
-        One is on its way at a time: a slow store gets every third or tenth generation instead of a queue of them,
-        and the last of a session has no queue in front of it. The best goes along with the next.
+        Only one is uploaded at a time: a slow store gets every third or tenth generation instead of a queue of them,
+        and the last one of a session does not wait behind a queue. The best one is sent with the next.
 
         Parameters
         ----------
         receipt : Receipt
         metrics : callable or None
-            Writes the logged metrics to a path; they go along as ``<slug>/metrics.jsonl``.
+            Writes the logged metrics to a path; they are uploaded as ``<slug>/metrics.jsonl``.
         final : bool
-            Whether this is the session's last.
+            Whether this is the last one of the session.
         """
         if self.outbox is None:
             return False
@@ -278,7 +283,7 @@ class Generations:
             if receipt.best:
                 self._best_unsent = receipt
             if self._on_the_way:
-                # a parcel that the outbox dropped, its file gone, must not keep all later ones here
+                # an upload that the outbox gave up, because its file is gone, must not block all later ones
                 waiting = set(self.outbox.waiting())
                 self._on_the_way = {s for s in self._on_the_way if f"{self.prefix}step-{s:09d}.json" in waiting}
             if self._on_the_way and not final:
@@ -301,7 +306,7 @@ class Generations:
         self.outbox.send(files, f"{self.slug} step {receipt.step}", lambda: self._stored(receipt))
 
     def send_left_over(self) -> None:
-        """Send the newest generation here if a killed session did not get round to it."""
+        """Send the newest local generation if a killed session could not."""
         if self.outbox is None or not self._here:
             return
         receipt = self._here[max(self._here)]
@@ -309,7 +314,7 @@ class Generations:
             self.send(receipt)
 
     def _stored(self, receipt: Receipt) -> None:
-        """Note that the store has a generation, and let go of older ones there; runs in an upload thread."""
+        """Record that the store has a generation, and delete older ones there; runs in an upload thread."""
         with self._lock:
             self._on_the_way.discard(receipt.step)
             self._there[receipt.step] = receipt
@@ -322,13 +327,14 @@ class Generations:
         store = self.store.connect()
         unread = [step for step in self._steps_there() if step not in known]
         for step in unread:
-            # the best may be one that an earlier session marked
+            # an earlier session may have marked the best one
             if (there := self._receipt_there(step)) is not None:
                 known[step] = there
         keep, newest = self._keep(known), max(known)
         with self._lock:
             gone = [n for n in self._there_names if (s := step_of(n)) is not None and s not in keep and s < newest]
-        for name in sorted(gone, key=lambda n: not n.endswith(".json")):  # the receipt first: then it does not exist
+        # the receipt first: without it the checkpoint does not count
+        for name in sorted(gone, key=lambda n: not n.endswith(".json")):
             store.delete(self.prefix + name)
             with self._lock:
                 self._there_names.discard(name)
@@ -339,16 +345,16 @@ def _metrics_name(step: int) -> str:
 
 
 def _fault(path: Path, receipt: Receipt) -> str | None:
-    """Say what is wrong with a checkpoint file; None where it is as its receipt says."""
+    """Return what is wrong with a checkpoint file; None if it agrees with its receipt."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        return f"is not there; its receipt promises {receipt.size} bytes"
+        return f"is missing; its receipt records {receipt.size} bytes"
     if size != receipt.size:
-        return f"is damaged: {size} bytes, its receipt promises {receipt.size}"
+        return f"is damaged: it has {size} bytes, its receipt records {receipt.size}"
     found = sha256_of(path)
     if found != receipt.sha256:
-        return f"is damaged: {size} bytes as promised, but SHA-256 {found[:12]}... instead of {receipt.sha256[:12]}..."
+        return f"is damaged: its SHA-256 is {found[:12]}..., its receipt records {receipt.sha256[:12]}..."
     return None
 
 
@@ -359,19 +365,19 @@ def fetch_checkpoint(store: Store, slug: str, which: str, folder: Path) -> Path:
     ----------
     store : Store
     slug : str
-        The phase that was trained.
+        The trained phase.
     which : str
-        ``"best"`` by the monitored metric (the newest where none was monitored), or ``"newest"``.
+        ``"best"`` by the monitored metric (the newest if none was monitored), or ``"newest"``.
     folder : Path
-        Where it is fetched to.
+        Target folder.
 
     Raises
     ------
     UsageError
-        Where the store holds none.
+        If the store holds no checkpoint.
     """
     if which not in ("best", "newest"):
-        raise UsageError(f"which={which!r} is not one; allowed are 'best' and 'newest'. Nothing was fetched.")
+        raise UsageError(f"which={which!r} is unknown; allowed are 'best' and 'newest'. Nothing was fetched.")
     found = Generations(slug, folder / slug, store).newest(best=which == "best")
     if found is None:
         raise UsageError(f"{store.url} holds no checkpoint of {slug}; train {slug} with this store first.")

@@ -1,7 +1,7 @@
-"""Logged metrics that travel inside the checkpoint.
+"""Logged metrics, stored inside the checkpoint.
 
-The rows of a resumed training are those of an uninterrupted one: what was logged after the last save goes with the
-session, is logged again, and stands there once.
+The rows of a resumed training equal those of an uninterrupted one: rows that were logged after the last save are lost
+with the session and logged again, so each appears once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nbkit.ground.files import write_atomically
 class History(Logger):
     """Collect (step, name, value) triples as a Lightning logger.
 
-    Kept as columns, so that a copy for a checkpoint costs 20 bytes a row and no walk over Python objects.
+    They are kept as columns, so that a copy for a checkpoint costs 20 bytes per row and no loop over Python objects.
     """
 
     def __init__(self) -> None:
@@ -39,10 +39,10 @@ class History(Logger):
         return 0
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the settings are in the receipt."""
+        """Do nothing: the settings are stored in the receipt."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add a row a metric; Lightning's own ``epoch`` is left out, settings count steps."""
+        """Add one row per metric; Lightning's own ``epoch`` is left out, because nbkit counts steps."""
         for name, value in metrics.items():
             if name != "epoch":
                 self._steps.append(-1 if step is None else int(step))
@@ -54,7 +54,7 @@ class History(Logger):
         return len(self._steps)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield ``{"step": step, name: value, ...}``, what was logged together in one row, in the order of logging."""
+        """Yield ``{"step": step, name: value, ...}`` in the order of logging, one row per call of the logger."""
         names, row = list(self._names), {}
         for step, which, value in zip(self._steps, self._which, self._values, strict=True):
             name = names[which]
@@ -67,11 +67,11 @@ class History(Logger):
             yield row
 
     def latest(self) -> dict[str, float]:
-        """Return the last value of every metric; those that are not finite are left out."""
+        """Return the last value of every metric, without values that are not finite."""
         return {name: value for name, value in self._last.items() if math.isfinite(value)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return names and columns; the tensors look at no memory of ours."""
+        """Return names and columns; the tensors are copies."""
         import torch
 
         def column(values: array, dtype: torch.dtype) -> torch.Tensor:
@@ -85,7 +85,7 @@ class History(Logger):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace all rows by those of a checkpoint."""
+        """Replace all rows with those of a checkpoint."""
         self._names = {name: i for i, name in enumerate(state["names"])}
         self._steps = array("q", state["step"].tolist())
         self._which = array("i", state["name"].tolist())
@@ -94,7 +94,7 @@ class History(Logger):
         self._last = {names[which]: value for which, value in zip(self._which, self._values, strict=True)}
 
     def write(self, path: Path) -> None:
-        """Write the rows as JSON lines, whole or not at all; NaN and infinity become null."""
+        """Write the rows atomically as JSON lines; NaN and infinity become null."""
         lines = ({name: value if math.isfinite(value) else None for name, value in row.items()} for row in self.rows())
         text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
         write_atomically(path, lambda file: file.write(text.encode("utf-8")))

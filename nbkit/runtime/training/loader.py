@@ -1,8 +1,8 @@
-"""A DataLoader that can begin anywhere.
+"""A DataLoader that can start at any batch.
 
-The order of an epoch and every item's random numbers follow from (seed, epoch, index), so the whole state of a loader
-is the pair (epoch, batch). Beginning at batch b slices the list of indices and reads no data; the number of workers
-plays no part.
+The order of an epoch and the random numbers of every item are functions of (seed, epoch, index), so the whole state of
+a loader is the pair (epoch, batch). Starting at batch b slices the list of indices and reads no data. The number of
+workers has no influence.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ _ALLOWED = (
 
 
 class ResumableLoader:
-    """Iterate over batches of a plain DataLoader's dataset in a derived order, from any batch on.
+    """Iterate over the batches of a plain DataLoader's dataset in a derived order, starting at any batch.
 
-    Implements ``state_dict`` and ``load_state_dict``, by which Lightning takes it for resumable.
+    It has ``state_dict`` and ``load_state_dict``, so Lightning treats it as resumable.
 
     Parameters
     ----------
     plain : DataLoader
-        As the user built it; its dataset, collate function, batch size, workers and so on are kept.
+        The user's loader; its dataset, collate function, batch size, workers and other options are kept.
     seed : int
     rank, world_size : int
-        Which share of every epoch this process sees, as DistributedSampler cuts it.
+        The share of every epoch that this process sees, split as DistributedSampler splits it.
     training : bool
-        False gives validation: every pass is the same, whatever the epoch.
+        False for validation: every pass is the same, whatever the epoch.
     accept_changes : bool
-        Go on where number of items, batch size or number of processes differ from the checkpoint's.
+        Continue even if the number of items, batch size or number of processes differs from the checkpoint.
 
     Raises
     ------
     UsageError
-        For a loader whose order cannot be derived.
+        If the order of the loader cannot be derived.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ResumableLoader:
     ) -> None:
         self.seed, self.training, self.accept_changes = seed, training, accept_changes
         self.epoch = self.start = 0
-        self.failed = False  # whether the last iteration ended in an error of the data's
+        self.failed = False  # whether the last iteration ended with an error raised by the dataset
         self._indices = _Indices(plain, seed, rank, world_size)
         self._places = _Places(self._indices, plain.batch_size, plain.drop_last, self)
         self._inner = _rebuilt(plain, self._places, seed, training)
@@ -89,15 +89,15 @@ class ResumableLoader:
 
     @property
     def batch_sampler(self) -> Sampler:
-        """Return the places; Lightning calls ``set_epoch`` on their ``sampler``, which is this loader."""
+        """Return the batch sampler; Lightning calls ``set_epoch`` on its ``sampler``, which is this loader."""
         return self._places
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Return the batches of a whole epoch, wherever the next iteration begins."""
+        """Return the number of batches in a whole epoch, wherever the next iteration starts."""
         return self._places.whole()
 
     def __iter__(self) -> Iterator[Any]:
@@ -106,7 +106,7 @@ class ResumableLoader:
         return self._running
 
     def _iterate(self) -> Iterator[Any]:
-        # a generator starts with the first next(): workers begin when the epoch and the place are known
+        # the body of a generator runs at the first next(): workers start when epoch and batch are known
         epoch, start = self.epoch, self.start
         batches = iter(self._inner)
         for number in range(start, len(self)):
@@ -121,23 +121,23 @@ class ResumableLoader:
             yield batch
 
     def close(self) -> None:
-        """End the workers of an iteration that was left half-way."""
+        """Stop the workers of an iteration that was not finished."""
         if self._running is not None:
             self._running.close()
             self._running = None
 
     def end(self) -> None:
-        """End all workers, those too that would wait for another epoch."""
+        """Stop all workers, including persistent ones that wait for another epoch."""
         self.close()
-        self._inner._iterator = None  # torch keeps persistent workers here until the loader itself goes
+        self._inner._iterator = None  # torch keeps persistent workers here until the loader itself is deleted
 
     @property
     def global_batch(self) -> int:
-        """Samples that all processes see in one batch together."""
+        """Number of samples in one batch of all processes together."""
         return self.batch_size * self._indices.world_size
 
     def identity(self) -> dict[str, int]:
-        """Return what a position inside an epoch depends on."""
+        """Return the values that a position inside an epoch depends on."""
         return {
             "samples": len(self._indices.dataset),
             "batch_size": self.batch_size,
@@ -149,40 +149,41 @@ class ResumableLoader:
         return {"epoch": self.epoch, "batch": self.start, **self.identity()}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Begin the next iteration at ``state["epoch"]`` and ``state["batch"]``.
+        """Start the next iteration at ``state["epoch"]`` and ``state["batch"]``.
 
         Raises
         ------
         UsageError
-            Where the order of the items is another one than in the checkpoint, with both values.
+            If the order of the items differs from that of the checkpoint.
         """
         now = self.identity()
         changed = [f"{name} {state[name]} -> {now[name]}" for name in now if name in state and state[name] != now[name]]
         joined, before = self.global_batch, state.get("batch_size", 0) * state.get("world_size", 1)
         if self.accept_changes and state.get("world_size", 1) != now["world_size"] and before != joined:
             raise UsageError(
-                f"the checkpoint was trained by {state['world_size']} process(es) with batches of "
-                f"{state['batch_size']}, {before} samples in each joined batch, and now {now['world_size']} with "
-                f"{now['batch_size']} make {joined}, so its place in epoch {state['epoch']} means nothing here. Give "
-                f"a batch_size that makes {before} again, start as many as before, or start over with fresh=True. "
-                "The checkpoint is untouched."
+                f"The checkpoint was trained by {state['world_size']} process(es) with a batch_size of "
+                f"{state['batch_size']}: {before} samples per step. Now {now['world_size']} process(es) with "
+                f"{now['batch_size']} take {joined} per step, so its position in epoch {state['epoch']} is not valid "
+                "here. Choose a batch_size that gives "
+                f"{before} again, start as many processes as before, or start over with fresh=True. The checkpoint is "
+                "untouched."
             )
         if changed and not self.accept_changes:
             raise UsageError(
-                f"the data differ from the checkpoint's: {', '.join(changed)}, so its place in epoch {state['epoch']} "
-                "means nothing here. Set them back, or go on in the new order with accept_changes=True, or start over "
-                "with fresh=True. The checkpoint is untouched."
+                f"The data differ from those of the checkpoint: {', '.join(changed)}. Its position in epoch "
+                f"{state['epoch']} is not valid here. Set them back, continue in the new order with "
+                "accept_changes=True, or start over with fresh=True. The checkpoint is untouched."
             )
         if state["batch"] >= len(self):
             raise UsageError(
-                f"the checkpoint stands at batch {state['batch']} of an epoch that now has {len(self)} batches. Give "
-                "back the data it was trained on, or start over with fresh=True. The checkpoint is untouched."
+                f"The checkpoint is at batch {state['batch']} of an epoch that now has {len(self)} batches. Use the "
+                "data that it was trained on, or start over with fresh=True. The checkpoint is untouched."
             )
         self.epoch, self.start = state["epoch"], state["batch"]
 
 
 class _Indices:
-    """The indices of an epoch in its derived order, cut to this process's share."""
+    """The indices of an epoch in its derived order: the share of this process."""
 
     def __init__(self, plain: DataLoader, seed: int, rank: int, world_size: int) -> None:
         self.kind = _kind(plain)
@@ -204,12 +205,12 @@ class _Indices:
             whole = np.arange(n)
         if self.world_size == 1:
             return whole
-        # as DistributedSampler: filled up from the start, then every world_size-th
+        # as DistributedSampler does: padded from the beginning, then every world_size-th index
         return np.resize(whole, len(self) * self.world_size)[self.rank :: self.world_size]
 
 
 class _Places(Sampler):
-    """Batches of (epoch, index) pairs from the loader's place on."""
+    """Batches of (epoch, index) pairs, starting at the loader's batch."""
 
     def __init__(self, indices: _Indices, batch_size: int, drop_last: bool, loader: ResumableLoader) -> None:
         self.indices, self.batch_size, self.drop_last = indices, batch_size, drop_last
@@ -230,11 +231,11 @@ class _Places(Sampler):
 
 
 class _Seeded(Dataset):
-    """The user's dataset, each item after the global generators were set for it."""
+    """The user's dataset; the global generators are seeded before each item."""
 
     def __init__(self, dataset: Dataset, seed: int, seeding: Any) -> None:
         self.dataset, self.seed, self.seeding = dataset, seed, seeding
-        # torch's Subset fetches many at once through a plain loop; only a dataset's own fetching is worth keeping
+        # torch's Subset implements __getitems__ as a plain loop, which would seed only its first item
         self._many = hasattr(dataset, "__getitems__") and not isinstance(dataset, Subset)
 
     def __getitems__(self, places: list[tuple[int, int]]) -> list[Any]:
@@ -265,17 +266,17 @@ def _rebuilt(plain: DataLoader, places: _Places, seed: int, training: bool) -> D
 
 
 def _kind(plain: Any) -> str:
-    """Name how a loader orders its items, or refuse it."""
+    """Return how a loader orders its items: ``sequential``, ``shuffled`` or ``weighted``."""
     if not isinstance(plain, DataLoader):
-        raise UsageError(f"train_dataloader gave {_a(plain)}. {_ALLOWED}. Nothing was trained.")
+        raise UsageError(f"train_dataloader returned {_a(plain)}. {_ALLOWED}. Nothing was trained.")
     if isinstance(plain.dataset, IterableDataset):
         raise UsageError(
-            f"the training data are an IterableDataset ({type(plain.dataset).__name__}), whose place cannot be found "
-            f"again after a kill. {_ALLOWED}. Nothing was trained."
+            f"The training data are an IterableDataset ({type(plain.dataset).__name__}), whose position cannot be "
+            f"restored after a kill. {_ALLOWED}. Nothing was trained."
         )
     if plain.batch_size is None or type(plain.batch_sampler) is not BatchSampler:
         raise UsageError(
-            f"the DataLoader has the batch sampler {_a(plain.batch_sampler)}, whose order nbkit cannot derive. "
+            f"The DataLoader has the batch sampler {_a(plain.batch_sampler)}, whose order nbkit cannot derive. "
             f"{_ALLOWED} and a batch_size. Nothing was trained."
         )
     sampler = plain.sampler
@@ -288,7 +289,7 @@ def _kind(plain: Any) -> str:
     if type(sampler) is WeightedRandomSampler:
         return "weighted"
     raise UsageError(
-        f"the DataLoader has the sampler {_a(sampler)}, whose order nbkit cannot derive. {_ALLOWED}. Nothing was "
+        f"The DataLoader has the sampler {_a(sampler)}, whose order nbkit cannot derive. {_ALLOWED}. Nothing was "
         "trained."
     )
 
@@ -298,9 +299,9 @@ def _a(thing: object) -> str:
 
 
 def resumable_validation(loaders: Any, seed: int) -> Any:
-    """Return validation loaders whose items draw the same numbers in every pass, with any number of workers.
+    """Return validation loaders whose items draw the same random numbers in every pass, with any number of workers.
 
-    Only plain sequential loaders over a dataset with indices are rebuilt; everything else is given back as it is.
+    Only plain sequential loaders over a dataset with indices are rebuilt; all others are returned unchanged.
     """
     if isinstance(loaders, list | tuple):
         return [resumable_validation(loader, seed) for loader in loaders]

@@ -1,9 +1,8 @@
-"""What Lightning's own checkpoint leaves out of the training loop.
+"""Training-loop state that Lightning's own checkpoint leaves out.
 
-Lightning saves its counters and restores them with drift (one batch "ready" too many, one step logged too many), and
-it drops the running means of metrics logged by epoch. Both are put back here, at the first batch after a resume, to
-what they were at the save: the same instant, in front of the same batch. All knowledge of Lightning's inside is in
-this file.
+Lightning restores its counters with an offset (one batch "ready" too many, one step logged too many), and it drops the
+running means of metrics that are logged by epoch. Both are restored here at the first batch after a resume, to their
+values at the save. This is the only file that uses Lightning's internals.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ _META = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_grap
 
 
 def place(trainer: Any) -> tuple[int, int]:
-    """Return (epoch, batch) of the batch that is next, as seen in front of it."""
+    """Return (epoch, batch) of the next batch, as seen before it begins."""
     fit_loop = trainer.fit_loop
     return fit_loop.epoch_progress.current.processed, fit_loop.epoch_loop.batch_progress.current.completed
 
 
 def epoch_is_over(trainer: Any) -> bool:
-    """Say, at the end of Lightning's epoch loop, whether it ended because the epoch has no more batches."""
+    """Return whether Lightning's epoch loop ended because the epoch has no more batches."""
     return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or place(trainer)[1] >= trainer.num_training_batches
 
 
 def batch_in_hand(trainer: Any) -> bool:
-    """Return whether a batch was begun and has not ended."""
+    """Return whether a batch has begun and not ended."""
     total = trainer.fit_loop.epoch_loop.batch_progress.total
     return total.ready != total.completed
 
@@ -47,9 +46,9 @@ def validation_ahead(trainer: Any, batch: int, batches: int) -> bool:
 
 
 class Fingerprint:
-    """Tell whether anything that a checkpoint holds was touched since it was taken.
+    """Detect whether anything that a checkpoint holds has changed since a given moment.
 
-    Torch counts in-place changes of every tensor; this compares the counts and the identities, not the values.
+    Torch counts the in-place changes of every tensor. The counts and the identities are compared, not the values.
     """
 
     def __init__(self, trainer: Any) -> None:
@@ -59,13 +58,13 @@ class Fingerprint:
         self._hooked = _overrides_batch_start(trainer)
 
     def take(self, trainer: Any) -> tuple[int, ...]:
-        """Return the counts at this instant."""
+        """Return the current counts."""
         results = trainer.fit_loop.epoch_loop._results
         logged = sum(metric._update_count for metric in results.values())
         return (trainer.global_step, len(results), logged, *[t._version for t in self._tensors if _counted(t)])
 
     def unchanged(self, trainer: Any, then: tuple[int, ...] | None) -> bool:
-        """Return whether all is as it was; False also where a user's hook may have changed what torch cannot see."""
+        """Return whether nothing has changed; False also if a user's hook may have changed other things."""
         now = list(self._module.state_dict(keep_vars=True).values())
         same = len(now) == len(self._tensors) and all(a is b for a, b in zip(now, self._tensors, strict=True))
         return same and not self._hooked and then is not None and self.take(trainer) == then
@@ -85,14 +84,14 @@ def _overrides_batch_start(trainer: Any) -> bool:
 
 
 def in_front_of_batch(loops: dict[str, Any], epoch: int, batch: int, begun: bool = True) -> None:
-    """Make the loops' saved state that of the instant before a batch begins.
+    """Set the saved state of the loops to the moment before a batch begins.
 
     Parameters
     ----------
     loops : dict
         ``checkpoint["loops"]["fit_loop"]``; changed in place.
     epoch, batch : int
-        The batch that is next.
+        The next batch.
     begun : bool
         Whether ``on_train_epoch_start`` of that epoch has run.
     """
@@ -105,17 +104,17 @@ def in_front_of_batch(loops: dict[str, Any], epoch: int, batch: int, begun: bool
         for scope in ("total", "current"):
             counters[scope]["ready"] = counters[scope]["completed"]
     total = batches["total"]["completed"]
-    # one "ready" ahead of the rest is what Lightning reads as "in front of a batch"
+    # Lightning reads one "ready" more than "started" as "before a batch"
     batches["total"].update(ready=total + 1, started=total, processed=total)
     batches["current"].update(ready=batch + 1, started=batch, processed=batch, completed=batch)
-    # the last batch of an epoch is never what was just done: its epoch has ended, with its validation
+    # a save never follows the last batch of an epoch directly: the end of the epoch and its validation come first
     batches["is_last_batch"] = False
     for state in loops["state_dict"].get("combined_loader", ()):
         state.update(epoch=epoch, batch=batch)
 
 
 def put_back_counters(trainer: Any, saved: Mapping[str, Any]) -> None:
-    """Set all counters of the running loops to those of a checkpoint, in front of the batch both stand at.
+    """Set all counters of the running loops to those of a checkpoint taken before the same batch.
 
     Parameters
     ----------
@@ -125,7 +124,7 @@ def put_back_counters(trainer: Any, saved: Mapping[str, Any]) -> None:
     for key, value in saved.items():
         owner, _, name = key.rpartition(".")
         if not owner:
-            continue  # the epochs do not drift, and this epoch may have begun only now
+            continue  # epoch counters have no offset, and this epoch may have begun only now
         loop = trainer.fit_loop
         for part in owner.split("."):
             loop = getattr(loop, part, None)
@@ -135,7 +134,7 @@ def put_back_counters(trainer: Any, saved: Mapping[str, Any]) -> None:
             if "_batches_that_stepped" in value:
                 loop._batches_that_stepped = value["_batches_that_stepped"]
         elif hasattr(getattr(loop, name, None), "load_state_dict"):
-            # whether the batch in hand is the epoch's last, Lightning has just found out
+            # Lightning has just computed whether the current batch is the last one of the epoch: keep its answer
             last = getattr(getattr(loop, name), "is_last_batch", None)
             getattr(loop, name).load_state_dict(value)
             if last is not None and loop is trainer.fit_loop.epoch_loop:
@@ -143,7 +142,7 @@ def put_back_counters(trainer: Any, saved: Mapping[str, Any]) -> None:
 
 
 def running_metrics(trainer: Any) -> dict[str, Any]:
-    """Return the means under way and the last values of all logged metrics, as plain tensors."""
+    """Return the running means and the last values of all logged metrics, as plain tensors."""
     connector, results = trainer._logger_connector, trainer.fit_loop.epoch_loop._results
     under_way = []
     for metric in results.values():
@@ -151,7 +150,7 @@ def running_metrics(trainer: Any) -> dict[str, Any]:
         entry = {name: getattr(meta, name) for name in _META}
         entry["reduce_fx"] = meta.reduce_fx.__name__
         entry["sync"] = [meta.sync.should, meta.sync.rank_zero_only]
-        # a torchmetrics object is found again by its name in the module, which keeps its state
+        # a torchmetrics object is found again by its name in the module, which keeps the state of the metric
         entry["value"] = metric.value if metric.is_tensor else None
         entry["count"] = getattr(metric, "cumulated_batch_size", None)
         entry["forward"] = metric._forward_cache if isinstance(metric._forward_cache, torch.Tensor) else None
@@ -169,7 +168,7 @@ def running_metrics(trainer: Any) -> dict[str, Any]:
 
 
 def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
-    """Set the means under way to those of a checkpoint."""
+    """Set the running means to those of a checkpoint."""
     connector, results = trainer._logger_connector, trainer.fit_loop.epoch_loop._results
     device = trainer.strategy.root_device
     results.clear()
@@ -210,7 +209,7 @@ def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
 
 
 def on_cpu(value: Any) -> Any:
-    """Return a tree of metrics with its tensors in memory, where another process can have them."""
+    """Return a tree of metrics with its tensors on the CPU, so that they can be sent to another process."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if isinstance(value, Mapping):
@@ -219,16 +218,16 @@ def on_cpu(value: Any) -> Any:
 
 
 def unsynced(trainer: Any) -> list[str]:
-    """Return the names of training metrics that every process logs for its own share alone."""
+    """Return the names of training metrics that are logged without syncing between processes."""
     results = trainer.fit_loop.epoch_loop._results.values()
     return sorted({m.meta.name for m in results if m.is_tensor and m.meta.logger and not m.meta.sync.should})
 
 
 def leave_stopping_to_us(trainer: Any) -> None:
-    """Take out Lightning's own broadcasts of SIGTERM between processes.
+    """Disable Lightning's own broadcasts of SIGTERM between processes.
 
-    One runs inside the signal's handler, beside whatever collective is under way; the other waits for the GPU in front
-    of every batch.
+    One runs inside the signal handler, while another collective may be running; the other waits for the GPU before
+    every batch.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
@@ -251,7 +250,7 @@ def _metric_modules(module: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _metric_state(metric: Any) -> dict[str, Any]:
-    # torchmetrics keeps its states out of state_dict unless asked
+    # torchmetrics leaves its states out of state_dict unless they are declared persistent
     return {"states": {name: getattr(metric, name) for name in metric._defaults}, "updates": metric._update_count}
 
 

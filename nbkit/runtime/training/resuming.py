@@ -1,6 +1,6 @@
-"""The state that a training goes on from: found by rank 0, and the same for all.
+"""The checkpoint that a training resumes from, found by rank 0 and sent to all ranks.
 
-Nobody but rank 0 asks the store; the others are handed the very bytes that it verified, whatever machine they are on.
+Only rank 0 reads the store. The other ranks receive the bytes that it verified, on whatever machine they run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nbkit.runtime.training.same_training import check_same
 
 @dataclass
 class State:
-    """Hold a verified checkpoint, or nothing where a training begins.
+    """Hold a verified checkpoint, or nothing at the start of a training.
 
     Attributes
     ----------
@@ -33,20 +33,20 @@ class State:
     checkpoint: dict[str, Any] | None = None
 
     def is_complete(self, total: int) -> bool:
-        """Return whether nothing is left of a training of so many steps."""
+        """Return whether a training of this many steps is complete."""
         found = self.receipt
         return found is not None and (found.step >= total or (found.complete and found.max_steps >= total))
 
 
 def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: bool, say: Any) -> State:
-    """Return the newest whole checkpoint of this training, checked to be one.
+    """Return the newest valid checkpoint of this training.
 
     Raises
     ------
     UsageError
-        For a checkpoint of other settings or another number of processes.
+        If the checkpoint has other settings or another number of processes.
     DamagedError
-        Where there are checkpoints and none is whole.
+        If there are checkpoints and all of them are damaged.
     """
     from nbkit.runtime.training.checkpoint_io import load_checkpoint
 
@@ -62,7 +62,7 @@ def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: boo
 
 
 def share_state(ranks: Ranks, find: Callable[[], State]) -> State:
-    """Return all processes the state that rank 0 finds; where it meets an error, all raise it."""
+    """Return the state that rank 0 finds, on all ranks; an error on rank 0 is raised on all of them."""
     found: State | NbkitError | None = None
     if ranks.first:
         try:

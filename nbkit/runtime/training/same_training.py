@@ -1,7 +1,7 @@
-"""Whether a checkpoint is of the training at hand.
+"""Checks that a checkpoint belongs to the current training.
 
-A checkpoint goes on only under the settings, the model and the number of processes it was made with; anything else is
-refused with both values, unless the change was asked for.
+A training resumes only with the settings, the model and the number of processes of its checkpoint. Any difference is
+refused with both values, unless the user accepts it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nbkit.runtime.errors import UsageError
 
 
 def settings_of(thing: Any) -> dict[str, Any]:
-    """Return the settings of a module or of data as JSON can hold them; empty where there are none."""
+    """Return the settings of a module or DataModule as JSON values; empty if it has none."""
     settings = getattr(thing, "settings", None)
     if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
         return {}
@@ -32,7 +32,7 @@ def _plain(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a receipt says."""
+    """Return the versions that a receipt records."""
     import lightning
     import torch
 
@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 
 def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> None:
-    """Refuse to go on with other settings than the checkpoint's, unless that was asked for."""
+    """Raise an error if the settings differ from the checkpoint, unless changes are accepted."""
     if receipt.world_size != facts["world_size"]:
         _check_processes(receipt, facts["world_size"], accept, say)
     before = {**receipt.settings.get("module", {}), **receipt.training}
@@ -53,37 +53,37 @@ def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> N
     ]
     if changed and not accept:
         raise UsageError(
-            f"the settings differ from those of the checkpoint at step {receipt.step}: {'; '.join(changed)}. Set them "
-            "back, or go on with the new ones by accept_changes=True, or start over beside the old checkpoints with "
-            "fresh=True. Nothing was changed."
+            f"The settings differ from those of the checkpoint at step {receipt.step}: {'; '.join(changed)}. Set them "
+            "back, or continue with the new ones (accept_changes=True), or start over beside the old checkpoints "
+            "(fresh=True). Nothing was changed."
         )
     if changed:
-        say(f"going on from step {receipt.step} with changed settings: {'; '.join(changed)}")
+        say(f"Resuming from step {receipt.step} with changed settings: {'; '.join(changed)}")
     if receipt.precision and receipt.precision != facts["precision"]:
         now = facts["precision"]
-        say(f"precision was {receipt.precision} and is {now} on this device: training goes on, but not bit for bit")
+        say(f"The precision was {receipt.precision} and is {now} here: training continues, but not bit for bit")
 
 
 def _check_processes(receipt: Any, now: int, accept: bool, say: Any) -> None:
-    """Refuse another number of processes; it can be accepted, and is then said to change the bits."""
+    """Raise an error if the number of processes differs; if changes are accepted, print what they mean."""
     if not accept:
         joined = f" of {receipt.global_batch} samples" if receipt.global_batch else ""
         raise UsageError(
-            f"the checkpoint of step {receipt.step} was trained by {receipt.world_size} process(es) and there are "
-            f"{now} now: sums would be formed in another order and every process would draw for another share, so the "
-            "result would not be the same bit for bit. Start as many as before, or go on with accept_changes=True "
-            f"and a batch_size that keeps the joined batch{joined}, so that the samples of every step stay the same, "
-            "or start over with fresh=True. The checkpoint is untouched."
+            f"The checkpoint of step {receipt.step} was trained by {receipt.world_size} process(es) and there are "
+            f"{now} now. Sums would be computed in another order and the random draws would be distributed "
+            "differently, so the result would not be the same bit for bit. Start as many processes as before, or "
+            f"continue with accept_changes=True and a batch_size that keeps the total batch{joined}, so that every "
+            "step sees the same samples, or start over with fresh=True. The checkpoint is untouched."
         )
     say(
-        f"going on from step {receipt.step} with {now} process(es) instead of {receipt.world_size}: the samples of "
-        "every step are the same; the order of sums and each process's own draws (dropout, noise) are not, and the "
-        "means of the epoch in hand begin anew"
+        f"Resuming from step {receipt.step} with {now} process(es) instead of {receipt.world_size}: every step sees "
+        "the same samples, but the order of sums and the random draws of each process (dropout, noise) differ, and the "
+        "running means of the current epoch start again"
     )
 
 
 def load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
-    """Put the weights of a checkpoint into a module that is not trained any further."""
+    """Load the weights of a checkpoint into a module that is not trained any further."""
     try:
         module.configure_model()
         module.load_state_dict(checkpoint["state_dict"])
@@ -93,7 +93,7 @@ def load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def explain_mismatch(error: Exception, module: Any, checkpoint: dict[str, Any] | None, path: Path) -> None:
-    """Raise a UsageError with the keys, where an error came from restoring a checkpoint of another model."""
+    """Raise a UsageError that lists the keys, if an error came from restoring a checkpoint of another model."""
     text = str(error)
     if "state_dict" not in text and "state dict" not in text and "optimizer" not in text.lower():
         return
@@ -102,12 +102,12 @@ def explain_mismatch(error: Exception, module: Any, checkpoint: dict[str, Any] |
     for words, names in (
         ("missing in the checkpoint", [n for n in here if n not in there]),
         ("not in this model", [n for n in there if n not in here]),
-        ("of another shape", [n for n in here if n in there and here[n].shape != there[n].shape]),
+        ("with another shape", [n for n in here if n in there and here[n].shape != there[n].shape]),
     ):
         if names:
             parts.append(f"{words}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
     what = "; ".join(parts) or text.splitlines()[0]
     raise UsageError(
-        f"the checkpoint {path} is of another model or optimizer: {what}. Give back the model it was trained with, or "
-        "start over beside it with fresh=True. The checkpoint is untouched."
+        f"The checkpoint {path} belongs to another model or optimizer: {what}. Use the model that it was trained with, "
+        "or start over beside it with fresh=True. The checkpoint is untouched."
     ) from error

@@ -1,7 +1,7 @@
-"""Signals that ask a training to stop.
+"""Signals that request a stop.
 
-The first SIGTERM or SIGINT asks for a stop at the next safe place; a second SIGINT interrupts at once, as people
-expect of it. Whatever handlers were there are put back.
+The first SIGTERM or SIGINT requests a stop at the next safe point; a second SIGINT interrupts at once, as users
+expect. The earlier handlers are restored afterwards.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 
 class StopSignals:
-    """Turn signals into a request to stop while the context lasts.
+    """Turn signals into a request to stop, as a context manager.
 
     Parameters
     ----------
     request_stop : callable
-        Gets the signal's name.
+        Receives the name of the signal.
     say : callable
         Prints one line.
     watched : tuple of signal.Signals
-        Which signals.
+        The signals to handle.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class StopSignals:
         return self
 
     def install(self) -> None:
-        """Take the signals; again where somebody took them away, as Lightning does when it starts."""
+        """Install the handlers; may be called again after another library, such as Lightning, has replaced them."""
         if threading.current_thread() is not threading.main_thread():
             return  # Python lets only the main thread set handlers; the wall still stops the training
         for number in self.watched:
@@ -57,14 +57,14 @@ class StopSignals:
         self.restore()
 
     def restore(self) -> None:
-        """Put back the handlers that were there."""
+        """Restore the earlier handlers."""
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._before.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            # a DataLoader's worker inherits this handler; it must still die when it is told to
+            # a DataLoader worker inherits this handler, and SIGTERM must still end it
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
@@ -75,5 +75,5 @@ class StopSignals:
             raise KeyboardInterrupt
         self._asked = True
         self.request_stop(name)
-        again = " Once more interrupts at once." if number == signal.SIGINT else ""
-        self.say(f"{name}: stopping at the next safe place.{again}")
+        again = " Press again to interrupt at once." if number == signal.SIGINT else ""
+        self.say(f"{name}: stopping at the next safe point.{again}")

@@ -106,7 +106,7 @@ def test_another_model_is_refused_with_its_keys(tmp_path: Path) -> None:
     words = refused(tmp_path, Other())
     assert "missing in the checkpoint: head.weight, head.bias" in words and "not in this model: net.0.bias" in words
     wider = refused(tmp_path, Tiny(TinySettings(width=9)), accept_changes=True)
-    assert "of another shape: net.0.weight" in wider and "fresh=True" in wider
+    assert "with another shape: net.0.weight" in wider and "fresh=True" in wider
 
 
 def test_world_size_that_changed_is_refused(tmp_path: Path) -> None:

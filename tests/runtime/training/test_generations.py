@@ -89,7 +89,7 @@ def test_damaged_newest_falls_back_with_words_and_deletes_nothing(tmp_path: Path
     os.truncate(path, 100)
     step, said = newest_of(tmp_path, None)
     assert step == 2 and len(said) == 1
-    for words in (str(path), "100 bytes", str(promised), "step 2 is whole and was taken", "Nothing was deleted"):
+    for words in (str(path), "100 bytes", str(promised), "step 2 is complete and was used", "Nothing was deleted"):
         assert words in said[0]
     assert path.stat().st_size == 100
 
@@ -112,7 +112,7 @@ def test_all_damaged_is_an_error_and_never_step_zero(tmp_path: Path) -> None:
     three(tmp_path)
     for path in (tmp_path / "checkpoints").glob("*.ckpt"):
         os.truncate(path, 10)
-    with pytest.raises(DamagedError, match="no checkpoint of tiny is whole.*fresh=True"):
+    with pytest.raises(DamagedError, match="All checkpoints of tiny are damaged.*fresh=True"):
         opened(tmp_path, None).newest()
     assert len(names(tmp_path)) == 4, "nothing may be deleted"
 

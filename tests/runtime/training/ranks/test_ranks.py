@@ -248,12 +248,12 @@ def test_another_number_of_processes_is_refused_with_both_and_by_all(tmp_path: P
         return str(error.value)
 
     words = run_child(train, tmp_path / "two")
-    for part in ("trained by 2 process(es) and there are 1 now", "accept_changes=True", "joined batch of 4 samples"):
+    for part in ("trained by 2 process(es) and there are 1 now", "accept_changes=True", "total batch of 4 samples"):
         assert part in words
     of_three = run_team(3, tmp_path / "three", train, tmp_path / "two")
     assert all("trained by 2 process(es) and there are 3 now" in words for words in of_three)
     other_batch = run_child(train, tmp_path / "two", accept_changes=True)
-    assert "2 process(es) with batches of 2, 4 samples in each joined batch, and now 1 with 2 make 2" in other_batch
+    assert "2 process(es) with a batch_size of 2: 4 samples per step. Now 1 process(es) with 2 take 2" in other_batch
 
 
 @pytest.mark.parametrize(("before", "after"), [((2, 2), (1, 4)), ((1, 4), (2, 2))], ids=["2 to 1", "1 to 2"])

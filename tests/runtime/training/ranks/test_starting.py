@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.training.fit import fit
 from nbkit.runtime.journal import read_journal
+from nbkit.runtime.training.fit import fit
 from tests import ROOT
 from tests.runtime.training.ranks.rank_support import Plain, plain_loader, run_team
 from tests.runtime.training.training_support import (
