@@ -152,7 +152,7 @@ def test_all_damaged_is_an_error_and_not_step_zero(tmp_path: Path) -> None:
             fit(FakeSession(tmp_path), Tiny(), TinyData(), max_steps=20)
         return str(error.value)
 
-    assert "no checkpoint of tiny is whole" in run_child(train)
+    assert "All checkpoints of tiny are damaged" in run_child(train)
 
 
 def test_receipt_says_what_the_checkpoint_is(tmp_path: Path) -> None:
