@@ -113,7 +113,8 @@ class FolderStore:
                 name = file if base == "." else f"{base}/{file}"
                 if name.startswith(prefix) and not file.startswith("."):
                     with contextlib.suppress(FileNotFoundError):  # another session may delete while we list
-                        yield Stat(name, os.stat(os.path.join(root, file)).st_size)
+                        found = os.stat(os.path.join(root, file))
+                        yield Stat(name, found.st_size, changed=str(found.st_mtime_ns))
 
     def delete(self, name: str) -> None:
         try:

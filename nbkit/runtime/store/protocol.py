@@ -7,7 +7,7 @@ content or the new, never a part; every verb may be repeated.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -24,11 +24,14 @@ class Stat:
         Bytes.
     checksum : str or None
         ``"sha256:<hex>"`` or ``"md5:<hex>"``; None where the store cannot tell without reading the content.
+    changed : str or None
+        A time of change or version in a listing, which differs where the content does; None where none is known.
     """
 
     name: str
     size: int
     checksum: str | None = None
+    changed: str | None = field(default=None, compare=False)
 
 
 @runtime_checkable

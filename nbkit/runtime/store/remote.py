@@ -22,6 +22,7 @@ from nbkit.runtime.store.protocol import Stat
 
 _WHOLE_UPLOADS = {"memory", "s3", "s3a", "gcs", "gs", "abfs", "az", "oci", "hf"}
 _BLOCK = 1 << 20
+_VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "modified", "updated", "last_modified")
 
 
 class FsspecStore:
@@ -137,7 +138,8 @@ class FsspecStore:
         for path, info in sorted(found.items()):
             name = path.removeprefix(base).lstrip("/")
             if name.startswith(prefix) and "/." not in f"/{name}":
-                yield Stat(name, int(info["size"]))
+                version = next((info[key] for key in _VERSIONS if info.get(key) is not None), None)
+                yield Stat(name, int(info["size"]), changed=None if version is None else str(version))
 
     def delete(self, name: str) -> None:
         path = self._path(name)

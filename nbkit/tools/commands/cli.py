@@ -145,14 +145,15 @@ def status(
 ) -> int:
     """Say of every phase what is done, left and failed, how fast it goes, what it still takes, and the store's use."""
     from nbkit.tools.kaggle.runs import state_words, states
+    from nbkit.tools.status.listing import list_once
     from nbkit.tools.status.status import read_status
     from nbkit.tools.status.store_use import read_use
     from nbkit.tools.status.table import words
 
-    opened = _store(store)
-    rows = read_status(opened, slugs)
-    use = read_use(opened)
-    runs, note = states(opened, [row.slug for row in rows])
+    listing = list_once(store)
+    rows = read_status(listing, slugs)
+    use = read_use(listing)
+    runs, note = states(listing, [row.slug for row in rows])
     laid = "\n".join([words(rows, use, history), *state_words(runs, note)])
     phases = [{**row.row(), **({"run": runs[row.slug]} if row.slug in runs else {})} for row in rows]
     _show({"store": use.row(), "phases": phases}, json_, laid)
@@ -169,7 +170,7 @@ def report(
     """Make one page of HTML from the store: phases, sessions, curves, figures, scores beside what they must beat."""
     from nbkit.tools.report.page import write_report
 
-    made = write_report(_store(store), out, slugs)
+    made = write_report(store, out, slugs)
     _show(made.row(), json_, made.words())
     return 0
 

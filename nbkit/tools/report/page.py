@@ -1,11 +1,12 @@
-"""The report: one page of HTML that holds all a store has to show.
+"""The report: one HTML page with everything that a store has to show.
 
-Nothing is asked of the network when it is opened, nothing outside of the file is needed, and no script runs in it but
-those of views that phases stored, each in a frame of its own.
+The page asks the network for nothing and needs no other file. The only scripts that run in it are those of views that
+phases stored, each in a frame of its own.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import tempfile
 import time
@@ -13,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element
 
 from nbkit.ground import __version__
 from nbkit.ground.files import write_atomically
@@ -21,21 +21,27 @@ from nbkit.ground.stand_in import is_stand_in
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Stat, Store
-from nbkit.runtime.words import unknown
+from nbkit.runtime.words import counted, unknown
+from nbkit.tools.notebooks import captions_of
 from nbkit.tools.phases import load_phases
-from nbkit.tools.report.html import add, document, table, tag
+from nbkit.tools.report import chart, sections, sessions_plot
 from nbkit.tools.report.reading import PhaseRecord, read_record
-from nbkit.tools.report.sections import done_words, main_scores, section, state_of
-from nbkit.tools.status.status import store_of
+from nbkit.tools.report.rendering import content_policy, environment
+from nbkit.tools.status.listing import Listing, list_once
 from nbkit.tools.status.store_use import StoreUse, read_use, show_bytes
 from nbkit.tools.status.table import still_takes, total
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_FILTERS = (
+    sections.facts_of, sections.labels_of, sections.main_scores, sections.progress_of, sections.rehearsed,
+    sections.session_cells, sections.show_number, sections.state_class, sections.training_of, sections.unit_of,
+    sessions_plot.sessions_chart, sessions_plot.sessions_text, captions_of, counted, still_takes,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Report:
-    """Say what was written.
+    """What was written.
 
     Attributes
     ----------
@@ -43,8 +49,9 @@ class Report:
     size : int
         Bytes.
     phases : tuple of str
-        Slugs that have a part of the page.
+        Slugs that have a section on the page.
     figures, views, scores : int
+        Numbers of them.
     seconds : float
     notes : tuple of str
         What is missing or damaged in the store.
@@ -64,52 +71,57 @@ class Report:
         return asdict(self)
 
     def words(self) -> str:
-        """Say it in a few lines."""
+        """Return a few lines of text."""
         counts = f"{len(self.phases)} phases, {self.scores} scores, {self.figures} figures, {self.views} views"
-        line = f"{self.path}: {show_bytes(self.size)}, {counts}, made in {self.seconds:.1f} s. Open it in any browser."
+        line = f"{self.path}: {show_bytes(self.size)}, {counts}, written in {self.seconds:.1f} s. Open it in a browser."
         return "\n".join([line, *(f"note: {note}" for note in self.notes)])
 
 
-def write_report(store: str | Store | None, path: str | Path, slugs: Sequence[str] | None = None) -> Report:
+def write_report(store: str | Store | Listing | None, path: str | Path, slugs: Sequence[str] | None = None) -> Report:
     """Read a store and write the page.
 
     Parameters
     ----------
-    store : str, Store or None
-        Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
+    store : str, Store, Listing or None
+        Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``. A listing is used as it is.
     path : str or path
     slugs : sequence of str or None
-        Phases; all that the store holds, and the map's others by name, by default.
+        Phases; by default all phases that the store holds, and the names of the others on the map.
 
     Raises
     ------
     UsageError
-        For a path that cannot be written, or a slug that neither the map nor the store has.
+        For a path that cannot be written, or a slug that is neither on the map nor in the store.
     StoreError
         For a store that cannot be reached.
     """
     began = time.monotonic()
     path = Path(path)
     if path.is_dir():
-        raise UsageError(f"--out {path} is a folder; give the name of a file in it, such as {path / 'report.html'}.")
-    opened = store_of(store)
+        raise UsageError(
+            f"The output {path} is a folder. Name a file in it, such as --out {path / 'report.html'}. Nothing was "
+            "written."
+        )
+    listing = list_once(store)
     by_slug: dict[str, list[Stat]] = {}
-    for stat in opened.list():
+    for stat in listing.list():
         by_slug.setdefault(stat.name.partition("/")[0], []).append(stat)
-    use = read_use(opened, [stat for stats in by_slug.values() for stat in stats])
     known = {phase.slug: phase for phase in load_phases()}
-    wanted = [check_slug(slug) for slug in slugs] if slugs else [*known, *_others(by_slug, known)]
+    everything = [*known, *_others(by_slug, known)]
+    wanted = [check_slug(slug) for slug in slugs] if slugs else everything
     for slug in wanted:
         if slug not in known and slug not in by_slug:
-            raise UsageError(f"{unknown('phase', slug, [*known, *_others(by_slug, known)])} Nothing was written.")
+            raise UsageError(f"{unknown('phase', slug, everything)} Nothing was written.")
     with tempfile.TemporaryDirectory(prefix="nbkit-report-") as folder:
-        records = [read_record(opened, slug, known.get(slug), by_slug.get(slug, []), Path(folder)) for slug in wanted]
-    page = page_of(records, use)
+        records = [read_record(listing, slug, known.get(slug), by_slug.get(slug, []), Path(folder)) for slug in wanted]
+    page = page_of(records, read_use(listing))
     try:
         write_atomically(path, lambda file: file.write(page))
     except OSError as error:
-        raise UsageError(f"the page cannot be written to {path}: {error.strerror}. Give another --out.") from None
-    shown = [record for record in records if has_begun(record)]
+        raise UsageError(
+            f"The page cannot be written to {path}: {error.strerror}. Nothing was written. Give another --out."
+        ) from None
+    shown = list(filter(sections.has_begun, records))
     return Report(
         str(path), len(page), tuple(record.status.slug for record in shown), sum(len(r.figures) for r in shown),
         sum(len(r.pages) for r in shown), sum(len(r.scores) for r in shown), round(time.monotonic() - began, 2),
@@ -118,7 +130,7 @@ def write_report(store: str | Store | None, path: str | Path, slugs: Sequence[st
 
 
 def _others(by_slug: dict[str, list[Stat]], known: dict[str, Any]) -> list[str]:
-    """Return slugs beside the map that have a ledger or results; other folders of a shared place are no phases."""
+    """Return slugs beside the map that have a ledger or results; other folders of a shared store are no phases."""
     return sorted(
         slug
         for slug, stats in by_slug.items()
@@ -128,105 +140,49 @@ def _others(by_slug: dict[str, list[Stat]], known: dict[str, Any]) -> list[str]:
     )
 
 
-def has_begun(record: PhaseRecord) -> bool:
-    """Return whether there is anything to show of a phase."""
-    return record.status.state != "not begun" or bool(record.scores or record.figures or record.pages or record.notes)
-
-
 def page_of(records: Sequence[PhaseRecord], use: StoreUse) -> bytes:
     """Return the page of what was read."""
-    shown = [record for record in records if has_begun(record)]
-    idle = [record for record in records if not has_begun(record)]
-    main = tag("main", _head(use), _tiles(shown, len(records), use), _warning(shown), _overview(shown))
-    for record in shown:
-        main.append(section(record, use.phases.get(record.status.slug, 0)))
-    if idle:
-        lines = (tag("li", tag("code", r.status.slug), f" {r.status.title}") for r in idle)
-        add(main, tag("section", tag("h2", "Not begun"), tag("ul", *lines, class_="idle"), id="not-begun"))
-    add(main, _foot())
-    body = tag("body", tag("a", "To the phases", href="#phases", class_="skip"), _side(shown), main)
-    style = Path(__file__).with_name("page.css").read_text("utf-8")
-    return document("nbkit report", style, body, [page.html for record in shown for page in record.pages])
-
-
-def _head(use: StoreUse) -> Element:
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    under = tag("p", "Made ", tag("time", made), f" by nbkit {__version__} from ", tag("code", shown_url(use.url)), ".")
-    add(under, " Numbers are those that the phases stored.")
-    return tag("header", tag("h1", "nbkit report"), under)
+    shown = list(filter(sections.has_begun, records))
+    made = environment()
+    made.filters |= {function.__name__: function for function in _FILTERS}
+    made.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    page = made.get_template("page.html.jinja").render(
+        records=shown,
+        idle=[record for record in records if not sections.has_begun(record)],
+        tiles=_tiles(shown, len(records), use),
+        stand_ins=[record.status.slug for record in shown if is_stand_in(record.labels)],
+        use=use,
+        policy=content_policy(page.html for record in shown for page in record.pages),
+        style=Path(__file__).with_name("page.css").read_text("utf-8"),
+        written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        version=__version__,
+        address=shown_url(use.url),
+        width=chart.WIDTH,
+        height=chart.HEIGHT,
+    )
+    return page.encode("utf-8")
 
 
 def shown_url(url: str) -> str:
-    """Return a store's address without a name or password in it; of a folder its last part."""
+    """Return a store's address without a user name or password; of a folder its last part."""
     if "://" not in url:
         return Path(url).name or "the store"
     scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
-def _tiles(shown: Sequence[PhaseRecord], count: int, use: StoreUse) -> Element:
+def _tiles(shown: Sequence[PhaseRecord], count: int, use: StoreUse) -> list[tuple[str, str]]:
+    """Return the numbers at the top of the page, each with what it counts."""
     rows = [record.status for record in shown]
-    killed = sum(row.killed for row in rows)
-    takes = total(rows).partition(";")[0].removeprefix("together: ")
-    tiles = [
-        (f"{sum(row.state.startswith('complete') for row in rows)} of {count}", "phases complete"),
-        (f"{sum(row.sessions for row in rows)}", f"sessions, {killed} killed or not closed"),
-        (f"{sum(len(record.scores) for record in shown)}", "scores, each beside its baseline"),
-        (show_bytes(use.size), _room(use)),
-    ]
-    if takes:
-        tiles.insert(1, (takes.partition(",")[0], "of work left" + takes[len(takes.partition(",")[0]) :]))
-    return tag("ul", *(tag("li", tag("strong", what), " ", tag("span", of)) for what, of in tiles), class_="tiles")
-
-
-def _room(use: StoreUse) -> str:
+    takes, comma, rest = total(rows).partition(";")[0].removeprefix("together: ").partition(",")
+    space = f"in the store, {use.files:,} files"
     if use.limit and use.used is not None:
-        return f"in the store; {use.share:.0%} of {show_bytes(use.limit)} used ({use.limit_is})"
-    return f"in the store, {use.files:,} files"
-
-
-def _warning(shown: Sequence[PhaseRecord]) -> Element | None:
-    odd = [record.status.slug for record in shown if is_stand_in(record.labels)]
-    if not odd:
-        return None
-    links = [part for slug in odd for part in (tag("a", slug, href=f"#phase-{slug}"), ", ")][:-1]
-    words = "Scores of these phases rest on stand-in data or random weights and say nothing about brains: "
-    return tag("p", tag("strong", "Not results. "), words, *links, ".", class_="label odd")
-
-
-def _overview(shown: Sequence[PhaseRecord]) -> Element:
-    rows = []
-    for record in shown:
-        row = record.status
-        number = f"{record.phase.number:02d} " if record.phase else ""
-        sessions = f"{row.sessions}" + (f", {row.killed} not closed" if row.killed else "")
-        first = tag("a", number + (row.title or row.slug), href=f"#phase-{row.slug}")
-        beside = main_scores(record)
-        rows.append([first, state_of(row.state), done_words(record), sessions, still_takes(row), beside])
-    header = ("Phase", "State", "Done", "Sessions", "Still takes", "Main scores")
-    if not rows:
-        return tag("section", tag("h2", "Phases"), tag("p", "No phase has begun in this store."), id="phases")
-    laid = table(header, rows, "All phases that have begun", stacks=True)
-    return tag("section", tag("h2", "Phases"), laid, id="phases")
-
-
-def _side(shown: Sequence[PhaseRecord]) -> Element:
-    lines = []
-    for record in shown:
-        number, slug = f"{record.phase.number:02d}" if record.phase else "", record.status.slug
-        lines.append(tag("li", tag("a", tag("span", number, class_="number"), f" {slug}", href=f"#phase-{slug}")))
-    return tag("nav", tag("ul", *lines), aria_label="Phases")
-
-
-def _foot() -> Element:
-    words = (
-        ("Killed or not closed", "a session without a closing record: its host ended it, or it runs now."),
-        ("Goodput", "the part of the time in sessions, killed ones too, that was work which counts, each piece once."),
-        ("At work", "the part of a session, from opening to close, in which its items were in work."),
-        ("Baseline or chance", "what a trivial model or chance scores on the same data; stored with the score."),
-        ("Published", "what the named source reports for the same measure; its data and sizes may differ."),
-        ("Quota-week", "30 GPU hours, what Kaggle gives a person in a week."),
-    )
-    terms = tag("dl", *(tag("div", tag("dt", term), tag("dd", what)) for term, what in words), class_="facts")
-    return tag("footer", tag("h2", "Words"), terms)
+        space = f"in the store; {use.share:.0%} of {show_bytes(use.limit)} used ({use.limit_is})"
+    return [
+        (f"{sum(row.state.startswith('complete') for row in rows)} of {count}", "phases complete"),
+        *([(takes, f"of work left{comma}{rest}")] if takes else []),
+        (f"{sum(row.sessions for row in rows)}", f"sessions, {sum(row.killed for row in rows)} killed or not closed"),
+        (f"{sum(len(record.scores) for record in shown)}", "scores, each beside its baseline"),
+        (show_bytes(use.size), space),
+    ]

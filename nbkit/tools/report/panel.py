@@ -1,7 +1,7 @@
-"""A live look at all phases in a notebook, read from the store again and again.
+"""A live panel of all phases in a notebook, read from the store again and again.
 
-The reading happens in a thread of its own, so the kernel is free for other cells; a store that does not answer leaves
-the last good look on the screen and says so. Where there are no widgets the same is said in words, once.
+A thread of its own reads the store, so the kernel is free for other cells. Where the store does not answer, the last
+good look stays on the screen with the error below it. Where there are no widgets, the status is printed once.
 """
 
 from __future__ import annotations
@@ -12,44 +12,67 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, tostring
 
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import show_duration
-from nbkit.tools.report.html import tag
-from nbkit.tools.status.status import PhaseStatus, read_status, store_of
+from nbkit.tools.report.rendering import environment
+from nbkit.tools.status.listing import Listing, list_once
+from nbkit.tools.status.status import PhaseStatus, read_status
 from nbkit.tools.status.store_use import StoreUse, read_use
 from nbkit.tools.status.table import cells, shard_lines, total, words
 
-_SELDOM = 10  # looks from one listing of the whole store to the next
 _JOIN = 5.0  # seconds that stopping waits for a look in work
 _MARKS = {"complete": "●", "work left": "◐", "not begun": "○", "complete, some failed": "◐"}
+_HEADER = ("Phase", "State", "", "Done", "Left", "Failed", "Rate", "Sessions", "Still takes", "Checkpoint")
+# the widget's own style is for one line
+_TEMPLATE = """\
+{% set cell = "text-align: left; padding: 1px 12px 1px 0; white-space: nowrap" %}
+<div style="white-space: normal; line-height: 1.45; font-size: 12px">
+{% if begun %}
+<div style="overflow-x: auto"><table style="font-variant-numeric: tabular-nums">
+<thead><tr>{% for text in header %}<th style="{{ cell }}">{{ text }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for slug, state, done, whole, rest in begun %}
+<tr><td style="{{ cell }}">{{ slug }}</td><td style="{{ cell }}">{{ state }}</td><td style="{{ cell }}">
+{% if whole %}<progress value="{{ done }}" max="{{ whole }}" aria-label="{{ slug }} done" style="width: 6em"></progress>
+{% endif %}</td>
+{% for text in rest %}<td style="{{ cell }}">{{ text }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+{% if waiting %}<p style="opacity: .7">Not begun: {{ waiting | join(", ") }}.</p>{% endif %}
+{% else %}
+<p>No phase has begun in this store.</p>
+{% endif %}
+{% for line in lines %}<div>{{ line }}</div>{% endfor %}
+{% if fault %}<div role="alert"><strong>{{ fault }}</strong></div>{% endif %}
+<div style="opacity: .7">Read at {{ looked }}; {{ then }}.</div>
+</div>"""
 
 
 def show_panel(
     store: str | Store | None = None, slugs: Sequence[str] | None = None, every: float = 30.0
 ) -> StatusPanel:
-    """Show a panel that looks at the store by itself, until it is stopped.
+    """Show a panel that reads the store by itself until it is stopped.
 
     Parameters
     ----------
     store : str, Store or None
         Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
     slugs : sequence of str or None
-        Phases; all of the map by default.
+        Phases; all phases of the map by default.
     every : float
-        Seconds from one look to the next.
+        Seconds between two looks.
 
     Returns
     -------
     panel : StatusPanel
-        ``panel.stop()`` ends it, as its own button does.
+        ``panel.stop()`` ends it, as its *Stop* button does.
 
     Raises
     ------
     UsageError
-        For an interval that is not above 0.
+        For an interval of 0 or less.
     StoreError
         For a store that cannot be reached at the first look.
     """
@@ -61,12 +84,15 @@ def show_panel(
 
 
 class StatusPanel:
-    """Keep the newest look at a store, as a widget or as words; made by `show_panel`."""
+    """The newest look at a store, as a widget or as text; created by `show_panel`."""
 
     def __init__(self, store: str | Store | None, slugs: Sequence[str] | None, every: float) -> None:
         if not every > 0:
-            raise UsageError(f"{every=}: give the seconds from one look to the next, above 0. Nothing was begun.")
-        self._store, self._slugs, self.every = store_of(store), list(slugs or []) or None, every
+            raise UsageError(
+                f"The interval is {every!r}; it must be above 0 seconds. Nothing was shown. Pass every=30, for example."
+            )
+        self._store, self._slugs, self.every = store, list(slugs or []) or None, every
+        self._listing: Listing | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="nbkit-panel-")
         self._rows: list[PhaseStatus] = []
         self._use: StoreUse | None = None
@@ -78,23 +104,26 @@ class StatusPanel:
 
     @property
     def running(self) -> bool:
-        """Return whether it looks at the store by itself."""
+        """Whether it reads the store by itself."""
         return self._thread is not None and self._thread.is_alive()
 
     def look(self) -> None:
         """Read the store now."""
         with self._looking:
-            rows = read_status(self._store, self._slugs, Path(self._folder.name))
-            if self.looks % _SELDOM == 0:
-                self._use = read_use(self._store)
-            self._rows, self._fault, self._looked_at, self.looks = rows, "", time.time(), self.looks + 1
+            if self._listing is None:
+                self._listing = list_once(self._store)
+            else:
+                self._listing.refresh()
+            rows, use = read_status(self._listing, self._slugs, Path(self._folder.name)), read_use(self._listing)
+            self._rows, self._use, self._fault = rows, use, ""
+            self._looked_at, self.looks = time.time(), self.looks + 1
 
     def words(self) -> str:
         """Return the newest look as a table of text."""
         return "\n".join([words(self._rows, self._use), *([self._fault] if self._fault else [])])
 
     def show(self) -> bool:
-        """Display the widget and begin to look by itself; False where there is nothing to display it in."""
+        """Display the widget and start reading by itself; False where there is no kernel to display it."""
         widgets = _widgets()
         if widgets is None:
             return False
@@ -111,7 +140,7 @@ class StatusPanel:
         return True
 
     def stop(self, wait: bool = True) -> None:
-        """End looking; what is on the screen stays. A second call changes nothing."""
+        """Stop reading. The screen stays as it is; a second call changes nothing."""
         self._ended.set()
         self._wanted.set()
         if wait and self._thread is not None and self._thread is not threading.current_thread():
@@ -121,7 +150,7 @@ class StatusPanel:
         self._update()
 
     def _go_on(self) -> None:
-        self._store = self._store.connect()  # a connection of this thread's own
+        self._listing = self._listing.connect()  # a connection of this thread's own
         while True:
             self._wanted.wait(self.every)
             self._wanted.clear()
@@ -130,7 +159,7 @@ class StatusPanel:
             try:
                 self.look()
             except (NbkitError, OSError) as error:
-                self._fault = f"the store could not be read at {time.strftime('%H:%M:%S')}: {error}"
+                self._fault = f"The store could not be read at {time.strftime('%H:%M:%S')}: {error}"
             if not self._ended.is_set():
                 self._update()
 
@@ -139,21 +168,25 @@ class StatusPanel:
             self._shown.value = self.html()
 
     def html(self) -> str:
-        """Return the newest look as HTML in which nothing of the store is markup."""
-        look = "white-space: normal; line-height: 1.45; font-size: 12px"  # the widget's own is for one line
-        whole = tag("div", _table(self._rows), style=look)
-        for text in _lines(self._rows, self._use):
-            whole.append(tag("div", text))
-        if self._fault:
-            whole.append(tag("div", tag("strong", self._fault), role="alert"))
-        looked = time.strftime("%H:%M:%S", time.localtime(self._looked_at))
-        then = "stopped" if self._ended.is_set() else f"again every {show_duration(self.every)}"
-        whole.append(tag("div", f"Looked at {looked}; {then}.", style="opacity: .7"))
-        return tostring(whole, encoding="unicode", method="html")
+        """Return the newest look as HTML in which every value is escaped."""
+        begun = [row for row in self._rows if row.state != "not begun"]
+        return (
+            environment()
+            .from_string(_TEMPLATE)
+            .render(
+                header=_HEADER,
+                begun=[_row(row) for row in begun],
+                waiting=[row.slug for row in self._rows if row.state == "not begun"],
+                lines=_lines(self._rows, self._use),
+                fault=self._fault,
+                looked=time.strftime("%H:%M:%S", time.localtime(self._looked_at)),
+                then="stopped" if self._ended.is_set() else f"again every {show_duration(self.every)}",
+            )
+        )
 
 
 def _widgets() -> Any:
-    """Return ipywidgets where a kernel can show them; else None."""
+    """Return ipywidgets where a kernel can show widgets; else None."""
     try:
         import ipywidgets
         from IPython import get_ipython
@@ -170,28 +203,9 @@ def _lines(rows: Sequence[PhaseStatus], use: StoreUse | None) -> list[str]:
     return [*lines, *([total(rows)] if total(rows) else []), *([use.words()] if use else [])]
 
 
-def _table(rows: Sequence[PhaseStatus]) -> Element:
-    begun = [row for row in rows if row.state != "not begun"]
-    if not begun:
-        return tag("p", "No phase has begun in this store.")
-    header = ("Phase", "State", "", "Done", "Left", "Failed", "Rate", "Sessions", "Still takes", "Checkpoint")
-    style = "text-align: left; padding: 1px 12px 1px 0; white-space: nowrap"
-    body = tag("tbody")
-    for row in begun:
-        slug, state, *rest = cells(row)
-        parts = [slug, f"{_MARKS.get(state, '!')} {state}", _bar(row), *rest]
-        body.append(tag("tr", *(tag("td", part, style=style) for part in parts)))
-    head = tag("thead", tag("tr", *(tag("th", text, style=style) for text in header)))
-    waiting = [row.slug for row in rows if row.state == "not begun"]
-    after = tag("p", f"Not begun: {', '.join(waiting)}.", style="opacity: .7") if waiting else None
-    table = tag("table", head, body, style="font-variant-numeric: tabular-nums")
-    return tag("div", tag("div", table, style="overflow-x: auto"), after)
-
-
-def _bar(row: PhaseStatus) -> Element | None:
-    """Return the part that is done as a bar; None where nobody knows the whole."""
+def _row(row: PhaseStatus) -> tuple[str, str, int, int, list[str]]:
+    """Return a phase's row: slug, state, done, the whole (0 where it is unknown, and no bar is shown), other cells."""
+    slug, state, *rest = cells(row)
     done, whole = (row.step, row.max_steps) if row.max_steps else (row.done, row.done + (row.left or 0))
-    if not whole or (row.left is None and not row.max_steps):
-        return None
-    told = {"value": str(done), "max": str(whole), "aria_label": f"{row.slug} done"}
-    return tag("progress", f"{done / whole:.0%}", style="width: 6em", **told)
+    known = row.max_steps or row.left is not None
+    return slug, f"{_MARKS.get(state, '!')} {state}", done, whole if known else 0, rest

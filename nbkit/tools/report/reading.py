@@ -1,6 +1,6 @@
-"""What the report tells of a phase, read from the store through its five verbs.
+"""Everything that the report shows of a phase, read from the store.
 
-Whatever is missing or damaged becomes words beside what is whole; nothing of a store keeps the page from being made.
+What is missing or damaged becomes a note beside what is whole. No content of a store keeps the page from being written.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import NbkitError
-from nbkit.runtime.ledger.segments import fold_store
-from nbkit.runtime.store.protocol import Stat, Store
+from nbkit.runtime.ledger.segments import Fold, fold_store
+from nbkit.runtime.store.protocol import Stat
 from nbkit.tools.phases import Phase
+from nbkit.tools.status.listing import Listing
+from nbkit.tools.status.past_sessions import CountedFold
 from nbkit.tools.status.status import PhaseStatus, read_document, read_phase
 from nbkit.tools.status.store_use import show_bytes
 
@@ -29,7 +31,7 @@ _ASKS = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source
 
 @dataclass(frozen=True)
 class Score:
-    """Hold one row of a results.json; `baseline` and `anchor` are None where the file has none that is a number."""
+    """One score of a results.json; `baseline` and `anchor` are None where the file has no number for them."""
 
     name: str
     value: float
@@ -42,7 +44,7 @@ class Score:
 
 @dataclass(frozen=True)
 class StoredFigure:
-    """Hold a figure: its PNG, its size in pixels, and what it says of itself."""
+    """A figure: its PNG, its size in pixels, and its text alternative."""
 
     name: str
     png: bytes
@@ -53,7 +55,7 @@ class StoredFigure:
 
 @dataclass(frozen=True)
 class StoredPage:
-    """Hold a page of HTML that asks the network for nothing."""
+    """A page of HTML that asks the network for nothing."""
 
     name: str
     html: str
@@ -61,7 +63,7 @@ class StoredPage:
 
 @dataclass
 class PhaseRecord:
-    """Hold all that the report tells of one phase.
+    """Everything that the report shows of one phase.
 
     Attributes
     ----------
@@ -77,7 +79,7 @@ class PhaseRecord:
     pages : list of StoredPage
     rehearsal : dict or None
     notes : list of str
-        What is missing or damaged, in words.
+        What is missing or damaged.
     """
 
     status: PhaseStatus
@@ -91,24 +93,25 @@ class PhaseRecord:
     notes: list[str] = field(default_factory=list)
 
 
-def read_record(store: Store, slug: str, phase: Phase | None, stats: list[Stat], cache: Path) -> PhaseRecord:
-    """Read all that the store has of a phase.
+def read_record(store: Listing, slug: str, phase: Phase | None, stats: list[Stat], cache: Path) -> PhaseRecord:
+    """Read everything that the store has of a phase.
 
     Parameters
     ----------
-    store : Store
+    store : Listing
     slug : str
     phase : Phase or None
     stats : list of Stat
-        The store's listing of this phase.
+        The files of this phase.
     cache : Path
         Folder for what is fetched.
     """
     try:
-        record = PhaseRecord(read_phase(store, slug, phase, cache), phase)
+        fold = fold_store(store, slug, cache, CountedFold())
+        record = PhaseRecord(read_phase(store, slug, phase, cache, fold), phase)
     except NbkitError as error:
         status = PhaseStatus(slug, phase.title if phase else "", "unreadable")
-        return PhaseRecord(status, phase, notes=[f"its records cannot be read: {error}"])
+        return PhaseRecord(status, phase, notes=[f"Its records cannot be read: {error}"])
     record.notes += record.status.notes
     results = _document(store, f"{slug}/results.json", cache, record)
     if results is not None:
@@ -119,10 +122,10 @@ def read_record(store: Store, slug: str, phase: Phase | None, stats: list[Stat],
         record.history = _history(_bytes(store, f"{slug}/metrics.jsonl", cache, record.notes), record.notes)
     for name in _first(_named(sizes, f"{slug}/figures/", ".png"), FIGURES, "figures", record):
         _take_figure(store, name, sizes[name], cache, record)
-    pages = [*_named(sizes, f"{slug}/pages/", ".html"), *_item_pages(store, slug, cache)]
+    pages = [*_named(sizes, f"{slug}/pages/", ".html"), *_item_pages(fold)]
     for name in _first(pages, VIEWS, "pages", record):
         _take_page(store, name, sizes.get(name, 0), cache, record)
-    record.figures.sort(key=lambda figure: _place(figure.name, phase))
+    record.figures.sort(key=lambda figure: _rank(figure.name, phase))
     if phase and record.status.state != "not begun":
         missing = [name for name in phase.figures if name not in {figure.name for figure in record.figures}]
         if missing:
@@ -140,12 +143,13 @@ def _first(names: list[str], count: int, what: str, record: PhaseRecord) -> list
     return names[:count]
 
 
-def _place(name: str, phase: Phase | None) -> tuple[int, str]:
+def _rank(name: str, phase: Phase | None) -> tuple[int, str]:
+    """Return a figure's rank: the map's order, then the alphabet."""
     known = phase.figures if phase else ()
     return (known.index(name) if name in known else len(known)), name
 
 
-def _document(store: Store, name: str, cache: Path, record: PhaseRecord | None) -> dict[str, Any] | None:
+def _document(store: Listing, name: str, cache: Path, record: PhaseRecord | None) -> dict[str, Any] | None:
     try:
         found, notes = read_document(store, name, cache)
     except NbkitError as error:
@@ -155,7 +159,7 @@ def _document(store: Store, name: str, cache: Path, record: PhaseRecord | None) 
     return found
 
 
-def _bytes(store: Store, name: str, cache: Path, notes: list[str]) -> bytes | None:
+def _bytes(store: Listing, name: str, cache: Path, notes: list[str]) -> bytes | None:
     path = cache / "shown" / name
     try:
         store.get(name, path)
@@ -176,13 +180,13 @@ def _scores(results: Mapping[str, Any], notes: list[str]) -> tuple[list[Score], 
     metrics = results.get("metrics", {})
     labels = {str(name): value for name, value in results.items() if isinstance(value, str)}
     if not isinstance(metrics, dict):
-        notes.append("results.json has no table of scores")
+        notes.append("results.json does not hold a table of scores")
         return [], labels
     found = []
     for name, row in metrics.items():
         value = _number(row.get("value")) if isinstance(row, dict) else None
         if value is None:
-            notes.append(f"the score {name!r} in results.json is no number and is left out")
+            notes.append(f"the score {name!r} in results.json is not a number and is left out")
             continue
         words = {key: row[key] if isinstance(row.get(key), str) else "" for key in ("unit", "baseline_is", "anchor_is")}
         baseline, anchor = _number(row.get("baseline")), _number(row.get("anchor"))
@@ -211,7 +215,7 @@ def _history(data: bytes | None, notes: list[str]) -> list[dict[str, Any]]:
 # -- figures and pages -------------------------------------------------------------------------------------------------
 
 
-def _take_figure(store: Store, name: str, size: int, cache: Path, record: PhaseRecord) -> None:
+def _take_figure(store: Listing, name: str, size: int, cache: Path, record: PhaseRecord) -> None:
     if size > LARGEST_FIGURE:
         record.notes.append(f"{name} has {show_bytes(size)} and is left out of the page")
         return
@@ -226,22 +230,19 @@ def _take_figure(store: Store, name: str, size: int, cache: Path, record: PhaseR
             width, height = image.size
             words = str(getattr(image, "text", {}).get("Description", ""))
     except Exception as error:  # a damaged image can raise nearly anything, and none of it is worth the page
-        record.notes.append(f"{name} is no whole PNG image and is left out: {type(error).__name__}: {error}")
+        record.notes.append(f"{name} is not a whole PNG image and is left out: {type(error).__name__}: {error}")
         return
     short = name.partition("/figures/")[2].removesuffix(".png")
     record.figures.append(StoredFigure(short, png, width, height, words))
 
 
-def _item_pages(store: Store, slug: str, cache: Path) -> list[str]:
-    """Return the names of pages that items made, as the ledger has them."""
-    try:
-        outputs = fold_store(store, slug, cache).done.values()
-    except NbkitError:
-        return []
+def _item_pages(fold: Fold) -> list[str]:
+    """Return the names of pages that are outputs of items."""
+    outputs = fold.done.values()
     return sorted({str(output[0]) for one in outputs for output in one if str(output[0]).endswith(".html")})
 
 
-def _take_page(store: Store, name: str, size: int, cache: Path, record: PhaseRecord) -> None:
+def _take_page(store: Listing, name: str, size: int, cache: Path, record: PhaseRecord) -> None:
     if size > LARGEST_VIEW:
         record.notes.append(f"{name} has {show_bytes(size)} and is left out of the page")
         return
@@ -256,7 +257,7 @@ def _take_page(store: Store, name: str, size: int, cache: Path, record: PhaseRec
 
 
 def without_requests(html: str) -> tuple[str, list[str]]:
-    """Return a page without its icon, and the addresses that it would ask for as it opens.
+    """Return a page without its icon, and the addresses that it would fetch when it is opened.
 
     Parameters
     ----------
@@ -265,9 +266,9 @@ def without_requests(html: str) -> tuple[str, list[str]]:
     Returns
     -------
     html : str
-        With line ends as a browser reads them.
+        With line ends as a browser reads them, because the hashes of its scripts depend on them.
     asks : list of str
-        Empty where all of the page is inside it.
+        Empty where the page needs no other file.
     """
     html = html.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "�")
     found = _Requests()
@@ -279,7 +280,7 @@ def without_requests(html: str) -> tuple[str, list[str]]:
 
 
 class _Requests(HTMLParser):
-    """Collect what a page loads from elsewhere."""
+    """Collect the addresses that a page loads."""
 
     def __init__(self) -> None:
         super().__init__()

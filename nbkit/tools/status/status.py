@@ -1,7 +1,7 @@
-"""Status: what every phase has done, what is left, and what that still takes, read from the store alone.
+"""The progress of every phase, read from the store alone.
 
-Nothing is written. What the store cannot tell is shown as unknown, not guessed: work of a session that runs now counts
-from its last flushed segment or checkpoint.
+Nothing is written. What the store does not show is reported as unknown, not guessed. The work of a running session is
+counted up to its last flushed segment or checkpoint.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from nbkit.runtime.ledger.manifest import manifest_folder, parse_shard, read_man
 from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.segments import Fold, Record, fold_store
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
-from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.training.newest import newest_receipts
 from nbkit.tools.phases import Phase, load_phases
+from nbkit.tools.status.listing import Listing, list_once
 from nbkit.tools.status.past_sessions import CountedFold, PastSession, goodput_of, past_sessions
 
 QUOTA_HOURS = 30.0  # GPU hours that Kaggle gives a week
 _SESSION_HOURS = 9.0
+_LOOKS = 3  # at receipts, where a running session deletes old ones meanwhile
 
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """Say where one part of a manifest stands that parallel sessions share.
+    """Progress of one part of a manifest that parallel sessions share.
 
     Attributes
     ----------
     shard : str
         Such as ``2/5``.
     done, failed : int
-        Items; those that failed and were not done since.
+        Items; `failed` counts those that were not done later.
     left : int or None
         Items; None where no session of this shard has closed yet.
     """
@@ -54,34 +54,36 @@ class ShardStatus:
 
 @dataclass(frozen=True)
 class PhaseStatus:
-    """Say where a phase stands.
+    """Progress of a phase.
 
     Attributes
     ----------
     state : str
         ``not begun``, ``complete``, ``complete, some failed`` or ``work left``.
     done, failed : int
-        Items; those that failed and were not done since.
+        Items; `failed` counts those that were not done later.
     left : int or None
-        Items; None where no session and no manifest tells.
+        Items; None where neither a closed session nor a manifest shows it.
     step, max_steps : int
-        Of training; 0 where there is none.
+        Training steps; 0 where nothing is trained.
     rate : float or None
-        Items or steps an hour of work.
+        Items or steps per hour of work.
     sessions, killed : int
-        Sessions so far, and those of them without a close: killed, or running now.
+        Sessions so far, and those without a closing record: killed, or running now.
     hours_left, sessions_left, quota_weeks : float or None
-        What the rest takes at this rate.
+        What the remaining work takes at this rate.
     checkpoint : str or None
         Name of the newest checkpoint, `checkpoint_age` seconds old.
     error : str or None
-        The newest failure of an item that was not done since, ``key: words``, `error_age` seconds old.
+        Newest failure of an item that was not done later, as ``key: message``, `error_age` seconds old.
     shards : tuple of ShardStatus
-        Where the newest session worked on a part of the manifest.
+        Set where the newest session worked on a part of the manifest.
     past : tuple of PastSession
-        Its sessions, oldest first.
+        Sessions, oldest first.
     goodput : float or None
-        Part of the time in sessions that was work which counts, 0 to 1.
+        Part of the sessions' time, 0 to 1, that was useful work.
+    notes : tuple of str
+        Damaged files.
     """
 
     slug: str
@@ -113,18 +115,18 @@ class PhaseStatus:
 
 
 def read_status(
-    store: str | Store | None = None, slugs: list[str] | None = None, cache: Path | None = None
+    store: str | Store | Listing | None = None, slugs: list[str] | None = None, cache: Path | None = None
 ) -> list[PhaseStatus]:
-    """Read where phases stand.
+    """Read the progress of phases.
 
     Parameters
     ----------
-    store : str, Store or None
-        Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
+    store : str, Store, Listing or None
+        Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``. A listing is used as it is.
     slugs : list of str or None
-        Phases; all of the map by default. A slug beside the map is read too.
+        Phases; all phases of the map by default. Slugs that are not on the map are read, too.
     cache : Path or None
-        Folder in which what was read once stays for the next look; None keeps nothing.
+        Folder that keeps fetched segments for the next look; None keeps nothing.
 
     Returns
     -------
@@ -132,23 +134,35 @@ def read_status(
     """
     known = {phase.slug: phase for phase in load_phases()}
     wanted = [check_slug(slug) for slug in slugs] if slugs else list(known)
-    opened = store_of(store)
+    listing = list_once(store, slugs and wanted)
     with tempfile.TemporaryDirectory(prefix="nbkit-status-") as folder:
-        return [read_phase(opened, slug, known.get(slug), cache or Path(folder)) for slug in wanted]
+        return [read_phase(listing, slug, known.get(slug), cache or Path(folder)) for slug in wanted]
 
 
-def store_of(store: str | Store | None) -> Store:
-    """Return the store, with retries, of an address that a user wrote, or one that is open already."""
-    if store is None or isinstance(store, str):
-        return Retried(open_store(store_address(store)))
-    return store if isinstance(store, Retried) else Retried(store)
+def read_phase(
+    store: Store | Listing, slug: str, phase: Phase | None, cache: Path, fold: CountedFold | None = None
+) -> PhaseStatus:
+    """Read the progress of one phase.
 
-
-def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> PhaseStatus:
-    """Read where one phase stands."""
-    fold = fold_store(store, slug, cache, CountedFold())
-    receipts, notes = newest_receipts(store, slug)
-    rehearsal, rehearsal_note = read_document(store, f"{slug}/rehearsal.json", cache)
+    Parameters
+    ----------
+    store : Store or Listing
+    slug : str
+    phase : Phase or None
+        Its row of the map; None for a slug that is not on it.
+    cache : Path
+        Folder for what is fetched.
+    fold : CountedFold or None
+        State of the phase's ledger, where it has been read already.
+    """
+    listing = list_once(store, [slug])
+    if fold is None:
+        fold = fold_store(listing, slug, cache, CountedFold())
+    for _ in range(_LOOKS):
+        receipts, notes = newest_receipts(listing, slug)
+        if not listing.has_lost(f"{slug}/checkpoints/"):
+            break
+    rehearsal, rehearsal_note = read_document(listing, f"{slug}/rehearsal.json", cache)
     newest = receipts[0] if receipts else None
     closes = [record["close"] for record in fold.sessions.values() if "close" in record]
     last: Record = max(closes, key=lambda record: record.get("t", 0.0), default={})
@@ -164,7 +178,7 @@ def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> Pha
     error = fold.last_error()
     if max_steps:
         useful = 3600.0 * step / rate if rate else None
-    notes += [*rehearsal_note, *(f"{name}: {words}" for name, words in fold.damaged.items())]
+    notes += [*rehearsal_note, *(f"{name}: {fault}" for name, fault in fold.damaged.items())]
     return PhaseStatus(
         slug=slug,
         title=phase.title if phase else "",
@@ -191,8 +205,8 @@ def read_phase(store: Store, slug: str, phase: Phase | None, cache: Path) -> Pha
     )
 
 
-def read_document(store: Store, name: str, cache: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return a JSON object of the store, and words where it is not whole; (None, []) where there is none."""
+def read_document(store: Store | Listing, name: str, cache: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return a JSON object of the store and a list of its faults; (None, []) where there is none."""
     path = cache / "documents" / name
     try:
         store.get(name, path)
@@ -200,21 +214,21 @@ def read_document(store: Store, name: str, cache: Path) -> tuple[dict[str, Any] 
     except FileNotFoundError:
         return None, []
     except (ValueError, RecursionError) as error:
-        return None, [f"{name} is no whole JSON file ({error})"]
+        return None, [f"{name} is not a whole JSON file ({error})"]
     except DamagedError as error:
         return None, [f"{name} cannot be read: {error}"]
-    return (found, []) if isinstance(found, dict) else (None, [f"{name} holds no JSON object"])
+    return (found, []) if isinstance(found, dict) else (None, [f"{name} does not hold a JSON object"])
 
 
 def last_line(error: str, width: int = 200) -> str:
-    """Return the last line of a traceback, without what a terminal would take for commands."""
+    """Return the last line of a traceback, without characters that control a terminal."""
     lines = [line for line in error.strip().splitlines() if line.strip()]
-    text = "".join(c if c.isprintable() else "?" for c in lines[-1].strip()) if lines else "no words"
+    text = "".join(c if c.isprintable() else "?" for c in lines[-1].strip()) if lines else "no message"
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _shards(fold: CountedFold) -> tuple[ShardStatus, ...]:
-    """Return the parts that sessions share, as the newest session counts them; none where it took the whole."""
+    """Return the shards as the newest session counts them; none where it took the whole manifest."""
     begins = [record["open"] for record in fold.sessions.values() if "open" in record]
     newest: Record = max(begins, key=lambda record: record.get("t", 0.0), default={})
     if not newest.get("shard"):
@@ -256,7 +270,7 @@ def _items_left(
 def _outlook(
     fold: CountedFold, left: int | None, receipts: list[Receipt], work: float
 ) -> tuple[float | None, float | None]:
-    """Return the hours that the rest takes, and items or steps an hour; `work` is the seconds of items in work."""
+    """Return the hours that the rest takes, and the items or steps per hour; `work` is the seconds spent on items."""
     if receipts and receipts[0].max_steps:
         newest = receipts[0]
         pairs = [(newest.step - r.step, newest.time - r.time) for r in receipts[1:] if r.session == newest.session]

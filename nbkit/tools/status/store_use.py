@@ -1,12 +1,11 @@
-"""How much of its place a store takes, beside the limit of that place.
+"""How much space a store takes, beside the limit of the disk or account that it is in.
 
-Only the store's own listing is read. Where nobody tells a limit, as of a bucket, none is shown.
+Only the store's listing is read. Where no limit is known, such as for a bucket, none is shown.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,26 @@ from typing import Any
 from nbkit.runtime.errors import StoreError
 from nbkit.runtime.hosts import detect
 from nbkit.runtime.store.folder import FolderStore
-from nbkit.runtime.store.protocol import Stat, Store
+from nbkit.runtime.store.protocol import Store
+from nbkit.tools.status.listing import Listing
 
 
 @dataclass(frozen=True)
 class StoreUse:
-    """Say what a store holds and how much room there is.
+    """Size of a store and the space that there is for it.
 
     Attributes
     ----------
     files, size : int
-        Of everything in the store; bytes.
+        Number of files in the store, and their bytes.
     phases : dict
         Slug to its bytes.
     used, limit : int or None
-        Bytes that count against the limit, with those of others that share it; None where nobody tells.
+        Bytes that count against the limit, other users of the same account included; None where unknown.
     limit_is : str
-        What the limit is of, in words.
+        What the limit applies to.
     note : str
-        Why something is not known.
+        Why something is unknown.
     """
 
     url: str
@@ -46,7 +46,7 @@ class StoreUse:
 
     @property
     def share(self) -> float | None:
-        """Part of the limit that is used, 0 to 1."""
+        """Used part of the limit, 0 to 1; None where there is no limit."""
         return self.used / self.limit if self.limit and self.used is not None else None
 
     def row(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class StoreUse:
         return asdict(self)
 
     def words(self) -> str:
-        """Say it in one line."""
+        """Return one line of text."""
         text = f"store: {show_bytes(self.size)} in {self.files:,} files"
         if self.limit and self.used is not None:
             text += f"; {show_bytes(self.used)} of {show_bytes(self.limit)} ({self.share:.0%}) used: {self.limit_is}"
@@ -63,26 +63,24 @@ class StoreUse:
         return text + (f". {self.note}" if self.note else "")
 
 
-def read_use(store: Store, stats: Iterable[Stat] | None = None) -> StoreUse:
-    """Read what a store holds and its limit; what cannot be read is said, never raised.
+def read_use(store: Store | Listing) -> StoreUse:
+    """Read the size and the limit of a store. Faults of the store become a note and are not raised.
 
     Parameters
     ----------
-    store : Store
-    stats : iterable of Stat or None
-        Its listing where that is at hand.
+    store : Store or Listing
     """
     files = size = 0
     phases: dict[str, int] = {}
     note = ""
     try:
-        for stat in store.list() if stats is None else stats:
+        for stat in store.list():
             files, size = files + 1, size + stat.size
             slug = stat.name.partition("/")[0]
             phases[slug] = phases.get(slug, 0) + stat.size
         used, limit, limit_is = _limit(store, size)
     except StoreError as error:
-        used, limit, limit_is, note = None, None, "", f"it could not be read to its end: {error}"
+        used, limit, limit_is, note = None, None, "", f"The listing is not complete: {error}"
     return StoreUse(str(store.url), files, size, dict(sorted(phases.items())), used, limit, limit_is, note)
 
 
@@ -92,18 +90,18 @@ def _limit(store: Store, size: int) -> tuple[int | None, int | None, str]:
         used, total = own.space()
         return (used, total, "the Drive account") if total else (used, None, "the Drive account has no limit")
     if isinstance(own, FolderStore):
-        place = Path(own.root).resolve()
-        while not place.exists():
-            place = place.parent
-        room, host = size + shutil.disk_usage(place).free, detect()
-        if host.room is not None and host.room < room and place.is_relative_to(host.folder.parent.resolve()):
+        folder = Path(own.root).resolve()
+        while not folder.exists():
+            folder = folder.parent
+        space, host = size + shutil.disk_usage(folder).free, detect()
+        if host.room is not None and host.room < space and folder.is_relative_to(host.folder.parent.resolve()):
             return size, host.room, f"what {host.name} keeps of a session's files"
-        return size, room, "this disk's room for it"
-    return None, None, "how much it may hold, nobody tells"
+        return size, space, "the space for it on this disk"
+    return None, None, "its limit is unknown"
 
 
 def show_bytes(size: float) -> str:
-    """Return a number of bytes in words, such as ``1.8 MB``; a kB has 1000.
+    """Return a number of bytes as text, such as ``1.8 MB``; a kB has 1000 bytes.
 
     Examples
     --------

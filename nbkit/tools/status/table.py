@@ -1,6 +1,6 @@
-"""Status as a table for reading.
+"""The status of phases as plain text.
 
-What nobody can know is a question mark, what does not apply a dash.
+A question mark stands for what is unknown, a dash for what does not apply.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from nbkit.runtime.words import counted, show_duration
 from nbkit.tools.status.past_sessions import PastSession
 from nbkit.tools.status.status import PhaseStatus
 from nbkit.tools.status.store_use import StoreUse
+from nbkit.tools.table import text_table
 
 HEADER = ("phase", "state", "done", "left", "failed", "rate", "sessions", "still takes", "checkpoint")
 _SESSION_HEADER = ("session", "opened (UTC)", "ran", "items", "steps", "ended")
 
 
 def words(rows: Sequence[PhaseStatus], use: StoreUse | None = None, history: bool = False) -> str:
-    """Lay the phases out as a table, with what needs a person's eye below it.
+    """Return a table of phases, with errors, damaged files and the store's use below it.
 
     Parameters
     ----------
     rows : sequence of PhaseStatus
     use : StoreUse or None
     history : bool
-        True for a table of each phase's sessions.
+        Whether to add a table of each phase's sessions.
     """
     begun = [row for row in rows if row.state != "not begun"]
     idle = [row.slug for row in rows if row.state == "not begun"]
-    lines = [_table([HEADER, *map(cells, begun)])] if begun else ["no phase has begun in this store"]
+    lines = [text_table(map(cells, begun), HEADER)] if begun else ["No phase has begun in this store."]
     lines += textwrap.wrap(f"not begun: {', '.join(idle)}", 118, subsequent_indent="  ") if idle else []
     for row in rows:
         lines += shard_lines(row)
@@ -41,13 +42,13 @@ def words(rows: Sequence[PhaseStatus], use: StoreUse | None = None, history: boo
     if history:
         for row in rows:
             if row.past:
-                said = row.slug + (f", goodput {row.goodput:.2f}" if row.goodput is not None else "")
-                lines += ["", said, _table([_SESSION_HEADER, *map(session_cells, row.past)])]
+                goodput = f", goodput {row.goodput:.2f}" if row.goodput is not None else ""
+                lines += ["", row.slug + goodput, text_table(map(session_cells, row.past), _SESSION_HEADER)]
     return "\n".join([*lines, *([use.words()] if use else [])])
 
 
 def cells(row: PhaseStatus) -> tuple[str, ...]:
-    """Return one phase's line of the table."""
+    """Return the cells of one phase's row."""
     training = row.max_steps > 0
     done = f"step {row.step}" if training else str(row.done)
     left = str(row.max_steps - row.step) if training else "?" if row.left is None else str(row.left)
@@ -61,7 +62,7 @@ def cells(row: PhaseStatus) -> tuple[str, ...]:
 
 
 def still_takes(row: PhaseStatus) -> str:
-    """Say what the rest of a phase takes."""
+    """Return how long the rest of a phase takes, in words; a dash where nothing is left or known."""
     if not row.hours_left:
         return "-"
     takes = f"{show_duration(3600 * row.hours_left)}, {counted(row.sessions_left, 'session')}"
@@ -78,7 +79,7 @@ def shard_lines(row: PhaseStatus) -> list[str]:
 
 
 def total(rows: Sequence[PhaseStatus]) -> str:
-    """Say what all phases with a known rate still take together; empty where there is nothing to say."""
+    """Return how long all phases with a known rate still take together; empty where nothing is left or known."""
     known = [row for row in rows if row.hours_left]
     unknown = [row for row in rows if row.hours_left is None and row.state == "work left"]
     if not known:
@@ -91,7 +92,7 @@ def total(rows: Sequence[PhaseStatus]) -> str:
 
 
 def session_cells(past: PastSession) -> tuple[str, ...]:
-    """Return one session's line."""
+    """Return the cells of one session's row."""
     opened = "?" if past.opened is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(past.opened))
     failed = f" ({past.failed} failed)" if past.failed else ""
     return (
@@ -105,13 +106,8 @@ def session_cells(past: PastSession) -> tuple[str, ...]:
 
 
 def steps_of(past: PastSession) -> str:
-    """Say from where to where a session trained."""
+    """Return the first and last step of a session's training."""
     if not past.from_step and not past.to_step:
         return "-"
     begin, end = ("?" if step is None else str(step) for step in (past.from_step, past.to_step))
     return f"{begin} to {end}"
-
-
-def _table(lines: list[tuple[str, ...]]) -> str:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)

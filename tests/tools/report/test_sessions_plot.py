@@ -8,7 +8,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 
-from nbkit.tools.report.sessions_plot import at_work, plot_progress, reached, sessions_svg, sessions_words
+from nbkit.tools.report.sessions_plot import at_work, plot_progress, reached, sessions_chart, sessions_text
 from nbkit.tools.status.past_sessions import PastSession
 from nbkit.tools.status.status import PhaseStatus
 
@@ -52,9 +52,16 @@ def test_a_phase_without_items_and_steps_has_no_panel():
 
 
 def test_it_is_said_in_words_too():
-    assert sessions_words(TRAINING) == "3 sessions brought toy to step 60 of 100; 1 killed or not closed."
-    drawn = sessions_svg(TRAINING, "x")
-    assert drawn.get("role") == "img" and drawn[1].text == sessions_words(TRAINING)
+    assert sessions_text(TRAINING) == "3 sessions brought toy to step 60 of 100; 1 killed or not closed."
+    assert sessions_chart(TRAINING, "x").text == sessions_text(TRAINING)
+
+
+def test_the_reports_chart_shows_the_same_kills_and_goal():
+    training, items = sessions_chart(TRAINING, "x"), sessions_chart(ITEMS, "y")
+    assert [kind for _, _, kind in training.marks] == ["cross", "dot"], "where the second session came to is unknown"
+    assert [kind for _, _, kind in items.marks] == ["cross", "dot"]
+    for chart in (training, items):
+        assert chart.goal < min(y for _, y, _ in chart.marks), "the goal is above what was reached"
 
 
 def test_the_part_of_a_session_that_was_work():
