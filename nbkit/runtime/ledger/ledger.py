@@ -12,22 +12,24 @@ import os
 import sqlite3
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import fsync_folder, write_atomically
 from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.ledger.database import Row, is_place, not_recorded, open_database
+from nbkit.runtime.ledger.merging import merge_finished
 from nbkit.runtime.ledger.segments import (
     Record,
     Segment,
     decode_line,
     encode_line,
     fold_store,
+    is_late,
     is_whole,
+    local_copy,
     segment_of,
     version_of,
 )
@@ -82,6 +84,7 @@ class Ledger:
         self._own: list[Segment] = []
         self._db, rows = open_database(folder, self.notes.append)
         self.fold = fold_store(store, slug, folder / "segments")
+        self._merge_finished_sessions()
         for name, words in self.fold.damaged.items():
             self.notes.append(f"segment {name} is damaged: {words}; items of lost records are done again")
         self._slot = os.open(folder / "in-work", os.O_RDWR | os.O_CREAT, 0o644)
@@ -257,11 +260,14 @@ class Ledger:
                 self.notes.append(f"{len(hurt)} records were hurt on disk; their items are done again")
                 self._remove(hurt)
             for run in _consecutive([row for row in rows if row[0] not in hurt]):
-                segment, data = segment_of(self.slug, run[0][1], run[0][2], [row[3] for row in run])
-                self._put(store, segment, data)
+                segment = self._put(store, run[0][1], run[0][2], [row[3] for row in run])
                 self._remove([row[0] for row in run])
                 if segment.session == self.session:
                     self._own.append(segment)
+            for segment in [s for s in self._own if s.folder in self.fold.sealed]:
+                if lines := self._lines_of(segment):  # nobody reads it there any more
+                    self._own.remove(segment)
+                    self._own.append(self._put(store, self.session, segment.first, lines))
             self._merge(store)
             return len(rows)
 
@@ -277,12 +283,20 @@ class Ledger:
                     self._db.execute("ROLLBACK")
                 raise not_recorded(self.folder, error) from error
 
-    def _put(self, store: Store, segment: Segment, data: bytes) -> None:
+    def _put(self, store: Store, session: str, first: int, lines: list[str]) -> Segment:
+        """Bring lines to the store as a segment."""
+        segment, data = segment_of(self.slug, session, first, lines, is_late(session))
+        if segment.folder in self.fold.sealed:  # a clock, here or there, is days off
+            segment = replace(segment, late=True)
+        began = time.monotonic()
+        self._put_content(store, segment, data)
+        self._put_seconds = time.monotonic() - began
+        return segment
+
+    def _put_content(self, store: Store, segment: Segment, data: bytes) -> None:
         local = self.folder / "segments" / segment.name
         write_atomically(local, lambda file: file.write(data))
-        began = time.monotonic()
         store.put(local, segment.name)
-        self._put_seconds = time.monotonic() - began
 
     def _merge(self, store: Store, all_of_them: bool = False) -> None:
         """Make few segments of many, so that the next session opens quickly: the new one first, then away the old.
@@ -294,14 +308,12 @@ class Ledger:
                 return  # near the wall a tidy store is not worth the seconds
             lines: list[str] = []
             for part in group:
-                local = self.folder / "segments" / part.name
-                data = local.read_bytes() if local.is_file() else b""
-                if f"{zlib.crc32(data):08x}" != part.crc:
+                found = self._lines_of(part)
+                if not found:
                     return  # this machine's copy is not what was written; the parts in the store stand
-                lines += data.decode().removesuffix("\n").split("\n")
-            merged, data = segment_of(self.slug, self.session, group[0].first, lines)
+                lines += found
             try:
-                self._put(store, merged, data)
+                merged = self._put(store, self.session, group[0].first, lines)
                 self._own = [s for s in self._own if s not in group] + [merged]
                 for part in group:
                     store.delete(part.name)
@@ -309,6 +321,25 @@ class Ledger:
             except OSError as error:
                 self.notes.append(f"the ledger's segments were not merged: {error}")
                 return
+
+    def _lines_of(self, segment: Segment) -> list[str]:
+        """Return the lines of a segment from this machine's copy; none where it is gone or damaged."""
+        data = local_copy(segment, self.folder / "segments")
+        return [] if data is None else data.decode().removesuffix("\n").split("\n")
+
+    def _merge_finished_sessions(self) -> None:
+        """Merge what finished sessions left in the store, so that the next session opens with few requests."""
+        try:
+            found = merge_finished(self.slug, self.folder / "segments", self.fold)
+            if found is None:
+                return
+            self._put_content(self.store, *found)
+            self.fold.add_segment(*found)
+            for segment in self.fold.listed:
+                if segment.name in self.fold.replaced:
+                    self.store.delete(segment.name)
+        except OSError as error:
+            self.notes.append(f"The ledger's segments were not merged, and all of them are still there: {error}")
 
     def _smallest_of_a_size(self) -> list[Segment]:
         by_size: dict[int, list[Segment]] = {}

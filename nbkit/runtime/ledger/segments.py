@@ -2,12 +2,16 @@
 
 ``<slug>/ledger/<session>/<first>-<last>-<crc32>.jsonl`` holds the records numbered first to last of one session, a
 JSON line each. A segment is written once. A session may merge its own into a larger one before it deletes the parts,
-so records can stand in two segments; their numbers tell. Every line carries its own checksum: a torn or hurt line is
-dropped, its whole neighbours are kept, and reading is never an error.
+so records can stand in two segments; their numbers show which are the same. Every line carries its own checksum: a
+torn or damaged line is dropped, its intact neighbours are kept, and reading is never an error.
+
+``<slug>/ledger/merged/...`` holds copies of the records of many finished sessions, see `nbkit.runtime.ledger.merging`:
+whoever has read it need not read their folders.
 """
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import gc
 import hashlib
@@ -16,7 +20,7 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,12 @@ _COUNTED = ("failed", "died")
 _JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder a line
 _LISTINGS = 5
 _LISTING_WAIT = 0.05  # seconds, doubled each time: listings of some stores lag behind
-_NAME = re.compile(r"([^/]+)/ledger/([^/]+)/(\d+)-(\d+)-([0-9a-f]{8})\.jsonl")  # slug, session, first, last, crc
+# slug, session, whether late, first, last, crc
+_NAME = re.compile(r"([^/]+)/ledger/([^/~]+)(~late)?/(\d+)-(\d+)-([0-9a-f]{8})\.jsonl")
+_STAMP = re.compile(r"\d{8}T\d{6}")  # a session's name begins with the time of its opening
+MERGED = "merged"  # stands where a session's name stands
+_WRITTEN_FOR = 2 * 86400.0  # seconds from its opening in which a session's own folder is written to
+_FINISHED_AFTER = 2 * _WRITTEN_FOR  # seconds after which nobody writes there, though clocks differ by a day
 
 
 def encode_line(record: Record) -> str:
@@ -60,27 +69,58 @@ class Segment:
     first: int
     last: int
     crc: str
+    late: bool = False
+
+    @property
+    def folder(self) -> str:
+        return f"{self.slug}/ledger/{self.session}{'~late' if self.late else ''}"
 
     @property
     def name(self) -> str:
-        return f"{self.slug}/ledger/{self.session}/{self.first:09d}-{self.last:09d}-{self.crc}.jsonl"
+        return f"{self.folder}/{self.first:09d}-{self.last:09d}-{self.crc}.jsonl"
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1
 
     @staticmethod
     def parse(name: str) -> Segment | None:
         """Return the segment of a store name; None where the name is none."""
         m = _NAME.fullmatch(name)
-        return Segment(m[1], m[2], int(m[3]), int(m[4]), m[5]) if m else None
+        return Segment(m[1], m[2], int(m[4]), int(m[5]), m[6], bool(m[3])) if m else None
+
+    def is_intact(self, data: bytes) -> bool:
+        """Return whether this is the content as it was written."""
+        return f"{zlib.crc32(data):08x}" == self.crc
 
 
-def segment_of(slug: str, session: str, first: int, lines: list[str]) -> tuple[Segment, bytes]:
+def segment_of(slug: str, session: str, first: int, lines: list[str], late: bool = False) -> tuple[Segment, bytes]:
     """Return the segment that holds these lines, and its content."""
     data = ("\n".join(lines) + "\n").encode()
-    return Segment(slug, session, first, first + len(lines) - 1, f"{zlib.crc32(data):08x}"), data
+    return Segment(slug, session, first, first + len(lines) - 1, f"{zlib.crc32(data):08x}", late), data
+
+
+def _age(session: str) -> float:
+    """Return the seconds since a session was opened; 0 where its name does not begin with the time."""
+    stamp = _STAMP.match(session)
+    try:
+        return time.time() - calendar.timegm(time.strptime(stamp[0], "%Y%m%dT%H%M%S")) if stamp else 0.0
+    except ValueError:
+        return 0.0
+
+
+def is_late(session: str) -> bool:
+    """Return whether a session's records go to its folder for late ones, because its own may be merged by now.
+
+    So nobody writes to an old folder: neither a session that lasts for weeks nor one that takes over what a killed
+    session left on a machine long ago.
+    """
+    return _age(session) > _WRITTEN_FOR
 
 
 def read_segment(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Record]]:
     """Return the whole records of a segment's content with their numbers; None where a number is not certain."""
-    if f"{zlib.crc32(data):08x}" == segment.crc:
+    if segment.is_intact(data):
         # one parse for all lines: three times as fast as one a line
         return enumerate(json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]"), segment.first)
     return _whole_lines(segment, data)
@@ -89,7 +129,7 @@ def read_segment(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Re
 def _whole_lines(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Record]]:
     lines = data.decode("utf-8", "replace").removesuffix("\n").split("\n")
     # a hurt line end makes one line of two or two of one: what comes after it is not where it was
-    certain, complete = True, len(lines) == segment.last - segment.first + 1
+    certain, complete = True, len(lines) == segment.count
     for number, line in enumerate(lines, segment.first):
         record = decode_line(line)
         if record is None:
@@ -122,6 +162,15 @@ class Fold:
     made_with: set[str] = field(default_factory=set)
     """Versions of the settings that done items were made with."""
     damaged: dict[str, str] = field(default_factory=dict)
+    listed: list[Segment] = field(default_factory=list)
+    """Segments that the last listing of the store showed, without those in `sealed` folders."""
+    merged: set[Segment] = field(default_factory=set)
+    """Merged segments that were taken in whole."""
+    sealed: set[str] = field(default_factory=set)
+    """Folders whose every record, for ever, is in a merged segment that was taken in."""
+    replaced: set[str] = field(default_factory=set)
+    """Names of merged segments whose records a larger one holds."""
+    _closed: dict[str, int] = field(default_factory=dict)
     _numbers: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -138,6 +187,8 @@ class Fold:
                 if taken and any(first <= number <= last for first, last in taken):
                     continue
                 new.append(number)
+                if record["e"] == "close":
+                    self._closed[session] = number
                 if record["e"] == "done" and record["k"] not in done:
                     done[record["k"]] = record["o"]
                     if "v" in record:
@@ -150,14 +201,47 @@ class Fold:
         """Take in a segment's content, and note where it is hurt."""
         if self.covers(segment):
             return
-        self.add(segment.session, read_segment(segment, data))
-        if f"{zlib.crc32(data):08x}" != segment.crc:
+        if segment.session == MERGED:
+            self._add_merged(segment, data)
+        else:
+            self.add(segment.session, read_segment(segment, data))
+        if not segment.is_intact(data):
             kept = sum(1 for _ in read_segment(segment, data))
-            self.damaged[segment.name] = f"{kept} of {segment.last - segment.first + 1} records could be read"
+            self.damaged[segment.name] = f"{kept} of {segment.count} records could be read"
+
+    def _add_merged(self, segment: Segment, data: bytes) -> None:
+        records = [record for _, record in read_segment(segment, data)]
+        if not segment.is_intact(data):
+            # whose the records are is not certain, so only facts are taken; the sessions' own folders have the rest
+            self.add(MERGED, ((None, record) for record in records if record["e"] in ("done", "settings")))
+            return
+        with self._lock:
+            runs: list[tuple[str, int, list[Record]]] = []
+            for record in records:
+                if record["e"] == "merged":
+                    self.sealed |= set(record["sealed"])
+                    self.replaced |= set(record["replaces"])
+                elif record["e"] == "from":
+                    runs.append((record["of"], record["n"], []))
+                else:
+                    runs[-1][2].append(record["r"] if record["e"] == "was" else record)
+            for session, first, run in runs:
+                self.add(session, enumerate(run, first))
+            self.merged.add(segment)
 
     def covers(self, segment: Segment) -> bool:
         """Return whether every record of the segment has been taken in."""
+        if segment.session == MERGED:
+            return segment in self.merged or segment.name in self.replaced
         return any(a <= segment.first and segment.last <= b for a, b in self._numbers.get(segment.session, []))
+
+    def is_finished(self, segment: Segment) -> bool:
+        """Return whether nothing new can come to a segment's folder.
+
+        That is so once all records of the session up to its closing one are known, and days after its opening.
+        """
+        complete = self._numbers.get(segment.session) == [(1, self._closed.get(segment.session, 0))]
+        return complete or (not segment.late and _age(segment.session) > _FINISHED_AFTER)
 
     def _take(self, session: str, record: Record) -> None:
         kind, key = record["e"], record.get("k", "")
@@ -232,17 +316,34 @@ def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -
     for attempt in range(_LISTINGS):
         if attempt:
             time.sleep(_LISTING_WAIT * 2**attempt)
-        listed = (Segment.parse(stat.name) for stat in store.list(f"{slug}/ledger/"))
-        wanted = sorted((s for s in listed if s and not fold.covers(s)), key=lambda s: (s.session, s.first, -s.last))
+        missing = False
+        merged = _listed(store, f"{slug}/ledger/{MERGED}/")
+        for segment in sorted(merged, key=lambda s: -s.count):  # the larger ones may replace the smaller
+            if not fold.covers(segment):
+                data = content(segment)
+                missing |= data is None
+                if data is not None:
+                    fold.add_segment(segment, data)
+        skipped = fold.sealed | {f"{slug}/ledger/{MERGED}"}
+        listed = _listed(store, f"{slug}/ledger/", skipped)
+        fold.listed = merged + listed
+        wanted = sorted((s for s in listed if not fold.covers(s)), key=lambda s: (s.session, s.first, -s.last))
         with ThreadPoolExecutor(4) as pool:
             contents = list(pool.map(content, wanted))
         with _no_collection():
             for segment, data in zip(wanted, contents, strict=True):
                 if data is not None:
                     fold.add_segment(segment, data)
-        if None not in contents:
+        if not missing and None not in contents:
             break  # else one was merged away since it was listed: its records stand in a newer listing
     return fold
+
+
+def _listed(store: Store, prefix: str, without: Collection[str] = ()) -> list[Segment]:
+    """Return the segments below a prefix, without those in some folders."""
+    outside = getattr(store, "list_outside", None)  # on Drive, 20 folders cost a request
+    stats = outside(prefix, without) if outside and without else store.list(prefix)
+    return [s for stat in stats if (s := Segment.parse(stat.name)) and s.folder not in without]
 
 
 @contextlib.contextmanager
@@ -258,13 +359,18 @@ def _no_collection() -> Iterator[None]:
 
 
 def _content(store: Store, segment: Segment, cache: Path) -> bytes | None:
+    data = local_copy(segment, cache)
+    if data is None:
+        try:
+            store.get(segment.name, cache / segment.name)
+        except FileNotFoundError:
+            return None  # merged into a larger one since it was listed
+        data = (cache / segment.name).read_bytes()
+    return data
+
+
+def local_copy(segment: Segment, cache: Path) -> bytes | None:
+    """Return a segment's content from the folder of fetched ones; None where it is not there or damaged."""
     local = cache / segment.name
-    if local.is_file():
-        data = local.read_bytes()
-        if f"{zlib.crc32(data):08x}" == segment.crc:
-            return data
-    try:
-        store.get(segment.name, local)
-    except FileNotFoundError:
-        return None  # merged into a larger one by its own session since we listed
-    return local.read_bytes()
+    data = local.read_bytes() if local.is_file() else b""
+    return data if segment.is_intact(data) else None

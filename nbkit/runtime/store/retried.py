@@ -7,7 +7,7 @@ ones are passed on at once. No wait goes past the deadline that was given.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,11 @@ class Retried:
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
         return iter(self._call(lambda: list(self.inner.list(prefix))))
+
+    def list_outside(self, prefix: str, without: Collection[str]) -> Iterator[Stat]:
+        """Return what `list` returns, where the store can do so without what lies in some folders."""
+        outside = getattr(self.inner, "list_outside", None)
+        return iter(self._call(lambda: list(outside(prefix, without) if outside else self.inner.list(prefix))))
 
     def delete(self, name: str) -> None:
         return self._call(self.inner.delete, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +216,11 @@ class DriveStore:
         return _stat(name, entries) if entries else None
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
-        found = self._tree.walk(prefix)
+        return self.list_outside(prefix, ())
+
+    def list_outside(self, prefix: str, without: Collection[str]) -> Iterator[Stat]:
+        """Return everything whose name starts with the prefix and lies in none of these folders."""
+        found = self._tree.walk(prefix, without)
         for name in sorted(found):
             entries = found[name] if len(found[name]) < 2 else self._tree.merge(name)
             if entries:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from nbkit.runtime.errors import UsageError
@@ -184,8 +184,11 @@ class DriveTree:
         )  # Drive ignores upper and lower case
         return self.memory.entries(name)
 
-    def walk(self, prefix: str) -> dict[str, list[Entry]]:
-        """Return all names that start with a prefix and their files, as Drive has them now; 1,000 files per request."""
+    def walk(self, prefix: str, without: Collection[str] = ()) -> dict[str, list[Entry]]:
+        """Return the names that start with a prefix and their files, as Drive has them now; 1,000 files per request.
+
+        Folders in `without` are not looked into.
+        """
         start, _ = split(prefix)
         ids = self.folder(start, fresh=True)
         level = {start: ids} if ids else {}
@@ -202,7 +205,7 @@ class DriveTree:
                 self.memory.take_files(path, (row for row in children if row["mimeType"] != FOLDER), began)
                 found |= {n: entries for n, entries in self.memory.names(path).items() if n.startswith(prefix)}
                 for sub in self.memory.take_subfolders(path, (row for row in children if row["mimeType"] == FOLDER)):
-                    if f"{sub}/".startswith(prefix):
+                    if f"{sub}/".startswith(prefix) and sub not in without:
                         level[sub] = self.memory.folder(sub)
         return found
 

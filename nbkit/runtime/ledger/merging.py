@@ -1,0 +1,124 @@
+"""Merged segments: one file that holds the records of many finished sessions.
+
+A store that is slow to ask, as Drive is, makes an opening session pay for every past one. So a session that opens
+copies the records of finished sessions into one segment ``<slug>/ledger/merged/<first>-<last>-<crc32>.jsonl``. It
+names the folders that it stands for; readers do not look into those any more.
+
+- Only folders to which nothing can come any more are merged: of sessions whose records are complete up to the closing
+  one, or folders days after the last moment at which anyone writes there (`is_late`).
+- The sessions' own segments are neither changed nor deleted. Where a merged segment is damaged, its readers do as if it
+  were not there. Only merged segments that a larger one replaces are deleted, after that one was verified.
+- Records keep their session and number, and so count once, however many merged segments hold them. Sessions that merge
+  at the same moment do no harm.
+- Earlier versions of nbkit take it for the segment of a session called "merged". They find what is done and the
+  settings in it as usual, and pass over the rest, which they still have in the sessions' own folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nbkit.runtime.ledger.segments import MERGED, Fold, Segment, decode_line, encode_line, local_copy, segment_of
+
+ENOUGH = 8  # finished folders that are worth a merge
+_LARGE = 4 << 20  # bytes of a session whose transfer costs more than its request
+_LARGEST = 32 << 20  # bytes that one session merges at most
+_SMALL = 1 << 20  # bytes of a merged segment that is always merged again
+_ROOM = 10**7  # numbers that a merged segment has for its lines
+_SAME_FOR_ALL = ('{"e":"done"', '{"e":"settings"')  # records that mean the same whichever session wrote them
+
+
+@dataclass
+class _Collected:
+    """Records by session and number, and what the segment of them stands for."""
+
+    lines: dict[str, dict[int, str]] = field(default_factory=dict)
+    sealed: set[str] = field(default_factory=set)
+    replaces: set[str] = field(default_factory=set)
+    size: int = 0
+
+
+def merge_finished(slug: str, cache: Path, fold: Fold) -> tuple[Segment, bytes] | None:
+    """Return a merged segment of finished sessions and its content; None where a merge is not worth it yet.
+
+    Parameters
+    ----------
+    slug : str
+    cache : Path
+        Folder where `fold_store` keeps what it fetched.
+    fold : Fold
+        State of the store, as `fold_store` returned it.
+    """
+    found = _Collected()
+    sessions: dict[str, list[Segment]] = {}
+    for segment in fold.listed:
+        if segment.session != MERGED and fold.is_finished(segment):
+            sessions.setdefault(segment.session, []).append(segment)
+    for session, segments in sorted(sessions.items()):
+        lines = _lines_of(segments, cache)
+        size = sum(map(len, lines.values()))
+        if lines and size <= _LARGE and found.size + size <= _LARGEST:
+            found.lines[session] = lines
+            found.sealed |= {segment.folder for segment in segments}
+            found.size += size
+    if len(found.sealed) < ENOUGH:
+        return None
+    for segment in sorted(fold.merged, key=lambda s: s.count):
+        data = local_copy(segment, cache)
+        # large ones wait until as much is new, so that a record is copied a few times and not at every merge
+        if data is not None and len(data) <= max(_SMALL, 2 * found.size) and found.size + len(data) <= _LARGEST:
+            _include(found, segment, data)
+    found.replaces |= {s.name for s in fold.listed if s.name in fold.replaced}
+    lines = [encode_line({"e": "merged", "sealed": sorted(found.sealed), "replaces": sorted(found.replaces)})]
+    for session, numbered in sorted(found.lines.items()):
+        lines += _runs(session, numbered)
+    # no two merged segments share a number, so that those who take them for a session's see each record as a new one
+    mark = int(hashlib.sha256("\n".join(lines).encode()).hexdigest()[:11], 16)
+    return segment_of(slug, MERGED, mark * _ROOM + 1, lines) if len(lines) < _ROOM else None
+
+
+def _lines_of(segments: Iterable[Segment], cache: Path) -> dict[int, str]:
+    """Return the lines of one session's segments by number; none where a record is damaged or not here."""
+    lines: dict[int, str] = {}
+    for segment in sorted(segments, key=lambda s: (s.first, -s.last)):
+        if all(number in lines for number in range(segment.first, segment.last + 1)):
+            continue
+        data = local_copy(segment, cache)
+        if data is None:
+            return {}
+        lines.update(enumerate(data.decode().removesuffix("\n").split("\n"), segment.first))
+    return lines
+
+
+def _include(found: _Collected, segment: Segment, data: bytes) -> None:
+    """Add what a merged segment holds."""
+    session, number = "", 0
+    for line in data.decode().removesuffix("\n").split("\n"):
+        if line.startswith(_SAME_FOR_ALL):
+            found.lines[session][number] = line
+            number += 1
+            continue
+        record = decode_line(line) or {}
+        if record["e"] == "merged":
+            found.sealed |= set(record["sealed"])
+        elif record["e"] == "from":
+            session, number = record["of"], record["n"]
+            found.lines.setdefault(session, {})
+        else:
+            found.lines[session][number] = encode_line(record["r"])
+            number += 1
+    found.replaces.add(segment.name)
+    found.size += len(data)
+
+
+def _runs(session: str, numbered: dict[int, str]) -> Iterator[str]:
+    """Yield the lines of one session, before each run of consecutive numbers a line that names session and number."""
+    before = None
+    for number in sorted(numbered):
+        if number - 1 != before:
+            yield encode_line({"e": "from", "of": session, "n": number})
+        line, before = numbered[number], number
+        yield line if line.startswith(_SAME_FOR_ALL) else encode_line({"e": "was", "r": decode_line(line)})
