@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from nbkit.neuro.tribe import evaluate
 from nbkit.neuro.tribe.baselines import lagged, mean_predictor, ridge_predictor
 from nbkit.neuro.tribe.evaluate import (
     gates_of,
@@ -129,8 +131,15 @@ def test_a_new_subject_is_its_own_numbers_and_nothing_else(student, world):
         add_subject(student, planted_runs(world, [0, 1]), 20)
 
 
-def test_time_is_measured_a_second_of_stimulus(student, some_runs):
-    assert 0 < milliseconds_per_second(student_predictor(student, 41), some_runs[0], repeats=1) < 1000
+def test_time_is_measured_a_second_of_stimulus(some_runs, monkeypatch):
+    clock, lasting = [0.0], iter([9.0, 3.0, 2.0, 4.0])  # the first prediction warms up and does not count
+    monkeypatch.setattr(evaluate, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def predictor(run):
+        clock[0] += next(lasting)
+
+    run = some_runs[0]
+    assert milliseconds_per_second(predictor, run) == pytest.approx(2000.0 / (len(run) * run.step_s))
 
 
 def test_rest_cannot_be_predicted_by_a_stimulus():

@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from nbkit.runtime.errors import StoreError, UsageError
+from nbkit.runtime.training import checkpointing
 from nbkit.runtime.training.fit import fit
 from tests.runtime.training.training_support import (
     Child,
@@ -36,14 +38,15 @@ def reference(tmp_path: Path, **options) -> str:
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_planned_stops_lose_no_step_and_repeat_none(accumulate: int, tmp_path: Path) -> None:
     options = {"max_steps": 40 // accumulate, "accumulate_grad_batches": accumulate, "validation": True}
-    steps, reasons = [], []
-    for _ in range(30):
-        run = run_child(train_tiny, tmp_path / "a", limit=0.5, pause=0.01, **options)
+    # walls inside an epoch, at its end (of 9 or 3 steps), and a step after it
+    walls = [9, 1, 7, 5, 14, None] if accumulate == 1 else [3, 1, 1, 3, None]
+    steps, reasons, done = [], [], []
+    for wall in walls:
+        run = run_child(train_tiny, tmp_path / "a", steps=wall, **options)
         steps += [event["step"] for event in run.events if event["e"] == "step"]
         reasons.append(run.report.reason)
-        if run.report.complete:
-            break
-    assert reasons[0] == "wall" and reasons[-1] == "complete"
+        done.append(run.report.steps_this_session)
+    assert done[:-1] == walls[:-1] and reasons == ["wall"] * (len(walls) - 1) + ["complete"]
     assert steps == list(range(1, options["max_steps"] + 1))
     assert digest(checkpoint_of(tmp_path / "a")) == reference(tmp_path, **options)
 
@@ -91,8 +94,8 @@ def test_second_interrupt_is_one_at_once(tmp_path: Path) -> None:
 
 
 def test_module_holds_the_trained_weights_after_a_stop_and_when_complete(tmp_path: Path) -> None:
-    for limit in (0.4, None, None):
-        run = run_child(train_tiny, tmp_path, max_steps=30, pause=0.01, limit=limit)
+    for wall in (12, None, None):
+        run = run_child(train_tiny, tmp_path, max_steps=30, steps=wall)
         saved = checkpoint_of(tmp_path)["state_dict"]
         assert all((run.state[name] == saved[name].numpy()).all() for name in saved)
     assert run.report.complete and run.report.steps_this_session == 0
@@ -188,17 +191,18 @@ def test_first_validation_of_unknown_length_is_entered_with_a_checkpoint(tmp_pat
 def test_validation_that_does_not_fit_is_not_begun(tmp_path: Path) -> None:
     def train():
         session = FakeSession(tmp_path / "a")
-        clock = [0.0]
-        session.budget.limit, session.budget.clock, session.budget.started = 100.0, lambda: clock[0], 0.0
+        clock, skipped = [0.0], [0.0]
+        checkpointing.time = SimpleNamespace(monotonic=lambda: time.monotonic() + skipped[0])
+        session.budget.limit, session.budget.clock, session.budget.started = 100_000.0, lambda: clock[0], 0.0
         ran = []
 
         class Long(Tiny):
             def on_validation_start(self) -> None:
-                time.sleep(1.0)
+                skipped[0] += 1000.0  # the length of the validation, without waiting for it
                 ran.append(self.global_step)
-                clock[0] = 74.2  # the reserve begins at 75: 0.8 s, in which a step fits on a loaded machine
+                clock[0] = 74_200.0  # the reserve begins at 75,000: 800 s, in which a step fits on any machine
 
-        session.budget.measured("save", 1000.0)
+        session.budget.measured("save", 1e6)
         report = fit(session, Long(), TinyData(validation=True), max_steps=60, save_every=None)
         return report.step, report.reason, ran
 
@@ -249,7 +253,7 @@ def test_a_checkpoint_that_would_not_load_stops_at_the_first_save(tmp_path: Path
         session = FakeSession(tmp_path / "a")
         with pytest.raises(UsageError) as error:
             fit(session, Careless(), TinyData(), max_steps=12)
-        assert session.steps() == [1]
+        assert session.steps_done() == [1]
         return str(error.value)
 
     assert "mine.settings" in run_child(train)
@@ -259,7 +263,7 @@ def test_no_worker_is_left_behind_by_a_planned_stop(tmp_path: Path) -> None:
     def train(persistent: bool) -> str:
         data = TinyData()
         data.train_dataloader = lambda: DataLoader(data.train, 4, num_workers=2, persistent_workers=persistent)
-        assert fit(FakeSession(tmp_path, limit=0.6), Tiny(pause=0.02), data, max_steps=10**5).reason == "wall"
+        assert fit(FakeSession(tmp_path, steps=13), Tiny(), data, max_steps=10**5).reason == "wall"
         return Path(f"/proc/self/task/{os.getpid()}/children").read_text()
 
     assert run_child(train, False) == "" == run_child(train, True)
@@ -277,12 +281,12 @@ def test_manual_optimization_saves_where_an_optimizer_has_stepped(tmp_path: Path
                 optimizer.step()
                 optimizer.zero_grad()
 
-    def train(folder: Path, limits: list[float | None], save_every: float | None) -> str:
-        for limit in limits:
-            session = FakeSession(folder, limit=limit)
-            report = fit(session, Manual(pause=0.01), TinyData(), max_steps=20, save_every=save_every)
+    def train(folder: Path, walls: list[int | None], save_every: float | None) -> str:
+        for wall in walls:
+            session = FakeSession(folder, steps=wall)
+            report = fit(session, Manual(), TinyData(), max_steps=20, save_every=save_every)
         assert report.complete
         return digest(checkpoint_of(folder))
 
     whole = run_child(train, tmp_path / "a", [None], None)
-    assert run_child(train, tmp_path / "b", [0.4, 0.4, None], 0.001) == whole
+    assert run_child(train, tmp_path / "b", [5, 7, None], 0.001) == whole

@@ -33,7 +33,7 @@ def refused(folder: Path, module=None, data=None, **options) -> str:
         session = FakeSession(folder)
         with pytest.raises(UsageError) as error:
             fit(session, module or Tiny(), data or TinyData(), **{"max_steps": 20, **options})
-        assert session.steps() == []
+        assert session.steps_done() == []
         return str(error.value)
 
     return run_child(train)
@@ -195,20 +195,20 @@ def test_draws_in_hooks_around_the_batch_are_derived_too(tmp_path: Path) -> None
             x, y = batch
             return x + 0.1 * torch.randn_like(x), y
 
-    def train(folder: Path, limits: list) -> str:
-        for limit in limits:
-            fit(FakeSession(folder, limit=limit), Augmented(pause=0.01), TinyData(), max_steps=30, save_every=None)
+    def train(folder: Path, walls: list) -> str:
+        for wall in walls:
+            fit(FakeSession(folder, steps=wall), Augmented(), TinyData(), max_steps=30, save_every=None)
         return digest(checkpoint_of(folder))
 
-    assert run_child(train, tmp_path / "a", [0.4, 0.4, None]) == run_child(train, tmp_path / "b", [None])
+    assert run_child(train, tmp_path / "a", [8, 11, None]) == run_child(train, tmp_path / "b", [None])
 
 
 def test_torchmetrics_and_plateau_schedulers_go_on(tmp_path: Path) -> None:
     import torchmetrics
 
     class Measured(Tiny):
-        def __init__(self, pause: float = 0.01) -> None:
-            super().__init__(pause=pause)
+        def __init__(self) -> None:
+            super().__init__()
             self.error = torchmetrics.MeanAbsoluteError()
 
         def training_step(self, batch, batch_idx):
@@ -223,12 +223,12 @@ def test_torchmetrics_and_plateau_schedulers_go_on(tmp_path: Path) -> None:
             scheduler = {"scheduler": plateau, "monitor": "val_loss", "interval": "step", "strict": False}
             return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
-    def train(folder: Path, limits: list) -> str:
-        for limit in limits:
-            fit(FakeSession(folder, limit=limit), Measured(), TinyData(validation=True), max_steps=40, save_every=None)
+    def train(folder: Path, walls: list) -> str:
+        for wall in walls:
+            fit(FakeSession(folder, steps=wall), Measured(), TinyData(validation=True), max_steps=40, save_every=None)
         return digest(checkpoint_of(folder))
 
-    assert run_child(train, tmp_path / "a", [0.4, 0.4, 0.4, None]) == run_child(train, tmp_path / "b", [None])
+    assert run_child(train, tmp_path / "a", [9, 7, 13, None]) == run_child(train, tmp_path / "b", [None])
 
 
 def test_early_stopping_completes_a_training(tmp_path: Path) -> None:

@@ -135,9 +135,22 @@ class DirectOutbox:
         return []
 
 
+STEP_S = 1000.0  # what one step takes on a session's own clock: far more than any real save or batch
+
+
 @dataclass
 class FakeSession:
-    """What fit uses of a session, and nothing else."""
+    """What fit uses of a session, and nothing else.
+
+    Parameters
+    ----------
+    folder : Path
+    store, slug, seed, limit, id
+        As in a real session.
+    steps : int or None
+        Number of optimizer steps after which the wall comes. The session's clock is then moved by its steps alone, so
+        that the speed of the machine plays no part.
+    """
 
     folder: Path
     store: Any = None
@@ -146,6 +159,7 @@ class FakeSession:
     limit: float | None = None
     said: list[str] = field(default_factory=list)
     id: str = "test"
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
@@ -153,7 +167,11 @@ class FakeSession:
         if self.store is not None and not hasattr(self.store, "put"):
             self.store = FolderStore(self.store)
         self.outbox = DirectOutbox(self.store) if self.store is not None else None
-        self.budget = Budget(self.limit)
+        self.now = 0.0
+        if self.steps is None:
+            self.budget = Budget(self.limit)
+        else:
+            self.budget = Budget(STEP_S * self.steps, clock=lambda: self.now)
         self.device = SimpleNamespace(accelerator="cpu", count=1, name="CPU", precision="32-true", reason="test")
         self.events: list[dict[str, Any]] = []
 
@@ -161,6 +179,7 @@ class FakeSession:
         self.said.append(text)
 
     def journal(self, event: str, **fields: Any) -> None:
+        self.now += STEP_S * (event == "step")
         line = {"t": time.time(), "e": event, **fields}
         self.events.append(line)
         path = os.environ.get("NBKIT_JOURNAL")
@@ -169,7 +188,7 @@ class FakeSession:
             os.write(handle, (json.dumps(line) + "\n").encode())
             os.close(handle)
 
-    def steps(self) -> list[int]:
+    def steps_done(self) -> list[int]:
         return [event["step"] for event in self.events if event["e"] == "step"]
 
 
@@ -304,7 +323,7 @@ def _plain_state(module: Any) -> dict[str, Any]:
 
 _DATA = ("n", "batch_size", "workers", "validation", "augment", "shuffle", "log")
 _SETTINGS = ("width", "lr")
-_SESSION = ("limit", "seed", "slug")
+_SESSION = ("limit", "steps", "seed", "slug")
 
 
 def journal_of(path: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import lightning
 import torch
@@ -78,12 +79,8 @@ class Team:
         self.journal, self.children = journal, []
         for rank, environment in enumerate(environments(size, nodes)):
             environment |= {"NBKIT_JOURNAL": str(journal)} if rank == 0 else {}
-            os.environ.update(environment)
-            try:
+            with mock.patch.dict(os.environ, environment):
                 self.children.append(Child(function, *args, **kwargs))
-            finally:
-                for name in environment:
-                    del os.environ[name]
 
     def until_step(self, step: int) -> None:
         """Wait until rank 0 has done so many steps in this session."""

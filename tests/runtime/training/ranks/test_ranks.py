@@ -168,20 +168,19 @@ def test_ranks_on_other_machines_are_handed_the_checkpoint_of_rank_0(uninterrupt
 
 
 def test_all_stop_in_front_of_one_batch_at_the_wall_of_rank_0(uninterrupted: Digests, tmp_path: Path) -> None:
-    def train(limit: float) -> tuple[int, str]:
-        limit = limit if os.environ["RANK"] == "0" else None
-        report = train_tiny(tmp_path / "a", limit=limit, pause=0.01, save_every=None, **TINY).report
+    def train(wall: int | None) -> tuple[int, str]:
+        wall = wall if os.environ["RANK"] == "0" else None
+        report = train_tiny(tmp_path / "a", steps=wall, save_every=None, **TINY).report
         return report.step, report.reason
 
     stops, steps = [], [0]
-    while not stops or stops[-1][1] != "complete":
-        # longer every time: on a busy machine a session may end before its first step
-        first, second = run_team(2, tmp_path / f"session-{len(stops)}", train, 0.9 * (1 + len(stops)))
+    for number, wall in enumerate((9, 13, None)):
+        first, second = run_team(2, tmp_path / f"session-{number}", train, wall)
         assert first == second
         stops.append(first)
-        journal = journal_of(tmp_path / f"session-{len(stops) - 1}" / "journal")
+        journal = journal_of(tmp_path / f"session-{number}" / "journal")
         steps += [event["step"] for event in journal if event["e"] == "step"]
-    assert stops[0][1] == "wall" and len(stops) > 1
+    assert stops == [(9, "wall"), (22, "wall"), (40, "complete")]
     assert steps == list(range(TINY["max_steps"] + 1)), "a planned stop loses no step and repeats none"
     assert digest(checkpoint_of(tmp_path / "a")) == uninterrupted(2)
 
