@@ -1,1 +1,1 @@
-"""A joint-embedding model of EEG whose latents are a trait, a state and an event block."""
+"""JEPA: an EEG encoder pretrained by predicting the latents of a window's second half from its first."""

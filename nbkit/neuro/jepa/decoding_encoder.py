@@ -1,6 +1,6 @@
-"""A pretrained JEPA as an encoder of windows: its latents.
+"""Pretrained JEPA as an encoder of windows: its latents.
 
-Says of itself what a decoder has to know (names, rate, length, what LoRA goes into), so that decoding can take it
+The encoder describes itself (channel names, sampling rate, length, target layers of LoRA), so that decoding can use it
 without knowing this package.
 """
 
@@ -16,21 +16,21 @@ from nbkit.neuro.training.weights import held
 
 
 class Latents(nn.Module):
-    """Give the latents of windows.
+    """Encoder that returns the latents of windows.
 
     Parameters
     ----------
     encoder : Encoder
     ch_names : sequence of str
-        Of its channels.
+        Channels of the encoder, in order.
     n_times : int
         Samples of a window.
     weights : str
-        Where they come from.
+        Description of the loaded weights.
     """
 
     key = "our_jepa"
-    lora_layers = ("in_proj", "out_proj", "q_proj", "k_proj", "v_proj")  # of the Mamba blocks and of the pooling
+    lora_layers = ("in_proj", "out_proj", "q_proj", "k_proj", "v_proj")  # in the Mamba blocks and the pooling attention
 
     def __init__(self, encoder: Encoder, ch_names: Sequence[str], n_times: int, weights: str) -> None:
         super().__init__()
@@ -43,20 +43,26 @@ class Latents(nn.Module):
 
 
 def encoder_for_decoding(path: str | Path, window: float = 2.0) -> Latents:
-    """Build the encoder that a pretraining's checkpoint holds, every weight of it.
+    """Load the encoder of a pretraining checkpoint; all its weights must match.
 
     Parameters
     ----------
     path : str or Path
+        The checkpoint.
     window : float
-        Length of the windows it will be given, in s.
+        Length of the windows, in s.
+
+    Returns
+    -------
+    encoder : Latents
+        In evaluation mode.
 
     Raises
     ------
     FileNotFoundError
         If there is no checkpoint.
     ValueError
-        If it holds something else.
+        If the file holds something else.
     """
     encoder, report = pretrained_encoder(path)
     made, _ = held(path, KIND)

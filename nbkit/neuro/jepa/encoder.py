@@ -1,7 +1,7 @@
-"""The encoder of windows of EEG to 96 latents: 24 of a trait, 36 of a state, 36 of an event.
+"""Encoder of EEG windows to 96 latents: 24 for trait, 36 for state and 36 for event.
 
-Which latents are which stands here and nowhere else. Signals come in uV; any number of samples goes in, and the Fourier
-layers see the same band in Hz.
+The position of each block of latents is defined only here. Signals are in uV. Windows may have any number of samples;
+the Fourier layers see the same band in Hz.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ from nbkit.neuro.training.weights import LoadReport, held, load_strictly, part_o
 TRAIT, STATE, EVENT = slice(0, 24), slice(24, 60), slice(60, 96)
 BLOCKS = {"trait": TRAIT, "state": STATE, "event": EVENT}
 LATENTS = EVENT.stop
-KIND = "jepa_pretrain"  # what a checkpoint calls a pretraining's own facts
+KIND = "jepa_pretrain"  # key of the pretraining's settings in a checkpoint
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Sizes of the encoder; the defaults are the seed's.
+    """Sizes of the encoder; the defaults are those of the seed project.
 
     Parameters
     ----------
     n_chans : int
+        Number of channels.
     sfreq : float
-        In Hz.
+        Sampling rate, in Hz.
     fmax, mode_spacing : float
-        Band of the Fourier layers and the distance of their modes, in Hz.
+        Upper end of the Fourier layers' band, and distance of their modes, in Hz.
     fourier_dim, fourier_layers : int
+        Width and number of the Fourier layers.
     dim, layers, d_state, d_conv, expand : int
-        Of the Mamba stacks, one forwards and one backwards.
+        Sizes of the two Mamba stacks, one per direction.
     heads : int
-        Of the pooling attention.
+        Heads of the pooling attention.
     unit_uv : float
-        Signals are divided by it, in uV, so that they come in at about 1.
+        Signals are divided by this value, in uV, so that they have a size of about 1.
     """
 
     n_chans: int = 129
@@ -58,25 +60,25 @@ class EncoderSettings:
 
     @classmethod
     def full(cls) -> EncoderSettings:
-        """The seed's."""
+        """Return the seed project's sizes."""
         return cls()
 
     @classmethod
     def free(cls) -> EncoderSettings:
-        """The seed's too: it is small enough for one 16 GB card."""
+        """Return the seed project's sizes, which are small enough for one 16 GB GPU."""
         return cls()
 
     @classmethod
     def smoke(cls) -> EncoderSettings:
-        """For seconds on two CPU cores: the same code, smaller."""
+        """Return small sizes for a test of seconds on two CPU cores; the code is the same."""
         return cls(n_chans=32, fourier_dim=32, dim=32, layers=1)
 
 
 class Encoder(nn.Module):
-    """Give the 96 latents of windows.
+    """Encoder from windows to 96 latents.
 
-    A bias a channel, Fourier layers over time, a linear map of the channels, Mamba blocks both ways, a norm, attention
-    of the mean step to all steps, and a linear map.
+    It consists of a bias per channel, Fourier layers over time, a linear map of the channels, bidirectional Mamba
+    blocks, a norm, attention with the mean step as query and all steps as keys, and a linear map.
 
     Parameters
     ----------
@@ -85,7 +87,12 @@ class Encoder(nn.Module):
     Attributes
     ----------
     dim : int
-        Latents, 96.
+        Number of latents, 96.
+
+    Raises
+    ------
+    ValueError
+        If ``dim`` of the settings is not a multiple of ``heads``.
     """
 
     dim = LATENTS
@@ -94,21 +101,19 @@ class Encoder(nn.Module):
         super().__init__()
         s = self.settings = settings
         if s.dim % s.heads:
-            raise ValueError(f"dim={s.dim} is not divided by heads={s.heads}; give a multiple.")
+            raise ValueError(f"The width dim={s.dim} is not a multiple of heads={s.heads}; choose a multiple.")
         self.channel_bias = nn.Parameter(torch.zeros(s.n_chans))
         self.fourier = FourierNetwork(
             s.n_chans, s.n_chans, s.fourier_dim, s.fourier_layers, s.sfreq, s.fmax, s.mode_spacing
         )
         self.channels = nn.Conv1d(s.n_chans, s.dim, 1)
         self.time = BidirectionalMamba(s.dim, s.layers, s.d_state, s.d_conv, s.expand)
-        self.norm = RMSNorm(
-            s.dim
-        )  # blocks add up, and what comes out of them is small at the start: so are the latents
+        self.norm = RMSNorm(s.dim)  # without it, the small initial outputs of the blocks would make small latents
         self.pool = nn.MultiheadAttention(s.dim, s.heads, batch_first=True)
         self.out = nn.Linear(s.dim, self.dim)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return one vector a window.
+        """Return the latents of each window.
 
         Parameters
         ----------
@@ -124,28 +129,28 @@ class Encoder(nn.Module):
         return self.out(pooled[:, 0])
 
     def sequence(self, windows: Tensor) -> Tensor:
-        """Return the latents of every sample, before any pooling, of shape (batch, time, 96)."""
+        """Return the latents of each sample, without pooling, of shape (batch, time, 96)."""
         return self.out(self.steps(windows))
 
     def steps(self, windows: Tensor) -> Tensor:
-        """Return what the Mamba stacks make of every sample, normalised, of shape (batch, time, dim)."""
+        """Return the normalised output of the Mamba stacks for each sample, of shape (batch, time, dim)."""
         if windows.dim() != 3 or windows.shape[1] != self.settings.n_chans:
             raise ValueError(
-                f"Windows of shape {tuple(windows.shape)}; this encoder takes (batch, {self.settings.n_chans}, time). "
-                "Give windows of the channels it was made for."
+                f"Windows have the shape {tuple(windows.shape)}; this encoder takes (batch, {self.settings.n_chans}, "
+                "time). Use windows of the channels that it was built for."
             )
         x = windows / self.settings.unit_uv + self.channel_bias[:, None]
         return self.norm(self.time(self.channels(self.fourier(x)).transpose(1, 2)))
 
 
 def pretrained_encoder(path: str | Path) -> tuple[Encoder, LoadReport]:
-    """Build the encoder that a pretraining's checkpoint holds, all of its weights or none.
+    """Load the encoder of a pretraining checkpoint; all its weights must match.
 
     Returns
     -------
     encoder : Encoder
     report : LoadReport
-        How many weights were matched.
+        Number of weights that matched.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Finetuning (phase 2) of the pretrained encoder: response times from all latents, factors from the trait's.
+"""Finetune the pretrained encoder (phase 2): response times from all latents, factors from the trait latents.
 
-The published code calls its own encoder and braindecode's SignalJEPA by one name and loads the one's weights into the
-other, of which nothing can match. Here the encoder is the pretrained one, every weight of it, or the load is refused;
-braindecode's is a rival beside it (see `signal_jepa`).
+The published code uses one name for its own encoder and for braindecode's SignalJEPA, and loads the weights of one into
+the other, where no weight can match. Here the encoder is the pretrained one, and loading fails unless every weight
+matches. braindecode's network is a rival that is trained for comparison (see `signal_jepa`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ RIVAL = "signal_jepa"
 
 @dataclass(frozen=True)
 class Challenge:
-    """What a challenge's head reads and gives.
+    """Input and output of a challenge's head.
 
     Parameters
     ----------
     latents : slice
+        Latents that the head reads.
     hidden : int
+        Width of its hidden layer.
     targets : tuple of str
-        Columns of the windows; the scored one is ``target``.
+        Columns of the windows to predict; the scored one is ``target``.
     """
 
     latents: slice
@@ -43,12 +45,14 @@ class Challenge:
 
     @property
     def others(self) -> tuple[str, ...]:
-        """Targets beside the scored one, that a window may lack."""
+        """Targets other than the scored one; windows may lack them."""
         return tuple(name for name in self.targets if name != "target")
 
 
 CHALLENGES = {
-    1: Challenge(slice(0, LATENTS), 64, ("target", "correct")),  # response time in s, and whether it was right
+    1: Challenge(
+        slice(0, LATENTS), 64, ("target", "correct")
+    ),  # response time in s, and whether the response was correct
     2: Challenge(TRAIT, 32, ("p_factor", "internalizing", "target", "attention")),  # the target is externalizing
 }
 
@@ -62,15 +66,15 @@ _SMOKE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """Settings of one finetuning; the defaults are the seed's for challenge 1.
+    """Settings of a finetuning; the defaults are those of the seed project for challenge 1.
 
-    The encoder's sizes are the pretrained checkpoint's where there is one. Lengths in epochs become steps by `counted`;
-    those in steps, where above 0, stand.
+    The sizes of the encoder are taken from the pretrained checkpoint if there is one. `counted` turns lengths in epochs
+    into steps; a length in steps above 0 takes precedence.
     """
 
     challenge: int = 1
-    encoder_preset: str = "full"  # of `EncoderSettings`, where nothing was pretrained
-    rival: str = ""  # "contextual", "post_local", "pre_local": of braindecode's SignalJEPA, trained beside; "": none
+    encoder_preset: str = "full"  # preset of `EncoderSettings`, without a pretrained checkpoint
+    rival: str = ""  # SignalJEPA variant to compare: "contextual", "post_local", "pre_local"; "": none
     lr: float = 5e-4
     min_lr: float = 1e-6
     weight_decay: float = 1e-5
@@ -86,60 +90,66 @@ class FinetuneSettings:
 
     @classmethod
     def full(cls) -> FinetuneSettings:
-        """The seed's, for all ten releases."""
+        """Return the seed project's settings for all ten releases."""
         return cls()
 
     @classmethod
     def free(cls) -> FinetuneSettings:
-        """For the mini releases on one 16 GB card: smaller batches, fewer epochs."""
+        """Return settings for the mini releases on one 16 GB GPU: smaller batches, fewer epochs."""
         return cls(**_FREE)
 
     @classmethod
     def smoke(cls) -> FinetuneSettings:
-        """For seconds on two CPU cores: the same code, smaller."""
+        """Return small settings for a test of seconds on two CPU cores; the code is the same."""
         return cls(**_SMOKE)
 
     def __post_init__(self) -> None:
         if self.challenge not in CHALLENGES:
-            raise ValueError(f"challenge={self.challenge}; there are 1 (response times) and 2 (factors).")
+            raise ValueError(f"Unknown challenge={self.challenge}; it may be 1 (response times) or 2 (factors).")
 
 
 @dataclass(frozen=True)
 class Challenge2Settings(FinetuneSettings):
-    """The seed's for challenge 2: longer."""
+    """Settings of the finetuning for challenge 2, which is longer."""
 
     challenge: int = 2
     epochs: int = 150
 
     @classmethod
     def full(cls) -> Challenge2Settings:
-        """The seed's, for all ten releases."""
+        """Return the seed project's settings for all ten releases."""
         return cls()
 
     @classmethod
     def free(cls) -> Challenge2Settings:
-        """For the mini releases on one 16 GB card: smaller batches, fewer epochs."""
+        """Return settings for the mini releases on one 16 GB GPU: smaller batches, fewer epochs."""
         return cls(**_FREE)
 
     @classmethod
     def smoke(cls) -> Challenge2Settings:
-        """For seconds on two CPU cores: the same code, smaller."""
+        """Return small settings for a test of seconds on two CPU cores; the code is the same."""
         return cls(**_SMOKE)
 
 
 class Regressor(WindowRegressor):
-    """Predict a challenge's targets from latents.
+    """Lightning module that predicts the targets of a challenge from latents.
 
     Parameters
     ----------
     settings : FinetuneSettings
-        With its steps counted.
+        With lengths in steps (see `counted`).
     ch_names : sequence of str
+        Channels of the windows, in order.
     sfreq : float
-        In Hz.
+        Sampling rate, in Hz.
     scales : sequence of (float, float)
         Mean and standard deviation of each of the challenge's targets.
     encoder : EncoderSettings
+
+    Raises
+    ------
+    ValueError
+        If the encoder is for other channels or another sampling rate.
     """
 
     def __init__(
@@ -155,7 +165,8 @@ class Regressor(WindowRegressor):
         if (encoder.n_chans, encoder.sfreq) != (len(self.ch_names), self.sfreq):
             raise ValueError(
                 f"The encoder is for {encoder.n_chans} channels at {encoder.sfreq:g} Hz, the windows have "
-                f"{len(self.ch_names)} at {self.sfreq:g} Hz. Pretrain on such windows, or cut these like those."
+                f"{len(self.ch_names)} at {self.sfreq:g} Hz. Pretrain on such windows, or cut windows that match the "
+                "encoder."
             )
         self.encoder, self.head = Encoder(encoder), make_head(settings.challenge)
         begin_at_mean(self.head[-1])
@@ -163,14 +174,25 @@ class Regressor(WindowRegressor):
 
     @classmethod
     def for_data(cls, settings: FinetuneSettings, data: Any, pretrained: str | Path | None = None) -> Regressor:
-        """Build the module for data, its encoder from a pretraining's checkpoint.
+        """Return a module for data, with the encoder of a pretraining checkpoint.
 
-        With ``pretrained`` None it begins from random weights. ``loaded`` says how many weights were matched.
+        Parameters
+        ----------
+        settings : FinetuneSettings
+        data : WindowData
+            Data with ``ch_names``, ``sfreq`` and ``target_scale``.
+        pretrained : str or Path, optional
+            The checkpoint; None starts from random weights.
+
+        Returns
+        -------
+        module : Regressor
+            Its ``loaded`` reports how many weights matched.
 
         Raises
         ------
         ValueError
-            If not every weight of the encoder is in the checkpoint, or it is for other channels.
+            If a weight of the encoder is missing in the checkpoint, or the channels differ.
         """
         scales = [_scale(data, name) for name in CHALLENGES[settings.challenge].targets]
         if pretrained is None:
@@ -184,7 +206,8 @@ class Regressor(WindowRegressor):
             odd = next(pair for pair in zip(names, data.ch_names, strict=True) if pair[0] != pair[1])
             raise ValueError(
                 f"{Path(pretrained).name} was trained on the same number of channels in another order, or on others: "
-                f"{odd[0]} where the windows have {odd[1]}. Its weights are by place; cut windows of its channels."
+                f"{odd[0]} where the windows have {odd[1]}. Its weights depend on the order of channels; cut windows "
+                "with its channels."
             )
         module = cls(settings, data.ch_names, data.sfreq, scales, encoder.settings)
         module.encoder.load_state_dict(encoder.state_dict())
@@ -193,12 +216,12 @@ class Regressor(WindowRegressor):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Regressor:
-        """Build the module a checkpoint holds, weights and all.
+        """Load the module of a checkpoint, with its weights.
 
         Raises
         ------
         ValueError
-            If the file holds no finetuned model, or one of other weights than this version has.
+            If the file holds no finetuned model, or its weights do not match this version.
         """
         made, weights = held(path, KIND, device)
         settings = settings_from(FinetuneSettings, made, path)
@@ -219,7 +242,7 @@ class Regressor(WindowRegressor):
 
 
 class ComparedRegressor(WithRivals, Regressor):
-    """A `Regressor` beside the same network from random weights, and beside braindecode's SignalJEPA if asked."""
+    """`Regressor` trained next to the same network with random initial weights and, if set, SignalJEPA."""
 
     alone = Regressor
     words = {**WithRivals.words, RIVAL: "braindecode's SignalJEPA"}
@@ -233,18 +256,18 @@ class ComparedRegressor(WithRivals, Regressor):
 
 
 def make_head(challenge: int) -> nn.Sequential:
-    """Return a challenge's head: 96-64-2 of behaviour, 24-32-4 of factors."""
+    """Return a new head of a challenge: 96-64-2 for challenge 1 (behaviour), 24-32-4 for challenge 2 (factors)."""
     what = CHALLENGES[challenge]
     width = what.latents.stop - what.latents.start
     return nn.Sequential(nn.Linear(width, what.hidden), nn.GELU(), nn.Linear(what.hidden, len(what.targets)))
 
 
 def predict_targets(encoder: Encoder, head: nn.Module, latents: slice, windows: Tensor) -> Tensor:
-    """Return what a head makes of some latents, shape (batch, targets), of windows in uV."""
+    """Return the head's predictions from a slice of the latents, shape (batch, targets), for windows in uV."""
     return head(encoder(windows)[:, latents])
 
 
 def _scale(data: Any, name: str) -> tuple[float, float]:
-    """Mean and deviation of a target; one beside the scored that does not vary is left as it is."""
+    """Return mean and standard deviation of a target; an unscored target that is constant gets a deviation of 1."""
     mean, deviation = data.target_scale(name)
     return mean, deviation if deviation > 0 or name == "target" else 1.0

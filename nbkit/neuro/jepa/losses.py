@@ -1,7 +1,6 @@
-"""The objective's terms, unweighted, and what they would be for a model that knows nothing of a window.
+"""Unweighted terms of the pretraining objective, and their values for an uninformed baseline.
 
-A latent space that shrinks makes every squared error small, so an error is read only beside the variance of its own
-targets.
+If the latent space shrinks, every squared error becomes small. Compare an error with the variance of its own targets.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from nbkit.neuro.jepa.encoder import BLOCKS, EVENT, STATE, TRAIT
 
 
 def temporal_terms(guess: Tensor, target: Tensor, past: Tensor, future: Tensor) -> dict[str, Tensor]:
-    """Return the mean squared error of each block's guess, and how far the trait moved.
+    """Compute the mean squared error of each block's prediction, and the change of the trait latents.
 
     Parameters
     ----------
     guess, target : Tensor of shape (batch, steps, 96)
-        Of the future's latents; no gradient reaches ``target``.
+        Predicted and actual latents of the second half; no gradient reaches ``target``.
     past, future : Tensor of shape (batch, steps, 96)
-        The encoder's own.
+        The encoder's latents of the first and second half.
 
     Returns
     -------
     terms : dict
-        ``state``, ``event``, ``trait`` and ``stability``.
+        Keys ``state``, ``event``, ``trait`` and ``stability``.
     """
     target = target.detach()
     errors = {name: F.mse_loss(guess[..., block], target[..., block]) for name, block in BLOCKS.items()}
@@ -36,26 +35,36 @@ def temporal_terms(guess: Tensor, target: Tensor, past: Tensor, future: Tensor) 
 
 
 def variance_hinge(latents: Tensor, wanted: float = 1.0) -> Tensor:
-    """Return how much the latents' standard deviations over a batch miss ``wanted``, on average.
+    """Compute how far the standard deviations of the latents over a batch fall below ``wanted``, on average.
 
-    The variance term of VICReg (Bardes et al. 2022, https://arxiv.org/abs/2105.04906, eq. 1).
+    This is the variance term of VICReg (Bardes et al. 2022, https://arxiv.org/abs/2105.04906, eq. 1).
 
     Parameters
     ----------
     latents : Tensor of shape (batch, latents)
+    wanted : float
+        Standard deviation above which a latent costs nothing.
+
+    Returns
+    -------
+    hinge : Tensor of shape ()
     """
     spread = (latents.var(dim=0, correction=0) + 1e-4).sqrt()
     return F.relu(wanted - spread).mean()
 
 
 def shared_variance(latents: Tensor) -> Tensor:
-    """Return how much latents vary together over a batch: the squared covariances of all pairs, summed, a latent.
+    """Compute the sum of the squared covariances of all pairs of latents, divided by the number of latents.
 
-    The covariance term of VICReg (Bardes et al. 2022, eq. 3): without it all latents may vary as one.
+    This is the covariance term of VICReg (Bardes et al. 2022, eq. 3). Without it, all latents may vary as one.
 
     Parameters
     ----------
     latents : Tensor of shape (batch, latents)
+
+    Returns
+    -------
+    covariance : Tensor of shape ()
     """
     centred = latents - latents.mean(dim=0)
     covariance = centred.T @ centred / max(1, len(latents) - 1)
@@ -63,19 +72,25 @@ def shared_variance(latents: Tensor) -> Tensor:
 
 
 def weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Return the weighted sum of all terms."""
+    """Return the weighted sum of the terms."""
     return sum(weights[name] * value for name, value in terms.items())
 
 
 def by_mean(variance: Tensor, weights: Mapping[str, float]) -> Tensor:
-    """Return the loss of guessing the mean latent always, with traits no more alike in a window than between two.
+    """Return the loss of a baseline that always predicts the mean latent.
+
+    Its trait latents differ within a window as much as between windows.
 
     Parameters
     ----------
     variance : Tensor of shape (96,)
-        Of each target latent over windows.
+        Variance of each target latent over windows.
     weights : mapping
-        Of ``state``, ``event``, ``trait`` and ``stability``.
+        Weights of ``state``, ``event``, ``trait`` and ``stability``.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
     """
     state, event, trait = (variance[block].mean() for block in (STATE, EVENT, TRAIT))
     strangers = 2 * trait

@@ -1,6 +1,6 @@
-"""What tells the future's latents from the past's: another map for each block.
+"""Predict the latents of a window's second half from those of its first, with one network per block.
 
-Each block's predictor reads its own latents alone, so what it needs must be there.
+The predictor of a block reads only the latents of that block.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ _HIDDEN = 64
 
 
 class Predictors(nn.Module):
-    """Guess the latents of what follows: the trait by a small network, state and event by a Mamba block each.
+    """Predictors of the next half's latents: an MLP for the trait, and a Mamba block each for state and event.
 
-    A sequence of one step, the seed's, leaves a Mamba block no dynamics; see ``latent_steps`` of the pretraining.
+    With a sequence of one step, as in the seed project, a Mamba block has no dynamics; see ``latent_steps`` of the
+    pretraining settings.
     """
 
     def __init__(self) -> None:
@@ -26,11 +27,11 @@ class Predictors(nn.Module):
         self.trait = nn.Sequential(
             nn.Linear(trait, _HIDDEN), nn.LayerNorm(_HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, trait)
         )
-        # A block adds to what it reads; the linear map after it lets a guess fall back to the mean.
+        # A Mamba block is residual; the linear map after it can ignore the input and predict the mean.
         self.state = nn.Sequential(Mamba(state, d_state=8, d_conv=3), nn.Linear(state, state))
         self.event = nn.Sequential(Mamba(event, d_state=4, d_conv=2), nn.Linear(event, event))
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Return the guess for the next half, of the shape of ``latents``: (batch, steps, 96)."""
+        """Return the predicted latents of the next half, with the shape of ``latents``, (batch, steps, 96)."""
         parts = [self.trait(latents[..., TRAIT]), self.state(latents[..., STATE]), self.event(latents[..., EVENT])]
         return torch.cat(parts, dim=-1)

@@ -1,7 +1,7 @@
-"""Pretraining (phase 1): tell the latents of a window's second half from those of its first.
+"""Pretrain the JEPA encoder (phase 1): predict the latents of a window's second half from those of its first.
 
-Which batches have the masked term follows from the optimizer's step, and the slow target's weights are part of the
-checkpoint, so a training that was killed anywhere goes on as if it had not been.
+The optimizer's step decides which batches have the masked term, and the checkpoint holds the weights of the slow
+target. A training that was killed at any point therefore continues exactly as if it had not been.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ MONITOR = "val_loss"
 OBJECTIVES: dict[str, dict[str, float]] = {
     "seed": {"ema": 0.0, "variance_weight": 0.0, "covariance_weight": 0.0},
     "ema_variance": {"ema": 0.996, "variance_weight": 1.0, "covariance_weight": 0.0},
-    "ema_vicreg": {"ema": 0.996, "variance_weight": 1.0, "covariance_weight": 0.04},  # VICReg's own proportion
+    "ema_vicreg": {"ema": 0.996, "variance_weight": 1.0, "covariance_weight": 0.04},  # the ratio in the VICReg paper
 }
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Settings of the pretraining; the defaults are the seed's.
+    """Settings of the pretraining; the defaults are those of the seed project.
 
-    Lengths in epochs become steps by `counted`; those in steps, where above 0, stand.
+    `counted` turns lengths in epochs into steps; a length in steps above 0 takes precedence.
     """
 
-    encoder: EncoderSettings = field(default_factory=EncoderSettings)  # channels and sfreq become the data's
-    crop_s: float = 2.0  # of longer windows, at a random place
-    latent_steps: int = 1  # latents a half: 1 pools it (the seed's), more give the Mamba predictors a sequence
-    ema: float = 0.0  # share of the slow target's weights that stays a step; 0: the encoder is its own target
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)  # n_chans and sfreq are replaced by the data's
+    crop_s: float = 2.0  # length of random crops from longer windows
+    latent_steps: int = 1  # latents per half: 1 pools it (seed project); more give the Mamba predictors a sequence
+    ema: float = 0.0  # decay per step of the slow target's weights; 0: the encoder is its own target
     variance_weight: float = 0.0
     covariance_weight: float = 0.0
     state_weight: float = 1.0
@@ -53,8 +53,8 @@ class PretrainSettings:
     trait_weight: float = 0.1
     stability_weight: float = 0.5
     mask_weight: float = 0.5
-    mask_every: int = 5  # steps
-    mask_ratio: float = 0.25  # of the time points
+    mask_every: int = 5  # steps between two masked terms
+    mask_ratio: float = 0.25  # share of the time points
     lr: float = 1e-4
     min_lr: float = 0.0
     weight_decay: float = 1e-4
@@ -70,63 +70,80 @@ class PretrainSettings:
 
     @classmethod
     def full(cls) -> PretrainSettings:
-        """The seed's, for all ten releases."""
+        """Return the seed project's settings for all ten releases."""
         return cls()
 
     @classmethod
     def ema_variance(cls) -> PretrainSettings:
-        """The seed's sizes with a slow target and VICReg's variance term, against collapse."""
+        """Return the seed project's sizes with a slow target and VICReg's variance term, against collapse."""
         return cls().aimed("ema_variance")
 
     @classmethod
     def ema_vicreg(cls) -> PretrainSettings:
-        """The same with VICReg's covariance term too: variance alone may be one direction in all latents."""
+        """Return `ema_variance` with VICReg's covariance term as well.
+
+        The variance term alone may be met by one direction that all latents share.
+        """
         return cls().aimed("ema_vicreg")
 
     @classmethod
     def free(cls) -> PretrainSettings:
-        """For the mini releases on one 16 GB card."""
+        """Return settings for the mini releases on one 16 GB GPU."""
         return cls(encoder=EncoderSettings.free(), epochs=35, warmup_epochs=2.0, patience_epochs=10)
 
     @classmethod
     def smoke(cls) -> PretrainSettings:
-        """For seconds on two CPU cores: the same code, smaller."""
+        """Return small settings for a test of seconds on two CPU cores; the code is the same."""
         return cls(encoder=EncoderSettings.smoke(), lr=1e-3, batch_size=8, steps=40, warmup_steps=4, patience_steps=40)
 
     def aimed(self, objective: str) -> PretrainSettings:
-        """Return these settings with another objective: ``seed``, ``ema_variance`` or ``ema_vicreg``."""
+        """Return these settings with another objective: ``seed``, ``ema_variance`` or ``ema_vicreg``.
+
+        Raises
+        ------
+        ValueError
+            If the objective is unknown.
+        """
         if objective not in OBJECTIVES:
-            raise ValueError(f"{objective=} is unknown; it may be {', '.join(OBJECTIVES)}.")
+            raise ValueError(f"Unknown {objective=}; it may be {', '.join(OBJECTIVES)}.")
         return replace(self, **OBJECTIVES[objective])
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weight of each term by its name."""
+        """Weight of each term, by name."""
         names = ("state", "event", "trait", "stability", "mask", "variance", "covariance")
         return {name: getattr(self, f"{name}_weight") for name in names}
 
 
 class JEPA(ClippedModule):
-    """Pretrain an encoder by guessing, in its own latents, a window's future from its past.
+    """Lightning module that pretrains an encoder by predicting the latents of a window's second half from its first.
 
     Parameters
     ----------
     settings : PretrainSettings
-        With its steps counted, and the encoder for the data's channels.
+        With lengths in steps (see `counted`), and the encoder set for the data's channels.
     ch_names : sequence of str
+        Channels of the windows, in order.
 
     Attributes
     ----------
     encoder : Encoder
-        What later phases take over.
+        The network that later phases use.
     target : Encoder or None
-        Its slow average, where the objective has one.
+        Its exponential moving average, if the objective has one.
+
+    Raises
+    ------
+    ValueError
+        If the encoder is for another number of channels.
     """
 
     def __init__(self, settings: PretrainSettings, ch_names: Sequence[str]) -> None:
         super().__init__()
         if len(ch_names) != settings.encoder.n_chans:
-            raise ValueError(f"{len(ch_names)} ch_names for an encoder of {settings.encoder.n_chans} channels.")
+            raise ValueError(
+                f"There are {len(ch_names)} ch_names, but the encoder has {settings.encoder.n_chans} channels."
+            )
         self.settings, self.ch_names, self.sfreq = settings, tuple(ch_names), settings.encoder.sfreq
         self.encoder, self.predictors = Encoder(settings.encoder), Predictors()
         self.target = copy.deepcopy(self.encoder).requires_grad_(False) if settings.ema else None
@@ -134,7 +151,7 @@ class JEPA(ClippedModule):
 
     @classmethod
     def for_data(cls, settings: PretrainSettings, data: Any) -> JEPA:
-        """Build the module for data with ``ch_names`` and ``sfreq``; the Fourier band ends at half of that at most."""
+        """Return a module for data with ``ch_names`` and ``sfreq``; the Fourier band ends at ``sfreq / 2`` at most."""
         sfreq = float(data.sfreq)
         fmax = min(settings.encoder.fmax, sfreq / 2)
         encoder = replace(settings.encoder, n_chans=len(data.ch_names), sfreq=sfreq, fmax=fmax)
@@ -142,7 +159,7 @@ class JEPA(ClippedModule):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> JEPA:
-        """Build the module a checkpoint holds; `pretrained_encoder` gives its encoder alone."""
+        """Load the module of a checkpoint; `pretrained_encoder` loads only its encoder."""
         made, weights = held(path, KIND)
         settings = settings_from(PretrainSettings, made, path)
         encoder = settings_from(EncoderSettings, {"settings": made["encoder"]}, path)
@@ -166,10 +183,26 @@ class JEPA(ClippedModule):
         return batch
 
     def temporal(self, windows: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Return the temporal terms of windows of shape (batch, channels, time), the past's latents and the targets."""
+        """Compute the temporal terms of windows.
+
+        Parameters
+        ----------
+        windows : Tensor of shape (batch, channels, time)
+            In uV.
+
+        Returns
+        -------
+        terms : dict
+            See `temporal_terms`.
+        past, target : Tensor of shape (batch, latent_steps, 96)
+            Latents of the first half, and target latents of the second half.
+        """
         half = windows.shape[-1] // 2
         if half < self.settings.latent_steps:
-            raise ValueError(f"Windows of {windows.shape[-1]} samples have no halves of {self.settings.latent_steps}.")
+            raise ValueError(
+                f"Windows have {windows.shape[-1]} samples; half of that is less than "
+                f"latent_steps={self.settings.latent_steps}. Use longer windows or fewer latent_steps."
+            )
         halves = torch.cat([windows[..., :half], windows[..., half : 2 * half]])
         past, future = self._latents(self.encoder, halves).chunk(2)
         target = future
@@ -179,14 +212,14 @@ class JEPA(ClippedModule):
         return temporal_terms(self.predictors(past), target, past, future), past, target.detach()
 
     def _latents(self, encoder: Encoder, windows: Tensor) -> Tensor:
-        """Of shape (batch, latent_steps, 96)."""
+        """Return latents of shape (batch, latent_steps, 96)."""
         if self.settings.latent_steps == 1:
             return encoder(windows)[:, None]
         sequence = encoder.sequence(windows).transpose(1, 2)
         return F.adaptive_avg_pool1d(sequence, self.settings.latent_steps).transpose(1, 2)
 
     def masked(self, windows: Tensor) -> Tensor:
-        """Return how far latents of windows with a share of their time points zeroed are from the whole windows'."""
+        """Return the mean squared difference between latents of windows with masked time points and of full ones."""
         hidden = random_mask(len(windows), windows.shape[-1], self.settings.mask_ratio, windows.device)
         with torch.no_grad():
             whole = (self.encoder if self.target is None else self.target)(windows)
@@ -208,9 +241,9 @@ class JEPA(ClippedModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        if self.target is not None:  # here, so that no checkpoint comes between the step and its target
+        if self.target is not None:  # here, so that no checkpoint is saved between the step and the target's update
             with torch.no_grad():
-                stays = min(self.settings.ema, self.global_step / (self.global_step + 9))  # faster at the start
+                stays = min(self.settings.ema, self.global_step / (self.global_step + 9))  # follow faster at the start
                 for slow, fast in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
                     slow.lerp_(fast, 1 - stays)
 
@@ -253,9 +286,19 @@ class JEPA(ClippedModule):
 
 
 def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> WindowData:
-    """Return a pretraining's windows: those cut for it, no target asked, longer ones cropped to ``crop_s``.
+    """Return the windows for pretraining: those cut for it, without targets, cropped to ``crop_s`` if longer.
 
-    ``options`` go to `WindowData`.
+    Parameters
+    ----------
+    paths : path or sequence of path
+        Shards of windows.
+    settings : PretrainSettings
+    **options
+        Arguments of `WindowData`.
+
+    Returns
+    -------
+    data : WindowData
     """
     options = {"columns": (), "purpose": "pretrain", "split": "auto", "fractions": (0.9, 0.1, 0.0), **options}
     data = WindowData(paths, settings.batch_size, **options)
@@ -264,7 +307,7 @@ def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> 
 
 
 def monitors() -> dict[str, Any]:
-    """Return what `plot_monitors` is to draw of a history: the terms, the loss beside its baseline, latents in use."""
+    """Return the curves for `plot_monitors`: loss terms, validation loss with its baseline, and use of the latents."""
     names = ("state", "event", "trait", "stability", "mask", "variance", "covariance")
     ranks = {"val_effective_rank": "all"} | {f"val_effective_rank_{name}": name for name in BLOCKS}
     return {
@@ -272,13 +315,13 @@ def monitors() -> dict[str, Any]:
         "panels": [
             ("Validation loss (1)", {MONITOR: "model", "val_loss_by_mean": "always the mean latent"}, {}),
             (f"Effective rank (of {LATENTS})", ranks, {"collapse": LEAST_RANK}),
-            ("Windows' spread / latents' size (1)", {"val_latent_contrast": "all"}, {"collapse": LEAST_CONTRAST}),
+            ("Spread over windows / size of latents (1)", {"val_latent_contrast": "all"}, {"collapse": LEAST_CONTRAST}),
         ],
     }
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return the result rows of the last validation, each with unit and baseline; empty before the first validation."""
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []

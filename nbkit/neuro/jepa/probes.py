@@ -1,8 +1,8 @@
-"""What linear probes read from the latents: who, what state, what event.
+"""Linear probes of the latents: subject, condition and event.
 
-A score means nothing alone. Beside each stand its chance level, the same probe on permuted labels, on an encoder of
-random weights, on the other blocks of latents and on log band powers. Condition and event are scored on subjects that
-the probe never saw; the subject, on later parts of recordings, a gap away from what it saw.
+Each score is reported with its chance level and with the scores of the same probe on permuted labels, on an encoder
+with random weights, on the other blocks of latents, and on log band powers. Condition and event are scored on subjects
+that the probe was not fitted to. The subject is scored on later parts of the recordings, with a gap in between.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from nbkit.neuro.signals.windows.shards import WindowShards
 from nbkit.neuro.signals.windows.window_data import split_groups
 from nbkit.neuro.training.power_ridge import log_band_powers
 
-TARGETS = {"subject": "trait", "condition": "state", "event": "event"}  # and the block that should tell it
-_AT_ONCE = 64  # windows an encoder takes
-_FIRST, _LAST = 0.6, 0.7  # of a recording: before, the probe is fitted; after, scored; between, neither
+TARGETS = {"subject": "trait", "condition": "state", "event": "event"}  # the block that should hold each target
+_AT_ONCE = 64  # windows per batch of an encoder
+_FIRST, _LAST = 0.6, 0.7  # shares of a recording: the probe is fitted before the first and scored after the second
 
 
 @dataclass(frozen=True)
 class Probed:
-    """One probe's score.
+    """Score of one probe.
 
     Attributes
     ----------
@@ -38,13 +38,13 @@ class Probed:
     block : str
         ``trait``, ``state``, ``event`` or ``all``.
     accuracy : float
-        Mean over classes of the share that was told right.
+        Balanced accuracy: mean over classes of the share of correct predictions.
     permuted : float
-        The same where the labels that it was fitted to were permuted.
+        Balanced accuracy after fitting to permuted labels.
     chance : float
-        One by the number of classes.
+        One divided by the number of classes.
     windows : int
-        That it was scored on.
+        Number of windows that were scored.
     """
 
     target: str
@@ -63,20 +63,24 @@ def probe_all(
     limit: int | None = None,
     seed: int = 2025,
 ) -> list[Probed]:
-    """Probe every block of every encoder, and band powers, for all that the windows' columns tell.
+    """Probe each block of each encoder, and band powers, for all targets that the windows have.
 
     Parameters
     ----------
     encoders : mapping of str to Encoder
         Such as ``{"trained": ..., "untrained": ...}``.
     shards : WindowShards
-        With the columns ``task`` and ``event`` where condition and event are to be probed.
+        With the column ``task`` to probe the condition, and ``event`` to probe the event.
     crop : int, optional
         Samples kept in the middle of each window.
     limit : int, optional
-        Windows to take at most, evenly spaced.
+        Maximal number of windows, evenly spaced.
     seed : int
-        Of the splits and the permutation.
+        Seed of the splits and the permutation.
+
+    Returns
+    -------
+    scores : list of Probed
     """
     if limit is not None and limit < len(shards):
         shards = shards.subset(np.linspace(0, len(shards) - 1, limit).round().astype(int))
@@ -96,7 +100,19 @@ def probe_all(
 
 
 def questions(shards: WindowShards, seed: int = 2025) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Return what probes predict: the target, a label per window, and masks of windows to fit and to score on."""
+    """Return the targets that the windows allow to probe.
+
+    Parameters
+    ----------
+    shards : WindowShards
+    seed : int
+        Seed of the split of subjects.
+
+    Returns
+    -------
+    questions : list of (target, labels, fitted, scored)
+        Name of the target, a label per window, and masks of the windows to fit to and to score.
+    """
     asked = []
     names, place = shards.subjects, _place_in_recording(shards)
     by_subject = [np.isin(names, sorted(side)) for side in split_groups(names.tolist(), (0.6, 0.4), seed)]
@@ -116,7 +132,21 @@ def questions(shards: WindowShards, seed: int = 2025) -> list[tuple[str, np.ndar
 def linear_probe(
     values: np.ndarray, labels: np.ndarray, fitted: np.ndarray, scored: np.ndarray, seed: int = 2025
 ) -> tuple[float, float]:
-    """Return the balanced accuracy of a ridge classifier, and that after permuting the labels it is fitted to."""
+    """Fit a ridge classifier and return its balanced accuracy with true and with permuted labels.
+
+    Parameters
+    ----------
+    values : ndarray of shape (windows, features)
+    labels : ndarray of shape (windows,)
+    fitted, scored : ndarray of shape (windows,)
+        Masks of the windows to fit to and to score.
+    seed : int
+        Seed of the permutation.
+
+    Returns
+    -------
+    accuracy, permuted : float
+    """
     from sklearn.linear_model import RidgeClassifier
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.pipeline import make_pipeline
@@ -141,7 +171,7 @@ def encoded(encoder: Encoder, shards: WindowShards, crop: int | None = None) -> 
 
 
 def middle(windows: torch.Tensor, crop: int | None) -> torch.Tensor:
-    """Return the middle ``crop`` samples, in which lies what the event's column says of a window."""
+    """Return the middle ``crop`` samples of windows, which the event column describes."""
     if crop is None or crop >= windows.shape[-1]:
         return windows
     start = (windows.shape[-1] - crop) // 2
@@ -149,7 +179,10 @@ def middle(windows: torch.Tensor, crop: int | None) -> torch.Tensor:
 
 
 def probe_rows(scores: Sequence[Probed]) -> list[dict[str, Any]]:
-    """Return each target's score from its own block, trained, beside chance, and beside the same block untrained."""
+    """Return the result rows of the trained probes: each target from its own block.
+
+    The baselines are chance and, if present, the same block of an encoder with random weights.
+    """
     found = {(s.target, s.features, s.block): s for s in scores}
     rows = []
     for target, block in TARGETS.items():
@@ -171,7 +204,7 @@ def _batches(shards: WindowShards) -> Iterator[torch.Tensor]:
 
 
 def _place_in_recording(shards: WindowShards) -> np.ndarray:
-    """Each window's place in its recording, from 0 to 1."""
+    """Return the relative position of each window in its recording, from 0 to 1."""
     place, of = np.zeros(len(shards)), shards.shard_of
     for shard in np.unique(of):
         rows = np.flatnonzero(of == shard)

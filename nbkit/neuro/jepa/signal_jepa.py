@@ -1,7 +1,7 @@
 """braindecode's SignalJEPA as a rival of the finetuned encoder.
 
-Guetschel et al. (2024, https://arxiv.org/abs/2403.11772): another network of nearly the same name, here from random
-weights. Its convolutions and positions are made for the places of electrodes, which come from HBN's net.
+SignalJEPA (Guetschel et al. 2024, https://arxiv.org/abs/2403.11772) is a different network in spite of its similar
+name, and starts from random weights here. It needs the positions of the electrodes, which come from HBN's net.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ VARIANTS = {
     "post_local": "SignalJEPA_PostLocal",
     "pre_local": "SignalJEPA_PreLocal",
 }
-WINDOW_S = 2.0  # of the challenge's windows
+WINDOW_S = 2.0  # length of the challenge's windows
 _MONTAGE = "GSN-HydroCel-129"
-_UNIT_UV = 10.0  # signals come in at about 1
+_UNIT_UV = 10.0  # divides signals in uV, so that they have a size of about 1
 
 
 class SignalJEPARegressor(WindowRegressor):
-    """Predict the scored target with one of braindecode's SignalJEPA networks.
+    """Lightning module that predicts the scored target with one of braindecode's SignalJEPA networks.
 
     Parameters
     ----------
-    settings
-        As of the regressor beside it: both train by one recipe.
+    settings : FinetuneSettings
+        The settings of the regressor that it is compared with.
     ch_names : sequence of str
-        Of HBN's net.
+        Channels of HBN's net.
     sfreq : float
-        In Hz.
+        Sampling rate, in Hz.
     scale : (float, float)
         Mean and standard deviation of the training targets.
     variant : {"contextual", "post_local", "pre_local"}
@@ -51,15 +51,25 @@ class SignalJEPARegressor(WindowRegressor):
 
 
 def make_signal_jepa(variant: str, ch_names: Sequence[str], sfreq: float, n_times: int) -> torch.nn.Module:
-    """Build a SignalJEPA with one output; needs the extra ``braindecode``.
+    """Return a new SignalJEPA with one output; needs the extra ``braindecode``.
+
+    Parameters
+    ----------
+    variant : {"contextual", "post_local", "pre_local"}
+    ch_names : sequence of str
+        Channels of HBN's net.
+    sfreq : float
+        Sampling rate, in Hz.
+    n_times : int
+        Samples of a window.
 
     Raises
     ------
     ValueError
-        If there is no such variant, or a channel has no place in HBN's net.
+        If the variant is unknown, or a channel has no position in HBN's net.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"rival={variant!r} is none; there are {', '.join(VARIANTS)}, and '' for none.")
+        raise ValueError(f"Unknown rival={variant!r}; it may be {', '.join(VARIANTS)}, or '' for no rival.")
     import braindecode.models
     import mne
 
@@ -67,8 +77,8 @@ def make_signal_jepa(variant: str, ch_names: Sequence[str], sfreq: float, n_time
     unknown = [name for name in ch_names if name not in montage.ch_names]
     if unknown:
         raise ValueError(
-            f"{', '.join(unknown[:4])} (of {len(ch_names)} channels) have no place in {_MONTAGE}; SignalJEPA needs "
-            "each electrode's. Set rival='' or take HBN's channels."
+            f"Channels {', '.join(unknown[:4])} (of {len(ch_names)}) have no position in {_MONTAGE}; SignalJEPA needs "
+            "the position of each electrode. Set rival='' or use HBN's channels."
         )
     info = mne.create_info(list(ch_names), sfreq, "eeg").set_montage(montage)
     network = getattr(braindecode.models, VARIANTS[variant])

@@ -1,6 +1,7 @@
-"""A finetuned JEPA encoder as a part of the challenge's zip.
+"""Finetuned JEPA encoder as a part of the challenge's zip.
 
-The network below is what the zip holds: the trained encoder and head with the targets' scales, and nothing of training.
+The class below is the network that the zip holds: trained encoder and head with the scales of the targets, without any
+training code.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from nbkit.neuro.training.brief import train_briefly
 
 
 class SubmittedJEPA(nn.Module):
-    """Predict a challenge's scored target in its own unit from windows in uV.
+    """Predict the scored target of a challenge in its own unit from windows in uV.
 
     Parameters
     ----------
@@ -45,19 +46,19 @@ class SubmittedJEPA(nn.Module):
         self.register_buffer("target_deviation", torch.ones(len(self.what.targets)))
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return (batch, 1) for (batch, channels, time)."""
+        """Return predictions (batch, 1) for windows (batch, channels, time)."""
         every = predict_targets(self.encoder, self.head, self.what.latents, windows)
         scored = self.what.targets.index("target")
         return (every * self.target_deviation + self.target_mean)[:, scored : scored + 1]
 
 
 def submission_part(checkpoint: str | Path) -> SubmissionPart:
-    """Take a finetuned model's checkpoint apart for the zip.
+    """Return the part of the challenge's zip for a finetuned model's checkpoint.
 
     Raises
     ------
     ValueError
-        If it holds no finetuned JEPA, or one of other windows than the challenge's.
+        If the file holds no finetuned JEPA, or its windows are not in the challenge's format.
     """
     module = Regressor.from_checkpoint(checkpoint)
     check_contract(module.ch_names, module.n_times or 0, module.sfreq, Path(checkpoint).name)
@@ -67,22 +68,28 @@ def submission_part(checkpoint: str | Path) -> SubmissionPart:
 
 
 def load_finetuned(checkpoint: str | Path) -> Regressor:
-    """Return the finetuned model that a checkpoint holds, to predict beside the zip's."""
+    """Load the finetuned model of a checkpoint in evaluation mode, to compare with the zip's predictions."""
     return Regressor.from_checkpoint(checkpoint).eval()
 
 
 def stand_in(challenge: int, windows: Any, path: str | Path, *, steps: int = 15, **split: Any) -> Path:
-    """Finetune a tiny network for seconds, for a look at the zip before there is a model; give its checkpoint.
+    """Finetune a tiny network for a few seconds, to try the zip before there is a model.
 
     Parameters
     ----------
     challenge : {1, 2}
     windows : path or sequence of path
-        Shards of such windows as the challenge has.
-    path : path
+        Shards of windows in the challenge's format.
+    path : str or Path
+        Where to write the checkpoint.
     steps : int
+        Training steps.
     **split
-        Goes to `WindowData`.
+        Arguments of `WindowData`.
+
+    Returns
+    -------
+    checkpoint : Path
     """
     cls = FinetuneSettings if challenge == 1 else Challenge2Settings
     settings = replace(cls.smoke(), batch_size=8, steps=steps, warmup_steps=2)

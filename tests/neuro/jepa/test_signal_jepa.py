@@ -43,7 +43,7 @@ def test_it_trains_beside_ours_and_stays_out_of_the_checkpoint(tmp_path):
 
 
 def test_what_it_cannot_take_is_said():
-    with pytest.raises(ValueError, match="rival='local' is none; there are contextual, post_local, pre_local"):
+    with pytest.raises(ValueError, match="Unknown rival='local'; it may be contextual, post_local, pre_local"):
         make_signal_jepa("local", hbn_ch_names(), 100.0, 200)
-    with pytest.raises(ValueError, match="TP9, AF7 .of 2 channels. have no place in GSN-HydroCel-129"):
+    with pytest.raises(ValueError, match="TP9, AF7 .of 2. have no position in GSN-HydroCel-129"):
         make_signal_jepa("pre_local", ("TP9", "AF7"), 100.0, 200)
