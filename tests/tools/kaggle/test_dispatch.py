@@ -152,8 +152,8 @@ def world(tmp_path, monkeypatch, make_notebook):
         (folder / "kernel-metadata.json").write_text(json.dumps(metadata))
     (root / "manifests").mkdir()
     (root / "manifests/phases.toml").write_text("\n".join(rows))
-    for module in ("phases", "hosts.kaggle_push"):
-        monkeypatch.setattr(f"nbkit.runtime.{module}.home", lambda: root)
+    for module in ("phases", "kaggle.push"):
+        monkeypatch.setattr(f"nbkit.tools.{module}.home", lambda: root)
     monkeypatch.setattr("nbkit.tools.kaggle.datasets.POLL", 0.01)
 
     def wheel(folder: Path) -> Path:
