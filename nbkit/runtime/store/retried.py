@@ -1,33 +1,104 @@
-"""Retries around any store.
+"""Retries: the one place that decides when a failed call is made again.
 
-Passing faults are tried again with exponential, jittered waits, and no sooner than the store asked for; permanent
-ones are passed on at once. No wait goes past the deadline that was given.
+Passing faults are retried with exponential, jittered waits, and no sooner than the server asked for; permanent ones are
+raised at once. No wait goes past the deadline that was given.
 """
 
 from __future__ import annotations
 
+import email.utils
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nbkit.runtime.errors import StoreError
 from nbkit.runtime.store.protocol import Stat, Store
 
+T = TypeVar("T")
 _TRIES = 6
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 30.0  # seconds
+_LONGEST_ASKED = 3600.0  # seconds; a server that asks for more is asked again after an hour
+
+
+def is_passing(error: BaseException) -> bool:
+    """Return whether the same call may succeed later."""
+    return isinstance(error, StoreError) and error.passing
+
+
+def asked_wait(error: BaseException) -> float:
+    """Return the seconds that a store asked to wait, 0 where it did not."""
+    return float(getattr(error, "retry_after", None) or 0.0)
+
+
+def retry(
+    call: Callable[[], T],
+    tries: int = _TRIES,
+    first_wait: float = _FIRST_WAIT,
+    longest_wait: float = _LONGEST_WAIT,
+    time_left: Callable[[], float] | None = None,
+    passing: Callable[[BaseException], bool] = is_passing,
+    asked: Callable[[BaseException], float] = asked_wait,
+) -> T:
+    """Make a call, again after passing faults, and return its result.
+
+    Parameters
+    ----------
+    call : callable
+    tries : int
+        Calls at most, the first included.
+    first_wait, longest_wait : float
+        Seconds before the second call, doubled each time and jittered, and their upper limit.
+    time_left : callable or None
+        Seconds that may still be spent on waiting; a longer wait is not begun.
+    passing : callable
+        Whether an error is worth another call.
+    asked : callable
+        Seconds that the server asked to wait, in an error.
+    """
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+
+    jittered = wait_exponential(multiplier=first_wait, max=longest_wait) + wait_random(0, first_wait)
+
+    def wait(state: Any) -> float:
+        return max(asked(state.outcome.exception()), jittered(state))
+
+    def too_late(state: Any) -> bool:
+        # tenacity has chosen the wait before it asks whether to stop
+        return time_left is not None and state.upcoming_sleep > time_left()
+
+    return Retrying(
+        stop=lambda state: stop_after_attempt(tries)(state) or too_late(state),
+        wait=wait,
+        retry=retry_if_exception(passing),
+        reraise=True,
+        sleep=time.sleep,
+    )(call)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Return the seconds of a Retry-After header, which holds a number or a date; None where it holds neither."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 0.0), _LONGEST_ASKED)
 
 
 class Retried:
-    """Give a store's verbs with retries.
+    """Store whose calls are made again after passing faults.
 
     Parameters
     ----------
     store : Store
     tries : int
-        Calls at most, the first included.
     first_wait : float
-        Seconds, doubled each time and jittered.
+        Seconds; see `retry`.
     time_left : callable or None
         Seconds that may still be spent waiting.
     """
@@ -43,25 +114,7 @@ class Retried:
         self._tries, self._first_wait, self._time_left = tries, first_wait, time_left
 
     def _call(self, verb: Callable[..., Any], *args: Any) -> Any:
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
-
-        jittered = wait_exponential(multiplier=self._first_wait, max=_LONGEST_WAIT) + wait_random(0, self._first_wait)
-
-        def wait(state: Any) -> float:
-            asked = getattr(state.outcome.exception(), "retry_after", None) or 0.0
-            return max(float(asked), jittered(state))
-
-        def too_late(state: Any) -> bool:
-            return self._time_left is not None and wait(state) > self._time_left()
-
-        retrying = Retrying(
-            stop=lambda state: stop_after_attempt(self._tries)(state) or too_late(state),
-            wait=wait,
-            retry=retry_if_exception(lambda error: isinstance(error, StoreError) and error.passing),
-            reraise=True,
-            sleep=time.sleep,
-        )
-        return retrying(verb, *args)
+        return retry(lambda: verb(*args), self._tries, self._first_wait, time_left=self._time_left)
 
     def put(self, path: Path, name: str) -> Stat:
         return self._call(self.inner.put, path, name)

@@ -13,12 +13,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts.host import kaggle_input_folder
+from nbkit.runtime.store.retried import retry, retry_after
 
 T = TypeVar("T")
 KEY_FILE = "kaggle.json"
@@ -127,22 +127,14 @@ class Kaggle:
         KaggleError
             Where Kaggle refused, or did not answer.
         """
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
-
-        jittered = wait_exponential(multiplier=self._first_wait, max=LONGEST_WAIT) + wait_random(0, self._first_wait)
-
-        def wait(state: Any) -> float:
-            return max(_retry_after(state.outcome.exception()), jittered(state))
 
         def passing(error: BaseException) -> bool:
             return _is_passing(error) and (again is None or again())
 
-        retrying = Retrying(
-            stop=stop_after_attempt(self._tries), wait=wait, retry=retry_if_exception(passing), reraise=True
-        )
+        patience = {"first_wait": self._first_wait, "longest_wait": LONGEST_WAIT, "asked": _asked_wait}
         try:
             with self._as_the_user(), quiet():
-                return retrying(call, self._api)
+                return retry(lambda: call(self._api), self._tries, passing=passing, **patience)
         except Exception as error:
             if isinstance(error, NbkitError) or not _is_of_the_client(error):
                 raise
@@ -263,19 +255,10 @@ def _is_passing(error: BaseException) -> bool:
     return html or broken or _status(error) in _PASSING
 
 
-def _retry_after(error: BaseException | None) -> float:
+def _asked_wait(error: BaseException) -> float:
     """Return the seconds that Kaggle asked to wait, 0 where it did not, at most a few minutes."""
-    asked = (getattr(getattr(error, "response", None), "headers", None) or {}).get("Retry-After", "0")
-    try:
-        seconds = float(asked)
-    except ValueError:
-        try:
-            import time
-
-            seconds = parsedate_to_datetime(asked).timestamp() - time.time()
-        except ValueError:
-            return 0.0
-    return min(max(seconds, 0.0), 300.0)
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    return min(retry_after(headers.get("Retry-After")) or 0.0, 300.0)
 
 
 def _in_words(what: str, error: Exception, user: str) -> KaggleError:

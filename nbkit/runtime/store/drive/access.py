@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import random
 import threading
-import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import httplib2
 from googleapiclient.discovery import build_from_document
@@ -22,6 +21,9 @@ from pydrive2.auth import GoogleAuth
 
 from nbkit.runtime.store.drive.credential import SCOPE, DriveCredential
 from nbkit.runtime.store.drive.faults import DriveError, in_words
+from nbkit.runtime.store.retried import retry
+
+T = TypeVar("T")
 
 TIMEOUT = 60.0  # seconds that one read or write of a socket may take
 TRIES = 4  # of one request, before the fault goes up to the store's own retries
@@ -106,22 +108,11 @@ class DriveAccess:
             For a permanent fault at once; for a passing one after the last try, or where the server asks for a wait
             that only the session's clock can decide on.
         """
-        for attempt in range(1, TRIES + 1):
-            try:
-                return self.once(doing, lambda http: request.execute(http=http))
-            except DriveError as error:
-                if attempt == TRIES or not self.wait(error, attempt):
-                    raise
-        raise AssertionError("unreachable")
+        return self.retried(lambda: self.once(doing, lambda http: request.execute(http=http)))
 
-    def wait(self, error: DriveError, attempt: int) -> bool:
-        """Wait before another try; say no where there should be none."""
-        asked = error.retry_after or 0.0
-        if not error.passing or asked > _LONGEST_WAIT:
-            return False
-        jittered = self._first_wait * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
-        time.sleep(max(asked, min(jittered, _LONGEST_WAIT)))
-        return True
+    def retried(self, call: Callable[[], T]) -> T:
+        """Make a call that may be repeated, a few times where its faults are passing."""
+        return retry(call, TRIES, self._first_wait, time_left=lambda: _LONGEST_WAIT)
 
 
 def headless_settings(credential: DriveCredential) -> dict[str, Any]:

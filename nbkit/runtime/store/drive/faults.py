@@ -7,11 +7,9 @@ good as a password.
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import json
 import re
 import ssl
-import time
 from collections.abc import Iterator
 from http.client import HTTPException
 
@@ -21,10 +19,10 @@ from googleapiclient.errors import HttpError
 from oauth2client.client import AccessTokenRefreshError
 
 from nbkit.runtime.errors import StoreError
+from nbkit.runtime.store.retried import retry_after
 
 _RATES = {"rateLimitExceeded", "userRateLimitExceeded", "sharingRateLimitExceeded", "backendError", "internalError"}
 _STATUSES = {408, 425, 429}
-_LONGEST_ASKED = 3600.0  # seconds; a server that asks for more is asked again after an hour
 _SECRET = re.compile(r"ya29\.[\w.-]+|1//[\w-]+|upload_id=[^\s&\"']+|Bearer\s+\S+")
 
 _FULL = (
@@ -124,7 +122,7 @@ def _answered(error: HttpError, doing: str, where: str) -> DriveError:
         # the token endpoint has just given a new token, so the login is good and the API will follow
         return DriveError(f"{words}; the login itself is good", passing=True, **known)
     if status >= 500 or status < 400 or status in _STATUSES or reason in _RATES:
-        return DriveError(words, passing=True, retry_after=_retry_after(error.resp.get("retry-after")), **known)
+        return DriveError(words, passing=True, retry_after=retry_after(error.resp.get("retry-after")), **known)
     why = _PERMANENT.get(reason) or _clean(error._get_reason())[:200]
     return DriveError(f"{words}: {why}. What waits is kept on this machine.", **known)
 
@@ -153,20 +151,6 @@ def _reason(content: bytes) -> str:
         return str(error["errors"][0]["reason"]) if isinstance(error, dict) else str(error)
     except (ValueError, KeyError, IndexError, TypeError):
         return ""
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Return the seconds of a Retry-After header: a number or a date."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, TypeError):
-            return None
-    return min(max(seconds, 0.0), _LONGEST_ASKED)
 
 
 def _clean(text: str) -> str:

@@ -124,33 +124,34 @@ def upload(
     kept = _Kept(state, {"id": target, "size": content.size, "md5": content.md5})
     sending = request(_Chunks(content, chunk))
     _go_on(sending, kept.read())
-    faults, refused, renewed = 0, 0, False
-    while True:
-        before = sending.resumable_progress
+    refused, renewed = 0, False
+
+    def send_chunk(http: Any) -> tuple[Any, dict[str, Any] | None]:
         try:
-            _, answer = access.once(doing, lambda http: sending.next_chunk(http=http))
-        except DriveError as error:
+            return sending.next_chunk(http=http)
+        finally:
             kept.write(sending.resumable_uri)
-            if error.status in (400, 404, 410) and sending.resumable_uri:
-                # the next turn asks how far the upload came: the connection may have sent a chunk twice
-                refused += 1
-                if refused == 1:
-                    continue
+
+    while True:
+        try:
+            # after a fault, the library first asks how far the upload came
+            _, answer = access.retried(lambda: access.once(doing, send_chunk))
+        except DriveError as error:
+            if error.status not in (400, 404, 410) or not sending.resumable_uri:
+                raise
+            # the next turn asks how far the upload came: the connection may have sent a chunk twice
+            refused += 1
+            if refused > 1:
                 kept.clear()  # it is gone: Drive keeps unfinished uploads for a week
                 if renewed:
-                    raise DriveError(f"{doing} lost its place twice; it begins anew", passing=True) from None
+                    raise DriveError(f"{doing} lost its upload twice; it begins anew", passing=True) from None
                 renewed, refused = True, 0
                 _go_on(sending, None)
-                continue
-            faults = 1 if sending.resumable_progress > before else faults + 1
-            if faults >= TRIES or not access.wait(error, faults):
-                raise
             continue
         if answer is not None:
             kept.clear()
             return answer
-        faults = refused = 0
-        kept.write(sending.resumable_uri)
+        refused = 0
 
 
 def _go_on(sending: Any, address: str | None) -> None:
