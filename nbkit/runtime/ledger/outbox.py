@@ -139,7 +139,8 @@ class Outbox:
         end = None if timeout is None else time.monotonic() + timeout
         with self._state:
             self._try_again()
-            while self._open and not self.refused:
+            # what fails in passing here, too, is queued again by `_tend`, until the store is given up as gone
+            while (self._open or self._put_off) and not self.refused:
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     break

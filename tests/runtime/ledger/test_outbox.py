@@ -253,6 +253,17 @@ def test_outage_without_end_stops_the_work_after_the_patience(desk, tmp_path, mo
     assert len(d.outbox.drain(5)) == i + 1
 
 
+def test_drain_tries_again_what_fails_while_it_waits(desk, tmp_path):
+    """Seen under load: two threads' retries fell on the failing calls only, and drain() returned with time left."""
+    rounds = iter([passing] * 12)  # three full rounds of four tries
+    d = desk(
+        FaultyStore(FolderStore(tmp_path / "store"), on("put", lambda *call: next(rounds, lambda *c: None)(*call)))
+    )
+    make(d.ledger, "a")
+    d.outbox.send_item("a")
+    assert d.outbox.drain() == [] and len(d.stored()) == 1
+
+
 def test_drain_ends_when_its_time_is_up(desk, tmp_path):
     d = desk(FaultyStore(FolderStore(tmp_path / "store"), Gate()))
     d.outbox.send([(d.file("1"), "p/1")], "one")
