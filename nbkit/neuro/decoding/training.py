@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import lightning
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from nbkit.neuro.decoding.models.foundation import PRECISIONS, autocast
 from nbkit.neuro.nn.lora import dead_adapters, lora_parameters
+from nbkit.neuro.training.brief import BestStep, fit_once, one_device
 from nbkit.neuro.training.rates import rate_factor
 
 _AT_ONCE = 256  # windows of a forward pass without gradients
@@ -170,58 +172,84 @@ def train(
     network.to(place)
     inputs = torch.as_tensor(np.ascontiguousarray(windows), dtype=torch.float32)
     wanted = torch.as_tensor(target, dtype=torch.long if classes else torch.float32)
-    weigh = _class_weights(target[fit_on], classes).to(place) if classes else None
-    loss_of = _Loss(weigh)
-    optimizer = _optimizer(network, set(head), settings)
-    scaler = torch.amp.GradScaler(place.type, enabled=precision == "fp16")
-    weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
-    moved = {**weights, **_running_statistics(network)}
+    loss_of = _Loss(_class_weights(target[fit_on], classes).to(place) if classes else None)
+    module = _Training(network, loss_of, settings, set(head), precision)
+    moved = module.trained | _running_statistics(network)
 
     def val_loss() -> float:
-        outputs = forward(network, inputs[val_on], place, precision)
-        return float(loss_of(outputs, wanted[val_on].to(place)))
+        return float(loss_of(forward(network, inputs[val_on], place, precision), wanted[val_on].to(place)))
 
-    history: list[dict[str, float]] = []
-    kept = {name: value.detach().cpu().clone() for name, value in moved.items()}
-    best, best_step, bad, dead = val_loss(), 0, 0, []
-    history.append({"step": 0, "val_loss": best})
+    best = BestStep(val_loss, settings.val_every, moved)
+    batches = ((inputs[batch], wanted[batch]) for batch in _batches(fit_on, settings, seed))
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
-        batches = _batches(fit_on, settings, seed)
-        for step in range(1, settings.steps + 1):
-            rate = rate_factor(step - 1, settings.steps, settings.warmup_steps, 0.0)
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate
-            _training_mode(network)
-            batch = next(batches)
-            with autocast(place, precision), _as_written(network):
-                outputs = network(inputs[batch].to(place))
-            loss = loss_of(outputs.float(), wanted[batch].to(place))
+        fit_once(
+            module, batches, steps=settings.steps, callbacks=[best], **one_device(device),
+            precision="16-mixed" if precision == "fp16" else "32-true",  # for the scaler; the network casts itself
+        )  # fmt: skip
+    network.to(place).eval()
+    rows = {0: {"step": 0}} | {row["step"]: row for row in module.rows}
+    for step, loss in best.losses.items():
+        rows[step]["val_loss"] = loss
+    history = list(rows.values())
+    return Trained(history, best.step, best.lowest, best.kept, diagnose(history, best.step, settings, module.dead))
+
+
+class _Training(lightning.LightningModule):
+    """Train those weights of a network that have ``requires_grad``, by AdamW.
+
+    Attributes
+    ----------
+    trained : dict of str to Parameter
+    rows : list of dict
+        ``step``, ``train_loss``, ``grad_norm`` and ``rate`` of each step.
+    dead : list of str
+        Adapter matrices without a gradient.
+    """
+
+    def __init__(
+        self, network: nn.Module, loss_of: _Loss, settings: FineTuneSettings, head: set[str], precision: str
+    ) -> None:
+        super().__init__()
+        self.network, self.loss_of, self.settings, self.head = network, loss_of, settings, head
+        self.half = precision
+        self.trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        self.rows: list[dict[str, float]] = []
+        self.dead: list[str] = []
+        self._bad = 0
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = _optimizer(self.network, self.head, self.settings)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_at)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate_at(self, step: int) -> float:
+        """Return the share of the peak rates at a step, from 0."""
+        return rate_factor(step, self.settings.steps, self.settings.warmup_steps, 0.0)
+
+    def on_train_start(self) -> None:
+        _training_mode(self.network)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        windows, wanted = batch
+        with autocast(self.device, self.half), _as_written(self.network):
+            outputs = self.network(windows)
+        loss = self.loss_of(outputs.float(), wanted)
+        self.rows.append({"step": len(self.rows) + 1, "train_loss": float(loss.detach())})
+        return loss
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        """Clip the gradients, note their norm, and skip a step that is not finite."""
+        row, scaler = self.rows[-1], getattr(self.trainer.precision_plugin, "scaler", None)
+        if row["step"] <= 2 and lora_parameters(self.network):  # at the second, A has its gradient as well as B
+            self.dead = dead_adapters(self.network)
+        row["grad_norm"] = float(nn.utils.clip_grad_norm_(self.trained.values(), self.settings.grad_clip))
+        row["rate"] = self.rate_at(row["step"] - 1)
+        finite = math.isfinite(row["grad_norm"]) and math.isfinite(row["train_loss"])
+        self._bad = 0 if finite else self._bad + 1
+        if not finite and scaler is None:  # a scaler skips such a step by itself
             optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimizer)
-            if step <= 2 and lora_parameters(network):  # at the second, A has its gradient as well as B
-                dead = dead_adapters(network)
-            norm = float(nn.utils.clip_grad_norm_(weights.values(), settings.grad_clip))
-            row = {"step": step, "train_loss": float(loss.detach()), "grad_norm": norm, "rate": rate}
-            finite = math.isfinite(norm) and math.isfinite(row["train_loss"])
-            bad = 0 if finite else bad + 1
-            if finite or scaler.is_enabled():  # the scaler itself skips such a step, and needs to see it
-                scaler.step(optimizer)
-                scaler.update()
-            if step % settings.val_every == 0 or step == settings.steps:
-                row["val_loss"] = val_loss()
-                if row["val_loss"] < best:  # never true of NaN
-                    best, best_step = row["val_loss"], step
-                    kept = {name: value.detach().cpu().clone() for name, value in moved.items()}
-            history.append(row)
-            if bad >= _ENOUGH_BAD:
-                break
-    with torch.no_grad():
-        for name, value in moved.items():
-            value.copy_(kept[name])
-    network.eval()
-    return Trained(history, best_step, best, kept, diagnose(history, best_step, settings, dead))
+        self.trainer.should_stop = self._bad >= _ENOUGH_BAD
 
 
 def forward(network: nn.Module, inputs: Any, device: torch.device | str, precision: str = "fp32") -> Tensor:
@@ -299,10 +327,7 @@ def _optimizer(network: nn.Module, head: set[str], settings: FineTuneSettings) -
     if not groups:
         raise ValueError("no weight of the network is to be trained: all have requires_grad=False.")
     return torch.optim.AdamW(
-        [
-            {"params": params, "lr": rate, "peak": rate, "weight_decay": decay}
-            for (rate, decay), params in groups.items()
-        ]
+        [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
     )
 
 

@@ -55,6 +55,13 @@ def fit_once(
     return trainer
 
 
+def one_device(device: str) -> dict[str, Any]:
+    """Return the Trainer's options for a device by torch's name, such as "cpu" or "cuda:1"."""
+    place = torch.device(device)
+    accelerator = "gpu" if place.type == "cuda" else place.type
+    return {"accelerator": accelerator, "devices": 1 if place.type == "cpu" else [place.index or 0]}
+
+
 def train_briefly(module: lightning.LightningModule, data: Any, steps: int, path: str | Path) -> Path:
     """Train for some steps on the CPU and save the checkpoint; the same module and data give the same weights.
 
