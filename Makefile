@@ -5,6 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 DEMO_STORE ?= nbkit-demo-store
+SESSION ?= 15s
 # sessions run in folders of their own, where a relative path would lead nowhere
 EEGBCI := $(if $(MNE_DATASETS_EEGBCI_PATH),MNE_DATASETS_EEGBCI_PATH=$(abspath $(MNE_DATASETS_EEGBCI_PATH)))
 CHAIN_STORE ?= nbkit-chain-store
@@ -37,9 +38,13 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## the main job: a real recording, several sessions, some of them killed; then the rollout figure
-	$(EEGBCI) $(RUN) -m nbkit rehearse 10_eeg_windows 40_bandvar_train 41_bandvar_rollout \
-	  --store $(DEMO_STORE) --session 15s --kill mixed --seed 1 -p STAND_IN=true -p WINDOW_S=2 -p STRIDE_S=2 \
-	  -p PRESET=demo -p ACCELERATOR=any -p SAVE_EVERY=2s -p VALIDATE_EVERY=50
+	@echo "Sessions of $(SESSION) (another length: make demo SESSION=30s), some of them killed; about 3 minutes on two quiet cores."
+	@echo "Stop it at any time: running it again goes on from what the store holds."
+	@$(EEGBCI) $(RUN) -m nbkit rehearse 10_eeg_windows 40_bandvar_train 41_bandvar_rollout \
+	  --store $(DEMO_STORE) --session $(SESSION) --kill mixed --seed 1 -p STAND_IN=true -p WINDOW_S=2 -p STRIDE_S=2 \
+	  -p PRESET=demo -p ACCELERATOR=any -p SAVE_EVERY=2s -p VALIDATE_EVERY=50 || { code=$$?; \
+	  echo "Not complete. Run it again and it goes on from what the store holds; for longer sessions: make demo SESSION=2min"; \
+	  exit $$code; }
 	$(RUN) -m nbkit status --store $(DEMO_STORE)
 	@echo "The figures: $(DEMO_STORE)/bandvar_rollout/figures/rollout.png and $(DEMO_STORE)/bandvar_train/figures/curves.png"
 	@echo "Run it again and it finds all done; 'make clean' begins anew."

@@ -172,7 +172,8 @@ class Session(Showing):
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **place})
         waiting = len(self.outbox.waiting())
         print(self._or_let_go(lambda: opening_card(self._facts(step, waiting))), flush=True)
-        self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=step)
+        gone = round(self.budget.elapsed(), 3)
+        self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=step, elapsed=gone)
 
     def _or_let_go(self, ask: Callable[[], Any]) -> Any:
         """Ask what a store may refuse; then let go of the lane, so that the next try takes over what is left in it."""

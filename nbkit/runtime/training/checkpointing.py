@@ -148,6 +148,7 @@ class Checkpointing(Callback):
         if self.first_step is None:
             self.first_step = self._last_step = trainer.global_step
             self._begun_at = loop_state.place(trainer)
+            self.journal("ready", step=self.first_step)
         self._count_time(now)
         if self._at_boundary(trainer, batch_idx):
             self._serve(trainer, batch_idx)

@@ -99,6 +99,9 @@ def rehearse(
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="every phase, each after those it needs")] = False,
     session: Annotated[str, typer.Option(metavar="20s", help="length of a session, from opening it")] = "20s",
+    longest: Annotated[
+        str, typer.Option(metavar="10min", help="to which sessions are lengthened where start-up needs it")
+    ] = "10min",
     kill: Annotated[str, typer.Option(metavar="mixed|random|wall|work|none", help="how sessions end")] = "mixed",
     seed: Annotated[int, typer.Option(help="of the kills' moments")] = 0,
     host: Annotated[str, typer.Option(metavar="local|kaggle", help="whose folders, variables and runner")] = "local",
@@ -116,20 +119,22 @@ def rehearse(
     """
     from nbkit.runtime.words import parse_duration
     from nbkit.tools.notebooks import parse_parameters
+    from nbkit.tools.rehearsal.live_line import LiveLine
     from nbkit.tools.rehearsal.rehearse import Script
     from nbkit.tools.rehearsal.rehearse import rehearse as play
 
-    say = (lambda text: print(text, file=sys.stderr, flush=True)) if json_ else (lambda text: print(text, flush=True))
+    line = LiveLine(sys.stderr if json_ else sys.stdout)
     code, documents = play(
         notebooks or [],
-        script=Script(parse_duration(session), kill, seed),
+        script=Script(parse_duration(session), kill, seed, parse_duration(longest)),
         store=store,
         parameters=parse_parameters(parameter or []),
         smoke=smoke,
         max_sessions=max_sessions,
         host=host,
         chain=all_,
-        say=say,
+        say=line.say,
+        show=line.refresh,
     )
     if json_:
         print(json.dumps(documents, indent=1))

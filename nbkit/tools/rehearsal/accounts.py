@@ -84,6 +84,21 @@ class Stay:
         return firsts[0] - self.opened["t"] if firsts and self.opened else None
 
     @property
+    def to_work(self) -> float | None:
+        """Seconds of the session before its first item or step began; None where none did."""
+        first = next((event["t"] for event in self.events if event["e"] in ("begin", "ready", "item", "step")), None)
+        if first is None or self.opened is None:
+            return None
+        # of a host whose clock starts with the process, some was gone at the opening
+        return self.opened.get("elapsed", 0.0) + first - self.opened["t"]
+
+    @property
+    def ending_s(self) -> float | None:
+        """Seconds from its last item or step to its close; None where it did not close or did no work."""
+        work = [event["t"] for event in self.events if event["e"] in ("item", "step")]
+        return self.closed["t"] - work[-1] if work and self.closed else None
+
+    @property
     def lost_items(self) -> list[str]:
         """Items finished here that the store did not have when the session was over."""
         return [key for key in dict.fromkeys(self.items) if key not in self.stored_items]
@@ -104,6 +119,7 @@ class Stay:
             "steps": len(self.steps), "lost_items": len(self.lost_items), "lost_steps": self.lost_steps,
             "stored_items": len(self.stored_items), "stored_step": self.stored_step,
             "first_work_s": None if self.first_work is None else round(self.first_work, 3),
+            "to_work_s": None if self.to_work is None else round(self.to_work, 3),
         }  # fmt: skip
 
 
@@ -173,7 +189,7 @@ def report(document: dict[str, Any]) -> str:
         return f"{document['notebook']}: {document['reason']}"
     state = "complete" if document["complete"] else f"not complete: {document['reason']}"
     many = f"{counted(sums['sessions'], 'session')}, {sums['kills']} killed"
-    cells = [("#", "startup", "ran", "ended", "from", "work", "lost at the kill"), *map(_cells, rows)]
+    cells = [("#", "to open", "to work", "ran", "ended", "from", "work", "lost at the kill"), *map(_cells, rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     table = ["  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
     lines = [f"{document['notebook']}: {state}. {many}", *table]
@@ -227,7 +243,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     ended = row["ended"] + (f" ({row['reason']})" if row["reason"] and row["ended"] == "stopped" else "")
     lost = _amount(row["lost_items"], row["lost_steps"]) if row["ended"] in ("killed", "overran") else ""
     return (
-        str(row["number"]), show_duration(row["startup_s"]), show_duration(row["length_s"]), ended,
+        str(row["number"]), show_duration(row["startup_s"]),
+        "-" if row["to_work_s"] is None else show_duration(row["to_work_s"]), show_duration(row["length_s"]), ended,
         ", ".join(place) or "the start", _amount(row["items"], row["steps"]) or "-",
         lost or ("nothing" if row["ended"] in ("killed", "overran") else "-"),
     )  # fmt: skip

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from nbkit.ground.home import import_folder
 from nbkit.runtime.journal import VARIABLE, of_kind, read_journal
 from nbkit.tools.rehearsal.accounts import Stay
+from nbkit.tools.rehearsal.live_line import doing
 from nbkit.tools.rehearsal.process_tree import ProcessTree
 from nbkit.tools.rehearsal.running import LEFT
 
@@ -54,6 +55,8 @@ class ThisMachine:
     smoke : bool
     at_work : bool
         True to kill a session that is to be killed as soon as it has work to lose: an item done, a checkpoint stored.
+    show : callable or None
+        Gets a line about what the session is doing, every second or so.
     """
 
     store: str
@@ -61,6 +64,7 @@ class ThisMachine:
     parameters: Mapping[Path, Mapping[str, Any]] = field(default_factory=dict)
     smoke: bool = False
     at_work: bool = False
+    show: Callable[[str], None] | None = None
 
     def play(self, notebook: Path, number: int, limit: float, kill_after: float | None) -> Stay:
         """Run one session, kill it where the script says so, and wipe its folder."""
@@ -81,7 +85,7 @@ class ThisMachine:
             )  # fmt: skip
             tree = ProcessTree(process.pid, (VARIABLE, str(journal)))
             try:
-                killed = self._watch(process, tree, journal, stay, kill_after)
+                killed = self._watch(notebook, process, tree, journal, stay, kill_after)
             finally:
                 stay.processes_killed = tree.kill()  # what a session that ended left running goes with its machine
                 stay.ended = time.time()
@@ -111,8 +115,9 @@ class ThisMachine:
         return self.folder / f"session-{number:03d}.{suffix}"
 
     def _watch(
-        self, process: subprocess.Popen, tree: ProcessTree, journal: Path, stay: Stay, kill_after: float | None
-    ) -> bool:
+        self, notebook: Path, process: subprocess.Popen, tree: ProcessTree, journal: Path, stay: Stay,
+        kill_after: float | None,
+    ) -> bool:  # fmt: skip
         """Wait until the process ends or its time comes; say whether it must be killed."""
         opened: float | None = None
         looked = 0.0
@@ -121,6 +126,8 @@ class ThisMachine:
             if now - looked > 1.0:
                 tree.look()
                 looked = now
+                if self.show is not None:
+                    self.show(f"{notebook.stem}: {doing(read_journal(journal), now, stay.began, stay.limit)}")
             if opened is None and journal.is_file():
                 opened = next((event["t"] for event in of_kind(read_journal(journal), "open")), None)
             if opened is None and now - stay.began > STARTUP:

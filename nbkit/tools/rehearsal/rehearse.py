@@ -29,13 +29,13 @@ from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_para
 from nbkit.tools.phases import Phase, load_phases
 from nbkit.tools.rehearsal.accounts import Stay, account, not_begun, report, summary
 from nbkit.tools.rehearsal.kaggle_machine import KaggleMachine
+from nbkit.tools.rehearsal.lengthening import LONGEST, PATIENCE, hopeless, lengthened
 from nbkit.tools.rehearsal.machine import STARTUP, Machine, ThisMachine
 from nbkit.tools.rehearsal.running import FAILED, LEFT
 
 MACHINES = {"local": ThisMachine, "kaggle": KaggleMachine}
 KILLS = ("mixed", "random", "wall", "work", "none")
 EARLIEST = 0.3  # of the session: a kill before any work can be saved shows nothing but that
-PATIENCE = 3  # successive sessions without progress
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Script:
     Attributes
     ----------
     session : float
-        Length of a session in seconds, from opening it.
+        Length of a session in seconds, from opening it; the first one's, where start-up asks for longer ones.
     kill : str
         ``random``: SIGKILL at a random moment of 0.3 to 1 of the length. ``wall``: the session is told twice its
         length and killed at the end of it, as by a host that keeps its wall to itself. ``none``: it is told its
@@ -54,27 +54,34 @@ class Script:
         again and killed at a random moment of what it took.
     seed : int
         From it all moments are derived.
+    longest : float
+        Seconds that a session may get where it is lengthened; never less than `session`.
     """
 
     session: float = 20.0
     kill: str = "mixed"
     seed: int = 0
+    longest: float = LONGEST
 
-    def scene(self, notebook: str, number: int, fruitless: int = 0) -> tuple[float, float | None]:
-        """Return a session's length as told to it, and the moment of its kill (None for none), both in seconds.
+    def scene(
+        self, notebook: str, number: int, fruitless: int = 0, length: float | None = None, startup: float = 0.0
+    ) -> tuple[float, float | None]:
+        """Give a session's length as told to it, and the moment of its kill (None for none), both in seconds.
 
-        After sessions without progress the earliest moment moves up to the whole length, so that a notebook that can
-        be done at all in a session of this length is done.
+        No kill comes before the `startup` that was measured. After sessions without progress the earliest moment moves
+        up to the whole length, so that a notebook that can be done at all in a session of this length is done.
         """
+        length = self.session if length is None else length
         if self.kill == "none" or (self.kill in ("mixed", "work") and number % 2 == 0):
-            return self.session, None
+            return length, None
         if self.kill == "wall":
-            return 2 * self.session, self.session
+            return 2 * length, length
         if self.kill == "work":
-            return self.session, self.session
+            return length, length
         draw = self._draw(notebook, number)
-        earliest = min(1.0, EARLIEST + (1.0 - EARLIEST) * fruitless / (PATIENCE - 1))
-        return self.session, self.session * (earliest + (1.0 - earliest) * draw)
+        earliest = min(1.0, max(EARLIEST, startup / length))
+        earliest = min(1.0, earliest + (1.0 - earliest) * fruitless / (PATIENCE - 1))
+        return length, length * (earliest + (1.0 - earliest) * draw)
 
     def encore(self, notebook: str, stay: Stay) -> float | None:
         """Return the moment of the kill in a second run of a session that was over unharmed; None for no such run."""
@@ -114,10 +121,13 @@ class Rehearsal:
         """Rehearse one notebook; give its report as a dict, also kept as ``<slug>/rehearsal.json`` in the store."""
         stays: list[Stay] = []
         fruitless, reason, slug, again = 0, "", None, None
+        length, longest = self.script.session, max(self.script.session, self.script.longest)
+        changes: list[dict[str, Any]] = []
         while not reason:
             number = len(stays) + 1
             self._number += 1
-            limit, kill_after = self.script.scene(notebook.name, number, fruitless)
+            startup = max((stay.to_work for stay in stays[-2:] if stay.to_work is not None), default=0.0)
+            limit, kill_after = self.script.scene(notebook.name, number, fruitless, length, startup)
             if again is not None:
                 kill_after = again
             stay = self.machine.play(notebook, self._number, limit, kill_after)
@@ -132,10 +142,16 @@ class Rehearsal:
             if stay.ending == "complete" and again is None:
                 break
             fruitless = 0 if _progress(stay, before) else fruitless + 1
-            reason = self._reason(stays, fruitless)
+            longer = lengthened(stays, self.script.session, length, longest, fruitless)
+            if longer is not None:
+                changes.append({"after": number, "from_s": length, "to_s": longer[0], "why": longer[1]})
+                self.say(longer[1])
+                length, fruitless = longer[0], 0
+            reason = self._reason(stays, hopeless(stays, length, longest, fruitless))
         document = {
             "notebook": notebook.name, "slug": slug, "complete": not reason, "reason": reason,
             "failed_items": int((stays[-1].closed or {}).get("failed", 0)), "session_s": self.script.session,
+            "lengthened": changes,
             "kill": self.script.kill, "seed": self.script.seed, "sums": account(stays),
             "sessions": [stay.row() for stay in stays],
         }  # fmt: skip
@@ -146,7 +162,7 @@ class Rehearsal:
     def _stored(self, slug: str) -> tuple[set[str], int]:
         return set(fold_store(self.store, slug, self.cache).done), newest_step(self.store, slug)
 
-    def _reason(self, stays: list[Stay], fruitless: int) -> str:
+    def _reason(self, stays: list[Stay], standstill: str) -> str:
         """Say why to stop; empty to go on."""
         last = stays[-1]
         words = self.machine.last_words(self._number)
@@ -154,17 +170,8 @@ class Rehearsal:
             return f"session {last.number} failed with exit code {last.exit_code}:\n{words}"
         if last.ending == "silent":
             return f"session {last.number} had not opened after {show_duration(STARTUP)}:\n{words}"
-        if fruitless >= PATIENCE:
-            recent = stays[-PATIENCE:]
-            startup = max(stay.startup for stay in recent)
-            firsts = [stay.first_work for stay in recent if stay.first_work is not None]
-            work = f"the first work came {show_duration(max(firsts))} after opening" if firsts else "no work was done"
-            length = self.script.session
-            return (
-                f"{PATIENCE} successive sessions of {show_duration(length)} brought nothing new to the store. Startup "
-                f"takes {show_duration(startup)} before a session opens, and {work}. Give longer sessions "
-                f"(--session {2 * length:g}s) or smaller work (--smoke). The last session printed:\n{words}"
-            )
+        if standstill:
+            return f"{standstill}. The last session printed:\n{words}"
         if len(stays) >= self.max_sessions:
             return f"{self.max_sessions} sessions were run (--max-sessions) and work is left; the same command goes on"
         return ""
@@ -187,7 +194,8 @@ def _progress(stay: Stay, before: tuple[int, int] | None) -> bool:
 def _line(stay: Stay) -> str:
     held = [f"{len(stay.stored_items)} items"] if stay.stored_items else []
     held += [f"step {stay.stored_step}"] if stay.stored_step else []
-    how = f"{stay.ending} after {show_duration(stay.length)}" if stay.opened else stay.ending
+    how = f"at work after {show_duration(stay.to_work)}, " if stay.to_work is not None else ""
+    how += f"{stay.ending} after {show_duration(stay.length)}" if stay.opened else stay.ending
     return (
         f"session {stay.number}: opened after {show_duration(stay.startup)}, {how}; "
         f"the store has {' and '.join(held) or 'nothing yet'}"
@@ -205,6 +213,7 @@ def rehearse(
     host: str = "local",
     chain: bool = False,
     say: Callable[[str], None] = print,
+    show: Callable[[str], None] | None = None,
 ) -> tuple[int, list[dict[str, Any]]]:
     """Rehearse notebooks one after the other; the next begins when the phase before it is complete.
 
@@ -228,6 +237,8 @@ def rehearse(
         complete keeps back those that need it, and no other.
     say : callable
         Prints one line.
+    show : callable or None
+        Gets a line about the running session, every second or so.
 
     Returns
     -------
@@ -255,7 +266,7 @@ def rehearse(
     documents: list[dict[str, Any]] = []
     code = 0
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="nbkit-rehearsal-") as folder:
-        machine = MACHINES[host](address, Path(folder), shared, smoke, at_work=script.kill == "work")
+        machine = MACHINES[host](address, Path(folder), shared, smoke, script.kill == "work", show)
         whole = Rehearsal(machine, Retried(open_store(address)), script, Path(folder, "read"), max_sessions, say)
         for notebook in notebooks:
             kept_back = lacking(phases[notebook.name], documents) if chain and notebook.name in phases else []

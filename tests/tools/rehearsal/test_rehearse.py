@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,8 +16,12 @@ import pytest
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.folder import FolderStore
+from nbkit.runtime.training.newest import newest_step
+from nbkit.runtime.words import parse_duration
 from nbkit.tools.phases import Phase
 from nbkit.tools.rehearsal.accounts import Stay, account, report, work_seconds
+from nbkit.tools.rehearsal.lengthening import rounded_up, spelled
+from nbkit.tools.rehearsal.live_line import LiveLine, doing
 from nbkit.tools.rehearsal.process_tree import ProcessTree
 from nbkit.tools.rehearsal.rehearse import Rehearsal, Script, rehearse
 from nbkit.tools.rehearsal.running import run_notebook
@@ -199,19 +205,25 @@ def played(tmp_path, *endings, script=None, **options):
 KILLED = {"ending": "killed"}
 
 
-def test_three_sessions_without_progress_end_it_with_the_reason(tmp_path):
-    document, puppet = played(tmp_path, KILLED, KILLED, KILLED)
+def begun(after=0.5):
+    """Give a killed session whose work began but brought nothing to the store."""
+    return {"ending": "killed", "events": [{"t": time.time() + after, "e": "ready", "step": 0}]}
+
+
+def test_sessions_without_progress_are_lengthened_first_and_then_end_it(tmp_path):
+    document, puppet = played(tmp_path, *[begun() for _ in range(9)])
     assert not document["complete"]
-    assert "3 successive sessions of 5.0 s brought nothing new" in document["reason"]
-    assert "Startup takes 2.0 s" in document["reason"] and "--session 10s" in document["reason"]
-    assert puppet.played[2] == 5.0
+    assert [(change["after"], change["to_s"]) for change in document["lengthened"]] == [(3, 10.0), (6, 20.0)]
+    assert "3 successive sessions of 20 s brought nothing new" in document["reason"]
+    assert "no work was done: give --session 40s, or smaller work (--smoke)" in document["reason"]
+    assert [puppet.played[n] for n in (2, 5, 8)] == [5.0, 10.0, 20.0]
 
 
 def test_progress_between_them_starts_the_count_again(tmp_path):
-    stored = [{"ending": "killed", "receipt": step} for step in (10, 20)]
+    stored = [{**begun(), "receipt": step} for step in (10, 20)]
     done = {"ending": "complete", "exit": 0}
-    document, _ = played(tmp_path, KILLED, KILLED, stored[0], KILLED, KILLED, stored[1], KILLED, done)
-    assert document["complete"] and document["sums"]["sessions"] == 8
+    document, _ = played(tmp_path, begun(), begun(), stored[0], begun(), begun(), stored[1], begun(), done)
+    assert document["complete"] and document["sums"]["sessions"] == 8 and document["lengthened"] == []
 
 
 def test_a_failed_session_ends_it_with_its_last_words(tmp_path):
@@ -240,6 +252,123 @@ def test_kill_at_the_first_item_comes_before_the_second(make_notebook, tmp_path)
     )  # fmt: skip
     first, second = document["sessions"]
     assert code == 0 and (first["ended"], first["items"], second["ended"]) == ("killed", 1, "complete")
+
+
+# -- how long sessions are -------------------------------------------------------------------------------------------
+
+
+class SlowMachine:
+    """Play sessions on a scripted clock: start-up takes so long, then a step a second, saved every second step."""
+
+    def __init__(self, store: FolderStore, tmp_path: Path, startup: float, steps: int) -> None:
+        self.store, self.tmp_path, self.startup, self.steps = store, tmp_path, startup, steps
+        self.limits: list[float] = []
+
+    def play(self, notebook, number, limit, kill_after):
+        self.limits.append(limit)
+        step = newest_step(self.store, "toy")
+        events = [{"t": 0.0, "e": "open", "slug": "toy", "session": f"s{number}", "done": 0, "step": step}]
+        now, end = self.startup, limit if kill_after is None else kill_after
+        if kill_after is None or now <= end:
+            events.append({"t": now, "e": "ready", "step": step})
+        stored = step
+        while now + 1.0 <= end and step < self.steps:
+            now, step = now + 1.0, step + 1
+            events.append({"t": now, "e": "step", "step": step})
+            stored = step if step % 2 == 0 or step == self.steps else stored
+        killed = kill_after is not None and step < self.steps
+        if not killed:
+            now, stored = max(now, self.startup), step
+            events.append({"t": now, "e": "close", "complete": step == self.steps, "reason": "wall"})
+        if stored > events[0]["step"]:
+            path = self.tmp_path / "receipt"
+            path.write_text("{}")
+            self.store.put(path, f"toy/checkpoints/step-{stored:09d}.json")
+        ending = "killed" if killed else "complete" if step == self.steps else "stopped"
+        return Stay(number, -2.0, kill_after if killed else now, limit, ending, -9 if killed else 0, 1, events)
+
+    def last_words(self, number):
+        return "  | the end of the log"
+
+
+def slowly(tmp_path, startup, script, steps=120, **options):
+    store = FolderStore(tmp_path / "store")
+    machine, said = SlowMachine(store, tmp_path, startup, steps), []
+    document = Rehearsal(machine, store, script, tmp_path / "cache", say=said.append, **options).run(Path("x.ipynb"))
+    return document, machine, said
+
+
+@pytest.mark.parametrize("kill", ["mixed", "random", "wall", "work", "none"])
+def test_sessions_are_lengthened_until_start_up_leaves_room_for_work(tmp_path, kill):
+    document, machine, said = slowly(tmp_path, 34.0, Script(30.0, kill, seed=1))
+    assert document["complete"], document["reason"]
+    assert document["sums"]["steps"] == 120
+    assert document["lengthened"][-1]["to_s"] == 90.0 and document["session_s"] == 30.0
+    assert max(machine.limits) == (180.0 if kill == "wall" else 90.0)
+    (told,) = [line for line in said if line.endswith("sessions are 1 min 30 s long from here")]
+    # a kill before the first step shows only that start-up took more than that
+    assert re.match(r"Start-up took (more than \d\d|34) s of (30|75) s before the first item or step: ", told)
+
+
+def test_a_start_up_that_leaves_room_changes_no_length(tmp_path):
+    document, machine, _ = slowly(tmp_path, 11.0, Script(30.0, "mixed", seed=1))
+    assert document["complete"] and document["lengthened"] == [] and set(machine.limits) == {30.0}
+    assert document["sums"]["kills"] >= 2
+
+
+def test_no_kill_comes_before_the_start_up_that_was_measured(tmp_path):
+    moments = [Script(30.0, "random", seed=1).scene("a.ipynb", n, startup=20.0)[1] for n in range(1, 200)]
+    assert all(20.0 <= moment <= 30.0 for moment in moments) and min(moments) < 21.0
+
+
+def test_a_start_up_that_no_allowed_session_holds_ends_it_with_what_to_do(tmp_path):
+    document, machine, _ = slowly(tmp_path, 34.0, Script(30.0, "none", longest=30.0))
+    assert not document["complete"] and set(machine.limits) == {30.0}
+    assert document["reason"].startswith("Start-up took 34 s of 30 s: give --session 2min, or smaller work (--smoke).")
+    assert document["reason"].endswith("the end of the log")
+
+
+def test_a_work_that_never_begins_ends_it_with_what_to_do(tmp_path):
+    document, machine, _ = slowly(tmp_path, 1e6, Script(30.0, "wall"))
+    assert not document["complete"] and max(machine.limits) == 2 * 600.0
+    assert document["reason"].startswith("Start-up took more than 10 min of 10 min: give --session 30min")
+
+
+def test_lengths_are_rounded_up_and_spelled_as_an_option_takes_them():
+    rounded = [rounded_up(seconds) for seconds in (4.2, 10.0, 41.0, 59.9, 61.0, 599.0, 601.0)]
+    assert rounded == [5.0, 10.0, 45.0, 60.0, 90.0, 600.0, 660.0]
+    assert [spelled(seconds) for seconds in (5.0, 45.0, 90.0, 120.0)] == ["5s", "45s", "90s", "2min"]
+    assert all(parse_duration(spelled(seconds)) == seconds for seconds in rounded)
+
+
+# -- what is shown meanwhile -----------------------------------------------------------------------------------------
+
+
+def test_a_log_gets_a_line_every_five_seconds_and_a_terminal_one_that_is_refreshed():
+    for terminal, wanted in ((False, ["kept", "at 5", "at 10"]), (True, ["at 1", "at 10"])):
+        file, now = io.StringIO(), [0.0]
+        file.isatty = lambda terminal=terminal: terminal
+        line = LiveLine(file, lambda now=now: now[0])
+        line.say("kept")
+        for second in range(1, 11):
+            now[0] = float(second)
+            line.refresh(f"at {second}")
+        text = file.getvalue()
+        assert [word for word in wanted if word in text] == wanted
+        assert text.count("\n") == (1 if terminal else 3)
+        line.say("then")
+        assert text + ("\r\x1b[K" if terminal else "") + "then\n" == file.getvalue()
+
+
+def test_what_a_session_is_doing_is_read_from_its_journal():
+    opened = {"t": 2.0, "e": "open"}
+    assert doing([], 1.5, 0.0, 15.0) == "starting, 1.5 s"
+    assert doing([opened], 5.0, 0.0, 15.0) == "3.0 s of 15 s: not at work yet"
+    events = [opened, {"t": 3.0, "e": "begin", "key": "a"}, {"t": 4.0, "e": "item", "key": "a"}]
+    events += [{"t": 4.0, "e": "begin", "key": "b"}]
+    assert doing(events, 5.0, 0.0, 15.0) == "3.0 s of 15 s: 1 items done in this session, b in work"
+    training = [opened, *steps(41, 45, 3.0, 0.1)]
+    assert doing(training, 14.0, 0.0, 15.0) == "12 s of 15 s: step 45 (5 in this session)"
 
 
 # -- the chain ---------------------------------------------------------------------------------------------------------
