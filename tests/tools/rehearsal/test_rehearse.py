@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.training.newest import newest_step
 from nbkit.runtime.words import parse_duration
@@ -171,6 +172,12 @@ def test_a_parameter_that_no_notebook_names_is_refused(toy, tmp_path):
 # -- when it stops ---------------------------------------------------------------------------------------------------
 
 
+def put_receipt(store, folder, step):
+    """Put the receipt of a checkpoint into the store, as a session does that was killed after it."""
+    receipt = Receipt("toy", step, 0, step, size=1, sha256="0" * 64)
+    store.put(receipt.write(folder), f"toy/checkpoints/{receipt.name}")
+
+
 class Puppet:
     """Play sessions from a list instead of running them."""
 
@@ -184,9 +191,7 @@ class Puppet:
         now = time.time()
         opened = {"t": now, "e": "open", "slug": "toy", "session": f"s{number}", "done": 0, "step": 0}
         if "receipt" in ending:
-            path = self.tmp_path / "receipt"
-            path.write_text("{}")
-            self.store.put(path, f"toy/checkpoints/step-{ending['receipt']:09d}.json")
+            put_receipt(self.store, self.tmp_path, ending["receipt"])
         events = [opened, *ending.get("events", [])] if ending.get("opens", True) else []
         return Stay(number, now - 2.0, now + 3.0, limit, ending["ending"], ending.get("exit", -9), 1, events)
 
@@ -281,9 +286,7 @@ class SlowMachine:
             now, stored = max(now, self.startup), step
             events.append({"t": now, "e": "close", "complete": step == self.steps, "reason": "wall"})
         if stored > events[0]["step"]:
-            path = self.tmp_path / "receipt"
-            path.write_text("{}")
-            self.store.put(path, f"toy/checkpoints/step-{stored:09d}.json")
+            put_receipt(self.store, self.tmp_path, stored)
         ending = "killed" if killed else "complete" if step == self.steps else "stopped"
         return Stay(number, -2.0, kill_after if killed else now, limit, ending, -9 if killed else 0, 1, events)
 
