@@ -7,6 +7,7 @@ hours on a CPU by accident is the costliest fault there is. Every automatic choi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nbkit.runtime.errors import UsageError
 
@@ -70,7 +71,7 @@ def choose_device(wanted: str = "any") -> Device:
     return Device("cpu", 1, f"CPU ({torch.get_num_threads()} threads)", "32-true", "a CPU computes in fp32")
 
 
-def _cuda(torch: object) -> Device:
+def _cuda(torch: Any) -> Device:
     cuda = torch.cuda
     name, (major, minor) = cuda.get_device_name(0), cuda.get_device_capability(0)
     fault = kernel_fault(major, minor, cuda.get_arch_list())

@@ -56,11 +56,22 @@ class Follower:
         self.rank = place_here().rank
         self.folder = Path(folder) / f"rank-{self.rank}"
         self.id = f"rank-{self.rank}"
-        self.store = self.outbox = None  # nothing of a training is written from here
+        self.store = None  # nothing of a training is written from here
+        self.outbox = None
         self.budget = Budget(None)  # rank 0 has the wall
         self.rendezvous: Any = None
-        self._raw, self._read = store, Retried(store) if store is not None else None
+        self._raw = store
         self._report: FitReport | None = None
+
+    @property
+    def _source(self) -> Store:
+        """The store that other phases are read from."""
+        if self._raw is None:
+            raise UsageError(
+                f"Rank {self.rank} of the training of {self.slug} was started by rank 0 without a store, so it cannot "
+                "read what other phases made. Read it on rank 0, before session.fit. Nothing was changed."
+            )
+        return self._raw
 
     def say(self, text: str) -> None:
         """Print nothing: rank 0 says it."""
@@ -72,8 +83,6 @@ class Follower:
         """Train this process's share; see `nbkit.runtime.training.fit.fit`."""
         from nbkit.runtime.training.fit import fit
 
-        if self.device is None:
-            raise UsageError("this session was opened without accelerator=, so it has no device to train on.")
         self._report = fit(self, module, data, **options)
         return self._report
 
@@ -88,7 +97,7 @@ class Follower:
 
     def inputs(self, slug: str) -> list[Path]:
         """Return the verified local paths of everything that the items of another phase made."""
-        return fetch_outputs(self._raw, self._read, slug, self.folder)
+        return fetch_outputs(self._source, Retried(self._source), slug, self.folder)
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
         """Return the verified local path of another phase's checkpoint."""
@@ -99,13 +108,13 @@ class Follower:
                 f"rank 0 brings the checkpoints of {self.slug} to the store; ask it, under `if session.rank == 0:`, as "
                 "for all that follows a training."
             )
-        return fetch_checkpoint(self._read, slug, which, self.folder / "inputs")
+        return fetch_checkpoint(Retried(self._source), slug, which, self.folder / "inputs")
 
     def history(self, slug: str | None = None) -> list[dict[str, Any]]:
         """Return the metric rows of another phase; of this one, those that this process has seen."""
         if slug in (None, self.slug):
             return self._report.history if self._report else []
-        return fetch_history(self._read, slug, self.folder)
+        return fetch_history(Retried(self._source), slug, self.folder)
 
     def result(self, *args: Any, **options: Any) -> None:
         """Keep nothing: rank 0 keeps it."""

@@ -27,6 +27,7 @@ from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.items import work
 from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.items.loop import ItemLoop
+from nbkit.runtime.items.work import Item
 from nbkit.runtime.journal import append_event
 from nbkit.runtime.ledger.lanes import take_lane
 from nbkit.runtime.ledger.ledger import Ledger
@@ -117,6 +118,7 @@ class Session(Showing):
     """Hold what one stay on a host works with; made by `open_session`."""
 
     rank = 0  # of the processes that train together; the others have a Follower
+    rendezvous: Any = None  # only the processes that this one starts have one
 
     def __init__(
         self,
@@ -168,8 +170,8 @@ class Session(Showing):
         for note in damaged:
             self.say(note)
         step = newest.step if newest else 0
-        place = {"done": len(self.ledger.fold.done), "step": step}  # what the sessions before this one came to
-        self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **place})
+        before = {"done": len(self.ledger.fold.done), "step": step}  # what the sessions before this one came to
+        self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **before})
         waiting = len(self.outbox.waiting())
         print(self._or_let_go(lambda: opening_card(self._facts(step, waiting))), flush=True)
         gone = round(self.budget.elapsed(), 3)
@@ -214,7 +216,7 @@ class Session(Showing):
         manifest: str | Path | Iterable[Mapping[str, object]],
         settings: Mapping[str, Any] | None = None,
         retry_failed: bool = False,
-    ) -> Iterator[work.Item]:
+    ) -> Iterator[Item]:
         """Return the pending items of this session's shard, until none is left or the wall is near.
 
         Parameters
@@ -277,7 +279,7 @@ class Session(Showing):
             self._loop.use_settings(settings)
         return self._manifest
 
-    def _until_ended(self, items: Iterator[work.Item]) -> Iterator[work.Item]:
+    def _until_ended(self, items: Iterator[Item]) -> Iterator[Item]:
         yield from items
         self._work_ended = time.monotonic()
 
@@ -294,11 +296,6 @@ class Session(Showing):
         """
         from nbkit.runtime.training.fit import fit
 
-        if self.device is None:
-            raise UsageError(
-                "this session was opened without accelerator=, so it has no device to train on. Open it with "
-                "accelerator='gpu' (or 'cpu' on purpose). Nothing was trained."
-            )
         report = fit(self, module, data, **options)
         self._steps = {"step": report.step, "max_steps": report.max_steps, "reason": report.reason}
         self._work_ended = time.monotonic()

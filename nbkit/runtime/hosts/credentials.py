@@ -32,10 +32,10 @@ def host_credentials(
         Where these hosts put attached data and uploads; Kaggle's own place by default.
     """
     host = detect(environ).name
-    if host == "kaggle":
+    attached = kaggle_input or kaggle_input_folder(environ)
+    if host == "kaggle" and attached is not None:
         # a private dataset is mounted as <slug>/ or, newer, as datasets/<owner>/<slug>/
-        kaggle_input = kaggle_input or kaggle_input_folder(environ)
-        found = {path for depth in ("", "*/", "*/*/", "*/*/*/") for path in kaggle_input.glob(depth + CREDENTIAL_FILE)}
+        found = {path for depth in ("", "*/", "*/*/", "*/*/*/") for path in attached.glob(depth + CREDENTIAL_FILE)}
         yield from map(_file, sorted(found))
     elif host == "colab":
         if (colab_files / CREDENTIAL_FILE).is_file():

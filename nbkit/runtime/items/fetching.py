@@ -46,7 +46,8 @@ def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Pat
             "with the same store."
         )
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(lambda item: _fetch(raw, store, *item, folder / "inputs"), sorted(accepted.items())))
+        names = sorted(accepted)
+        return list(pool.map(lambda name: _fetch(raw, store, name, accepted[name], folder / "inputs"), names))
 
 
 def _fetch(raw: Store, store: Store, name: str, accepted: set[str], cache: Path) -> Path:

@@ -66,17 +66,17 @@ class ItemLoop:
         UsageError
             If items of this phase are in the store that were computed with other settings.
         """
-        settings = json.loads(json.dumps(settings, sort_keys=True, default=str))
+        wanted: dict[str, Any] = json.loads(json.dumps(settings, sort_keys=True, default=str))
         fold = self.ledger.fold
-        for other in sorted(fold.made_with - {version_of(settings)}):
-            differs = _differences(fold.settings[other], settings) if other in fold.settings else "which ones is lost"
+        for other in sorted(fold.made_with - {version_of(wanted)}):
+            differs = _differences(fold.settings[other], wanted) if other in fold.settings else "which ones is lost"
             raise UsageError(
                 f"Items of {self.ledger.slug} in {self.store} were computed with other settings: {differs}. Set them "
                 "back, or use another store. Nothing was changed."
             )
-        self.ledger.use_settings(settings)
+        self.ledger.use_settings(wanted)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
+    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     return ", ".join(f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names)

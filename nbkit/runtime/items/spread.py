@@ -113,7 +113,7 @@ def _claim(path: Path) -> FileClaim:
 def workers_of(executor: Executor) -> int:
     """Return how many items an executor computes at a time, as far as it tells."""
     client = getattr(executor, "_client", None)  # Dask's own; its workers come and go
-    if hasattr(client, "nthreads"):
+    if client is not None and hasattr(client, "nthreads"):
         return max(1, sum(client.nthreads().values()))
     return getattr(executor, "_max_workers", None) or os.cpu_count() or 1
 

@@ -12,6 +12,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import filterfalse
 from pathlib import Path
 from types import TracebackType
@@ -141,7 +142,7 @@ def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[O
     if not results:
         raise UsageError(f"item.save() of {key} was given nothing; name at least one array or path.")
     files = {n: Path(v) for n, v in results.items() if isinstance(v, os.PathLike)}
-    arrays = {n: np.asarray(v) for n, v in results.items() if n not in files}
+    arrays: dict[str, Any] = {n: np.asarray(v) for n, v in results.items() if n not in files}
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise UsageError(
@@ -163,9 +164,7 @@ def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[O
         if not path.is_file():
             raise UsageError(f"item {key} gave the file {path}, which is not there. The item is not recorded.")
         with open(path, "rb") as source:
-            size, sha256 = write_atomically(
-                ledger.local(name), lambda file, source=source: shutil.copyfileobj(source, file)
-            )
+            size, sha256 = write_atomically(ledger.local(name), partial(shutil.copyfileobj, source))
         outputs.append(Output(name, size, sha256))
     return outputs
 

@@ -17,6 +17,8 @@ from nbkit.runtime.ledger.segments import is_whole
 
 Row = tuple[int, str, int | None, str]
 """A record: id, session, number (None until the store holds the outputs), line."""
+NumberedRow = tuple[int, str, int, str]
+"""A record that may go to the store."""
 
 _TABLES = {
     "records": "CREATE TABLE records(id INTEGER PRIMARY KEY, session TEXT, number INTEGER, line TEXT)",

@@ -19,7 +19,7 @@ from typing import Any
 
 from nbkit.ground.files import fsync_folder, write_atomically
 from nbkit.runtime.errors import DamagedError
-from nbkit.runtime.ledger.database import Row, is_place, not_recorded, open_database
+from nbkit.runtime.ledger.database import NumberedRow, Row, is_place, not_recorded, open_database
 from nbkit.runtime.ledger.merging import merge_finished
 from nbkit.runtime.ledger.segments import (
     Record,
@@ -175,9 +175,10 @@ class Ledger:
 
     def _insert(self, number: int | None, line: str) -> int:
         try:
-            return self._db.execute(
+            done = self._db.execute(
                 "INSERT INTO records(session, number, line) VALUES(?,?,?)", (self.session, number, line)
-            ).lastrowid
+            )
+            return int(done.lastrowid or 0)  # an INSERT always has one, from 1
         except sqlite3.Error as error:
             raise not_recorded(self.folder, error) from error
 
@@ -230,7 +231,7 @@ class Ledger:
         with self._lock:
             try:
                 line = encode_line({"label": label, "files": files})
-                return self._db.execute("INSERT INTO parcels(line) VALUES(?)", (line,)).lastrowid
+                return int(self._db.execute("INSERT INTO parcels(line) VALUES(?)", (line,)).lastrowid or 0)
             except sqlite3.Error as error:
                 raise not_recorded(self.folder, error) from error
 
@@ -381,8 +382,8 @@ class Ledger:
         return {"stored": len(self.fold.done), "here": len(self.here), "unsent_records": unsent}
 
 
-def _consecutive(rows: list[Row]) -> list[list[Row]]:
-    runs: list[list[Row]] = []
+def _consecutive(rows: list[NumberedRow]) -> list[list[NumberedRow]]:
+    runs: list[list[NumberedRow]] = []
     for row in rows:
         if runs and runs[-1][-1][1] == row[1] and runs[-1][-1][2] + 1 == row[2]:
             runs[-1].append(row)

@@ -129,10 +129,10 @@ def _read_file(path: Path) -> Manifest:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # the error counts from behind a byte order mark
-        line = error.object[: error.start].count(b"\n") + 1
+        number = error.object[: error.start].count(b"\n") + 1
         raise UsageError(
-            f"{path}, line {line}: byte {error.object[error.start]:#04x} is not UTF-8. Save the file as UTF-8 and run "
-            "again; nothing was begun."
+            f"{path}, line {number}: byte {error.object[error.start]:#04x} is not UTF-8. Save the file as UTF-8 and "
+            "run again; nothing was begun."
         ) from None
     lines = text.replace("\r\n", "\n").split("\n")
     columns = lines[0].split("\t")

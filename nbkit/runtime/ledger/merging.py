@@ -72,12 +72,12 @@ def merge_finished(slug: str, cache: Path, fold: Fold) -> tuple[Segment, bytes] 
         if data is not None and len(data) <= max(_SMALL, 2 * found.size) and found.size + len(data) <= _LARGEST:
             _include(found, segment, data)
     found.replaces |= {s.name for s in fold.listed if s.name in fold.replaced}
-    lines = [encode_line({"e": "merged", "sealed": sorted(found.sealed), "replaces": sorted(found.replaces)})]
+    content = [encode_line({"e": "merged", "sealed": sorted(found.sealed), "replaces": sorted(found.replaces)})]
     for session, numbered in sorted(found.lines.items()):
-        lines += _runs(session, numbered)
+        content += _runs(session, numbered)
     # no two merged segments share a number, so that those who take them for a session's see each record as a new one
-    mark = int(hashlib.sha256("\n".join(lines).encode()).hexdigest()[:11], 16)
-    return segment_of(slug, MERGED, mark * _ROOM + 1, lines) if len(lines) < _ROOM else None
+    mark = int(hashlib.sha256("\n".join(content).encode()).hexdigest()[:11], 16)
+    return segment_of(slug, MERGED, mark * _ROOM + 1, content) if len(content) < _ROOM else None
 
 
 def _lines_of(segments: Iterable[Segment], cache: Path) -> dict[int, str]:

@@ -187,8 +187,12 @@ class Outbox:
     def _do(self, store: Store, job: Job) -> None:
         kind, what = job
         began = time.monotonic()
+        then = None
         try:
-            then = self._send_item(store, str(what)) if kind == "item" else self._send_parcel(store, int(what))
+            if kind == "item":
+                self._send_item(store, str(what))
+            else:
+                then = self._send_parcel(store, int(what))
         except StoreError as error:
             return self._refuse(job, error)
         except NbkitError as error:  # the ledger cannot record it now, as on a full disk: the next session sends again

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from nbkit.runtime.store.protocol import Store
 
@@ -47,7 +47,7 @@ def encode_line(record: Record) -> str:
     return f'{text},"c":"{zlib.crc32(text.encode()):08x}"}}'
 
 
-def is_whole(line: object) -> bool:
+def is_whole(line: object) -> TypeGuard[str]:
     """Return whether a line is as `encode_line` gave it."""
     if not isinstance(line, str):
         return False

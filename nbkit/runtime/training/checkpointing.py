@@ -154,6 +154,7 @@ class Checkpointing(Callback):
             self._serve(trainer, batch_idx)
         self._batch_began, self._validated = time.monotonic(), 0.0
         seed_step(self.seed, trainer.current_epoch, batch_idx, self.ranks.rank)
+        assert self._fingerprint is not None  # since on_train_start
         self._before_batch = self._fingerprint.take(trainer)
 
     def _count_time(self, now: float) -> None:
@@ -178,7 +179,9 @@ class Checkpointing(Callback):
         due = "" if stop or not self.ranks.first else self._what_is_due(trainer, validates)
         stop, save = self.ranks.any(stop, bool(due))
         if stop:
-            self.budget.request_stop(self.ranks.first_of(self.budget.stop_reason))
+            reason = self.ranks.first_of(self.budget.stop_reason)
+            assert reason is not None  # the process that wants to stop has one
+            self.budget.request_stop(reason)
             self._save(trainer, "stop", wait=True)
             raise PlannedStop(self.budget.stop_reason)
         if save:
@@ -287,7 +290,7 @@ class Checkpointing(Callback):
         batch = loop_state.place(trainer)[1]
         if not trainer.lightning_module.automatic_optimization or not self._at_boundary(trainer, batch):
             return False
-        if loop_state.batch_in_hand(trainer):
+        if self._fingerprint is not None and loop_state.batch_in_hand(trainer):
             return self._fingerprint.unchanged(trainer, self._before_batch)
         return self.loader is not None and self.loader.failed and self._saved_loops is None
 
@@ -307,7 +310,7 @@ class Checkpointing(Callback):
         self.completed |= complete
         step, best = trainer.global_step, "best" in self._due
         self._due.clear()
-        held = self.ranks.first and self.generations.holds(step, epoch, batch, complete)
+        held = self.generations is not None and self.generations.holds(step, epoch, batch, complete)
         if self.ranks.any(held)[0]:
             if wait:
                 self.writer.finish()
@@ -347,6 +350,8 @@ class Checkpointing(Callback):
 
     def _write(self, checkpoint: dict[str, Any], fields: dict[str, Any], final: bool) -> None:
         """Copy a checkpoint, and let the writer thread write the copy."""
+        generations = self.generations
+        assert generations is not None  # SnapshotIO writes on rank 0 only
         if self.writer.busy:
             self.writer.wait()
         tree = self.buffers.copy(checkpoint)
@@ -359,8 +364,8 @@ class Checkpointing(Callback):
             history.write(path)
 
         def job() -> None:
-            receipt = self.generations.write(tree, fields)
-            self.generations.send(receipt, write_metrics, final=final)
+            receipt = generations.write(tree, fields)
+            generations.send(receipt, write_metrics, final=final)
 
         self.writer.begin(job, hurry=final)
 

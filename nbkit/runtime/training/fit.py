@@ -14,6 +14,7 @@ from typing import Any
 
 from nbkit.ground.quiet import quiet_lightning
 from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.training.protocol import TrainingSession, device_of
 from nbkit.runtime.training.ranks.meeting import together
 from nbkit.runtime.training.ranks.place import choose_place
 from nbkit.runtime.training.ranks.ranks import Ranks
@@ -83,7 +84,7 @@ class FitReport:
 
 
 def fit(
-    session: Any,
+    session: TrainingSession,
     module: Any,
     data: Any,
     *,
@@ -125,8 +126,8 @@ def fit(
 
     Parameters
     ----------
-    session : Session
-        Uses its slug, folder, store, outbox, budget, seed, device, say and journal.
+    session : TrainingSession
+        A `Session`, a `Follower`, or whatever has the members of the protocol.
     module : LightningModule
         Its ``settings`` (a frozen dataclass), if it has them, are stored in the receipt and compared on resuming.
     data : LightningDataModule or DataLoader
@@ -166,7 +167,8 @@ def fit(
     """
     began = time.monotonic()
     _check_options(trainer_options, mode)
-    place = choose_place(trainer_options, session.device)
+    device = device_of(session)
+    place = choose_place(trainer_options, device)
     total = _max_steps(module, max_steps)
     import lightning  # noqa: F401  its import is measured
 
@@ -183,10 +185,10 @@ def fit(
         "max_steps": total,
         "settings": {"module": settings_of(module), "data": settings_of(data)},
         "training": training,
-        "precision": str(trainer_options.get("precision", session.device.precision)),
+        "precision": str(trainer_options.get("precision", device.precision)),
         "world_size": place.size,
         "versions": versions(),
-        "session": str(getattr(session, "id", "")),
+        "session": session.id,
     }
     generations = None
     if place.rank == 0:
@@ -212,7 +214,7 @@ def fit(
     # what the other processes are called with, where this one starts them
     parts = {"module": module, "data": data, "max_steps": total, "accept_changes": accept_changes, **saves}
     parts |= {**options, "callbacks": list(callbacks)}
-    accelerator = options.get("accelerator", session.device.accelerator)
+    accelerator = options.get("accelerator", device.accelerator)
     with together(place, session, accelerator, parts) as ranks:
         state = share_state(ranks, find if found is None else lambda: found)
         if state.is_complete(total):
@@ -225,7 +227,7 @@ def fit(
         )  # fmt: skip
 
 
-def _nothing_left(session: Any, module: Any, state: Any, total: int, began: float) -> FitReport:
+def _nothing_left(session: TrainingSession, module: Any, state: Any, total: int, began: float) -> FitReport:
     """Load the weights of a complete training into the module."""
     from nbkit.runtime.training.history import History
 
@@ -238,7 +240,7 @@ def _nothing_left(session: Any, module: Any, state: Any, total: int, began: floa
 
 
 def _train(
-    session: Any,
+    session: TrainingSession,
     module: Any,
     data: Any,
     state: Any,
@@ -357,7 +359,7 @@ def _max_steps(module: Any, given: int | None) -> int:
 # -- after -----------------------------------------------------------------------------------------------------------
 
 
-def _say_end(session: Any, report: FitReport) -> None:
+def _say_end(session: TrainingSession, report: FitReport) -> None:
     done = f"{report.step} of {report.max_steps} steps, {report.steps_this_session} in this session"
     if report.complete:
         session.say(f"{session.slug} is complete: {done}.")

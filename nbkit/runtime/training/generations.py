@@ -14,6 +14,7 @@ from typing import Any
 
 from nbkit.ground.files import remove_stray_temps, sha256_of, write_atomically
 from nbkit.runtime.errors import DamagedError, StoreError, UsageError
+from nbkit.runtime.ledger.outbox import Outbox
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import checkpoints_of, fetch_receipt, run_of, stored_runs
@@ -44,7 +45,7 @@ class Generations:
         slug: str,
         folder: Path,
         store: Store | None = None,
-        outbox: Any = None,
+        outbox: Outbox | None = None,
         say: Callable[[str], None] = print,
         journal: Callable[..., None] | None = None,
     ) -> None:
@@ -120,8 +121,8 @@ class Generations:
 
     def _receipt_there(self, step: int) -> Receipt | None:
         """Fetch a receipt from the store; None if it is damaged or has been deleted."""
-        if step in self._there:
-            return self._there[step]
+        if step in self._there or self.store is None:
+            return self._there.get(step)
         name = f"step-{step:09d}.json"
         path = self.folder / f"{_FETCHED}{name}"
         try:
@@ -256,9 +257,9 @@ class Generations:
                 del self._here[step]
             newest = max(self._here, default=0)
             for path in self.folder.glob("step-*"):
-                step = step_of(path.name)
+                found = step_of(path.name)
                 # damaged ones are kept until something newer is complete
-                if step is not None and step < newest and step not in self._here:
+                if found is not None and found < newest and found not in self._here:
                     path.unlink(missing_ok=True)
 
     # -- to the store -------------------------------------------------------------------------------------------------
@@ -303,6 +304,7 @@ class Generations:
             metrics(path)
             files.append((path, f"{self.slug}/metrics.jsonl"))
         files.append((self.folder / receipt.name, self.prefix + receipt.name))
+        assert self.outbox is not None  # as send and send_left_over have checked
         self.outbox.send(files, f"{self.slug} step {receipt.step}", lambda: self._stored(receipt))
 
     def send_left_over(self) -> None:

@@ -55,7 +55,8 @@ class History(Logger):
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield ``{"step": step, name: value, ...}`` in the order of logging, one row per call of the logger."""
-        names, row = list(self._names), {}
+        names = list(self._names)
+        row: dict[str, Any] = {}
         for step, which, value in zip(self._steps, self._which, self._values, strict=True):
             name = names[which]
             if row and (row["step"] != step or name in row):

@@ -7,7 +7,7 @@ workers has no influence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class ResumableLoader:
         self._indices = _Indices(plain, seed, rank, world_size)
         self._places = _Places(self._indices, plain.batch_size, plain.drop_last, self)
         self._inner = _rebuilt(plain, self._places, seed, training)
-        self._running: Iterator[Any] | None = None
+        self._running: Generator[Any, None, None] | None = None
 
     # Lightning and modules look these up on a loader
     @property
@@ -105,7 +105,7 @@ class ResumableLoader:
         self._running = self._iterate()
         return self._running
 
-    def _iterate(self) -> Iterator[Any]:
+    def _iterate(self) -> Generator[Any, None, None]:
         # the body of a generator runs at the first next(): workers start when epoch and batch are known
         epoch, start = self.epoch, self.start
         batches = iter(self._inner)

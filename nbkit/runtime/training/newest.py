@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from nbkit.runtime.errors import DamagedError
@@ -34,7 +34,8 @@ def run_of(folder: str) -> int | None:
 
 def stored_runs(store: Store, slug: str) -> dict[int, list[Stat]]:
     """Return the checkpoints and receipts of each run in the store."""
-    base, runs = checkpoints_of(slug), {}
+    base = checkpoints_of(slug)
+    runs: dict[int, list[Stat]] = {}
     for stat in store.list(base):
         folder, _, name = stat.name[len(base) :].rpartition("/")
         run = run_of(folder)
@@ -81,7 +82,7 @@ def newest_step(store: Store, slug: str) -> int:
     return found.step if found else 0
 
 
-def _newest_first(store: Store, slug: str, notes: list[str]) -> Iterator[Receipt]:
+def _newest_first(store: Store, slug: str, notes: list[str]) -> Generator[Receipt, None, None]:
     runs = stored_runs(store, slug)
     names = _receipts_of(runs[max(runs)]) if runs else []
     with tempfile.TemporaryDirectory(prefix="nbkit-receipts-") as folder:

@@ -63,13 +63,14 @@ def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: boo
 
 def share_state(ranks: Ranks, find: Callable[[], State]) -> State:
     """Return the state that rank 0 finds, on all ranks; an error on rank 0 is raised on all of them."""
-    found: State | NbkitError | None = None
+    found: State | NbkitError = State()
     if ranks.first:
         try:
             found = find()
         except NbkitError as error:
             found = error
     if ranks.size > 1:
+        told: dict[str, Any]
         if isinstance(found, State):
             size = found.path.stat().st_size if found.path else 0
             told = {"receipt": found.receipt, "path": found.path, "size": size}

@@ -190,6 +190,6 @@ class Writer:
 def worded(error: BaseException) -> str:
     """Return an error as one sentence."""
     text = str(error) or type(error).__name__
-    with contextlib.suppress(AttributeError):
-        text = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else text
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.strerror}: {error.filename}"
     return text if text.endswith(".") else text + "."

@@ -11,12 +11,13 @@ from lightning.pytorch import LightningDataModule
 
 from nbkit.runtime.training.loader import ResumableLoader, resumable_validation
 from nbkit.runtime.training.loop_state import leave_stopping_to_us
+from nbkit.runtime.training.protocol import TrainingSession, device_of
 from nbkit.runtime.training.ranks.lightning_side import trainer_options
 from nbkit.runtime.training.ranks.ranks import Ranks
 
 
 def make_trainer(
-    session: Any,
+    session: TrainingSession,
     max_steps: int,
     options: dict[str, Any],
     callbacks: list[Any],
@@ -24,15 +25,15 @@ def make_trainer(
     io: Any,
     ranks: Ranks,
 ) -> Any:
-    options = dict(options)
+    options, device = dict(options), device_of(session)
     every = options.pop("val_check_interval")
     if every is not None:
         options["val_check_interval"] = every
         if isinstance(every, int):
             options.setdefault("check_val_every_n_epoch", None)
     options.setdefault("num_sanity_val_steps", 0)
-    options.setdefault("accelerator", session.device.accelerator)
-    options.setdefault("precision", session.device.precision)
+    options.setdefault("accelerator", device.accelerator)
+    options.setdefault("precision", device.precision)
     options.setdefault("devices", 1)
     if ranks.size > 1:
         options |= trainer_options(ranks.place, options.get("strategy", "auto"))
@@ -65,8 +66,9 @@ def derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks)
     give_train, give_val = data.train_dataloader, data.val_dataloader
 
     def train_dataloader() -> ResumableLoader:
-        share = {"rank": ranks.rank, "world_size": ranks.size}
-        saving.loader = ResumableLoader(give_train(), seed, **share, accept_changes=accept)
+        saving.loader = ResumableLoader(
+            give_train(), seed, rank=ranks.rank, world_size=ranks.size, accept_changes=accept
+        )
         return saving.loader
 
     data.train_dataloader = train_dataloader

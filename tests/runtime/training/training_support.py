@@ -160,6 +160,7 @@ class FakeSession:
     said: list[str] = field(default_factory=list)
     id: str = "test"
     steps: int | None = None
+    rendezvous: Any = None
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)

@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from http.client import HTTPException
+from typing import Any
 
 import httplib2
 from googleapiclient.errors import Error as ClientError
@@ -115,7 +116,7 @@ def _refresh_refused(error: AccessTokenRefreshError, doing: str, where: str) -> 
 def _answered(error: HttpError, doing: str, where: str) -> DriveError:
     status, reason = int(error.resp.status), _reason(error.content)
     words = f"{doing} failed: Drive answered {status}{f' ({reason})' if reason else ''}"
-    known = {"status": status, "reason": reason}
+    known: dict[str, Any] = {"status": status, "reason": reason}
     if reason in ("storageQuotaExceeded", "quotaExceeded"):
         return DriveError(_FULL.format(doing=doing), **known)
     if status == 401:

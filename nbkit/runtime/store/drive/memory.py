@@ -42,7 +42,7 @@ class Entry:
     @staticmethod
     def of(row: Row) -> Entry:
         """Return the entry of a row of Drive's."""
-        made = row["createdDate"]
+        made: str = row["createdDate"]
         return Entry(row["id"], int(row["fileSize"]), row["md5Checksum"], made, row.get("modifiedDate", made))
 
     def holds(self, size: int, md5: str) -> bool:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import re
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,8 @@ class DriveStore:
                 state.unlink(missing_ok=True)
             else:
                 entry = self._update(content, name, first_made(entries), state)
-                for other in entries if entry is not None else ():
-                    if other.id != entry.id:
+                for other in entries:
+                    if entry is not None and other.id != entry.id:
                         self._tree.remove(name, other.id)  # what it held has just been replaced
             if entry is not None:
                 return entry
@@ -117,8 +118,8 @@ class DriveStore:
         """Make a new file; None where the name has to be looked at again."""
         path, title = split(name)
         id = saved_id(state, content) or self._tree.begin(name)
-        body = {"id": id, "title": title, "mimeType": "application/octet-stream"}
-        body["parents"] = [{"id": self._tree.folder(path, make=True)[0]}]
+        parents = [{"id": self._tree.folder(path, make=True)[0]}]
+        body = {"id": id, "title": title, "mimeType": "application/octet-stream", "parents": parents}
 
         def insert(media: Any) -> Any:
             return self._access.files().insert(body=body, media_body=media, fields=FIELDS, supportsAllDrives=True)
@@ -179,7 +180,7 @@ class DriveStore:
                 raise FileNotFoundError(errno.ENOENT, f"the store {self.url} holds no {name}")
             entry = last_changed(entries)
             try:
-                size, found = write_atomically(path, lambda target, e=entry: self._fetch(name, e, target, sha256))
+                size, found = write_atomically(path, partial(self._fetch, name, entry, sha256=sha256))
             except DriveError as error:
                 if error.status not in (404, 416) and error.reason != HURT:
                     raise

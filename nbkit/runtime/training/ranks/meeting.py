@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.training.protocol import TrainingSession
 from nbkit.runtime.training.ranks.place import NEEDED, Place
 from nbkit.runtime.training.ranks.ranks import Ranks
 
@@ -19,13 +20,13 @@ _LATE_WORDS = 5.0  # seconds that the news of a death may come after the operati
 
 
 @contextlib.contextmanager
-def together(place: Place, session: Any, accelerator: str, parts: Mapping[str, Any]) -> Iterator[Ranks]:
+def together(place: Place, session: TrainingSession, accelerator: str, parts: Mapping[str, Any]) -> Iterator[Ranks]:
     """Have the processes of a training find each other, and none outlive the others for long.
 
     Parameters
     ----------
     place : Place
-    session : Session
+    session : TrainingSession
     accelerator : str
     parts : mapping
         What the other processes need where this one starts them: arguments of `fit`.
@@ -68,13 +69,13 @@ def _may_follow(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | OSError) and not isinstance(error, NbkitError)
 
 
-def _join(place: Place, session: Any, accelerator: str, helpers: Any) -> Ranks:
+def _join(place: Place, session: TrainingSession, accelerator: str, helpers: Any) -> Ranks:
     import torch
     import torch.distributed as dist
 
     from nbkit.runtime.training.ranks.watch import Watch
 
-    store = helpers.meet() if helpers is not None else getattr(session, "rendezvous", None)
+    store = helpers.meet() if helpers is not None else session.rendezvous
     missing = [name for name in NEEDED if name not in os.environ] if store is None else []
     if missing:
         raise UsageError(
@@ -97,9 +98,9 @@ def _join(place: Place, session: Any, accelerator: str, helpers: Any) -> Ranks:
     return ranks
 
 
-def _part(place: Place, session: Any) -> None:
+def _part(place: Place, session: TrainingSession) -> None:
     """Leave the group where it was made for this one training; torchrun's processes may meet again in it."""
-    if place.starts or getattr(session, "rendezvous", None) is not None:
+    if place.starts or session.rendezvous is not None:
         _destroy()
 
 

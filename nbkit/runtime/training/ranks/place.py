@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nbkit.runtime.device import Device
 from nbkit.runtime.errors import UsageError
 
 NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -66,7 +67,7 @@ def place_here(environment: Mapping[str, str] | None = None) -> Place:
     return Place(rank, size, local, local_size) if size > 1 else Place()
 
 
-def choose_place(options: Mapping[str, Any], device: Any) -> Place:
+def choose_place(options: Mapping[str, Any], device: Device) -> Place:
     """Return this process's place in a training on the devices that were asked for.
 
     Parameters
@@ -102,7 +103,7 @@ def choose_place(options: Mapping[str, Any], device: Any) -> Place:
     return place
 
 
-def _count(devices: Any, device: Any, accelerator: str) -> int:
+def _count(devices: Any, device: Device, accelerator: str) -> int:
     on_gpu = accelerator in ("cuda", "gpu")
     if devices in ("auto", -1, "-1"):
         return device.count if on_gpu else 1

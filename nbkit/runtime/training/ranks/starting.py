@@ -22,6 +22,7 @@ from typing import Any
 
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts import environment
+from nbkit.runtime.training.protocol import TrainingSession, device_of
 from nbkit.runtime.training.ranks.place import Place
 
 _HERE = "127.0.0.1"
@@ -38,12 +39,12 @@ class Helpers:
     ----------
     place : Place
         This process's; rank 0.
-    session : Session
+    session : TrainingSession
     parts : mapping
         Arguments of `fit` for them.
     """
 
-    def __init__(self, place: Place, session: Any, parts: Mapping[str, Any]) -> None:
+    def __init__(self, place: Place, session: TrainingSession, parts: Mapping[str, Any]) -> None:
         self.place, self.session = place, session
         self._parts = parts
         self._processes: dict[int, subprocess.Popen] = {}
@@ -155,7 +156,7 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _pickled(parts: Mapping[str, Any], session: Any) -> bytes:
+def _pickled(parts: Mapping[str, Any], session: TrainingSession) -> bytes:
     """Return what the others need as bytes; classes and functions of a notebook's own cells go along whole."""
     try:
         import cloudpickle
@@ -166,7 +167,8 @@ def _pickled(parts: Mapping[str, Any], session: Any) -> bytes:
     if getattr(parts["data"], "trainer", None) is not None:  # of an earlier fit
         parts["data"] = copy.copy(parts["data"])
         parts["data"].trainer = None
-    device = {name: getattr(session.device, name) for name in ("accelerator", "count", "name", "precision", "reason")}
+    chosen = device_of(session)
+    device = {name: getattr(chosen, name) for name in ("accelerator", "count", "name", "precision", "reason")}
     facts = {"slug": session.slug, "seed": session.seed, "folder": str(session.folder), "device": device}
     try:
         return cloudpickle.dumps((facts, parts))
