@@ -1,1 +1,1 @@
-"""Recordings, windows, bands and splits: what every system reads its data through."""
+"""Signals: EEG, spikes and fMRI recordings, and the windows cut from them."""

@@ -1,7 +1,7 @@
-"""Cumulative frequency bands.
+"""Cumulative frequency bands of a signal.
 
-The last level is the signal filtered once from the lowest to the highest edge: neighbouring bands share one edge, one
-transition and one filter length, so nothing between them is counted twice or lost.
+The last level equals the signal filtered once from the lowest to the highest edge. Neighbouring bands share one edge,
+one transition width and one filter length, so nothing between them is counted twice or lost.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ Band = tuple[float, float]
 DEFAULT_BANDS: tuple[Band, ...] = ((0.5, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 50.0))
 
 _NAMES = {(0.5, 4.0): "delta", (4.0, 8.0): "theta", (8.0, 13.0): "alpha", (13.0, 30.0): "beta"}
-_NYQUIST_ROOM = 0.49  # of sfreq: mne refuses an upper edge at Nyquist, 50 Hz at 100 Hz among them
-_HAMMING_LENGTH = 3.3  # transition widths a hamming-windowed filter needs, as mne has it
+_NYQUIST_ROOM = 0.49  # largest upper edge / sfreq: mne rejects one at Nyquist, such as 50 Hz at 100 Hz
+_HAMMING_LENGTH = 3.3  # length of a Hamming-windowed filter in transition widths, as in mne
 
 
 def band_names(bands: Sequence[Band]) -> tuple[str, ...]:
@@ -37,19 +37,19 @@ def band_names(bands: Sequence[Band]) -> tuple[str, ...]:
 
 
 def effective_bands(bands: Sequence[Band], sfreq: float) -> tuple[Band, ...]:
-    """Return the bands that can be had at a sampling frequency: upper edges are held to 0.49 of it.
+    """Return the bands that a sampling rate allows: upper edges are limited to 0.49 of it.
 
     Parameters
     ----------
     bands : sequence of (l_freq, h_freq)
         Edges in Hz, each with ``0 <= l_freq < h_freq``.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling rate, in Hz.
 
     Raises
     ------
     ValueError
-        If a band is empty, upside down, or lies wholly above what the sampling frequency can carry.
+        If there is no band, or a band is empty, has its edges swapped, or starts above 0.49 of the sampling rate.
 
     Examples
     --------
@@ -57,15 +57,15 @@ def effective_bands(bands: Sequence[Band], sfreq: float) -> tuple[Band, ...]:
     ((13.0, 30.0), (30.0, 49.0))
     """
     if not np.isfinite(sfreq) or sfreq <= 0:
-        raise ValueError(f"sfreq={sfreq!r} is not a sampling frequency; give samples a second, such as 100.0.")
+        raise ValueError(f"The value sfreq={sfreq!r} is not a sampling rate; give Hz, such as 100.0.")
     if len(bands) == 0:
-        raise ValueError("bands is empty; give at least one (l_freq, h_freq) in Hz, such as (0.5, 4.0).")
+        raise ValueError("The list bands is empty; give at least one (l_freq, h_freq) in Hz, such as (0.5, 4.0).")
     ceiling = _NYQUIST_ROOM * sfreq
     effective = []
     for low, high in bands:
         low, high = float(low), float(high)
         if not (np.isfinite(low) and np.isfinite(high) and 0 <= low < high):
-            raise ValueError(f"Band ({low:g}, {high:g}) Hz is no band; each needs 0 <= l_freq < h_freq.")
+            raise ValueError(f"Band ({low:g}, {high:g}) Hz is no band; 0 <= l_freq < h_freq is needed.")
         if low >= ceiling:
             raise ValueError(
                 f"Band ({low:g}, {high:g}) Hz begins above {ceiling:g} Hz, the highest edge at sfreq={sfreq:g} Hz. "
@@ -76,20 +76,20 @@ def effective_bands(bands: Sequence[Band], sfreq: float) -> tuple[Band, ...]:
 
 
 def cumulative_frequency_levels(signal: np.ndarray, sfreq: float, bands: Sequence[Band] = DEFAULT_BANDS) -> np.ndarray:
-    """Return the running sum of a signal's bands, lowest first.
+    """Compute the running sum of a signal's bands, lowest first.
 
-    Each band is a zero-phase FIR (hamming window, firwin design, through mne). Hand in a continuous recording and cut
-    the result: the filter is 6.6 s long where a band starts at 0.5 Hz, and a segment shorter than that is mirrored at
-    both ends, which is an invention.
+    Each band is a zero-phase FIR filter (Hamming window, firwin design, by mne). Filter the continuous recording and
+    cut the result: the filter is 6.6 s long for a band that starts at 0.5 Hz, and a shorter segment is extended by
+    mirrored samples, which were not recorded.
 
     Parameters
     ----------
     signal : array of shape (channels, time)
         In any unit; the result has the same.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling rate, in Hz.
     bands : sequence of (l_freq, h_freq)
-        Edges in Hz; upper edges are held to 0.49 of ``sfreq`` (see `effective_bands`).
+        Edges, in Hz; upper edges are limited to 0.49 of ``sfreq`` (see `effective_bands`).
 
     Returns
     -------
@@ -99,18 +99,18 @@ def cumulative_frequency_levels(signal: np.ndarray, sfreq: float, bands: Sequenc
     Raises
     ------
     ValueError
-        If the signal is not two-dimensional and finite, or a band cannot be had.
+        If the signal is not two-dimensional and finite, or a band is not possible.
     """
     from mne.filter import filter_data
 
     signal = np.asarray(signal)
     if signal.ndim != 2 or signal.shape[1] < 2:
-        raise ValueError(f"signal has shape {signal.shape}; it must be (channels, time) with at least two samples.")
+        raise ValueError(f"The signal has shape {signal.shape}; it must be (channels, time) with at least two samples.")
     if not np.isfinite(signal).all():
         bad = np.flatnonzero(~np.isfinite(signal).all(axis=1))
         raise ValueError(
-            f"signal has NaN or infinite samples in {bad.size} of {len(signal)} channels (first: {bad[0]}); a filter "
-            "would spread them over seconds. Interpolate or drop those channels first."
+            f"The signal has NaN or infinite samples in {bad.size} of {len(signal)} channels (first: {bad[0]}); a "
+            "filter would spread them over seconds. Interpolate or drop those channels first."
         )
     edges = effective_bands(bands, sfreq)
     filters = [_filter(edges, index, sfreq) for index in range(len(edges))]
@@ -145,14 +145,14 @@ def cumulative_frequency_levels(signal: np.ndarray, sfreq: float, bands: Sequenc
 
 
 def _filter(bands: tuple[Band, ...], index: int, sfreq: float) -> tuple[float | None, float, float, float, int]:
-    """Pass-band edges, transition widths (Hz) and odd length (samples) of one band's filter."""
+    """Return pass-band edges and transition widths (Hz), and odd length (samples), of the filter of one band."""
     low, high = bands[index]
     below = next((b for b in bands if b[1] == low), None)
     above = next((b for b in bands if b[0] == high), None)
     low_width = min(max(0.25 * low, 2.0), low) if low > 0 else np.inf  # mne's own "auto" widths
     high_width = min(max(0.25 * high, 2.0), sfreq / 2 - high)
     pass_low, pass_high = (low if low > 0 else None), high
-    # A shared edge is the half-amplitude point of both filters, with one width: what one loses the other gains.
+    # A shared edge is the half-amplitude point of both filters, with one width, so that the two add up to 1.
     if below is not None:
         low_width = _shared_width(below, bands[index])
         pass_low = low + low_width / 2
@@ -164,6 +164,6 @@ def _filter(bands: tuple[Band, ...], index: int, sfreq: float) -> tuple[float | 
 
 
 def _shared_width(below: Band, above: Band) -> float:
-    """Width in Hz of the transition between two touching bands; narrow bands keep some pass band."""
+    """Return the width in Hz of the transition between two touching bands; narrow bands keep some pass band."""
     edge = below[1]
     return min(max(0.25 * edge, 2.0), edge, 0.9 * (below[1] - below[0]), 0.9 * (above[1] - above[0]))

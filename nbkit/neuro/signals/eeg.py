@@ -1,8 +1,8 @@
-"""EEG recordings to windows.
+"""Turn EEG recordings into windows.
 
-`recordings` lists what there is as manifest rows; `make_windows` turns one row into arrays. A row holds everything its
-recording needs, so rows can be worked off one by one, in any order and on any machine that has the data. HBN's
-recordings become shards, which serve pretraining and both challenges; all others one archive with their bands.
+`recordings` lists recordings as manifest rows; `make_windows` turns one row into arrays. A row holds everything that
+its recording needs, so rows can be processed one by one, in any order, on any machine that has the data. HBN's
+recordings become shards for pretraining and both challenges; each other recording becomes one archive with its bands.
 """
 
 from __future__ import annotations
@@ -47,23 +47,28 @@ def recordings(
     Parameters
     ----------
     source : {"eegbci", "bids", "edf", "synthetic", "hbn", "hbn_bids", "synthetic_hbn"}
-        PhysioNet's motor set through mne; a BIDS root; a folder of EDF files; a made-up recording; HBN through eegdash
-        or from BIDS folders; a made-up HBN.
+        PhysioNet's motor data by mne; a BIDS root; a folder of EDF files; a synthetic recording; HBN by eegdash or from
+        BIDS folders; a synthetic HBN.
     path : str, optional
-        The folder, for bids, edf and hbn_bids; where eegdash keeps its files, for hbn; the preset (free, smoke), for
-        synthetic_hbn.
+        For bids, edf and hbn_bids, the folder; for hbn, the folder of eegdash's files; for synthetic_hbn, the preset
+        (free, smoke).
     subjects, runs : sequence, optional
-        Which ones; all that the folder holds, or subject 1 and (eegbci) runs 3 to 14. HBN's runs are all taken.
+        Subjects and runs to list; by default all in the folder, or subject 1 and (eegbci) runs 3 to 14. All runs of HBN
+        are listed.
     releases, tasks, mini
-        Of HBN, as in `hbn.hbn_rows`.
+        Selection of HBN recordings, see `hbn.hbn_rows`.
     stand_in : bool
-        Where the eegbci runs are neither on disk nor to be had from the network, say so in one line and list
-        synthetic recordings in their place; everything made of them says so, too.
+        If the eegbci runs are neither on disk nor available from the network, print the reason and list synthetic
+        recordings instead. All results from them are labelled as such.
+
+    Returns
+    -------
+    rows : list of dict of str
 
     Raises
     ------
     ValueError
-        For an unknown source, subject or run.
+        If the source, a subject or a run is unknown.
     FileNotFoundError
         If the folder holds no such recording.
     """
@@ -74,7 +79,7 @@ def recordings(
             for subject in subjects or (1,):
                 available, reason = eegbci_available(int(subject), [int(r) for r in runs or eegbci.MOTOR_RUNS])
                 if not available:
-                    print(f"No real EEG here: {reason}. A SYNTHETIC recording stands in.")
+                    print(f"No real EEG here: {reason}. A SYNTHETIC recording is used instead.")
                     return synthetic.rows(subjects or (1,), runs or (1,))
         return rows
     if source == "synthetic":
@@ -93,12 +98,18 @@ def recordings(
 
 
 def load_recording(item: Mapping[str, Any], sfreq: float | None = None) -> Recording:
-    """Load the recording a row names, resampled to ``sfreq`` (Hz) where that is given.
+    """Load the recording of a row.
 
     Parameters
     ----------
     item : mapping
-        A row of `recordings`; values may be text, as a manifest keeps them.
+        A row of `recordings`; values may be text, as in a manifest.
+    sfreq : float, optional
+        Sampling rate to resample to, in Hz; by default that of the recording.
+
+    Returns
+    -------
+    recording : Recording
     """
     source = _source(item)
     if source == "eegbci":
@@ -114,17 +125,18 @@ def load_recording(item: Mapping[str, Any], sfreq: float | None = None) -> Recor
 def window_settings(
     source: str, sfreq: float, window_s: float | None = None, stride_s: float | None = None, dtype: str | None = None
 ) -> dict[str, float | str]:
-    """Return what `make_windows` takes, in Hz and s: 5 s windows where not said otherwise, HBN's 2 s every second.
+    """Return the keyword arguments of `make_windows` for a source, in Hz and s.
 
-    HBN's signals are kept as float16 where no `dtype` is given: 200 subjects are then some 12 GB and not 25, of the 15
-    that a free Drive holds. Other sources' windows are float32 and nothing else.
+    The default is windows of 5 s, and for HBN 2 s every second. HBN's signals are stored as float16 by default: 200
+    subjects then take about 12 GB instead of 25, and a free Drive holds 15. Windows of other sources are always
+    float32.
     """
     _check_source(source)
     is_hbn = source in HBN_SOURCES
     usual = HBNWindows.pretrain() if is_hbn else HBNWindows("pretrain", 5.0, 5.0)
     allowed = DTYPES if is_hbn else DTYPES[:1]
     if dtype is not None and dtype not in allowed:
-        raise ValueError(f"{dtype=} for {source}: its windows are kept as {' or '.join(allowed)}.")
+        raise ValueError(f"Not possible: {dtype=} for {source}: its windows are kept as {' or '.join(allowed)}.")
     window_s = usual.window_s if window_s is None else window_s
     stride_s = usual.stride_s if stride_s is None else stride_s
     kept = {"dtype": dtype or "float16"} if is_hbn else {}
@@ -141,44 +153,44 @@ def make_windows(
     bands: Sequence[Band] = DEFAULT_BANDS,
     dtype: str = "float32",
 ) -> dict[str, np.ndarray] | dict[str, Path]:
-    """Turn one recording into windows and their cumulative bands; HBN's into a shard without bands.
+    """Cut one recording into windows and their cumulative bands; a recording of HBN becomes a shard without bands.
 
-    Bands are filtered on the whole recording and cut afterwards, so no window sees the edge of a filter.
+    The whole recording is filtered before it is cut, so filter edges affect no window.
 
     Parameters
     ----------
     item : mapping
         A row of `recordings`.
     folder : path, optional
-        Where an HBN recording's shard is written, until the item has copied it.
+        Temporary folder for the shard of an HBN recording, until the item copies it.
     sfreq : float
-        Samples a second to resample to, in Hz.
+        Sampling rate to resample to, in Hz.
     window_s, stride_s : float
-        Length of a window and step from one to the next, in s; of HBN's pretraining windows, as the challenges' own are
-        fixed.
+        Length of a window and distance between starts, in s. For HBN they apply to the pretraining windows only,
+        because the challenges fix their own.
     bands : sequence of (l_freq, h_freq)
         Edges in Hz.
     dtype : {"float32", "float16"}
-        In which HBN's signal is stored; other windows are float32.
+        Type of HBN's stored signal; other windows are float32.
 
     Returns
     -------
     arrays : dict
         signal : float32 array of shape (windows, channels, time), in uV
         cumulative_bands : float32 array of shape (windows, bands, channels, time), in uV
-        bands : float32 array of shape (bands, 2), the edges had, in Hz
+        bands : float32 array of shape (bands, 2), the effective edges, in Hz
         sfreq : float32, in Hz
         ch_names : str array of shape (channels,)
-        start_s : float64 array of shape (windows,), in s from the recording's start
-        label : str array of shape (windows,), the event that fills most of the window, "" where there is none
-        subject, run, source, data : str; ``data`` is "real" or says what stands in
+        start_s : float64 array of shape (windows,), in s from the start of the recording
+        label : str array of shape (windows,), the event with the longest overlap, "" if there is none
+        subject, run, source, data : str; ``data`` is "real" or a description of synthetic data
 
-        For HBN the paths of the shard: signal, pretrain, and where the recording serves them challenge1 and challenge2.
+        For HBN, the paths of the shard: signal, pretrain, and for recordings of the active task challenge1, challenge2.
     """
     source = _source(item)
     if source in HBN_SOURCES:
         if folder is None:
-            raise ValueError(f"{item['key']}: HBN's windows are written to files; give make_windows a folder for them.")
+            raise ValueError(f"{item['key']}: HBN's windows are written to files; pass folder= to make_windows.")
         return _make_hbn_windows(_load_hbn(item, sfreq), folder, HBNWindows("pretrain", window_s, stride_s), dtype)
     recording = load_recording(item, sfreq)
     starts, length = window_starts(recording.signal.shape[1], recording.sfreq, window_s, stride_s)
@@ -203,7 +215,7 @@ def make_windows(
 
 def _check_source(source: str) -> None:
     if source not in SOURCES:
-        raise ValueError(f"{source=} is unknown; it may be {', '.join(SOURCES)}.")
+        raise ValueError(f"Unknown {source=}; it may be {', '.join(SOURCES)}.")
 
 
 def _source(item: Mapping[str, Any]) -> str:
@@ -234,5 +246,5 @@ def _make_hbn_windows(recording: HBNRecording, folder: str | Path, pretrain: HBN
 def _made_up(preset: str) -> synthetic_hbn.SyntheticHBNSettings:
     presets = {"free": synthetic_hbn.SyntheticHBNSettings.free, "smoke": synthetic_hbn.SyntheticHBNSettings.smoke}
     if preset not in presets:
-        raise ValueError(f"The made-up HBN has no preset {preset!r}; PATH may be {' or '.join(presets)} for it.")
+        raise ValueError(f"The synthetic HBN has no preset {preset!r}; PATH must be {' or '.join(presets)}.")
     return presets[preset]()

@@ -1,7 +1,7 @@
-"""Splits of recordings into training and validation.
+"""Split recordings into training and validation.
 
-A group (a subject, or a run of one subject) is on one side only, so overlapping windows never leak; which side it is on
-depends on the seed and the names of the groups alone, not on the order in which they are listed.
+A group (a subject, or a run of one subject) is on one side only, so overlapping windows never leak. The side depends
+only on the seed and the names of the groups, not on their order.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ def split_by_subject(
     Parameters
     ----------
     rows : iterable of mapping
-        Each with a ``subject``.
+        Rows with a ``subject``.
     val_fraction : float
-        Share of the subjects to validate on; at least one, and at least one is left to train on.
+        Share of the subjects for validation; each side gets at least one.
     seed : int
-        Another seed draws other subjects.
+        Seed of the draw.
     val : sequence of str, optional
-        Names the validation subjects instead of drawing them.
+        Names of the validation subjects, instead of a draw.
 
     Returns
     -------
     train, val : list of mapping
-        In the order given.
+        In the order of ``rows``.
 
     Raises
     ------
@@ -50,11 +50,11 @@ def split_by_run(
     Parameters
     ----------
     rows : iterable of mapping
-        Each with a ``subject`` and a ``run``.
+        Rows with a ``subject`` and a ``run``.
     val_fraction, seed
         As in `split_by_subject`, over the (subject, run) pairs.
     val : sequence of str, optional
-        Names the validation runs, for every subject that has them.
+        Names of the validation runs of all subjects, instead of a draw.
 
     Returns
     -------
@@ -72,7 +72,12 @@ def split_by_run(
 
 
 def split_recordings(rows: Iterable[Row], val_fraction: float = 0.2, seed: int = 2025) -> tuple[list[Row], list[Row]]:
-    """Split by subject where there are several, by run where there is one."""
+    """Split rows by subject if there are several subjects, else by run.
+
+    Returns
+    -------
+    train, val : list of mapping
+    """
     rows = list(rows)
     if len({_text(row["subject"]) for row in rows}) > 1:
         return split_by_subject(rows, val_fraction, seed)
@@ -88,18 +93,19 @@ def _split(rows, group_of, what, val_fraction, seed, val):
             raise ValueError(f"No {what} {', '.join(unknown)} among the {len(groups)} there are: {', '.join(groups)}.")
     else:
         if not 0 < val_fraction < 1:
-            raise ValueError(f"{val_fraction=} is no share; give one between 0 and 1, such as 0.2.")
+            raise ValueError(f"Invalid {val_fraction=}; give a share between 0 and 1, such as 0.2.")
         count = min(max(1, round(val_fraction * len(groups))), len(groups) - 1)
         chosen = set(sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest())[:count])
     if not chosen or len(chosen) >= len(groups):
         raise ValueError(
-            f"{len(groups)} {what}(s) ({', '.join(groups) or 'none'}) cannot be split with {len(chosen)} to validate "
-            f"on: both sides need at least one. Read more recordings, or split by another group."
+            f"There are {len(groups)} {what}(s) ({', '.join(groups) or 'none'}), which cannot be split with "
+            f"{len(chosen)} for validation: both sides need at least one. Use more recordings, or split by another "
+            "group."
         )
     return [r for r in rows if group_of(r) not in chosen], [r for r in rows if group_of(r) in chosen]
 
 
 def _text(value: Any) -> str:
-    """One name for 4, "4" and "04": a manifest keeps text, a call often has numbers."""
+    """Return the same text for 4, "4" and "04": manifests hold text, calls often have numbers."""
     text = str(value)
     return str(int(text)) if text.isdecimal() else text

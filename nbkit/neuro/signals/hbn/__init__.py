@@ -1,1 +1,1 @@
-"""The Healthy Brain Network's EEG: releases, recordings, windows, and a synthetic copy."""
+"""HBN-EEG: the Healthy Brain Network's recordings, their windows, and synthetic ones."""

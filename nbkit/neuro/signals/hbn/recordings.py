@@ -1,8 +1,8 @@
-"""HBN-EEG: recordings from BIDS folders or from the challenge's own bucket through eegdash, to windows.
+"""Load HBN-EEG recordings from BIDS folders or, by eegdash, from the challenge's bucket, and cut them into windows.
 
 Alexander et al. 2017, https://doi.org/10.1038/sdata.2017.181; Shirazi et al. 2024,
-https://doi.org/10.1101/2024.10.03.615261. Release 5 is refused wherever a name, a path or a folder's own words give it
-away. A row of `hbn_rows` holds all that its recording needs, the participant's factors too.
+https://doi.org/10.1101/2024.10.03.615261. Release 5 is rejected if a name, a path or a file of the data set reveals it.
+A row of `hbn_rows` holds everything that its recording needs, including the participant's factors.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from nbkit.neuro.signals.recordings.recording import Recording
 if TYPE_CHECKING:
     import mne
 
-SFREQ = 100.0  # Hz, as the challenge has it
+SFREQ = 100.0  # Hz, as in the challenge
 _BAND_HZ = (0.5, 50.0)
 _FILES = (".bdf", ".set", ".edf", ".vhdr")
 
@@ -52,25 +52,25 @@ def hbn_rows(
     Parameters
     ----------
     source : {"hbn", "hbn_bids"}
-        The challenge's bucket through eegdash (``pip install "nbkit-neuro[hbn]"``); BIDS folders on disk.
+        The challenge's bucket, by eegdash (``pip install "nbkit-neuro[hbn]"``), or BIDS folders on disk.
     path : path
-        Where eegdash keeps what it downloads; the root of one release, or a folder of several.
+        Download folder of eegdash, or the root of one release, or a folder of several.
     releases, tasks, subjects : sequence of str
-        Which ones; all where empty. Release 5 and the nine excluded subjects are never among them.
+        Recordings to list; all if empty. Release 5 and the nine excluded subjects are never included.
     mini : bool
-        For eegdash: twenty subjects a release.
+        For eegdash: only twenty subjects per release.
     target : str, optional
-        Leaves out subjects for whom this is missing, such as ``externalizing``, and says how many.
+        Leave out subjects without this factor, such as ``externalizing``, and print their number.
 
     Returns
     -------
     rows : list of dict
-        key, source, path, release, subject, task, run, mini, and the participant's age and factors as text.
+        Columns key, source, path, release, subject, task, run, mini, and the participant's age and factors, as text.
 
     Raises
     ------
     ValueError
-        For release 5 by any name, an unknown release or task.
+        If release 5 is requested by any name, or a release, task or source is unknown.
     FileNotFoundError
         If there is no such recording.
     """
@@ -82,7 +82,7 @@ def hbn_rows(
     elif source == "hbn_bids":
         found = _folder_rows(Path(path).expanduser(), wanted, names)
     else:
-        raise ValueError(f"{source=} is unknown; it may be hbn or hbn_bids.")
+        raise ValueError(f"Unknown {source=}; it may be hbn or hbn_bids.")
     rows, without = [], set()
     people = {str(subject).removeprefix("sub-") for subject in subjects}
     for row in found:
@@ -93,7 +93,7 @@ def hbn_rows(
             continue
         rows.append(row)
     if without:
-        print(f"{len(without)} subjects have no {target} and are left out: {', '.join(sorted(without)[:5])} ...")
+        print(f"Left out: {len(without)} subjects have no {target}: {', '.join(sorted(without)[:5])} ...")
     if not rows:
         raise FileNotFoundError(
             f"{path} holds no recording of tasks {', '.join(names)}, releases {', '.join(wanted) or 'any'}, subjects "
@@ -103,29 +103,30 @@ def hbn_rows(
 
 
 def load_hbn(item: Mapping[str, Any], sfreq: float = SFREQ) -> HBNRecording:
-    """Load the recording that a row names: 129 channels in uV, E1 to E128 and Cz.
+    """Load the recording of a row: 129 channels in uV, E1 to E128 and Cz.
 
-    What is not at ``sfreq`` (Hz) already, as the challenge's copies are, is filtered from 0.5 to 50 Hz and resampled.
+    A recording at another rate than ``sfreq`` (Hz) is filtered from 0.5 to 50 Hz and resampled; the challenge's copies
+    need neither.
 
     Parameters
     ----------
     item : mapping
-        A row of `hbn_rows`; values may be text, as a manifest keeps them.
+        A row of `hbn_rows`; values may be text, as in a manifest.
 
     Raises
     ------
     ValueError
-        For release 5 or an excluded subject, or channels that are not HBN's.
+        If the row is from release 5 or an excluded subject, or a channel of HBN is missing.
     FileNotFoundError
-        If the file is gone.
+        If the file does not exist any more.
     """
     subject, release = str(item["subject"]), str(item["release"])
     refuse_held_out(release, Path(str(item["path"])))
     if subject in EXCLUDED_SUBJECTS:
-        raise ValueError(f"Subject {subject} is one of the nine that the challenge's data leave out; take another row.")
+        raise ValueError(f"Subject {subject} is one of the nine that the challenge excludes; use another row.")
     file = Path(str(item["path"])) if item["source"] == "hbn_bids" else _download(item)
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is not there any more. Was the data set moved? Make the manifest again.")
+        raise FileNotFoundError(f"{file} is not there any more. If the data set was moved, make the manifest again.")
     refuse_held_out(file, *_own_words(file))
     import mne
 
@@ -146,18 +147,23 @@ def make_windows(
     sfreq: float = SFREQ,
     windows: Sequence[HBNWindows] | None = None,
 ) -> dict[str, Path]:
-    """Turn one recording into a shard below a folder, for an item to save.
+    """Write the shard of one recording below a folder, for an item to save.
 
     Parameters
     ----------
     item : mapping
         A row of `hbn_rows`.
     folder : path
-        Of this machine, for the files until the item has them.
+        Temporary folder for the files, until the item copies them.
     sfreq : float
-        In Hz.
+        Sampling rate, in Hz.
     windows : sequence of HBNWindows, optional
-        All that the recording serves where not given (see `write_windows`).
+        Kinds of windows; by default all that the recording allows (see `write_windows`).
+
+    Returns
+    -------
+    paths : dict
+        See `write_windows`.
     """
     return write_windows(load_hbn(item, sfreq), folder, windows)
 
@@ -187,14 +193,14 @@ def _eegdash_rows(cache: str, releases: Sequence[str], tasks: tuple[str, ...], m
 
 
 def _eegdash(release: str, cache: str, mini: bool, **which: Any) -> Any:
-    """The challenge's data set as eegdash lists it from its server."""
+    """Return eegdash's listing of the challenge's data set from its server."""
     refuse_held_out(release, Path(cache))
     try:
         from eegdash import EEGChallengeDataset
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"eegdash is not here ({error}). Install it with: python -m nbkit install hbn, or give BIDS folders "
-            "(hbn_bids)."
+            f"The package eegdash is not installed ({error}). Install it with: python -m nbkit install hbn, or use "
+            "BIDS folders (hbn_bids)."
         ) from error
     Path(cache).mkdir(parents=True, exist_ok=True)
     fields = ["subject", "session", "run", "task", "sex", *PARTICIPANT]
@@ -202,7 +208,7 @@ def _eegdash(release: str, cache: str, mini: bool, **which: Any) -> Any:
 
 
 def _download(item: Mapping[str, Any]) -> Path:
-    """Have eegdash bring one recording and its sidecars, and give the file."""
+    """Download one recording and its sidecars with eegdash, and return the file."""
     release, cache, mini = str(item["release"]), Path(str(item["path"])), str(item["mini"]) == "1"
     folder = cache / f"EEG2025r{release[1:]}{'mini' if mini else ''}" / f"sub-{item['subject']}" / "eeg"
     here = [file for file in folder.glob(f"{item['key']}_eeg.*") if file.suffix in _FILES]
@@ -213,8 +219,8 @@ def _download(item: Mapping[str, Any]) -> Path:
         which["run"] = str(item["run"])
     found = _eegdash(release, str(cache), mini, **which).datasets
     if not found:
-        raise FileNotFoundError(f"eegdash knows no {item['key']} in {release}. Make the manifest again.")
-    _ = found[0].raw  # brings the file and its sidecars
+        raise FileNotFoundError(f"No recording {item['key']} in eegdash's {release}. Make the manifest again.")
+    _ = found[0].raw  # downloads the file and its sidecars
     return Path(found[0].filecache)
 
 
@@ -229,7 +235,7 @@ def _row(
 
 
 def _as_hbn(raw: mne.io.BaseRaw, name: str, sfreq: float) -> mne.io.BaseRaw:
-    """HBN's 129 channels in HBN's order, filtered where they must be resampled."""
+    """Return HBN's 129 channels in HBN's order, filtered if they must be resampled."""
     wanted = hbn_ch_names()
     raw = raw.copy().load_data(verbose="error")
     if "Cz" not in raw.ch_names and "E129" in raw.ch_names:
@@ -248,7 +254,7 @@ def _as_hbn(raw: mne.io.BaseRaw, name: str, sfreq: float) -> mne.io.BaseRaw:
 
 
 def _events(file: Path) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...], tuple[str, ...]]:
-    """Onsets, durations (s), names and feedback of the events beside a recording; none where there is no table."""
+    """Return onsets, durations (s), names and feedback of the events; empty without an events file."""
     table = file.with_name(re.sub(r"_eeg$", "_events", file.stem) + ".tsv")
     rows = _table(table) if table.is_file() else []
     kept = [row for row in rows if np.isfinite(_number(row.get("onset", "")))]
@@ -262,7 +268,7 @@ def _events(file: Path) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str
 
 
 def _own_words(file: Path) -> list[str]:
-    """What the data set around a file says that it is."""
+    """Return the title and release in the metadata of a file's data set."""
     root = next((parent for parent in file.parents if (parent / "dataset_description.json").is_file()), None)
     if root is None:
         return []
@@ -294,5 +300,5 @@ def _number(text: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    """A number as a manifest keeps it, "" where there is none."""
+    """Return a number as text for a manifest, "" if there is none."""
     return repr(_number(value)) if np.isfinite(_number(value)) else ""

@@ -1,7 +1,7 @@
-"""The Healthy Brain Network's EEG releases: which may be used, and the guard for the one that may not.
+"""Releases of HBN-EEG, and the guard that rejects the held-out one.
 
-Release 5 is the EEG Challenge's held-out set. `refuse_held_out` is the one guard; all that opens HBN data calls it with
-every name it has: release, data set, path, and what the folder says of itself.
+Release 5 is the EEG Challenge's held-out set. All code that opens HBN data calls `refuse_held_out` with every name that
+it has: release, data set, path, and metadata of the folder.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _HELD_OUT = re.compile(
 
 
 def refuse_held_out(*names: object) -> None:
-    """Raise where a name, id or path is of release 5.
+    """Raise if a name, id or path belongs to release 5.
 
     Parameters
     ----------
     *names : object
-        Release names and numbers, data set ids, titles, paths (followed through links); None is passed over.
+        Release names and numbers, data set ids, titles, paths (links are resolved); None is ignored.
 
     Raises
     ------
     ValueError
-        Naming what gave it away.
+        With the name that belongs to release 5.
     """
     for name in names:
         texts = [str(name)]
@@ -53,22 +53,22 @@ def refuse_held_out(*names: object) -> None:
             texts.append(str(name.resolve()))
         if name == 5 or texts[0].strip() == "5" or any(_HELD_OUT.search(text) for text in texts):
             raise ValueError(
-                f"{name} is of HBN release 5, the challenge's held-out set (OpenNeuro {DATASETS[HELD_OUT]}): it is "
-                f"never opened here. Allowed are {', '.join(RELEASES)}."
+                f"{name} belongs to HBN release 5, the challenge's held-out set (OpenNeuro {DATASETS[HELD_OUT]}): it "
+                f"is never opened here. Nothing was read. Allowed are {', '.join(RELEASES)}."
             )
 
 
 def check_release(release: object) -> str:
-    """Return a release's name, such as R1; refuses release 5 and unknown ones."""
+    """Return the name of a release, such as R1; raise ValueError for release 5 and unknown ones."""
     refuse_held_out(release)
     name = f"R{release}" if str(release).isdecimal() else str(release).upper()
     if name not in RELEASES:
-        raise ValueError(f"{release=} is unknown; it may be {', '.join(RELEASES)}.")
+        raise ValueError(f"Unknown {release=}; it may be {', '.join(RELEASES)}.")
     return name
 
 
 def check_tasks(tasks: object) -> tuple[str, ...]:
-    """Return tasks by the names that HBN's files have, whatever the case; refuses unknown ones."""
+    """Return task names as in HBN's files, for any case; raise ValueError for unknown ones."""
     known = {task.lower(): task for task in TASKS}
     wanted = [tasks] if isinstance(tasks, str) else list(tasks)
     unknown = [task for task in wanted if str(task).lower() not in known]

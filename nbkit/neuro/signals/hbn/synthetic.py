@@ -1,9 +1,9 @@
-"""A made-up HBN: the same channels, tasks, events and columns, with couplings whose strength is known.
+"""Synthetic HBN data: HBN's channels, tasks, events and columns, with couplings of known strength.
 
-Two things are planted: a trial's alpha power, before and after the stimulus, tells its response time (challenge 1); the
-subject's frontal theta power tells the externalizing factor (challenge 2). A strength is the correlation between the
-hidden drive and the target, so the best score any model can reach is ``sqrt(1 - strength**2)``, and at strength 0 no
-score below 1 is earned. The drives move the signal whatever the strength: only the targets let go of them.
+There are two couplings. The alpha power around a stimulus predicts the response time (challenge 1), and a subject's
+frontal theta power predicts the externalizing factor (challenge 2). A strength is the correlation between the hidden
+drive and the target: the best possible score is ``sqrt(1 - strength**2)``, and with strength 0 no score below 1 is
+possible. The drives change the signal for any strength; the strength changes only the targets.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from nbkit.neuro.signals.recordings.recording import Recording
 
 STAND_IN = "synthetic HBN: pink noise with planted couplings; no brain was recorded"
 
-_RT_MEAN_S, _RT_SD_S = 1.577, 0.409  # of release 3's 9,595 answered trials
+_RT_MEAN_S, _RT_SD_S = 1.577, 0.409  # from the 9,595 answered trials of release 3
 _RT_RANGE_S = (0.2, 2.35)  # the next trial begins 2.4 s after the stimulus
-_WAITS_S = (2.8, 4.4, 6.0)  # from trial start to stimulus, as the task has them
+_WAITS_S = (2.8, 4.4, 6.0)  # from trial start to stimulus, as in the task
 _TRIAL_END_S = 2.4
-_DRIVE = 0.5  # natural log of amplitude a standard deviation of a drive
+_DRIVE = 0.5  # change of the log amplitude per standard deviation of a drive
 
 
 @dataclass(frozen=True)
 class SyntheticHBNSettings:
-    """Sizes and couplings of the made-up HBN.
+    """Sizes and couplings of the synthetic HBN.
 
     Parameters
     ----------
     subjects : int
     n_chans : int
-        E1, E2 ... and the flat reference Cz last; 129 is HBN's layout.
+        E1, E2 ..., and the flat reference Cz last; 129 is HBN's layout.
     sfreq : float
-        In Hz.
+        Sampling rate, in Hz.
     tasks : tuple of str
         HBN's task names.
     runs : int
-        Of contrastChangeDetection; other tasks have one.
+        Runs of contrastChangeDetection; other tasks have one.
     trials : int
-        A run of contrastChangeDetection.
+        Trials per run of contrastChangeDetection.
     seconds : float
         Length of the other tasks' recordings, in s.
     response_time_strength, externalizing_strength : float
-        0 (none) to 1 (all there is to know).
+        From 0 (no coupling) to 1 (full coupling).
     seed : int
     """
 
@@ -66,31 +66,31 @@ class SyntheticHBNSettings:
 
     @classmethod
     def smoke(cls) -> SyntheticHBNSettings:
-        """Twenty subjects, so that every side of a split has several; 32 channels; seconds to make."""
+        """Return settings for a short test: twenty subjects, several per side of a split, and 32 channels."""
         return cls(subjects=20, n_chans=32, tasks=("RestingState", "contrastChangeDetection"), runs=1, trials=10,
                    seconds=24.0)  # fmt: skip
 
     @classmethod
     def free(cls) -> SyntheticHBNSettings:
-        """HBN's 129 channels and 200 subjects, as many as the ten mini releases have."""
+        """Return settings with HBN's 129 channels and 200 subjects, as in the ten mini releases."""
         return cls(subjects=200, seconds=300.0)
 
     def __post_init__(self) -> None:
         check_tasks(self.tasks)
         for name in ("response_time_strength", "externalizing_strength"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} is no strength; give 0 (no coupling) to 1.")
+                raise ValueError(f"Invalid {name}={getattr(self, name)}; give a strength from 0 (no coupling) to 1.")
         if self.subjects < 1 or self.n_chans < 2 or self.runs < 1 or self.trials < 1:
-            raise ValueError(f"{self} makes nothing; subjects, runs and trials need 1 at least, n_chans 2.")
+            raise ValueError(f"Too small: {self}; subjects, runs and trials must be at least 1, n_chans at least 2.")
 
 
 def hbn_ch_names(n_chans: int = 129) -> tuple[str, ...]:
-    """Give HBN's channel names: E1, E2 ... and Cz last."""
+    """Return HBN's channel names: E1, E2 ..., and Cz last."""
     return (*(f"E{number}" for number in range(1, n_chans)), "Cz")
 
 
 def synthetic_rows(settings: SyntheticHBNSettings, tasks: Sequence[str] | None = None) -> list[dict[str, str]]:
-    """Return a manifest row for each recording, with the columns of `hbn.hbn_rows`."""
+    """Return one manifest row per recording, with the columns of `hbn.hbn_rows`."""
     rows = []
     for number in range(settings.subjects):
         subject = f"SYN{number + 1:04d}"
@@ -103,14 +103,14 @@ def synthetic_rows(settings: SyntheticHBNSettings, tasks: Sequence[str] | None =
 
 
 def synthetic_recording(row: Mapping[str, Any], settings: SyntheticHBNSettings) -> HBNRecording:
-    """Make the recording of a row; the same row and settings give the same numbers anywhere."""
+    """Return the synthetic recording of a row; equal rows and settings give equal numbers on all machines."""
     subject, task, run = str(row["subject"]), str(row["task"]), str(row["run"])
     person = _Person(subject, settings)
     draws = _generator(settings.seed, subject, task, run)
     trials = _Trials(draws, person, settings) if task == ACTIVE_TASK else None
     seconds = settings.seconds if trials is None else trials.seconds
     n_times, n_chans, sfreq = int(round(seconds * settings.sfreq)), settings.n_chans - 1, settings.sfreq
-    place = np.arange(n_chans) / max(1, n_chans - 1)  # 0 in front, 1 at the back
+    place = np.arange(n_chans) / max(1, n_chans - 1)  # from 0 (front) to 1 (back)
     alpha_gain = np.zeros(n_times) if trials is None else trials.alpha_gain(n_times, sfreq)
     alpha = _rhythm(draws, n_times, sfreq, person.alpha_hz) * np.exp(_DRIVE * alpha_gain)
     theta = _rhythm(draws, n_times, sfreq, 6.0) * np.exp(_DRIVE * person.trait)
@@ -135,14 +135,14 @@ def make_synthetic_windows(
     settings: SyntheticHBNSettings,
     windows: Sequence[HBNWindows] | None = None,
 ) -> dict[str, Path]:
-    """Make one recording and write its shard below a folder, as `hbn.make_windows` does of a real one."""
+    """Write the shard of one synthetic recording below a folder, as `hbn.make_windows` does for a real one."""
     return write_windows(synthetic_recording(row, settings), folder, windows)
 
 
 def write_synthetic_hbn(
     folder: str | Path, purpose: str, settings: SyntheticHBNSettings, tasks: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write the shards of all recordings below a folder and give their paths.
+    """Write the shards of all recordings below a folder and return their paths.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def write_synthetic_hbn(
     purpose : {"pretrain", "challenge1", "challenge2"}
     settings : SyntheticHBNSettings
     tasks : sequence of str, optional
-        The settings' where not given; contrastChangeDetection alone for challenge 1.
+        By default those of the settings; for challenge 1 only contrastChangeDetection.
     """
     if tasks is None and purpose == "challenge1":
         tasks = (ACTIVE_TASK,)
@@ -160,13 +160,13 @@ def write_synthetic_hbn(
 
 
 class _Person:
-    """What stays with a subject: rhythms, the trait, and the factor that it tells."""
+    """Constants of a subject: rhythms, trait and factors."""
 
     def __init__(self, subject: str, settings: SyntheticHBNSettings) -> None:
         draws = _generator(settings.seed, subject)
         self.alpha_hz, self.alpha_uv = draws.uniform(9.0, 11.0), draws.uniform(7.0, 9.0)
         self.trait, rest = draws.standard_normal(2)
-        self.speed = 0.1 * draws.standard_normal()  # of the subject, told by nothing in the signal
+        self.speed = 0.1 * draws.standard_normal()  # differs between subjects, without any trace in the signal
         tied = settings.externalizing_strength
         factors = 0.8 * draws.standard_normal(3)
         self.participant = {
@@ -177,7 +177,7 @@ class _Person:
 
 @dataclass
 class _Trials:
-    """The trials of a contrast change detection run."""
+    """Trials of a contrast change detection run."""
 
     draws: np.random.Generator
     person: _Person
@@ -197,7 +197,7 @@ class _Trials:
             side = int(self.draws.integers(2))
             self.events.append((round(stimulus, 3), STIMULI[side], "n/a"))
             self.stimuli.append(stimulus)
-            if self.draws.random() > 0.05:  # some are missed
+            if self.draws.random() > 0.05:  # some trials have no response
                 face = "smiley_face" if self.draws.random() > 0.1 else "sad_face"
                 pressed = RESPONSES[side if face == "smiley_face" else 1 - side]
                 self.events.append((round(stimulus + times[number], 3), pressed, face))
@@ -206,14 +206,14 @@ class _Trials:
         self.seconds = now + 2.0
 
     def alpha_gain(self, n_times: int, sfreq: float) -> np.ndarray:
-        """Each trial's drive from 1 s before its stimulus to 2.5 s after; 0 between."""
+        """Return the drive over time: that of a trial from 1 s before to 2.5 s after its stimulus, else 0."""
         time, gain = np.arange(n_times) / sfreq, np.zeros(n_times)
         for stimulus, drive in zip(self.stimuli, self.drive, strict=True):
             gain[(time >= stimulus - 1.0) & (time < stimulus + 2.5)] = drive
         return gain
 
     def evoked(self, n_times: int, sfreq: float) -> np.ndarray:
-        """A slow wave 0.4 s after each stimulus, in uV, the same for all."""
+        """Return a slow wave 0.4 s after each stimulus, in uV, equal for all trials."""
         time = np.arange(n_times) / sfreq
         return sum(8.0 * np.exp(-0.5 * ((time - stimulus - 0.4) / 0.1) ** 2) for stimulus in self.stimuli)
 
@@ -223,7 +223,7 @@ def _generator(seed: int, *names: str) -> np.random.Generator:
 
 
 def _pink(draws: np.random.Generator, shape: tuple[int, int], sfreq: float) -> np.ndarray:
-    """Noise of power 1/f from 0.5 Hz on, each row with a standard deviation of 1."""
+    """Return noise with a power of 1/f from 0.5 Hz on; each row has a standard deviation of 1."""
     freqs = np.fft.rfftfreq(shape[1], 1 / sfreq)
     shaping = np.where(freqs >= 0.5, 1 / np.sqrt(np.maximum(freqs, 0.5)), 0.0)
     noise = np.fft.irfft(np.fft.rfft(draws.standard_normal(shape), axis=1) * shaping, n=shape[1], axis=1)
@@ -231,7 +231,7 @@ def _pink(draws: np.random.Generator, shape: tuple[int, int], sfreq: float) -> n
 
 
 def _rhythm(draws: np.random.Generator, n_times: int, sfreq: float, freq: float) -> np.ndarray:
-    """A rhythm of a hertz's width with a standard deviation of 1."""
+    """Return a rhythm of about 1 Hz width with a standard deviation of 1."""
     freqs = np.fft.rfftfreq(n_times, 1 / sfreq)
     shaping = np.exp(-0.5 * ((freqs - freq) / 0.5) ** 2)
     wave = np.fft.irfft(np.fft.rfft(draws.standard_normal(n_times)) * shaping, n=n_times)

@@ -1,8 +1,8 @@
-"""Windows of one HBN recording, by purpose: pretraining, challenge 1, challenge 2.
+"""Windows of an HBN recording for pretraining, challenge 1 and challenge 2.
 
-The challenge's contract: challenge 1 takes 0.5 to 2.5 s after each stimulus that was answered, its target the response
-time in s; challenge 2 takes 4 s windows every 2 s, its target the subject's externalizing factor. Signals are in uV and
-no window reaches over the recording's end.
+The challenge's definitions: challenge 1 uses 0.5 to 2.5 s after each stimulus with a response, and the target is the
+response time in s. Challenge 2 uses windows of 4 s every 2 s, and the target is the subject's externalizing factor.
+Signals are in uV, and no window extends beyond the end of the recording.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ PARTICIPANT = ("age", "p_factor", "attention", "internalizing", "externalizing")
 
 @dataclass(frozen=True)
 class HBNRecording:
-    """One recording with what is known of its subject.
+    """One recording with information about its subject.
 
     Parameters
     ----------
     recording : Recording
         Signal in uV and events.
     subject, task, run : str
-        Subject without ``sub-``; run is "" where the task has one only.
+        Subject without ``sub-``; run is "" if the task has only one.
     release : str
-        R1 to R11 without R5, or "" for a stand-in.
+        R1 to R11 without R5, or "" for synthetic data.
     participant : mapping of str to float
         Age in years and the factors; NaN where missing.
     feedback : tuple of str
-        What the events' feedback column says, one an event.
+        Feedback column of the events, one per event.
     """
 
     recording: Recording
@@ -53,21 +53,21 @@ class HBNRecording:
 
     @property
     def name(self) -> str:
-        """As HBN's files have it: sub-X_task-Y_run-1."""
+        """Name as in HBN's files: sub-X_task-Y_run-1."""
         return f"sub-{self.subject}_task-{self.task}" + (f"_run-{self.run}" if self.run else "")
 
 
 @dataclass(frozen=True)
 class HBNWindows:
-    """Say how windows are cut.
+    """Length and position of windows.
 
     Parameters
     ----------
     purpose : {"pretrain", "challenge1", "challenge2"}
     window_s, stride_s : float
-        In s; challenge 1 has one window a trial and no stride.
+        Length and distance between starts, in s; challenge 1 has one window per trial and no stride.
     shift_s : float
-        From the stimulus to the window's start, in s (challenge 1).
+        Time from the stimulus to the start of the window, in s (challenge 1).
     """
 
     purpose: str
@@ -89,31 +89,31 @@ class HBNWindows:
 
     @classmethod
     def of(cls, purpose: str) -> HBNWindows:
-        """Return the windows of a purpose by its name."""
+        """Return the windows for the name of a purpose."""
         if purpose not in PURPOSES:
-            raise ValueError(f"{purpose=} is unknown; it may be {', '.join(PURPOSES)}.")
+            raise ValueError(f"Unknown {purpose=}; it may be {', '.join(PURPOSES)}.")
         return getattr(cls, purpose)()
 
 
 def contrast_trials(
     onsets_s: Sequence[float], values: Sequence[str], feedback: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Return the trials of a contrast change detection run: the first stimulus of each and the first response after it.
+    """Return the trials of a contrast change detection run: each first stimulus and the first response after it.
 
-    A trial ends where the next begins, or at the experiment's end; a last one without an end is left out.
+    A trial ends at the start of the next, or at the end of the experiment; a last trial without an end is left out.
 
     Parameters
     ----------
     onsets_s : sequence of float
-        Of the events, in s.
+        Onsets of the events, in s.
     values, feedback : sequence of str
-        Their names and feedback, as in events.tsv.
+        Names and feedback of the events, as in events.tsv.
 
     Returns
     -------
     trials : dict
-        Of arrays of shape (trials,): ``start_s``, ``stimulus_s``, ``response_s``, ``response_time_s`` (NaN where there
-        is none) and ``correct`` (1, 0, or NaN where no feedback says).
+        Arrays of shape (trials,): ``start_s``, ``stimulus_s``, ``response_s``, ``response_time_s`` (NaN without a
+        response) and ``correct`` (1, 0, or NaN without feedback).
     """
     order = np.argsort(np.asarray(onsets_s, float), kind="stable")
     onsets = np.asarray(onsets_s, float)[order]
@@ -141,37 +141,37 @@ def contrast_trials(
 
 
 def cut(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Cut one recording.
+    """Cut one recording into windows.
 
     Returns
     -------
     signal : array of shape (windows, channels, time)
         In uV.
     columns : dict
-        As of `places`.
+        See `places`.
     """
     starts, length, columns = places(recording, windows)
     return cut_windows(recording.recording.signal, starts, length), columns
 
 
 def places(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, int, dict[str, np.ndarray]]:
-    """Return where windows lie in a recording, and what is known of each.
+    """Return the positions of windows in a recording, and their columns.
 
     Returns
     -------
     starts : int array of shape (windows,)
         First samples.
     length : int
-        In samples.
+        Length of a window, in samples.
     columns : dict
-        Of arrays of shape (windows,): ``start_s``, ``task``, ``event`` (the last one before the window's middle), the
-        participant's age and factors, and for the challenges ``target`` (for challenge 1 ``correct`` and
-        ``stimulus_s``, too).
+        Arrays of shape (windows,): ``start_s``, ``task``, ``event`` (the last one before the middle of the window), the
+        participant's age and factors, for the challenges ``target``, and for challenge 1 ``correct`` and
+        ``stimulus_s``.
 
     Raises
     ------
     ValueError
-        With the recording's name: if no window fits, no trial was answered, or the target is missing.
+        If no window fits, no trial has a response, or the target is missing. The message names the recording.
     """
     source = recording.recording
     length = int(round(windows.window_s * source.sfreq))
@@ -193,7 +193,7 @@ def places(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, in
 
 
 def why_not(recording: HBNRecording, windows: HBNWindows) -> str:
-    """Return the reason why a recording has no windows for a purpose, "" where it has."""
+    """Return the reason why a recording has no windows for a purpose, or "" if it has some."""
     source = recording.recording
     n_times, length = source.signal.shape[1], int(round(windows.window_s * source.sfreq))
     if n_times < length:
@@ -212,28 +212,28 @@ def why_not(recording: HBNRecording, windows: HBNWindows) -> str:
 def write_windows(
     recording: HBNRecording, folder: str | Path, windows: Sequence[HBNWindows] | None = None, dtype: str = "float32"
 ) -> dict[str, Path]:
-    """Write a recording's signal once and an index for each purpose that it serves, for an item to save.
+    """Write the signal of a recording, and one index per purpose, for an item to save.
 
     Parameters
     ----------
     recording : HBNRecording
     folder : path
-        A folder of the recording's name is made in it.
+        A subfolder with the recording's name is created in it.
     windows : sequence of HBNWindows, optional
-        Pretraining, and for contrastChangeDetection both challenges, where not given.
+        By default pretraining and, for contrastChangeDetection, both challenges.
     dtype : {"float32", "float16"}
-        Of the stored signal (see `write_signal`).
+        Type of the stored signal (see `write_signal`).
 
     Returns
     -------
     paths : dict
-        ``signal`` and an index by each purpose (see `write_signal`). What the recording cannot serve is left out and
-        said in the indices' fact ``without``.
+        Key ``signal``, and one key per purpose for its index (see `write_signal`). Purposes without windows are left
+        out; the fact ``without`` in the indices holds the reasons.
 
     Raises
     ------
     ValueError
-        With the recording's name, if it serves no purpose or its signal is not finite.
+        If there are no windows for any purpose, or the signal is not finite. The message names the recording.
     """
     if windows is None:
         wanted = PURPOSES if recording.task == ACTIVE_TASK else PURPOSES[:1]
@@ -251,12 +251,12 @@ def write_windows(
 
 
 def _stimulus_locked(recording: HBNRecording, windows: HBNWindows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """First samples and targets of the answered trials whose window lies in the recording."""
+    """Return first samples and targets of the trials with a response and a window within the recording."""
     source = recording.recording
     length = int(round(windows.window_s * source.sfreq))
     trials = contrast_trials(source.onsets_s, source.labels, recording.feedback)
     answered = np.isfinite(trials["response_time_s"])
-    # as mne places events: the stimulus on its nearest sample, the window a whole number of samples after it
+    # As mne does: round the stimulus to a sample, then add a whole number of samples.
     first = np.round(np.nan_to_num(trials["stimulus_s"]) * source.sfreq).astype(int)
     first += int(round(windows.shift_s * source.sfreq))
     inside = answered & (first >= 0) & (first + length <= source.signal.shape[1])

@@ -1,1 +1,1 @@
-"""fMRI: surfaces, atlases, BOLD series, and the haemodynamic response."""
+"""fMRI signals: BOLD series, haemodynamic response, surfaces and atlases."""

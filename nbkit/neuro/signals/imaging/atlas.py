@@ -1,7 +1,7 @@
-"""Parcels of a surface: which vertex belongs to which, and means over them.
+"""Parcellations of a surface, and means over parcels.
 
-Labels are 0 where there is no parcel (the medial wall) and 1 to n elsewhere, left hemisphere first, as the files have
-them. Only the real atlas is ever called by its name: where it cannot be had, that is an error and no approximation.
+Labels are 0 outside the parcels (medial wall) and 1 to n inside, left hemisphere first, as in the files. The name of an
+atlas always means the real one: if it is not available, an error is raised and nothing replaces it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _CBIG = (
 
 @dataclass(frozen=True)
 class Atlas:
-    """Hold a parcellation of both hemispheres.
+    """A parcellation of both hemispheres.
 
     Attributes
     ----------
     name : str
     labels : int array of shape (vertices,)
-        0: no parcel; else the number of the parcel, from 1.
+        Number of each vertex's parcel, from 1; 0 for none.
     parcels : tuple of str
-        Their names, parcel 1 first.
+        Names of the parcels, parcel 1 first.
     networks : tuple of str
-        The network of each parcel.
+        Network of each parcel.
     """
 
     name: str
@@ -42,44 +42,44 @@ class Atlas:
 
     @property
     def surface(self) -> str:
-        """Name of the surface it lies on."""
+        """Name of the surface of the labels."""
         return surface_of(len(self.labels))
 
     @property
     def network_names(self) -> tuple[str, ...]:
-        """Each network once, in the order of its first parcel."""
+        """Unique network names, in the order of their first parcels."""
         return tuple(dict.fromkeys(self.networks))
 
     def on(self, surface: str) -> Atlas:
-        """Return the same atlas on a coarser surface: its nested vertices keep their labels."""
+        """Return the atlas on a coarser surface, whose vertices keep their labels."""
         if surface == self.surface:
             return self
         return Atlas(self.name, self.labels[nested_vertices(self.surface, surface)], self.parcels, self.networks)
 
     def means(self, values: np.ndarray, keep: np.ndarray | None = None) -> np.ndarray:
-        """Return the mean over each parcel's vertices.
+        """Return the mean over the vertices of each parcel.
 
         Parameters
         ----------
         values : ndarray of shape (..., vertices)
         keep : bool array of shape (vertices,), optional
-            False for vertices that take no part, such as constant ones.
+            False for vertices to leave out, such as constant ones.
 
         Returns
         -------
         means : ndarray of shape (..., parcels)
-            NaN for a parcel of which no vertex is left.
+            NaN for a parcel without vertices.
 
         Raises
         ------
         ValueError
-            If the values lie on another surface.
+            If the values are on another surface.
         """
         values = np.asarray(values)
         if values.shape[-1] != len(self.labels):
             raise ValueError(
-                f"{values.shape[-1]} vertices, but {self.name} has {len(self.labels)} ({self.surface}); "
-                "bring one to the other's surface: pool_vertices or Atlas.on."
+                f"The values have {values.shape[-1]} vertices, but {self.name} has {len(self.labels)} "
+                f"({self.surface}); convert one of them with pool_vertices or Atlas.on."
             )
         used = self.labels > 0
         if keep is not None:
@@ -93,7 +93,7 @@ class Atlas:
         return means
 
     def spread(self, values: np.ndarray, outside: float = np.nan) -> np.ndarray:
-        """Return each vertex its parcel's value, ``outside`` where there is no parcel; for drawing.
+        """Return a map with each parcel's value at its vertices, and ``outside`` elsewhere, for plots.
 
         Parameters
         ----------
@@ -101,17 +101,17 @@ class Atlas:
         """
         values = np.asarray(values, float)
         if values.shape[-1] != len(self.parcels):
-            raise ValueError(f"{values.shape[-1]} values for the {len(self.parcels)} parcels of {self.name}.")
+            raise ValueError(f"There are {values.shape[-1]} values for the {len(self.parcels)} parcels of {self.name}.")
         padded = np.concatenate([np.full((*values.shape[:-1], 1), outside), values], axis=-1)
         return padded[..., self.labels]
 
     def network_means(self, values: np.ndarray) -> dict[str, float]:
-        """Return the mean over each network's parcels, NaN left out.
+        """Return the mean over the parcels of each network, without NaN values.
 
         Parameters
         ----------
         values : ndarray of shape (parcels,)
-            Such as an r for each.
+            Such as one r per parcel.
         """
         values, networks = np.asarray(values, float), np.array(self.networks)
         found = {}
@@ -129,30 +129,30 @@ def schaefer(parcels: int = 400, folder: str | Path | None = None, surface: str 
     ----------
     parcels : {100, 200, 300, 400, 500, 600, 800, 1000}
     folder : path, optional
-        With ``{lh,rh}.Schaefer2018_{parcels}Parcels_7Networks_order.annot`` of fsaverage5; fetched from the authors'
-        repository (ThomasYeoLab/CBIG) and kept in the cache where not given.
+        Folder with ``{lh,rh}.Schaefer2018_{parcels}Parcels_7Networks_order.annot`` of fsaverage5; by default they are
+        downloaded from the authors' repository (ThomasYeoLab/CBIG) and cached.
     surface : {"fsaverage3", "fsaverage4", "fsaverage5"}
 
     Raises
     ------
     ValueError
-        For a number of parcels that the atlas has not, or files that are not it.
+        If the atlas does not have this number of parcels, or the files hold something else.
     FileNotFoundError
-        If a file is neither there nor to be had.
+        If a file is missing and cannot be downloaded.
     """
     if parcels not in SCHAEFER_PARCELS:
         raise ValueError(f"Schaefer's atlas has no {parcels} parcels; it has {', '.join(map(str, SCHAEFER_PARCELS))}.")
     names = [f"{side}.Schaefer2018_{parcels}Parcels_7Networks_order.annot" for side in ("lh", "rh")]
     found = read_annotations(*(_annotation(name, folder) for name in names), name=f"Schaefer-{parcels}")
     if len(found.parcels) != parcels:
-        raise ValueError(f"the files of Schaefer-{parcels} hold {len(found.parcels)} parcels; fetch them again.")
+        raise ValueError(f"The files of Schaefer-{parcels} hold {len(found.parcels)} parcels; download them again.")
     return found.on(surface)
 
 
 def read_annotations(left: str | Path, right: str | Path, name: str) -> Atlas:
-    """Read an atlas from two FreeSurfer annotation files; their first entry is what lies outside.
+    """Load an atlas from two FreeSurfer annotation files, whose first entry is the outside.
 
-    Names such as ``7Networks_LH_Vis_1`` give the network; where they do not, the network is the parcel's own name.
+    Names such as ``7Networks_LH_Vis_1`` contain the network; otherwise, the network is the name of the parcel.
     """
     import nibabel
 
@@ -160,7 +160,9 @@ def read_annotations(left: str | Path, right: str | Path, name: str) -> Atlas:
     for path in (left, right):
         own, _, entries = nibabel.freesurfer.read_annot(str(path))
         if len(own) not in VERTICES.values():
-            raise ValueError(f"{path} has {len(own)} vertices, and no hemisphere of fsaverage 3 to 6 has.")
+            raise ValueError(
+                f"{path} has {len(own)} vertices; a hemisphere of fsaverage 3 to 6 has {list(VERTICES.values())}."
+            )
         own = np.where(own > 0, own, 0)
         labels.append(np.where(own > 0, own + len(parcels), 0))
         parcels += [entry.decode() for entry in entries[1:]]
@@ -177,15 +179,15 @@ def _annotation(name: str, folder: str | Path | None) -> Path:
     if folder is not None:
         path = Path(folder, name)
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is not there; give the folder that holds the annotations of fsaverage5.")
+            raise FileNotFoundError(f"{path} does not exist; give the folder that holds the annotations of fsaverage5.")
         return path
     import pooch
 
     try:
         cache = pooch.os_cache("nbkit") / "schaefer_fsaverage5"
         return Path(pooch.retrieve(_CBIG + name, known_hash=None, fname=name, path=cache, progressbar=False))
-    except Exception as error:  # requests raises many kinds
+    except Exception as error:  # requests raises many types
         raise FileNotFoundError(
-            f"{name} could not be fetched from github.com/ThomasYeoLab/CBIG ({type(error).__name__}). Nothing stands "
-            "in for the real atlas: get the two files where there is a network and give their folder."
+            f"{name} could not be downloaded from github.com/ThomasYeoLab/CBIG ({type(error).__name__}). Nothing "
+            "replaces the real atlas: download the two files elsewhere and give their folder."
         ) from error

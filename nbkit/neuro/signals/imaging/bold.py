@@ -1,8 +1,8 @@
-"""BOLD series: constant vertices, trends, and bringing two clocks together.
+"""BOLD series: constant vertices, trends, and alignment with a teacher's predictions.
 
-Arrays are (time, outputs). Volume k is the brain at ``k * tr`` seconds after the stimulus began. A teacher that has
-taken the lag out (row t is BOLD at t + 5 s) is put back on that clock before it meets real fMRI; where it says nothing
-there, values are NaN and never a guess.
+Arrays are (time, outputs). Volume k is at ``k * tr`` seconds after the stimulus began. A teacher that removed the delay
+(row t is BOLD at t + 5 s) is shifted back before it is compared with fMRI. Volumes that the teacher does not cover are
+marked, never guessed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ TEACHER_OFFSET_S = 5.0
 
 @dataclass(frozen=True)
 class CleanBold:
-    """Hold a series after cleaning.
+    """A cleaned series.
 
     Attributes
     ----------
     values : float32 array of shape (time, outputs)
-        Zero where ``keep`` is False.
+        Cleaned values; zero where ``keep`` is False.
     keep : bool array of shape (outputs,)
-        False for outputs that never change: they have no z-score, and take no part in means and scores.
+        False for constant outputs: they have no z-score and are left out of means and scores.
     """
 
     values: np.ndarray = field(repr=False)
@@ -32,19 +32,19 @@ class CleanBold:
 
 
 def varies(values: np.ndarray) -> np.ndarray:
-    """Tell which outputs change at all, bool of shape (outputs,).
+    """Return which outputs are not constant, bool of shape (outputs,).
 
     Raises
     ------
     ValueError
-        For NaN or infinite values.
+        If there are NaN or infinite values.
     """
     values = np.asarray(values)
     wrong = ~np.isfinite(values)
     if wrong.any():
         raise ValueError(
-            f"{int(wrong.sum())} of {values.size} BOLD values are NaN or infinite, in {int(wrong.any(axis=0).sum())} "
-            "outputs; leave those volumes or outputs out before cleaning."
+            f"Not finite: {int(wrong.sum())} of {values.size} BOLD values are NaN or infinite, in "
+            f"{int(wrong.any(axis=0).sum())} outputs; leave those volumes or outputs out before cleaning."
         )
     spread = values.max(axis=0) - values.min(axis=0)
     return spread > 1e-6 * np.maximum(np.abs(values).max(axis=0), np.finfo(np.float32).tiny)
@@ -57,21 +57,26 @@ def clean_bold(
     confounds: np.ndarray | None = None,
     keep: np.ndarray | None = None,
 ) -> CleanBold:
-    """Take out a linear trend and confounds, and z-score over time.
+    """Remove a linear trend and confounds, and z-score over time.
 
     Parameters
     ----------
     values : ndarray of shape (time, outputs)
     detrend, standardize : bool
+        Whether to remove the trend, and to z-score.
     confounds : ndarray of shape (time, confounds), optional
-        Regressed out together with the trend.
+        Regressors to remove together with the trend.
     keep : bool array of shape (outputs,), optional
-        False for outputs to leave out whatever they hold, NaN too.
+        False for outputs to leave out, whatever their values; NaN is allowed there.
+
+    Returns
+    -------
+    cleaned : CleanBold
 
     Raises
     ------
     ValueError
-        For NaN, fewer volumes than regressors, or confounds of another length.
+        If there are NaN values, not more volumes than regressors, or confounds of another length.
     """
     values = np.asarray(values, np.float64)
     if keep is not None:
@@ -80,7 +85,8 @@ def clean_bold(
     constant = int((~changes if keep is None else ~changes & keep).sum())
     if constant:
         warnings.warn(
-            f"{constant} of {len(changes)} outputs never change; they are zero and left out of means.", stacklevel=2
+            f"Constant: {constant} of {len(changes)} outputs never change; they are set to zero and left out of means.",
+            stacklevel=2,
         )
     keep = changes
     design = [np.ones((len(values), 1))]
@@ -88,11 +94,15 @@ def clean_bold(
         design.append(np.linspace(-1, 1, len(values))[:, None])
     if confounds is not None:
         if len(confounds) != len(values):
-            raise ValueError(f"{len(confounds)} rows of confounds for {len(values)} volumes.")
+            raise ValueError(
+                f"There are {len(confounds)} rows of confounds for {len(values)} volumes; give one per volume."
+            )
         design.append(np.asarray(confounds, np.float64))
     regressors = np.concatenate(design, axis=1)
     if regressors.shape[1] >= len(values):
-        raise ValueError(f"{regressors.shape[1]} regressors leave nothing of {len(values)} volumes.")
+        raise ValueError(
+            f"Too many: {regressors.shape[1]} regressors leave nothing of {len(values)} volumes; use fewer."
+        )
     basis, _ = np.linalg.qr(regressors)
     left = values - basis @ (basis.T @ values)
     if not detrend and confounds is None and not standardize:
@@ -105,7 +115,7 @@ def clean_bold(
 
 
 def at_times(values: np.ndarray, step_s: float, times: np.ndarray, first_s: float = 0.0) -> np.ndarray:
-    """Interpolate a series linearly; NaN at times before its first and after its last sample.
+    """Interpolate a series linearly; NaN before the first and after the last sample.
 
     Parameters
     ----------
@@ -121,7 +131,9 @@ def at_times(values: np.ndarray, step_s: float, times: np.ndarray, first_s: floa
     """
     values = np.asarray(values)
     exact = (np.asarray(times, np.float64) - first_s) / step_s
-    exact = np.where(np.abs(exact - np.round(exact)) < 1e-9, np.round(exact), exact)  # 3 * 1.4 is not quite 4.2
+    exact = np.where(
+        np.abs(exact - np.round(exact)) < 1e-9, np.round(exact), exact
+    )  # in floating point, 3 * 1.4 is not exactly 4.2
     below = np.clip(np.floor(exact).astype(int), 0, max(0, len(values) - 2))
     above = np.minimum(below + 1, len(values) - 1)
     part = (exact - below)[:, None]
@@ -140,7 +152,7 @@ def teacher_on_clock(
     offset_s: float = TEACHER_OFFSET_S,
     first_row: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put a teacher's predictions on the clock of fMRI volumes.
+    """Resample a teacher's predictions to the times of fMRI volumes.
 
     Row t of the teacher is BOLD at ``t * teacher_tr + offset_s``; volume k is BOLD at ``k * tr``.
 
@@ -148,19 +160,19 @@ def teacher_on_clock(
     ----------
     predictions : ndarray of shape (teacher time, outputs)
     tr : float
-        Of the fMRI, in s; 1.0 gives the delayed teacher on its own grid.
+        Repetition time of the fMRI, in s; 1.0 keeps the teacher's own grid.
     n_volumes : int
     offset_s : float
-        Lag in s that the teacher has taken out; 0 for what is on the stimulus's own time.
+        Delay that the teacher removed, in s; 0 for values at the stimulus's own time.
     first_row : int
-        Where the predictions begin in the stimulus, in rows of the teacher.
+        Start of the predictions in the stimulus, in rows of the teacher.
 
     Returns
     -------
     values : ndarray of shape (volumes, outputs)
-        Zero where the teacher says nothing: before its first row (5 s from the start) and past its last.
+        Zero where there is no prediction: before the first row (5 s from the start) and after the last.
     known : bool array of shape (volumes,)
-        False there; a loss must leave those volumes out.
+        False where there is no prediction; a loss must leave those volumes out.
     """
     first_s = offset_s + first_row * teacher_tr
     values = at_times(predictions, teacher_tr, np.arange(n_volumes) * tr, first_s=first_s)

@@ -1,8 +1,8 @@
-"""The haemodynamic response: a difference of two gamma densities.
+"""Haemodynamic response: a difference of two gamma densities.
 
-Lags count forward from the event: ``kernel[i]`` weighs what happened ``i * tr`` seconds ago, so a causal convolution
-uses it as it is and a correlation (torch's Conv1d) needs it flipped. Parameters as in Friston et al. (1998) and Glover
-(1999); nilearn's spm_hrf and glover_hrf are the oracles of the tests.
+Lags count forward from the event: ``kernel[i]`` weights the input of ``i * tr`` seconds ago. A causal convolution uses
+the kernel as it is; a correlation (torch's Conv1d) needs it reversed. The parameters are those of Friston et al. (1998)
+and Glover (1999); the tests compare with nilearn's spm_hrf and glover_hrf.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DoubleGamma:
-    """Shape of the response; the defaults are SPM's.
+    """Parameters of the response; the defaults are those of SPM.
 
     Attributes
     ----------
     delay, undershoot : float
         Delay of the response and of the undershoot, in s; the peak is one ``dispersion`` earlier than ``delay``.
     dispersion, u_dispersion : float
-        Their widths, in s.
+        Widths of response and undershoot, in s.
     ratio : float
-        Size of the undershoot's gamma beside the response's.
+        Size of the undershoot's gamma relative to the response's.
     """
 
     delay: float = 6.0
@@ -35,29 +35,29 @@ class DoubleGamma:
 
     @classmethod
     def spm(cls) -> DoubleGamma:
-        """Give SPM's canonical response (peak at 5 s)."""
+        """Return SPM's canonical response (peak at 5 s)."""
         return cls()
 
     @classmethod
     def glover(cls) -> DoubleGamma:
-        """Give Glover's response to an auditory stimulus (peak at 4.9 s)."""
+        """Return Glover's response to an auditory stimulus (peak at 4.9 s)."""
         return cls(delay=6.0, undershoot=12.0, dispersion=0.9, u_dispersion=0.9, ratio=0.48)
 
     @classmethod
     def peaking_at(cls, seconds: float) -> DoubleGamma:
-        """Give SPM's response moved so that its first gamma peaks at ``seconds``."""
+        """Return SPM's response, shifted so that its first gamma peaks at ``seconds``."""
         return cls(delay=seconds + 1.0, undershoot=seconds + 11.0)
 
 
 def double_gamma(times: np.ndarray, shape: DoubleGamma | None = None) -> np.ndarray:
-    """Return the response at some times after an event, in 1/s; zero before it.
+    """Return the response at times after an event, in 1/s; zero before it.
 
     Parameters
     ----------
     times : ndarray of shape (times,)
         In s.
     shape : DoubleGamma, optional
-        SPM's where not given.
+        By default that of SPM.
     """
     shape = shape or DoubleGamma()
     response = _gamma_density(times, shape.delay, shape.dispersion)
@@ -71,14 +71,14 @@ def _gamma_density(times: np.ndarray, delay: float, dispersion: float) -> np.nda
 
 
 def hrf_kernel(tr: float, length_s: float = 32.0, shape: DoubleGamma | None = None) -> np.ndarray:
-    """Sample the response on a grid and give it a sum of 1.
+    """Sample the response on a grid and normalise its sum to 1.
 
     Parameters
     ----------
     tr : float
         Step of the grid, in s.
     length_s : float
-        How far the kernel reaches, in s; ``8 * tr`` gives the eight taps of the student's layer.
+        Length of the kernel, in s; ``8 * tr`` gives the eight taps of the student's layer.
     shape : DoubleGamma, optional
 
     Returns
@@ -89,22 +89,22 @@ def hrf_kernel(tr: float, length_s: float = 32.0, shape: DoubleGamma | None = No
     Raises
     ------
     ValueError
-        If the grid holds no part of the response.
+        If a length is not above 0, or the kernel ends before the response begins.
     """
     if not (tr > 0 and length_s > 0):
-        raise ValueError(f"{tr=} and {length_s=} must both be above 0 s.")
+        raise ValueError(f"Lengths {tr=} and {length_s=} must both be above 0 s.")
     kernel = double_gamma(np.arange(max(1, round(length_s / tr))) * tr, shape)
     total = kernel.sum()
     if total <= 0:
         raise ValueError(
-            f"a kernel of {length_s:g} s at steps of {tr:g} s ends before the response begins; the response rises over "
-            "5 s: give a longer one."
+            f"A kernel of {length_s:g} s with steps of {tr:g} s ends before the response begins; the response rises "
+            "over 5 s: use a longer kernel."
         )
     return kernel / total
 
 
 def peak_lag(kernel: np.ndarray, tr: float) -> float:
-    """Return the lag at which a kernel is largest, in s, by a parabola through the largest tap and its neighbours."""
+    """Return the lag of a kernel's peak, in s, from a parabola through the largest tap and its neighbours."""
     kernel = np.asarray(kernel, float)
     top = int(kernel.argmax())
     if 0 < top < len(kernel) - 1:
@@ -114,14 +114,14 @@ def peak_lag(kernel: np.ndarray, tr: float) -> float:
 
 
 def convolve_hrf(signal: np.ndarray, tr: float, shape: DoubleGamma | None = None, after_s: float = 0.0) -> np.ndarray:
-    """Turn neural drive into BOLD, causally; nothing happened before the first sample.
+    """Convolve neural drive with the response, causally; the drive is zero before the first sample.
 
     Parameters
     ----------
     signal : ndarray of shape (time, outputs)
         On a grid of ``tr`` seconds.
     after_s : float
-        Seconds to go on after the drive has ended.
+        Time to continue after the end of the drive, in s.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""fsaverage surfaces: which vertices a coarser one shares with a finer one, and their meshes.
+"""fsaverage surfaces: their meshes, and the vertices that a coarse and a fine surface share.
 
-The fsaverage family is nested: subdividing a mesh keeps its vertices first and puts a new one on every edge, so
-fsaverage4 is the first 2562 vertices of each hemisphere of fsaverage5. Arrays hold the left hemisphere, then the right.
+The fsaverage surfaces are nested: a subdivision keeps the vertices first and adds one on every edge, so fsaverage4 is
+the first 2562 vertices of each hemisphere of fsaverage5. Arrays hold the left hemisphere, then the right.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from functools import lru_cache
 
 import numpy as np
 
-VERTICES = {"fsaverage3": 642, "fsaverage4": 2562, "fsaverage5": 10242, "fsaverage6": 40962}  # of one hemisphere
+VERTICES = {"fsaverage3": 642, "fsaverage4": 2562, "fsaverage5": 10242, "fsaverage6": 40962}  # per hemisphere
 HEMISPHERES = ("left", "right")
 
 
 def surface_of(n_vertices: int) -> str:
-    """Return the name of the surface that has so many vertices in both hemispheres.
+    """Return the name of the surface with this number of vertices in both hemispheres.
 
     Raises
     ------
     ValueError
-        If none has.
+        If there is none.
 
     Examples
     --------
@@ -31,11 +31,11 @@ def surface_of(n_vertices: int) -> str:
         if n_vertices == 2 * count:
             return name
     known = ", ".join(f"{2 * count} ({name})" for name, count in VERTICES.items())
-    raise ValueError(f"{n_vertices} vertices are no whole fsaverage surface; known are {known}.")
+    raise ValueError(f"A map of {n_vertices} vertices is no complete fsaverage surface; known are {known}.")
 
 
 def nested_vertices(fine: str = "fsaverage5", coarse: str = "fsaverage4") -> np.ndarray:
-    """Return where the vertices of a coarser surface lie in a finer one, both hemispheres.
+    """Return the indices of a coarser surface's vertices in a finer one, both hemispheres.
 
     Returns
     -------
@@ -44,32 +44,38 @@ def nested_vertices(fine: str = "fsaverage5", coarse: str = "fsaverage4") -> np.
     Raises
     ------
     ValueError
-        For an unknown surface, or one that is not the coarser.
+        If a surface is unknown, or the second is finer than the first.
     """
     n_fine, n_coarse = (_count(name) for name in (fine, coarse))
     if n_coarse > n_fine:
-        raise ValueError(f"{coarse} is finer than {fine}; give the coarser one second.")
+        raise ValueError(f"Surface {coarse} is finer than {fine}; give the coarser one second.")
     one = np.arange(n_coarse)
     return np.concatenate([one, n_fine + one])
 
 
 def pool_vertices(values: np.ndarray, coarse: str = "fsaverage4", how: str = "index", axis: int = -1) -> np.ndarray:
-    """Bring a map from a finer fsaverage surface to a coarser one.
+    """Convert a map from a finer fsaverage surface to a coarser one.
 
     Parameters
     ----------
     values : ndarray
         With the vertices of both hemispheres along ``axis``.
     coarse : str
-        Name of the surface to go to.
+        Name of the coarser surface.
     how : {"index", "neighbours"}
-        Take the shared vertex's own value, or the mean of it and its neighbours on the finer surface. NaN takes no part
-        in the mean; NaN where all are. "neighbours" needs the mesh of fsaverage5, which nilearn holds.
+        Use the value of the shared vertex, or the mean of it and its neighbours on the finer surface, without NaN
+        values. "neighbours" needs the mesh of fsaverage5, which comes with nilearn.
+    axis : int
+
+    Returns
+    -------
+    pooled : ndarray
+        With the vertices of the coarser surface along ``axis``.
 
     Raises
     ------
     ValueError
-        For an unknown way or vertex count.
+        If the method or the number of vertices is unknown.
     """
     values = np.asarray(values)
     fine = surface_of(values.shape[axis])
@@ -77,7 +83,7 @@ def pool_vertices(values: np.ndarray, coarse: str = "fsaverage4", how: str = "in
     if how == "index":
         return np.take(values, index, axis=axis)
     if how != "neighbours":
-        raise ValueError(f"{how=} is unknown; it may be 'index' or 'neighbours'.")
+        raise ValueError(f"Unknown {how=}; it may be 'index' or 'neighbours'.")
     matrix = _neighbour_matrix(fine)[index]
     moved = np.moveaxis(values, axis, 0)
     flat = moved.reshape(len(moved), -1).astype(np.float64)
@@ -90,12 +96,18 @@ def pool_vertices(values: np.ndarray, coarse: str = "fsaverage4", how: str = "in
 
 
 def spread_vertices(values: np.ndarray, fine: str = "fsaverage5") -> np.ndarray:
-    """Bring a map of a coarser surface to a finer one for drawing: each vertex takes the nearest shared one's value.
+    """Convert a map to a finer surface for plots: each vertex gets the value of the nearest shared one.
 
     Parameters
     ----------
     values : ndarray of shape (..., vertices)
-        Of both hemispheres.
+        Values of both hemispheres.
+    fine : str
+        Name of the finer surface.
+
+    Returns
+    -------
+    spread : ndarray of shape (..., vertices)
     """
     values = np.asarray(values)
     coarse = surface_of(values.shape[-1])
@@ -106,24 +118,24 @@ def spread_vertices(values: np.ndarray, fine: str = "fsaverage5") -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def sphere(surface: str = "fsaverage5") -> np.ndarray:
-    """Return the vertices' places on the registration sphere, shape (vertices of both, 3); x right, y front, z up.
+    """Return the positions of both hemispheres' vertices on the sphere, (vertices, 3); x right, y front, z up.
 
-    Surfaces up to fsaverage5 come from nilearn's own copy: no download.
+    Surfaces up to fsaverage5 come with nilearn and need no download.
     """
     n_vertices = _count(surface)
     both = [_mesh_arrays("sphere", side)[0] for side in HEMISPHERES]
     if n_vertices > len(both[0]):
-        raise ValueError(f"the mesh of {surface} does not come with nilearn; the finest that does is fsaverage5.")
+        raise ValueError(f"No mesh: {surface} does not come with nilearn; the finest surface that does is fsaverage5.")
     return np.concatenate([one[:n_vertices] for one in both])
 
 
 def mesh(surface: str = "fsaverage5", kind: str = "infl", side: str = "left") -> tuple[np.ndarray, np.ndarray]:
-    """Return a hemisphere's vertices and triangles.
+    """Return the vertices and triangles of a hemisphere.
 
     Parameters
     ----------
     surface : {"fsaverage3", "fsaverage4", "fsaverage5"}
-        Triangles of the coarser ones are rebuilt from the nesting.
+        Triangles of the coarser ones are computed from the nesting.
     kind : {"infl", "pial", "white", "sphere", "flat"}
     side : {"left", "right"}
 
@@ -136,7 +148,7 @@ def mesh(surface: str = "fsaverage5", kind: str = "infl", side: str = "left") ->
     points, triangles = _mesh_arrays(kind, side)
     n_vertices = _count(surface)
     if n_vertices > len(points):
-        raise ValueError(f"the mesh of {surface} does not come with nilearn; the finest that does is fsaverage5.")
+        raise ValueError(f"No mesh: {surface} does not come with nilearn; the finest surface that does is fsaverage5.")
     while triangles.max() >= n_vertices:
         triangles = coarser_triangles(triangles)
     return points[:n_vertices], triangles
@@ -145,8 +157,8 @@ def mesh(surface: str = "fsaverage5", kind: str = "infl", side: str = "left") ->
 def coarser_triangles(triangles: np.ndarray) -> np.ndarray:
     """Undo one subdivision of a nested mesh.
 
-    Each new vertex lies on one edge of the coarser mesh and is joined to the edge's two ends; three new vertices that
-    form a triangle of their own are the middle of a coarser triangle, whose corners are the ends that they share.
+    Each new vertex is on one edge of the coarser mesh and is connected to the two ends of that edge. Three new vertices
+    that form a triangle are the middle of a coarser triangle; its corners are the ends that two of them share.
     """
     n_old = (int(triangles.max()) + 1 + 6) // 4  # a closed triangle mesh of a sphere: V' = 4 V - 6
     new = triangles >= n_old
@@ -155,14 +167,16 @@ def coarser_triangles(triangles: np.ndarray) -> np.ndarray:
     pairs = pairs[(pairs[:, 0] >= n_old) & (pairs[:, 1] < n_old)]
     pairs = np.unique(pairs, axis=0)
     if len(pairs) != 2 * (triangles.max() + 1 - n_old):
-        raise ValueError(f"these {len(triangles)} triangles are no subdivision: a new vertex must lie between two old.")
-    ends = pairs[:, 1].reshape(-1, 2)  # row v: the two old vertices beside new vertex n_old + v
+        raise ValueError(
+            f"A mesh of {len(triangles)} triangles is no subdivision: each new vertex must be between two old."
+        )
+    ends = pairs[:, 1].reshape(-1, 2)  # row v: the two old vertices next to the new vertex n_old + v
     a, b, c = (ends[middles[:, corner] - n_old] for corner in range(3))
     return np.stack([_shared(c, a), _shared(a, b), _shared(b, c)], axis=1)
 
 
 def _shared(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The one old vertex that both edges have, row by row."""
+    """Return the old vertex that both edges share, for each row."""
     same = first[:, :, None] == second[:, None, :]
     return first[np.arange(len(first)), same.any(axis=2).argmax(axis=1)]
 
@@ -173,19 +187,19 @@ def _mesh_arrays(kind: str, side: str) -> tuple[np.ndarray, np.ndarray]:
     from nilearn.datasets import fetch_surf_fsaverage
 
     if side not in HEMISPHERES:
-        raise ValueError(f"{side=} is unknown; it may be {' or '.join(HEMISPHERES)}.")
+        raise ValueError(f"Unknown {side=}; it may be {' or '.join(HEMISPHERES)}.")
     surfaces = fetch_surf_fsaverage("fsaverage5")
     name = f"{kind}_{side}"
     if name not in surfaces:
         kinds = sorted(key.removesuffix("_left") for key in surfaces if key.endswith("_left"))
-        raise ValueError(f"{kind=} is unknown; nilearn has {', '.join(kinds)}.")
+        raise ValueError(f"Unknown {kind=}; nilearn has {', '.join(kinds)}.")
     points, triangles = (array.data for array in nibabel.load(surfaces[name]).darrays)
     return np.asarray(points, np.float64), np.asarray(triangles, np.int64)
 
 
 @lru_cache(maxsize=2)
 def _neighbour_matrix(surface: str):  # noqa: ANN202 - scipy is imported where it is used
-    """Ones where two vertices share an edge or are the same, both hemispheres."""
+    """Return a sparse matrix with ones where two vertices share an edge or are equal, both hemispheres."""
     from scipy.sparse import block_diag, coo_matrix, eye
 
     blocks = []
@@ -212,5 +226,5 @@ def _nearest_shared(fine: str, coarse: str) -> np.ndarray:
 
 def _count(surface: str) -> int:
     if surface not in VERTICES:
-        raise ValueError(f"surface {surface!r} is unknown; it may be {', '.join(VERTICES)}.")
+        raise ValueError(f"Surface {surface!r} is unknown; it may be {', '.join(VERTICES)}.")
     return VERTICES[surface]

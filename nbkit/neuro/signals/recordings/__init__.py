@@ -1,1 +1,1 @@
-"""Continuous EEG recordings, from files or synthetic."""
+"""Sources of EEG recordings."""

@@ -1,8 +1,8 @@
-"""Posner cueing with response times: real EEG of many people on four dry electrodes.
+"""Posner cueing with response times: real EEG of many people with four dry electrodes.
 
 NeuroTechX, eeg-notebooks v0.1 (BSD-3-Clause), as BIDS: TP9, AF7, AF8 and TP10 of a Muse at 256 Hz. A trial has a cue,
-about 1.8 s later a target for 0.05 s, and a button press; the response time counts from the target's end. The next cue
-comes about 1 s after the press, so a window that reached it would give the response time away: none reaches beyond 1 s.
+about 1.8 s later a target for 0.05 s, and a button press. The response time counts from the end of the target. The next
+cue comes about 1 s after the press and would reveal the response time, so windows end at most 1 s after the target.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from nbkit.neuro.signals.windows.shard_writing import write_signal
 
 CH_NAMES = ("TP9", "AF7", "AF8", "TP10")
 _BAND_HZ = (0.5, 45.0)
-_NEXT_CUE_S = 1.0  # after the target
+_NEXT_CUE_S = 1.0  # s from the target to the earliest next cue
 
 
 @dataclass(frozen=True)
 class CueingWindows:
-    """Say where a window lies around its target.
+    """Position of a window relative to its target.
 
     Parameters
     ----------
     tmin, tmax : float
-        In s from the target; at most 1 s after it.
+        Start and end, in s from the target; the end is at most 1 s.
     sfreq : float
-        To resample to, in Hz.
+        Sampling rate to resample to, in Hz.
     """
 
     tmin: float = -1.0
@@ -40,14 +40,14 @@ class CueingWindows:
 
     @classmethod
     def before(cls) -> CueingWindows:
-        """Two seconds before the target: what is to come is forecast, no response is seen."""
+        """Return windows of two seconds before the target, which forecast the response without seeing it."""
         return cls(-2.0, 0.0)
 
     def __post_init__(self) -> None:
         if not self.tmin < self.tmax <= _NEXT_CUE_S:
             raise ValueError(
-                f"A window from {self.tmin:g} to {self.tmax:g} s; it must end after it begins, and at {_NEXT_CUE_S:g} "
-                "s at the latest: later, the next cue tells when the response was given."
+                f"The window from {self.tmin:g} to {self.tmax:g} s is not valid: it must end after it begins, and at "
+                f"{_NEXT_CUE_S:g} s at the latest, because the next cue would reveal the response time."
             )
 
 
@@ -57,21 +57,22 @@ def write_cueing(
     windows: CueingWindows | None = None,
     subjects: Sequence[str] = (),
 ) -> list[Path]:
-    """Write a shard a session below a folder and give all paths.
+    """Write one shard per session below a folder.
 
     Parameters
     ----------
     root : path
-        The BIDS data set.
+        Root of the BIDS data set.
     folder : path
     windows : CueingWindows, optional
     subjects : sequence of str
-        Without ``sub-``; all where empty.
+        Subject labels without ``sub-``; all if empty.
 
     Returns
     -------
     paths : list of Path
-        Columns ``target`` (response time in s), ``correct``, ``valid`` (the cue was right), ``start_s``, ``session``.
+        Files with the columns ``target`` (response time in s), ``correct``, ``valid`` (the cue was right), ``start_s``
+        and ``session``.
 
     Raises
     ------
@@ -100,7 +101,9 @@ def _write_session(file: Path, folder: str | Path, windows: CueingWindows) -> di
     inside = (starts >= 0) & (starts + length <= known) & np.isfinite(times)
     name = file.name.replace("_eeg.edf", "")
     if not inside.any():
-        raise ValueError(f"{name}: none of {len(events)} targets has a whole window and a response time. Leave it out.")
+        raise ValueError(
+            f"{name}: none of {len(events)} targets has a complete window and a response time. Leave it out."
+        )
     columns = {
         "target": times[inside], "correct": np.array([_number(e["correct"]) for e in events])[inside],
         "valid": np.array([_number(e["validity"]) for e in events])[inside],
@@ -113,7 +116,7 @@ def _write_session(file: Path, folder: str | Path, windows: CueingWindows) -> di
 
 
 def _signal(file: Path, sfreq: float) -> tuple[np.ndarray, int]:
-    """The session in uV, filtered and resampled, and how many of its samples were recorded."""
+    """Return the session in uV, filtered and resampled, and its number of recorded samples."""
     import mne
 
     raw = mne.io.read_raw_edf(file, preload=True, verbose="error").pick(list(CH_NAMES)).reorder_channels(list(CH_NAMES))
@@ -127,7 +130,7 @@ def _signal(file: Path, sfreq: float) -> tuple[np.ndarray, int]:
 def _names(file: Path) -> tuple[str, int]:
     found = re.match(r"sub-([^_]+)_ses-(\d+)_", file.name)
     if found is None:
-        raise ValueError(f"{file.name} is not named sub-<subject>_ses-<number>_task-cueing_eeg.edf.")
+        raise ValueError(f"{file.name} must be named sub-<subject>_ses-<number>_task-cueing_eeg.edf.")
     return found[1], int(found[2])
 
 

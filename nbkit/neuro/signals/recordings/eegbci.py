@@ -1,7 +1,7 @@
-"""EEG Motor Movement/Imagery recordings (PhysioNet eegmmidb), through mne.
+"""EEG Motor Movement/Imagery recordings (PhysioNet eegmmidb), loaded by mne.
 
-Schalk et al. 2004, https://physionet.org/content/eegmmidb/1.0.0/. A recording that can be had neither from the disk nor
-from the network is found out within seconds; nothing is downloaded to find out.
+Schalk et al. 2004, https://physionet.org/content/eegmmidb/1.0.0/. A recording that is neither on disk nor available
+from the network is reported within seconds, without a download.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PATIENCE_S = 3.0
 
 
 def cached_path(subject: int, run: int) -> Path:
-    """Return the place where mne keeps (or would keep) one run.
+    """Return the path at which mne stores one run, whether or not it is there.
 
     The folder is ``MNE_DATASETS_EEGBCI_PATH`` of the environment or of mne's configuration, else ``~/mne_data``.
     """
@@ -31,7 +31,7 @@ def cached_path(subject: int, run: int) -> Path:
 
 
 def eegbci_available(subject: int, runs: Sequence[int], patience_s: float = _PATIENCE_S) -> tuple[bool, str]:
-    """Tell whether runs can be had, and why, within a few seconds and without downloading them.
+    """Check within a few seconds, without downloading, whether runs are available.
 
     Parameters
     ----------
@@ -40,13 +40,13 @@ def eegbci_available(subject: int, runs: Sequence[int], patience_s: float = _PAT
     runs : sequence of int
         1 to 14.
     patience_s : float
-        How long to wait for the network, in s.
+        Longest wait for the network, in s.
 
     Returns
     -------
     available : bool
     reason : str
-        One line for a person.
+        One line of text for the user.
     """
     missing = [int(run) for run in runs if not cached_path(subject, run).is_file()]
     folder = cached_path(subject, 1).parent
@@ -61,12 +61,12 @@ def eegbci_available(subject: int, runs: Sequence[int], patience_s: float = _PAT
 
 
 def rows(subjects: Sequence[int], runs: Sequence[int]) -> list[dict[str, str]]:
-    """Return a manifest row for each run of each subject.
+    """Return one manifest row per run of each subject.
 
     Raises
     ------
     ValueError
-        For a subject outside 1 to 109 or a run outside 1 to 14.
+        If a subject is not in 1 to 109 or a run not in 1 to 14.
     """
     for what, values, last in (("subject", subjects, 109), ("run", runs, 14)):
         wrong = [v for v in values if not str(v).isdecimal() or not 1 <= int(v) <= last]
@@ -80,7 +80,7 @@ def rows(subjects: Sequence[int], runs: Sequence[int]) -> list[dict[str, str]]:
 
 
 def task_of_run(run: int | str) -> str:
-    """Return what the subject did in a run, as PhysioNet's page has it; "" for a number that is no run.
+    """Return the task of a run, as on PhysioNet's page; "" for other numbers.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def task_of_run(run: int | str) -> str:
 
 
 def load(subject: int, run: int, sfreq: float | None = None) -> Recording:
-    """Load one run: 64 channels with their standard names, in uV, and the events T0 (rest), T1 and T2.
+    """Load one run: 64 channels with standard names, in uV, and the events T0 (rest), T1 and T2.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def load(subject: int, run: int, sfreq: float | None = None) -> Recording:
 
 
 def _network_fault(url: str, patience_s: float) -> str | None:
-    """None where the address answers in time, else the reason."""
+    """Return None if the address answers in time, else the reason."""
     answer: list[str | None] = []
 
     def ask() -> None:
@@ -128,10 +128,10 @@ def _network_fault(url: str, patience_s: float) -> str | None:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=patience_s):
                 answer.append(None)
-        except (OSError, ValueError) as error:  # URLError, HTTPError, timeouts and TLS faults are all OSError
+        except (OSError, ValueError) as error:  # URLError, HTTPError, timeouts and TLS errors are all OSError
             answer.append(str(getattr(error, "reason", None) or error) or type(error).__name__)
 
-    # A name look-up obeys no timeout of ours, so it waits in a thread that nobody waits for.
+    # A DNS look-up ignores the timeout, so it runs in a daemon thread that may outlive this call.
     thread = threading.Thread(target=ask, name="eegbci-probe", daemon=True)
     thread.start()
     thread.join(patience_s)

@@ -1,6 +1,6 @@
 """Recordings in a folder: a BIDS data set, or any EDF and BDF files.
 
-A row's key is made of the file's own name, so the same folder gives the same keys wherever it lies.
+The key of a row comes from the file name, so the same folder gives the same keys at any path.
 """
 
 from __future__ import annotations
@@ -19,29 +19,28 @@ _BIDS = (".edf", ".bdf", ".vhdr", ".set")
 def bids_rows(
     path: str | Path, subjects: Sequence[str] | None = None, runs: Sequence[str] | None = None
 ) -> list[dict[str, str]]:
-    """Return a manifest row for each EEG recording of a BIDS data set.
+    """Return one manifest row per EEG recording of a BIDS data set.
 
     Parameters
     ----------
     path : path
-        The data set's root.
+        Root of the data set.
     subjects : sequence of str, optional
-        Subject labels, without ``sub-``; all where not given.
+        Subject labels, without ``sub-``; by default all.
     runs : sequence of str, optional
-        Keeps recordings whose name after the subject is one of these (such as ``ses-1_task-rest``), or whose run
-        label is.
+        Recordings to keep: the part of the name after the subject (such as ``ses-1_task-rest``), or the run label.
 
     Raises
     ------
     FileNotFoundError
-        If the folder is not there or holds no such recording.
+        If the folder does not exist or holds no such recording.
     """
     from mne_bids import find_matching_paths
 
     root = _folder(path)
     wanted = None if subjects is None else [str(s) for s in subjects]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # mne-bids warns of every label it has to guess
+        warnings.simplefilter("ignore", RuntimeWarning)  # mne-bids warns about every label that it has to guess
         found = find_matching_paths(
             root, datatypes="eeg", suffixes="eeg", extensions=list(_BIDS), subjects=wanted, check=False
         )
@@ -64,15 +63,15 @@ def bids_rows(
 def edf_rows(
     path: str | Path, subjects: Sequence[str] | None = None, runs: Sequence[str] | None = None
 ) -> list[dict[str, str]]:
-    """Return a manifest row for each EDF or BDF file below a folder.
+    """Return one manifest row per EDF or BDF file below a folder.
 
-    Subject and run are read from names like ``S001R03`` or ``sub-01_run-2``; else the folder's name is the subject and
-    the file's the run.
+    Subject and run are read from names like ``S001R03`` or ``sub-01_run-2``; otherwise the name of the folder is the
+    subject, and that of the file is the run.
 
     Raises
     ------
     FileNotFoundError
-        If the folder is not there or holds no such file.
+        If the folder does not exist or holds no such file.
     """
     root = _folder(path)
     rows = []
@@ -85,7 +84,7 @@ def edf_rows(
     if not rows:
         raise FileNotFoundError(
             f"{root} holds no {' or '.join(_EDF)} file of subjects {_or_all(subjects)}, runs {_or_all(runs)} "
-            f"({sum(1 for _ in root.rglob('*'))} files and folders were looked at)."
+            f"({sum(1 for _ in root.rglob('*'))} files and folders were searched)."
         )
     return rows
 
@@ -117,12 +116,12 @@ def _folder(path: str | Path) -> Path:
 
 def _file(path: str | Path) -> Path:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there any more. Was the data set moved? Make the manifest again.")
+        raise FileNotFoundError(f"{path} does not exist any more. If the data set was moved, make the manifest again.")
     return Path(path)
 
 
 def _subject_and_run(file: Path) -> tuple[str, str]:
-    """Read S001R03 and sub-01_..._run-2 names, the rest by folder and file."""
+    """Return subject and run from names like S001R03 and sub-01_..._run-2, else from folder and file."""
     if match := re.fullmatch(r"S(\d+)R(\d+)", file.stem):
         return str(int(match[1])), str(int(match[2]))
     if match := re.match(r"sub-([A-Za-z0-9]+)(?:_(.+))?", file.stem):

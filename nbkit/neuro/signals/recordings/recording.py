@@ -1,6 +1,6 @@
-"""One continuous recording, whatever it came from.
+"""One continuous recording from any source.
 
-The signal is in uV, the times count from its first sample, and a stand-in says that it is one.
+The signal is in uV, times count from its first sample, and synthetic data are labelled as such.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Recording:
     signal : array of shape (channels, time)
         In uV.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling rate, in Hz.
     ch_names : tuple of str
     onsets_s, durations_s : tuple of float
         Starts and lengths of the events, in s from the first sample.
     labels : tuple of str
-        Their names.
+        Names of the events.
     data : str
-        "real", or what the signal stands in for.
+        "real", or the description of synthetic data.
     """
 
     signal: np.ndarray
@@ -43,7 +43,7 @@ class Recording:
 
     @classmethod
     def from_raw(cls, raw: mne.io.BaseRaw, sfreq: float | None = None, name: str = "The recording") -> Recording:
-        """Take the EEG channels of an mne recording, resampled to ``sfreq`` where it is given.
+        """Return the EEG channels of an mne recording, resampled to ``sfreq`` (Hz) if given.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class Recording:
         )
 
     def resampled(self, sfreq: float) -> Recording:
-        """Return the same recording at another sampling frequency (anti-aliased, through mne)."""
+        """Return the recording at another sampling rate, in Hz (anti-aliased, by mne)."""
         if sfreq == self.sfreq:
             return self
         from dataclasses import replace
@@ -81,5 +81,5 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """Length in s."""
+        """Length, in s."""
         return self.signal.shape[1] / self.sfreq

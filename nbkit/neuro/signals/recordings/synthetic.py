@@ -1,7 +1,7 @@
-"""Synthetic stand-ins for EEG.
+"""Synthetic EEG.
 
-One sinusoid a band, with a phase fixed for each channel. That makes the next band a known function of the channel,
-which no real EEG grants: what a model reaches here says that the code works and nothing about brains.
+There is one sinusoid per band, with a fixed phase for each channel. The next band is thus a known function of the
+channel, which is not the case for real EEG: scores on these data show that the code works and nothing about brains.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from nbkit.neuro.signals.recordings.recording import Recording
 
 STAND_IN = "synthetic stand-in: one sinusoid a band, phases fixed per channel; no brain was recorded"
 
-_TONES_HZ = (2.0, 6.0, 10.0, 20.0, 40.0)  # whole numbers: windows that start on a full second start in phase
-_AMPLITUDES_UV = (40.0, 15.0, 12.0, 8.0, 4.0)  # falls with frequency as EEG does
+_TONES_HZ = (2.0, 6.0, 10.0, 20.0, 40.0)  # integers, so that windows that start at a full second start in phase
+_AMPLITUDES_UV = (40.0, 15.0, 12.0, 8.0, 4.0)  # decreasing with frequency, as in EEG
 _NOISE_UV = 2.0
 
 
@@ -29,26 +29,26 @@ def dummy_sample(
     bands: Sequence[Band] = DEFAULT_BANDS,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Return one sample of the dummy set: the sum of a sinusoid a band, amplitudes drawn from 0.8 to 1.2.
+    """Return one sample of the dummy data: the sum of one sinusoid per band, with amplitudes from 0.8 to 1.2.
 
-    Time runs in steps of ``1 / sfreq`` (the seed's ran from 0 to 1 s whatever ``sfreq`` said).
+    Time has steps of ``1 / sfreq`` (in the seed project, it ran from 0 to 1 s for any ``sfreq``).
 
     Parameters
     ----------
     index : int
-        Which sample; with ``seed`` it decides the amplitudes.
+        Number of the sample; with ``seed`` it determines the amplitudes.
     channels, steps : int
     sfreq : float
-        Samples a second, in Hz.
+        Sampling rate, in Hz.
     bands : sequence of (l_freq, h_freq)
-        Edges in Hz; the tone of a band lies in its middle.
+        Edges, in Hz; the tone of a band is at its centre.
     seed : int
 
     Returns
     -------
     sample : dict
         ``signal`` of shape (channels, time), ``cumulative_bands`` of shape (bands, channels, time), ``bands`` of shape
-        (bands, 2) in Hz, ``sfreq``; the layout of one npz file. Unit-less, near 1.
+        (bands, 2) in Hz, ``sfreq``; the layout of an npz file. The signal has no unit and a size of about 1.
     """
     edges = effective_bands(bands, sfreq)
     draws = np.random.default_rng([seed, index])
@@ -72,7 +72,7 @@ def write_dummy_dataset(
     bands: Sequence[Band] = DEFAULT_BANDS,
     seed: int = 0,
 ) -> Path:
-    """Write ``<root>/{train,val}/sample_NNN.npz`` and give the root; the same call writes the same numbers.
+    """Write ``<root>/{train,val}/sample_NNN.npz`` and return the root; equal calls write equal numbers.
 
     Raises
     ------
@@ -84,8 +84,8 @@ def write_dummy_dataset(
     others = sorted({f.relative_to(root).as_posix() for f in root.rglob("*.npz")} - set(names))
     if others:
         raise FileExistsError(
-            f"{root} already holds {len(others)} other npz files ({others[0]}, ...); they would be trained on, too. "
-            "Nothing was written. Give an empty folder."
+            f"{root} already holds {len(others)} other npz files ({others[0]}, ...); they would be used for "
+            "training too. Nothing was written. Give an empty folder."
         )
     for number, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -96,9 +96,9 @@ def write_dummy_dataset(
 def recording(
     subject: int | str = 1, run: int | str = 1, sfreq: float = 160.0, n_chans: int = 64, duration_s: float = 125.0
 ) -> Recording:
-    """Return a continuous stand-in: a tone in each default band at amplitudes near EEG's, and a little noise.
+    """Return a continuous synthetic recording: a tone in each default band with EEG-like amplitudes, and noise.
 
-    Subject and run decide noise and amplitudes (within 20 %), never the phases.
+    Subject and run determine noise and amplitudes (within 20 %), never the phases.
     """
     draws = np.random.default_rng([*str(subject).encode(), 0, *str(run).encode()])
     n_times = int(round(duration_s * sfreq))
@@ -119,7 +119,7 @@ def recording(
 
 
 def rows(subjects: Sequence[int] = (1,), runs: Sequence[int] = (1,)) -> list[dict[str, str]]:
-    """Return a manifest row for each run of each made-up subject."""
+    """Return one manifest row per run of each synthetic subject."""
     pairs = [(str(subject), str(run)) for subject in subjects for run in runs]
     return [
         {
@@ -134,7 +134,7 @@ def rows(subjects: Sequence[int] = (1,), runs: Sequence[int] = (1,)) -> list[dic
 
 
 def _tones(freqs: Sequence[float], channels: int, steps: int, sfreq: float) -> np.ndarray:
-    """Sinusoids of shape (bands, channels, time); the phase is a function of band and channel alone."""
+    """Return sinusoids of shape (bands, channels, time); the phase depends only on band and channel."""
     time = np.arange(steps) / sfreq
     phases = 2 * np.pi * (np.arange(channels)[None, :] / channels + 0.37 * np.arange(len(freqs))[:, None])
     return np.sin(2 * np.pi * np.asarray(freqs)[:, None, None] * time + phases[:, :, None])

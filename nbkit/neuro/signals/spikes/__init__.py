@@ -1,1 +1,1 @@
-"""Recordings of spiking units and of two-photon imaging, cut into windows."""
+"""Spike recordings, and the windows cut from them."""

@@ -1,6 +1,6 @@
-"""Recordings from NWB files (https://nwb.org), by pynwb.
+"""Load recordings from NWB files (https://nwb.org) with pynwb.
 
-What a file says is taken, nothing is guessed: a series is read as behaviour only where it is named.
+Only what a file states is used: a series is read as behaviour only if the caller names it.
 """
 
 from __future__ import annotations
@@ -29,22 +29,26 @@ def load_nwb(
     ----------
     path : path
     name : str
-        Of the recording; the file's name where not given.
+        Name of the recording; by default the file name.
     behaviour : sequence of str
-        Names of time series in the file; those in radians are circular.
+        Names of time series in the file; series in radians are circular.
     interval : (start, stop), optional
-        In s. Where not given: the epochs' span, else the units' observed intervals, else from the first spike to the
-        last.
+        In s. By default the span of the epochs, else of the units' observed intervals, else from the first to the last
+        spike.
     modality : str
     species : str
-        The subject's where not given.
+        By default that of the subject.
+
+    Returns
+    -------
+    recording : SpikeRecording
 
     Raises
     ------
     FileNotFoundError
         If there is no file.
     ValueError
-        If it holds no units, or no series of a name in ``behaviour``.
+        If it holds no units, or a series in ``behaviour`` is missing.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,7 +58,7 @@ def load_nwb(
     with NWBHDF5IO(str(path), "r", load_namespaces=True) as io:
         file = io.read()
         if file.units is None or len(file.units) == 0 or "spike_times" not in file.units.colnames:
-            raise ValueError(f"{path.name} holds no sorted units; point at the file of the recording that has them.")
+            raise ValueError(f"{path.name} holds no sorted units; give the file of the recording that has them.")
         units = file.units
         times = tuple(np.asarray(units["spike_times"][i], float) for i in range(len(units)))
         return SpikeRecording(
@@ -78,7 +82,7 @@ def _interval(file: Any, times: Sequence[np.ndarray]) -> tuple[float, float]:
         return float(every[:, 0].min()), float(every[:, 1].max())
     fired = [train for train in times if len(train)]
     if not fired:
-        raise ValueError("No unit of the file ever fired, and it does not say when was recorded; give interval=.")
+        raise ValueError("No unit of the file ever fired, and it states no recording interval; give interval=.")
     return float(min(train[0] for train in fired)), float(max(train[-1] for train in fired))
 
 

@@ -1,9 +1,9 @@
-"""Synthetic populations whose best decoder is known.
+"""Synthetic spike populations with a known optimal decoder.
 
-A hand's velocity, two dims of an Ornstein-Uhlenbeck process, drives log-rates through cosine tuning (Georgopoulos et
-al. 1982; Moran and Schwartz 1999): log rate = log r - g^2 / 2 + g cos(angle to the preferred direction) speed. The
-latent is the same in every recording, the units are its own. Since prior and likelihood are known, the posterior mean
-given a window is too (`optimal_velocity`): no decoder of these spikes can do better on average.
+The velocity of a hand, a two-dimensional Ornstein-Uhlenbeck process, drives log rates by cosine tuning (Georgopoulos et
+al. 1982; Moran and Schwartz 1999): log rate = log r - g^2 / 2 + g cos(angle to the preferred direction) speed. All
+recordings share the latent process; each has its own units. Prior and likelihood are known, so the posterior mean for a
+window is known too (`optimal_velocity`): no decoder of these spikes is better on average.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ VELOCITY_SD = 10.0  # cm/s, each axis
 
 @dataclass(frozen=True)
 class PopulationSettings:
-    """What one simulated recording is like."""
+    """Settings of one simulated recording."""
 
     units: int = 60
     duration_s: float = 300.0
     bin_s: float = 0.01
-    rate_hz: float = 12.0  # a unit's mean; single units spread around it by rate_spread
+    rate_hz: float = 12.0  # mean rate; the rates of units vary by rate_spread
     rate_spread: float = 0.5  # standard deviation of the log rates
     snr: float = 0.8  # split-half reliability of a typical unit in bins of 0.5 s
-    tau_s: float = 0.4  # how long velocity remembers
+    tau_s: float = 0.4  # time constant of the velocity
     species: str = "mouse"
     modality: str = "neuropixels"
     region: str = "motor cortex"
 
     @classmethod
     def smoke(cls) -> PopulationSettings:
-        """For seconds on two CPU cores."""
+        """Return small settings for a test of seconds on two CPU cores."""
         return cls(duration_s=60.0, bin_s=0.02)
 
     @classmethod
     def free(cls) -> PopulationSettings:
-        """As many units as a probe gives, ten minutes."""
+        """Return settings with the number of units of a probe, for ten minutes."""
         return cls(units=200, duration_s=600.0)
 
 
 def gain_for_snr(snr: float, rate_hz: float, tau_s: float, bin_s: float = SNR_BIN_S) -> float:
-    """Return the tuning gain at which a unit of a rate has a reliability.
+    """Return the tuning gain at which a unit with a given rate has a given reliability.
 
     With mean count m = rate * bin and log-rate variance g^2, the counts' signal variance is m^2 times the mean of
     exp(g^2 rho(s - t)) - 1 over the bin, rho(d) = exp(-|d| / tau); reliability = V / (V + m).
@@ -55,10 +55,10 @@ def gain_for_snr(snr: float, rate_hz: float, tau_s: float, bin_s: float = SNR_BI
     Raises
     ------
     ValueError
-        If ``snr`` is not within 0 and 1, 1 excluded.
+        If ``snr`` is not in [0, 1), or the rate is not above 0.
     """
     if not 0 <= snr < 1 or rate_hz <= 0:
-        raise ValueError(f"{snr=} at {rate_hz=} Hz; give a reliability from 0 to below 1, and a rate above 0.")
+        raise ValueError(f"Invalid {snr=} at {rate_hz=} Hz; give a reliability from 0 to below 1, and a rate above 0.")
     time = (np.arange(50) + 0.5) / 50 * bin_s
     rho = np.exp(-np.abs(time[:, None] - time) / tau_s)
     mean, low, high = rate_hz * bin_s, 0.0, 4.0
@@ -70,9 +70,9 @@ def gain_for_snr(snr: float, rate_hz: float, tau_s: float, bin_s: float = SNR_BI
 
 
 def simulate_population(settings: PopulationSettings, name: str, seed: int = 0) -> BinnedRecording:
-    """Simulate one recording; its velocity (cm/s) is the behaviour, its tuning the truth.
+    """Simulate one recording, with the velocity (cm/s) as behaviour and the tuning as known truth.
 
-    The same name and seed give the same numbers, whatever else is simulated.
+    The numbers depend only on settings, name and seed.
     """
     s, draws = settings, np.random.default_rng([seed, *name.encode()])
     bins = int(round(s.duration_s / s.bin_s))
@@ -95,7 +95,7 @@ def simulate_population(settings: PopulationSettings, name: str, seed: int = 0) 
 def simulate_recordings(
     count: int, settings: PopulationSettings, seed: int = 0, snrs: Sequence[float] | None = None
 ) -> list[BinnedRecording]:
-    """Simulate recordings rec000, rec001 ... that share the latent and no unit; ``snrs`` are taken in turn."""
+    """Simulate recordings rec000, rec001 ... with a common process and different units; ``snrs`` are cycled."""
     return [
         simulate_population(replace(settings, snr=(snrs or [settings.snr])[i % len(snrs or [1])]), f"rec{i:03d}", seed)
         for i in range(count)
@@ -105,22 +105,22 @@ def simulate_recordings(
 def optimal_velocity(
     counts: np.ndarray, bin_s: float, tuning: np.ndarray, base: np.ndarray, tau_s: float, grid: int = 33
 ) -> np.ndarray:
-    """Return the velocity's posterior mean given all counts of a window: the best that any decoder can do.
+    """Compute the posterior mean of the velocity given all counts of a window: the optimal decoder.
 
-    Forward and backward passes over a grid of velocities, +- 4 standard deviations; the error of the grid is far below
-    that of the posterior.
+    It uses forward and backward passes over a grid of velocities, +- 4 standard deviations; the error of the grid is
+    far below that of the posterior.
 
     Parameters
     ----------
     counts : ndarray of shape (windows, bins, units)
     bin_s : float
-        In s.
+        Length of a bin, in s.
     tuning : ndarray of shape (units, 2)
     base : ndarray of shape (units,)
-        Log of the mean count a bin at rest.
+        Log of the mean count per bin at rest.
     tau_s : float
     grid : int
-        Points an axis.
+        Points per axis.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def optimal_velocity(
 
 
 def _ornstein_uhlenbeck(bins: int, rate: float, draws: np.random.Generator) -> np.ndarray:
-    """Two dims of unit variance, exact at the bins."""
+    """Return a two-dimensional process of unit variance, exact at the bins."""
     from scipy.signal import lfilter
 
     keep = np.exp(-rate)

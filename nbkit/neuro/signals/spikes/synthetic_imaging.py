@@ -1,7 +1,8 @@
-"""A simulated population as two-photon imaging would show it.
+"""Simulate two-photon imaging of a simulated population.
 
-Deconvolved calcium events are fewer than the spikes, come late and have sizes instead of numbers: each spike is seen
-with some probability, moved by an exponential delay and given a size of mean 1. Tuning, units and behaviour stay.
+Deconvolved calcium events are fewer than the spikes, come late and have sizes instead of counts. Each spike is detected
+with some probability, delayed by an exponential time, and gets a size of mean 1. Tuning, units and behaviour do not
+change.
 """
 
 from __future__ import annotations
@@ -18,41 +19,42 @@ STAND_IN = "synthetic stand-in: simulated spikes seen as calcium events; nothing
 
 @dataclass(frozen=True)
 class ImagingSettings:
-    """How imaging sees spikes."""
+    """Settings of the simulated imaging."""
 
     seen: float = 0.6  # probability that a spike leaves an event
-    delay_s: float = 0.08  # mean of the exponential delay, indicator and deconvolution together
+    delay_s: float = 0.08  # mean of the exponential delay of indicator and deconvolution
     size_spread: float = 0.5  # standard deviation of an event's size; its mean is 1
 
 
 def as_two_photon(
     recording: BinnedRecording, settings: ImagingSettings | None = None, seed: int = 0
 ) -> BinnedRecording:
-    """Return a recording's events as two-photon imaging shows its spikes.
+    """Return a recording with two-photon events in place of its spikes.
 
     Parameters
     ----------
     recording : BinnedRecording
-        With whole spike counts.
+        With integer spike counts.
     settings : ImagingSettings, optional
     seed : int
-        With the recording's name it decides every draw.
+        Seed of the random numbers, together with the recording's name.
 
     Returns
     -------
     recording : BinnedRecording
-        ``counts`` holds event sizes a bin, 0 or more. The truth of the spikes' tuning is left out: no event is a spike.
+        ``counts`` holds event sizes per bin, 0 or more. The known truth is removed, because it is about spikes.
 
     Raises
     ------
     ValueError
-        For counts that are not whole, or a probability outside 0 to 1.
+        If counts are not integers, or the probability is not between 0 and 1.
     """
     s = settings or ImagingSettings()
     counts = np.asarray(recording.counts)
     if not 0 < s.seen <= 1 or s.delay_s < 0:
         raise ValueError(
-            f"seen is {s.seen} and delay_s {s.delay_s}; give a probability above 0 and a delay of 0 s or more."
+            f"Invalid settings: seen is {s.seen} and delay_s {s.delay_s}; give a probability above 0, at most 1, and "
+            "a delay of 0 s or more."
         )
     if (counts != np.round(counts)).any() or counts.min(initial=0) < 0:
         raise ValueError(f"Recording {recording.name} holds no spike counts; imaging is simulated from spikes.")
@@ -69,7 +71,7 @@ def as_two_photon(
 
 
 def _delayed(events: np.ndarray, mean_bins: float, random: np.random.Generator) -> np.ndarray:
-    """Move events on by geometric numbers of bins of a mean; those past the end are lost."""
+    """Delay events by geometric numbers of bins with a given mean; events after the end are lost."""
     if mean_bins == 0:
         return events
     leave, waiting, out = 1 / (1 + mean_bins), np.zeros_like(events[0]), np.zeros_like(events)

@@ -1,7 +1,7 @@
-"""Spike counts in bins, cut into windows, stored a recording a file.
+"""Bin spikes, cut windows, and store one file per recording.
 
-A file holds one recording's windows, (windows, bins, units), with as many units as it has; what differs between
-recordings is padded and masked only when a batch is made. Units keep their recording's name, so no two are confused.
+A file holds the windows of one recording, (windows, bins, units), with all its units. Padding and masks for different
+numbers of units are added only when a batch is made. Units keep their recording's name, so that none are confused.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _KEYS = (*_TEXTS, "counts", "behaviour", "starts", "bin_s", "unit_ids", "regions
 
 @dataclass(frozen=True)
 class BinnedRecording:
-    """A recording as counts, with at most one behaviour beside them.
+    """Binned counts of a recording, with at most one behaviour.
 
     Attributes
     ----------
     name : str
     counts : ndarray of shape (bins, units)
-        Spikes a bin; for imaging, the events' size a bin (0 or more).
+        Spikes per bin; for imaging, the size of events per bin (0 or more).
     bin_s : float
-        In s.
+        Length of a bin, in s.
     unit_ids, regions : sequence of str
-        A unit each.
+        One per unit.
     behaviour : ndarray of shape (bins, dims)
-        NaN where unknown; no dims where there is none. Cosine and sine where ``circular``.
+        NaN if unknown; 0 dims without behaviour. Cosine and sine if ``circular``.
     task : str
-        The behaviour's name; "" for none.
+        Name of the behaviour; "" for none.
     behaviour_unit : str
     circular : bool
     snr : float
@@ -44,7 +44,7 @@ class BinnedRecording:
     start_s : float
     species, modality, subject, data : str
     truth : mapping of str to ndarray
-        What a simulation knows; stored beside the windows under ``truth_<name>``.
+        Known truth of a simulation; stored with the windows as ``truth_<name>``.
     """
 
     name: str
@@ -65,20 +65,20 @@ class BinnedRecording:
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def windows(self, n_bins: int, stride: int | None = None) -> dict[str, Any]:
-        """Cut windows, as a work item saves them.
+        """Return windows and metadata as the arrays that a work item saves.
 
         Parameters
         ----------
         n_bins : int
-            Bins a window.
+            Bins of a window.
         stride : int, optional
-            Bins from start to start; ``n_bins`` where not given, so that none overlap.
+            Bins between starts; by default ``n_bins``, without overlap.
 
         Returns
         -------
         arrays : dict
-            ``counts`` (windows, bins, units), ``behaviour`` (windows, bins, dims), ``starts`` (windows,) in s, and what
-            the recording says of itself.
+            ``counts`` (windows, bins, units), ``behaviour`` (windows, bins, dims), ``starts`` (windows,) in s, and the
+            recording's metadata.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class BinnedRecording:
         if len(firsts) == 0:
             raise ValueError(
                 f"Recording {self.name} has {len(self.counts)} bins of {self.bin_s:g} s, a window {n_bins}: none fits. "
-                "Take shorter windows or bins, or leave the recording out."
+                "Use shorter windows or bins, or leave the recording out."
             )
         places = firsts[:, None] + np.arange(n_bins)
         return {
@@ -109,18 +109,18 @@ class BinnedRecording:
 
 
 def bin_recording(recording: SpikeRecording, bin_s: float, behaviour: str = "") -> BinnedRecording:
-    """Count a recording's spikes in bins, and lay one behaviour over them.
+    """Count the spikes of a recording in bins, with one behaviour on the same bins.
 
     Raises
     ------
     ValueError
-        If the recording has no such behaviour, or lasts less than a bin.
+        If the recording does not have this behaviour, or is shorter than a bin.
     """
     counts = recording.counts(bin_s)
     if behaviour and behaviour not in recording.behaviour:
         raise ValueError(
             f"Recording {recording.name} has no behaviour {behaviour!r}; it has "
-            f"{', '.join(recording.behaviour) or 'none'}. Name it when the recording is loaded."
+            f"{', '.join(recording.behaviour) or 'none'}. Name it when you load the recording."
         )
     found = recording.behaviour[behaviour] if behaviour else None
     return BinnedRecording(
@@ -136,7 +136,7 @@ def bin_recording(recording: SpikeRecording, bin_s: float, behaviour: str = "") 
 
 
 class SpikeShard:
-    """One recording's windows in a file, mapped.
+    """Memory-mapped windows of one recording in a file.
 
     Attributes
     ----------
@@ -147,14 +147,14 @@ class SpikeShard:
     name, species, modality, subject, task, behaviour_unit, data : str
     unit_ids, regions : tuple of str
     mean_counts : ndarray of shape (units,)
-        Spikes a bin over the whole recording.
+        Mean spikes per bin over the whole recording.
     next_window : int array of shape (windows,)
-        The window that begins where this one ends; -1 where there is none.
+        Index of the window that begins where this one ends; -1 if there is none.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If the file is not there, or is no file of windows.
+        If the file does not exist, or does not hold windows.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -166,7 +166,7 @@ class SpikeShard:
             if missing:
                 raise ValueError(
                     f"{self.path} lacks {', '.join(missing)}: it holds no spike windows (it has "
-                    f"{', '.join(file.files[:8])}). Save what BinnedRecording.windows gives."
+                    f"{', '.join(file.files[:8])}). Save the result of BinnedRecording.windows."
                 )
             for key in _TEXTS:
                 setattr(self, key, str(file[key]))
@@ -185,7 +185,7 @@ class SpikeShard:
         self.counts, self.behaviour = (map_member(self.path, key) for key in ("counts", "behaviour"))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "counts": None, "behaviour": None}  # a worker maps the file itself
+        return {**self.__dict__, "counts": None, "behaviour": None}  # each worker maps the file itself
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -203,25 +203,25 @@ class SpikeShard:
         return len(self.unit_ids)
 
     def truth(self, name: str) -> np.ndarray:
-        """Return what a simulation stored; a ValueError for a recording that has no such thing."""
+        """Return a stored truth of a simulation; raise ValueError if the recording has none."""
         with np.load(self.path) as file:
             if f"truth_{name}" not in file.files:
-                raise ValueError(f"{self.path.name} knows no truth {name!r}: only simulated recordings do.")
+                raise ValueError(f"{self.path.name} has no truth {name!r}: only simulated recordings have one.")
             return file[f"truth_{name}"]
 
 
 def split_time(
     shard: SpikeShard, fractions: Sequence[float] = (0.7, 0.15, 0.15), gap_s: float = 0.0
 ) -> tuple[np.ndarray, ...]:
-    """Split a recording's windows in time: a stretch a side, with gaps between them that belong to none.
+    """Split the windows of a recording in time: one interval per side, with gaps in between.
 
     Parameters
     ----------
     shard : SpikeShard
     fractions : (train, val, test)
-        Of the recording's time, in this order; 0 for a side that is not wanted.
+        Shares of the recording's time, in this order; 0 for no such side.
     gap_s : float
-        From the end of a side's last window to the start of the next one's first, in s, at least.
+        Smallest gap between the last window of a side and the first of the next, in s.
 
     Returns
     -------
@@ -230,10 +230,10 @@ def split_time(
     Raises
     ------
     ValueError
-        If a side with a fraction is left without windows.
+        If a side with a share above 0 gets no windows.
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"{fractions=} are no shares of (train, val, test); give three that sum to 1.")
+        raise ValueError(f"Invalid {fractions=}: no shares of (train, val, test); give three that sum to 1.")
     length = shard.n_bins * shard.bin_s
     ends, slack = shard.starts + length, shard.bin_s / 2
     borders = shard.starts[0] + (ends[-1] - shard.starts[0]) * np.cumsum([0.0, *fractions])
@@ -244,8 +244,8 @@ def split_time(
         if share and len(side) == 0:
             raise ValueError(
                 f"Recording {shard.name}: {len(shard)} windows of {length:g} s, over {ends[-1] - shard.starts[0]:g} s, "
-                f"cannot be split as {tuple(fractions)} with {gap_s=}: one side gets none. Take more time, shorter "
-                "windows or a smaller gap."
+                f"cannot be split as {tuple(fractions)} with {gap_s=}: one side gets none. Use a longer recording, "
+                "shorter windows or a smaller gap."
             )
         free_from = ends[side[-1]] + gap_s if len(side) else free_from
         sides.append(side)
@@ -253,7 +253,7 @@ def split_time(
 
 
 def write_windows(folder: str | Path, recordings: Sequence[BinnedRecording], n_bins: int) -> list[Path]:
-    """Write a file of windows a recording, and give the paths."""
+    """Write one file of windows per recording and return the paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -264,9 +264,11 @@ def write_windows(folder: str | Path, recordings: Sequence[BinnedRecording], n_b
 
 
 def _narrow(counts: np.ndarray) -> np.ndarray:
-    """The smallest type that holds the counts."""
+    """Return the counts in the smallest type that holds them."""
     if counts.size and counts.min() < 0:
-        raise ValueError(f"Counts fall to {counts.min():g}; spikes and events are 0 or more. Subtract no baseline.")
+        raise ValueError(
+            f"Counts go down to {counts.min():g}; spikes and events are 0 or more. Do not subtract a baseline."
+        )
     if not np.issubdtype(counts.dtype, np.integer):
         return counts.astype(np.float32)
     most = counts.max(initial=0)

@@ -1,1 +1,1 @@
-"""Fixed-length windows: cutting them, storing them in shards, and splitting them by subject."""
+"""Windows of recordings, written as shards and read through memory maps."""

@@ -1,7 +1,7 @@
-"""Windows of a continuous recording.
+"""Cut windows out of a continuous recording.
 
-Every window is whole: one that would reach over the recording's end is not cut. Start and length are whole samples, so
-the same settings give the same windows on every machine.
+All windows are complete: none extends beyond the end of the recording. Start and length are whole samples, so the same
+settings give the same windows on every machine.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 
 
 def window_starts(n_times: int, sfreq: float, window_s: float, stride_s: float) -> tuple[np.ndarray, int]:
-    """Return the first sample of each window, and the windows' length in samples.
+    """Return the first sample of each window, and the length of a window in samples.
 
     Parameters
     ----------
     n_times : int
-        Samples in the recording.
+        Samples of the recording.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling rate, in Hz.
     window_s, stride_s : float
-        Length of a window and step from one to the next, in s.
+        Length of a window and distance between starts, in s.
 
     Returns
     -------
@@ -36,7 +36,8 @@ def window_starts(n_times: int, sfreq: float, window_s: float, stride_s: float) 
     length, stride = int(round(window_s * sfreq)), int(round(stride_s * sfreq))
     if length < 1 or stride < 1:
         raise ValueError(
-            f"{window_s=} and {stride_s=} s at {sfreq=} Hz are {length} and {stride} samples; both need at least one."
+            f"Too short: {window_s=} and {stride_s=} s at {sfreq=} Hz are {length} and {stride} samples; both need at "
+            "least one."
         )
     if n_times < length:
         raise ValueError(
@@ -47,7 +48,7 @@ def window_starts(n_times: int, sfreq: float, window_s: float, stride_s: float) 
 
 
 def cut_windows(signal: np.ndarray, starts: Sequence[int], length: int) -> np.ndarray:
-    """Cut equal windows out of the last axis and put them first.
+    """Cut windows of equal length out of the last axis and stack them along a new first axis.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def cut_windows(signal: np.ndarray, starts: Sequence[int], length: int) -> np.nd
     starts : sequence of int
         First samples (see `window_starts`).
     length : int
-        Samples a window.
+        Samples of a window.
 
     Returns
     -------
@@ -65,7 +66,8 @@ def cut_windows(signal: np.ndarray, starts: Sequence[int], length: int) -> np.nd
     starts = np.asarray(starts, dtype=int)
     if starts.size and (starts.min() < 0 or starts.max() + length > signal.shape[-1]):
         raise ValueError(
-            f"Windows of {length} samples from {starts.min()} to {starts.max()} leave a signal of {signal.shape[-1]}."
+            f"Windows of {length} samples from {starts.min()} to {starts.max()} leave a signal of {signal.shape[-1]} "
+            "samples."
         )
     return np.stack([signal[..., start : start + length] for start in starts])
 
@@ -77,25 +79,25 @@ def window_labels(
     durations_s: Sequence[float],
     labels: Sequence[str],
 ) -> np.ndarray:
-    """Return each window the label of the event it overlaps longest, or "" where it overlaps none.
+    """Return the label of the event that overlaps each window longest, or "" without overlap.
 
     Parameters
     ----------
     starts_s : sequence of float
         Starts of the windows, in s from the first sample.
     window_s : float
-        Their length, in s.
+        Length of a window, in s.
     onsets_s, durations_s : sequence of float
         Starts and lengths of the events, in s from the first sample.
     labels : sequence of str
-        Their names, such as T0, T1, T2.
+        Names of the events, such as T0, T1, T2.
 
     Returns
     -------
     labels : str array of shape (windows,)
     """
     onsets = np.asarray(onsets_s, float)
-    durations = np.maximum(np.asarray(durations_s, float), 1e-6)  # a press or a flash has no length of its own
+    durations = np.maximum(np.asarray(durations_s, float), 1e-6)  # events such as a button press have a duration of 0
     chosen = []
     for start in starts_s:
         overlap = np.minimum(onsets + durations, start + window_s) - np.maximum(onsets, start)

@@ -1,9 +1,9 @@
-"""Windows in shards: npy files and their indices.
+"""Write windows as shards: npy files and their indices.
 
-An index `<name>.json` says whose windows they are, in which npy file beside it they lie, and holds their columns
-(targets, events, times). The npy file, in uV, is either the windows, (windows, channels, time), or the whole signal,
-(time, channels), from which several indices cut windows of their own: overlapping windows and several purposes then
-cost nothing. Every sample is finite, and the index is written last.
+An index `<name>.json` names the subject of the windows and the npy file next to it, and holds their columns (targets,
+events, times). The npy file, in uV, holds either the windows, (windows, channels, time), or the whole signal, (time,
+channels), from which several indices cut windows. Overlapping windows and several purposes then need no more space. All
+samples are finite. The index is written last.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ def write_shard(
     name: str = "windows",
     **facts: str | float,
 ) -> dict[str, Path]:
-    """Write one recording's windows and their index, and give both paths (see `write_signal` for overlapping windows).
+    """Write the windows of one recording and their index (see `write_signal` for overlapping windows).
 
     Parameters
     ----------
     folder : path
-        Made where it is not there.
+        Created if it does not exist.
     windows : array of shape (windows, channels, time)
-        In uV; kept as float32.
+        In uV; stored as float32.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling rate, in Hz.
     ch_names : sequence of str
     subject : str
-        Whose windows they are.
+        Subject of the windows.
     columns : mapping of str to array of shape (windows,)
-        Numbers or text, one value a window: ``target``, ``start_s``, ``task``, ``event`` and so on.
+        Numbers or text, one value per window: ``target``, ``start_s``, ``task``, ``event`` and so on.
     name : str
-        Of the files, without suffix.
+        File name without suffix.
     **facts : str or float
-        Said of the whole shard, such as ``data="real"`` or ``recording="sub-X_task-Y"``.
+        Facts about the whole shard, such as ``data="real"`` or ``recording="sub-X_task-Y"``.
 
     Returns
     -------
     paths : dict
-        ``windows`` and ``index``, as an item of the manifest loop saves them.
+        Keys ``windows`` and ``index``, as an item of the manifest loop saves them.
 
     Raises
     ------
     ValueError
-        If windows are not three-dimensional, or are none, or hold NaN; if names or columns do not fit them.
+        If the windows are not three-dimensional, are empty or not finite, or names or columns do not match them.
     """
     windows = np.asarray(windows)
     recording = facts.get("recording", f"subject {subject}")
@@ -92,37 +92,37 @@ def write_signal(
     dtype: str = "float32",
     **facts: str | float,
 ) -> dict[str, Path]:
-    """Write one recording's whole signal and an index for each way of cutting it, and give their paths.
+    """Write the whole signal of one recording, and one index per way of cutting it into windows.
 
     Parameters
     ----------
     folder : path
-        Made where it is not there.
+        Created if it does not exist.
     signal : array of shape (channels, time)
         In uV.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling rate, in Hz.
     ch_names : sequence of str
     subject : str
     cuts : mapping of str to (starts, length, columns)
-        By purpose: first samples of the windows, their length in samples, and their columns as in `write_shard`.
+        For each purpose: first samples of the windows, their length in samples, and their columns as in `write_shard`.
     dtype : {"float32", "float16"}
-        Of the file. float16 takes half the room, rounds to at most 1 part in 2048 (0.03 uV at 64 uV), and ends at
-        65504 uV: a signal that goes beyond is kept as float32. Windows are float32 when they are read.
+        Type of the file. float16 needs half the space, rounds by at most 1 part in 2048 (0.03 uV at 64 uV), and ends
+        at 65504 uV; a larger signal is stored as float32. Windows are float32 when they are read.
     **facts : str or float
 
     Returns
     -------
     paths : dict
-        ``signal`` and one index by the name of each purpose.
+        Key ``signal``, and one key per purpose for its index.
 
     Raises
     ------
     ValueError
-        If the signal is not finite, or windows leave it, or there are none, or for another dtype.
+        If the signal is not finite, there are no windows, a window extends beyond the signal, or the dtype is unknown.
     """
     if dtype not in DTYPES:
-        raise ValueError(f"{dtype=} is unknown; a signal is kept as {' or '.join(DTYPES)}.")
+        raise ValueError(f"Unknown {dtype=}; a signal is kept as {' or '.join(DTYPES)}.")
     signal = np.asarray(signal)
     recording = facts.get("recording", f"subject {subject}")
     if signal.ndim != 2 or len(ch_names) != len(signal):
@@ -147,7 +147,9 @@ def write_signal(
     paths["signal"].parent.mkdir(parents=True, exist_ok=True)
     if dtype == "float16" and np.abs(signal).max() > np.finfo(np.float16).max:
         dtype = "float32"
-    np.save(paths["signal"], np.ascontiguousarray(signal.T, dtype=dtype))  # a window is then one piece of the file
+    np.save(
+        paths["signal"], np.ascontiguousarray(signal.T, dtype=dtype)
+    )  # time first, so that a window is contiguous in the file
     for purpose, index in indices.items():
         paths[purpose].write_text(json.dumps(index, allow_nan=False), encoding="utf-8")
     return paths
@@ -163,16 +165,16 @@ def _index(
     columns: Mapping[str, np.ndarray],
     facts: Mapping[str, str | float],
 ) -> dict[str, Any]:
-    """An index, its columns checked against the windows."""
+    """Return an index, after checking its columns against the windows."""
     kept = {}
     for column, values in columns.items():
         values = np.asarray(values)
         if values.shape != shape[:1] or values.dtype.kind not in "biufU":
             raise ValueError(
                 f"{recording}: column {column!r} has shape {values.shape} and type {values.dtype}; it must be "
-                f"({shape[0]},), one number or text a window."
+                f"({shape[0]},), one number or text per window."
             )
-        # JSON knows no NaN
+        # JSON has no NaN
         kept[column] = [None if isinstance(v, float) and not np.isfinite(v) else v for v in values.tolist()]
     return {
         "format": FORMAT, "file": file, "subject": str(subject), "sfreq": float(sfreq),

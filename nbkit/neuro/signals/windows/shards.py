@@ -1,7 +1,7 @@
-"""Windows in shards, read through memory maps.
+"""Read windows in shards through memory maps.
 
-All shards of a data set have the same channels, sampling frequency and length, which is checked when they are opened;
-`shard_writing` says what a shard is. Opening reads indices and headers alone.
+All shards of a data set must have the same channels, sampling rate and length, which is checked when they are opened.
+See `shard_writing` for the format. Opening reads only indices and headers.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ __all__ = ["WindowShards", "write_shard", "write_signal"]
 
 
 class WindowShards(Dataset):
-    """Windows of many recordings, each a Tensor of shape (channels, time) in uV with its columns.
+    """Dataset of windows of many recordings, each a Tensor of shape (channels, time) in uV with its columns.
 
-    A window of a float32 file is a view of its pages: clone it before writing into it; one of a float16 file is a
-    float32 copy. Opening reads indices and headers; files are mapped when a window is asked for, in each worker anew.
+    A window of a float32 file is a view of its pages: clone it before writing into it. A window of a float16 file is a
+    float32 copy. Files are mapped on first access, separately in each worker.
 
     Parameters
     ----------
     paths : path or sequence of path
         Indices and npy files, npz items of the phase eeg_windows, or folders of those.
     columns : sequence of str
-        Numbers that come with every window; ``()`` for none.
+        Numeric columns in each sample; ``()`` for none.
     purpose : str, optional
-        Takes the indices of that name alone, such as ``challenge1``; needed where recordings have several. An npz item
-        has one kind of windows, which serves any purpose.
+        Use only the indices of this name, such as ``challenge1``; needed if recordings have several. An npz item has
+        one kind of windows, which serves any purpose.
 
     Attributes
     ----------
     ch_names : tuple of str
     sfreq : float
-        In Hz.
+        Sampling rate, in Hz.
     paths : list of Path
-        The indices and npz files, one a shard, ordered by name whatever order they came in.
+        The indices and npz files, one per shard, ordered by name for any order of the argument.
 
     Raises
     ------
     FileNotFoundError
         If there is no shard, or a file or its index is missing.
     ValueError
-        If a shard is damaged, differs from the first in channels, sampling frequency or length, or lacks a column.
+        If a shard is damaged, differs from the first in channels, sampling rate or length, or lacks a column.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class WindowShards(Dataset):
         self.columns = tuple(columns)
         for name in self.columns:
             if self.column(name).dtype.kind not in "biuf":
-                raise ValueError(f"Column {name!r} is text; a batch takes numbers. Read it with column({name!r}).")
+                raise ValueError(f"Column {name!r} is text, but batches hold numbers. Read it with column({name!r}).")
         self._maps: dict[int, torch.Tensor | np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -96,58 +96,58 @@ class WindowShards(Dataset):
         return sample
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}}  # a worker maps the files itself
+        return {**self.__dict__, "_maps": {}}  # each worker maps the files itself
 
     @property
     def n_times(self) -> int:
-        """Samples a window."""
+        """Samples of a window."""
         return self._n_times
 
     @property
     def n_chans(self) -> int:
-        """Channels a window."""
+        """Number of channels."""
         return len(self.ch_names)
 
     @property
     def subjects(self) -> np.ndarray:
-        """Whose window it is, one name a window."""
+        """Name of the subject of each window."""
         return self._shard_subjects[self.shard_of]
 
     @property
     def shard_of(self) -> np.ndarray:
-        """Position in ``paths`` of each window's shard."""
+        """Index in ``paths`` of each window's shard."""
         return np.searchsorted(self._ends, self._rows, side="right")
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Names of the columns that every shard has."""
+        """Names of the columns that all shards have."""
         return tuple(self._columns)
 
     def column(self, name: str) -> np.ndarray:
-        """Return one column, a value a window.
+        """Return one column, shape (windows,).
 
         Raises
         ------
         ValueError
-            If not every shard has it.
+            If a shard does not have it.
         """
         if name not in self._columns:
             raise ValueError(
                 f"No column {name!r} in all {len(self.paths)} shards ({self.paths[0]} and others); they have "
-                f"{', '.join(self._columns) or 'none'}. Cut windows for a purpose that has it, or ask for columns=()."
+                f"{', '.join(self._columns) or 'none'}. Cut windows for a purpose that has it, or pass columns=()."
             )
         return self._columns[name][self._rows]
 
     def fact(self, name: str, default: str = "") -> str:
-        """Return what the first window's shard says of itself, such as ``data``: "real", or what stands in."""
+        """Return a fact of the first window's shard, such as ``data``: "real", or the kind of synthetic data."""
         shard = int(self.shard_of[0]) if len(self) else 0
         return str(self._facts[shard].get(name, default))
 
     def subset(self, keep: np.ndarray | Sequence[int]) -> WindowShards:
-        """Return a view of some windows: a mask of one bool a window, or their positions."""
+        """Return a view of some windows, selected by a bool per window or by their indices."""
         keep = np.asarray(keep)
         if keep.dtype == bool and keep.shape != (len(self),):
-            raise ValueError(f"A mask of shape {keep.shape} for {len(self)} windows; it needs one bool a window.")
+            raise ValueError(f"The mask has shape {keep.shape} for {len(self)} windows; it needs one bool per window.")
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view._rows = self._rows[keep] if keep.size else self._rows[:0]
@@ -155,7 +155,7 @@ class WindowShards(Dataset):
         return view
 
     def stack(self, limit: int | None = None) -> np.ndarray:
-        """Return windows as one array of shape (windows, channels, time) in uV, evenly spaced where limited."""
+        """Return windows as one array (windows, channels, time) in uV; if limited, evenly spaced ones."""
         count = len(self) if limit is None else min(limit, len(self))
         rows = self._rows[np.linspace(0, len(self) - 1, count).round().astype(int)]
         stacked = np.empty((count, self.n_chans, self.n_times), np.float32)
@@ -175,11 +175,11 @@ class WindowShards(Dataset):
         window = stored[row - int(self._ends[shard] - self._counts[shard])]
         if isinstance(window, torch.Tensor):
             return window.float()
-        return torch.from_numpy(np.array(window, dtype=np.float32))  # inside an npz nothing is aligned
+        return torch.from_numpy(np.array(window, dtype=np.float32))  # copy: arrays inside an npz are not aligned
 
 
 class _Shard:
-    """What a shard says of itself, checked without reading its windows."""
+    """Metadata of a shard, checked without reading its windows."""
 
     def __init__(self, path: Path) -> None:
         self.path = self.file = path
@@ -197,10 +197,14 @@ class _Shard:
     def _read_index(self) -> None:
         said = json.loads(self.path.read_text("utf-8"))
         if said.get("format") != FORMAT:
-            raise ValueError(f"{self.path} has the format {said.get('format')!r}, not {FORMAT!r}. Cut them again.")
+            raise ValueError(
+                f"{self.path} has the format {said.get('format')!r}, not {FORMAT!r}. Cut the windows again."
+            )
         self.file = self.path.with_name(said["file"])
         if not self.file.is_file():
-            raise FileNotFoundError(f"{self.file} is not there; its index {self.path.name} is. Fetch or make it again.")
+            raise FileNotFoundError(
+                f"{self.file} is missing, but its index {self.path.name} exists. Download or write it again."
+            )
         stored, dtype, _ = npy_header(self.file)
         self.shape = tuple(said["shape"])
         if "starts" in said:
@@ -211,8 +215,8 @@ class _Shard:
             fits = stored == self.shape
         if not fits or dtype not in TORCH_DTYPES:
             raise ValueError(
-                f"{self.file} holds {dtype} of shape {stored}, which is not what {self.path.name} says, windows of "
-                f"shape {self.shape}: one of them is of another run. Make both again."
+                f"{self.file} holds {dtype} of shape {stored}, but {self.path.name} says windows of shape "
+                f"{self.shape}: one of them is from another run. Write both again."
             )
         self.subject, self.sfreq, self.facts = said["subject"], float(said["sfreq"]), said["facts"]
         self.ch_names = tuple(said["ch_names"])
@@ -233,21 +237,21 @@ class _Shard:
         self.columns = {n: v for n, v in small.items() if v.ndim == 1 and n != "ch_names" and len(v) == self.shape[0]}
 
     def check_like(self, first: _Shard) -> None:
-        """Refuse a shard that cannot be in one batch with the first."""
+        """Raise if a shard has other channels, sampling rate or length than the first."""
         for what, mine, its in (
             ("channels", self.ch_names, first.ch_names),
             ("sfreq in Hz", self.sfreq, first.sfreq),
-            ("samples a window", self.shape[2], first.shape[2]),
+            ("samples per window", self.shape[2], first.shape[2]),
         ):
             if mine != its:
                 raise ValueError(
                     f"{self.path} has {what} {_brief(mine)}, {first.path} has {_brief(its)}; one data set holds one "
-                    "kind. Cut them again with the same settings, or read them apart."
+                    "kind. Cut them again with the same settings, or read them separately."
                 )
 
 
 def _column(values: list[Any]) -> np.ndarray:
-    """Text stays text, None is NaN."""
+    """Return a column as array; None becomes "" in text and NaN in numbers."""
     if any(isinstance(value, str) for value in values):
         return np.array(["" if value is None else value for value in values])
     return np.array([np.nan if value is None else value for value in values])
@@ -264,24 +268,28 @@ def _brief(value: Any) -> str:
 
 
 def _shard_files(paths: str | Path | Sequence[str | Path], purpose: str | None) -> list[Path]:
-    """The indices and npz files, ordered by their last two names so that the order does not hang on where they lie."""
+    """Return the indices and npz files, ordered by their last two path parts, so that the folder does not matter."""
     given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
     files: list[Path] = []
     for path in given:
         if not path.exists():
-            raise FileNotFoundError(f"{path} is not there ({len(given)} paths were given). Fetch or cut them again.")
+            raise FileNotFoundError(
+                f"{path} does not exist ({len(given)} paths were given). Download or cut them again."
+            )
         files += [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     indices = {file for file in files if file.suffix == ".json"}
     indices |= {file.with_suffix(".json") for file in files if file.suffix == ".npy" and file.stem != "signal"}
     lost = [index for index in indices if not index.is_file()]
     if lost:
-        raise FileNotFoundError(f"{lost[0]} is not there; the npy file is of no use without its index.")
+        raise FileNotFoundError(
+            f"{lost[0]} is missing; the npy file cannot be used without its index. Download or write both again."
+        )
     archives = [file for file in files if file.suffix == ".npz"]
     purposes = sorted({index.stem for index in indices})
     if purpose is not None:
         indices = {index for index in indices if index.stem == purpose}
     elif len(purposes) > 1:
-        raise ValueError(f"These recordings were cut for {', '.join(purposes)}; give purpose= one of them.")
+        raise ValueError(f"These recordings were cut for {', '.join(purposes)}; set purpose= to one of them.")
     if not indices and not archives:
         wanted = "windows" if purpose is None else f"windows for {purpose}"
         raise FileNotFoundError(

@@ -1,7 +1,7 @@
 """Training, validation and test windows, split by subject.
 
-No subject is on two sides; that is checked after every split, not only arranged. Which side a subject is on depends on
-the seed and the subjects' names alone.
+No subject is on two sides; this is checked after each split. The side of a subject depends only on the seed and the
+subjects' names.
 """
 
 from __future__ import annotations
@@ -20,36 +20,40 @@ from torch.utils.data import DataLoader, Dataset
 from nbkit.neuro.signals.windows.shards import WindowShards
 
 SIDES = ("train", "val", "test")
-CHALLENGE_CROP_SEED = 42  # the start kit's
+CHALLENGE_CROP_SEED = 42  # as in the challenge's start kit
 
 
 def split_groups(
     groups: Sequence[str], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 2025
 ) -> tuple[set[str], ...]:
-    """Share groups out to sides; each side with a fraction gets at least one.
+    """Assign groups to sides; each side with a share above 0 gets at least one.
 
     Parameters
     ----------
     groups : sequence of str
-        Names; one that comes twice counts once.
+        Names of groups; repeated names count once.
     fractions : sequence of float
-        A share a side, summing to 1; the first side takes what rounding leaves.
+        Share of each side; they sum to 1. The first side gets the rest after rounding.
     seed : int
-        Another seed draws another split.
+        Seed of the split.
+
+    Returns
+    -------
+    sides : tuple of set of str
 
     Raises
     ------
     ValueError
-        If fractions do not sum to 1, or there are fewer groups than sides.
+        If the shares do not sum to 1, or there are fewer groups than sides.
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
-        raise ValueError(f"{fractions=} are no shares; give some that sum to 1, such as (0.8, 0.1, 0.1).")
+        raise ValueError(f"Invalid {fractions=}: no shares that sum to 1; give some, such as (0.8, 0.1, 0.1).")
     names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     counts = [max(1, round(share * len(names))) if share > 0 else 0 for share in fractions[1:]]
     if sum(counts) >= len(names):
         raise ValueError(
-            f"{len(names)} groups ({', '.join(sorted(names)[:8])}) cannot be shared out as {tuple(fractions)}: every "
-            "side needs one at least. Read more recordings, or split='recording' where all are of one subject."
+            f"Too few: {len(names)} groups ({', '.join(sorted(names)[:8])}) cannot be split as {tuple(fractions)}: "
+            "every side needs at least one. Use more recordings, or split='recording' if all are of one subject."
         )
     sides, begin = [], 0
     for count in counts:
@@ -59,12 +63,12 @@ def split_groups(
 
 
 def check_no_leak(*sides: WindowShards, split: str = "subject") -> None:
-    """Refuse sides that share a subject (or, with ``split="recording"``, a file).
+    """Raise if two sides share a subject (or, with ``split="recording"``, a file).
 
     Raises
     ------
     ValueError
-        Naming what is on two sides.
+        With the name that is on two sides.
     """
     seen: dict[str, int] = {}
     for number, side in enumerate(sides):
@@ -72,24 +76,26 @@ def check_no_leak(*sides: WindowShards, split: str = "subject") -> None:
         for name in sorted({str(name) for name in names}):
             if seen.setdefault(name, number) != number:
                 raise ValueError(
-                    f"Leak: {split} {name} is in {SIDES[seen[name]]} and in {SIDES[number]}; a score on it would mean "
-                    "nothing. Split again with WindowData."
+                    f"Leak: {split} {name} is in {SIDES[seen[name]]} and in {SIDES[number]}; scores would be too "
+                    "high. Split again with WindowData."
                 )
 
 
 def challenge_crops(shard_of: np.ndarray, room: int, seed: int = CHALLENGE_CROP_SEED) -> np.ndarray:
-    """Return each window the crop that the challenge's scoring gives it: a fresh generator a recording, read in order.
+    """Return the start of each window's crop as in the challenge's scoring, which seeds a generator for each recording.
 
     Parameters
     ----------
     shard_of : int array of shape (windows,)
-        The recording of each window.
+        Recording of each window.
     room : int
-        Last start that fits, in samples.
+        Largest possible start, in samples.
+    seed : int
 
     Returns
     -------
-    starts : int array of shape (windows,), in samples
+    starts : int array of shape (windows,)
+        In samples.
     """
     starts = np.zeros(len(shard_of), int)
     generators: dict[int, random.Random] = {}
@@ -99,20 +105,20 @@ def challenge_crops(shard_of: np.ndarray, room: int, seed: int = CHALLENGE_CROP_
 
 
 class CroppedWindows(Dataset):
-    """Windows of `WindowShards`, cropped: where torch's generator says in training, else at fixed places.
+    """Cropped windows of `WindowShards`: at random starts for training, else at fixed ones.
 
     Parameters
     ----------
     shards : WindowShards
     crop : int
-        Samples kept.
+        Samples to keep.
     random_starts : bool
-        True draws a place each time; False takes `challenge_crops`.
+        True draws a new start on each access, from torch's generator; False uses `challenge_crops`.
     """
 
     def __init__(self, shards: WindowShards, crop: int, random_starts: bool) -> None:
         if not 1 <= crop <= shards.n_times:
-            raise ValueError(f"{crop=} samples of windows of {shards.n_times}; give 1 to {shards.n_times}.")
+            raise ValueError(f"Cannot take {crop=} samples of windows of {shards.n_times}; give 1 to {shards.n_times}.")
         self.shards, self.crop = shards, crop
         self._room = shards.n_times - crop
         self._starts = None if random_starts else challenge_crops(shards.shard_of, self._room)
@@ -128,7 +134,7 @@ class CroppedWindows(Dataset):
 
 
 class WindowData(lightning.LightningDataModule):
-    """Windows for training, validation and test, no subject on two sides.
+    """Lightning data module of training, validation and test windows without a common subject.
 
     Parameters
     ----------
@@ -136,21 +142,21 @@ class WindowData(lightning.LightningDataModule):
         Shards (see `WindowShards`).
     batch_size : int
     columns : sequence of str
-        Numbers that come with every window; windows where one is NaN (a missing target) are left out and counted in
+        Numeric columns in each batch. Windows with NaN in one of them (a missing target) are left out and counted in
         ``missing``.
     may_miss : sequence of str
-        Numbers that come with every window, too, and may be NaN: a model says what it does without.
+        Further columns in each batch, which may be NaN; the model must handle that.
     split : {"subject", "recording", "auto"}
-        What stays together. ``auto``: by subject where there are several, else by recording.
+        Unit of the split. ``auto``: the subject if there are several, else the recording.
     fractions : (train, val, test)
         Shares of the subjects; 0 for no test side.
     seed : int
-        Of the split; it also orders a plain loader's training windows.
+        Seed of the split, and of the order of training windows in a plain loader.
     num_workers : int
     purpose : str, optional
-        Which windows, where recordings were cut for several purposes (see `WindowShards`).
+        Kind of windows, if recordings were cut for several purposes (see `WindowShards`).
     crop : int, optional
-        Samples kept of each window: at a place drawn from torch's generator in training, fixed elsewhere.
+        Samples to keep of each window: at random starts in training, at fixed ones elsewhere.
     """
 
     def __init__(
@@ -169,7 +175,7 @@ class WindowData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         if split not in ("subject", "recording", "auto"):
-            raise ValueError(f"{split=} is unknown; it may be subject, recording or auto.")
+            raise ValueError(f"Unknown {split=}; it may be subject, recording or auto.")
         self.paths, self.batch_size, self.columns = paths, batch_size, tuple(columns)
         self.may_miss = tuple(may_miss)
         self.split, self.fractions, self.seed = split, tuple(fractions), seed
@@ -178,7 +184,7 @@ class WindowData(lightning.LightningDataModule):
         self._sides: tuple[WindowShards, ...] | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Open, split and check the shards; a second call does nothing."""
+        """Open, split and check the shards; later calls do nothing."""
         if self._sides is not None:
             return
         every = WindowShards(self.paths, (*self.columns, *self.may_miss), self.purpose)
@@ -188,7 +194,7 @@ class WindowData(lightning.LightningDataModule):
         self.missing = int((~whole).sum())
         if not whole.any():
             raise ValueError(
-                f"None of {len(every)} windows has {' and '.join(self.columns)}; look at column(...) of the shards, or "
+                f"None of {len(every)} windows has {' and '.join(self.columns)}. Check column(...) of the shards, or "
                 "cut windows of subjects that have it."
             )
         kept = every.subset(whole)
@@ -201,7 +207,7 @@ class WindowData(lightning.LightningDataModule):
 
     @property
     def train_dataset(self) -> WindowShards:
-        """Whole training windows, uncropped."""
+        """Training windows, not cropped."""
         return self._side(0)
 
     @property
@@ -214,17 +220,17 @@ class WindowData(lightning.LightningDataModule):
 
     @property
     def n_chans(self) -> int:
-        """Channels a window."""
+        """Number of channels."""
         return self.train_dataset.n_chans
 
     @property
     def n_times(self) -> int:
-        """Samples a window as a batch has it, after the crop."""
+        """Samples of a window in a batch, after the crop."""
         return self.crop or self.train_dataset.n_times
 
     @property
     def sfreq(self) -> float:
-        """Samples a second, in Hz."""
+        """Sampling rate, in Hz."""
         return self.train_dataset.sfreq
 
     @property
@@ -232,15 +238,15 @@ class WindowData(lightning.LightningDataModule):
         return self.train_dataset.ch_names
 
     def describe(self, key: str = "data", default: str = "real") -> str:
-        """Return what the training shards say of themselves, such as ``data``: "real", or what stands in."""
+        """Return a fact of the training shards, such as ``data``: "real", or the kind of synthetic data."""
         return self.train_dataset.fact(key, default)
 
     def target_scale(self, column: str = "target") -> tuple[float, float]:
-        """Return mean and population standard deviation of a column over the training windows that have it."""
+        """Return mean and population standard deviation of a column over training windows with a value."""
         values = self.train_dataset.column(column).astype(float)
         values = values[np.isfinite(values)]
         if not len(values):
-            raise ValueError(f"No training window has {column}; leave it out of the targets, or take other subjects.")
+            raise ValueError(f"No training window has {column}; leave it out of the targets, or use other subjects.")
         return float(values.mean()), float(values.std())
 
     def train_dataloader(self) -> DataLoader:
@@ -255,16 +261,16 @@ class WindowData(lightning.LightningDataModule):
         return DataLoader(self.batched(self.test_dataset), self.batch_size, num_workers=self.num_workers)
 
     def batched(self, shards: WindowShards, training: bool = False) -> Dataset:
-        """Return what a loader reads: the windows, cropped where ``crop`` is set."""
+        """Return the dataset for a loader: the windows, cropped if ``crop`` is set."""
         return shards if self.crop is None else CroppedWindows(shards, self.crop, random_starts=training)
 
     def _side(self, number: int) -> WindowShards:
         self.setup()
         if number >= len(self._sides) or not len(self._sides[number]):
-            raise ValueError(f"There is no {SIDES[number]} side: {self.fractions=} gives it nothing.")
+            raise ValueError(f"There is no {SIDES[number]} side: its share in {self.fractions=} is 0.")
         return self._sides[number]
 
 
 def _place(path: Path) -> str:
-    """A recording's name wherever a session puts its files: the item's folder and the file."""
+    """Return a name of a recording that does not depend on the session's folder: item folder and file."""
     return "/".join(path.parts[-2:])

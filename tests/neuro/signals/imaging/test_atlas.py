@@ -62,7 +62,7 @@ def test_nothing_stands_in_for_the_real_atlas(tmp_path, monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(pooch, "retrieve", offline)
-    with pytest.raises(FileNotFoundError, match="Nothing stands in for the real atlas"):
+    with pytest.raises(FileNotFoundError, match="Nothing replaces the real atlas"):
         schaefer(400)
 
 

@@ -92,7 +92,7 @@ def test_spreading_keeps_the_shared_and_takes_the_near():
 
 def test_what_is_no_surface_is_refused():
     assert surface_of(20484) == "fsaverage5"
-    with pytest.raises(ValueError, match="20000 vertices are no whole fsaverage surface"):
+    with pytest.raises(ValueError, match="20000 vertices is no complete fsaverage surface"):
         surface_of(20000)
     with pytest.raises(ValueError, match="finer"):
         nested_vertices("fsaverage4", "fsaverage5")

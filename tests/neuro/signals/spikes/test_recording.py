@@ -32,12 +32,12 @@ def test_counts_are_those_of_numpy_histogram():
     ("trains", "facts", "words"),
     [
         ([], {}, "has no unit"),
-        ([[1, 3, 2]], {}, "go from 3 to 2 s at place 2"),
-        ([[1, np.nan]], {}, "no numbers, the first at place 1"),
-        ([[1], [2]], {"unit_ids": ("a", "a")}, "unit ids a come more than once"),
+        ([[1, 3, 2]], {}, "go from 3 to 2 s at index 2"),
+        ([[1, np.nan]], {}, "not finite, the first at index 1"),
+        ([[1], [2]], {"unit_ids": ("a", "a")}, "unit ids a are repeated"),
         ([[1, 11]], {}, "1 of 2 spikes lie outside the observed interval 0 to 10 s"),
         ([[-1.0]], {}, "lie outside"),
-        ([[1]], {"interval": (3.0, 3.0)}, "start first"),
+        ([[1]], {"interval": (3.0, 3.0)}, "start < stop"),
         ([[1], [2]], {"regions": ("a", "b", "c")}, "3 regions"),
     ],
 )
@@ -72,7 +72,7 @@ def test_behaviour_is_averaged_in_bins_and_on_the_circle():
     assert first[0] == pytest.approx([1.0, 0.0], abs=1e-6) and np.isnan(first[1]).all()
     fine = Behaviour(np.arange(0, 1, 0.1), np.arange(10.0), "1").in_bins(np.arange(0.0, 0.9, 0.02))
     assert fine[11, 0] == pytest.approx(2.3)  # between two samples: the value in between
-    with pytest.raises(ValueError, match="go from 1 to 1 s at place 1"):
+    with pytest.raises(ValueError, match="go from 1 to 1 s at index 1"):
         Behaviour(np.array([1.0, 1.0]), np.zeros(2), "cm")
 
 

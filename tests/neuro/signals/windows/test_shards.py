@@ -59,7 +59,7 @@ def test_a_subset_is_a_view_of_the_same_files(shard):
     assert part.column("target").tolist() == [103.0, 104.0, 200.0, 201.0, 202.0, 203.0, 204.0]
     assert set(part.subset([0, -1]).subjects) == {"S1", "S2"} and part.subset([0, -1])[1]["target"] == 204.0
     np.testing.assert_array_equal(part[2]["window"], windows_of(2)[0])
-    with pytest.raises(ValueError, match="one bool a window"):
+    with pytest.raises(ValueError, match="one bool per window"):
         data.subset(np.ones(3, bool))
 
 
@@ -113,7 +113,7 @@ def test_missing_targets_are_nan_and_text_is_text(shard):
     [
         ({"ch_names": ("E1", "E2", "E3")}, "channels"),
         ({"sfreq": 200.0}, "sfreq"),
-        ({"windows": windows_of(2, times=21)}, "samples a window"),
+        ({"windows": windows_of(2, times=21)}, "samples per window"),
     ],
 )
 def test_mixed_shards_are_refused_with_the_file_named(shard, change, match):
@@ -178,7 +178,7 @@ def test_one_signal_gives_windows_for_several_purposes(tmp_path):
     np.testing.assert_array_equal(locked[3]["window"], signal[:, 70:100])
     batch = next(iter(DataLoader(locked, batch_size=4)))
     assert batch["window"].is_contiguous() and batch["target"].tolist() == [1.5, 2.0, 1.5, 2.0]
-    with pytest.raises(ValueError, match="challenge1, pretrain; give purpose="):
+    with pytest.raises(ValueError, match="challenge1, pretrain; set purpose="):
         WindowShards(tmp_path)
     with pytest.raises(FileNotFoundError, match="No windows for challenge2.*found: challenge1, pretrain"):
         WindowShards(tmp_path, purpose="challenge2")
@@ -215,7 +215,7 @@ def test_a_signal_beyond_what_float16_holds_stays_whole(tmp_path):
     common = {"sfreq": 100.0, "ch_names": NAMES, "subject": "a", "cuts": cuts}
     write_signal(tmp_path, signal, dtype="float16", **common)
     assert float(WindowShards(tmp_path, columns=())[0]["window"][1, 3]) == 7e4
-    with pytest.raises(ValueError, match="dtype='int8' is unknown; a signal is kept as float32 or float16"):
+    with pytest.raises(ValueError, match="Unknown dtype='int8'; a signal is kept as float32 or float16"):
         write_signal(tmp_path / "b", signal, dtype="int8", **common)
     np.save(tmp_path / "signal.npy", signal.T.copy())
     with pytest.raises(ValueError, match="holds float64"):
