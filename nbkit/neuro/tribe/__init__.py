@@ -1,1 +1,1 @@
-"""Tiny-TRIBE v3: a small student of a brain-encoding teacher, from cached features to brain maps."""
+"""Tiny-TRIBE: a small student that predicts fMRI from text, audio and video, distilled from TRIBE v2."""

@@ -1,7 +1,7 @@
-"""What costs less than the student: the mean response, and ridge regression on lagged features.
+"""Baselines for the student: the mean response, and ridge regression on lagged features.
 
-Ridge on delayed features is how most encoding models are made (Huth et al., 2016; the voxelwise tutorials of the
-Gallant lab); its strength is chosen by sklearn's RidgeCV within the training runs alone.
+Most encoding models are ridge regressions on delayed features (Huth et al., 2016; voxelwise tutorials of the Gallant
+lab). sklearn's RidgeCV chooses the regularisation within the training runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,19 @@ _ALPHAS = tuple(10.0**power for power in range(-1, 7))
 
 
 def mean_predictor(runs: Sequence[StimulusRun], target: str = "bold") -> Predictor:
-    """Return what predicts the training runs' mean response at every step; its correlation is 0 by convention."""
+    """Return a predictor of the training runs' mean response; its correlation is 0 by convention.
+
+    Parameters
+    ----------
+    runs : sequence of StimulusRun
+        Training runs.
+    target : {"bold", "teacher"}
+
+    Returns
+    -------
+    predictor : callable
+        Maps a run to predictions of shape (steps, outputs).
+    """
     total = sum(getattr(run, target).sum(0, dtype=np.float64) for run in runs)
     mean = total / sum(len(run) for run in runs)
     return lambda run: np.tile(mean, (len(run), 1))
@@ -28,21 +40,22 @@ def mean_predictor(runs: Sequence[StimulusRun], target: str = "bold") -> Predict
 def ridge_predictor(
     runs: Sequence[StimulusRun], target: str = "bold", lags: int = 8, components: int = 60
 ) -> Predictor:
-    """Return ridge regression on lagged features, one for all subjects.
+    """Fit one ridge regression on lagged features for all subjects.
 
     Parameters
     ----------
     runs : sequence of StimulusRun
-        To fit on.
+        Training runs.
     target : {"bold", "teacher"}
     lags : int
-        Steps back that it sees, as many as the student's haemodynamic layer.
+        Steps of the input, the current one included, as many as in the student's haemodynamic layer.
     components : int
-        Principal components of each modality that are used, to bound memory.
+        Principal components per modality, to bound memory.
 
     Returns
     -------
     predictor : callable
+        Maps a run to predictions of shape (steps, outputs).
     """
     from sklearn.linear_model import RidgeCV
 
@@ -54,18 +67,18 @@ def ridge_predictor(
 
 
 def lagged(features: np.ndarray, lags: int) -> np.ndarray:
-    """Put features of the last steps side by side; before the start they are zero.
+    """Concatenate the features of the current and previous steps; before the start they are zero.
 
     Parameters
     ----------
     features : ndarray of shape (steps, dim)
     lags : int
-        1 is the present alone.
+        Number of steps; 1 means only the current one.
 
     Returns
     -------
-    wide : ndarray of shape (steps, lags x dim)
-        Lag 0 first.
+    wide : ndarray of shape (steps, lags * dim)
+        Lag 0 comes first.
     """
     return np.concatenate([np.pad(features, ((lag, 0), (0, 0)))[: len(features)] for lag in range(lags)], axis=1)
 
@@ -75,7 +88,7 @@ def _valid(run: StimulusRun, target: str) -> Any:
 
 
 def _components(runs: Sequence[StimulusRun], count: int) -> Any:
-    """A function that gives a run's features in few, equally scaled numbers."""
+    """Return a function that reduces a run's features to a few principal components per modality, equally scaled."""
     from sklearn.decomposition import PCA
 
     fitted = []

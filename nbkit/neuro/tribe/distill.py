@@ -1,7 +1,7 @@
-"""Phase 2: the student learns what the teacher would say.
+"""Distillation (phase 2): train the student on the teacher's predictions.
 
-The teacher is delayed to when its response is measured before it gets here (see `clock`), so the causal haemodynamic
-layer has nothing to undo. Time and modality embeddings stay as phase 1 left them.
+The teacher's responses are delayed to the time of measurement beforehand (see `clock`), so the causal haemodynamic
+layer can represent them. Time and modality embeddings stay as phase 1 trained them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from nbkit.neuro.tribe.student.losses import LossWeights
 from nbkit.neuro.tribe.student.student import StudentSettings
 from nbkit.neuro.tribe.supervised import SupervisedTribe
 
-_WINDOW_S = 149.0  # 100 steps of 1.49 s
+_WINDOW_S = 149.0  # length of a window: 100 steps of 1.49 s
 
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """Settings of phase 2; the defaults are the seed's over its 320 h.
+    """Settings of phase 2; the defaults are those of the seed project for its 320 h.
 
-    ``free`` has 1000 parcels and 30 h; ``sprint`` is the two-day plan without phase 1; ``minimum`` one Kaggle session;
-    ``smoke`` seconds.
+    ``free`` is for 1000 parcels and 30 h, ``sprint`` for the two-day plan without phase 1, ``minimum`` for one Kaggle
+    session and ``smoke`` for seconds.
     """
 
     student: StudentSettings = field(default_factory=StudentSettings)
@@ -33,21 +33,21 @@ class DistillSettings:
     lr_fusion: float = 1e-4
     lr_embeddings: float = 0.0  # 0: frozen
     weight_decay: float = 0.01
-    warm: float = 0.1  # share of the steps
+    warm: float = 0.1  # share of the steps with a rising learning rate
     grad_clip: float = 1.0
-    dropout: float = 0.3  # of modalities
+    dropout: float = 0.3  # probability of dropping a modality
     batch_size: int = 8
     times: int = 100
     steps: int = steps_of_epochs(10, windows_of_hours(320, _WINDOW_S), 8)
 
     @classmethod
     def free(cls) -> DistillSettings:
-        """For 30 h of teacher on one T4-class card."""
+        """Return settings for 30 h of teacher predictions on one T4-class GPU."""
         return cls(StudentSettings.free(), steps=steps_of_epochs(10, windows_of_hours(30, _WINDOW_S), 8))
 
     @classmethod
     def sprint(cls) -> DistillSettings:
-        """The two-day sprint: 5 h of teacher, no phase 1, so nothing is frozen."""
+        """Return settings for the two-day sprint: 5 h of teacher predictions and no phase 1, so nothing is frozen."""
         return cls(
             StudentSettings.free(), LossWeights.sprint_distill(), lr_projectors=3e-4, lr_fusion=3e-4,
             lr_embeddings=3e-4, dropout=0.2, times=50, steps=steps_of_epochs(20, windows_of_hours(5, _WINDOW_S / 2), 8),
@@ -55,12 +55,12 @@ class DistillSettings:
 
     @classmethod
     def minimum(cls) -> DistillSettings:
-        """The seed's minimum run: 3 epochs over 2 h."""
+        """Return settings for the seed project's minimum run: 3 epochs over 2 h."""
         return cls(StudentSettings.free(), steps=steps_of_epochs(3, windows_of_hours(2, _WINDOW_S), 8))
 
     @classmethod
     def smoke(cls) -> DistillSettings:
-        """For seconds on two CPU cores."""
+        """Return small settings for a test of seconds on two CPU cores."""
         return cls(
             StudentSettings.smoke(), lr_head=4e-3, lr_projectors=1e-3, lr_fusion=1e-3, dropout=0.1, batch_size=4,
             times=20, steps=240,
@@ -68,13 +68,13 @@ class DistillSettings:
 
 
 class DistillTribe(SupervisedTribe):
-    """Train a student on a teacher's predictions and features.
+    """Lightning module that trains a student on the predictions and features of a teacher.
 
     Parameters
     ----------
     settings : DistillSettings
     parcel, backbones
-        As of `SupervisedTribe`.
+        See `SupervisedTribe`.
     """
 
     phase = "distill"
@@ -92,5 +92,5 @@ class DistillTribe(SupervisedTribe):
 
 
 def distill_data(settings: DistillSettings, train: list, val: list, num_workers: int = 0) -> TribeData:
-    """Return the windows that phase 2 asks for."""
+    """Return the data of phase 2: windows of ``settings.times`` steps."""
     return TribeData(train, val, settings.times, None, settings.batch_size, num_workers)

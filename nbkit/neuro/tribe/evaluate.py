@@ -1,8 +1,7 @@
-"""How well a student tells responses it was not trained on, beside what costs less.
+"""Score a student on held-out responses.
 
-Correlations are over time, within a subject, over all the held-out runs together; then over subjects, then over
-outputs. A prediction that does not move counts as 0. Windows overlap by a lead-in, so that no scored step lacks its
-past.
+Correlations are computed over time, per subject, over all held-out runs together, then averaged over subjects and over
+outputs. A constant prediction counts as 0. Windows overlap by a lead-in, so that every scored step has its past.
 """
 
 from __future__ import annotations
@@ -25,17 +24,18 @@ Predictor = Callable[[StimulusRun], np.ndarray]
 
 @dataclass(frozen=True)
 class Scores:
-    """Hold correlations on held-out runs.
+    """Correlations on held-out runs.
 
     Attributes
     ----------
     r : ndarray of shape (outputs,)
         Mean over subjects; NaN for outputs without signal.
     by_subject : dict of ndarray of shape (outputs,)
+        Correlations by subject number.
     ceiling : float or None
-        The best r that could be had, where the runs know it.
+        Noise ceiling of r, if the runs have one.
     steps : int
-        That were scored, over all runs.
+        Number of scored steps over all runs.
     """
 
     r: np.ndarray = field(repr=False)
@@ -45,13 +45,13 @@ class Scores:
 
     @property
     def mean(self) -> float:
-        """Mean over outputs with signal; 0 where the prediction never moves."""
+        """Mean over outputs with signal; 0 if every output's prediction is constant."""
         value = mean_r(self.r)
         return 0.0 if value != value else value
 
     @property
     def of_ceiling(self) -> float:
-        """Mean r over the noise ceiling; NaN where that is not known."""
+        """Mean r divided by the noise ceiling; NaN if the ceiling is not known."""
         return float("nan") if self.ceiling is None else ceiling_fraction(self.r, self.ceiling)
 
 
@@ -64,18 +64,20 @@ def predict_run(
     without: Sequence[str] = (),
     lead: int = 8,
 ) -> np.ndarray:
-    """Return a student's prediction of a whole run, in windows.
+    """Predict a whole run, window by window.
 
     Parameters
     ----------
+    student : TinyTribe
+    run : StimulusRun
     times : int
         Steps of a window.
     subject : int, optional
-        The run's own where not given; -1 is the mean subject.
+        Subject number; by default that of the run. -1 is the mean subject.
     without : sequence of str
-        Modalities to take away.
+        Modalities to remove.
     lead : int
-        Steps of a window, after the first, that only give the rest its past.
+        Steps at the start of each window, except the first, whose predictions are dropped: they lack their past.
 
     Returns
     -------
@@ -113,21 +115,25 @@ def _windows(
 
 
 def student_predictor(student: TinyTribe, times: int, subject: int | None = None) -> Predictor:
-    """Return a function of a run for `score`."""
+    """Return a function that predicts a run with this student, for `score`."""
     return lambda run: predict_run(student, run, times, subject=subject)
 
 
 def score(predictor: Predictor, runs: Sequence[StimulusRun], target: str = "bold") -> Scores:
-    """Correlate predictions of runs with what was measured, or with what the teacher says.
+    """Correlate predictions of runs with the measured responses or with the teacher's predictions.
 
     Parameters
     ----------
     predictor : callable
-        Gives (steps, outputs) for a run.
+        Maps a run to predictions of shape (steps, outputs).
     runs : sequence of StimulusRun
-        Held out.
+        Held-out runs.
     target : {"bold", "teacher"}
-        With "teacher" the result is the student's agreement with it, not with any brain.
+        With "teacher", the result is the agreement with the teacher, not a score on brain data.
+
+    Returns
+    -------
+    scores : Scores
 
     Raises
     ------
@@ -136,7 +142,7 @@ def score(predictor: Predictor, runs: Sequence[StimulusRun], target: str = "bold
     """
     having = [run for run in runs if getattr(run, target) is not None]
     if not having:
-        raise ValueError(f"none of {len(runs)} runs has a {target}; nothing can be scored against it.")
+        raise ValueError(f"No target {target!r}: none of {len(runs)} runs has a {target}. Nothing was scored.")
     sums: dict[int, PearsonSums] = {}
     keep: dict[int, np.ndarray] = {}
     steps = 0
@@ -144,7 +150,9 @@ def score(predictor: Predictor, runs: Sequence[StimulusRun], target: str = "bold
         true = getattr(run, target)
         predicted = predictor(run)
         if predicted.shape != true.shape:
-            raise ValueError(f"{run.name}: predicted {predicted.shape}, {target} {true.shape} (steps, outputs).")
+            raise ValueError(
+                f"Run {run.name}: predicted {predicted.shape}, but {target} has {true.shape} (steps, outputs)."
+            )
         valid = np.ones(len(run), bool) if target == "bold" else run.teacher_valid
         own = sums.setdefault(run.subject, PearsonSums(true.shape[1]))
         own.add(*(torch.from_numpy(np.asarray(values[valid], np.float64))[None] for values in (predicted, true)))
@@ -163,7 +171,7 @@ def score(predictor: Predictor, runs: Sequence[StimulusRun], target: str = "bold
 
 
 def milliseconds_per_second(predictor: Predictor, run: StimulusRun, repeats: int = 3) -> float:
-    """Return how long a prediction of one second of stimulus takes, in ms, from features; the best of some repeats."""
+    """Measure the time to predict one second of stimulus from features, in ms; the best of some repeats."""
     taken = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
@@ -173,14 +181,22 @@ def milliseconds_per_second(predictor: Predictor, run: StimulusRun, repeats: int
 
 
 def modality_reliance(student: TinyTribe, runs: Sequence[StimulusRun], times: int) -> np.ndarray:
-    """Return how much of each output's prediction comes through each gate, shares that sum to 1 over modalities.
+    """Compute how much of each output's prediction comes from each modality.
 
-    Through the gate of a modality goes ``gate * token``; without it the prediction changes, and the standard deviation
-    over time of that change is what the modality does for an output.
+    A modality contributes ``gate * token``. Replacing this contribution by its mean over time changes the prediction;
+    the standard deviation over time of that change measures the modality's effect on an output.
+
+    Parameters
+    ----------
+    student : TinyTribe
+    runs : sequence of StimulusRun
+    times : int
+        Steps of each run that are used.
 
     Returns
     -------
     reliance : ndarray of shape (modalities, outputs)
+        Shares that sum to 1 over modalities.
     """
     device = next(student.parameters()).device
     changes: list[list[Tensor]] = [[] for _ in MODALITIES]
@@ -195,7 +211,7 @@ def modality_reliance(student: TinyTribe, runs: Sequence[StimulusRun], times: in
             whole = student.vertices(student.film(student.response(pooled), who))[0]
             for m, kept in enumerate(changes):
                 through = gates[..., m, None] * fused[:, :, m]
-                steady = through.mean(1, keepdim=True)  # its mean stays: what is asked is who brings the changes
+                steady = through.mean(1, keepdim=True)  # keep the mean: only changes over time count
                 less = student.vertices(student.film(student.response(pooled - through + steady), who))[0]
                 kept.append(whole - less)
     spread = np.stack([torch.cat(kept).std(0).cpu().numpy() for kept in changes])
@@ -203,17 +219,21 @@ def modality_reliance(student: TinyTribe, runs: Sequence[StimulusRun], times: in
 
 
 def impulse_response(student: TinyTribe, runs: Sequence[StimulusRun], times: int, lags: int = 12) -> np.ndarray:
-    """Return how strongly the prediction changes, lag by lag, after one step of the stimulus was another one.
+    """Measure how much the prediction changes, lag by lag, if the features of one step are exchanged.
 
     Parameters
     ----------
+    student : TinyTribe
+    runs : sequence of StimulusRun
+    times : int
+        Steps of each run that are used.
     lags : int
-        Steps after the change to look at.
+        Number of steps after the change.
 
     Returns
     -------
     change : ndarray of shape (lags,)
-        Root mean square over outputs, at 1 where it is largest; lag 0 first.
+        Root mean square over outputs, scaled to a maximum of 1; lag 0 comes first.
     """
     device = next(student.parameters()).device
     squares = np.zeros(lags)

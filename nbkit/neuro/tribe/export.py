@@ -1,7 +1,7 @@
-"""The student as an ONNX file, in fp32 and with 8-bit weights.
+"""Export the student to ONNX, in fp32 and with 8-bit weights.
 
-Which expert a token takes depends on data, and an exported graph may not: in the file every expert is computed and
-weighted, which gives the same numbers. A file is not called good before it was run beside torch.
+The experts that a token uses depend on the data, which an exported graph cannot express. In the file, every expert is
+computed and weighted, which gives the same result. `compare` checks a file against torch.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from nbkit.neuro.tribe.student.student import TinyTribe
 
 @dataclass(frozen=True)
 class Exported:
-    """Hold what was exported and how near to torch it is.
+    """An exported file and its difference from torch.
 
     Attributes
     ----------
     path : Path
     bytes : int
+        Size of the file.
     largest : float
-        Largest difference to torch's prediction, in z units.
+        Largest absolute difference from torch's prediction, in z units.
     r : float
-        Correlation over all values with torch's prediction.
+        Correlation with torch's prediction over all values.
     """
 
     path: Path
@@ -41,7 +42,7 @@ class Exported:
 
 
 class _Flat(nn.Module):
-    """The student with tensors in and out: what ONNX can say."""
+    """The student with tensors as inputs and output, as ONNX requires."""
 
     def __init__(self, student: TinyTribe) -> None:
         super().__init__()
@@ -52,12 +53,21 @@ class _Flat(nn.Module):
 
 
 def export_onnx(student: TinyTribe, path: str | Path, times: int) -> Path:
-    """Write the student as ONNX: text, audio, video (batch, times, dim) and subject (batch,) in, bold out.
+    """Write the student as ONNX.
+
+    Inputs are text, audio and video, (batch, times, dim), and subject, (batch,). The output is bold, (batch, times,
+    outputs).
 
     Parameters
     ----------
+    student : TinyTribe
+    path : str or Path
     times : int
-        Steps of a window; fixed in the file, the batch is not.
+        Steps of a window. They are fixed in the file; the batch size is not.
+
+    Returns
+    -------
+    path : Path
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +86,10 @@ def export_onnx(student: TinyTribe, path: str | Path, times: int) -> Path:
 
 
 def quantize(path: str | Path, target: str | Path) -> Path:
-    """Write an ONNX file with weights in 8 bits, a scale an output channel; activations are quantized as they come."""
+    """Write a copy of an ONNX file with 8-bit weights, and return its path.
+
+    Each output channel has a scale; activations are quantised at run time.
+    """
     import logging
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -87,7 +100,7 @@ def quantize(path: str | Path, target: str | Path) -> Path:
 
 
 def compare(student: TinyTribe, path: str | Path, inputs: dict[str, Tensor]) -> Exported:
-    """Run a file beside torch on the same inputs."""
+    """Run an ONNX file and the student on the same inputs and return the difference."""
     path = Path(path)
     with torch.no_grad():
         true = _Flat(copy.deepcopy(student).eval())(**inputs).numpy()
@@ -97,7 +110,7 @@ def compare(student: TinyTribe, path: str | Path, inputs: dict[str, Tensor]) -> 
 
 
 def run_onnx(path: str | Path, inputs: dict[str, Tensor]) -> np.ndarray:
-    """Return a file's prediction, shape (batch, times, outputs)."""
+    """Return the prediction of an ONNX file, shape (batch, times, outputs)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -108,7 +121,7 @@ def run_onnx(path: str | Path, inputs: dict[str, Tensor]) -> np.ndarray:
 
 
 def sample_inputs(student: TinyTribe, times: int, batch: int = 2, seed: int = 0) -> dict[str, Tensor]:
-    """Return random inputs of the right shapes, subject 0 and the mean subject among them."""
+    """Return random inputs of the right shapes, for the mean subject and subjects from 0 on."""
     draws, s = torch.Generator().manual_seed(seed), student.settings
     sizes = {"text": s.text_dim, "audio": s.audio_dim, "video": s.video_dim}
     made = {name: torch.randn(batch, times, size, generator=draws) for name, size in sizes.items()}

@@ -1,7 +1,7 @@
-"""Phase 3: the student meets measured responses, with the teacher beside it as a brake.
+"""fMRI training (phase 3): train the student on measured responses, with the teacher as regularisation.
 
-Windows begin half as long and become whole; modalities are left out less and less. Both follow from the optimizer step,
-so a resumed training is where it was.
+Windows start at half length, and the probability of dropping modalities decreases. Both depend only on the optimizer
+step, so a resumed training continues exactly.
 """
 
 from __future__ import annotations
@@ -15,51 +15,51 @@ from nbkit.neuro.tribe.student.losses import LossWeights
 from nbkit.neuro.tribe.student.student import StudentSettings
 from nbkit.neuro.tribe.supervised import SupervisedTribe
 
-STORIES_WEIGHT = 0.3  # of subjects who only heard stories (LeBel et al., 2023), whose video is left out
-_WINDOW_S = 149.0  # 100 steps of 1.49 s
+STORIES_WEIGHT = 0.3  # loss weight of subjects who only heard stories (LeBel et al., 2023), without video
+_WINDOW_S = 149.0  # length of a window: 100 steps of 1.49 s
 
 
 @dataclass(frozen=True)
 class FmriSettings:
-    """Settings of phase 3; the defaults are the seed's over 264 h.
+    """Settings of phase 3; the defaults are those of the seed project for 264 h.
 
-    ``free`` has 1000 parcels and the public 65 h of four subjects; ``pseudo`` adds an earlier student's word;
-    ``sprint`` is the two-day plan; ``minimum`` one Kaggle session; ``smoke`` seconds.
+    ``free`` is for 1000 parcels and the public 65 h of four subjects, ``pseudo`` adds pseudo-labels of an earlier
+    student, ``sprint`` is for the two-day plan, ``minimum`` for one Kaggle session and ``smoke`` for seconds.
     """
 
     student: StudentSettings = field(default_factory=StudentSettings)
     weights: LossWeights = field(default_factory=LossWeights.fmri)
-    lr_backbones: float = 5e-6  # Whisper and MobileViT, where they are in the loop; MiniLM never is
+    lr_backbones: float = 5e-6  # Whisper and MobileViT, if they are trained; MiniLM never is
     lr_projectors: float = 1e-5
     lr_fusion: float = 5e-5  # and embeddings
     lr_head: float = 1e-4
     weight_decay: float = 0.01
-    warm: float = 0.05  # share of the steps
+    warm: float = 0.05  # share of the steps with a rising learning rate
     grad_clip: float = 1.0
-    dropout_first: float = 0.3  # of modalities, in epochs 1 to 3 of 10
-    dropout_then: float = 0.1  # 4 to 6
-    dropout_last: float = 0.0  # 7 to 10
+    dropout_first: float = 0.3  # probability of dropping a modality, in epochs 1 to 3 of 10
+    dropout_then: float = 0.1  # in epochs 4 to 6
+    dropout_last: float = 0.0  # in epochs 7 to 10
     dropout_first_until: float = 0.3  # share of the steps
     dropout_then_until: float = 0.6
     batch_size: int = 4
     times: int = 100
-    times_first: int = 50  # up to ``times_first_until`` of the steps: after epoch 3, windows are whole
+    times_first: int = 50  # until the share ``times_first_until`` of the steps; from epoch 4 on, windows are whole
     times_first_until: float = 0.3
     steps: int = steps_of_epochs(10, windows_of_hours(264, _WINDOW_S), 4)
 
     @classmethod
     def free(cls) -> FmriSettings:
-        """For 65 h of each of four subjects on one T4-class card."""
+        """Return settings for 65 h of each of four subjects on one T4-class GPU."""
         return cls(StudentSettings.free(), steps=steps_of_epochs(10, windows_of_hours(4 * 65, _WINDOW_S), 4))
 
     @classmethod
     def pseudo(cls) -> FmriSettings:
-        """As ``free``, with pseudo-labels of a phase-2 student whose r is above 0.20."""
+        """Return ``free`` with pseudo-labels of a phase-2 student whose r is above 0.20."""
         return cls(StudentSettings.free(), LossWeights.fmri_pseudo(), steps=cls.free().steps)
 
     @classmethod
     def sprint(cls) -> FmriSettings:
-        """The two-day sprint: one subject, one season (15 h), 8 epochs, whole windows from the start."""
+        """Return settings for the two-day sprint: one subject, one season (15 h), 8 epochs, whole windows."""
         return cls(
             StudentSettings.free(), LossWeights.sprint_fmri(), lr_backbones=0.0, times_first=100,
             steps=steps_of_epochs(8, windows_of_hours(15, _WINDOW_S), 4),
@@ -67,12 +67,12 @@ class FmriSettings:
 
     @classmethod
     def minimum(cls) -> FmriSettings:
-        """The seed's minimum run: 3 epochs over one episode, 45 minutes."""
+        """Return settings for the seed project's minimum run: 3 epochs over one episode of 45 minutes."""
         return cls(StudentSettings.free(), steps=steps_of_epochs(3, windows_of_hours(0.75, _WINDOW_S), 4))
 
     @classmethod
     def smoke(cls) -> FmriSettings:
-        """For seconds on two CPU cores."""
+        """Return small settings for a test of seconds on two CPU cores."""
         return cls(
             StudentSettings.smoke(),
             lr_projectors=5e-4,
@@ -85,13 +85,13 @@ class FmriSettings:
 
 
 class FmriTribe(SupervisedTribe):
-    """Train a student on measured responses.
+    """Lightning module that trains a student on measured responses.
 
     Parameters
     ----------
     settings : FmriSettings
     parcel, backbones
-        As of `SupervisedTribe`.
+        See `SupervisedTribe`.
     """
 
     phase = "fmri"
@@ -102,7 +102,7 @@ class FmriTribe(SupervisedTribe):
         return stage(step, s.steps, values, (s.dropout_first_until, s.dropout_then_until))
 
     def times(self, step: int) -> int:
-        """Return the steps of a window at a step of the training."""
+        """Return the length of windows, in steps of time, at an optimizer step."""
         s = self.settings
         return int(stage(step, s.steps, (s.times_first, s.times), (s.times_first_until,)))
 
@@ -120,5 +120,5 @@ class FmriTribe(SupervisedTribe):
 
 
 def fmri_data(settings: FmriSettings, train: list, val: list, num_workers: int = 0) -> TribeData:
-    """Return the windows that phase 3 asks for."""
+    """Return the data of phase 3: windows of ``settings.times`` steps."""
     return TribeData(train, val, settings.times, None, settings.batch_size, num_workers)

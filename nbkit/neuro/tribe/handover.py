@@ -1,6 +1,7 @@
-"""What one phase hands to the next: weights by name, and what was left fresh said by name.
+"""Pass weights from one training phase to the next.
 
-A weight is taken whole or not at all. Only what depends on the outputs or the subjects may differ between phases.
+Weights are matched by name; a weight is taken completely or not at all. Only weights that depend on the outputs or the
+subjects may have other shapes.
 """
 
 from __future__ import annotations
@@ -18,39 +19,65 @@ _MAY_DIFFER = ("vertices.weight", "film.gamma", "film.beta")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of phase 1, 2 or 3.
+    """Load a checkpoint of phase 1, 2 or 3 onto the CPU.
 
     Raises
     ------
     ValueError
-        If the file is of something else.
+        If the file holds something else.
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict) or "tribe" not in checkpoint:
-        raise ValueError(f"{path} is no Tiny-TRIBE checkpoint (no 'tribe' entry); give one of the phases 62 to 64.")
+        raise ValueError(f"{path} is no Tiny-TRIBE checkpoint (no 'tribe' entry); use one of the phases 62 to 64.")
     return checkpoint
 
 
 def take_weights(student: TinyTribe, path: str | Path) -> list[str]:
-    """Put an earlier phase's weights into a student, and give the names of those that stayed fresh.
+    """Load the weights of an earlier phase into a student.
 
     Parameters
     ----------
     student : TinyTribe
-    path : path
-        Of phase 1 (the trunk is taken) or of phase 2 or 3 (all is, but maps to other outputs or other subjects).
+    path : str or Path
+        Checkpoint of phase 1 (its trunk is loaded) or of phase 2 or 3 (all weights are loaded, except those for other
+        outputs or subjects).
+
+    Returns
+    -------
+    fresh : list of str
+        Names of the weights that were not loaded.
 
     Raises
     ------
     ValueError
-        If its sizes are other ones.
+        If the sizes of the student differ.
     """
     checkpoint = read_checkpoint(path)
     return put_weights(student, checkpoint["state_dict"], checkpoint["tribe"]["student"]["tr"], str(path))
 
 
 def put_weights(student: TinyTribe, state: dict[str, Tensor], tr: float, source: str) -> list[str]:
-    """Put weights by name into a student (see `take_weights`); ``tr`` is the step in s that its responses lie on."""
+    """Load weights by name into a student (see `take_weights`).
+
+    Parameters
+    ----------
+    student : TinyTribe
+    state : dict of str to Tensor
+    tr : float
+        Step of the responses that the weights were trained on, in s.
+    source : str
+        Origin of the weights, for messages.
+
+    Returns
+    -------
+    fresh : list of str
+        Names of the weights that were not loaded.
+
+    Raises
+    ------
+    ValueError
+        If a shape differs that may not, or a weight of the trunk is missing.
+    """
     given = {name.removeprefix("student."): value for name, value in state.items()}
     own = student.state_dict()
     wrong = [
@@ -61,8 +88,8 @@ def put_weights(student: TinyTribe, state: dict[str, Tensor], tr: float, source:
     absent = [name for name in own if name.startswith("trunk.") and name not in given]
     if wrong or absent:
         raise ValueError(
-            f"{source} is of a student of other sizes: {', '.join((wrong + absent)[:4])} ({len(wrong)} differ, "
-            f"{len(absent)} are missing). Nothing was taken; use the same preset in every phase."
+            f"{source} holds a student of other sizes: {', '.join((wrong + absent)[:4])} ({len(wrong)} differ, "
+            f"{len(absent)} are missing). Nothing was loaded; use the same preset in every phase."
         )
     taken = {name: value for name, value in given.items() if name in own and value.shape == own[name].shape}
     student.load_state_dict(taken, strict=False)
@@ -73,12 +100,12 @@ def put_weights(student: TinyTribe, state: dict[str, Tensor], tr: float, source:
 
 
 def load_student(path: str | Path) -> TinyTribe:
-    """Build the student that a checkpoint of phase 2 or 3 holds, in eval mode.
+    """Load the student of a phase 2 or 3 checkpoint, in evaluation mode.
 
     Raises
     ------
     ValueError
-        If the checkpoint holds no whole student.
+        If the checkpoint holds no complete student.
     """
     checkpoint = read_checkpoint(path)
     state = {
@@ -90,7 +117,7 @@ def load_student(path: str | Path) -> TinyTribe:
     unknown = sorted(set(made) - {f.name for f in fields(StudentSettings)})
     if not state or unknown:
         reason = f"settings this version does not know: {', '.join(unknown)}" if unknown else "a trunk alone"
-        raise ValueError(f"{path} holds {reason}; give a checkpoint of 63_tribe_distill or 64_tribe_fmri.")
+        raise ValueError(f"{path} holds {reason}; use a checkpoint of 63_tribe_distill or 64_tribe_fmri.")
     made["n_subjects"] = len(state["film.gamma"])
     student = TinyTribe(StudentSettings(**made))
     student.load_state_dict(state)
@@ -98,5 +125,5 @@ def load_student(path: str | Path) -> TinyTribe:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return the number of a module's weights."""
+    """Return the number of weights of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""A new subject for a trained student: two vectors, and nothing else of the model moves."""
+"""Add a subject to a trained student by fitting two vectors; all other weights stay unchanged."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from nbkit.neuro.tribe.student.subjects import fit_subject
 
 
 def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, ridge: float = 0.1) -> int:
-    """Fit a new subject's scale and shift to its runs, append it and give its number.
+    """Fit the scale and shift of a new subject to its runs and add them to the student.
 
-    The 2 x dim numbers are the only ones that are made; every other weight stays as it was, bit for bit.
+    Only these 2 x dim numbers are fitted; every other weight stays the same, bit for bit.
 
     Parameters
     ----------
     student : TinyTribe
     runs : sequence of StimulusRun
-        Of the new subject, with responses.
+        Runs of the new subject, with responses.
     times : int
         Steps of a window.
     ridge : float
-        Pull towards the mean subject (see `fit_subject`).
+        Strength of the regularisation towards the mean subject (see `fit_subject`).
+
+    Returns
+    -------
+    subject : int
+        Number of the new subject.
 
     Raises
     ------
@@ -35,7 +40,9 @@ def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, rid
     """
     having = [run for run in runs if run.bold is not None]
     if not having:
-        raise ValueError(f"none of {len(runs)} runs has responses; a new subject is fitted to its own fMRI.")
+        raise ValueError(
+            f"No responses: none of {len(runs)} runs has responses. No subject was added; give runs with fMRI."
+        )
     keep = np.ones(student.settings.n_vertices, bool)
     for run in having:
         keep &= True if run.keep is None else run.keep
@@ -52,7 +59,7 @@ def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, rid
 
 
 def features_before_subject(student: TinyTribe, run: StimulusRun, times: int, lead: int = 8) -> np.ndarray:
-    """Return the features that a subject's numbers scale, over a whole run, shape (steps, dim)."""
+    """Return the features that a subject's scale and shift are applied to, over a whole run, shape (steps, dim)."""
     device = next(student.parameters()).device
     present = torch.from_numpy(np.asarray(run.present, bool))[None].to(device)
     parts, done, lead = [], 0, min(lead, times - 1)

@@ -1,8 +1,8 @@
-"""What a plan takes in GPU hours, sessions, weeks of quota and storage.
+"""Plan the GPU hours, sessions, weeks of quota and storage of a training.
 
-Everything is calculated from rates: those measured on the machine at hand, or the seed's estimates, which the table
-then names so. Prices and quotas are inputs; nothing here says what anything costs. Second accounts, keep-alive scripts
-and demo services used as an API break the hosts' terms and are not planned for.
+All results are computed from rates: rates measured on this machine, or the seed project's estimates, which the table
+then marks as such. Prices and quotas are inputs; no price is built in. Second accounts, keep-alive scripts and demo
+services used as an API violate the hosts' terms and are not planned for.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Rates:
-    """Hours of stimulus worked off in a GPU hour; the defaults are the seed's estimates for a T4.
+    """Hours of stimulus processed per GPU hour; the defaults are the seed project's estimates for a T4.
 
     Attributes
     ----------
     teacher, features : float
-        Of inference by the teacher, and by the three backbones with speech recognition.
+        Inference of the teacher, and of the three backbones with speech recognition.
     pretrain, distill, fmri : float
-        Of training, one pass.
+        Training, for one pass.
     load_s : float
-        Seconds to load the teacher, in every session.
+        Time to load the teacher in each session, in s.
     source : str
-        Where the numbers are from.
+        Origin of the numbers.
     """
 
     teacher: float = 2.0
@@ -42,26 +42,26 @@ class Rates:
     source: str = "estimates of the plan for a T4, not measured"
 
     def measured(self, seconds: Mapping[str, tuple[float, float]], source: str) -> Rates:
-        """Put measured rates in place of estimates.
+        """Return a copy with measured rates in place of estimates.
 
         Parameters
         ----------
         seconds : mapping of str to (stimulus seconds, machine seconds)
             For some of teacher, features, pretrain, distill, fmri.
         source : str
-            Where and on what it was measured.
+            Machine and method of the measurement.
 
         Raises
         ------
         ValueError
-            For an unknown step, or times that are not above 0.
+            If a step is unknown, or a time is not above 0.
         """
         known = ("teacher", "features", "pretrain", "distill", "fmri")
         for name, (stimulus, machine) in seconds.items():
             if name not in known:
-                raise ValueError(f"{name!r} has no rate; those are {', '.join(known)}.")
+                raise ValueError(f"Step {name!r} has no rate; the steps are {', '.join(known)}.")
             if not (stimulus > 0 and machine > 0):
-                raise ValueError(f"{name}: {stimulus} s of stimulus in {machine} s; both must be above 0.")
+                raise ValueError(f"Step {name}: {stimulus} s of stimulus in {machine} s; both must be above 0.")
         found = {name: stimulus / machine for name, (stimulus, machine) in seconds.items()}
         rest = [name for name in known if name not in found]
         said = f"{', '.join(found)} measured ({source})" + (f"; {', '.join(rest)} estimated" if rest else "")
@@ -70,18 +70,19 @@ class Rates:
 
 @dataclass(frozen=True)
 class Host:
-    """What a host grants.
+    """Limits and price of a host.
 
     Attributes
     ----------
+    name : str
     weekly_hours : float
-        GPU hours of quota a week.
+        Quota of GPU hours per week.
     session_hours : float
-        Longest session; a tenth is kept for saving and uploads.
+        Longest session, in h; a tenth is kept for saving and uploads.
     price_per_hour : float or None
-        Of a GPU hour, in any currency; None where none is paid or known.
+        Price of a GPU hour in any currency; None if there is none or it is unknown.
     gpus : int
-        That work side by side.
+        Number of GPUs that work in parallel.
     """
 
     name: str = "Kaggle"
@@ -93,13 +94,13 @@ class Host:
 
 @dataclass(frozen=True)
 class Step:
-    """One line of a plan: hours of stimulus, how often they are passed, and by which rate."""
+    """One line of a plan: hours of stimulus, number of passes, and the rate that applies."""
 
     name: str
     rate: str
     hours: float
     passes: float = 1.0
-    stores: str = ""  # "teacher", "features" or nothing
+    stores: str = ""  # what it stores: "teacher", "features" or ""
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,13 @@ STRATEGIES = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a step, or a whole plan, takes.
+    """Resources of a step or of a whole plan.
 
     Attributes
     ----------
+    name : str
+    data_hours : float
+        Hours of stimulus.
     gpu_hours, weeks, storage_gb : float
     sessions : int
     cost : float or None
@@ -152,38 +156,58 @@ class Estimate:
 
 
 def storage_gb(kind: str, hours: float, n_vertices: int = N_VERTICES) -> float:
-    """Return what hours of stimulus take in the store, in GB (1e9 bytes), in fp16.
+    """Return the size in the store of hours of stimulus, in GB (1e9 bytes), in fp16.
 
     Parameters
     ----------
     kind : {"teacher", "features"}
+    hours : float
     n_vertices : int
-        Of the teacher's predictions: 20484, or 5124 where they are kept on fsaverage4.
+        Vertices of the teacher's predictions: 20484, or 5124 if they are kept on fsaverage4.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
     """
     if kind == "teacher":
         return hours * 3600 / TEACHER_TR * 2 * (n_vertices + 2 * FUSION_DIM) / GB
     if kind == "features":
         return hours * 3600 * FEATURE_HZ * BYTES_PER_STEP / GB
-    raise ValueError(f"{kind=} is unknown; it may be 'teacher' or 'features'.")
+    raise ValueError(f"Unknown {kind=}; it may be 'teacher' or 'features'.")
 
 
 def plan(
     strategy: str | Strategy, rates: Rates | None = None, host: Host | None = None, n_vertices: int = N_VERTICES
 ) -> list[Estimate]:
-    """Calculate a plan, step by step; the last row is the whole.
+    """Compute a plan step by step.
+
+    Parameters
+    ----------
+    strategy : str or Strategy
+        A `Strategy`, or its name in `STRATEGIES`.
+    rates : Rates, optional
+    host : Host, optional
+    n_vertices : int
+        Vertices of the teacher's predictions.
+
+    Returns
+    -------
+    estimates : list of Estimate
+        One per step; the last is the total.
 
     Raises
     ------
     ValueError
-        For an unknown strategy or rate, or a host that grants nothing.
+        If the strategy is unknown, a rate is not above 0, or the host has no hours or GPUs.
     """
     if isinstance(strategy, str):
         if strategy not in STRATEGIES:
-            raise ValueError(f"strategy {strategy!r} is unknown; it may be {', '.join(STRATEGIES)}.")
+            raise ValueError(f"Strategy {strategy!r} is unknown; it may be {', '.join(STRATEGIES)}.")
         strategy = STRATEGIES[strategy]
     rates, host = rates or Rates(), host or Host()
     if min(host.weekly_hours, host.session_hours, host.gpus) <= 0:
-        raise ValueError(f"{host} grants nothing; hours and GPUs must be above 0.")
+        raise ValueError(f"The host {host} grants nothing; hours and GPUs must be above 0.")
     rows = [_estimate(step, rates, host, n_vertices) for step in strategy.steps]
     costs = [row.cost for row in rows]
     rows.append(
@@ -203,7 +227,9 @@ def plan(
 def _estimate(step: Step, rates: Rates, host: Host, n_vertices: int) -> Estimate:
     rate = getattr(rates, step.rate)
     if not rate > 0:
-        raise ValueError(f"the rate of {step.rate} is {rate}; give hours of stimulus in a GPU hour.")
+        raise ValueError(
+            f"Rate too low: the rate of {step.rate} is {rate}; give hours of stimulus per GPU hour, above 0."
+        )
     hours = step.hours * step.passes / rate
     usable = 0.9 * host.session_hours
     if step.rate == "teacher":
@@ -217,7 +243,7 @@ def _estimate(step: Step, rates: Rates, host: Host, n_vertices: int) -> Estimate
 
 def plan_table(strategies: Sequence[str] = ("A", "C", "sprint", "minimum"), rates: Rates | None = None,
                host: Host | None = None, n_vertices: int = N_VERTICES) -> str:  # fmt: skip
-    """Lay plans out as a table that names where its rates are from."""
+    """Return plans as a table of text, with the origin of the rates."""
     rates, host = rates or Rates(), host or Host()
     head = f"{'step':34}{'stimulus h':>11}{'GPU h':>9}{'sessions':>10}{'weeks':>8}{'GB':>8}{'cost':>9}"
     lines = []

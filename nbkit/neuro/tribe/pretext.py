@@ -1,7 +1,7 @@
-"""The four tasks of phase 1: no brain, no teacher, only what the modalities tell of each other.
+"""The four self-supervised tasks of phase 1, on features alone: no fMRI and no teacher.
 
-Each task is a function of fused tokens and a small head. Targets carry no gradient; what a task hides is hidden before
-the first layer that could see it.
+Each task is a function of fused tokens and a small head. Targets carry no gradient. What a task hides is removed before
+the first layer that could use it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ TAU = 0.07
 
 
 class PretextHeads(nn.Module):
-    """Heads of the four tasks, dropped after phase 1.
+    """Heads of the four tasks; later phases do not use them.
 
     Parameters
     ----------
     dim : int
+        Width of a token.
     """
 
     def __init__(self, dim: int) -> None:
@@ -38,14 +39,16 @@ class PretextHeads(nn.Module):
 
 
 class Score(NamedTuple):
-    """A task's loss and its monitor, a number a person can read."""
+    """Loss of a task, and a monitor that is easy to interpret."""
 
     loss: Tensor
     monitor: Tensor
 
 
 def draw_masks(present: Tensor) -> Tensor:
-    """Draw what to hide: one modality with 0.5, two with 0.25, none with 0.25; never all that a sample has.
+    """Draw the modalities to hide: one with probability 0.5, two with 0.25, none with 0.25.
+
+    At least one modality of each sample stays visible.
 
     Parameters
     ----------
@@ -63,29 +66,43 @@ def draw_masks(present: Tensor) -> Tensor:
 
 
 def fixed_masks(present: Tensor) -> Tensor:
-    """Hide text of the first sample, audio of the second, video of the third and so on, where something is left."""
+    """Hide text in the first sample, audio in the second, video in the third and so on.
+
+    A sample keeps all its modalities if nothing else would be visible.
+
+    Parameters
+    ----------
+    present : Tensor of shape (batch, 3), bool
+
+    Returns
+    -------
+    shown : Tensor of shape (batch, 3), bool
+    """
     turn = torch.arange(len(present), device=present.device) % len(MODALITIES)
     shown = present & ~F.one_hot(turn, len(MODALITIES)).bool()
     return torch.where(shown.any(1, keepdim=True), shown, present)
 
 
 def reconstruction(heads: PretextHeads, fused: Tensor, projected: Tensor, hidden: Tensor, seen: Tensor) -> Score:
-    """MMR: tell the projected tokens of modalities that were hidden; 0.7 MSE + 0.3 (1 - cosine).
+    """Masked modality reconstruction (MMR): predict the projected tokens of hidden modalities.
+
+    The loss is 0.7 MSE + 0.3 (1 - cosine).
 
     Parameters
     ----------
+    heads : PretextHeads
     fused : Tensor of shape (batch, time, modalities, dim)
-        With the modalities hidden.
-    projected : Tensor of that shape
-        What the projectors made of all.
+        Fused tokens of the masked view.
+    projected : Tensor of shape (batch, time, modalities, dim)
+        Outputs of the projectors for all modalities.
     hidden : Tensor of shape (batch, modalities), bool
     seen : Tensor of shape (batch, time), bool
-        Steps before the run's end.
+        Steps before the end of the run.
 
     Returns
     -------
     score : Score
-        Monitor: the mean cosine.
+        The monitor is the mean cosine.
     """
     told = torch.stack([head(fused[:, :, m]) for m, head in enumerate(heads.reconstruct)], dim=2).float()
     target = projected.detach().float()
@@ -93,17 +110,18 @@ def reconstruction(heads: PretextHeads, fused: Tensor, projected: Tensor, hidden
     count = counted.sum().clamp_min(1)
     mse = ((told - target).square().mean(-1) * counted).sum() / count
     cosine = (F.cosine_similarity(told, target, dim=-1) * counted).sum() / count
-    nothing = (counted.sum() > 0).float()  # a batch in which nothing was hidden has no loss
+    nothing = (counted.sum() > 0).float()  # a batch without hidden modalities has no loss
     return Score((0.7 * mse + 0.3 * (1 - cosine)) * nothing, cosine.detach())
 
 
 def contrast(heads: PretextHeads, masked: Tensor, full: Tensor, seen: Tensor) -> Score:
-    """CMC: find each step of the masked view among all steps of all samples in the full view (InfoNCE, tau 0.07).
+    """Cross-modal contrast (CMC): find each step of the masked view in the full view (InfoNCE, tau 0.07).
 
-    The positive is the same sample and step; the negatives are all others.
+    The positive is the same step of the same sample; all other steps of all samples are negatives.
 
     Parameters
     ----------
+    heads : PretextHeads
     masked, full : Tensor of shape (batch, time, dim)
         Tokens averaged over modalities.
     seen : Tensor of shape (batch, time), bool
@@ -111,7 +129,7 @@ def contrast(heads: PretextHeads, masked: Tensor, full: Tensor, seen: Tensor) ->
     Returns
     -------
     score : Score
-        Monitor: how often the positive comes first; chance is 1 / (batch x time).
+        The monitor is the share of steps whose positive ranks first; chance is 1 / (batch * time).
     """
     kept = seen.flatten()
     anchor, other = (F.normalize(heads.contrast(view).float().flatten(0, 1), dim=-1) for view in (masked, full))
@@ -125,20 +143,23 @@ def contrast(heads: PretextHeads, masked: Tensor, full: Tensor, seen: Tensor) ->
 
 
 def next_step(heads: PretextHeads, causal: Tensor, full: Tensor, seen: Tensor) -> Score:
-    """NTP: from what was known at a step tell the whole view's next step; 0.5 MSE + 0.5 (1 - cosine).
+    """Next-token prediction (NTP): predict the next step of the full view from the causal view.
+
+    The loss is 0.5 MSE + 0.5 (1 - cosine).
 
     Parameters
     ----------
+    heads : PretextHeads
     causal : Tensor of shape (batch, time, dim)
-        Tokens averaged over modalities, no step having seen a later one.
-    full : Tensor of that shape
-        The same with all seen.
+        Tokens averaged over modalities, in which no step sees a later one.
+    full : Tensor of shape (batch, time, dim)
+        Tokens averaged over modalities, in which each step sees all others.
     seen : Tensor of shape (batch, time), bool
 
     Returns
     -------
     score : Score
-        Monitor: the mean cosine.
+        The monitor is the mean cosine.
     """
     told, target = heads.predict(causal[:, :-1]).float(), full[:, 1:].detach().float()
     counted = seen[:, 1:].float()
@@ -149,46 +170,57 @@ def next_step(heads: PretextHeads, causal: Tensor, full: Tensor, seen: Tensor) -
 
 
 def draw_orders(samples: int, device: torch.device | str) -> Tensor:
-    """Draw in which order the chunks of each sample come, shape (samples, 4)."""
+    """Draw a random order of the chunks of each sample, shape (samples, 4)."""
     return torch.rand(samples, CHUNKS, device=device).argsort(1)
 
 
 def fixed_orders(samples: int) -> Tensor:
-    """Return the same four orders again and again, shape (samples, 4); of their neighbours half stand right."""
+    """Return four fixed orders, repeated, shape (samples, 4); half of their neighbours are in the right order."""
     orders = torch.tensor([(0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2), (2, 3, 0, 1)])
     return orders[torch.arange(samples) % len(orders)]
 
 
 def shuffle_chunks(values: Tensor, order: Tensor) -> Tensor:
-    """Put a window's four chunks in another order.
+    """Reorder the four chunks of a window.
 
     Parameters
     ----------
     values : Tensor of shape (batch, time, ...)
         Time must be a multiple of 4.
     order : Tensor of shape (batch, 4)
+
+    Returns
+    -------
+    shuffled : Tensor
+        Of the shape of ``values``.
+
+    Raises
+    ------
+    ValueError
+        If time is not a multiple of 4.
     """
     if values.shape[1] % CHUNKS:
         raise ValueError(
-            f"windows of {values.shape[1]} steps have no {CHUNKS} chunks of equal length; give a multiple."
+            f"Windows of {values.shape[1]} steps have no {CHUNKS} chunks of equal length; give a multiple of {CHUNKS}."
         )
     chunks = values.unflatten(1, (CHUNKS, -1))
     return chunks[torch.arange(len(values), device=values.device)[:, None], order].flatten(1, 2)
 
 
 def temporal_order(heads: PretextHeads, shuffled: Tensor, order: Tensor) -> Score:
-    """TOP: of each two chunks that now stand side by side, tell whether the left one came first.
+    """Temporal order prediction (TOP): decide for each two adjacent chunks whether the left one came first.
 
     Parameters
     ----------
+    heads : PretextHeads
     shuffled : Tensor of shape (batch, time, dim)
-        Fused from shuffled features, averaged over modalities.
+        Fused tokens of shuffled features, averaged over modalities.
     order : Tensor of shape (batch, 4)
 
     Returns
     -------
     score : Score
-        Monitor: the share told right; chance is 0.5.
+        The monitor is the share of correct decisions; chance is 0.5.
     """
     chunk = shuffled.unflatten(1, (CHUNKS, -1)).mean(2)
     logits = heads.order(torch.cat([chunk[:, :-1], chunk[:, 1:]], dim=-1)).float()

@@ -1,7 +1,7 @@
-"""Phase 1: the fusion transformer learns from features alone.
+"""Pretraining (phase 1): train the fusion transformer on features alone.
 
-A step fuses four views: all modalities, some hidden, chunks shuffled, and all but none looking ahead. The first three
-go through the transformer together. What changes over training follows from the optimizer step alone.
+A step fuses four views: all modalities, some hidden, chunks shuffled, and a causal one. The first three go through the
+transformer together. All schedules depend only on the optimizer step.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from nbkit.neuro.tribe.student.student import StudentSettings, Trunk
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Settings of phase 1; the defaults are the seed's over its 1770 h.
+    """Settings of phase 1; the defaults are those of the seed project for its 1770 h.
 
-    ``free`` is for 100 h of features on one T4-class card, ``minimum`` for the seed's 10 h and 5 epochs, ``smoke`` for
-    seconds.
+    ``free`` is for 100 h of features on one T4-class GPU, ``minimum`` for the seed project's minimum run and ``smoke``
+    for seconds.
     """
 
     student: StudentSettings = field(default_factory=StudentSettings)
@@ -35,39 +35,39 @@ class PretrainSettings:
     ntp: float = 0.2
     top: float = 0.1
     aux: float = 0.01
-    aux_first: float = 0.1  # the routers' weight at the first step
-    temperature_first: float = 2.0  # of the routers at the first step; 1 in the end
-    router_steps: int = 1000  # over which both go where they stay
+    aux_first: float = 0.1  # weight of the routers' loss at the first step
+    temperature_first: float = 2.0  # temperature of the routers at the first step; it falls to 1
+    router_steps: int = 1000  # steps until both reach their final values
     lr: float = 3e-4
     weight_decay: float = 0.01
-    warm: float = 0.05  # share of the steps
+    warm: float = 0.05  # share of the steps with a rising learning rate
     grad_clip: float = 1.0
     batch_size: int = 32
-    times: int = 60  # steps of 0.5 s
+    times: int = 60  # steps of a window, 0.5 s each
     stride: int = 30
     step_s: float = 0.5
     steps: int = steps_of_epochs(25, windows_of_hours(1770, 30, 15), 32)
 
     @classmethod
     def free(cls) -> PretrainSettings:
-        """For 100 h of features: 25 epochs, in sessions of 5 to 8."""
+        """Return settings for 100 h of features: 25 epochs, in sessions of 5 to 8."""
         return cls(StudentSettings.free(), steps=steps_of_epochs(25, windows_of_hours(100, 30, 15), 32))
 
     @classmethod
     def minimum(cls) -> PretrainSettings:
-        """The seed's minimum run: 5 epochs over 12 h."""
+        """Return settings for the seed project's minimum run: 5 epochs over 12 h."""
         return cls(StudentSettings.free(), steps=steps_of_epochs(5, windows_of_hours(12, 30, 15), 32))
 
     @classmethod
     def smoke(cls) -> PretrainSettings:
-        """For seconds on two CPU cores."""
+        """Return small settings for a test of seconds on two CPU cores."""
         return cls(
             StudentSettings.smoke(), router_steps=20, lr=2e-3, batch_size=8, times=20, stride=10, step_s=1.49, steps=60
         )
 
 
 class PretrainTribe(ClippedModule):
-    """Train a trunk by masked modalities, contrast, the next step and temporal order.
+    """Lightning module that trains a trunk on the four tasks of `pretext`.
 
     Parameters
     ----------
@@ -87,16 +87,25 @@ class PretrainTribe(ClippedModule):
     def scores(
         self, batch: Batch, shown: Tensor, order: Tensor, temperature: float = 1.0
     ) -> tuple[dict[str, pretext.Score], dict[str, Tensor]]:
-        """Return each task's score, and what the routers did: loss, entropy (in nats) and share of each expert.
+        """Compute the score of each task, and the routers' statistics.
 
         Parameters
         ----------
         batch : dict
-            As `RunWindows` gives, batched.
+            A batch of `RunWindows`.
         shown : Tensor of shape (batch, 3), bool
-            Modalities that the masked view has.
+            Modalities of the masked view.
         order : Tensor of shape (batch, 4)
-            Of the shuffled view's chunks.
+            Order of the chunks in the shuffled view.
+        temperature : float
+            Temperature of the routers.
+
+        Returns
+        -------
+        scores : dict of str to Score
+            Keys mmr, cmc, ntp and top.
+        routers : dict of str to Tensor
+            Loss, entropy (in nats) and share of each expert.
         """
         features = {name: batch[name] for name in MODALITIES}
         present, seen, trunk = batch["present"], batch["seen"], self.trunk
@@ -118,7 +127,7 @@ class PretrainTribe(ClippedModule):
             "top": pretext.temporal_order(self.heads, shuffled_mean, order),
         }
         routers = {
-            "loss": (3 * routed.loss + routed_causal.loss) / 4,  # by the views that each has routed
+            "loss": (3 * routed.loss + routed_causal.loss) / 4,  # weighted by the number of views
             "entropy": routed.entropy.mean(),
             "share": routed.share.mean(0),
         }
@@ -129,7 +138,7 @@ class PretrainTribe(ClippedModule):
         return ramp(step, self.settings.aux_first, self.settings.aux, self.settings.router_steps)
 
     def temperature(self, step: int) -> float:
-        """Return the routers' temperature at a step."""
+        """Return the temperature of the routers at a step."""
         return ramp(step, self.settings.temperature_first, 1.0, self.settings.router_steps)
 
     def total(self, made: dict[str, pretext.Score], routers: dict[str, Tensor], step: int) -> Tensor:
@@ -176,12 +185,12 @@ class PretrainTribe(ClippedModule):
 
 
 def pretrain_data(settings: PretrainSettings, train: list, val: list, num_workers: int = 0) -> TribeData:
-    """Return the windows that phase 1 asks for: ``times`` long, ``stride`` apart."""
+    """Return the data of phase 1: windows of ``times`` steps, ``stride`` steps apart."""
     return TribeData(train, val, settings.times, settings.stride, settings.batch_size, num_workers)
 
 
 def monitor_rows(history: list[dict[str, Any]], experts: int) -> list[dict[str, Any]]:
-    """Return the last validation's monitors as results, each beside chance; none before the first validation."""
+    """Return the result rows of the last validation, each with a baseline; empty before the first validation."""
     logged = [row for row in history if "val_mmr_cos" in row]
     if not logged:
         return []

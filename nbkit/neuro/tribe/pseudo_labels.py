@@ -1,7 +1,8 @@
-"""A trained student's word on videos that the teacher never saw, and when it may be used.
+"""Pseudo-labels: predictions of a trained student for videos that the teacher never saw.
 
-A student's errors feed on themselves: its labels weigh less than the teacher's, come only from a student that is good
-enough on held-out data and better than a baseline, never stand where the teacher spoke, and never on validation videos.
+A student that trains on its own errors amplifies them. Pseudo-labels therefore have a lower loss weight than the
+teacher's, come only from a student with a sufficient r on held-out data that is also above a baseline, never replace
+the teacher's predictions, and are never made for validation videos.
 """
 
 from __future__ import annotations
@@ -18,38 +19,39 @@ LEAST_R = 0.20
 
 @dataclass(frozen=True)
 class PseudoSettings:
-    """Settings of the guards."""
+    """Thresholds for pseudo-labels."""
 
-    least_r: float = LEAST_R  # held-out r, which must be above
-    least_std: float = 0.05  # z units; a student that hardly moves says nothing
-    most_std: float = 5.0  # z units; one that moves more has run away
+    least_r: float = LEAST_R  # lower limit of the held-out r (exclusive)
+    least_std: float = 0.05  # z units; a nearly constant prediction has no information
+    most_std: float = 5.0  # z units; a larger one shows that the student diverged
 
     @classmethod
     def free(cls) -> PseudoSettings:
-        """Return the seed's."""
+        """Return the seed project's thresholds."""
         return cls()
 
     @classmethod
     def smoke(cls) -> PseudoSettings:
-        """Return the same: guards are not made smaller."""
+        """Return the same thresholds: a short test does not lower them."""
         return cls()
 
 
 class UnfitStimulus(ValueError):
-    """Say that a stimulus rightly gets no pseudo-label; a loop skips it with these words."""
+    """Raised if a stimulus must not get a pseudo-label; a loop skips it and prints this message."""
 
 
 class PseudoLabeler:
-    """Give pseudo-labels of a student that has earned it.
+    """Make pseudo-labels with a student that is good enough.
 
     Parameters
     ----------
     predict : callable
-        Features of a stimulus to predictions of shape (time, outputs).
+        Maps the features of a stimulus to predictions of shape (time, outputs).
     held_out_r, baseline_r : float
-        The student's mean r on held-out data, and of the best baseline there.
+        Mean r on held-out data of the student, and of the best baseline.
     taught, validation : collection of str
-        Stimuli that the teacher saw, and those that scores are made on.
+        Stimuli that the teacher saw, and stimuli of the validation.
+    settings : PseudoSettings, optional
 
     Raises
     ------
@@ -69,40 +71,55 @@ class PseudoLabeler:
         self.settings = settings or PseudoSettings()
         if not held_out_r > self.settings.least_r:
             raise ValueError(
-                f"the student's held-out r is {held_out_r:.3f}; pseudo-labels need more than "
-                f"{self.settings.least_r:g}: errors of a weaker one compound. Train phase 2 longer, or show the "
-                "teacher more."
+                f"The student's held-out r is {held_out_r:.3f}; pseudo-labels need more than "
+                f"{self.settings.least_r:g}, because the errors of a weaker student compound. No labels were made. "
+                "Train phase 2 longer, or on more of the teacher's predictions."
             )
         if not held_out_r > baseline_r:
-            raise ValueError(f"the student's held-out r {held_out_r:.3f} is not above its baseline's {baseline_r:.3f}.")
+            raise ValueError(
+                f"The student's held-out r {held_out_r:.3f} is not above its baseline's {baseline_r:.3f}. "
+                "No labels were made."
+            )
         self.predict, self.held_out_r = predict, float(held_out_r)
         self.taught, self.validation = frozenset(taught), frozenset(validation)
 
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """Label one stimulus.
 
+        Parameters
+        ----------
+        features : mapping
+            Features of the stimulus, with ``video_id``.
+
         Returns
         -------
         arrays : dict
-            For ``item.save``: predictions (time, outputs) in float16, video_id, held_out_r, source and weight.
+            Arrays for ``item.save``: predictions (time, outputs) in float16, video_id, held_out_r, source and weight.
 
         Raises
         ------
         UnfitStimulus
-            If the stimulus is a validation one, the teacher saw it, or the student has nothing sound to say of it.
+            If it is a validation stimulus, the teacher saw it, or the prediction is not finite or not plausible.
         """
         name = str(features["video_id"])
         if name in self.validation:
-            raise UnfitStimulus(f"{name} is a validation stimulus: a label of it would leak into training.")
+            raise UnfitStimulus(
+                f"Stimulus {name} is a validation stimulus: its label would leak into training. It was skipped."
+            )
         if name in self.taught:
-            raise UnfitStimulus(f"the teacher saw {name}: its own word is better than the student's.")
+            raise UnfitStimulus(
+                f"No label needed: the teacher saw {name}, and its prediction is better than the student's."
+            )
         predictions = np.asarray(self.predict(features), np.float32)
         if predictions.ndim != 2 or not np.isfinite(predictions).all():
-            raise UnfitStimulus(f"the student's prediction of {name} has shape {predictions.shape} or holds NaN.")
+            raise UnfitStimulus(
+                f"The student's prediction for {name} has the shape {predictions.shape}, or NaN or infinite "
+                "values; (time, outputs) without them is needed."
+            )
         moves = float(predictions.std(axis=0).mean())
         if not self.settings.least_std <= moves <= self.settings.most_std:
             raise UnfitStimulus(
-                f"the student's prediction of {name} moves by {moves:.3g} z on average; sound ones lie between "
+                f"The student's prediction for {name} varies by {moves:.3g} z on average; plausible values lie between "
                 f"{self.settings.least_std:g} and {self.settings.most_std:g}."
             )
         return {

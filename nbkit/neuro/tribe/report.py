@@ -1,6 +1,6 @@
-"""What 65 says of a student: its scores beside what costs less, maps of one moment, and files to take away.
+"""Results of notebook 65: the student's scores next to baselines, maps of one moment, and exported files.
 
-No score goes out without its baseline; agreement with the teacher is never called a score against brains.
+Every score has a baseline. Agreement with the teacher is never reported as a score on brain data.
 """
 
 from __future__ import annotations
@@ -34,19 +34,24 @@ RIDGE, BEFORE, MEAN = "ridge on lagged features", "student before fMRI", "mean r
 def scores_of(
     student: TinyTribe, before: TinyTribe, train: Sequence[StimulusRun], held_out: Sequence[StimulusRun], times: int
 ) -> dict[str, Scores]:
-    """Score the student, what costs less, and its agreement with the teacher where there is one.
+    """Score the student, the baselines, and the student's agreement with the teacher if there is one.
 
     Parameters
     ----------
+    student : TinyTribe
     before : TinyTribe
         The student of phase 2.
     train : sequence of StimulusRun
-        What ridge and mean are fitted to.
+        Runs to fit ridge regression and the mean to.
+    held_out : sequence of StimulusRun
+        Runs to score.
+    times : int
+        Steps of a window.
 
     Returns
     -------
     scores : dict of Scores
-        ``student``, then the baselines; ``teacher`` is the student's agreement with it.
+        ``student``, then the baselines; ``teacher`` is the agreement with the teacher.
     """
     predictors = {
         "student": student_predictor(student, times),
@@ -68,7 +73,23 @@ def result_rows(
     student: TinyTribe,
     times: int,
 ) -> list[dict[str, Any]]:
-    """Return the scores as results, each beside a baseline."""
+    """Return the scores as result rows, each with a baseline.
+
+    Parameters
+    ----------
+    scores : mapping of str to Scores
+        See `scores_of`.
+    regions : Regions
+    held_out : sequence of StimulusRun
+    student : TinyTribe
+    times : int
+        Steps of a window.
+
+    Returns
+    -------
+    rows : list of dict
+        Keys name, value, unit, baseline, baseline_is.
+    """
     mine = scores["student"]
     rows = [
         _row(f"r_fmri_against_{key}", mine.mean, scores[name].mean, name)
@@ -82,7 +103,7 @@ def result_rows(
             rows.append(_row(f"r_{name}", value, ridge[name], RIDGE))
     if "teacher" in scores:
         rows.append(_row("agreement_with_teacher", scores["teacher"].mean, 0.0, MEAN))
-    if regions.names == MODALITIES:  # the made-up world, whose outputs are each driven by one
+    if regions.names == MODALITIES:  # the synthetic world, in which one modality drives each output
         found = modality_reliance(student, held_out[:4], times).argmax(0) == regions.network
         rows.append(_row("right_modality", float(found.mean()), 1 / 3, "chance"))
     run = held_out[0]
@@ -92,9 +113,14 @@ def result_rows(
 
 
 def moment_maps(student: TinyTribe, run: StimulusRun, times: int, regions: Regions) -> dict[str, np.ndarray]:
-    """Return maps on fsaverage of one moment: what was to be told, what the student tells, and the difference.
+    """Return maps on fsaverage of one moment: the true response, the student's prediction, and the difference.
 
-    The moment is the step at which the first is strongest. It is the teacher's where there is one, else the fMRI.
+    The true response is the teacher's if there is one, else the fMRI. The moment is the step at which it is strongest.
+
+    Returns
+    -------
+    maps : dict of str to ndarray
+        Keys ``teacher`` or ``fMRI``, ``student`` and ``difference``.
     """
     name, true = ("teacher", run.teacher) if run.teacher is not None else ("fMRI", run.bold)
     said = predict_run(student, run, times, subject=NOBODY if run.teacher is not None else None)
@@ -104,7 +130,7 @@ def moment_maps(student: TinyTribe, run: StimulusRun, times: int, regions: Regio
 
 
 def planted_response(source: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the made-up world's response as (times in s, response); None where the world is not made up."""
+    """Return the synthetic world's haemodynamic response as (times in s, response); None for other sources."""
     if source != "planted":
         return None
     times = np.linspace(0, 14, 141)
@@ -114,13 +140,23 @@ def planted_response(source: str) -> tuple[np.ndarray, np.ndarray] | None:
 def export_files(
     student: TinyTribe, times: int, maps: Mapping[str, np.ndarray], folder: str | Path
 ) -> tuple[dict[str, Path], list[str]]:
-    """Write the student as ONNX in fp32 and 8 bits, and its map as a page to turn; check the first two beside torch.
+    """Write the student as ONNX in fp32 and 8 bits, compare both with torch, and write its map as a page.
+
+    Parameters
+    ----------
+    student : TinyTribe
+    times : int
+        Steps of a window.
+    maps : mapping of str to ndarray
+        See `moment_maps`.
+    folder : str or Path
 
     Returns
     -------
     files : dict of Path
+        Keys ``onnx``, ``onnx_int8`` and ``brain``.
     lines : list of str
-        Size and difference to torch of each file.
+        Size of each ONNX file and its difference from torch.
     """
     from nbkit.neuro.plots.brain import brain_view_html
 
@@ -131,7 +167,9 @@ def export_files(
     lines = []
     for path in (whole, small):
         found = compare(student, path, inputs)
-        lines.append(f"{path.name}: {found.bytes / 1e6:.1f} MB, r with torch {found.r:.6f}, most {found.largest:.2g} z")
+        lines.append(
+            f"{path.name}: {found.bytes / 1e6:.1f} MB, r with torch {found.r:.6f}, at most {found.largest:.2g} z off"
+        )
     page = folder / "brain.html"
     page.write_text(brain_view_html(maps["student"], "z", title="student"), encoding="utf-8")
     return {"onnx": whole, "onnx_int8": small, "brain": page}, lines

@@ -1,7 +1,7 @@
-"""What changes while a phase trains, each as a function of the optimizer step alone.
+"""Training schedules as functions of the optimizer step.
 
-Nothing here is remembered: a resumed training asks with the step it is at and gets what an uninterrupted one had there.
-The seed counts epochs; `steps_of_epochs` is the one place where they become steps.
+They have no state: a resumed training gets the same values as an uninterrupted one. The seed project counts epochs;
+only `steps_of_epochs` converts them to steps.
 """
 
 from __future__ import annotations
@@ -13,31 +13,43 @@ from typing import Any
 import torch
 from torch import nn
 
-_START, _END = 25.0, 1e4  # OneCycleLR's: begin at lr / 25, end at that / 1e4
+_START, _END = 25.0, 1e4  # as in OneCycleLR: start at lr / 25, end at 1e-4 of that
 
 
 def steps_of_epochs(epochs: float, samples: int, batch_size: int) -> int:
-    """Return the optimizer steps of so many passes over the data, the last, smaller batch of a pass included.
+    """Return the optimizer steps of some passes over the data, including the last, smaller batch of each pass.
 
     Raises
     ------
     ValueError
-        If one of them is below 1 sample.
+        If the product of epochs and samples or the batch size is below 1.
     """
     if min(epochs * samples, batch_size) < 1:
-        raise ValueError(f"{epochs=} over {samples=} in batches of {batch_size=} is no training; give 1 or more.")
+        raise ValueError(
+            f"With {epochs=} over {samples=} in batches of {batch_size=} there is no training; give 1 or more of each."
+        )
     return max(1, round(epochs * math.ceil(samples / batch_size)))
 
 
 def windows_of_hours(hours: float, window_s: float, stride_s: float | None = None) -> int:
-    """Return about how many windows so many hours of stimuli have."""
+    """Return the approximate number of windows in some hours of stimuli.
+
+    Parameters
+    ----------
+    hours : float
+    window_s : float
+        Length of a window, in s.
+    stride_s : float, optional
+        Distance between starts of windows, in s; by default their length.
+    """
     return int(hours * 3600 // (stride_s or window_s))
 
 
 def one_cycle(step: int, steps: int, warm: float) -> float:
-    """Return the share of the peak rate at a step: a cosine up over ``warm`` of the steps, then a cosine down.
+    """Return the fraction of the peak learning rate at a step: cosine warm-up, then cosine decay.
 
-    The same as torch's OneCycleLR without its cycle of momentum (Smith and Topin, 2018).
+    The warm-up takes the share ``warm`` of the steps. Equal to torch's OneCycleLR without its cycle of momentum (Smith
+    and Topin, 2018).
     """
     peak = max(warm * steps - 1, 1e-9)
     low, last = 1 / _START, 1 / _START / _END
@@ -47,7 +59,10 @@ def one_cycle(step: int, steps: int, warm: float) -> float:
 
 
 def warm_cosine(step: int, steps: int, warm: float) -> float:
-    """Return the share of the peak rate at a step: a line up over ``warm`` of the steps, a cosine down to 0."""
+    """Return the fraction of the peak learning rate at a step: linear warm-up, then cosine decay to 0.
+
+    The warm-up takes the share ``warm`` of the steps.
+    """
     up = max(1, round(warm * steps))
     if step < up:
         return (step + 1) / up
@@ -55,27 +70,35 @@ def warm_cosine(step: int, steps: int, warm: float) -> float:
 
 
 def ramp(step: int, first: float, last: float, steps: int) -> float:
-    """Go from one value to another on a line over so many steps, and stay."""
+    """Interpolate linearly from one value to another over some steps, and stay at the last value."""
     return last if step >= steps else first + (last - first) * step / steps
 
 
 def stage(step: int, steps: int, values: Sequence[float], until: Sequence[float]) -> float:
-    """Return the value of the stage that a step is in.
+    """Return the value of the stage that a step belongs to.
 
     Parameters
     ----------
+    step, steps : int
+        Current step, and number of steps.
     values : sequence of float
-        One a stage.
+        One per stage.
     until : sequence of float
-        Where each stage but the last ends, as a share of the steps: the seed's epochs 1-3, 4-6, 7-10 are (0.3, 0.6).
+        End of each stage except the last, as a share of the steps: the seed project's epochs 1-3, 4-6, 7-10 are (0.3,
+        0.6).
+
+    Raises
+    ------
+    ValueError
+        If there is not one border fewer than values.
     """
     if len(values) != len(until) + 1:
-        raise ValueError(f"{len(values)} values and {len(until)} borders; there is one border fewer than values.")
+        raise ValueError(f"There are {len(values)} values and {len(until)} borders; give one border fewer than values.")
     return values[sum(step >= border * steps for border in until)]
 
 
 def group_of(name: str) -> str:
-    """Return the group of a parameter by its name: backbones, projectors, embeddings, fusion or head."""
+    """Return the group of a parameter from its name: backbones, projectors, embeddings, fusion or head."""
     for part, group in (
         ("backbones.", "backbones"), ("trunk.projectors.", "projectors"), ("trunk.motion.", "projectors"),
         ("trunk.times", "embeddings"), ("trunk.modality", "embeddings"), ("trunk.fusion.", "fusion"),
@@ -88,20 +111,34 @@ def group_of(name: str) -> str:
 def optimizer_of(
     module: nn.Module, rates: Mapping[str, float], weight_decay: float, factor: Callable[[int], float]
 ) -> dict[str, Any]:
-    """Give AdamW with a rate a group, and the schedule that multiplies all of them, as Lightning wants them.
+    """Return AdamW with one learning rate per group, and a schedule that scales all of them, in Lightning's format.
 
     Parameters
     ----------
+    module : torch.nn.Module
     rates : mapping of str to float
-        Peak rate of each group of `group_of`; a group of rate 0 is frozen: its parameters need no gradient.
+        Peak learning rate of each group of `group_of`. A group with rate 0 is frozen: its parameters get no gradient.
+    weight_decay : float
     factor : callable
-        Of the step.
+        Maps a step to the fraction of the peak rate.
+
+    Returns
+    -------
+    optimizers : dict
+        Keys optimizer and lr_scheduler.
+
+    Raises
+    ------
+    ValueError
+        If a parameter's group has no rate.
     """
     groups: dict[str, list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         group = group_of(name)
         if group not in rates:
-            raise ValueError(f"no rate for {name} of the group {group!r}; rates are for {', '.join(rates)}.")
+            raise ValueError(
+                f"There is no rate for {name} of the group {group!r}; rates are given for {', '.join(rates)}."
+            )
         parameter.requires_grad_(rates[group] > 0)
         if rates[group] > 0:
             groups.setdefault(group, []).append(parameter)

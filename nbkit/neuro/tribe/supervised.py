@@ -1,7 +1,7 @@
-"""What phases 2 and 3 share: a student, its losses against what there is, and its correlation in validation.
+"""Common part of phases 2 and 3: a student, its losses, and its correlation in validation.
 
-A loss term is computed where its target is: steps that no teacher or scanner covers and outputs without signal weigh
-nothing. Every random draw is torch's own, and every schedule a function of the step.
+A loss term is computed where its target exists: steps without a teacher or fMRI value and outputs without signal have
+no weight. All random draws use torch's generator, and all schedules are functions of the step.
 """
 
 from __future__ import annotations
@@ -26,17 +26,22 @@ from nbkit.neuro.tribe.student.student import Prediction, StudentSettings, TinyT
 
 
 class SupervisedTribe(ClippedModule):
-    """A student under a teacher, a scanner or both.
+    """Lightning module that trains a student on a teacher's predictions, on fMRI, or on both.
 
     Parameters
     ----------
     settings : dataclass
         With ``student`` (StudentSettings), ``weights`` (LossWeights) and ``grad_clip``.
     parcel : Tensor of shape (outputs,), int, optional
-        Which parcel (or, where outputs are parcels, network) each output belongs to, from 0, below 0 for none; without
-        it the parcels' term is left out.
+        Number of the parcel (or network, if outputs are parcels) of each output, from 0; below 0 for none. Without it,
+        the loss has no parcel term.
     backbones : dict of str to Module, optional
-        Makes a modality's features from what the batch holds for it; without one the batch holds features.
+        Compute the features of a modality from its entry in the batch; without one, the batch holds features.
+
+    Raises
+    ------
+    ValueError
+        If there is not one parcel number per output.
     """
 
     phase = ""
@@ -53,7 +58,7 @@ class SupervisedTribe(ClippedModule):
         self.backbones = nn.ModuleDict(backbones or {})
         if parcel is not None and tuple(parcel.shape) != (student.n_vertices,):
             raise ValueError(
-                f"{tuple(parcel.shape)} parcel numbers for {student.n_vertices} outputs; give one for each."
+                f"There are {tuple(parcel.shape)} parcel numbers for {student.n_vertices} outputs; give one for each."
             )
         self.n_parcels = 0 if parcel is None else int(parcel.max()) + 1
         self.register_buffer("parcel", torch.zeros(0).long() if parcel is None else parcel.long(), persistent=False)
@@ -65,7 +70,18 @@ class SupervisedTribe(ClippedModule):
         checkpoint["tribe"] = {"phase": self.phase, "student": made}
 
     def start_from(self, path: str | Path | None) -> list[str]:
-        """Take an earlier phase's weights, and give the names of those that stayed fresh; without a path all do."""
+        """Load the weights of an earlier phase.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Checkpoint; without one, all weights stay random.
+
+        Returns
+        -------
+        fresh : list of str
+            Names of the weights that were not loaded; ["all"] without a path.
+        """
         if not path:
             return ["all"]
         fresh = take_weights(self.student, path)
@@ -76,15 +92,15 @@ class SupervisedTribe(ClippedModule):
         return fresh
 
     def dropout(self, step: int) -> float:
-        """Return how often a modality is left out at a step."""
+        """Return the probability of dropping a modality at a step."""
         raise NotImplementedError
 
     def shorten(self, batch: Batch, step: int) -> Batch:
-        """Return the batch as this step of the training sees it."""
+        """Return the batch in the form that training uses at a step."""
         return batch
 
     def predict(self, batch: Batch, present: Tensor | None = None) -> Prediction:
-        """Return the student's word on a batch."""
+        """Return the student's prediction for a batch."""
         features = {name: batch[name] for name in MODALITIES}
         for name, backbone in self.backbones.items():
             features[name] = backbone(features[name])
@@ -150,18 +166,18 @@ class SupervisedTribe(ClippedModule):
         for name, sums in self._sums.items():
             if not sums.truth_moves():
                 raise ValueError(
-                    f"the validation stimuli have {int(sums.sums[0, 0])} steps with a {name} response, and it never "
-                    f"changes: nothing can be scored on them. A clip must be longer than the response's delay; name "
-                    "longer stimuli with VAL_PREFIX, or leave the short ones out."
+                    f"The validation stimuli have {int(sums.sums[0, 0])} steps with a {name} response, and it never "
+                    f"changes, so nothing can be scored. A clip must be longer than the delay of the response: choose "
+                    "longer stimuli with VAL_PREFIX, or leave out the short ones."
                 )
             r = mean_r(sums.r().cpu())
-            scores[f"val_r_{name}"] = 0.0 if r != r else r  # a prediction that does not move follows nothing
+            scores[f"val_r_{name}"] = 0.0 if r != r else r  # a constant prediction scores 0
         scores["val_r"] = scores.get("val_r_bold", scores.get("val_r_teacher", 0.0))
         self.log_dict(scores)
 
 
 def score_rows(history: Sequence[Mapping[str, Any]], experts: int) -> list[dict[str, Any]]:
-    """Return the last validation's scores as results, each beside a baseline; none before the first validation."""
+    """Return the result rows of the last validation, each with a baseline; empty before the first validation."""
     logged = [row for row in history if "val_r" in row]
     if not logged:
         return []
@@ -181,7 +197,10 @@ def score_rows(history: Sequence[Mapping[str, Any]], experts: int) -> list[dict[
 
 
 def _smooth_target(batch: Batch, has_teacher: bool, has_bold: bool) -> tuple[Tensor, Tensor]:
-    """The teacher where a sample has one, its own response where not: differences of a response alone are noise."""
+    """Return the target of the temporal loss: the teacher's response if a sample has one, else the fMRI.
+
+    Differences of a measured response between steps are mostly noise.
+    """
     if not has_bold:
         return batch["teacher"], batch["teacher_valid"]
     if not has_teacher:

@@ -1,1 +1,1 @@
-"""Stimuli and responses on the scanner's time grid."""
+"""Stimulus runs: features, teacher predictions and fMRI on one time grid."""

@@ -1,7 +1,7 @@
-"""One clock for features, teacher and fMRI: step k of a grid stands for k times its length after the stimulus began.
+"""Common time grid of features, teacher and fMRI: step k is at k times the step length after the stimulus began.
 
-Features lie at 2 Hz and a grid step gets their mean over its own length; fMRI volume k was measured at k * tr and is
-the grid; `nbkit.neuro.signals.imaging.bold.teacher_on_clock` puts a teacher's rows there.
+Features have a rate of 2 Hz; a grid step gets their mean over its length. fMRI volume k was measured at k * tr and
+defines the grid. `nbkit.neuro.signals.imaging.bold.teacher_on_clock` resamples the teacher's rows.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ import numpy as np
 
 
 def grid_steps(duration_s: float, step_s: float) -> int:
-    """Return the whole steps that a stimulus has; at least one."""
+    """Return the number of whole steps of a stimulus; at least one."""
     return max(1, int(duration_s / step_s + 1e-6))
 
 
 def features_on_grid(features: np.ndarray, sfreq: float, step_s: float, n_steps: int) -> np.ndarray:
-    """Return the mean of features over each step of a grid.
+    """Average features over each step of a grid.
 
-    Step k is the stretch of ``step_s`` around ``k * step_s``; feature i holds from i to i + 1 over ``sfreq``. On the
-    features' own grid they stay what they are.
+    Step k covers ``step_s`` around ``k * step_s``; feature i covers i to i + 1, divided by ``sfreq``. On the features'
+    own grid they do not change.
 
     Parameters
     ----------
     features : ndarray of shape (steps, dim)
     sfreq, step_s : float
-        In Hz and s.
+        Rate of the features, in Hz, and step of the grid, in s.
     n_steps : int
+        Steps of the grid; steps after the end repeat the last feature.
 
     Returns
     -------
@@ -38,13 +39,13 @@ def features_on_grid(features: np.ndarray, sfreq: float, step_s: float, n_steps:
     total = np.concatenate([np.zeros((1, features.shape[1])), features.cumsum(axis=0, dtype=np.float64)])
     middle = np.arange(n_steps) * step_s
     begin, end = (np.clip((middle + half * step_s) * sfreq, 0, len(features)) for half in (-0.5, 0.5))
-    begin = np.minimum(begin, len(features) - 1e-3)  # a step after the end holds the last feature
+    begin = np.minimum(begin, len(features) - 1e-3)  # a step after the end repeats the last feature
     end = np.maximum(end, begin + 1e-3)
     return ((_at(total, end) - _at(total, begin)) / (end - begin)[:, None]).astype(np.float32)
 
 
 def _at(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Rows between rows, by a straight line."""
+    """Interpolate linearly between rows."""
     below = np.clip(np.floor(place).astype(int), 0, max(0, len(values) - 2))
     above = np.minimum(below + 1, len(values) - 1)
     part = (place - below)[:, None]

@@ -1,7 +1,7 @@
-"""What each phase trains on, from the store or made up, and which region each output is of.
+"""Training runs of each phase, from the store or from a synthetic world, and the region of each output.
 
-A made-up world stands in only where it was asked for by name; the runs then say so themselves. Every phase of one
-settings gets the same world, and no stimulus that is validated on is in any phase's training.
+Synthetic data are used only if the source "planted" is set, and the runs are labelled as such. All phases with the same
+settings get the same world. No validation stimulus is in the training runs of any phase.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ from nbkit.neuro.tribe.student.fusion import MODALITIES
 SOURCES = ("store", "planted")
 Inputs = Callable[[str], list[Path]]
 _SURFACES = tuple(2 * count for count in VERTICES.values())
-_HEARD, _TAUGHT, _MEASURED, _HELD_OUT = range(100, 124), range(16), range(4), range(40, 43)  # planted stimuli
+# Stimuli of the synthetic world.
+_HEARD, _TAUGHT, _MEASURED, _HELD_OUT = range(100, 124), range(16), range(4), range(40, 43)
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Say where each output lies.
+    """Regions of the outputs.
 
     Attributes
     ----------
     names : tuple of str
-        Of the networks; of the planted modalities in a made-up world.
+        Names of the networks; in a synthetic world, of the modalities.
     network : int array of shape (outputs,)
-        Below 0 for none.
+        Number of each output's network; below 0 for none.
     parcel : Tensor of shape (outputs,), int
-        What the parcels' loss term averages over: parcels of vertices, or networks of parcels.
+        Groups of the loss's parcel term: parcels of vertices, or networks of parcels.
     on_surface : callable
-        From values of shape (outputs,) to a map on fsaverage, NaN where there is none.
+        Maps values of shape (outputs,) to fsaverage, with NaN where there is no output.
     """
 
     names: tuple[str, ...]
@@ -52,18 +53,18 @@ class Regions:
     on_surface: Callable[[np.ndarray], np.ndarray] = field(repr=False)
 
     def mean_r(self, r: np.ndarray) -> dict[str, float]:
-        """Return the mean of each network's outputs; NaN for one without any."""
+        """Return the mean r of each network's outputs; NaN for a network without outputs."""
         return mean_r_by_group(r, self.network, self.names)
 
 
 def planted_world(n_outputs: int) -> SyntheticSettings:
-    """Return the made-up world with so many outputs: vertices of a surface, or else parcels."""
+    """Return settings of the synthetic world for a number of outputs: vertices of a surface, or else parcels."""
     parcels = 400 if n_outputs in _SURFACES else n_outputs
     return replace(SyntheticSettings.smoke(), n_outputs=n_outputs, parcels=parcels)
 
 
 def planted_regions(n_outputs: int) -> Regions:
-    """Return the regions of the made-up world: which modality drives each output."""
+    """Return the regions of the synthetic world: the modality that drives each output."""
     world = planted_world(n_outputs)
     brain = planted_brain(world)
     group = brain.modality_of_output
@@ -74,14 +75,20 @@ def planted_regions(n_outputs: int) -> Regions:
 
 
 def atlas_regions(n_outputs: int, folder: str | Path | None = None) -> tuple[Regions, Atlas]:
-    """Return the regions by Schaefer's atlas, and the atlas on fsaverage5 that brings vertices to the outputs.
+    """Return the regions from Schaefer's atlas, and the atlas on fsaverage5.
 
     Parameters
     ----------
     n_outputs : int
-        Vertices of a surface (then of 400 parcels), or parcels.
-    folder : path, optional
-        Of the atlas's files; fetched where not given.
+        Vertices of a surface (with 400 parcels), or parcels.
+    folder : str or Path, optional
+        Folder of the atlas files; without one, they are fetched.
+
+    Returns
+    -------
+    regions : Regions
+    atlas : Atlas
+        Maps vertices to the outputs.
     """
     atlas = schaefer(400 if n_outputs in _SURFACES else n_outputs, folder)
     names = atlas.network_names
@@ -101,7 +108,21 @@ def regions_of(source: str, n_outputs: int, folder: str | Path | None = None) ->
 
 
 def heard(source: str, inputs: Inputs, settings: Any, val_prefix: str = "") -> tuple[list, list]:
-    """Return phase 1's training and validation runs: features alone."""
+    """Return the training and validation runs of phase 1: features only.
+
+    Parameters
+    ----------
+    source : {"store", "planted"}
+    inputs : callable
+        Maps a phase's name to the files that it stored.
+    settings : PretrainSettings
+    val_prefix : str
+        See `split_runs`.
+
+    Returns
+    -------
+    train, val : list of StimulusRun
+    """
     _check(source)
     if source == "planted":
         runs = planted_runs(planted_world(400), _HEARD, step_s=settings.step_s, teacher=False)
@@ -113,7 +134,23 @@ def heard(source: str, inputs: Inputs, settings: Any, val_prefix: str = "") -> t
 def taught(
     source: str, inputs: Inputs, settings: Any, val_prefix: str = "", folder: str | Path | None = None
 ) -> tuple[list, list]:
-    """Return phase 2's runs: stimuli that the teacher has spoken of, on the fMRI's grid."""
+    """Return the training and validation runs of phase 2: stimuli with teacher predictions, on the fMRI's grid.
+
+    Parameters
+    ----------
+    source : {"store", "planted"}
+    inputs : callable
+        Maps a phase's name to the files that it stored.
+    settings : DistillSettings
+    val_prefix : str
+        See `split_runs`.
+    folder : str or Path, optional
+        Folder of the atlas files.
+
+    Returns
+    -------
+    train, val : list of StimulusRun
+    """
     _check(source)
     n_outputs, tr = settings.student.n_vertices, settings.student.tr
     if source == "planted":
@@ -133,17 +170,29 @@ def measured(
     val_prefix: str = "",
     folder: str | Path | None = None,
 ) -> tuple[list, list]:
-    """Return phase 3's runs: stimuli with a subject's fMRI, and the teacher's word where there is one.
+    """Return the training and validation runs of phase 3: stimuli with fMRI, and teacher predictions if there are any.
 
     Parameters
     ----------
+    source : {"store", "planted"}
+    inputs : callable
+        Maps a phase's name to the files that it stored.
+    settings : FmriSettings
     fmri : path or sequence of path
-        npz files of `read_run`, or a folder of them; subjects are numbered in the order of their names.
+        npz files in a format of `read_run`, or a folder of them; subjects are numbered in the order of their names.
+    val_prefix : str
+        See `split_runs`.
+    folder : str or Path, optional
+        Folder of the atlas files.
+
+    Returns
+    -------
+    train, val : list of StimulusRun
 
     Raises
     ------
     ValueError
-        If no fMRI run is of a stimulus that has features.
+        If no fMRI run belongs to a stimulus that has features.
     """
     _check(source)
     n_outputs, tr = settings.student.n_vertices, settings.student.tr
@@ -175,12 +224,15 @@ def measured(
         )
     if not runs:
         raise ValueError(
-            f"{len(scans)} fMRI runs are of {sorted({s.video_id for s in scans})[:5]}, features of "
-            f"{sorted(known)[:5]}: none is of both. Name the stimulus in the run's video_id as in 61_tribe_features."
+            f"The {len(scans)} fMRI runs belong to {sorted({s.video_id for s in scans})[:5]}, the features to "
+            f"{sorted(known)[:5]}: no stimulus has both. Set video_id in each run to the stimulus's name in "
+            "61_tribe_features."
         )
     return split_runs(runs, val_prefix=val_prefix)
 
 
 def _check(source: str) -> None:
     if source not in SOURCES:
-        raise ValueError(f"source {source!r} is none; it may be 'store' (60 and 61's outputs) or 'planted' (made up).")
+        raise ValueError(
+            f"Source {source!r} is unknown; it may be 'store' (outputs of 60 and 61) or 'planted' (synthetic)."
+        )

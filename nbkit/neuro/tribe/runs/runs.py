@@ -1,7 +1,7 @@
-"""A stimulus on the scanner's grid, with what a teacher said of it and what a subject's brain did.
+"""One stimulus on the scanner's grid, with the teacher's prediction and a subject's fMRI.
 
-Everything of a run has the same number of steps. What there is nothing of is None, never zeros that a loss would
-believe.
+All arrays of a run have the same number of steps. Missing data are None, never zeros, which a loss would use as
+targets.
 """
 
 from __future__ import annotations
@@ -27,38 +27,41 @@ from nbkit.neuro.tribe.stimuli.synthetic import (
     synthetic_stimulus,
 )
 
-NOBODY = -1  # the mean subject
+NOBODY = -1  # number of the mean subject
 
 
 @dataclass(frozen=True)
 class StimulusRun:
-    """Hold one stimulus as one subject met it, or as the teacher speaks of it.
+    """One stimulus with the data of one subject or of the teacher.
 
     Attributes
     ----------
     name : str
-        The stimulus; runs of one name are never on both sides of a split.
+        Name of the stimulus; a split never separates runs of the same name.
     step_s : float
-        Seconds a step.
+        Length of a step, in s.
     features : dict of ndarray of shape (steps, dim)
-        text, audio and video.
+        Keys text, audio and video.
     present : bool array of shape (3,)
-        Which of them there are.
+        Modalities that exist.
     teacher, fusion : ndarray of shape (steps, outputs) and (steps, 1152), or None
-        Predictions delayed to when the response is measured; features of its fourth block at the stimulus's own time.
+        Predictions, delayed to the time of measurement; features of the teacher's fourth block, without delay.
     teacher_valid, fusion_valid : bool array of shape (steps,), or None
+        Steps that the teacher covers.
     bold : ndarray of shape (steps, outputs), or None
-        z units.
+        fMRI, in z units.
     keep : bool array of shape (outputs,), or None
         Outputs with signal.
     subject : int
-        -1 is the mean subject.
+        Subject number; -1 is the mean subject.
     weight : float
-        How much the run counts in a loss.
+        Weight of the run in a loss.
     pseudo : bool
-        Whether ``teacher`` is an earlier student.
+        Whether ``teacher`` holds pseudo-labels of an earlier student.
     ceiling : float or None
+        Noise ceiling of r, if known.
     data : str
+        "real", or the description of synthetic data.
     """
 
     name: str
@@ -94,44 +97,52 @@ def make_stimulus_run(
     without: Sequence[str] = (),
     pseudo: bool = False,
 ) -> StimulusRun:
-    """Bring a stimulus, its teacher and a subject's fMRI to one grid.
+    """Combine features, teacher predictions and fMRI of a stimulus on one grid.
 
     Parameters
     ----------
     features : mapping
-        As `read_features` gives them, at 2 Hz.
+        Features at 2 Hz, as returned by `read_features`.
     step_s : float
-        Of the grid, in s; 0.5 keeps the features as they are.
+        Step of the grid, in s; 0.5 keeps the features as they are.
     segment : Segment, optional
-        All that the teacher said of it, joined.
+        All segments of the teacher for the stimulus, joined.
     fmri : FmriRun, optional
-        Its TR must be the grid's.
+        Its TR must be that of the grid.
     subject : int
+        Subject number.
     n_outputs, atlas
-        What teacher and fMRI are brought to (see `to_outputs`).
+        Outputs of teacher and fMRI (see `to_outputs`).
     weight : float
+        Weight of the run in a loss.
     without : sequence of str
-        Modalities the subject did not have, such as video for a story that was only heard.
+        Modalities that the subject did not have, such as video for a story that was only heard.
+    pseudo : bool
+        Whether the segment holds pseudo-labels.
+
+    Returns
+    -------
+    run : StimulusRun
 
     Raises
     ------
     ValueError
-        If teacher or fMRI is of another stimulus or grid.
+        If teacher or fMRI belong to another stimulus or grid.
     """
     name = str(features["video_id"])
     n_steps = grid_steps(float(features["duration_s"]), step_s)
     made: dict[str, Any] = {}
     if fmri is not None:
         if fmri.video_id != name:
-            raise ValueError(f"fMRI of the stimulus {fmri.video_id!r} was given for {name!r}; give its own run.")
+            raise ValueError(f"The fMRI of the stimulus {fmri.video_id!r} was given for {name!r}; give its own run.")
         if abs(fmri.tr - step_s) > 1e-6:
-            raise ValueError(f"fMRI at a TR of {fmri.tr:g} s for a grid of {step_s:g} s; make the grid the fMRI's.")
+            raise ValueError(f"The fMRI has a TR of {fmri.tr:g} s for a grid of {step_s:g} s; set step_s to the TR.")
         fmri = fmri.to_outputs(n_outputs or fmri.fmri.shape[1], atlas)
         n_steps = min(n_steps, len(fmri.fmri))
         made |= {"bold": fmri.fmri[:n_steps], "keep": fmri.keep, "ceiling": fmri.ceiling}
     if segment is not None:
         if segment.video_id != name:
-            raise ValueError(f"teacher segments of {segment.video_id!r} were given for {name!r}; give its own.")
+            raise ValueError(f"Teacher segments of {segment.video_id!r} were given for {name!r}; give its own.")
         predictions = segment.predictions.float().numpy()
         predictions = np.nan_to_num(to_outputs(predictions, n_outputs or predictions.shape[1], atlas))
         first = segment.tr_start
@@ -155,14 +166,26 @@ def stored_runs(
     n_outputs: int | None = None,
     atlas: Atlas | None = None,
 ) -> list[StimulusRun]:
-    """Return one run a features file, with the teacher's word where segments are given; in the order of their names.
+    """Return one run per features file, in the order of file names, with teacher predictions if segments are given.
 
-    Stimuli without segments are left out where segments are given at all.
+    If segments are given, stimuli without segments are left out.
+
+    Parameters
+    ----------
+    feature_paths, segment_paths : sequence of Path
+    step_s : float
+        Step of the grid, in s.
+    n_outputs, atlas
+        See `to_outputs`.
+
+    Returns
+    -------
+    runs : list of StimulusRun
 
     Raises
     ------
     ValueError
-        If a file is damaged or no stimulus has both.
+        If a file is damaged, or no stimulus has both.
     """
     segments = segments_by_video(segment_paths)
     runs = []
@@ -175,8 +198,8 @@ def stored_runs(
         runs.append(make_stimulus_run(features, step_s, segment=joined, n_outputs=n_outputs, atlas=atlas))
     if not runs:
         raise ValueError(
-            f"{len(feature_paths)} features files and segments of {len(segments)} stimuli have no stimulus in common; "
-            "run tribe_teacher and tribe_features on the same videos."
+            f"The {len(feature_paths)} features files and the segments of {len(segments)} stimuli have no stimulus in "
+            "common; run tribe_teacher and tribe_features on the same videos."
         )
     return runs
 
@@ -189,17 +212,23 @@ def planted_runs(
     subjects: Sequence[int] = (),
     teacher: bool = True,
 ) -> list[StimulusRun]:
-    """Return runs of a made-up world whose truth is known; one a stimulus, or one a stimulus and subject.
+    """Return runs of a synthetic world with known truth: one per stimulus, or one per stimulus and subject.
 
     Parameters
     ----------
     settings : SyntheticSettings
     stimuli : sequence of int
+        Numbers of the stimuli.
     step_s : float, optional
-        The grid; the made-up fMRI's TR where not given.
+        Step of the grid, in s; by default the TR of the synthetic fMRI.
     subjects : sequence of int
-        Whose fMRI to make; none for the mean subject without fMRI. A subject's number is its place in the student.
+        Subjects with fMRI; by default only the mean subject, without fMRI.
     teacher : bool
+        Whether to add teacher predictions.
+
+    Returns
+    -------
+    runs : list of StimulusRun
     """
     step_s = settings.tr if step_s is None else step_s
     runs = []
@@ -226,10 +255,22 @@ def split_runs(
 
     Parameters
     ----------
-    val_fraction, seed : float, int
-        Share of the stimuli to validate on, drawn by their names.
+    runs : sequence of StimulusRun
+    val_fraction : float
+        Share of the stimuli for validation, drawn by name.
+    seed : int
+        Seed of the draw.
     val_prefix : str
-        Stimuli whose names begin so are the validation instead: a season, such as ``"s06"``.
+        If not empty, stimuli whose names begin with it are the validation: a season, such as ``"s06"``.
+
+    Returns
+    -------
+    train, val : list of StimulusRun
+
+    Raises
+    ------
+    ValueError
+        If no stimulus begins with ``val_prefix``.
     """
     from nbkit.neuro.signals.splits import split_by_subject
 
@@ -238,7 +279,8 @@ def split_runs(
         named = sorted({run.name for run in runs if run.name.startswith(val_prefix)})
         if not named:
             raise ValueError(
-                f"no stimulus begins with {val_prefix!r}; there are {sorted({r.name for r in runs})[:5]} ..."
+                f"For validation, no stimulus begins with {val_prefix!r}; there are "
+                f"{sorted({r.name for r in runs})[:5]} ..."
             )
     rows = [{"subject": run.name, "run": run} for run in runs]
     train, val = split_by_subject(rows, val_fraction, seed, named)
@@ -246,7 +288,7 @@ def split_runs(
 
 
 def data_of(runs: Sequence[StimulusRun]) -> str:
-    """Say what the runs are made of: "real", or what stands in."""
+    """Return the origin of the runs' data: "real", or the description of synthetic data."""
     return "; ".join(sorted({run.data or "real" for run in runs})) or STAND_IN
 
 

@@ -1,7 +1,7 @@
-"""What a student is asked for: fMRI runs, and teacher or fMRI brought to the outputs that it has.
+"""Training targets: fMRI runs and teacher predictions on the student's output grid.
 
-A run is z-scored over time, its constant vertices are zero and marked in ``keep``, and volume k lies at ``k * tr``
-seconds after the stimulus began. Parcels are means over the vertices that are kept.
+A run is z-scored over time. Constant vertices are zero and marked in ``keep``. Volume k is at ``k * tr`` seconds after
+the stimulus began. Parcels are means over the kept vertices.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ REST = "rest"
 
 @dataclass(frozen=True)
 class FmriRun:
-    """Hold one run of one subject.
+    """One fMRI run of one subject.
 
     Attributes
     ----------
     fmri : float32 array of shape (volumes, outputs)
-        z-scored over time.
+        Response, z-scored over time.
     keep : bool array of shape (outputs,)
-        False for outputs that never change: zero here, and in no loss or score.
+        False for constant outputs: they are zero, and no loss or score uses them.
     tr : float
-        In s.
+        Repetition time, in s.
     subject : str
     video_id : str
-        The stimulus; "rest" where there was none.
+        Name of the stimulus; "rest" if there was none.
     data : str
-        "real", or what stands in.
+        "real", or the description of synthetic data.
     ceiling : float or None
-        The best r that can be had, where it is known.
+        Noise ceiling of r, if known.
     """
 
     fmri: np.ndarray = field(repr=False)
@@ -51,7 +51,7 @@ class FmriRun:
     ceiling: float | None = None
 
     def to_outputs(self, n_outputs: int, atlas: Atlas | None = None) -> FmriRun:
-        """Return the run on another set of outputs, z-scored there (see `to_outputs`)."""
+        """Return the run on another set of outputs, z-scored there (see the function `to_outputs`)."""
         if n_outputs == self.fmri.shape[1]:
             return self
         values = to_outputs(self.fmri, n_outputs, atlas, self.keep)
@@ -63,48 +63,69 @@ def make_run(
     fmri: np.ndarray, tr: float, subject: str, video_id: str, *, data: str = "real", ceiling: float | None = None,
     detrend: bool = True, confounds: np.ndarray | None = None,
 ) -> FmriRun:  # fmt: skip
-    """Clean a series and give it as a run.
+    """Clean an fMRI series and return it as a run.
 
     Parameters
     ----------
     fmri : ndarray of shape (volumes, outputs)
     tr : float
-        In s.
+        Repetition time, in s.
+    subject, video_id : str
+    data : str
+        "real", or the description of synthetic data.
+    ceiling : float, optional
+        Noise ceiling of r.
+    detrend : bool
+        Remove slow trends.
     confounds : ndarray of shape (volumes, confounds), optional
+        Regressors to remove.
+
+    Returns
+    -------
+    run : FmriRun
 
     Raises
     ------
     ValueError
-        For NaN, a TR that is none, or a series of one volume.
+        If there are NaN values or fewer than two volumes, or the TR is not between 0 and 60 s.
     """
     fmri = np.asarray(fmri)
     if fmri.ndim != 2 or len(fmri) < 2:
         raise ValueError(
-            f"{subject} {video_id}: fMRI of shape {fmri.shape}; give (volumes, outputs), two volumes or more."
+            f"Run {subject} {video_id}: fMRI of shape {fmri.shape}; give (volumes, outputs), two volumes or more."
         )
     if not (np.isfinite(tr) and 0 < tr < 60):
-        raise ValueError(f"{subject} {video_id}: TR {tr} s; a repetition time lies between 0 and some seconds.")
+        raise ValueError(f"Run {subject} {video_id}: TR {tr} s; it must be between 0 and 60 s.")
     cleaned = clean_bold(fmri, detrend=detrend, confounds=confounds)
     return FmriRun(cleaned.values, cleaned.keep, round(float(tr), 6), str(subject), str(video_id), data, ceiling)
 
 
 def read_run(path: str | Path, subject: str | None = None, video_id: str | None = None) -> FmriRun:
-    """Read a run from an npz file.
+    """Load a run from an npz file.
 
-    Two layouts, told apart by their arrays: ``fmri`` (volumes, outputs) with ``tr``, ``subject``, ``video_id`` and
-    where known ``ceiling`` and ``data``; or ``data_int16`` (vertices, volumes) with ``scale`` and ``tr_s``, on
-    fsaverage5 and at rest.
+    There are two layouts: ``fmri`` (volumes, outputs) with ``tr``, ``subject``, ``video_id`` and, if known, ``ceiling``
+    and ``data``; or ``data_int16`` (vertices, volumes) with ``scale`` and ``tr_s``, on fsaverage5 and at rest.
+
+    Parameters
+    ----------
+    path : str or Path
+    subject, video_id : str, optional
+        They replace those of the file.
+
+    Returns
+    -------
+    run : FmriRun
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it has another layout, or what it holds is no run.
+        If it has another layout, or its content is not a valid run.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; give an npz file of one fMRI run.")
+        raise FileNotFoundError(f"There is no file {path}; give an npz file of one fMRI run.")
     with np.load(path, allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
     if "data_int16" in arrays:
@@ -118,11 +139,12 @@ def read_run(path: str | Path, subject: str | None = None, video_id: str | None 
 def run_of(
     arrays: Mapping[str, Any], subject: str | None = None, video_id: str | None = None, name: str = "the run"
 ) -> FmriRun:
-    """Return the run that some arrays hold, such as those of `synthetic_fmri`."""
+    """Return the run in a mapping of arrays, such as that of `synthetic_fmri`."""
     missing = [key for key in ("fmri", "tr") if key not in arrays]
     if missing:
         raise ValueError(
-            f"{name} has {', '.join(sorted(arrays))}; an fMRI run has fmri and tr, or data_int16 and scale."
+            f"Data missing: {name} has {', '.join(sorted(arrays))}; an fMRI run has fmri and tr, or data_int16 and "
+            "scale."
         )
     ceiling = arrays.get("ceiling")
     return make_run(
@@ -135,27 +157,27 @@ def run_of(
 def to_outputs(
     values: np.ndarray, n_outputs: int, atlas: Atlas | None = None, keep: np.ndarray | None = None
 ) -> np.ndarray:
-    """Bring values on fsaverage5 to the outputs of a student.
+    """Convert values on fsaverage5 to the outputs of a student.
 
     Parameters
     ----------
     values : ndarray of shape (time, vertices)
     n_outputs : int
-        As many vertices (20484 or, by nesting, 5124), or as many parcels as the atlas has.
+        Number of vertices (20484, or 5124 by pooling), or number of parcels of the atlas.
     atlas : Atlas, optional
-        On the values' surface; needed for parcels.
+        Atlas on the surface of the values; needed for parcels.
     keep : bool array of shape (vertices,), optional
-        Vertices that take part in parcel means.
+        Vertices to use in parcel means.
 
     Returns
     -------
     outputs : ndarray of shape (time, n_outputs)
-        NaN for parcels (or nested vertices) of which nothing is kept.
+        NaN for parcels (or pooled vertices) without kept vertices.
 
     Raises
     ------
     ValueError
-        If neither a surface nor the atlas has so many outputs.
+        If neither a surface nor the atlas has this number of outputs.
     """
     values = np.asarray(values)
     if n_outputs == values.shape[-1]:
@@ -167,7 +189,7 @@ def to_outputs(
     except ValueError as error:
         parcels = "no atlas was given" if atlas is None else f"{atlas.name} has {len(atlas.parcels)} parcels"
         raise ValueError(
-            f"{n_outputs} outputs: {error} For parcels give an atlas that has so many; {parcels}."
+            f"No map to {n_outputs} outputs: {error} For parcels, give an atlas with that number; {parcels}."
         ) from None
     pooled = pool_vertices(values, coarse).astype(np.float32)
     if keep is not None:

@@ -1,7 +1,6 @@
-"""Windows of runs for training: all the same length, the tail of a run kept.
+"""Training windows of equal length, cut from runs; the end of each run is included.
 
-A window knows what it lacks: steps after a run's end, and what no teacher or scanner said, are marked and weigh
-nothing.
+Steps after the end of a run and steps without teacher or fMRI data are marked as not valid, so that losses skip them.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ Batch = dict[str, Tensor]
 
 
 class RunWindows(Dataset):
-    """Windows of runs, each a dict of tensors.
+    """Dataset of windows, each a dict of tensors.
 
-    text, audio, video (time, dim); seen (time,), False after the end; present (3,); subject (); weight ().
-    Where any run has them: teacher (time, outputs), teacher_valid (time,), pseudo (); fusion (time, 1152), fusion_valid
-    (time,); bold (time, outputs), bold_valid (time,); keep (outputs,).
+    Keys: text, audio, video (time, dim); seen (time,), False after the end; present (3,); subject (); weight (). If any
+    run has them: teacher (time, outputs), teacher_valid (time,), pseudo (); fusion (time, 1152), fusion_valid (time,);
+    bold (time, outputs), bold_valid (time,); keep (outputs,).
 
     Parameters
     ----------
@@ -34,22 +33,22 @@ class RunWindows(Dataset):
     times : int
         Steps of a window.
     stride : int, optional
-        Steps from one to the next; ``times`` where not given.
+        Steps between the starts of windows; ``times`` by default.
 
     Raises
     ------
     ValueError
-        If there is no run, or runs differ in step or outputs.
+        If there is no run, or the runs differ in step or outputs.
     """
 
     def __init__(self, runs: Sequence[StimulusRun], times: int, stride: int | None = None) -> None:
         if not runs:
-            raise ValueError("no runs to cut windows from; make features (61) and what to learn from first.")
+            raise ValueError("There are no runs to cut windows from; first run 61_tribe_features and 60_tribe_teacher.")
         self.runs, self.times, stride = list(runs), times, stride or times
         steps = {run.step_s for run in runs}
         widths = {target.shape[1] for run in runs for target in (run.teacher, run.bold) if target is not None}
         if len(steps) > 1 or len(widths) > 1:
-            raise ValueError(f"runs with steps of {sorted(steps)} s and {sorted(widths)} outputs; make them alike.")
+            raise ValueError(f"Runs have steps of {sorted(steps)} s and {sorted(widths)} outputs; make them alike.")
         self.step_s, self.n_outputs = steps.pop(), widths.pop() if widths else 0
         self.has = {name: any(getattr(run, name) is not None for run in runs) for name in ("teacher", "bold")}
         self.places = [(number, start) for number, run in enumerate(runs) for start in starts(len(run), times, stride)]
@@ -96,18 +95,25 @@ class RunWindows(Dataset):
 
 
 class TribeData(lightning.LightningDataModule):
-    """Training and validation windows.
+    """Lightning data module of training and validation windows.
 
     Parameters
     ----------
     train, val : sequence of StimulusRun
-        No stimulus in both.
+        Runs without a common stimulus.
     times : int
         Steps of a window.
     stride : int, optional
-        Of the training windows; validation windows do not overlap.
-    batch_size, num_workers, seed : int
-        Of the loaders; ``seed`` orders a plain loader's training windows.
+        Steps between the starts of training windows; validation windows do not overlap, except the last of a run.
+    batch_size, num_workers : int
+        Arguments of the loaders.
+    seed : int
+        Seed of the order of training windows.
+
+    Raises
+    ------
+    ValueError
+        If a stimulus is in both.
     """
 
     def __init__(
@@ -124,7 +130,7 @@ class TribeData(lightning.LightningDataModule):
         both = {run.name for run in train} & {run.name for run in val}
         if both:
             raise ValueError(
-                f"{len(both)} stimuli are in training and validation ({min(both)}, ...); split_runs splits."
+                f"There are {len(both)} stimuli in training and validation ({min(both)}, ...); use split_runs."
             )
         self.train_dataset, self.val_dataset = RunWindows(train, times, stride), RunWindows(val, times)
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
@@ -140,7 +146,9 @@ class TribeData(lightning.LightningDataModule):
 
 
 def starts(length: int, times: int, stride: int) -> list[int]:
-    """Return where windows of a run begin; the last one ends with the run, or is the only one and too short.
+    """Return the first steps of the windows of a run.
+
+    The last window ends with the run; a run shorter than a window has one window.
 
     Examples
     --------
@@ -154,11 +162,28 @@ def starts(length: int, times: int, stride: int) -> list[int]:
 
 
 def halves(batch: Batch, times: int) -> Batch:
-    """Cut a batch's windows into shorter ones of ``times`` steps, which must divide them; no step is lost."""
+    """Cut the windows of a batch into shorter ones of ``times`` steps, without losing a step.
+
+    Parameters
+    ----------
+    batch : dict of Tensor
+    times : int
+        A divisor of the windows' length.
+
+    Returns
+    -------
+    batch : dict of Tensor
+        With more samples, in order of time.
+
+    Raises
+    ------
+    ValueError
+        If ``times`` is not a divisor.
+    """
     length = batch["text"].shape[1]
     parts = length // times
     if parts * times != length:
-        raise ValueError(f"windows of {length} steps cannot be cut into {times}; give a divisor.")
+        raise ValueError(f"Windows of {length} steps cannot be cut into {times}; give a divisor.")
     targets = [name + end for name in ("teacher", "fusion", "bold") for end in ("", "_valid")]
     timed = {*MODALITIES, "seen", *targets}
     return {

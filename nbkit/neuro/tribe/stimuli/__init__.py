@@ -1,1 +1,1 @@
-"""Stimuli: finding and decoding them, their features, and what a teacher predicts for them."""
+"""Stimuli, their features, and the teacher's predictions for them."""

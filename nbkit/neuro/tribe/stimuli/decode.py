@@ -1,7 +1,7 @@
-"""From a file to what the backbones take: 30 s of sound, frames at 2 Hz, words with their times.
+"""Decode a stimulus file for the backbones: 30 s pieces of sound, frames at 2 Hz, and words with times.
 
-Pieces come in order of time and are decoded in a thread of their own, some ahead of the computing; PyAV lets go of the
-interpreter while it decodes. Whatever is wrong with a file is said with its name.
+Pieces come in order of time and are decoded in a separate thread, ahead of the computation; PyAV releases the
+interpreter lock while it decodes. Errors name the file.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 from nbkit.neuro.tribe.stimuli.features import FEATURE_HZ, feature_steps
 from nbkit.neuro.tribe.stimuli.stimuli import AUDIO_SUFFIXES
 
-AUDIO_RATE = 16000  # Hz, Whisper's
-AUDIO_PIECE_S = 30.0  # s, what Whisper takes at once
-_HOLD_FRAMES_S = 1.0  # a picture track may end this much before the sound
+AUDIO_RATE = 16000  # Hz, the rate of Whisper
+AUDIO_PIECE_S = 30.0  # s, the input length of Whisper
+_HOLD_FRAMES_S = 1.0  # s that a video track may end before the sound
 
 
 class Word(NamedTuple):
-    """Say one word, and when, in s from the stimulus's start."""
+    """A word with its start and end, in s from the start of the stimulus."""
 
     text: str
     start_s: float
@@ -34,13 +34,13 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True)
 class Piece:
-    """Hold what was decoded: sound (samples,) at 16 kHz, or frames (n, height, width, 3) in RGB.
+    """A decoded piece: sound (samples,) at 16 kHz, or frames (n, height, width, 3) in RGB.
 
     Attributes
     ----------
     kind : {"audio", "video"}
     step : int
-        The step of 0.5 s that it begins at.
+        First step of the piece, in steps of 0.5 s.
     values : ndarray
     """
 
@@ -50,13 +50,13 @@ class Piece:
 
 
 def wanted_modalities(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return which of audio and video a row's file must have: as it says, else by its suffix."""
+    """Return which of audio and video a row's file must have: from its ``modalities`` column, else from its suffix."""
     said = str(row["modalities"]) if "modalities" in row else ""
     if said:
         names = tuple(name for name in said.split("+") if name)
         unknown = sorted(set(names) - {"text", "audio", "video"})
         if unknown:
-            raise ValueError(f"{row['key']}: modalities={said!r} names {unknown}; it may name text, audio and video.")
+            raise ValueError(f"{row['key']}: modalities={said!r} names {unknown}; allowed are text, audio, video.")
         return tuple(name for name in names if name != "text")
     return ("audio",) if Path(row["path"]).suffix.lower() in AUDIO_SUFFIXES else ("audio", "video")
 
@@ -68,17 +68,24 @@ def decode(
 
     Parameters
     ----------
+    path : str or Path
     modalities : tuple of {"audio", "video"}
-        What the file must have.
+        Tracks that the file must have.
     duration_s : float
-        In s.
+        Length of the stimulus, in s.
     image_size : int
-        Frames are scaled so that the shorter side has 9/8 of it, and the middle is cut out.
+        Width and height of the frames, in pixels. The shorter side is scaled to 9/8 of it, then the centre is cropped.
+    frames_at_once : int
+        Frames of a piece.
+
+    Yields
+    ------
+    piece : Piece
 
     Raises
     ------
     ValueError
-        With the file's name: a track that is not there, or ends more than a second early, or is damaged.
+        If a track is missing, is damaged, or ends more than a second early. The message names the file.
     """
     import av
 
@@ -91,7 +98,7 @@ def decode(
                     others = [kind for kind, stream in streams.items() if stream is not None]
                     raise ValueError(
                         f"{path.name} has no {name} track (it has {' and '.join(others) or 'none'}). If that is right, "
-                        f"set modalities={'+'.join(others)!r} in its row; else fetch it again."
+                        f"set modalities={'+'.join(others)!r} in its row; else download it again."
                     )
             start = (container.start_time or 0) / 1e6
             sound = _Sound() if "audio" in modalities else None
@@ -105,18 +112,18 @@ def decode(
                 if taker is not None:
                     yield from taker.rest()
                     if taker.ends_s == 0:
-                        raise ValueError(f"{path.name}: its {name} track holds nothing that can be decoded.")
+                        raise ValueError(f"{path.name}: nothing in its {name} track can be decoded.")
                     if name == "video" and taker.ends_s < duration_s - _HOLD_FRAMES_S:
                         raise ValueError(
                             f"{path.name}: its pictures end at {taker.ends_s:.1f} s of {duration_s:.1f} s; cut the "
-                            "file there, or fetch it again."
+                            "file there, or download it again."
                         )
     except av.FFmpegError as error:
-        raise ValueError(f"{path.name} cannot be decoded ({error}); fetch it again, or drop its row.") from error
+        raise ValueError(f"{path.name} cannot be decoded ({error}); download it again, or drop its row.") from error
 
 
 class _Sound:
-    """Collect samples into pieces of 30 s."""
+    """Collect sound samples into pieces of 30 s."""
 
     def __init__(self) -> None:
         import av
@@ -152,7 +159,7 @@ class _Sound:
 
 
 class _Frames:
-    """Choose the frame that is shown in the middle of each step of 0.5 s."""
+    """Select the frame that is shown in the middle of each step of 0.5 s."""
 
     def __init__(self, steps: int, image_size: int, at_once: int) -> None:
         self._steps, self._size, self._at_once = steps, image_size, at_once
@@ -186,7 +193,7 @@ class _Frames:
         return piece
 
     def _cut(self, frame: Any) -> np.ndarray:
-        short = round(self._size * 9 / 8)  # 288 for 256, as MobileViT was trained
+        short = round(self._size * 9 / 8)  # 288 for 256, as in MobileViT's preprocessing
         grow = short / min(frame.width, frame.height)
         width, height = (max(short, round(side * grow)) for side in (frame.width, frame.height))
         image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")
@@ -195,12 +202,12 @@ class _Frames:
 
 
 def words_of(row: Mapping[str, Any], duration_s: float) -> list[Word] | None:
-    """Return the words of a row's stimulus, None where nobody told them.
+    """Return the words of a row's stimulus, or None if there is no transcript.
 
     Raises
     ------
     ValueError
-        For a words file of another form.
+        If the words file has another format.
     """
     path = Path(row["path"])
     timed = path.with_suffix(".words.tsv")
@@ -210,7 +217,9 @@ def words_of(row: Mapping[str, Any], duration_s: float) -> list[Word] | None:
                 rows = csv.DictReader(file, delimiter="\t")
                 return [Word(w["word"], float(w["start_s"]), float(w["end_s"])) for w in rows]
             except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{timed.name} has no columns word, start_s, end_s with numbers ({error}).") from error
+                raise ValueError(
+                    f"{timed.name} needs the columns word, start_s, end_s with numbers ({error})."
+                ) from error
     text = str(row["transcript"]).split() if "transcript" in row else []
     if not text:
         return None
@@ -219,9 +228,9 @@ def words_of(row: Mapping[str, Any], duration_s: float) -> list[Word] | None:
 
 
 def ahead(pieces: Iterator[Any], depth: int = 4) -> Iterator[Any]:
-    """Go through ``pieces`` in a thread that is at most ``depth`` of them ahead.
+    """Iterate over ``pieces`` in a thread that is at most ``depth`` of them ahead.
 
-    What goes wrong there is raised here, in its place; leaving early ends the thread.
+    Errors of the thread are raised here, in order. Closing the iterator ends the thread.
     """
     waiting: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
     stopped = threading.Event()
@@ -241,7 +250,7 @@ def ahead(pieces: Iterator[Any], depth: int = 4) -> Iterator[Any]:
                 if not put("piece", piece):
                     return
             put("end", None)
-        except BaseException as error:  # handed over, whatever it is: the other thread waits for it
+        except BaseException as error:  # pass on every error: the other thread waits for an answer
             put("error", error)
 
     thread = threading.Thread(target=work, name="decode-ahead", daemon=True)

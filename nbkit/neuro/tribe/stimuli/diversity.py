@@ -1,8 +1,8 @@
-"""Which stretches of many hours to show to the costly teacher.
+"""Select diverse stretches of many hours of stimuli for the expensive teacher.
 
-Stretches of 30 s are described by what the cheap backbones see of them, clustered, and one or two of each cluster are
-chosen; the rest may take interpolated labels from their nearest chosen ones. A choice is always measured beside a
-random one of the same size.
+Stretches of 30 s are described by the features of the cheap backbones and clustered, and one or two of each cluster are
+chosen. The others may get labels interpolated from the nearest chosen ones. Each selection is compared with random ones
+of the same size.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ CLUSTERS = 300
 
 @dataclass(frozen=True)
 class Choice:
-    """Hold what was chosen.
+    """Selected stretches.
 
     Attributes
     ----------
     chosen : int array of shape (chosen,)
-        Indices of stretches, sorted.
+        Indices of the selected stretches, sorted.
     cluster : int array of shape (stretches,)
-        The cluster of each stretch.
+        Cluster of each stretch.
     distance, random_distance : float
-        Mean distance of a stretch from the nearest chosen one, and from the nearest of as many random ones.
+        Mean distance from a stretch to the nearest selected one, and to the nearest of as many random ones.
     """
 
     chosen: np.ndarray = field(repr=False)
@@ -40,14 +40,21 @@ class Choice:
 
 
 def describe_stretches(features: Mapping[str, Any], stretch_s: float = STRETCH_S) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean features of each stretch of a stimulus, and where it begins.
+    """Return the mean features of each stretch of a stimulus, and the start of each stretch.
+
+    Parameters
+    ----------
+    features : mapping
+        See `pack_features`.
+    stretch_s : float
+        Length of a stretch, in s.
 
     Returns
     -------
     descriptors : ndarray of shape (stretches, 1408)
-        Each modality's part has unit length (an absent one is zero), so that none outweighs the others.
+        The part of each modality has unit length (zero if absent), so that all have the same weight.
     start_s : ndarray of shape (stretches,)
-        The last stretch may be shorter.
+        In s; the last stretch may be shorter.
     """
     step = max(1, round(stretch_s * FEATURE_HZ))
     total = len(features[MODALITIES[0]])
@@ -64,26 +71,32 @@ def describe_stretches(features: Mapping[str, Any], stretch_s: float = STRETCH_S
 def choose_stretches(
     descriptors: np.ndarray, clusters: int = CLUSTERS, per_cluster: int = 1, seed: int = 2025
 ) -> Choice:
-    """Cluster stretches by k-means and choose those nearest to the middle of each cluster.
+    """Cluster stretches by k-means and select those nearest to the centre of each cluster.
 
     Parameters
     ----------
     descriptors : ndarray of shape (stretches, dim)
     clusters : int
-        As many as there are stretches where those are fewer.
+        At most the number of different stretches.
     per_cluster : int
-        1 or 2 as the seed says; any number is allowed.
+        Stretches per cluster; the seed project uses 1 or 2.
+    seed : int
+        Seed of k-means and of the random comparison.
+
+    Returns
+    -------
+    choice : Choice
 
     Raises
     ------
     ValueError
-        For no stretches, NaN, or numbers below 1.
+        If there are no stretches, NaN values, or numbers below 1.
     """
     from sklearn.cluster import KMeans
 
     descriptors = _checked(descriptors)
     if clusters < 1 or per_cluster < 1:
-        raise ValueError(f"{clusters=} and {per_cluster=} must both be 1 or more.")
+        raise ValueError(f"The numbers {clusters=} and {per_cluster=} must both be 1 or more.")
     clusters = min(clusters, len(np.unique(descriptors, axis=0)))
     found = KMeans(clusters, n_init=3, random_state=seed).fit(descriptors)
     away = np.linalg.norm(descriptors - found.cluster_centers_[found.labels_], axis=1)
@@ -95,16 +108,20 @@ def choose_stretches(
 
 
 def coreset(descriptors: np.ndarray, size: int, seed: int = 2025) -> Choice:
-    """Choose stretches so that none is far from a chosen one: the farthest is taken next (Sener & Savarese, 2018).
+    """Select stretches so that none is far from a selected one: repeatedly add the farthest (Sener & Savarese, 2018).
+
+    Returns
+    -------
+    choice : Choice
 
     Raises
     ------
     ValueError
-        For a size that is not between 1 and the number of stretches.
+        If the size is not between 1 and the number of stretches.
     """
     descriptors = _checked(descriptors)
     if not 1 <= size <= len(descriptors):
-        raise ValueError(f"{size=} of {len(descriptors)} stretches; choose between 1 and all.")
+        raise ValueError(f"Cannot choose {size=} of {len(descriptors)} stretches; give 1 to {len(descriptors)}.")
     first = int(np.linalg.norm(descriptors - descriptors.mean(axis=0), axis=1).argmin())
     chosen, nearest = [first], np.linalg.norm(descriptors - descriptors[first], axis=1)
     cluster = np.zeros(len(descriptors), int)
@@ -119,27 +136,30 @@ def coreset(descriptors: np.ndarray, size: int, seed: int = 2025) -> Choice:
 def interpolate_labels(
     descriptors: np.ndarray, chosen: np.ndarray, labels: np.ndarray, neighbours: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return every stretch a label from its nearest chosen ones, weighted by 1 / distance.
+    """Interpolate labels of all stretches from the nearest selected ones, weighted by 1 / distance.
 
     Parameters
     ----------
     descriptors : ndarray of shape (stretches, dim)
     chosen : int array of shape (chosen,)
+        Indices of the selected stretches.
     labels : ndarray of shape (chosen, ...)
-        What the teacher said of them.
+        Teacher predictions for them.
+    neighbours : int
+        Number of selected stretches per interpolation.
 
     Returns
     -------
     labels : ndarray of shape (stretches, ...)
-        The chosen ones' own where they have one.
+        Selected stretches keep their own labels.
     is_real : bool array of shape (stretches,)
-        False for labels that are made up between others.
+        False for interpolated labels.
     """
     from scipy.spatial import cKDTree
 
     descriptors, labels = _checked(descriptors), np.asarray(labels)
     if len(labels) != len(chosen):
-        raise ValueError(f"{len(labels)} labels for {len(chosen)} chosen stretches.")
+        raise ValueError(f"There are {len(labels)} labels for {len(chosen)} chosen stretches; give one for each.")
     away, near = cKDTree(descriptors[chosen]).query(descriptors, k=min(neighbours, len(chosen)))
     away, near = away.reshape(len(descriptors), -1), near.reshape(len(descriptors), -1)
     weights = 1 / np.maximum(away, 1e-12)
@@ -161,8 +181,10 @@ def _choice(descriptors: np.ndarray, chosen: np.ndarray, cluster: np.ndarray, se
 def _checked(descriptors: np.ndarray) -> np.ndarray:
     descriptors = np.asarray(descriptors, np.float64)
     if descriptors.ndim != 2 or not len(descriptors):
-        raise ValueError(f"descriptors of shape {descriptors.shape}; give (stretches, dim) with one stretch or more.")
+        raise ValueError(
+            f"Got descriptors of shape {descriptors.shape}; give (stretches, dim) with one stretch or more."
+        )
     if not np.isfinite(descriptors).all():
         wrong = np.flatnonzero(~np.isfinite(descriptors).all(axis=1))
-        raise ValueError(f"{len(wrong)} of {len(descriptors)} stretches hold NaN (the first is {wrong[0]}).")
+        raise ValueError(f"Bad features: {len(wrong)} of {len(descriptors)} stretches hold NaN (first: {wrong[0]}).")
     return descriptors

@@ -1,7 +1,7 @@
-"""The three small backbones, frozen: MiniLM-L6 for words, Whisper-tiny's encoder for sound, MobileViT-S for frames.
+"""The three small frozen backbones: MiniLM-L6 for words, Whisper-tiny's encoder for sound, MobileViT-S for frames.
 
-Weights come from the hub or a folder. Random ones come only where they are asked for by the name "random", and say so
-in ``weights``, which every features file keeps.
+Weights come from the hub or a folder. Random weights are used only if the name "random" is given; they are then
+reported in ``weights``, which every features file stores.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Settings of the backbones: a name on the hub, a folder, or "random" for each."""
+    """Settings of the backbones: for each, a name on the hub, a folder, or "random"."""
 
     text: str = "sentence-transformers/all-MiniLM-L6-v2"
     audio: str = "openai/whisper-tiny"
     video: str = "apple/mobilevit-small"
     image_size: int = 256  # pixels; a multiple of 32
     frames_at_once: int = 16
-    context_words: int = 1  # a word is read with so many before it, itself included
-    hold_s: float = 1.0  # s that a word is held after its end; then there is silence, which is zeros
-    decode_ahead: int = 4  # pieces
+    context_words: int = 1  # words per embedding: the word itself and those before it
+    hold_s: float = 1.0  # s that a word's features last after its end, before zeros for silence
+    decode_ahead: int = 4  # pieces decoded ahead
     seed: int = 2025  # of random weights
 
     @classmethod
     def free(cls) -> EncoderSettings:
-        """Return the real backbones from the hub."""
+        """Return the pretrained backbones from the hub."""
         return cls()
 
     @classmethod
     def smoke(cls) -> EncoderSettings:
-        """Return random weights and small frames: nothing is fetched."""
+        """Return random weights and small frames; nothing is downloaded."""
         return cls(text=RANDOM, audio=RANDOM, video=RANDOM, image_size=64)
 
 
 class TextEncoder:
-    """Turn words into features at 2 Hz: the last word's sentence embedding is held, silence is zeros."""
+    """Compute features of words at 2 Hz: the embedding of the last word is held, silence is zeros."""
 
     def __init__(self, settings: EncoderSettings, device: str = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
@@ -66,7 +66,7 @@ class TextEncoder:
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Return sentence embeddings, mean over tokens and of unit length, shape (texts, 384)."""
+        """Return sentence embeddings of unit length, averaged over tokens, shape (texts, 384)."""
         made = []
         for start in range(0, len(texts), 64):
             tokens = self._tokens(list(texts[start : start + 64]))
@@ -96,7 +96,7 @@ class TextEncoder:
         if self._tokenizer is not None:
             tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
             return {name: value.to(self.device) for name, value in tokens.items()}
-        # random weights have no vocabulary: a word's number is its checksum
+        # random weights have no vocabulary: use a checksum as a word's number
         numbers = [[101, *(1000 + zlib.crc32(w.lower().encode()) % 29000 for w in t.split()), 102] for t in texts]
         longest = max(map(len, numbers))
         ids = torch.tensor([n + [0] * (longest - len(n)) for n in numbers], device=self.device)
@@ -104,7 +104,7 @@ class TextEncoder:
 
 
 class AudioEncoder:
-    """Turn 30 s of sound into features at 2 Hz: the mean of Whisper's 25 states of each half second."""
+    """Compute features of up to 30 s of sound at 2 Hz: the mean of Whisper's 25 states of each half second."""
 
     def __init__(self, settings: EncoderSettings, device: str = "cpu") -> None:
         from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
@@ -124,7 +124,7 @@ class AudioEncoder:
 
     @torch.inference_mode()
     def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Return features of shape (steps, 384), for as many steps as the samples begin."""
+        """Return features of shape (steps, 384), for all steps that the samples begin."""
         mel = self._mel(samples, sampling_rate=AUDIO_RATE, return_tensors="pt").input_features.to(self.device)
         with _half(self.device):
             states = self.model(mel).last_hidden_state[0]
@@ -133,7 +133,7 @@ class AudioEncoder:
 
 
 class VideoEncoder:
-    """Turn frames into features: MobileViT-S without its head, mean over the picture."""
+    """Compute features of frames: MobileViT-S without its head, averaged over the image."""
 
     def __init__(self, settings: EncoderSettings, device: str = "cpu") -> None:
         from transformers import MobileViTConfig, MobileViTModel
@@ -166,14 +166,14 @@ def _half(device: str) -> Any:
 
 
 def _seeded(kind: Any, config: Any, seed: int, lively: bool = False) -> Any:
-    """Build a model with weights that depend on the seed alone, and leave the global draws as they were."""
+    """Return a model whose weights depend only on the seed, without changing the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = kind(config)
         for layer in model.modules() if lively else ():
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.reset_parameters()
-            if isinstance(layer, torch.nn.Conv2d):  # its own small draws fade to nothing over thirty layers
+            if isinstance(layer, torch.nn.Conv2d):  # the default initialisation fades to zero over thirty layers
                 torch.nn.init.kaiming_normal_(layer.weight)
         return model
 
@@ -183,9 +183,9 @@ def _load(kind: Any, name: str, modality: str) -> Any:
         return kind.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"the {modality} backbone {name!r} is neither a folder nor to be had from the hub "
-            f'({type(error).__name__}). Give a folder that holds it, or "random" for a rehearsal, which the results '
-            "then say."
+            f"Not found: the {modality} backbone {name!r} is neither a folder nor available from the hub "
+            f'({type(error).__name__}). Give a folder that holds it, or "random" for a rehearsal; the results are '
+            "then labelled as such."
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""From a stimulus's row to its features file.
+"""Extract the features of a stimulus from a manifest row.
 
-Decoding runs in a thread of its own, ahead of the backbones, so that neither waits for the other. A modality that a row
-does not ask for is absent and marked so; one that it asks for and its file has not is an error with the item's name.
+Decoding runs in a separate thread, ahead of the backbones. A modality that the row does not ask for is marked as
+absent. If the file lacks a modality that the row asks for, an error names the item.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, synthetic_sti
 
 
 class Extractor:
-    """Extract features; the backbones are loaded when first needed.
+    """Extract features; each backbone is loaded on first use.
 
     Parameters
     ----------
     settings : EncoderSettings
     device : str, optional
-        CUDA where there is one.
+        By default CUDA if available.
     synthetic : SyntheticSettings, optional
-        Of the rows without a file, whose features are planted.
+        World of the rows without a file, which have synthetic features.
     """
 
     def __init__(
@@ -45,7 +45,8 @@ class Extractor:
         Raises
         ------
         ValueError, FileNotFoundError
-            With the item's name: no such file or track, no length, damaged, or features that are not finite.
+            If the file or a track is missing or damaged, has no length, or a feature is not finite. The message names
+            the item.
         """
         if not row["path"]:
             return synthetic_stimulus(self.synthetic or SyntheticSettings.free(), int(row["index"]))
@@ -74,7 +75,7 @@ class Extractor:
         room[:] = found[: len(room)]
 
     def encoder(self, modality: str) -> Any:
-        """Return the backbone of a modality."""
+        """Return the backbone of a modality; it is loaded on first use."""
         if modality not in self._encoders:
             kind = {"text": TextEncoder, "audio": AudioEncoder, "video": VideoEncoder}[modality]
             self._encoders[modality] = kind(self.settings, self.device)

@@ -1,8 +1,8 @@
-"""What the small backbones see of a stimulus: text, audio and video features at 2 Hz.
+"""Features files: text, audio and video features of a stimulus at 2 Hz.
 
-One npz a stimulus: text (steps, 384), audio (steps, 384) and video (steps, 640) in float16, ``present`` (which of the
-three there were), video_id, duration_s, and what the data and weights are. A modality that is absent is zeros and
-``present`` says so; nothing else may be.
+Each stimulus has one npz file with text (steps, 384), audio (steps, 384) and video (steps, 640) in float16, ``present``
+(which of the three exist), video_id, duration_s, and the origin of data and weights. An absent modality is zeros and
+marked in ``present``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BYTES_PER_STEP = 2 * sum(FEATURE_DIMS.values())  # 2816
 
 
 def feature_steps(duration_s: float) -> int:
-    """Return the steps of 0.5 s that a stimulus has, a started one included."""
+    """Return the number of steps of 0.5 s of a stimulus, including a partial last one."""
     return max(1, int(np.ceil(duration_s * FEATURE_HZ - 1e-3)))
 
 
@@ -34,7 +34,7 @@ def pack_features(
     data: str = "real",
     weights: str = "pretrained",
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of a features file, checked.
+    """Check features and return the arrays of a features file.
 
     Parameters
     ----------
@@ -43,26 +43,26 @@ def pack_features(
     duration_s : float
         In s.
     text, audio, video : ndarray of shape (steps, dim) or None
-        None for a modality that the stimulus has not.
+        None for a modality that the stimulus does not have.
     data, weights : str
-        "real" and "pretrained", or what stands in.
+        "real" and "pretrained", or descriptions of synthetic data and random weights.
 
     Returns
     -------
     features : dict
-        For ``item.save(**features)`` or ``np.savez``.
+        Arrays for ``item.save(**features)`` or ``np.savez``.
 
     Raises
     ------
     ValueError
-        For wrong shapes, NaN, or no modality at all.
+        If a shape is wrong, there are NaN values, or there is no modality.
     """
     steps = feature_steps(duration_s)
     given = {"text": text, "audio": audio, "video": video}
     packed: dict[str, np.ndarray] = {}
     for name, value in given.items():
         zeros = np.zeros((steps, FEATURE_DIMS[name]), np.float16)
-        with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite and is refused below
+        with np.errstate(over="ignore"):  # values too large for float16 become infinite and are rejected below
             packed[name] = zeros if value is None else np.asarray(value).astype(np.float16)
     packed |= {
         "present": np.array([given[name] is not None for name in MODALITIES]), "video_id": np.array(video_id),
@@ -74,23 +74,27 @@ def pack_features(
 
 
 def check_features(features: Mapping[str, Any], name: str = "features") -> None:
-    """Refuse features that no training should meet.
+    """Raise if features are incomplete or not valid.
+
+    Parameters
+    ----------
+    features : mapping
+    name : str
+        Name of the stimulus or file, for messages.
 
     Raises
     ------
     ValueError
-        With the stimulus's name, what was seen and what is allowed.
+        With the name, the value and what is allowed.
     """
     missing = [key for key in (*MODALITIES, "present", "video_id", "duration_s") if key not in features]
     if missing:
         raise ValueError(f"{name}: no {', '.join(missing)}; a features file of tribe_features has them.")
     duration, present = float(features["duration_s"]), np.asarray(features["present"])
     if not (np.isfinite(duration) and duration > 0):
-        raise ValueError(f"{name}: lasts {duration} s; a stimulus of no length has no features.")
+        raise ValueError(f"{name}: lasts {duration} s; the length must be above 0.")
     if present.shape != (len(MODALITIES),) or not present.any():
-        raise ValueError(
-            f"{name}: present = {present.tolist()}; at least one of {', '.join(MODALITIES)} must be there."
-        )
+        raise ValueError(f"{name}: present = {present.tolist()}; at least one of {', '.join(MODALITIES)} is needed.")
     steps = feature_steps(duration)
     for modality, there in zip(MODALITIES, present, strict=True):
         value = np.asarray(features[modality])
@@ -103,11 +107,17 @@ def check_features(features: Mapping[str, Any], name: str = "features") -> None:
         if wrong:
             raise ValueError(f"{name}: {wrong} of {value.size} values of {modality} are NaN or infinite in float16.")
         if not there and value.any():
-            raise ValueError(f"{name}: {modality} is said to be absent and is not zero.")
+            raise ValueError(f"{name}: {modality} is marked as absent but is not zero.")
 
 
 def read_features(path: str | Path, video_id: str | None = None) -> dict[str, Any]:
-    """Read a features file and check it.
+    """Load and check a features file.
+
+    Parameters
+    ----------
+    path : str or Path
+    video_id : str, optional
+        Stimulus that the file must belong to.
 
     Returns
     -------
@@ -120,22 +130,22 @@ def read_features(path: str | Path, video_id: str | None = None) -> dict[str, An
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, incomplete, of another stimulus, or holds NaN.
+        If it is damaged, incomplete or of another stimulus, or has NaN values.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; the phase tribe_features makes it.")
+        raise FileNotFoundError(f"There is no file {path}; run the phase tribe_features to write it.")
     try:
         with np.load(path, allow_pickle=False) as file:
             features: dict[str, Any] = {key: file[key] for key in file.files}
-    except Exception as error:  # zipfile and numpy raise several kinds for a torn file
+    except Exception as error:  # zipfile and numpy raise several types for a truncated file
         raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}); make it again with tribe_features."
+            f"{path} cannot be read ({type(error).__name__}); write it again with tribe_features."
         ) from error
     check_features(features, path.name)
     for key in ("video_id", "data", "weights"):
         features[key] = str(features.get(key, ""))
     features["duration_s"], features["sfreq"] = float(features["duration_s"]), FEATURE_HZ
     if video_id is not None and features["video_id"] != video_id:
-        raise ValueError(f"{path} is of the stimulus {features['video_id']!r}, not of {video_id!r}.")
+        raise ValueError(f"{path} belongs to the stimulus {features['video_id']!r}, not to {video_id!r}.")
     return features

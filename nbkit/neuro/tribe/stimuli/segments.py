@@ -1,8 +1,8 @@
-"""What a teacher said about a stretch of a video, one file a segment.
+"""Segment files: a teacher's predictions for a stretch of a video.
 
-The seed's layout: ``{dataset}_{video_id}_{tr_start:05d}.pt`` holds video_id, tr_start, tr_end, predictions
-(trs, 20484), fusion_l4 and fusion_l6 (trs, 1152), in fp16. A TR is a second, a segment has 100 of them, and a video's
-last one the rest. Files are read with ``weights_only=True`` and refused when name and content disagree.
+The layout is that of the seed project: ``{dataset}_{video_id}_{tr_start:05d}.pt`` holds video_id, tr_start, tr_end,
+predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152), in fp16. A TR is 1 s. A segment has 100 TRs, and the last
+one of a video has the rest. Files are loaded with ``weights_only=True`` and rejected if name and content disagree.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ TEACHER_TR = 1.0  # s
 N_VERTICES = 20484  # fsaverage5, both hemispheres
 FUSION_DIM = 1152
 _KEYS = ("video_id", "tr_start", "tr_end", "predictions", "fusion_l4", "fusion_l6")
-_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")  # no underscore: the first one ends it
+_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")  # no underscore: the first one separates the dataset from the video
 _VIDEO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NAME = re.compile(rf"({_DATASET.pattern})_({_VIDEO.pattern})_(\d{{5,}})\.pt")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Hold a teacher's word on the TRs ``tr_start`` to ``tr_end`` (not included) of a video.
+    """Teacher predictions for the TRs ``tr_start`` to ``tr_end`` (exclusive) of a video.
 
     Attributes
     ----------
     dataset, video_id : str
     tr_start, tr_end : int
-        In TRs of 1 s from the video's start.
+        In TRs of 1 s from the start of the video.
     predictions : Tensor of shape (trs, vertices)
-        In z units. Row t is BOLD at t + 5 s: TRIBE v2 has taken the lag out.
+        In z units. Row t is the BOLD response at t + 5 s: TRIBE v2 removed the delay.
     fusion_l4, fusion_l6 : Tensor of shape (trs, 1152)
-        Its hidden state after blocks 4 and 6.
+        The teacher's hidden states after blocks 4 and 6.
     teacher : str
-        Who said it; "" for a file that does not tell.
+        Name of the teacher; "" if the file has none.
     """
 
     dataset: str
@@ -55,17 +55,17 @@ class Segment:
 
     @property
     def name(self) -> str:
-        """Name of its file."""
+        """File name of the segment."""
         return segment_name(self.dataset, self.video_id, self.tr_start)
 
 
 def segment_name(dataset: str, video_id: str, tr_start: int) -> str:
-    """Return the name of a segment's file.
+    """Return the file name of a segment.
 
     Raises
     ------
     ValueError
-        For a name that could not be taken apart again.
+        If a part has characters that would make the name ambiguous.
 
     Examples
     --------
@@ -73,37 +73,42 @@ def segment_name(dataset: str, video_id: str, tr_start: int) -> str:
     'friends_s01e01a_00100.pt'
     """
     if not _DATASET.fullmatch(dataset):
-        raise ValueError(f"{dataset=}: a dataset's name has letters, digits and '-' (no '_', which ends it).")
+        raise ValueError(f"Name {dataset=}: only letters, digits and '-' are allowed ('_' ends the dataset).")
     if not _VIDEO.fullmatch(video_id):
-        raise ValueError(
-            f"{video_id=}: a video's name has letters, digits and '._-', and begins with one of the first."
-        )
+        raise ValueError(f"Name {video_id=}: only letters, digits and '._-' are allowed, with a letter or digit first.")
     if tr_start < 0:
-        raise ValueError(f"{tr_start=} is below 0; a segment begins at a TR of its video.")
+        raise ValueError(f"Start {tr_start=} is below 0; give a TR of the video, from 0.")
     return f"{dataset}_{video_id}_{tr_start:05d}.pt"
 
 
 def parse_segment_name(name: str) -> tuple[str, str, int]:
-    """Return (dataset, video_id, tr_start) of a segment file's name.
+    """Return (dataset, video_id, tr_start) from the file name of a segment.
 
     Raises
     ------
     ValueError
-        For another name.
+        If the name has another format.
     """
     found = _NAME.fullmatch(name)
     if not found:
-        raise ValueError(f"{name} is no segment's name; those are {{dataset}}_{{video_id}}_{{tr_start:05d}}.pt.")
+        raise ValueError(f"{name} is not a segment's name; it must be {{dataset}}_{{video_id}}_{{tr_start:05d}}.pt.")
     return found[1], found[2], int(found[3])
 
 
 def write_segment(folder: str | Path, segment: Segment, n_vertices: int = N_VERTICES) -> Path:
-    """Write a segment in fp16 and give its path; the file appears whole or not at all.
+    """Write a segment atomically in fp16 and return its path.
+
+    Parameters
+    ----------
+    folder : str or Path
+    segment : Segment
+    n_vertices : int
+        Number of vertices that the predictions must have.
 
     Raises
     ------
     ValueError
-        If the arrays do not fit the segment, or hold NaN or what fp16 cannot.
+        If the arrays do not match the segment, or have NaN values or values too large for fp16.
     """
     content = {
         "video_id": segment.video_id, "tr_start": int(segment.tr_start), "tr_end": int(segment.tr_end),
@@ -118,31 +123,36 @@ def write_segment(folder: str | Path, segment: Segment, n_vertices: int = N_VERT
 
 
 def read_segment(path: str | Path, n_vertices: int = N_VERTICES, video_id: str | None = None) -> Segment:
-    """Read a segment and check it.
+    """Load and check a segment.
 
     Parameters
     ----------
+    path : str or Path
     n_vertices : int
-        Vertices that the predictions must have.
+        Number of vertices that the predictions must have.
     video_id : str, optional
-        The stimulus it must belong to.
+        Stimulus that the segment must belong to.
+
+    Returns
+    -------
+    segment : Segment
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, incomplete, of another stimulus or vertex count, or holds NaN.
+        If it is damaged or incomplete, has another stimulus or number of vertices, or has NaN values.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; the phase tribe_teacher makes it.")
+        raise FileNotFoundError(f"There is no file {path}; run the phase tribe_teacher to write it.")
     dataset, named, tr_start = parse_segment_name(path.name)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a torn file
+    except Exception as error:  # torch raises several types for a truncated file
         raise ValueError(
-            f"{path} cannot be read as a segment ({type(error).__name__}); make it again with tribe_teacher."
+            f"{path} cannot be read as a segment ({type(error).__name__}); write it again with tribe_teacher."
         ) from error
     if not isinstance(content, dict) or not set(_KEYS) <= set(content):
         has = sorted(content) if isinstance(content, dict) else type(content).__name__
@@ -150,42 +160,42 @@ def read_segment(path: str | Path, n_vertices: int = N_VERTICES, video_id: str |
     _check(content, path.name, n_vertices)
     if (content["video_id"], content["tr_start"]) != (named, tr_start):
         raise ValueError(
-            f"{path} says that it is {content['video_id']!r} from TR {content['tr_start']}: another stimulus's file "
-            "under this name. Nothing was used of it; make it again with tribe_teacher."
+            f"{path} holds {content['video_id']!r} from TR {content['tr_start']}, which does not match its name. It "
+            "was not used; write it again with tribe_teacher."
         )
     if video_id is not None and named != video_id:
         raise ValueError(
-            f"{path} is of the stimulus {named!r}, not of {video_id!r}; give that stimulus's own segments."
+            f"{path} belongs to the stimulus {named!r}, not to {video_id!r}; give that stimulus's own segments."
         )
     return Segment(dataset, **{key: content[key] for key in _KEYS}, teacher=str(content.get("teacher", "")))
 
 
 def join_segments(segments: Sequence[Segment]) -> Segment:
-    """Return one stretch of segments that follow each other.
+    """Join consecutive segments of a video into one.
 
     Raises
     ------
     ValueError
-        For none, those of two videos, or a gap or overlap between two.
+        If there are no segments, two videos, or a gap or overlap.
     """
     if not segments:
-        raise ValueError("there are no segments to join.")
+        raise ValueError("There are no segments to join; give at least one.")
     ordered = sorted(segments, key=lambda segment: segment.tr_start)
     first = ordered[0]
     for before, after in zip(ordered, ordered[1:], strict=False):
         if (after.dataset, after.video_id) != (first.dataset, first.video_id):
-            raise ValueError(f"{after.name} is of another video than {first.name}; join one video's segments.")
+            raise ValueError(f"{after.name} belongs to another video than {first.name}; join segments of one video.")
         if after.tr_start != before.tr_end:
             raise ValueError(
                 f"{before.name} ends at TR {before.tr_end} and {after.name} begins at {after.tr_start}; "
-                "segments must follow each other without gap."
+                "segments must follow each other without a gap."
             )
     joined = {key: torch.cat([getattr(segment, key) for segment in ordered]) for key in _KEYS[3:]}
     return Segment(first.dataset, first.video_id, first.tr_start, ordered[-1].tr_end, **joined, teacher=first.teacher)
 
 
 def segments_by_video(paths: Sequence[str | Path]) -> dict[str, list[Path]]:
-    """Return the segment files of each video, in order of time, from their names alone."""
+    """Return the segment files of each video in order of time, from their names only."""
     found: dict[str, list[tuple[int, Path]]] = {}
     for path in map(Path, paths):
         _, video_id, tr_start = parse_segment_name(path.name)

@@ -1,7 +1,7 @@
-"""Videos, sounds and made-up stimuli as manifest rows, whole or cut into a teacher's segments.
+"""Manifest rows of stimuli: video files, sound files and synthetic stimuli, whole or cut into segments.
 
-Nothing is dropped: the last segment holds the rest. A file whose length cannot be told stays in the list, and is
-refused when its turn comes, so that one bad file is recorded against its own name and the others are done.
+No time is dropped: the last segment holds the rest. A file of unknown length stays in the list and fails when its turn
+comes, so that the error is recorded for that item and all others are processed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLUMNS = ("key", "dataset", "video_id", "path", "index", "transcript", "modalit
 
 
 def synthetic_rows(settings: SyntheticSettings, dataset: str = "synthetic") -> list[dict[str, str]]:
-    """Return a row for each made-up stimulus; it has an index and no file."""
+    """Return one row per synthetic stimulus, with an index and without a file."""
     return [
         dict(
             zip(COLUMNS, (f"{dataset}_{stimulus_name(i)}", dataset, stimulus_name(i), "", str(i), "", ""), strict=True)
@@ -36,29 +36,34 @@ def synthetic_rows(settings: SyntheticSettings, dataset: str = "synthetic") -> l
 
 
 def clip_rows(folder: str | Path, dataset: str = "clips", modalities: str = "") -> list[dict[str, str]]:
-    """Return a row for each video or sound file of a folder, by name.
+    """Return one row per video or sound file of a folder, in the order of names.
 
-    Words are taken from ``<stem>.words.tsv`` (word, start_s, end_s; such as a recogniser writes), or else from the
-    folder's ``transcripts.tsv`` (file, transcript), whose words are then spread evenly over the clip.
+    Words come from ``<stem>.words.tsv`` (word, start_s, end_s; for example from a speech recogniser), or else from the
+    folder's ``transcripts.tsv`` (file, transcript), whose words are spread evenly over the clip.
 
     Parameters
     ----------
-    folder : path
+    folder : str or Path
     dataset : str
         Letters, digits and '-'.
     modalities : str
-        What every clip must have, such as "audio+video"; by its suffix where empty.
+        Modalities that every clip must have, such as "audio+video"; if empty, determined by the suffix.
+
+    Returns
+    -------
+    rows : list of dict
+        With the columns `COLUMNS`.
 
     Raises
     ------
     FileNotFoundError
-        If the folder holds no such file.
+        If the folder has no such file.
     """
     folder = Path(folder)
     files = sorted(f for f in folder.glob("*") if f.suffix.lower() in VIDEO_SUFFIXES + AUDIO_SUFFIXES)
     if not files:
         raise FileNotFoundError(
-            f"{folder} holds no video or sound file ({', '.join(VIDEO_SUFFIXES + AUDIO_SUFFIXES)}); give their folder."
+            f"{folder} holds no video or sound file ({', '.join(VIDEO_SUFFIXES + AUDIO_SUFFIXES)}). Set another."
         )
     told: dict[str, str] = {}
     if (folder / "transcripts.tsv").is_file():
@@ -80,17 +85,23 @@ def list_stimuli(
     modalities: str = "",
     made_clips: int = 0,
 ) -> list[dict[str, str]]:
-    """Return the rows of a folder of clips, or of made-up stimuli where there is none.
+    """Return the rows of a folder of clips, or of synthetic stimuli if there is none.
 
     Parameters
     ----------
-    clips : path or None
+    clips : str or Path or None
     settings : SyntheticSettings
-        How many made-up stimuli there are.
-    folder : path
-        Where small made-up clips are written, which rehearse decoding.
+        Sets the number of synthetic stimuli.
+    folder : str or Path
+        Where to write small synthetic clips, which test decoding.
+    dataset, modalities : str
+        See `clip_rows`.
     made_clips : int
-        How many of those, beside the made-up stimuli; they are the same each time.
+        Number of synthetic clips; they are always the same.
+
+    Returns
+    -------
+    rows : list of dict
     """
     if clips is not None:
         return clip_rows(clips, dataset, modalities)
@@ -114,20 +125,20 @@ def segment_rows(
     stimuli : sequence of mapping
         Rows of `synthetic_rows` or `clip_rows`.
     settings : SyntheticSettings, optional
-        Tells how long made-up stimuli are.
+        Sets the length of synthetic stimuli.
 
     Returns
     -------
     rows : list of dict
-        The stimulus's columns with ``key`` (the segment file's name without its suffix), ``tr_start`` and ``tr_end``;
-        one row without ``tr_end`` for a file whose length cannot be told.
+        The columns of the stimulus with ``key`` (file name of the segment without suffix), ``tr_start`` and ``tr_end``;
+        one row without ``tr_end`` for a file of unknown length.
     """
     rows = []
     for stimulus in stimuli:
         try:
             n_trs = teacher_trs(stimulus_seconds(stimulus, settings))
         except (ValueError, FileNotFoundError):
-            n_trs = 0  # `stimulus_seconds` says why once more when the row's turn comes
+            n_trs = 0  # `stimulus_seconds` raises the same error when the row is processed
         for start in range(0, max(1, n_trs), SEGMENT_TRS):
             name = segment_name(stimulus["dataset"], stimulus["video_id"], start).removesuffix(".pt")
             end = str(min(start + SEGMENT_TRS, n_trs)) if n_trs else ""
@@ -136,7 +147,7 @@ def segment_rows(
 
 
 def stimulus_seconds(row: Mapping[str, Any], settings: SyntheticSettings | None = None) -> float:
-    """Return how long the stimulus of a row is, in s.
+    """Return the length of a row's stimulus, in s.
 
     Raises
     ------
@@ -149,7 +160,7 @@ def stimulus_seconds(row: Mapping[str, Any], settings: SyntheticSettings | None 
 
 
 def media_seconds(path: str | Path) -> float:
-    """Return the length of a video or sound file, in s, by ffprobe where that is installed, else by PyAV.
+    """Return the length of a video or sound file, in s, from ffprobe if installed, else from PyAV.
 
     Raises
     ------
@@ -160,17 +171,15 @@ def media_seconds(path: str | Path) -> float:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path.name} is not there ({path}); mount the data set it belongs to, or drop its row."
-        )
+        raise FileNotFoundError(f"{path.name} is not there ({path}); mount its data set, or drop its row.")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path.name} has 0 bytes; fetch it again, or drop its row.")
+        raise ValueError(f"{path.name} has 0 bytes; download it again, or drop its row.")
     seconds = _probed_seconds(path) if shutil.which("ffprobe") else None
     if seconds is None:
         seconds = _decoded_seconds(path)
     if not seconds > 0:
         raise ValueError(
-            f"{path.name} lasts {seconds:g} s; a stimulus needs a length. Drop its row, or fetch it again."
+            f"{path.name} lasts {seconds:g} s; the length must be above 0. Drop its row, or download it again."
         )
     return seconds
 
@@ -181,7 +190,7 @@ def _probed_seconds(path: Path) -> float | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         return float(json.loads(done.stdout)["format"]["duration"])
     except (subprocess.SubprocessError, ValueError, KeyError, OSError):
-        return None  # no word from ffprobe: PyAV decides
+        return None  # ffprobe failed: use PyAV
 
 
 def _decoded_seconds(path: Path) -> float:
@@ -195,19 +204,27 @@ def _decoded_seconds(path: Path) -> float:
             for frame in container.decode(container.streams.best("video") or container.streams.best("audio")):
                 last = max(last, float(frame.time or 0.0))
             return last
-    except (OSError, ValueError, TypeError) as error:  # PyAV's own errors are one of the first two
-        raise ValueError(f"{path.name} cannot be read as video or sound ({error}); fetch it again.") from error
+    except (OSError, ValueError, TypeError) as error:  # PyAV's errors derive from OSError or ValueError
+        raise ValueError(f"{path.name} cannot be read as video or sound ({error}); download it again.") from error
 
 
 def write_clip(path: str | Path, seconds: float = 4.0, size: int = 64, seed: int = 0) -> Path:
-    """Write a small made-up clip: a square that wanders over noise, and a tone whose pitch wanders.
+    """Write a small synthetic clip: a square that moves over noise, and a tone of varying pitch.
 
     Parameters
     ----------
-    path : path
-        Ending in a video suffix such as ``.mpg``.
+    path : str or Path
+        With a video suffix such as ``.mpg``.
+    seconds : float
+        Length, in s.
     size : int
         Width and height, in pixels.
+    seed : int
+        Seed of the noise.
+
+    Returns
+    -------
+    path : Path
     """
     import av
 

@@ -1,9 +1,9 @@
-"""Stimuli, a brain and subjects that are made up, with the truth known.
+"""Synthetic stimuli, brain and subjects with known truth.
 
-Every modality has latents of its own and some that all share; they move slowly, as scenes and sentences do. Each parcel
-is driven by one modality, through a fixed nonlinear map; the drive becomes BOLD by a double-gamma response with a
-planted peak. Everything follows from the settings and an index, so any machine makes the same numbers. What a model
-reaches here says that the code works, and nothing about brains.
+Each modality has its own latents, and all share some; latents change slowly, as scenes and sentences do. One modality
+drives each parcel through a fixed nonlinear map, and a double-gamma response with a planted peak turns the drive into
+BOLD. Everything follows from the settings and an index, so all machines compute the same numbers. Scores on these data
+show that the code works and nothing about brains.
 """
 
 from __future__ import annotations
@@ -25,56 +25,57 @@ STAND_IN_TEACHER = "synthetic teacher: a fixed nonlinear map of the features, no
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """Settings of the made-up world.
+    """Settings of the synthetic world.
 
     ``free`` has the real sizes; ``smoke`` is for seconds on two CPU cores.
     """
 
     stimuli: int = 64
-    duration_s: float = 330.0  # of each stimulus, so that the last segment is a short one
+    duration_s: float = 330.0  # s of each stimulus, so that the last segment is shorter
     n_outputs: int = 20484  # 400 (the parcels), 5124 (fsaverage4) or 20484 (fsaverage5)
     parcels: int = 400
-    latents: int = 4  # of each modality alone
-    shared: int = 2  # of all modalities together
-    shared_weight: float = 0.5  # of the shared latents in a parcel's drive, beside 1 of its own modality's
-    timescale_s: float = 5.0  # how long a latent stays what it is
-    feature_noise: float = 0.3  # of each feature, beside 1 of what the latents make
+    latents: int = 4  # latents of each modality alone
+    shared: int = 2  # latents that all modalities share
+    shared_weight: float = 0.5  # weight of the shared latents in a parcel's drive, relative to its own
+    timescale_s: float = 5.0  # time constant of the latents
+    feature_noise: float = 0.3  # standard deviation of the features' noise
     subjects: int = 4
     subject_spread: float = 0.6  # standard deviation of a subject's gains; 0 makes all subjects alike
-    ceiling: float = 0.8  # r between the noisy fMRI of a subject and what is true
-    tr: float = 1.49  # s, of the fMRI
-    hrf_peak_s: float = 5.0  # s, of the planted response
-    offset_s: float = 5.0  # s that the teacher has taken out: its row t is BOLD at t + offset
+    ceiling: float = 0.8  # r between a subject's noisy and noise-free fMRI
+    tr: float = 1.49  # repetition time of the fMRI, in s
+    hrf_peak_s: float = 5.0  # peak of the planted response, in s
+    offset_s: float = 5.0  # delay that the teacher removed: its row t is BOLD at t + offset
     seed: int = 2025
 
     @classmethod
     def free(cls) -> SyntheticSettings:
-        """Return fsaverage5 vertices, and stimuli enough to train the real student's sizes."""
+        """Return settings with fsaverage5 vertices, and enough stimuli to train the real student's sizes."""
         return cls()
 
     @classmethod
     def smoke(cls) -> SyntheticSettings:
-        """Give 400 parcels and eight stimuli of two minutes."""
+        """Return settings with 400 parcels and eight stimuli of two minutes."""
         return cls(stimuli=8, duration_s=120.0, n_outputs=400, subjects=3)
 
 
 def stimulus_name(index: int) -> str:
-    """Return the video_id of a made-up stimulus."""
+    """Return the video_id of a synthetic stimulus."""
     return f"stim{index:04d}"
 
 
 def synthetic_stimulus(settings: SyntheticSettings, index: int) -> dict[str, Any]:
-    """Return one stimulus as its features file would hold it.
+    """Return one stimulus in the form of its features file.
 
     Parameters
     ----------
+    settings : SyntheticSettings
     index : int
-        Which one; any number, not only those below ``settings.stimuli``.
+        Number of the stimulus; it may exceed ``settings.stimuli``.
 
     Returns
     -------
     features : dict
-        As `pack_features` gives: text, audio, video as float16 arrays of shape (steps, dim) at 2 Hz, present, ...
+        See `pack_features`: text, audio, video as float16 arrays of shape (steps, dim) at 2 Hz, present and so on.
     """
     brain = planted_brain(settings)
     draws = np.random.default_rng([settings.seed, 1, index])
@@ -92,22 +93,22 @@ def synthetic_stimulus(settings: SyntheticSettings, index: int) -> dict[str, Any
 
 @dataclass(frozen=True)
 class PlantedBrain:
-    """Hold the planted truth.
+    """The true parameters of a synthetic world.
 
     Attributes
     ----------
     carriers : dict of ndarray of shape (latents, dim)
-        How the latents of a modality make its features.
+        Map from the latents of a modality to its features.
     modality_of_parcel : int array of shape (parcels,)
-        Which of `MODALITIES` drives each parcel.
+        Index in `MODALITIES` of the modality that drives each parcel.
     weights : ndarray of shape (hidden, parcels)
         From the hidden units (3 modalities x latents) to the parcels; zero outside the driving modality.
     parcel_of_output : int array of shape (outputs,)
-        Which parcel each output belongs to, from 0.
+        Parcel of each output, from 0.
     gain_of_output : ndarray of shape (outputs,)
-        How strongly an output follows its parcel.
+        Gain of an output relative to its parcel.
     scale : float
-        Makes the teacher's predictions z units.
+        Scales the teacher's predictions to z units.
     """
 
     settings: SyntheticSettings
@@ -122,12 +123,12 @@ class PlantedBrain:
 
     @property
     def modality_of_output(self) -> np.ndarray:
-        """Which of `MODALITIES` drives each output."""
+        """Index in `MODALITIES` of the modality that drives each output."""
         return self.modality_of_parcel[self.parcel_of_output]
 
     @property
     def hrf(self) -> DoubleGamma:
-        """The planted response."""
+        """The planted haemodynamic response."""
         return DoubleGamma.peaking_at(self.settings.hrf_peak_s)
 
     def hrf_peak(self, tr: float) -> float:
@@ -135,7 +136,7 @@ class PlantedBrain:
         return peak_lag(hrf_kernel(tr, shape=self.hrf), tr)
 
     def hidden(self, features: Mapping[str, Any]) -> np.ndarray:
-        """Return the hidden units that features drive, shape (steps, hidden), at 2 Hz."""
+        """Return the hidden units for features, shape (steps, hidden), at 2 Hz."""
         parts = []
         for modality in MODALITIES:
             carrier = self.carriers[modality]
@@ -147,28 +148,31 @@ class PlantedBrain:
         self, features: Mapping[str, Any], gain: np.ndarray | None = None, offset: np.ndarray | None = None,
         after_s: float = 0.0,
     ) -> np.ndarray:  # fmt: skip
-        """Return the parcels' BOLD on the 2 Hz grid, shape (steps, parcels), in z units.
+        """Return the BOLD response of the parcels at 2 Hz, shape (steps, parcels), in z units.
 
         Parameters
         ----------
+        features : mapping
         gain, offset : ndarray of shape (hidden,), optional
-            A subject's own; 1 and 0 where not given.
+            Values of a subject; by default 1 and 0.
         after_s : float
-            Seconds to go on after the stimulus has ended.
+            Time to continue after the end of the stimulus, in s.
         """
         hidden = self.hidden(features)
         hidden = hidden * (1.0 if gain is None else gain) + (0.0 if offset is None else offset)
-        bold = convolve_hrf(hidden, 1 / FEATURE_HZ, self.hrf, after_s)  # linear: before the weights it is cheaper
+        bold = convolve_hrf(
+            hidden, 1 / FEATURE_HZ, self.hrf, after_s
+        )  # the response is linear: it is cheaper before the weights
         return self.scale * (bold @ self.weights)
 
     def outputs(self, parcels: np.ndarray) -> np.ndarray:
-        """Spread parcels over the outputs, shape (time, outputs)."""
+        """Map parcels to outputs, shape (time, outputs)."""
         return parcels[:, self.parcel_of_output] * self.gain_of_output
 
 
 @lru_cache(maxsize=8)
 def planted_brain(settings: SyntheticSettings) -> PlantedBrain:
-    """Return the planted truth of a made-up world; the same settings always give the same."""
+    """Return the true parameters of a synthetic world; they depend only on the settings."""
     draws = np.random.default_rng([settings.seed, 0])
     wide = settings.latents + settings.shared
     carriers = {m: draws.standard_normal((wide, FEATURE_DIMS[m])) for m in MODALITIES}
@@ -191,13 +195,15 @@ def planted_brain(settings: SyntheticSettings) -> PlantedBrain:
     }
     made = (carriers, mixing, modality_of_parcel, weights, parcel_of_output, gain, fusion)
     brain = PlantedBrain(settings, *made, scale=1.0)
-    draws = np.random.default_rng([settings.seed, 6])  # of its own: the scale is the same for all outputs
+    draws = np.random.default_rng(
+        [settings.seed, 6]
+    )  # a separate generator, so that the scale does not depend on the outputs
     typical = convolve_hrf(np.tanh(_slow(draws, 4000, 1, settings.timescale_s)), 1 / FEATURE_HZ, brain.hrf).std()
     return PlantedBrain(settings, *made, scale=1.0 / float(typical))
 
 
 class SyntheticTeacher:
-    """Say about a stimulus what the planted brain does, as TRIBE v2 would: 1 Hz, row t is BOLD at t + 5 s.
+    """Predict the planted brain's response in TRIBE v2's format: at 1 Hz, row t is BOLD at t + 5 s.
 
     Parameters
     ----------
@@ -217,7 +223,7 @@ class SyntheticTeacher:
         Parameters
         ----------
         features : mapping
-            Of a whole stimulus, at 2 Hz.
+            Features of a whole stimulus, at 2 Hz.
         """
         settings, brain = self.settings, self.brain
         n_trs = teacher_trs(float(features["duration_s"]))
@@ -231,12 +237,12 @@ class SyntheticTeacher:
 
 
 def teacher_trs(duration_s: float) -> int:
-    """Return the TRs of 1 s that a stimulus has, a started one included."""
-    return max(1, int(np.ceil(duration_s / TEACHER_TR - 0.02)))  # containers round durations; 3.01 s is 3
+    """Return the number of TRs of 1 s of a stimulus, including a partial last one."""
+    return max(1, int(np.ceil(duration_s / TEACHER_TR - 0.02)))  # containers round durations: 3.01 s counts as 3
 
 
 def subject_film(settings: SyntheticSettings, subject: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a subject's own gain and offset of the hidden units, each of shape (hidden,); the map is everybody's."""
+    """Return a subject's gain and offset of the hidden units, each of shape (hidden,); all subjects share the map."""
     hidden = len(MODALITIES) * (settings.latents + settings.shared)
     draws = np.random.default_rng([settings.seed, 3, subject])
     return (
@@ -246,24 +252,22 @@ def subject_film(settings: SyntheticSettings, subject: int) -> tuple[np.ndarray,
 
 
 def synthetic_fmri(settings: SyntheticSettings, subject: int, features: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a subject's fMRI of one stimulus; volume k is BOLD at ``k * tr`` seconds after its start.
+    """Return a subject's fMRI for one stimulus; volume k is BOLD at ``k * tr`` seconds after its start.
 
     Parameters
     ----------
+    settings : SyntheticSettings
     subject : int
-        Any number; one that no training saw is a new subject with the same map.
+        Any number; a number that was not in the training is a new subject with the same map.
     features : mapping
-        Of the stimulus, at 2 Hz.
+        Features of the stimulus, at 2 Hz.
 
     Returns
     -------
     fmri : dict
-        fmri : float32 array of shape (volumes, outputs), z-scored over time
-        clean : float32 array of that shape, the same without noise
-        ceiling : float, the r between the two that the noise was made for
-        tr : float, in s
-        subject : int
-        video_id, data : str
+        fmri : float32 array of shape (volumes, outputs), z-scored over time; clean : float32 array of the same shape,
+        without noise; ceiling : float, the expected r between the two; tr : float, in s; subject : int; video_id, data
+        : str.
     """
     brain = planted_brain(settings)
     gain, offset = subject_film(settings, subject)
@@ -282,7 +286,7 @@ def synthetic_fmri(settings: SyntheticSettings, subject: int, features: Mapping[
 
 
 def _slow(draws: np.random.Generator, steps: int, width: int, timescale_s: float) -> np.ndarray:
-    """Latents of unit variance whose autocorrelation falls to 1/e in ``timescale_s``, shape (steps, width)."""
+    """Draw latents of unit variance whose autocorrelation falls to 1/e in ``timescale_s``, shape (steps, width)."""
     from scipy.signal import lfilter
 
     keep = np.exp(-1 / (timescale_s * FEATURE_HZ))
@@ -292,9 +296,9 @@ def _slow(draws: np.random.Generator, steps: int, width: int, timescale_s: float
 
 
 def _parcel_seeds(parcels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Parcels' middles on a unit sphere, left hemisphere's half first, and which modality drives each.
+    """Return the parcels' centres on a unit sphere, left hemisphere first, and the modality that drives each.
 
-    Seen as a brain: the back sees, the middle hears, the front reads.
+    On a brain, video drives the back, audio the middle and text the front.
     """
     half = (parcels + 1) // 2
     turn = np.arange(half) * np.pi * (3 - np.sqrt(5))

@@ -1,8 +1,8 @@
-"""Teachers behind one interface, and the loop's one step: a row of the manifest becomes a segment file.
+"""Teachers with a common interface, and the step of the loop that writes a segment file for a manifest row.
 
-A row names a stretch of one video: dataset, video_id, path, tr_start, tr_end. A teacher answers for whole videos, since
-loading its feature extractors costs more than running them; what it said of the last one is kept for the rows that
-follow.
+A row is a stretch of one video: dataset, video_id, path, tr_start, tr_end. A teacher predicts whole videos, because
+loading its feature extractors costs more than running them. The predictions for the last video are kept for the next
+rows.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ _SAID = ("predictions", "fusion_l4", "fusion_l6")
 
 
 class Teacher(Protocol):
-    """Say what a brain does while a video is shown.
+    """Protocol of a teacher, which predicts the brain's response to a video.
 
     Attributes
     ----------
     name : str
-        What it is, for the results; what stands in says so.
+        Description for the results; a synthetic teacher is marked as such.
     """
 
     name: str
 
     def watch(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152) of the row's whole video, at 1 Hz."""
+        """Return predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152) for the row's whole video, at 1 Hz."""
         ...
 
 
 class StandInTeacher:
-    """Watch as the synthetic teacher: a fixed map of planted features, or of what backbones see of a file.
+    """Synthetic teacher: a fixed map of synthetic features, or of a file's features.
 
     Parameters
     ----------
     settings : SyntheticSettings
-        ``n_outputs`` is taken as 20484, the real layout.
+        ``n_outputs`` is replaced by 20484, as in the real layout.
     extract : callable, optional
-        Gives the features of a row that has a file (see `Extractor`).
+        Returns the features of a row that has a file (see `Extractor`).
     """
 
     name = STAND_IN_TEACHER
@@ -67,7 +67,7 @@ class StandInTeacher:
         if not row["path"]:
             return self._map.predict(synthetic_stimulus(self._map.settings, int(row["index"])))
         if self._extract is None:
-            raise ValueError(f"{row['key']}: the synthetic teacher sees features, not files; give it an extractor.")
+            raise ValueError(f"{row['key']}: the synthetic teacher needs features of this file; give it an extractor.")
         return self._map.predict(self._extract(row))
 
 
@@ -77,20 +77,24 @@ def open_teacher(
     extract: Callable[[Mapping[str, Any]], Any] | None = None,
     cache: str | Path | None = None,
 ) -> Teacher:
-    """Return a teacher by its name.
+    """Return a teacher by name.
 
     Parameters
     ----------
     name : {"tribe_v2", "synthetic"}
     settings, extract
         For the synthetic one (see `StandInTeacher`).
-    cache : path, optional
-        Where TRIBE v2 keeps the features that it extracts.
+    cache : str or Path, optional
+        Folder in which TRIBE v2 caches extracted features.
+
+    Returns
+    -------
+    teacher : Teacher
 
     Raises
     ------
     ValueError
-        For another name.
+        If the name is unknown.
     """
     if name == "synthetic":
         return StandInTeacher(settings or SyntheticSettings.free(), extract)
@@ -98,19 +102,19 @@ def open_teacher(
         from nbkit.neuro.tribe.stimuli.tribe_v2 import TribeV2Teacher
 
         return TribeV2Teacher.from_pretrained(cache or "tribe-cache")
-    raise ValueError(f"teacher {name!r} is unknown; it may be {' or '.join(TEACHERS)}.")
+    raise ValueError(f"Teacher {name!r} is unknown; it may be {' or '.join(TEACHERS)}.")
 
 
 class SegmentMaker:
-    """Make segment files, with what the teacher said of the last video at hand.
+    """Write segment files, and keep the teacher's predictions for the last video.
 
     Parameters
     ----------
     teacher : Teacher
-    folder : path
-        Where the files are written.
+    folder : str or Path
+        Where to write the files.
     settings : SyntheticSettings, optional
-        Tells how long made-up stimuli are.
+        Sets the length of synthetic stimuli.
     """
 
     def __init__(self, teacher: Teacher, folder: str | Path, settings: SyntheticSettings | None = None) -> None:
@@ -118,19 +122,20 @@ class SegmentMaker:
         self._last: tuple[tuple[str, str], dict[str, np.ndarray]] | None = None
 
     def __call__(self, row: Mapping[str, Any]) -> Path:
-        """Write the segment of a row and give its path.
+        """Write the segment of a row and return its path.
 
         Raises
         ------
         ValueError, FileNotFoundError
-            With the row's key: a file that cannot be read, or a teacher that says too little or no numbers.
+            If the file cannot be read, or the teacher's predictions are too short or not finite. The message has the
+            row's key.
         """
         if row["tr_end"] == "":
-            seconds = stimulus_seconds(row, self.settings)  # raises again what the list met
-            raise ValueError(f"{row['key']}: its file could not be read before and has {seconds:g} s now; run again.")
+            seconds = stimulus_seconds(row, self.settings)  # raises the error that the list met
+            raise ValueError(f"{row['key']}: its file could not be read before and now has {seconds:g} s; run again.")
         video = (row["dataset"], row["video_id"])
         if self._last is None or self._last[0] != video:
-            self._last = None  # two videos of 150 MB an hour are one too many
+            self._last = None  # free the last one first: a video takes 150 MB per hour
             self._last = (video, self.teacher.watch(row))
         said = self._last[1]
         start, end = int(row["tr_start"]), int(row["tr_end"])
@@ -138,7 +143,7 @@ class SegmentMaker:
             if len(said[key]) < end:
                 raise ValueError(
                     f"{row['key']}: the teacher gave {len(said[key])} TRs of {key} and the segment ends at TR {end}; "
-                    "its empty seconds must be kept (remove_empty_segments=False), or the file is shorter than it says."
+                    "keep its empty seconds (remove_empty_segments=False), or check the length of the file."
                 )
         cut = {key: torch.from_numpy(np.ascontiguousarray(said[key][start:end])) for key in _SAID}
         return write_segment(self.folder, Segment(*video, start, end, **cut, teacher=self.teacher.name))

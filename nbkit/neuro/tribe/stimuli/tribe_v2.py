@@ -1,9 +1,9 @@
 """TRIBE v2 as a teacher, through its own API (https://github.com/facebookresearch/tribev2, CC-BY-NC).
 
-``TribeModel`` is a pydantic object around the net ``model._model``; ``predict`` gives numpy and segments, drops seconds
-without an event unless told not to, and answers for whole videos in windows of 100 s at 1 Hz. Its encoder's ``layers``
-alternate attention and feed-forward, each a list of [norms, block, residual] that is never called itself: a hook fires
-only on what is, the residual. Row t is BOLD at t + 5 s.
+``TribeModel`` is a pydantic object around the network ``model._model``. ``predict`` returns numpy arrays and segments,
+drops seconds without an event unless told otherwise, and processes whole videos in windows of 100 s at 1 Hz. The
+encoder's ``layers`` alternate attention and feed-forward, each a list of [norms, block, residual]. The list itself is
+never called, so hooks are set on the residual, which is. Row t is BOLD at t + 5 s.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from torch import Tensor, nn
 
 from nbkit.neuro.tribe.stimuli.segments import FUSION_DIM, N_VERTICES, SEGMENT_TRS, TEACHER_TR
 
-HOOKS = {"fusion_l4": 7, "fusion_l6": 11}  # the feed-forward that ends block 4, block 6
-_RESIDUAL = 2  # of [norms, block, residual]
+HOOKS = {"fusion_l4": 7, "fusion_l6": 11}  # the feed-forward layers that end blocks 4 and 6
+_RESIDUAL = 2  # index in [norms, block, residual]
 _VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 _AUDIO = (".wav", ".mp3", ".flac", ".ogg")
 
 
 class TribeV2Teacher:
-    """Watch videos as TRIBE v2's average subject.
+    """Predict responses to videos with TRIBE v2's average subject.
 
     Parameters
     ----------
     model : tribev2.TribeModel
-        As ``from_pretrained`` gives it. Its seconds without an event are kept from here on, and its net is hooked.
+        Result of ``from_pretrained``. It is changed: seconds without an event are kept, and its network gets hooks.
 
     Raises
     ------
     ValueError
-        If the object is no loaded TRIBE v2, or its TR is not 1 s.
+        If the object holds no loaded TRIBE v2, or its TR is not 1 s.
     """
 
     name = "TRIBE v2 (facebook/tribev2)"
@@ -43,10 +43,12 @@ class TribeV2Teacher:
     def __init__(self, model: Any) -> None:
         net = getattr(model, "_model", None)
         if net is None or not hasattr(net, "encoder"):
-            raise ValueError(f"{type(model).__name__} holds no loaded net; give TribeModel.from_pretrained(...).")
+            raise ValueError(
+                f"The object {type(model).__name__} holds no loaded net; give TribeModel.from_pretrained(...)."
+            )
         if float(model.data.TR) != TEACHER_TR:
-            raise ValueError(f"this TRIBE v2 has a TR of {model.data.TR} s; segment files are at {TEACHER_TR:g} s.")
-        model.remove_empty_segments = False  # else rows vanish and the fusion features no longer belong to them
+            raise ValueError(f"This TRIBE v2 has a TR of {model.data.TR} s; segment files need {TEACHER_TR:g} s.")
+        model.remove_empty_segments = False  # else rows are dropped, and the fusion features no longer match them
         self.model = model
         self._seen: dict[str, list[Tensor]] = {name: [] for name in HOOKS}
         self._handles = [
@@ -56,9 +58,10 @@ class TribeV2Teacher:
 
     @classmethod
     def from_pretrained(cls, cache: str | Path, checkpoint: str = "facebook/tribev2") -> TribeV2Teacher:
-        """Load the real teacher.
+        """Load the pretrained teacher.
 
-        It needs Python 3.11 or newer, torch below 2.7 and access to the gated Llama-3.2-3B: an environment of its own.
+        It needs an environment of its own with Python 3.11 or newer, torch below 2.7, and access to the gated
+        Llama-3.2-3B.
 
         Raises
         ------
@@ -69,20 +72,20 @@ class TribeV2Teacher:
             from tribev2 import TribeModel
         except ImportError as error:
             raise FileNotFoundError(
-                "tribev2 is not installed, and is on no package index. In an environment of its own (torch < 2.7): "
-                "pip install git+https://github.com/facebookresearch/tribev2, and log in to the hub with an account "
-                "that may use meta-llama/Llama-3.2-3B. Or take teacher='synthetic' for a rehearsal."
+                "The package tribev2 is not installed, and is on no package index. In an environment of its own (torch "
+                "< 2.7): pip install git+https://github.com/facebookresearch/tribev2, and log in to the hub with an "
+                "account that may use meta-llama/Llama-3.2-3B. Or use teacher='synthetic' for a rehearsal."
             ) from error
         return cls(TribeModel.from_pretrained(checkpoint, cache_folder=str(cache)))
 
     def watch(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152) of a whole file, at 1 Hz.
+        """Return predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152) for a whole file, at 1 Hz.
 
         Raises
         ------
         ValueError
-            With the row's key: a kind of file that TRIBE v2 refuses, or rows that do not follow each other second by
-            second.
+            If TRIBE v2 does not support the file type, or rows do not follow each other second by second. The message
+            has the row's key.
         """
         for kept in self._seen.values():
             kept.clear()
@@ -94,7 +97,7 @@ class TribeV2Teacher:
         return {"predictions": predictions, **fusion}
 
     def close(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
 
@@ -109,8 +112,8 @@ class TribeV2Teacher:
     def _joined(self, name: str) -> np.ndarray:
         if not self._seen[name]:
             raise ValueError(
-                f"the hook for {name} never fired: this tribev2 has other layers than encoder.layers[{HOOKS[name]}]"
-                f"[{_RESIDUAL}]. Nothing was kept."
+                f"The hook for {name} never fired: this tribev2 has other layers than encoder.layers[{HOOKS[name]}]"
+                f"[{_RESIDUAL}]. Nothing was written."
             )
         return torch.cat(self._seen[name]).numpy()
 
@@ -118,19 +121,17 @@ class TribeV2Teacher:
     def _check(key: str, predictions: np.ndarray, segments: list[Any], fusion: Mapping[str, np.ndarray]) -> None:
         if predictions.ndim != 2 or predictions.shape[1] != N_VERTICES:
             raise ValueError(
-                f"{key}: predictions of shape {predictions.shape}; TRIBE v2 gives (seconds, {N_VERTICES})."
+                f"{key}: predictions have the shape {predictions.shape}; expected (seconds, {N_VERTICES})."
             )
         starts = np.array([float(segment.start) for segment in segments])
         if len(starts) != len(predictions) or not np.allclose(np.diff(starts), TEACHER_TR, atol=1e-3):
             raise ValueError(
                 f"{key}: {len(predictions)} rows for {len(starts)} segments that do not follow each other second by "
-                "second; empty seconds were dropped, and the fusion features would belong to others."
+                "second; empty seconds were dropped, so the fusion features do not match the rows."
             )
         for name, values in fusion.items():
             if values.shape != (len(predictions), FUSION_DIM):
-                raise ValueError(
-                    f"{key}: {name} has shape {values.shape} beside {len(predictions)} rows of predictions."
-                )
+                raise ValueError(f"{key}: {name} has shape {values.shape} for {len(predictions)} rows of predictions.")
 
 
 def _source(row: Mapping[str, Any]) -> dict[str, str]:
@@ -140,6 +141,6 @@ def _source(row: Mapping[str, Any]) -> dict[str, str]:
     if suffix in _AUDIO:
         return {"audio_path": row["path"]}
     raise ValueError(
-        f"{row['key']}: TRIBE v2 takes {', '.join(_VIDEO + _AUDIO)}, and not {suffix!r}; rewrap the file "
+        f"{row['key']}: TRIBE v2 takes {', '.join(_VIDEO + _AUDIO)}, and not {suffix!r}; convert the file "
         "(ffmpeg -i IN -c copy OUT.mkv)."
     )

@@ -1,1 +1,1 @@
-"""The student network, part by part, and its losses."""
+"""The student network and its losses."""

@@ -1,7 +1,7 @@
-"""The fusion transformer: four blocks of attention and experts over tokens of three modalities.
+"""Fusion transformer: blocks of attention and experts over tokens of three modalities.
 
-A token's time is its place divided by three, rounded down: tokens of one step are never apart. What a router does is
-counted for every block, also for a block whose output a sample leaves out.
+The time step of a token is its index divided by three, rounded down, so all tokens of a step are at distance 0. Router
+statistics include samples that skip the block (drop path).
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from torch import Tensor, nn
 from nbkit.neuro.nn.moe import MoE, Routing
 
 MODALITIES = ("text", "audio", "video")
-DECAY_TRS = 6.0  # steps over which attention first falls to 1/e: about 9 s at 1.49 s
+DECAY_TRS = 6.0  # initial distance, in steps, at which the attention weight falls to 1/e: about 9 s at 1.49 s
 
 
 class Routed(NamedTuple):
-    """What the routers of all blocks did.
+    """Statistics and loss of the routers of all blocks.
 
     Attributes
     ----------
     loss : Tensor
-        Sum over blocks of balance and z-loss.
+        Sum of balance loss and z-loss over blocks.
     entropy : Tensor of shape (blocks,)
         In nats.
     share : Tensor of shape (blocks, experts)
+        Fraction of the choices that fell on each expert.
     """
 
     loss: Tensor
@@ -37,28 +38,40 @@ class Routed(NamedTuple):
 
 
 class TimedAttention(nn.Module):
-    """Self-attention that may prefer near steps and may be kept from later ones.
+    """Self-attention with an optional decay over time and an optional causal mask.
 
-    The bias is -alpha |dt| in steps (as ALiBi, Press et al. 2022, https://arxiv.org/abs/2108.12409) with alpha =
-    exp(p), so that it stays a decay whatever is learned; p begins at log(1/6).
+    The bias of the logits is -alpha |dt| in steps (as in ALiBi, Press et al. 2022, https://arxiv.org/abs/2108.12409).
+    alpha = exp(p) is positive for any learned p; p starts at log(1/6).
+
+    Parameters
+    ----------
+    dim, heads : int
+        Width of a token, and number of heads.
+    decay : bool
+        Whether to use the decay.
+
+    Raises
+    ------
+    ValueError
+        If ``dim`` is not a multiple of ``heads``.
     """
 
     def __init__(self, dim: int, heads: int, decay: bool) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"dim={dim} is no multiple of heads={heads}; each head needs the same share.")
+            raise ValueError(f"The width dim={dim} is no multiple of heads={heads}; each head needs the same share.")
         self.heads = heads
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.log_alpha = nn.Parameter(torch.tensor(math.log(1 / DECAY_TRS))) if decay else None
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """Return tokens of the same shape, (batch, tokens, dim)."""
+        """Apply attention to tokens of shape (batch, tokens, dim) and return the same shape."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.bias(x.shape[1], query, causal))
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def bias(self, tokens: int, like: Tensor, causal: bool) -> Tensor | None:
-        """Return what is added to the logits, shape (tokens, tokens), or None."""
+        """Return the bias to add to the logits, shape (tokens, tokens), or None."""
         if self.log_alpha is None and not causal:
             return None
         step = torch.arange(tokens, device=like.device) // len(MODALITIES)
@@ -70,7 +83,7 @@ class TimedAttention(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """Attention, then experts, each behind a LayerNorm and added to what was there."""
+    """Attention and a mixture of experts, each with a LayerNorm before it and a residual connection."""
 
     def __init__(
         self, dim: int, heads: int, hidden: int, experts: int, top_k: int, *, decay: bool, drop_path: float
@@ -82,7 +95,7 @@ class FusionBlock(nn.Module):
         self.moe = MoE(dim, hidden, experts, top_k)
 
     def forward(self, x: Tensor, causal: bool = False, temperature: float = 1.0) -> tuple[Tensor, Routing]:
-        """Return tokens of the same shape, (batch, tokens, dim), and what the router did for all of them."""
+        """Return tokens of the same shape, (batch, tokens, dim), and the router's statistics for all of them."""
         out = x + self.attention(self.norm1(x), causal)
         mixed, routing = self.moe(self.norm2(out), temperature)
         out = out + mixed
@@ -93,14 +106,16 @@ class FusionBlock(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Blocks with more and more drop-path, the first ``local`` of them preferring near steps, and a LayerNorm.
+    """Fusion blocks with increasing drop path, followed by a LayerNorm.
 
     Parameters
     ----------
     dim, heads, hidden, experts, top_k : int
+        Sizes of a block (see `MoE`).
     layers, local : int
+        Number of blocks, and number of first blocks with a decay over time.
     drop_path : float
-        Of the last block; block l of L has l / L of it.
+        Drop-path rate of the last block; block l of L has l / L of it.
     """
 
     def __init__(
@@ -116,7 +131,7 @@ class Fusion(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, causal: bool = False, temperature: float = 1.0) -> tuple[Tensor, Routed]:
-        """Return tokens of the same shape, (batch, time, modalities, dim), and what the routers did."""
+        """Return tokens of the same shape, (batch, time, modalities, dim), and the routers' statistics."""
         x, routings = tokens.flatten(1, 2), []  # (batch, time x 3, dim): t1 a1 v1 t2 a2 v2 ...
         for block in self.blocks:
             x, routing = block(x, causal, temperature)
@@ -127,7 +142,7 @@ class Fusion(nn.Module):
 
 
 class GatedPooling(nn.Module):
-    """Weigh the modalities of a step by sigmoids of their mean token, divided by their sum."""
+    """Weighted mean of the modalities of a step; the weights are normalised sigmoids of their mean token."""
 
     def __init__(self, dim: int, modalities: int = 3) -> None:
         super().__init__()
@@ -140,7 +155,7 @@ class GatedPooling(nn.Module):
         -------
         pooled : Tensor of shape (batch, time, dim)
         gates : Tensor of shape (batch, time, modalities)
-            Sum to 1 over modalities.
+            They sum to 1 over modalities.
         """
         gates = self.net(tokens.mean(dim=2)).sigmoid()
         gates = gates / gates.sum(dim=-1, keepdim=True)

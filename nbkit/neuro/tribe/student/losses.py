@@ -1,7 +1,7 @@
-"""What phases 2 and 3 are trained by: one term a function, and the weights by phase.
+"""Loss terms of phases 2 and 3, and their weights.
 
-Terms are means over what is valid, so a window's padding, the first seconds that the teacher says nothing about and
-vertices without signal weigh nothing. Weights are the seed's; those of a phase need not sum to 1 and are not made to.
+Terms are means over valid steps and outputs: the padding of a window, the first seconds without a teacher prediction,
+and vertices without signal do not count. The weights are those of the seed project and need not sum to 1.
 """
 
 from __future__ import annotations
@@ -16,63 +16,76 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; a term of weight 0 is not computed."""
+    """Weights of the loss terms; a term with weight 0 is not computed."""
 
     bold: float = 0.0  # MSE against the fMRI
     teacher: float = 0.0  # MSE against the teacher
-    pseudo: float = 0.0  # MSE against an earlier student, for windows whose target is one
+    pseudo: float = 0.0  # MSE against the pseudo-labels of an earlier student
     feature: float = 0.0  # 1 - cosine against the teacher's block 4
-    temporal: float = 0.0  # SmoothL1 of the differences from step to step
+    temporal: float = 0.0  # SmoothL1 of the differences between steps
     parcels: float = 0.0  # MSE of parcel means
     aux: float = 0.01  # the routers' balance and z-loss
 
     @classmethod
     def distill(cls) -> LossWeights:
-        """Phase 2."""
+        """Return the weights of phase 2."""
         return cls(teacher=0.60, feature=0.20, temporal=0.10, parcels=0.05, aux=0.01)
 
     @classmethod
     def fmri(cls) -> LossWeights:
-        """Phase 3."""
+        """Return the weights of phase 3."""
         return cls(bold=0.40, teacher=0.30, feature=0.10, temporal=0.10, parcels=0.05, aux=0.01)
 
     @classmethod
     def fmri_pseudo(cls) -> LossWeights:
-        """Phase 3 with pseudo-labels: .4 fMRI, .3 teacher, .2 student, and .1 for the rest in phase 3's proportions."""
+        """Return the weights of phase 3 with pseudo-labels: 0.4 fMRI, 0.3 teacher, 0.2 student.
+
+        The other 0.1 is divided in phase 3's proportions.
+        """
         return cls(bold=0.40, teacher=0.30, pseudo=0.20, feature=0.04, temporal=0.04, parcels=0.02, aux=0.01)
 
     @classmethod
     def sprint_distill(cls) -> LossWeights:
-        """The two-day sprint's distillation."""
+        """Return the weights of the two-day sprint's distillation."""
         return cls(teacher=0.70, temporal=0.20, feature=0.10, aux=0.01)
 
     @classmethod
     def sprint_fmri(cls) -> LossWeights:
-        """The two-day sprint's fMRI phase."""
+        """Return the weights of the two-day sprint's fMRI phase."""
         return cls(bold=0.50, teacher=0.30, temporal=0.20, aux=0.01)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of terms, by name."""
+        """Return the weighted sum of terms, by name.
+
+        Raises
+        ------
+        ValueError
+            If a term has no weight.
+        """
         weights = asdict(self)
         unknown = sorted(set(terms) - set(weights))
         if unknown:
-            raise ValueError(f"no weight for {', '.join(unknown)}; terms are {', '.join(weights)}.")
+            raise ValueError(f"There is no weight for {', '.join(unknown)}; the terms are {', '.join(weights)}.")
         return sum(weights[name] * term for name, term in terms.items())
 
 
 def masked_mse(
     predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None, keep: Tensor | None = None
 ) -> Tensor:
-    """Return the mean squared error over valid steps and kept vertices.
+    """Compute the mean squared error over valid steps and kept vertices.
 
     Parameters
     ----------
     predicted, target : Tensor of shape (batch, time, vertices)
     valid : Tensor of shape (batch, time), bool
     weight : Tensor of shape (batch,), optional
-        How much a sample counts: its error is multiplied by it, and the mean is not.
+        Weight of each sample's error; the mean still divides by the number of valid steps.
     keep : Tensor of shape (batch, vertices), bool, optional
         Vertices with signal.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
     """
     return _mean(_over_kept((predicted.float() - target.float()).square(), keep), valid, weight)
 
@@ -80,13 +93,16 @@ def masked_mse(
 def temporal_loss(
     predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None, keep: Tensor | None = None
 ) -> Tensor:
-    """Return the SmoothL1 between differences from step to step, where both steps are valid; shapes as `masked_mse`."""
+    """Compute the SmoothL1 loss of differences between steps, where both steps are valid.
+
+    The parameters are those of `masked_mse`.
+    """
     error = F.smooth_l1_loss(predicted.float().diff(dim=1), target.float().diff(dim=1), reduction="none")
     return _mean(_over_kept(error, keep), valid[:, 1:] & valid[:, :-1], weight)
 
 
 def feature_loss(student: Tensor, teacher: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Give 1 - cosine between projected fused features and the teacher's, each (batch, time, features)."""
+    """Compute 1 - cosine between projected fused features and the teacher's, both (batch, time, features)."""
     return _mean(1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1), valid, weight)
 
 
@@ -97,7 +113,7 @@ def parcel_means(values: Tensor, parcel: Tensor, n_parcels: int) -> Tensor:
     ----------
     values : Tensor of shape (..., vertices)
     parcel : Tensor of shape (vertices,), int
-        From 0; below 0 for vertices of no parcel.
+        Parcel of each vertex, from 0; below 0 for none.
     n_parcels : int
 
     Returns
@@ -113,7 +129,7 @@ def parcel_means(values: Tensor, parcel: Tensor, n_parcels: int) -> Tensor:
 
 
 def _over_kept(error: Tensor, keep: Tensor | None) -> Tensor:
-    """Mean over kept vertices, shape (batch, time)."""
+    """Return the mean over kept vertices, shape (batch, time)."""
     if keep is None:
         return error.mean(-1)
     return (error * keep[:, None]).sum(-1) / keep.sum(-1).clamp_min(1)[:, None]

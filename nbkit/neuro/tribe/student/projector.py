@@ -1,7 +1,7 @@
-"""From a backbone's features to tokens: a projector a modality, and for video a filter over neighbouring frames.
+"""Projectors from backbone features to tokens, and a filter over neighbouring video frames.
 
-Frozen image encoders see one frame at a time; the motion filter is the first place where frames meet. Where a model may
-not look ahead, the tap that looks one step ahead is left out and the rest is what it was.
+Frozen image encoders see one frame at a time, so only the motion filter combines frames. In causal mode, the filter
+leaves out the tap for the next step and keeps the others.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 
 class Projector(nn.Sequential):
-    """LayerNorm, three linear layers with GELU and dropout between, LayerNorm.
+    """LayerNorm, three linear layers with GELU and dropout between them, LayerNorm.
 
     Parameters
     ----------
     inputs, hidden, dim : int
-        Sizes of the features, of the two layers between, and of the tokens.
+        Sizes of the features, of the two hidden layers, and of the tokens.
     dropout : float
     """
 
@@ -29,14 +29,14 @@ class Projector(nn.Sequential):
 
 
 class Motion(nn.Module):
-    """Add what a 3-tap filter a feature sees in neighbouring frames to each frame."""
+    """Add the output of a 3-tap filter per feature over neighbouring frames to each frame."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.conv = nn.Conv1d(dim, dim, kernel_size=3, padding=1, groups=dim, bias=False)
 
     def forward(self, frames: Tensor, causal: bool = False) -> Tensor:
-        """Return frames of the same shape, (batch, time, dim); ``causal`` leaves the tap ahead out."""
+        """Return frames of the same shape, (batch, time, dim); ``causal`` leaves out the next frame."""
         weight = self.conv.weight
         if causal:
             weight = weight * torch.tensor([1.0, 1.0, 0.0], dtype=weight.dtype, device=weight.device)

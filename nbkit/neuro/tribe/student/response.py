@@ -1,7 +1,7 @@
-"""The haemodynamic layer: a learned causal response a feature, on the grid of the scanner's repetition time.
+"""Haemodynamic layer: a learned causal response for each feature, at the scanner's repetition time.
 
-torch's Conv1d is a correlation, so the weights are the response in reverse: the last tap is lag 0. At the beginning
-every feature has SPM's response.
+torch's Conv1d is a correlation, so the weights are the response in reverse: the last tap is lag 0. Each feature starts
+with SPM's response.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from nbkit.neuro.signals.imaging.hrf import hrf_kernel
 
 
 class HRFLayer(nn.Module):
-    """Add to each feature its own past, weighed by a response of ``taps`` steps.
+    """Add to each feature its past, weighted by a response of ``taps`` steps.
 
     Parameters
     ----------
     dim, taps : int
     tr : float
-        Seconds a step; 8 taps at 1.49 s reach 10.4 s.
+        Length of a step, in s; 8 taps at 1.49 s reach back 10.4 s.
     """
 
     def __init__(self, dim: int, taps: int = 8, tr: float = 1.49) -> None:
@@ -42,7 +42,7 @@ class HRFLayer(nn.Module):
 
     @torch.no_grad()
     def move_to(self, tr: float) -> None:
-        """Put the learned responses on a grid of another repetition time, in s; their sums stay what they were."""
+        """Resample the learned responses to another repetition time, in s; their sums do not change."""
         old, new = np.arange(self.taps) * self.tr, np.arange(self.taps) * float(tr)
         kernels = self.kernels()
         moved = np.stack([np.interp(new, old, kernel, right=0.0) for kernel in kernels])

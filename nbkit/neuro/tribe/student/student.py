@@ -1,7 +1,7 @@
-"""The student: features of three small backbones in, a brain map a repetition time out.
+"""The student: from the features of three small backbones to a brain map per repetition time.
 
-Everything between fusion and output lives on the scanner's grid: features come resampled to one step a repetition time,
-and a prediction at a step is the response measured at that step.
+Everything uses the scanner's time grid: features are resampled to one step per repetition time, and the prediction at a
+step is the response measured at that step.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from nbkit.neuro.tribe.student.subjects import FiLM
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """Sizes of the student; the defaults are the seed's on fsaverage4.
+    """Sizes of the student; the defaults are those of the seed project on fsaverage4.
 
-    ``free`` has Schaefer's 1000 parcels, which the public fMRI comes in; ``smoke`` 400 and a width of 64.
+    ``free`` has Schaefer's 1000 parcels, the resolution of the public fMRI; ``smoke`` has 400 and a width of 64.
     """
 
     n_vertices: int = 5124  # 5124 vertices of fsaverage4 or 20484 of fsaverage5, or 1000 or 400 parcels
     dim: int = 512
-    hidden: int = 768  # of the projectors
+    hidden: int = 768  # hidden width of the projectors
     heads: int = 8
     layers: int = 4
-    local_layers: int = 2  # the first so many prefer near steps
+    local_layers: int = 2  # number of first layers with a decay over time
     experts: int = 8
     top_k: int = 2
     expert_hidden: int = 1024
     max_times: int = 2048
-    dropout: float = 0.1  # of the projectors
-    drop_path: float = 0.2  # of the last block
+    dropout: float = 0.1  # dropout rate of the projectors
+    drop_path: float = 0.2  # drop-path rate of the last block
     hrf_taps: int = 8
-    tr: float = 1.49  # s a step
+    tr: float = 1.49  # s per step
     n_subjects: int = 25
     text_dim: int = 384
     audio_dim: int = 384
@@ -48,23 +48,23 @@ class StudentSettings:
 
     @classmethod
     def free(cls) -> StudentSettings:
-        """For 1000 parcels on one T4-class card."""
+        """Return sizes for 1000 parcels on one T4-class GPU."""
         return cls(n_vertices=1000)
 
     @classmethod
     def smoke(cls) -> StudentSettings:
-        """For seconds on two CPU cores: the same model, smaller."""
+        """Return small sizes for a test of seconds on two CPU cores; the model is the same."""
         return cls(
             n_vertices=400, dim=64, hidden=96, experts=4, expert_hidden=128, max_times=256, n_subjects=4, dropout=0.0
         )
 
     def of(self, **sizes: int | float) -> StudentSettings:
-        """Return the same with some sizes replaced."""
+        """Return a copy with some sizes replaced."""
         return replace(self, **sizes)
 
 
 class Prediction(NamedTuple):
-    """What the student says of a batch.
+    """Output of the student for a batch.
 
     Attributes
     ----------
@@ -73,6 +73,7 @@ class Prediction(NamedTuple):
     pooled : Tensor of shape (batch, time, dim)
         Fused features before the haemodynamic layer.
     gates : Tensor of shape (batch, time, modalities)
+        Weights of the modalities.
     routed : Routed
     """
 
@@ -83,7 +84,7 @@ class Prediction(NamedTuple):
 
 
 class Trunk(nn.Module):
-    """Projectors, time and modality embeddings, and the fusion transformer: what phase 1 trains.
+    """Projectors, time and modality embeddings, and the fusion transformer: the part that phase 1 trains.
 
     Parameters
     ----------
@@ -103,12 +104,18 @@ class Trunk(nn.Module):
         self.fusion = Fusion(s.dim, s.heads, s.expert_hidden, s.experts, s.top_k, s.layers, s.local_layers, s.drop_path)
 
     def project(self, features: Mapping[str, Tensor], causal: bool = False) -> Tensor:
-        """Return tokens without embeddings, shape (batch, time, modalities, dim), all on the longest one's steps.
+        """Return tokens without embeddings; shorter modalities are interpolated to the length of the longest.
 
         Parameters
         ----------
         features : mapping of Tensor of shape (batch, time, feature)
             ``text``, ``audio`` and ``video``; their lengths may differ.
+        causal : bool
+            Leave out the next frame in the motion filter.
+
+        Returns
+        -------
+        tokens : Tensor of shape (batch, time, modalities, dim)
         """
         tokens = [self.projectors[name](features[name]) for name in MODALITIES]
         tokens[-1] = self.motion(tokens[-1], causal)
@@ -116,16 +123,28 @@ class Trunk(nn.Module):
         return torch.stack([_stretch(token, times) for token in tokens], dim=2)
 
     def embed(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
-        """Add time and modality to tokens; a modality that is not there keeps those and loses the rest.
+        """Add time and modality embeddings; a missing modality consists of these only.
 
         Parameters
         ----------
         tokens : Tensor of shape (batch, time, modalities, dim)
         present : Tensor of shape (batch, modalities), bool, optional
+            Modalities that each sample has; by default all.
+
+        Returns
+        -------
+        tokens : Tensor of shape (batch, time, modalities, dim)
+
+        Raises
+        ------
+        ValueError
+            If there are more steps than time embeddings.
         """
         times = tokens.shape[1]
         if times > self.settings.max_times:
-            raise ValueError(f"{times} steps; this student has embeddings for {self.settings.max_times}. Cut windows.")
+            raise ValueError(
+                f"Windows have {times} steps; this student has embeddings for {self.settings.max_times}. Cut them."
+            )
         if present is not None:
             tokens = tokens * present[:, None, :, None].to(tokens.dtype)
         return tokens + self.times[:, :times].transpose(0, 1) + self.modality
@@ -138,12 +157,12 @@ class Trunk(nn.Module):
         causal: bool = False,
         temperature: float = 1.0,
     ) -> tuple[Tensor, Routed]:
-        """Return fused tokens of shape (batch, time, modalities, dim), and what the routers did."""
+        """Return fused tokens of shape (batch, time, modalities, dim), and the routers' statistics."""
         return self.fusion(self.embed(self.project(features, causal), present), causal, temperature)
 
 
 class TinyTribe(nn.Module):
-    """The whole student.
+    """The complete student.
 
     Parameters
     ----------
@@ -173,14 +192,19 @@ class TinyTribe(nn.Module):
         Parameters
         ----------
         features : mapping of Tensor of shape (batch, time, feature)
-            ``text``, ``audio`` and ``video``, a step a repetition time.
+            ``text``, ``audio`` and ``video``, one step per repetition time.
         subject : Tensor of shape (batch,), optional
-            None, or -1 for a sample, is the mean subject.
+            Subject numbers; -1, or None for the batch, is the mean subject.
         present : Tensor of shape (batch, 3), bool, optional
+            Modalities that each sample has; by default all.
         n_trs : int, optional
-            Repetition times of the output, where it is another number than the steps'.
+            Number of repetition times of the output, if it differs from the number of steps.
         temperature : float
-            Of the routers.
+            Temperature of the routers.
+
+        Returns
+        -------
+        prediction : Prediction
         """
         fused, routed = self.trunk(features, present, temperature=temperature)
         pooled, gates = self.pooling(fused)
@@ -190,22 +214,22 @@ class TinyTribe(nn.Module):
         return Prediction(bold, pooled, gates, routed)
 
     def response(self, pooled: Tensor) -> Tensor:
-        """Return what FiLM scales, shape (batch, time, dim): delayed and passed through the shared layer."""
+        """Return the input of FiLM, shape (batch, time, dim): pooled features after haemodynamic and shared layer."""
         return self.shared(self.hrf(pooled))
 
 
 def drop_modalities(present: Tensor, rate: float) -> Tensor:
-    """Leave each modality out with some probability, never all that a sample has.
+    """Drop each modality of each sample with some probability, but keep at least one.
 
     Parameters
     ----------
     present : Tensor of shape (batch, modalities), bool
     rate : float
-        0 to 1.
+        Probability, from 0 to 1.
 
     Returns
     -------
-    kept : Tensor of that shape
+    kept : Tensor of shape (batch, modalities), bool
     """
     draw = torch.rand(present.shape, device=present.device)
     kept = present & (draw >= rate)

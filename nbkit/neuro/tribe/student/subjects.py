@@ -1,8 +1,8 @@
-"""Subjects as a scale and a shift of the shared features, and a new subject by those alone.
+"""Subjects as a scale and a shift of shared features, and the exact fit of these for a new subject.
 
-FiLM (Perez et al., 2018, https://arxiv.org/abs/1709.07871) stands directly before the linear map to vertices, so a
-prediction is linear in a subject's numbers: a new subject is a ridge regression of 2 x dim unknowns, solved exactly,
-and nothing of the model is touched.
+FiLM (Perez et al., 2018, https://arxiv.org/abs/1709.07871) comes directly before the linear map to vertices, so a
+prediction is linear in a subject's vectors. A new subject is therefore a ridge regression of 2 x dim unknowns with an
+exact solution, and the rest of the model does not change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class FiLM(nn.Module):
-    """Scale and shift features by a subject's two vectors; no subject is the mean of all.
+    """Scale and shift features with the two vectors of a subject; without a subject, with the mean of all.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class FiLM(nn.Module):
         ----------
         x : Tensor of shape (batch, time, dim)
         subject : Tensor of shape (batch,), optional
-            Numbers of subjects; -1 stands for the mean of all, as None does.
+            Subject numbers; -1, or None for the batch, is the mean of all subjects.
         """
         if subject is None:
             return self.gamma.mean(0) * x + self.beta.mean(0)
@@ -45,7 +45,7 @@ class FiLM(nn.Module):
 
     @torch.no_grad()
     def add(self, gamma: Tensor, beta: Tensor) -> int:
-        """Append a subject and give its number; those that are there stay as they are."""
+        """Append a subject and return its number; existing subjects do not change."""
         self.gamma = nn.Parameter(torch.cat([self.gamma, gamma[None].to(self.gamma)]))
         self.beta = nn.Parameter(torch.cat([self.beta, beta[None].to(self.beta)]))
         return len(self.gamma) - 1
@@ -58,26 +58,31 @@ def fit_subject(
     beta: Tensor,
     ridge: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
-    """Return the scale and shift that predict a subject's responses best, with a pull towards given ones.
+    """Fit the scale and shift that predict a subject's responses best, with regularisation towards given ones.
 
-    With features h and map W, the prediction at time t and vertex v is sum_d W[v, d] (gamma[d] h[t, d] + beta[d]): the
-    normal equations are products of W'W and h'h, so their size is 2 dim whatever the vertices.
+    With features h and map W, the prediction at time t and vertex v is sum_d W[v, d] (gamma[d] h[t, d] + beta[d]). The
+    normal equations are products of W'W and h'h, so their size is 2 dim for any number of vertices.
 
     Parameters
     ----------
     batches : iterable of (features, bold, valid)
         Features before FiLM, Tensor of shape (time, dim); bold, Tensor of shape (time, vertices); valid, bool Tensor of
-        shape (time,). More than one pass is not needed.
+        shape (time,). They are read once.
     weight : Tensor of shape (vertices, dim)
         The map to vertices; rows of vertices without signal should be zero.
     gamma, beta : Tensor of shape (dim,)
-        Where the pull goes: the mean subject's.
+        Scale and shift to regularise towards: those of the mean subject.
     ridge : float
-        Strength of the pull, in units of the mean diagonal of the normal equations.
+        Strength of the regularisation, in units of the mean diagonal of the normal equations.
 
     Returns
     -------
     gamma, beta : Tensor of shape (dim,)
+
+    Raises
+    ------
+    ValueError
+        If no time point is valid.
     """
     w = weight.detach().double().cpu()
     dim, inner = w.shape[1], w.T @ w
@@ -91,7 +96,7 @@ def fit_subject(
         hh, h, times = hh + f.T @ f, h + f.sum(0), times + len(f)
         hy, y = hy + (f * seen).sum(0), y + seen.sum(0)
     if times == 0:
-        raise ValueError("no valid time to fit a subject by; give at least one window with responses.")
+        raise ValueError("There is no valid time to fit a subject to; give at least one window with responses.")
     cross = inner * h[:, None]
     normal = torch.cat([torch.cat([inner * hh, cross], 1), torch.cat([cross.T, inner * times], 1)])
     start = torch.cat([gamma.detach().double().cpu(), beta.detach().double().cpu()])

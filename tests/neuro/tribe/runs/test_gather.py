@@ -26,7 +26,7 @@ def test_the_made_up_world_needs_no_store_and_holds_the_same_stimuli_out():
         r.name for r in phase3[1]
     }
     assert phase3[0][0].bold.shape[1] == 400 and {run.subject for run in phase3[0]} == {0, 1, 2}
-    with pytest.raises(ValueError, match="source 'made-up' is none"):
+    with pytest.raises(ValueError, match="Source 'made-up' is unknown"):
         heard("made-up", nothing, fmri)
 
 
@@ -48,7 +48,7 @@ def test_the_stores_runs_meet_by_stimulus(tmp_path, monkeypatch, world, schaefer
         ("stim0000", 0), ("stim0000", 1), ("stim0001", 0), ("stim0001", 1),
     ]  # fmt: skip
     assert [run.name for run in val] == ["stim0002"] and train[0].teacher is None
-    with pytest.raises(ValueError, match="none is of both"):
+    with pytest.raises(ValueError, match="no stimulus has both"):
         measured("store", {"tribe_features": [], "tribe_teacher": []}.__getitem__, settings, scans, "", schaefer_folder)
 
 

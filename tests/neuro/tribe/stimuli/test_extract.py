@@ -133,7 +133,7 @@ def test_features_that_are_not_finite_are_refused_by_name(tmp_path):
 
 
 def test_weights_that_cannot_be_had_are_never_replaced(tmp_path):
-    with pytest.raises(FileNotFoundError, match="the text backbone .* neither a folder nor to be had"):
+    with pytest.raises(FileNotFoundError, match="the text backbone .* neither a folder nor available"):
         TextEncoder(replace(SMALL, text=str(tmp_path / "none")))
 
 

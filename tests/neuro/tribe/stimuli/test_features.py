@@ -19,7 +19,7 @@ def test_a_file_reads_back_and_has_2816_bytes_a_step(tmp_path):
     again = read_features(tmp_path / "clip.npz", "clip")
     assert again["video_id"] == "clip" and again["duration_s"] == 3.2 and again["data"] == "real"
     assert sum(again[m].nbytes for m in ("text", "audio", "video")) == 7 * BYTES_PER_STEP == 7 * 2816
-    with pytest.raises(ValueError, match="is of the stimulus 'clip', not of 'other'"):
+    with pytest.raises(ValueError, match="belongs to the stimulus 'clip', not to 'other'"):
         read_features(tmp_path / "clip.npz", "other")
 
 
@@ -48,7 +48,7 @@ def test_a_torn_file_and_one_that_hides_something_are_refused(tmp_path):
     path = tmp_path / "x.npz"
     packed = pack_features("x", 2.0, **arrays(4))
     np.savez(path, **{**packed, "present": np.array([False, True, True])})
-    with pytest.raises(ValueError, match="text is said to be absent and is not zero"):
+    with pytest.raises(ValueError, match="text is marked as absent but is not zero"):
         read_features(path)
     path.write_bytes(path.read_bytes()[:999])
     with pytest.raises(ValueError, match="cannot be read"):

@@ -67,9 +67,9 @@ def test_what_was_written_wrong_is_not_read(tmp_path):
         read_segment(path)
     foreign = path.with_name("friends_s02e02b_00000.pt")
     path.rename(foreign)
-    with pytest.raises(ValueError, match="says that it is 's01e01a' from TR 0: another stimulus's file"):
+    with pytest.raises(ValueError, match="holds 's01e01a' from TR 0, which does not match its name"):
         read_segment(foreign, V)
-    with pytest.raises(ValueError, match="is of the stimulus 's01e01a', not of 's09'"):
+    with pytest.raises(ValueError, match="belongs to the stimulus 's01e01a', not to 's09'"):
         read_segment(foreign.rename(path), V, video_id="s09")
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ValueError, match="cannot be read as a segment"):
