@@ -51,7 +51,7 @@ def test_an_empty_store_has_begun_nothing(tmp_path, store):
     assert {row.state for row in rows} == {"not begun"}
     assert not (tmp_path / "store").exists()
     said = words(rows)
-    assert said.startswith("no phase has begun") and "not begun: start_here, dispatcher" in said
+    assert said.startswith("No phase has begun") and "not begun: start_here, dispatcher" in said
     assert max(map(len, said.splitlines())) <= 120
 
 
@@ -150,7 +150,7 @@ def test_the_newest_error_of_what_is_not_done_since_is_shown(tmp_path, store):
 
 
 def test_an_errors_last_line_is_cut_to_a_lines_length():
-    assert last_line("a\n\n" + "x" * 500) == "x" * 197 + "..." and last_line(" \n") == "no words"
+    assert last_line("a\n\n" + "x" * 500) == "x" * 197 + "..." and last_line(" \n") == "no message"
 
 
 def test_shards_are_counted_by_their_own_keys(tmp_path, store):

@@ -61,7 +61,7 @@ def test_an_account_counts_what_others_keep_in_it_too():
 
 def test_where_nobody_tells_a_limit_none_is_shown():
     use = read_use(Listed(Stat("a/x", 5)))
-    assert use.limit is None and use.share is None and "nobody tells" in use.words()
+    assert use.limit is None and use.share is None and "its limit is unknown" in use.words()
 
 
 def test_a_listing_that_breaks_off_is_said():
