@@ -1,7 +1,7 @@
-"""Check: what this machine is, what is wrong with it, and what to do about each fault.
+"""Check of this machine: what it is, what is wrong with it, and how to correct each fault.
 
-Each finding stands for itself: one that fails does not keep the others from being made. Only a probe file is written,
-into the store, and it is deleted again.
+The findings are independent: a check that fails does not stop the others. Only a probe file is written, into the store,
+and it is deleted again.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from nbkit.ground.home import import_folder
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.store.opening import open_store, store_address
+from nbkit.runtime.words import counted
+from nbkit.tools.table import text_table
 
 _LITTLE, _TOO_LITTLE = 5e9, 1e9  # bytes of free disk
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Say one thing about this machine.
+    """One finding about this machine.
 
     Attributes
     ----------
     what : str
     state : str
-        ``ok``, ``note`` (something to know) or ``fault`` (something to mend).
+        ``ok``, ``note`` (something to know) or ``fault`` (something to correct).
     found : str
-        What is so.
+        What was found.
     do : str
         What to do about it.
     """
@@ -52,7 +54,7 @@ class Finding:
 
 
 def check_all(store: str | None = None) -> list[Finding]:
-    """Look at everything.
+    """Return the findings of all checks.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ def check_all(store: str | None = None) -> list[Finding]:
 
 
 def check_host(host: Host) -> Finding:
-    """Say which host this is, and its Python."""
+    """Return the host and its Python version."""
     found = f"{host.name}: {host.words}; Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     return Finding("host", "ok", found)
 
@@ -81,7 +83,7 @@ def requirements() -> dict[str, str]:
 
 
 def check_packages(needs: dict[str, str] | None = None) -> list[Finding]:
-    """Say which of the packages that nbkit needs are there, and how to get those that are not."""
+    """Return which required packages are installed, and the command that installs the missing ones."""
     from packaging.requirements import Requirement
 
     there, missing, old = [], [], []
@@ -106,7 +108,7 @@ def check_packages(needs: dict[str, str] | None = None) -> list[Finding]:
 
 
 def check_device() -> Finding:
-    """Say what trains here, in which precision and why; runs one kernel on a GPU."""
+    """Return the device for training and its precision; runs one kernel on a GPU."""
     from nbkit.runtime.device import choose_device
 
     try:
@@ -123,7 +125,7 @@ def check_device() -> Finding:
 
 
 def check_store(store: str | None = None) -> Finding:
-    """Put a probe into the store, read it back, delete it."""
+    """Write a probe file to the store, read it back and delete it."""
     address = store_address(store)
     name = f"check/{uuid.uuid4().hex}"
     try:
@@ -146,7 +148,7 @@ def check_store(store: str | None = None) -> Finding:
 
 
 def check_drive(store: str | None = None) -> list[Finding]:
-    """Return whether a Drive credential is here and how full that Drive is; nothing where no Drive is asked for."""
+    """Return whether there is a Drive credential and how full that Drive is; empty where the store is no Drive."""
     from nbkit.runtime.store.drive.credential import find_credential
 
     address = store_address(store)
@@ -163,7 +165,7 @@ def check_drive(store: str | None = None) -> list[Finding]:
 
 
 def check_kaggle() -> list[Finding]:
-    """Say what is left of Kaggle's quota; nothing where this machine has no Kaggle credential."""
+    """Return what is left of Kaggle's quota; empty where this machine has no Kaggle credential."""
     from nbkit.tools.kaggle.client import connect, has_credentials
     from nbkit.tools.kaggle.quota import read_quota
 
@@ -176,23 +178,21 @@ def check_kaggle() -> list[Finding]:
 
 
 def check_disk(folder: Path) -> Finding:
-    """Say how much disk is free where sessions keep their files."""
-    place = folder.resolve()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    """Return how much disk is free where sessions keep their files."""
+    existing = folder.resolve()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
     state = "fault" if free < _TOO_LITTLE else "note" if free < _LITTLE else "ok"
-    do = "" if state == "ok" else "free some, or give sessions another folder: checkpoints need three times their size"
-    return Finding("disk", state, f"{free / 1e9:.1f} GB free for sessions in {place}", do)
+    do = "" if state == "ok" else "free some space, or use another folder: checkpoints need three times their size"
+    return Finding("disk", state, f"{free / 1e9:.1f} GB free for sessions in {existing}", do)
 
 
 def words(findings: list[Finding]) -> str:
-    """Lay the findings out for reading."""
-    lines = []
+    """Return the findings as a table, each with what to do below it, and the number of faults."""
+    rows = []
     for finding in findings:
-        lines.append(f"{finding.state:<5}  {finding.what}: {finding.found}")
-        if finding.do:
-            lines.append(f"       -> {finding.do}")
+        rows.append((finding.state, f"{finding.what}: {finding.found}"))
+        rows += [("", f"-> {finding.do}")] if finding.do else []
     faults = sum(finding.state == "fault" for finding in findings)
-    lines.append("nothing to mend" if not faults else f"{faults} to mend")
-    return "\n".join(lines)
+    return f"{text_table(rows)}\n{counted(faults, 'fault') if faults else 'no faults'}"

@@ -1,7 +1,7 @@
 """The commands: check, run, rehearse, status, report, verify, login, push, pull, quota, dispatch, new.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. An error of ours is printed in words;
-any other one is a fault of nbkit and shows its traceback.
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. nbkit's own errors are printed as a
+message; any other exception is a bug of nbkit and shows its traceback.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ app = typer.Typer(
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 StoreOption = Annotated[
-    str | None, typer.Option(metavar="URL", help="folder or URL; else NBKIT_STORE, else ./nbkit-store")
+    str | None, typer.Option(metavar="URL", help="folder or URL; by default NBKIT_STORE, or ./nbkit-store")
 ]
 ParameterOption = Annotated[
-    list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="notebook parameter; JSON or text")
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="notebook parameter; JSON or text"),
 ]
 SlugsArgument = Annotated[list[str] | None, typer.Argument(metavar="[SLUG...]", help="phases; all by default")]
-SmokeOption = Annotated[bool, typer.Option("--smoke", help="small sizes: sets the notebook's SMOKE")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document instead")]
+SmokeOption = Annotated[bool, typer.Option("--smoke", help="small sizes: set the notebook's SMOKE")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document instead of text")]
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and give its exit code."""
+    """Run one command and return its exit code."""
     import click
 
     try:
@@ -57,19 +58,19 @@ def run(arguments: list[str]) -> int:
         error.show()
         return 2
     if code == _INTERRUPTED:
-        print("stopped; what the store holds stands, and the same command goes on from there", file=sys.stderr)
+        print("Stopped. What is in the store is kept; run the same command again to continue.", file=sys.stderr)
         return 3
     return int(code or 0)
 
 
 def _is_typers(error: Exception) -> bool:
-    """Return whether an error is typer's own copy of click's usage errors, which newer versions carry."""
+    """Return whether an error is typer's own copy of click's usage errors, which its newer versions have."""
     return hasattr(error, "show") and hasattr(error, "exit_code")
 
 
 @app.command()
 def check(store: StoreOption = None, json_: JsonOption = False) -> int:
-    """Look at this machine: host, GPU, precision, packages, store, disk; say what to do about each fault."""
+    """Check this machine: host, GPU, precision, packages, store, disk; print how to correct each fault."""
     from nbkit.tools.commands.check import check_all, words
 
     findings = check_all(store)
@@ -98,24 +99,26 @@ def rehearse(
         list[str] | None, typer.Argument(metavar="NOTEBOOK...", help="paths or names, run in this order")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="every phase, each after those it needs")] = False,
-    session: Annotated[str, typer.Option(metavar="20s", help="length of a session, from opening it")] = "20s",
+    session: Annotated[str, typer.Option(metavar="20s", help="length of a session from its opening")] = "20s",
     longest: Annotated[
-        str, typer.Option(metavar="10min", help="to which sessions are lengthened where start-up needs it")
+        str, typer.Option(metavar="10min", help="longest session, where start-up needs more time")
     ] = "10min",
     kill: Annotated[str, typer.Option(metavar="mixed|random|wall|work|none", help="how sessions end")] = "mixed",
-    seed: Annotated[int, typer.Option(help="of the kills' moments")] = 0,
-    host: Annotated[str, typer.Option(metavar="local|kaggle", help="whose folders, variables and runner")] = "local",
+    seed: Annotated[int, typer.Option(help="random seed of the times of the kills")] = 0,
+    host: Annotated[
+        str, typer.Option(metavar="local|kaggle", help="folders, variables and runner to imitate")
+    ] = "local",
     store: StoreOption = None,
     parameter: ParameterOption = None,
     smoke: SmokeOption = False,
-    max_sessions: Annotated[int, typer.Option(min=1, help="of one notebook")] = 200,
+    max_sessions: Annotated[int, typer.Option(min=1, help="sessions of one notebook at most")] = 200,
     json_: JsonOption = False,
 ) -> int:
-    """Run notebooks in many short sessions that are killed and wiped, until complete; then report.
+    """Run notebooks in many short sessions that are killed and wiped until all is complete; then print a summary.
 
-    random: SIGKILL at a random moment of each session. wall: SIGKILL at a wall that the session is not told of. none:
-    every session stops by itself. mixed: random kills and planned stops in turn. work: in turn too, and the kill comes
-    with the first item or checkpoint. With --host kaggle the copy that a push would send is run as Kaggle runs it.
+    random: SIGKILL at a random time in each session. wall: SIGKILL at a time limit that the session does not know.
+    none: every session stops by itself. mixed: random kills and planned stops alternate. work: the same, with the kill
+    at the first item or checkpoint. With --host kaggle, the copy that a push would send is run as Kaggle runs it.
     """
     from nbkit.runtime.words import parse_duration
     from nbkit.tools.notebooks import parse_parameters
@@ -145,10 +148,10 @@ def rehearse(
 def status(
     slugs: SlugsArgument = None,
     store: StoreOption = None,
-    history: Annotated[bool, typer.Option("--history", help="a line for each session of each phase")] = False,
+    history: Annotated[bool, typer.Option("--history", help="list the sessions of each phase, too")] = False,
     json_: JsonOption = False,
 ) -> int:
-    """Say of every phase what is done, left and failed, how fast it goes, what it still takes, and the store's use."""
+    """Show the progress of every phase, its rate and the time that it still takes, and how full the store is."""
     from nbkit.tools.kaggle.runs import state_words, states
     from nbkit.tools.status.listing import list_once
     from nbkit.tools.status.status import read_status
@@ -159,9 +162,9 @@ def status(
     rows = read_status(listing, slugs)
     use = read_use(listing)
     runs, note = states(listing, [row.slug for row in rows])
-    laid = "\n".join([words(rows, use, history), *state_words(runs, note)])
+    text = "\n".join([words(rows, use, history), *state_words(runs, note)])
     phases = [{**row.row(), **({"run": runs[row.slug]} if row.slug in runs else {})} for row in rows]
-    _show({"store": use.row(), "phases": phases}, json_, laid)
+    _show({"store": use.row(), "phases": phases}, json_, text)
     return 0
 
 
@@ -169,20 +172,20 @@ def status(
 def report(
     slugs: SlugsArgument = None,
     store: StoreOption = None,
-    out: Annotated[str, typer.Option(metavar="FILE", help="the page")] = "nbkit-report.html",
+    out: Annotated[str, typer.Option(metavar="FILE", help="HTML file to write")] = "nbkit-report.html",
     json_: JsonOption = False,
 ) -> int:
-    """Make one page of HTML from the store: phases, sessions, curves, figures, scores beside what they must beat."""
+    """Write one HTML page from the store: phases, sessions, curves, figures, and scores beside their baselines."""
     from nbkit.tools.report.page import write_report
 
-    made = write_report(store, out, slugs)
-    _show(made.row(), json_, made.words())
+    written = write_report(store, out, slugs)
+    _show(written.row(), json_, written.words())
     return 0
 
 
 @app.command()
 def verify(slugs: SlugsArgument = None, store: StoreOption = None, json_: JsonOption = False) -> int:
-    """Read every output and checkpoint in the store and compare it with its record; exit 1 where one differs."""
+    """Read every output and checkpoint in the store and compare it with its record; exit 1 if one differs."""
     from nbkit.tools.status.verify import verify_store, words
 
     found = verify_store(store, slugs)
@@ -201,11 +204,11 @@ def _login() -> None:
 
 @login.command("drive")
 def login_drive_command(
-    client: Annotated[str | None, typer.Option(metavar="FILE", help="your OAuth client's JSON, as downloaded")] = None,
-    folder: Annotated[str, typer.Option(help="title of the store's folder in Drive")] = "nbkit",
+    client: Annotated[str | None, typer.Option(metavar="FILE", help="JSON of your OAuth client, as downloaded")] = None,
+    folder: Annotated[str, typer.Option(help="name of the store's folder in Drive")] = "nbkit",
     browser: Annotated[bool, typer.Option(help="open a browser here")] = True,
 ) -> int:
-    """Log in to Google Drive: a browser once, and never again; says where the credential went and how to hand it on."""
+    """Log in to Google Drive with a browser, once; print where the credential is kept and how to pass it on."""
     from nbkit.runtime.store.drive.login import login_drive
 
     print(login_drive(client, folder=folder, browser=browser).words())
@@ -220,7 +223,7 @@ def push(
     slug: SlugArgument,
     parameter: ParameterOption = None,
     store: StoreOption = None,
-    limit: Annotated[str | None, typer.Option(metavar="9h", help="length of the session; else the phase's own")] = None,
+    limit: Annotated[str | None, typer.Option(metavar="9h", help="length; by default the phase's own")] = None,
     json_: JsonOption = False,
 ) -> int:
     """Push a phase's notebook to Kaggle with nbkit's wheel and the store's credential, and start it there."""
@@ -242,10 +245,10 @@ def push(
 @app.command()
 def pull(
     slug: SlugArgument,
-    to: Annotated[str | None, typer.Option(metavar="FOLDER", help="else ./nbkit-output/SLUG")] = None,
+    to: Annotated[str | None, typer.Option(metavar="FOLDER", help="./nbkit-output/SLUG by default")] = None,
     json_: JsonOption = False,
 ) -> int:
-    """Bring the files and the log of a phase's last run at Kaggle."""
+    """Download the files and the log of a phase's last run on Kaggle."""
     from pathlib import Path
 
     from nbkit.tools.kaggle.client import connect
@@ -261,7 +264,7 @@ def pull(
 
 @app.command()
 def quota(json_: JsonOption = False) -> int:
-    """Say how much of this week's accelerator time is left at Kaggle."""
+    """Show how much of this week's accelerator time is left on Kaggle."""
     from nbkit.tools.kaggle.client import connect
     from nbkit.tools.kaggle.quota import read_quota
 
@@ -272,7 +275,7 @@ def quota(json_: JsonOption = False) -> int:
 
 @app.command()
 def new(slug: SlugArgument) -> int:
-    """Make a new phase's places from its row in manifests/phases.toml, and say what is still to write."""
+    """Create the files of a new phase from its row in manifests/phases.toml, and print what is still to write."""
     from nbkit.tools.commands.new_phase import make_places
 
     print(make_places(slug))
@@ -283,10 +286,10 @@ def new(slug: SlugArgument) -> int:
 def dispatch(
     slugs: SlugsArgument = None,
     store: StoreOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the decision; push and write nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the decision only; push and write nothing")] = False,
     json_: JsonOption = False,
 ) -> int:
-    """Decide which phases go on at Kaggle now, push them, and write down why."""
+    """Decide which phases continue on Kaggle now, push them, and record the reasons."""
     from nbkit.tools.kaggle.client import connect
     from nbkit.tools.kaggle.dispatch import dispatch as decide_and_push
 

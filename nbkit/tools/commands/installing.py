@@ -1,7 +1,7 @@
-"""Install what a host's image lacks for nbkit, and replace nothing that it brings.
+"""Installation of the packages that a host's image lacks for nbkit, without replacing any that it has.
 
-Every package of the image is pinned while pip runs, torch above all: pip either adds what is missing beside them or
-fails in words. ``python -m nbkit install`` does it, with the extras that a notebook needs named behind it.
+While pip runs, every package of the image is pinned, above all torch: pip either adds the missing packages beside them
+or fails with a message. The command is ``python -m nbkit install``, followed by the extras that a notebook needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXTRAS = ("drive",)
 
 
 def missing_requirements(extras: tuple[str, ...] = EXTRAS) -> list[str]:
-    """Return the requirements of the installed nbkit that this image does not have at all."""
+    """Return the requirements of the installed nbkit that this image lacks entirely."""
     from packaging.requirements import Requirement
 
     missing = []
@@ -74,12 +74,12 @@ def pins() -> list[str]:
 
 
 def install_missing(extras: tuple[str, ...] = EXTRAS) -> list[str]:
-    """Install what is missing and give it.
+    """Install the missing requirements and return them.
 
     Raises
     ------
     NbkitError
-        Where pip cannot do so without replacing something.
+        If pip cannot add them without replacing something.
     """
     missing = missing_requirements(extras)
     if not missing:
@@ -91,15 +91,15 @@ def install_missing(extras: tuple[str, ...] = EXTRAS) -> list[str]:
         done = subprocess.run([*command, "--constraint", os.fspath(constraints), *missing])
     if done.returncode:
         raise NbkitError(
-            f"pip could not add {', '.join(missing)} beside what this image has (exit code {done.returncode}; its "
-            "words stand above). Nothing of the image was replaced. Is the notebook's internet switched on?"
+            f"Pip could not add {', '.join(missing)} to the packages of this image (exit code {done.returncode}; see "
+            "its messages above). Nothing of the image was replaced. Check that the notebook's internet is switched on."
         )
     importlib.invalidate_caches()
     return missing
 
 
 def known_extras() -> list[str]:
-    """Return the extras that nbkit has."""
+    """Return the names of nbkit's extras."""
     from packaging.requirements import Requirement
 
     markers = [str(Requirement(text).marker or "") for text in _requirements()]
@@ -107,7 +107,7 @@ def known_extras() -> list[str]:
 
 
 def main(extras: Sequence[str] = ()) -> int:
-    """Do it, say what was added, and give the exit code."""
+    """Install what is missing, print what was added, and return the exit code."""
     try:
         for extra in extras:
             if extra not in known_extras():

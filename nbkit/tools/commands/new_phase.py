@@ -1,7 +1,7 @@
-"""A new phase's places, made from its row in ``manifests/phases.toml``.
+"""The files of a new phase, created from its row in ``manifests/phases.toml``.
 
-The row is the one thing that a person writes; Kaggle's metadata, the badge and the notebook's frame follow it.
-What is there already is left as it is.
+Only the row is written by hand; Kaggle's metadata, the badge and the notebook's frame are created from it. Existing
+files are not changed.
 """
 
 from __future__ import annotations
@@ -17,28 +17,33 @@ from nbkit.runtime.errors import UsageError
 from nbkit.tools.kaggle.push import PLACEHOLDER
 from nbkit.tools.phases import Phase, find_phase
 
-_PATTERN = "00_start_here.ipynb"  # the set-up cell is the same in every notebook, and copied from here
+_PATTERN = "00_start_here.ipynb"  # its set-up cell, which is the same in every notebook, is copied
 _SET_UP = ("set-up-about", "set-up")
 _BADGE = re.compile(r"^\| `(\d\d)_\w+` \|.*\n", re.MULTILINE)
 
 
 def make_places(slug: str) -> str:
-    """Make what a phase lacks of its places in this checkout; say what was made and what is still to write.
+    """Create the files that a phase lacks in this checkout.
 
     Parameters
     ----------
     slug : str
-        A phase that has its row in ``manifests/phases.toml``.
+        A phase that has a row in ``manifests/phases.toml``.
+
+    Returns
+    -------
+    text : str
+        A line for each file: what was created, what was there, and what is still to write by hand.
 
     Raises
     ------
     UsageError
-        Where it has no row, or nbkit is installed without its checkout.
+        If it has no row, or nbkit is installed without its checkout.
     """
     phase, root = find_phase(slug), home()
     badges = root / "colab" / "README.md"
     if not badges.is_file():
-        raise UsageError(f"{root} is no checkout of nbkit; clone it and install it with -e. Nothing was begun.")
+        raise UsageError(f"{root} is not a checkout of nbkit. Clone nbkit and install it with -e. Nothing was created.")
     lines = []
     for path, made in (
         (root / "kaggle" / phase.kaggle_folder / "kernel-metadata.json", kaggle_metadata(phase)),
@@ -63,7 +68,7 @@ def make_places(slug: str) -> str:
 
 
 def _packages(root: Path, module: Path, test: Path, phase: Phase) -> list[str]:
-    """Make the packages of a system that is new."""
+    """Create the packages of a new system."""
     words = f'"""{module.parts[-2].capitalize()}: {phase.title[0].lower()}{phase.title[1:]}."""\n'
     made = []
     for path, text in ((module.parent / "__init__.py", words), (test.parent / "__init__.py", "")):
@@ -82,7 +87,7 @@ def _write(path: Path, root: Path, text: str) -> str:
 
 
 def kaggle_metadata(phase: Phase) -> dict[str, Any]:
-    """Return a phase's ``kernel-metadata.json``; whoever pushes it becomes its owner."""
+    """Return a phase's ``kernel-metadata.json``; the user who pushes it becomes its owner."""
     name = f"nbkit-{phase.kaggle_folder}"
     sources = {f"{kind}_sources": [] for kind in ("dataset", "competition", "kernel", "model")}
     return {
@@ -94,7 +99,7 @@ def kaggle_metadata(phase: Phase) -> dict[str, Any]:
 
 
 def with_badge(text: str, phase: Phase) -> str:
-    """Return the text of ``colab/README.md`` with a phase's row at its place in the order."""
+    """Return the text of ``colab/README.md`` with a phase's row added in order."""
     badge, where = re.search(r"!\[Open in Colab\]\(([^)]+)\)\]\(([^)]+/notebooks/)", text).groups()
     link = f"[![Open in Colab]({badge})]({where}{phase.notebook})"
     row = f"| `{Path(phase.notebook).stem}` | {phase.title} | {phase.accelerator} | {link} |\n"

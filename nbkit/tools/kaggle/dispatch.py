@@ -23,6 +23,7 @@ from nbkit.tools.kaggle.push import PushRefused, push_phase, reachable, read_met
 from nbkit.tools.kaggle.quota import Hours, Quota, read_quota
 from nbkit.tools.kaggle.runs import Push, Run, read_pushes, read_run
 from nbkit.tools.phases import Phase, find_phase, load_phases
+from nbkit.tools.status.listing import list_once
 from nbkit.tools.status.status import PhaseStatus, read_phase
 
 FIRST = 10  # below this number are nbkit's own pages, which nobody's work waits for
@@ -146,10 +147,11 @@ def look_at_phases(
     for slug in slugs or ():
         find_phase(slug, tuple(phases))
     work, progress, bound = [], {}, 0.0
+    listing = list_once(store)
     with tempfile.TemporaryDirectory(prefix="nbkit-dispatch-") as folder:
         for phase in phases:
-            status = read_phase(store, phase.slug, phase, Path(folder, phase.slug))
-            pushes = read_pushes(store, phase.slug)
+            status = read_phase(listing, phase.slug, phase, Path(folder, phase.slug))
+            pushes = read_pushes(listing, phase.slug)
             complete = status.state.startswith("complete")
             run = None
             if kaggle is not None and (pushes or not complete):

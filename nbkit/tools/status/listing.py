@@ -29,11 +29,16 @@ class Listing:
     store : Store
     prefixes : sequence of str
         Parts of the store that are listed; everything by default. Other names are passed on to the store.
+
+    Attributes
+    ----------
+    store : Store
+        For those who must ask the store itself.
     """
 
     def __init__(self, store: Store, prefixes: Sequence[str] = ("",)) -> None:
         self.url = store.url
-        self._store, self._prefixes = store, tuple(prefixes)
+        self.store, self._prefixes = store, tuple(prefixes)
         # shared by all connections, and therefore changed in place only
         self._lock = threading.RLock()
         self._names: list[str] = []
@@ -44,12 +49,12 @@ class Listing:
 
     @property
     def inner(self) -> Store:
-        """The store itself, without retries."""
-        return getattr(self._store, "inner", self._store)
+        """The store without retries."""
+        return getattr(self.store, "inner", self.store)
 
     def refresh(self) -> None:
         """List the store again. Small files that have not changed since are not fetched again."""
-        found = {prefix: list(self._store.list(prefix)) for prefix in self._prefixes}
+        found = {prefix: list(self.store.list(prefix)) for prefix in self._prefixes}
         with self._lock:
             for prefix, stats in found.items():
                 self._take(prefix, stats)
@@ -71,9 +76,9 @@ class Listing:
     def list(self, prefix: str = "") -> Iterator[Stat]:
         """Return everything whose name starts with the prefix, in the order of names."""
         if not self._covers(prefix):
-            return self._store.list(prefix)
+            return self.store.list(prefix)
         if self.has_lost(prefix):
-            stats = list(self._store.list(prefix))
+            stats = list(self.store.list(prefix))
             with self._lock:
                 self._take(prefix, stats)
         with self._lock:
@@ -85,7 +90,7 @@ class Listing:
 
     def stat(self, name: str) -> Stat | None:
         """Return what is stored under a name; None where nothing is."""
-        return self._stats.get(name) if self._covers(name) else self._store.stat(name)
+        return self._stats.get(name) if self._covers(name) else self.store.stat(name)
 
     def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
         """Fetch a file, as `Store.get` does; the store is not asked for names that its listing does not have."""
@@ -100,7 +105,7 @@ class Listing:
             path.write_bytes(kept[1])
             return listed
         try:
-            found = self._store.get(name, path, sha256)
+            found = self.store.get(name, path, sha256)
         except FileNotFoundError:
             self._gone.add(name)
             raise
@@ -111,7 +116,7 @@ class Listing:
     def connect(self) -> Listing:
         """Return this view with a connection of its own for another thread."""
         other = copy.copy(self)
-        other._store = self._store.connect()
+        other.store = self.store.connect()
         return other
 
 

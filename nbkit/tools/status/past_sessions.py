@@ -1,7 +1,7 @@
-"""What the sessions of a phase came to, from their records in the store.
+"""The past sessions of a phase, from their records in the store.
 
-A session without a closing record was killed or runs now; how long it lasted is then unknown, unless a rehearsal that
-watched it says so. Nothing is guessed.
+A session without a closing record was killed or is still running. Its length is then unknown, unless it was rehearsed
+and the rehearsal recorded it. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ENDED = {"complete": "complete", "wall": "stopped before the wall", "left": "en
 
 @dataclass
 class Tally:
-    """Count what one session recorded."""
+    """Counts of one session's records."""
 
     items: int = 0
     seconds: float = 0.0
@@ -27,11 +27,11 @@ class Tally:
 
 @dataclass
 class CountedFold(Fold):
-    """Add up what each session did and when each item failed last, beside the items' state."""
+    """State of a ledger that also counts each session's work and keeps the last failure of each item."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)
     failed_at: dict[str, tuple[float, str]] = field(default_factory=dict)
-    """Key to the time of its last failure and the error's text."""
+    """Key to the time and the error of its last failure."""
 
     def add(self, session: str, numbered: Iterable[tuple[int | None, Record]]) -> None:
         with self._lock:
@@ -58,7 +58,7 @@ class CountedFold(Fold):
             yield number, record
 
     def last_error(self) -> tuple[str, float, str] | None:
-        """Return (key, time, text) of the newest failure among items that were not done since."""
+        """Return (key, time, error) of the newest failure among items that were not done later."""
         left = [(at, key, text) for key, (at, text) in self.failed_at.items() if key not in self.done]
         if not left:
             return None
@@ -68,7 +68,7 @@ class CountedFold(Fold):
 
 @dataclass(frozen=True)
 class PastSession:
-    """Say what one session came to.
+    """One session of a phase.
 
     Attributes
     ----------
@@ -77,17 +77,17 @@ class PastSession:
     opened : float or None
         Unix time.
     length : float or None
-        Seconds from opening to close, or to the kill that a rehearsal made; None where nobody knows.
+        Seconds from opening to close, or to the kill by a rehearsal; None where it is unknown.
     limit : float or None
-        Seconds that it was told it has.
+        Seconds that it was allowed to last.
     items, failed : int
-        Items whose outputs it brought to the store, and failures that it recorded.
+        Items whose outputs it stored, and failures that it recorded.
     work : float
-        Seconds in which its items were in work; of items side by side at most its length.
+        Seconds spent on items; for items in parallel, at most the session's length.
     from_step, to_step : int or None
-        Of training, in the store: where it began and where it brought it to.
+        First and last step of its training, as far as it is in the store.
     ended : str
-        Such as ``complete``, ``stopped before the wall``, ``killed`` or ``not closed``.
+        How it ended, such as ``complete``, ``stopped before the wall``, ``killed`` or ``not closed``.
     """
 
     session: str
@@ -105,7 +105,7 @@ class PastSession:
 
     @property
     def closed(self) -> bool:
-        """True where it came to its own end."""
+        """Whether it ended by itself."""
         return self.ended not in ("not closed", "killed")
 
     def row(self) -> dict[str, Any]:
@@ -124,24 +124,24 @@ def past_sessions(
     newest_step : int or None
         Step of the newest checkpoint in the store.
     rehearsal : mapping or None
-        What `nbkit rehearse` kept of those sessions that it watched.
+        What `nbkit rehearse` recorded of its sessions.
     """
     watched = rehearsed_rows(rehearsal)
     ordered = sorted(fold.sessions.items(), key=lambda one: (_number(one[1].get("open", {}).get("t")) or 0.0, one[0]))
     begins = [_whole(events.get("open", {}).get("step")) for _, events in ordered] + [newest_step]
     found = []
-    for place, (name, events) in enumerate(ordered):
+    for number, (name, events) in enumerate(ordered):
         begin, close = events.get("open", {}), events.get("close")
         tally, seen = fold.tallies.get(name, Tally()), watched.get(name, {})
         opened, closed = _number(begin.get("t")), _number(close.get("t")) if close else None
         length = closed - opened if opened is not None and closed is not None else _number(seen.get("length_s"))
-        to_step = _whole(close.get("step")) if close else begins[place + 1]
+        to_step = _whole(close.get("step")) if close else begins[number + 1]
         work = min(tally.seconds, length) if length and length > 0 else tally.seconds
         found.append(
             PastSession(
                 session=name, host=str(begin.get("host", "")), shard=begin.get("shard"), opened=opened,
                 length=length, limit=_number(begin.get("limit")), items=tally.items, failed=tally.failed,
-                work=round(work, 3), from_step=begins[place], to_step=to_step,
+                work=round(work, 3), from_step=begins[number], to_step=to_step,
                 ended=_ending(close, seen),
             )
         )  # fmt: skip
@@ -151,20 +151,20 @@ def past_sessions(
 def goodput_of(
     past: Sequence[PastSession], useful: float | None, rehearsal: Mapping[str, Any] | None = None
 ) -> float | None:
-    """Return the part of the time in sessions that was work which counts; None where a session's length is not known.
+    """Return the part of the sessions' time that was useful work; None where a session's length is unknown.
 
     Parameters
     ----------
     past : sequence of PastSession
     useful : float or None
-        Seconds of work that counts, each piece once.
+        Seconds of useful work, each piece counted once.
     rehearsal : mapping or None
-        What `nbkit rehearse` kept; it watched every step, and its word stands.
+        What `nbkit rehearse` recorded. It timed every step, so its value is preferred.
     """
     sums = rehearsal.get("sums") if isinstance(rehearsal, Mapping) else None
-    told = _number(sums.get("goodput")) if isinstance(sums, Mapping) else None
-    if told is not None:
-        return told
+    measured = _number(sums.get("goodput")) if isinstance(sums, Mapping) else None
+    if measured is not None:
+        return measured
     lengths = [one.length for one in past]
     if not useful or not lengths or None in lengths or not sum(lengths):
         return None
@@ -172,7 +172,7 @@ def goodput_of(
 
 
 def rehearsed_rows(rehearsal: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """Return the sessions that a rehearsal watched, by name; none where the document has another form."""
+    """Return the sessions of a rehearsal by name; empty where the document has another form."""
     rows = rehearsal.get("sessions") if isinstance(rehearsal, Mapping) else None
     known = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
     return {str(row["session"]): row for row in known if row.get("session")}

@@ -1,13 +1,14 @@
-"""Verify: every output and checkpoint in the store against what was recorded of it.
+"""Verification of every output and checkpoint in the store against its record.
 
-Everything is read back, as a whole, through the store's own `get`; nothing is changed or deleted. What no record
-names is not judged.
+Every file is read back whole through the store's own `get`; nothing is changed or deleted. Files that no record names
+are not checked.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -18,17 +19,17 @@ from nbkit.ground.files import read_json, sha256_of
 from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
-from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.training.newest import fetch_receipt, stored_runs
+from nbkit.tools.status.listing import Listing, list_once
+from nbkit.tools.table import text_table
 
 _THREADS = 4
 
 
 @dataclass(frozen=True)
 class Promise:
-    """Say what a record promises of a name: one of these (size, sha256)."""
+    """What a record promises of a file: one of these (size, sha256)."""
 
     name: str
     contents: frozenset[tuple[int, str]]
@@ -37,14 +38,16 @@ class Promise:
 
 @dataclass
 class Verified:
-    """Collect what was found.
+    """Result of a verification.
 
     Attributes
     ----------
     files, size : int
-        Files that were read and agree, and their bytes.
+        Number of files that agree with their records, and their bytes.
+    slugs : dict
+        Slug to the number of its files that agree.
     faults : dict
-        Name to what is wrong with it.
+        Name of a file to what is wrong with it.
     """
 
     store: str
@@ -68,21 +71,20 @@ def verify_store(store: str | Store | None = None, slugs: list[str] | None = Non
     slugs : list of str or None
         Phases; all that the store holds by default.
     """
-    opened = Retried(open_store(store_address(store) if store is None or isinstance(store, str) else store))
-    found = Verified(opened.url)
+    slugs = None if slugs is None else [check_slug(slug) for slug in slugs]
+    listing = list_once(store, slugs)
+    found = Verified(listing.url)
     if slugs is None:
-        slugs = sorted({stat.name.split("/")[0] for stat in opened.list() if "/" in stat.name})
-    else:
-        slugs = [check_slug(slug) for slug in slugs]
+        slugs = sorted({stat.name.split("/")[0] for stat in listing.list() if "/" in stat.name})
     with tempfile.TemporaryDirectory(prefix="nbkit-verify-") as folder:
         for slug in slugs:
             before = found.files
-            _verify_phase(opened, slug, Path(folder), found)
+            _verify_phase(listing, slug, Path(folder), found)
             found.slugs[slug] = found.files - before
     return found
 
 
-def _verify_phase(store: Store, slug: str, folder: Path, found: Verified) -> None:
+def _verify_phase(store: Listing, slug: str, folder: Path, found: Verified) -> None:
     fold = fold_store(store, slug, folder / "segments")
     found.faults |= fold.damaged
     contents: dict[str, set[tuple[int, str]]] = {}
@@ -92,7 +94,8 @@ def _verify_phase(store: Store, slug: str, folder: Path, found: Verified) -> Non
     promises = [Promise(name, frozenset(one), "the ledger") for name, one in sorted(contents.items())]
     promises += _checkpoints(store, slug, folder, found)
     with ThreadPoolExecutor(_THREADS) as pool:
-        for promise, fault in pool.map(lambda p: (p, _fault(store.connect(), p, folder)), promises):
+        # the store itself is asked: a running session may have stored a file since it was listed
+        for promise, fault in pool.map(lambda p: (p, _fault(store.connect().store, p, folder)), promises):
             if fault:
                 found.faults[promise.name] = fault
             else:
@@ -102,8 +105,8 @@ def _verify_phase(store: Store, slug: str, folder: Path, found: Verified) -> Non
         _verify_json(store, f"{slug}/{name}", folder, found)
 
 
-def _checkpoints(store: Store, slug: str, folder: Path, found: Verified) -> Iterator[Promise]:
-    """Yield what whole receipts promise; a checkpoint without receipt does not exist and is not judged."""
+def _checkpoints(store: Listing, slug: str, folder: Path, found: Verified) -> Iterator[Promise]:
+    """Yield what whole receipts promise. A checkpoint without a receipt does not exist and is not checked."""
     stats = [stat for run in stored_runs(store, slug).values() for stat in run if stat.name.endswith(".json")]
     for stat in stats:
         try:
@@ -139,7 +142,7 @@ def _shown(promise: Promise) -> str:
     return " or ".join(f"{size} bytes, SHA-256 {sha256[:12]}" for size, sha256 in sorted(promise.contents))
 
 
-def _verify_json(store: Store, name: str, folder: Path, found: Verified) -> None:
+def _verify_json(store: Listing, name: str, folder: Path, found: Verified) -> None:
     path = folder / "papers" / name
     try:
         store.get(name, path)
@@ -149,19 +152,22 @@ def _verify_json(store: Store, name: str, folder: Path, found: Verified) -> None
     except FileNotFoundError:
         return
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        found.faults[name] = f"is no whole JSON file: {error}"
+        found.faults[name] = f"is not a whole JSON file: {error}"
     except (DamagedError, StoreError) as error:
         found.faults[name] = f"cannot be read: {error}"
 
 
 def words(found: Verified) -> str:
-    """Say what was found, for reading."""
-    lines = [f"{slug}: {files} files agree with their records" for slug, files in found.slugs.items()]
+    """Return the result as a table of phases, a line for each fault, and the next step."""
+    faults = Counter(name.partition("/")[0] for name in found.faults)
+    rows = [(slug, f"{files:,}", f"{faults[slug]:,}") for slug, files in found.slugs.items()]
+    lines = [text_table(rows, ("phase", "files that agree", "faults"), numbers=(1, 2))] if rows else []
     lines += [f"FAULT {name} {fault}" for name, fault in sorted(found.faults.items())]
     total = f"{found.store}: {found.files} files, {found.size / 1e6:.1f} MB, agree; {len(found.faults)} do not"
     if found.faults:
         total += (
-            ". Nothing was changed. Delete a damaged item's file and its phase's next session does not notice; put a "
-            "whole copy back, or run the phase with another store. A damaged checkpoint is passed over by itself."
+            ". Nothing was changed. Put back a whole copy of a damaged item's file, or run the phase with another "
+            "store; deleting the file is not enough, because its record still says that it is done. Damaged "
+            "checkpoints are skipped: training resumes from the one before."
         )
     return "\n".join([*lines, total])

@@ -83,7 +83,7 @@ def test_a_gpu_whose_kernels_torch_does_not_carry_is_a_fault(monkeypatch):
 def test_faults_are_shown_with_what_to_do(tmp_path):
     (tmp_path / "file").write_text("x")
     text = words([check_store(str(tmp_path / "file"))])
-    assert text.startswith("fault  store: ") and "\n       -> " in text and text.endswith("1 to mend")
+    assert text.startswith("fault  store: ") and "\n       -> " in text and text.endswith("1 fault")
 
 
 def test_a_drive_without_credential_is_a_fault_with_its_next_step(monkeypatch, tmp_path) -> None:
