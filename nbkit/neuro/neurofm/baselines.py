@@ -7,12 +7,15 @@ same windows. None sees bins beyond the window it is asked about.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import lightning
 import numpy as np
 import torch
 from torch import nn
 
 from nbkit.neuro.signals.spikes.windows import SpikeShard
+from nbkit.neuro.training.brief import BestStep, fit_once
 
 _RIDGES = 10.0 ** np.arange(-1, 6)
 _TAPS = 5  # to a side
@@ -118,26 +121,36 @@ def fit_gru(
         model.mean.copy_(torch.as_tensor(np.nanmean(behaviour[:cut], axis=(0, 1))))
         model.scale.copy_(torch.as_tensor(np.nanstd(behaviour[:cut], axis=(0, 1))).clamp(min=1e-6))
         y = (y - model.mean) / model.scale
-        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-        best, kept = np.inf, None
-        for step in range(steps):
-            pick = torch.randint(cut, (16,))
-            keep = (torch.rand(16, 1, x.shape[2]) > 0.1) / 0.9
-            loss = _error(model(x[pick] * keep), y[pick])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            if (step + 1) % max(1, steps // 10) == 0 and cut < len(x):
-                with torch.no_grad():
-                    error = float(_error(model(x[cut:]), y[cut:]))
-                if error < best:
-                    best, kept = error, {name: value.clone() for name, value in model.state_dict().items()}
-        if kept is not None:
-            model.load_state_dict(kept)
+
+        @torch.no_grad()
+        def held_out_error() -> float:
+            return float(_error(model(x[cut:]), y[cut:]))
+
+        weights = dict(model.named_parameters())
+        best = [BestStep(held_out_error, max(1, steps // 10), weights)] if cut < len(x) else []
+        module = _GRUTraining(model, x[:cut], y[:cut], steps, lr)
+        fit_once(module, range(steps), steps=steps, callbacks=best, gradient_clip_val=1.0)
         return model.eval()
+
+
+class _GRUTraining(lightning.LightningModule):
+    """Train a `GRUDecoder` on windows drawn at random, a tenth of the units hidden in each."""
+
+    def __init__(self, model: GRUDecoder, counts: torch.Tensor, behaviour: torch.Tensor, steps: int, lr: float) -> None:
+        super().__init__()
+        self.model, self.steps, self.lr = model, steps, lr
+        self.counts, self.behaviour = counts, behaviour
+
+    def training_step(self, batch: int, batch_idx: int) -> torch.Tensor:
+        # Lightning reads batches ahead; drawn here, windows and hidden units come from one sequence.
+        pick = torch.randint(len(self.counts), (16,))
+        shown = (torch.rand(16, 1, self.counts.shape[2]) > 0.1) / 0.9
+        return _error(self.model(self.counts[pick] * shown), self.behaviour[pick])
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class BayesianDirection:

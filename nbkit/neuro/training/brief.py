@@ -6,6 +6,7 @@ session belongs to ``session.fit``.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ _SILENT = {
     "logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }  # fmt: skip
-_NOTES = ("num_workers", "no `val_dataloader`", "LeafSpec", "lr_scheduler.step", "Trying to infer the `batch_size`")
+_NOTES = (
+    "num_workers", "no `val_dataloader`", "LeafSpec", "lr_scheduler.step", "Trying to infer the `batch_size`",
+    "in eval mode at the start of training",
+)  # fmt: skip
 
 
 def fit_once(
@@ -47,11 +51,21 @@ def fit_once(
     """
     length = {} if "max_epochs" in options else {"max_epochs": -1}
     validate = {} if val_batches is not None else {"limit_val_batches": 0}
+    on_interrupt = signal.getsignal(signal.SIGINT)
     with quiet_lightning(*_NOTES):
         trainer = lightning.Trainer(
             **{"accelerator": "cpu", "devices": 1, "max_steps": steps, **_SILENT, **length, **validate, **options}
         )
-        trainer.fit(module, batches, val_batches)
+        # Lightning would end the training, and the process, at a SIGTERM that a session answers by itself.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        try:
+            trainer.fit(module, batches, val_batches)
+        except SystemExit as stop:
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                # Lightning ignores Ctrl+C from then on and exits; a notebook's kernel must survive it.
+                signal.signal(signal.SIGINT, on_interrupt)
+                raise KeyboardInterrupt from None
+            raise
     return trainer
 
 
