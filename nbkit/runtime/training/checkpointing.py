@@ -26,6 +26,7 @@ from nbkit.runtime.training.history import History
 from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.signals import StopSignals
 from nbkit.runtime.training.snapshot import Buffers, Writer
+from nbkit.runtime.training.validation_time import ValidationTime
 from nbkit.runtime.words import show_duration
 
 _RECENT = 32  # batches that the estimate of the next one looks back on
@@ -93,8 +94,10 @@ class Checkpointing(Callback):
         self._saved_loops: dict[str, Any] | None = None
         self._saved_metrics: dict[str, Any] | None = None
         self._seconds: deque[float] = deque(maxlen=_RECENT)
-        self._validation: float | None = None
-        self._validation_began = self._validated = 0.0
+        self._validation = ValidationTime(budget)
+        self.stopped_at: int | None = None  # the step that was saved last, where a validation was left
+        self._saved_step = 0
+        self._write_metrics: Callable[[Path], None] | None = None
         self._batch_began: float | None = None
         self._last_save = time.monotonic()
         self._due: set[str] = set()
@@ -143,25 +146,25 @@ class Checkpointing(Callback):
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         self._put_back(trainer)
-        now = time.monotonic()
-        self.marks.setdefault("first_batch", now)
+        self.marks.setdefault("first_batch", time.monotonic())
         if self.first_step is None:
-            self.first_step = self._last_step = trainer.global_step
+            self.first_step = self._last_step = self._saved_step = trainer.global_step
             self._begun_at = loop_state.place(trainer)
             self.journal("ready", step=self.first_step)
-        self._count_time(now)
+        self._count_time()
         if self._at_boundary(trainer, batch_idx):
             self._serve(trainer, batch_idx)
-        self._batch_began, self._validated = time.monotonic(), 0.0
+        self._batch_began, self._validation.within_batch = self.budget.clock(), 0.0
         seed_step(self.seed, trainer.current_epoch, batch_idx, self.ranks.rank)
         assert self._fingerprint is not None  # since on_train_start
         self._before_batch = self._fingerprint.take(trainer)
 
-    def _count_time(self, now: float) -> None:
+    def _count_time(self) -> None:
         """Add the time since the last batch began (step, validation, waiting for data) to the training time."""
+        now = self.budget.clock()  # also measures the validation in between
         if self._batch_began is not None:
             self.seconds_training += now - self._batch_began
-            self._seconds.append(now - self._batch_began - self._validated)
+            self._seconds.append(now - self._batch_began - self._validation.within_batch)
             self._batch_began = None
 
     def _at_boundary(self, trainer: Any, batch_idx: int) -> bool:
@@ -174,7 +177,7 @@ class Checkpointing(Callback):
     def _serve(self, trainer: Any, batch_idx: int) -> None:
         ahead = trainer.accumulate_grad_batches
         validates = loop_state.validation_ahead(trainer, batch_idx, ahead)
-        estimate = self._estimate() * ahead + ((self._validation or 0.0) if validates else 0.0)
+        estimate = self._estimate() * ahead + ((self._validation.seconds or 0.0) if validates else 0.0)
         stop = not self.budget.fits(estimate)
         due = "" if stop or not self.ranks.first else self._what_is_due(trainer, validates)
         stop, save = self.ranks.any(stop, bool(due))
@@ -194,8 +197,8 @@ class Checkpointing(Callback):
         if self.first_step == 0 and not self.saves:
             # save once at the start: a state or folder that cannot be saved then fails in the first second
             self._due.add("first step")
-        if validates and self._validation is None:
-            self._due.add("validation of unknown length")
+        if validates and (why := self._validation.why_save()):
+            self._due.add(why)  # it may have to be left
         if self.save_every is not None and time.monotonic() - self._last_save >= self.save_every:
             self._due.add("clock")
         # the clock can wait until the writer is free; the other reasons need exactly this state, so training waits
@@ -223,17 +226,34 @@ class Checkpointing(Callback):
     # -- validation ---------------------------------------------------------------------------------------------------
 
     def on_validation_start(self, trainer: Any, module: Any) -> None:
-        self._validation_began = time.monotonic()
+        self._validation.begin()
 
     def on_validation_batch_start(
         self, trainer: Any, module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
+        if not trainer.sanity_checking and self.ranks.any(self._validation.next_batch_passes_wall())[0]:
+            self._leave_validation(trainer)
         seed_validation(self.seed, dataloader_idx, batch_idx)
+
+    def _leave_validation(self, trainer: Any) -> None:
+        """Stop inside a validation; the steps since the last save will be done again."""
+        loop_state.leave_validation(trainer)
+        self.budget.request_stop("wall")
+        self.stopped_at = self._saved_step
+        self.writer.finish()
+        if self.generations is not None:
+            self.generations.send_left_over(self._write_metrics, final=True)
+        self.say(
+            f"the validation after step {trainer.global_step} was left after {self._validation.batches - 1} batches: "
+            f"the wall is near. The state of step {self._saved_step} is saved and goes on from there. If it never "
+            "ends in time, give longer sessions or fewer batches (limit_val_batches)."
+        )
+        raise PlannedStop(self.ranks.first_of(self.budget.stop_reason))
 
     def on_validation_end(self, trainer: Any, module: Any) -> None:
         if trainer.sanity_checking:
             return
-        self._validated = self._validation = time.monotonic() - self._validation_began
+        self._validation.end()
         if self.monitor is None:
             return
         if self.monitor not in trainer.callback_metrics:
@@ -253,12 +273,12 @@ class Checkpointing(Callback):
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         if loop_state.epoch_is_over(trainer):
             if trainer.global_step >= trainer.max_steps:
-                self._count_time(time.monotonic())
+                self._count_time()
             if self.save_each_epoch:
                 self._due.add("epoch")
             return
         # max_steps was reached inside the epoch: means over a part of an epoch must not be logged as those of an epoch
-        self._count_time(time.monotonic())
+        self._count_time()
         epoch, batch = loop_state.place(trainer)
         self._save(trainer, "complete", wait=True, complete=True, place=(epoch - 1, batch))
         raise StopIteration
@@ -310,6 +330,7 @@ class Checkpointing(Callback):
         self.completed |= complete
         step, best = trainer.global_step, "best" in self._due
         self._due.clear()
+        self._saved_step = step
         held = self.generations is not None and self.generations.holds(step, epoch, batch, complete)
         if self.ranks.any(held)[0]:
             if wait:
@@ -362,6 +383,8 @@ class Checkpointing(Callback):
             history = History()
             history.load_state_dict(tree["nbkit"]["history"])
             history.write(path)
+
+        self._write_metrics = write_metrics
 
         def job() -> None:
             receipt = generations.write(tree, fields)

@@ -314,7 +314,7 @@ def _train(
             if saving.loader is not None:
                 saving.loader.end()
     report = FitReport(
-        step=trainer.global_step,
+        step=trainer.global_step if saving.stopped_at is None else saving.stopped_at,
         max_steps=total,
         reason=reason,
         resumed_from=state.receipt.step if state.receipt else None,

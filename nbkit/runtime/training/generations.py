@@ -307,13 +307,19 @@ class Generations:
         assert self.outbox is not None  # as send and send_left_over have checked
         self.outbox.send(files, f"{self.slug} step {receipt.step}", lambda: self._stored(receipt))
 
-    def send_left_over(self) -> None:
-        """Send the newest local generation if a killed session could not."""
+    def send_left_over(self, metrics: Callable[[Path], None] | None = None, *, final: bool = False) -> None:
+        """Send the newest local generation if its upload has not begun yet, as after a kill.
+
+        Parameters
+        ----------
+        metrics, final
+            As for `send`.
+        """
         if self.outbox is None or not self._here:
             return
         receipt = self._here[max(self._here)]
         if receipt.name not in self._there_names and self.prefix + receipt.name not in self.outbox.waiting():
-            self.send(receipt)
+            self.send(receipt, metrics, final=final)
 
     def _stored(self, receipt: Receipt) -> None:
         """Record that the store has a generation, and delete older ones there; runs in an upload thread."""

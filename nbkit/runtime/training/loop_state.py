@@ -45,6 +45,11 @@ def validation_ahead(trainer: Any, batch: int, batches: int) -> bool:
     return done // every != (done + batches) // every
 
 
+def leave_validation(trainer: Any) -> None:
+    """Put every part of the module back into the mode that it had before the validation under way."""
+    trainer.fit_loop.epoch_loop.val_loop._module_mode.restore(trainer.lightning_module)
+
+
 class Fingerprint:
     """Detect whether anything that a checkpoint holds has changed since a given moment.
 

@@ -210,6 +210,60 @@ def test_validation_that_does_not_fit_is_not_begun(tmp_path: Path) -> None:
     assert run_child(train) == (17, "wall", [9])
 
 
+class Clocked(Tiny):
+    """Advance a session's clock by `seconds` with every batch of a validation; a part of it never trains."""
+
+    def __init__(self, clock: list[float], seconds: list[float]) -> None:
+        super().__init__()
+        self.clock, self.seconds, self.validated = clock, seconds, 0
+
+    def on_train_start(self) -> None:
+        self.net[2].eval()  # as a user freezes a part
+
+    def on_validation_start(self) -> None:
+        self.validated += 1
+
+    def validation_step(self, batch, batch_idx) -> None:
+        super().validation_step(batch, batch_idx)
+        self.clock[0] += self.seconds[min(self.validated, len(self.seconds)) - 1]
+
+
+def clocked_fit(folder: Path, limit: float | None, seconds: list[float], **options) -> tuple:
+    clock = [0.0]
+    session = FakeSession(folder, store=folder / "store")
+    session.budget.limit, session.budget.clock, session.budget.started = limit, lambda: clock[0], 0.0
+    module, data = Clocked(clock, seconds), TinyData()
+    data.val_dataloader = lambda: DataLoader(Points(80), batch_size=4)  # 20 batches
+    report = fit(session, module, data, max_steps=20, save_every=None, **options)
+    modes = [name for name, part in module.named_modules() if not part.training]
+    saves = [(event["step"], event["why"]) for event in session.events if event["e"] == "save"]
+    return report.step, report.reason, clock[0], modes, saves, digest(checkpoint_of(folder))
+
+
+def test_a_validation_that_would_pass_the_wall_is_left_and_the_result_is_the_same(tmp_path: Path) -> None:
+    step, reason, gone, modes, saves, _ = run_child(clocked_fit, tmp_path / "a", 100.0, [10.0])
+    assert (step, reason, gone) == (8, "wall", 90.0)  # the tenth batch would end at 100, and the reserve is before it
+    assert saves == [(1, "first step"), (8, "validation of unknown length")]
+    assert modes == ["net.2"]
+    assert sorted(path.name for path in (tmp_path / "a/store/tiny/checkpoints").glob("*.json"))[-1].endswith("08.json")
+
+    step, reason, *_, resumed = run_child(clocked_fit, tmp_path / "a", None, [10.0])
+    whole = run_child(clocked_fit, tmp_path / "b", None, [10.0])
+    assert (step, reason) == (20, "complete") and resumed == whole[-1]
+
+
+def test_a_validation_near_the_wall_has_a_save_in_front_of_it_in_case_it_is_left(tmp_path: Path) -> None:
+    # the first takes 20 s, and fewer than 60 are left then; the second becomes slower than the first told
+    step, reason, gone, _, saves, _ = run_child(clocked_fit, tmp_path / "a", 70.0, [1.0, 10.0])
+    assert (step, reason) == (17, "wall") and gone <= 70.0
+    assert saves[-1] == (17, "validation near the wall")
+
+
+def test_a_validation_with_room_behind_it_needs_no_save(tmp_path: Path) -> None:
+    *_, saves, _ = run_child(clocked_fit, tmp_path / "a", 1000.0, [1.0])
+    assert [why for _, why in saves] == ["first step", "validation of unknown length", "complete"]
+
+
 def test_a_full_disk_at_the_last_save_is_an_error_with_words(tmp_path: Path) -> None:
     def train() -> tuple[str, list[str]]:
         session = FakeSession(tmp_path / "a")
