@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.threads import threads_in_words
 
 _WANTED = ("gpu", "cpu", "any")
 
@@ -68,7 +69,7 @@ def choose_device(wanted: str = "any") -> Device:
             "Accelerator, GPU T4 x2; Colab: Runtime, Change runtime type), or say accelerator='cpu' to train on the "
             "CPU on purpose, or SMOKE=True to try the notebook. Nothing was begun."
         )
-    return Device("cpu", 1, f"CPU ({torch.get_num_threads()} threads)", "32-true", "a CPU computes in fp32")
+    return Device("cpu", 1, f"CPU ({threads_in_words(torch.get_num_threads())})", "32-true", "a CPU computes in fp32")
 
 
 def _cuda(torch: Any) -> Device:

@@ -38,6 +38,7 @@ from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.threads import wait_asleep
 from nbkit.runtime.training.newest import newest_receipt
 from nbkit.runtime.training.ranks.place import place_here
 from nbkit.runtime.training.signals import StopSignals
@@ -96,6 +97,7 @@ def open_session(
         For a store that cannot be reached.
     """
     check_slug(slug)
+    wait_asleep()  # before anything imports torch
     opened = open_store(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
     place = place_here()
     if place.rank > 0:

@@ -43,6 +43,8 @@ class Receipt:
         Processes that trained together.
     global_batch : int
         Samples that all of them see in one batch together.
+    threads : int
+        CPU threads that it was trained with; 0 on a GPU, or where an older nbkit wrote it.
     """
 
     slug: str
@@ -62,6 +64,7 @@ class Receipt:
     precision: str = ""
     world_size: int = 1
     global_batch: int = 0
+    threads: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     session: str = ""
     time: float = 0.0

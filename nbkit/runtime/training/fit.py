@@ -14,6 +14,7 @@ from typing import Any
 
 from nbkit.ground.quiet import quiet_lightning
 from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.threads import kept_threads
 from nbkit.runtime.training.protocol import TrainingSession, device_of
 from nbkit.runtime.training.ranks.meeting import together
 from nbkit.runtime.training.ranks.place import choose_place
@@ -215,7 +216,9 @@ def fit(
     parts = {"module": module, "data": data, "max_steps": total, "accept_changes": accept_changes, **saves}
     parts |= {**options, "callbacks": list(callbacks)}
     accelerator = options.get("accelerator", device.accelerator)
-    with together(place, session, accelerator, parts) as ranks:
+    recorded = found.receipt.threads if found is not None and found.receipt is not None else 0
+    threads = kept_threads(recorded, accelerator, session.say)
+    with threads as facts["threads"], together(place, session, accelerator, parts) as ranks:
         state = share_state(ranks, find if found is None else lambda: found)
         if state.is_complete(total):
             return _nothing_left(session, module, state, total, began)
