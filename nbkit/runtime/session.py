@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -156,10 +155,10 @@ class Session(Showing):
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._work_ended = began
-        # the cells after the work will take about as long as in earlier sessions
+        # time for the cells after the work: the slowest of the last sessions, as a busy machine probably still is busy
         endings = [e["close"].get("ending", 0.0) for e in self.ledger.fold.sessions.values() if "close" in e]
         if endings:
-            self.budget.measured("close", statistics.median(endings[-8:]))
+            self.budget.measured("close", max(endings[-3:]))
         self._signals = StopSignals(self.budget.request_stop, self.say, (signal.SIGTERM,))
         self._signals.install()
         self._closed, self._pid = False, os.getpid()

@@ -1,9 +1,11 @@
 """The threads of a training on a CPU: how they wait for each other, and how many they are.
 
 Torch spreads one operation over OpenMP threads, which meet at its end, some thousand times a step. A thread that comes
-early spins by default. Beside one busy process on two cores it spins in the very time that the late one needs, and
-training becomes several times slower than on one thread. Threads that sleep while they wait keep their speed, and as
-many as torch takes by itself do better than one (the table is in the changelog), so only their waiting is changed.
+early spins by default. Beside other busy processes it spins in the very time that the late one needs, and training
+becomes several times slower than on one thread. Threads that sleep while they wait keep their speed, so only their
+waiting is changed and not their number. Steps a second on two cores that others used too (load about 3), the demo's
+model and a transformer of 128 dimensions: two threads that spin 3.4 and 0.5, two that sleep 7.3 and 4.7, one 7.4 and
+4.9. Beside two more busy processes: 0.6, 3.3 and 1.5 of the demo's model.
 """
 
 from __future__ import annotations

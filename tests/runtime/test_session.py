@@ -307,6 +307,16 @@ def test_variables_give_store_and_limit_and_arguments_win(opened, tmp_path, monk
     assert session.store.url == str(tmp_path / "store") and session.budget.limit == 3600
 
 
+def test_the_reserve_is_for_the_slowest_of_the_last_endings(opened):
+    for seconds in (0.0, 40.0, 5.0):  # of cells after the work
+        session = opened(limit="1h")
+        session._work_ended -= seconds
+        session.close()
+    session = opened(limit="1h")
+    assert session.budget.estimate("close") >= 40.0
+    session.close()
+
+
 def test_close_twice_is_refused(opened):
     session = opened()
     session.close()
