@@ -1,7 +1,7 @@
-"""The session of a process that trains along and owns nothing.
+"""The session of a process other than rank 0 in a training on several devices.
 
-Under torchrun every process runs the same script; rank 0 has the session, and the others have one of these: it trains,
-reads what other phases made, and writes and prints nothing.
+Under torchrun every process runs the same script. Rank 0 has the session; each other process has a `Follower`, which
+trains, reads the results of other phases, and writes and prints nothing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
-from nbkit.runtime.training.ranks.place import place_here
 from nbkit.runtime.training.ranks.starting import START
+from nbkit.runtime.training.ranks.world import current_world
 
 if TYPE_CHECKING:
     from nbkit.runtime.device import Device
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 
 class Follower:
-    """Stand in for a session on every rank but 0.
+    """Replace the session on every rank except 0.
 
     Parameters
     ----------
     slug : str
     store : Store or None
-        Only read.
+        It is only read.
     smoke : bool
     seed : int
     device : Device or None
     folder : path
-        Of this machine; what this process fetches lies below it.
+        Local folder for the files that this process fetches.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Follower:
         folder: str | os.PathLike[str] = ".",
     ) -> None:
         self.slug, self.smoke, self.seed, self.device = slug, smoke, seed, device
-        self.rank = place_here().rank
+        self.rank = current_world().rank
         self.folder = Path(folder) / f"rank-{self.rank}"
         self.id = f"rank-{self.rank}"
         self.store = None  # nothing of a training is written from here
@@ -74,29 +74,29 @@ class Follower:
         return self._raw
 
     def say(self, text: str) -> None:
-        """Print nothing: rank 0 says it."""
+        """Print nothing: rank 0 prints it."""
 
     def journal(self, event: str, **fields: Any) -> None:
-        """Note nothing."""
+        """Do nothing: rank 0 writes the journal."""
 
     def fit(self, module: Any, data: Any, **options: Any) -> FitReport:
-        """Train this process's share; see `nbkit.runtime.training.fit.fit`."""
+        """Train the share of this process; see `nbkit.runtime.training.fit.fit`."""
         from nbkit.runtime.training.fit import fit
 
         self._report = fit(self, module, data, **options)
         return self._report
 
     def work(self, *args: Any, **options: Any) -> Any:
-        """Refuse: items are not shared among processes that train together."""
+        """Raise an error: items are not shared between processes that train together."""
         raise UsageError(
-            f"items are done by one process a session, and this is rank {self.rank} of a training. Do the items in a "
+            f"Items are done by one process per session, and this is rank {self.rank} of a training. Do the items in a "
             "session of their own (shard='1/2' and '2/2' for two at once), then train. Nothing was begun."
         )
 
     map = work
 
     def inputs(self, slug: str) -> list[Path]:
-        """Return the verified local paths of everything that the items of another phase made."""
+        """Return the verified local paths of all outputs of another phase's items."""
         return fetch_outputs(self._source, Retried(self._source), slug, self.folder)
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
@@ -105,24 +105,24 @@ class Follower:
 
         if slug in (None, self.slug):
             raise UsageError(
-                f"rank 0 brings the checkpoints of {self.slug} to the store; ask it, under `if session.rank == 0:`, as "
-                "for all that follows a training."
+                f"Rank 0 uploads the checkpoints of {self.slug}; read them under `if session.rank == 0:`, as "
+                "everything that follows a training."
             )
         return fetch_checkpoint(Retried(self._source), slug, which, self.folder / "inputs")
 
     def history(self, slug: str | None = None) -> list[dict[str, Any]]:
-        """Return the metric rows of another phase; of this one, those that this process has seen."""
+        """Return the metric rows of another phase, or those of this phase that this process has logged."""
         if slug in (None, self.slug):
             return self._report.history if self._report else []
         return fetch_history(Retried(self._source), slug, self.folder)
 
     def result(self, *args: Any, **options: Any) -> None:
-        """Keep nothing: rank 0 keeps it."""
+        """Do nothing: rank 0 stores it."""
 
     note = figure = page = result
 
     def close(self) -> dict[str, Any]:
-        """Return what became of the training here."""
+        """Return a summary of the training on this process."""
         report = self._report
         complete = report is None or report.complete
         reached = {"step": report.step, "max_steps": report.max_steps} if report else {}
@@ -133,11 +133,11 @@ class Follower:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing is open here."""
+        """Do nothing: there is nothing to close."""
 
 
 def main(handle: int) -> None:
-    """Train as one of the other processes."""
+    """Train as one of the processes that rank 0 started."""
     with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as content:
         os.close(handle)
         facts, parts = pickle.loads(content)
@@ -148,7 +148,7 @@ def main(handle: int) -> None:
 
     session = Follower(facts["slug"], seed=facts["seed"], device=Device(**facts["device"]), folder=facts["folder"])
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    # rank 0 has been there all along: if it does not answer now, it is gone
+    # rank 0 is running already: if it does not answer now, it is gone
     session.rendezvous = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=30))
     session.rendezvous.set_timeout(timedelta(seconds=START))
     session.rendezvous.set(f"up/{os.environ['RANK']}", "1")

@@ -39,7 +39,7 @@ from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.threads import wait_asleep
 from nbkit.runtime.training.newest import newest_receipt
-from nbkit.runtime.training.ranks.place import place_here
+from nbkit.runtime.training.ranks.world import current_world
 from nbkit.runtime.training.signals import StopSignals
 from nbkit.runtime.words import parse_duration
 
@@ -98,9 +98,9 @@ def open_session(
     check_slug(slug)
     wait_asleep()  # before anything imports torch
     opened = open_store(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
-    place = place_here()
-    if place.rank > 0:
-        device = open_device(accelerator, smoke, seed, place.local_rank) if accelerator is not None else None
+    world = current_world()
+    if world.rank > 0:
+        device = open_device(accelerator, smoke, seed, world.local_rank) if accelerator is not None else None
         where = Path(folder if folder is not None else detect().folder) / slug
         return Follower(slug, opened, smoke=smoke, seed=seed, device=device, folder=where)
     return Session(

@@ -44,10 +44,10 @@ def _agreements(folder: Path, times: int) -> tuple[float, float]:
     import torch.distributed as dist
 
     from nbkit.runtime.training.ranks.meeting import together
-    from nbkit.runtime.training.ranks.place import place_here
+    from nbkit.runtime.training.ranks.world import current_world
 
     ours, bare = [], []
-    with together(place_here(), FakeSession(folder), "cpu", {}) as ranks:
+    with together(current_world(), FakeSession(folder), "cpu", {}) as ranks:
         flags = torch.zeros(2, dtype=torch.int64)
         for _ in range(times):
             began = time.perf_counter()

@@ -46,7 +46,7 @@ def test_it_draws_what_rank_0_draws_and_leaves_no_trace(
 
 def test_it_refuses_items_and_points_to_rank_0_for_its_own_checkpoints(rank_1: None, tmp_path: Path) -> None:
     session = opened(tmp_path)
-    with pytest.raises(UsageError, match="items are done by one process a session, and this is rank 1"):
+    with pytest.raises(UsageError, match="Items are done by one process per session, and this is rank 1"):
         session.work([{"key": "a"}])
     with pytest.raises(UsageError, match="under `if session.rank == 0:`"):
         session.checkpoint()

@@ -17,8 +17,8 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.threads import kept_threads
 from nbkit.runtime.training.protocol import TrainingSession, device_of
 from nbkit.runtime.training.ranks.meeting import together
-from nbkit.runtime.training.ranks.place import choose_place
 from nbkit.runtime.training.ranks.ranks import Ranks
+from nbkit.runtime.training.ranks.world import choose_world
 from nbkit.runtime.training.same_training import explain_mismatch, load_weights, settings_of, versions
 from nbkit.runtime.words import parse_duration, show_duration
 
@@ -169,7 +169,7 @@ def fit(
     began = time.monotonic()
     _check_options(trainer_options, mode)
     device = device_of(session)
-    place = choose_place(trainer_options, device)
+    world = choose_world(trainer_options, device)
     total = _max_steps(module, max_steps)
     import lightning  # noqa: F401  its import is measured
 
@@ -187,12 +187,12 @@ def fit(
         "settings": {"module": settings_of(module), "data": settings_of(data)},
         "training": training,
         "precision": str(trainer_options.get("precision", device.precision)),
-        "world_size": place.size,
+        "world_size": world.size,
         "versions": versions(),
         "session": session.id,
     }
     generations = None
-    if place.rank == 0:
+    if world.rank == 0:
         parts_of_store = (session.store, session.outbox, session.say, session.journal)
         generations = Generations(session.slug, session.folder, *parts_of_store)
 
@@ -200,7 +200,7 @@ def fit(
         return find_state(generations, facts, fresh, accept_changes, session.say) if generations else State()
 
     # before others are started; those that are there already wait where a death is noticed
-    found = None if place.others_wait else find()
+    found = None if world.others_wait else find()
     if found is not None and found.is_complete(total):
         return _nothing_left(session, module, found, total, began)
     saves = {"save_every": save_every, "save_each_epoch": save_each_epoch, "monitor": monitor, "mode": mode}
@@ -218,7 +218,7 @@ def fit(
     accelerator = options.get("accelerator", device.accelerator)
     recorded = found.receipt.threads if found is not None and found.receipt is not None else 0
     threads = kept_threads(recorded, accelerator, session.say)
-    with threads as facts["threads"], together(place, session, accelerator, parts) as ranks:
+    with threads as facts["threads"], together(world, session, accelerator, parts) as ranks:
         state = share_state(ranks, find if found is None else lambda: found)
         if state.is_complete(total):
             return _nothing_left(session, module, state, total, began)

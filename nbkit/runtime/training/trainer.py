@@ -36,7 +36,7 @@ def make_trainer(
     options.setdefault("precision", device.precision)
     options.setdefault("devices", 1)
     if ranks.size > 1:
-        options |= trainer_options(ranks.place, options.get("strategy", "auto"))
+        options |= trainer_options(ranks.world, options.get("strategy", "auto"))
     plugins = options.pop("plugins", None) or []
     plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
     trainer = lightning.Trainer(

@@ -48,7 +48,7 @@ def refused(folder: Path, module=None, data=None, **options) -> str:
         ({"max_steps": True}, "max_steps is True"),
         ({"mode": "lowest"}, "'min' and 'max'"),
         ({"devices": 0}, "a whole number from 1"),
-        ({"devices": 2, "strategy": "fsdp"}, "strategy='fsdp' is not one for several devices"),
+        ({"devices": 2, "strategy": "fsdp"}, "strategy='fsdp' does not support several devices"),
         ({"num_nodes": 2}, "torchrun says how many"),
         ({"save_every": "soon"}, "'soon'"),
         ({"monitor": "val_loss"}, "this training has no validation"),

@@ -1,4 +1,4 @@
-"""What Lightning asks about the processes of a training, answered from a place."""
+"""What Lightning needs to know about the processes of a training."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
-from nbkit.runtime.training.ranks.place import STRATEGIES, Place
+from nbkit.runtime.training.ranks.world import STRATEGIES, World
 
 
 class RankEnvironment(ClusterEnvironment):
-    """Tell Lightning that its processes exist and have met already."""
+    """Tell Lightning that its processes exist and are connected already."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -34,41 +34,41 @@ class RankEnvironment(ClusterEnvironment):
         return False
 
     def world_size(self) -> int:
-        return self._place.size
+        return self._world.size
 
     def set_world_size(self, size: int) -> None:
-        """Do nothing: the place is known."""
+        """Do nothing: the ranks are known."""
 
     def global_rank(self) -> int:
-        return self._place.rank
+        return self._world.rank
 
     def set_global_rank(self, rank: int) -> None:
-        """Do nothing: the place is known."""
+        """Do nothing: the ranks are known."""
 
     def local_rank(self) -> int:
-        return self._place.local_rank
+        return self._world.local_rank
 
     def node_rank(self) -> int:
-        return self._place.rank // self._place.local_size
+        return self._world.rank // self._world.local_size
 
 
 class JoinedDDP(DDPStrategy):
-    """DDP among processes that are there already: with nothing to launch, it works in a notebook, too."""
+    """DDP for processes that run already: nothing is launched, so it also works in a notebook."""
 
     def _configure_launcher(self) -> None:
         self._launcher = None
 
 
-def trainer_options(place: Place, strategy: str) -> dict[str, Any]:
-    """Return what Lightning's Trainer has to know of the processes."""
-    # After its first backward pass DDP lays its buckets out anew, unless it looks for unused parameters. Where a
-    # gradient lies decides in which order more than two summands are added, so a resumed run would add otherwise.
-    keep_buckets = place.size > 2
+def trainer_options(world: World, strategy: str) -> dict[str, Any]:
+    """Return the options that describe the processes to Lightning's Trainer."""
+    # After its first backward pass DDP rebuilds its buckets, unless it searches for unused parameters. The bucket of
+    # a gradient determines the order in which more than two summands are added, so a resumed run would differ.
+    keep_buckets = world.size > 2
     return {
-        "devices": place.local_size,
-        "num_nodes": place.nodes,
+        "devices": world.local_size,
+        "num_nodes": world.nodes,
         "strategy": JoinedDDP(
-            cluster_environment=RankEnvironment(place),
+            cluster_environment=RankEnvironment(world),
             find_unused_parameters=STRATEGIES[strategy] or keep_buckets,
         ),
     }

@@ -1,4 +1,4 @@
-"""How the processes of a training find each other, and end together."""
+"""Connecting the processes of a training, and ending them together."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ from typing import Any
 
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.training.protocol import TrainingSession
-from nbkit.runtime.training.ranks.place import NEEDED, Place
 from nbkit.runtime.training.ranks.ranks import Ranks
+from nbkit.runtime.training.ranks.world import NEEDED, World
 
-_MEET = timedelta(minutes=10)  # until all have come up
-_TIMEOUT = timedelta(minutes=30)  # for one that is alive and stands still; one that died is seen at once
-_LATE_WORDS = 5.0  # seconds that the news of a death may come after the operation that failed by it
+_MEET = timedelta(minutes=10)  # until all processes have started
+_TIMEOUT = timedelta(minutes=30)  # for a process that hangs; a death is noticed at once
+_LATE_WORDS = 5.0  # seconds between an operation that fails because of a death and the news of the death
 
 
 @contextlib.contextmanager
-def together(place: Place, session: TrainingSession, accelerator: str, parts: Mapping[str, Any]) -> Iterator[Ranks]:
-    """Have the processes of a training find each other, and none outlive the others for long.
+def together(world: World, session: TrainingSession, accelerator: str, parts: Mapping[str, Any]) -> Iterator[Ranks]:
+    """Connect the processes of a training, as a context manager; if one dies, the others end soon after.
 
     Parameters
     ----------
-    place : Place
+    world : World
     session : TrainingSession
     accelerator : str
     parts : mapping
-        What the other processes need where this one starts them: arguments of `fit`.
+        Arguments of `fit` for the other processes, if this one starts them.
 
     Raises
     ------
     NbkitError
-        In place of whatever error the death of another process led to.
+        Instead of the error that the death of another process caused here.
     """
-    if place.size == 1:
-        yield Ranks(place)
+    if world.size == 1:
+        yield Ranks(world)
         return
     from nbkit.runtime.training.ranks.starting import Helpers
 
     with contextlib.ExitStack() as stack:
-        helpers = stack.enter_context(Helpers(place, session, parts)) if place.starts else None
-        ranks = _join(place, session, accelerator, helpers)
+        helpers = stack.enter_context(Helpers(world, session, parts)) if world.starts else None
+        ranks = _join(world, session, accelerator, helpers)
         try:
             yield ranks
-            ranks.meet()  # nobody takes the connection away from one that is not done
+            ranks.meet()  # no process closes the connection before all are done
         except BaseException as error:
             words = ranks.watch.why(_LATE_WORDS) if _may_follow(error) else None
             if words is None:
-                ranks.watch.end(f"rank {place.rank} failed: {type(error).__name__}: {error}")
+                ranks.watch.end(f"rank {world.rank} failed: {type(error).__name__}: {error}")
                 raise
             ranks.watch.end(words)
             if helpers is not None:
                 words += helpers.last_words()
             raise NbkitError(
-                f"{words}. Training stopped on all {place.size} processes; the last checkpoint stands, and what came "
+                f"{words}. Training stopped on all {world.size} processes; the last checkpoint stands, and what came "
                 "after it is done again. Run it again to go on."
             ) from error
         finally:
             ranks.watch.end()
-            _part(place, session)
+            _part(world, session)
 
 
 def _may_follow(error: BaseException) -> bool:
-    """Return whether an error may be what another process's death looks like from here."""
+    """Return whether an error may be the consequence of another process's death."""
     return isinstance(error, RuntimeError | OSError) and not isinstance(error, NbkitError)
 
 
-def _join(place: Place, session: TrainingSession, accelerator: str, helpers: Any) -> Ranks:
+def _join(world: World, session: TrainingSession, accelerator: str, helpers: Any) -> Ranks:
     import torch
     import torch.distributed as dist
 
@@ -79,28 +79,28 @@ def _join(place: Place, session: TrainingSession, accelerator: str, helpers: Any
     missing = [name for name in NEEDED if name not in os.environ] if store is None else []
     if missing:
         raise UsageError(
-            f"WORLD_SIZE={place.size} is set and {', '.join(missing)} is not, so the other processes cannot be found. "
+            f"WORLD_SIZE={world.size} is set and {', '.join(missing)} is not, so the other processes cannot be found. "
             "Start them with torchrun, or unset WORLD_SIZE. Nothing was trained."
         )
     if not dist.is_initialized():
         backend = "gloo"
         if accelerator in ("cuda", "gpu"):
-            torch.cuda.set_device(place.local_rank)
+            torch.cuda.set_device(world.local_rank)
             # 2: give up what waits for one that is gone; the default takes this process down, a notebook's kernel too
             os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2")
             backend = "nccl"
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=_MEET)
+        dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=_MEET)
         if store is None:
             atexit.register(_destroy)
-    ranks = Ranks(place, dist.new_group(backend="gloo", timeout=_TIMEOUT))
+    ranks = Ranks(world, dist.new_group(backend="gloo", timeout=_TIMEOUT))
     address = "127.0.0.1" if store is not None else os.environ["MASTER_ADDR"]
     ranks.watch = Watch(ranks, address)
     return ranks
 
 
-def _part(place: Place, session: TrainingSession) -> None:
-    """Leave the group where it was made for this one training; torchrun's processes may meet again in it."""
-    if place.starts or session.rendezvous is not None:
+def _part(world: World, session: TrainingSession) -> None:
+    """Leave the process group if it was created for this training; processes of torchrun may use it again."""
+    if world.starts or session.rendezvous is not None:
         _destroy()
 
 
@@ -108,5 +108,5 @@ def _destroy() -> None:
     import torch.distributed as dist
 
     if dist.is_initialized():
-        with contextlib.suppress(RuntimeError):  # one that is gone cannot say goodbye
+        with contextlib.suppress(RuntimeError):  # fails if another process is gone
             dist.destroy_process_group()

@@ -1,45 +1,45 @@
-"""The processes that train together, and what they agree on.
+"""Agreement between the processes of one training.
 
-Whatever leads into a collective operation (to resume, to save, to stop) is decided once and taken over by all in front
-of the same batch, so none of them waits for one that went elsewhere. Rank 0 alone owns the store, the checkpoints and
-the output; the others compute their share of every batch and write nothing.
+Every decision that leads to a collective operation (to resume, to save, to stop) is made once and applied by all before
+the same batch, so no process waits for another that does something else. Only rank 0 owns the store, the checkpoints
+and the output; the others compute their share of every batch and write nothing.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from nbkit.runtime.training.ranks.place import Place
+from nbkit.runtime.training.ranks.world import World
 
 
 class Ranks:
-    """Let the processes of one training agree; alone, everything agrees at once and costs nothing.
+    """Let the processes of one training agree; for a single process this costs nothing.
 
     Parameters
     ----------
-    place : Place
+    world : World
     control : ProcessGroup or None
-        Speaks between CPUs, so that an agreement never waits for a GPU.
+        Connects the CPUs, so that an agreement never waits for a GPU.
     watch : Watch or None
     """
 
-    def __init__(self, place: Place | None = None, control: Any = None, watch: Any = None) -> None:
-        self.place, self.control, self.watch = place or Place(), control, watch
+    def __init__(self, world: World | None = None, control: Any = None, watch: Any = None) -> None:
+        self.world, self.control, self.watch = world or World(), control, watch
 
     @property
     def rank(self) -> int:
-        return self.place.rank
+        return self.world.rank
 
     @property
     def size(self) -> int:
-        return self.place.size
+        return self.world.size
 
     @property
     def first(self) -> bool:
-        return self.place.rank == 0
+        return self.world.rank == 0
 
     def any(self, *asked: bool) -> tuple[bool, ...]:
-        """Give, of each flag, whether any process has it; all processes get the same."""
+        """Return for each flag whether it is set on any process; the same on all processes."""
         if self.control is None:
             return asked
         import torch
@@ -50,7 +50,7 @@ class Ranks:
         return tuple(map(bool, flags.tolist()))
 
     def first_of(self, reason: str | None) -> str | None:
-        """Return the reason of the lowest rank that has one."""
+        """Return the reason of the lowest rank that has one, on all processes."""
         if self.control is None:
             return reason
         import torch.distributed as dist
@@ -60,7 +60,7 @@ class Ranks:
         return next((found for found in reasons if found), None)
 
     def share(self, value: Any) -> Any:
-        """Return rank 0's value to all."""
+        """Return the value of rank 0, on all processes."""
         if self.control is None:
             return value
         import torch.distributed as dist
@@ -70,7 +70,7 @@ class Ranks:
         return held[0]
 
     def share_bytes(self, tensor: Any, size: int) -> Any:
-        """Return rank 0's bytes, a tensor of shape (size,), to all."""
+        """Return the bytes of rank 0, a tensor of shape (size,), on all processes."""
         import torch
         import torch.distributed as dist
 
@@ -80,7 +80,7 @@ class Ranks:
         return held
 
     def gather(self, value: Any) -> list[Any] | None:
-        """Return rank 0 every process's value in order of rank; None to the others."""
+        """Return the values of all processes in order of rank on rank 0; None on the others."""
         if self.control is None:
             return [value]
         import torch.distributed as dist
@@ -90,7 +90,7 @@ class Ranks:
         return held
 
     def meet(self) -> None:
-        """Wait for all."""
+        """Wait for all processes."""
         if self.control is not None:
             import torch.distributed as dist
 

@@ -1,8 +1,8 @@
-"""The other processes of a training that a notebook or a script starts by itself.
+"""The other processes of a training that starts in a notebook or script.
 
-They are fresh interpreters, never forks: a session has upload threads, and its GPU is in use from the first check on;
-neither survives a fork. Each is handed the module, the data and the options through a file without a name, joins rank
-0, which goes on in the notebook's own process, and ends with it.
+They are new interpreters, never forks: a session has upload threads and has used its GPU, and neither survives a fork.
+Each process receives the module, the data and the options through a file without a name, joins rank 0, which runs in
+the notebook's own process, and ends with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts import environment
 from nbkit.runtime.training.protocol import TrainingSession, device_of
-from nbkit.runtime.training.ranks.place import Place
+from nbkit.runtime.training.ranks.world import World
 
 _HERE = "127.0.0.1"
 START = 600.0  # seconds; importing on a busy machine takes long
@@ -33,26 +33,26 @@ _TAIL = 12
 
 
 class Helpers:
-    """Start the other processes of this machine, and leave none behind.
+    """Start the other processes of this machine, and end all of them on exit.
 
     Parameters
     ----------
-    place : Place
+    world : World
         This process's; rank 0.
     session : TrainingSession
     parts : mapping
-        Arguments of `fit` for them.
+        Their arguments of `fit`.
     """
 
-    def __init__(self, place: Place, session: TrainingSession, parts: Mapping[str, Any]) -> None:
-        self.place, self.session = place, session
+    def __init__(self, world: World, session: TrainingSession, parts: Mapping[str, Any]) -> None:
+        self.world, self.session = world, session
         self._parts = parts
         self._processes: dict[int, subprocess.Popen] = {}
         self._store: Any = None
         self._undo = contextlib.ExitStack()
 
     def log(self, rank: int) -> Path:
-        """Return the file that a process's output goes to."""
+        """Return the log file of a process."""
         return Path(self.session.folder) / f"rank-{rank}.log"
 
     def __enter__(self) -> Helpers:
@@ -60,7 +60,7 @@ class Helpers:
         import torch.distributed as dist
 
         content = _pickled(self._parts, self.session)
-        threads = max(1, torch.get_num_threads() // self.place.local_size)
+        threads = max(1, torch.get_num_threads() // self.world.local_size)
         told = {"OMP_NUM_THREADS": str(threads), "GLOO_SOCKET_IFNAME": "lo"}
         told = {name: os.environ.get(name, value) for name, value in told.items()}
         if sys.platform != "linux":
@@ -73,7 +73,7 @@ class Helpers:
                 file.write(content)
                 file.flush()
                 del content
-                for rank in range(1, self.place.size):
+                for rank in range(1, self.world.size):
                     self._start(rank, file.fileno())
         except BaseException:
             self.__exit__(None, None, None)
@@ -81,11 +81,11 @@ class Helpers:
         return self
 
     def _start(self, rank: int, handle: int) -> None:
-        place = replace(self.place, rank=rank, local_rank=rank, starts=False)
+        world = replace(self.world, rank=rank, local_rank=rank, starts=False)
         told = {
-            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": place.size, "LOCAL_WORLD_SIZE": place.local_size,
+            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world.size, "LOCAL_WORLD_SIZE": world.local_size,
             "MASTER_ADDR": _HERE, "MASTER_PORT": self._store.port,
-            # what this process can import, they can
+            # they can import everything that this process can
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }  # fmt: skip
         with open(self.log(rank), "wb") as log:
@@ -96,30 +96,30 @@ class Helpers:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[handle],
-                start_new_session=True,  # a Ctrl+C asks rank 0, and rank 0 tells them
+                start_new_session=True,  # Ctrl+C reaches rank 0 only, which then stops them
             )
 
     def meet(self) -> Any:
-        """Wait until all have come up, and give the store that they find each other by.
+        """Wait until all processes have started, and return the store through which they connect.
 
         Raises
         ------
         NbkitError
-            Where one ended before.
+            If one ended before.
         """
         end = time.monotonic() + START
         for rank, process in self._processes.items():
             while not self._store.check([f"up/{rank}"]):
                 if process.poll() is not None or time.monotonic() > end:
                     raise NbkitError(
-                        f"rank {rank} did not come up{self.last_words() or f' within {START:.0f} s'}. Nothing was "
+                        f"Rank {rank} did not start{self.last_words() or f' within {START:.0f} s'}. Nothing was "
                         "trained."
                     )
                 time.sleep(0.02)
         return self._store
 
     def last_words(self) -> str:
-        """Return how those ended that failed, and the last lines they wrote."""
+        """Return how failed processes ended, and the last lines of their logs."""
         found = []
         for rank, process in self._processes.items():
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -157,7 +157,7 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _pickled(parts: Mapping[str, Any], session: TrainingSession) -> bytes:
-    """Return what the others need as bytes; classes and functions of a notebook's own cells go along whole."""
+    """Pickle what the others need, including classes and functions that are defined in notebook cells."""
     try:
         import cloudpickle
     except ImportError:  # joblib brought its own copy before it asked for this one
@@ -174,6 +174,6 @@ def _pickled(parts: Mapping[str, Any], session: TrainingSession) -> bytes:
         return cloudpickle.dumps((facts, parts))
     except Exception as error:
         raise UsageError(
-            f"the module, the data or a callback cannot be handed to the processes of the other devices: {error}. "
+            f"The module, the data or a callback cannot be sent to the processes of the other devices: {error}. "
             "Keep open files, locks and connections out of them, or open them in setup(). Nothing was trained."
         ) from error

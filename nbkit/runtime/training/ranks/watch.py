@@ -1,8 +1,8 @@
-"""A line between the processes of a training that breaks when one of them dies.
+"""Connections between the processes of a training that show when one of them dies.
 
-The system closes a dead process's connections, so a death is news within milliseconds and without a clock; a machine
-that vanished is noticed by the connection's own probes. A process whose main thread cannot be reached, because it
-waits on a GPU for one that is gone, is ended after a grace.
+The operating system closes the connections of a dead process, so a death is noticed within milliseconds, without a
+timeout. A machine that vanished is noticed by TCP keep-alive probes. A process whose main thread does not react,
+because it waits on a GPU for one that is gone, is ended after a grace period.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from typing import Any
 
 from nbkit.runtime.errors import NbkitError
 
-_GRACE = 30.0  # seconds in which the main thread should meet the error itself
+_GRACE = 30.0  # seconds in which the main thread should see the error itself
 _CONNECT = 60.0
 _LOOK = 0.1
 _PROBES = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))  # a vanished machine: half a minute
 
 
 class Watch:
-    """Hear of processes that ended without a goodbye, and pass on the words of one that failed.
+    """Notice processes that ended unexpectedly, and forward the message of one that failed.
 
     Rank 0 is connected to all others, each of the others to rank 0.
 
     Parameters
     ----------
     ranks : Ranks
-        Joined already; tells the others where to connect.
+        Connected already; used to tell the others where to connect.
     address : str
-        Where rank 0 can be reached.
+        Address of rank 0.
     """
 
     def __init__(self, ranks: Any, address: str) -> None:
@@ -75,7 +75,7 @@ class Watch:
             line, _ = server.accept()
         except TimeoutError:
             raise NbkitError(
-                f"only {len(self._names)} of {size - 1} other processes connected to rank 0 within {_CONNECT:.0f} s. "
+                f"Only {len(self._names)} of {size - 1} other processes connected to rank 0 within {_CONNECT:.0f} s. "
                 "Nothing was trained."
             ) from None
         line.settimeout(_CONNECT)
@@ -83,7 +83,7 @@ class Watch:
             hello = json.loads(line.makefile("rb").readline())
             if secrets.compare_digest(str(hello["token"]), token):
                 return self._keep(line, str(hello["name"]))
-        line.close()  # a stranger
+        line.close()  # not one of ours
 
     def _keep(self, line: socket.socket, name: str) -> None:
         line.settimeout(None)
@@ -97,12 +97,12 @@ class Watch:
     # -- from the main thread --
 
     def why(self, seconds: float) -> str | None:
-        """Return what is known of a process that is gone, waiting so long for the news."""
+        """Return what is known about a process that is gone, after waiting up to this long for the news."""
         self._known.wait(seconds)
         return self.lost
 
     def end(self, words: str | None = None) -> None:
-        """Say goodbye, or what failed here; does nothing the second time."""
+        """Tell the others that this process is done, or what failed here; the second call does nothing."""
         with self._lock:
             if self._ended.is_set():
                 return
@@ -131,7 +131,7 @@ class Watch:
         if not heard:
             self._selector.unregister(line)
             if line not in self._gone_well:
-                self._lose(f"{self._names[line]} ended without a word", line)
+                self._lose(f"{self._names[line]} ended unexpectedly", line)
             return
         *whole, self._unread[line] = (self._unread[line] + heard).split(b"\n")
         for text in whole:
@@ -155,13 +155,13 @@ class Watch:
                     line.sendall(_line(message))
 
     def _force(self) -> None:
-        """End this process if its main thread does not find out by itself."""
+        """End this process if its main thread does not notice the death by itself."""
         _release_gpu()
         if self._ended.wait(_GRACE):
             return
         print(
-            f"[nbkit] {self.lost}; rank {self._rank} waits for it in vain and is ended. The last checkpoint stands; "
-            "run it again to go on.",
+            f"[nbkit] {self.lost}; rank {self._rank} still waits for it and is ended. The last checkpoint is kept; "
+            "run it again to continue.",
             file=sys.stderr,
             flush=True,
         )
@@ -171,7 +171,7 @@ class Watch:
 
 
 def _server(address: str, size: int) -> socket.socket:
-    """Listen where the others are: on this machine alone, or on all of its addresses."""
+    """Listen on this machine only, or on all of its addresses if other machines take part."""
     if address in ("127.0.0.1", "localhost"):
         return socket.create_server(("127.0.0.1", 0), backlog=size)
     if socket.has_dualstack_ipv6():
@@ -184,7 +184,7 @@ def _line(message: dict[str, Any]) -> bytes:
 
 
 def _release_gpu() -> None:
-    """Abort what waits on a GPU for a process that is gone; the main thread then meets an error."""
+    """Abort GPU operations that wait for a process that is gone; the main thread then sees an error."""
     import torch.distributed as dist
 
     abort = getattr(dist.distributed_c10d, "_abort_process_group", None)

@@ -19,7 +19,7 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.receipts import read_receipt
 from nbkit.runtime.training.fit import fit
 from nbkit.runtime.training.loader import ResumableLoader
-from nbkit.runtime.training.ranks.place import Place, choose_place, place_here
+from nbkit.runtime.training.ranks.world import World, choose_world, current_world
 from tests.runtime.training.ranks.rank_support import Plain, Team, plain_loader, run_team
 from tests.runtime.training.training_support import (
     FakeSession,
@@ -287,8 +287,8 @@ def test_a_complete_training_is_complete_on_all_ranks(tmp_path: Path) -> None:
 
 def test_place_is_what_torchrun_says() -> None:
     told = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}
-    assert place_here(told) == Place(3, 4, 1, 2) and place_here(told).nodes == 2
-    assert place_here({}) == Place() == place_here({"WORLD_SIZE": "1", "RANK": "0"})
+    assert current_world(told) == World(3, 4, 1, 2) and current_world(told).nodes == 2
+    assert current_world({}) == World() == current_world({"WORLD_SIZE": "1", "RANK": "0"})
 
 
 @pytest.mark.parametrize(
@@ -300,22 +300,22 @@ def test_place_is_what_torchrun_says() -> None:
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(told: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="do not fit together"):
-        place_here(told)
+    with pytest.raises(UsageError, match="is inconsistent"):
+        current_world(told)
 
 
 def test_devices_are_counted_and_those_that_are_not_there_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     cards = SimpleNamespace(accelerator="cuda", count=2, name="Tesla T4")
     for devices in (2, "2", "auto", -1):
-        assert choose_place({"devices": devices}, cards) == Place(0, 2, 0, 2, starts=True)
-    assert choose_place({}, cards) == Place()
+        assert choose_world({"devices": devices}, cards) == World(0, 2, 0, 2, starts=True)
+    assert choose_world({}, cards) == World()
     with pytest.raises(UsageError, match=r"this machine has 2 GPU\(s\) \(Tesla T4\)"):
-        choose_place({"devices": 4}, cards)
+        choose_world({"devices": 4}, cards)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(UsageError, match=r"devices=3, and torchrun started 2 process\(es\)"):
-        choose_place({"devices": 3}, cards)
+        choose_world({"devices": 3}, cards)
 
 
 def test_metrics_in_the_store_are_those_of_an_unbroken_run(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_what_cannot_be_handed_over_is_refused_before_anything_starts(tmp_path: 
         return str(error.value), len(psutil.Process().children())
 
     words, children = run_child(train)
-    assert "cannot be handed to the processes of the other devices" in words and "in setup()" in words
+    assert "cannot be sent to the processes of the other devices" in words and "in setup()" in words
     assert children == 0
 
 
@@ -166,7 +166,7 @@ def test_a_process_that_does_not_come_up_is_an_error_with_its_last_lines(tmp_pat
         return str(error.value), len(psutil.Process().children())
 
     words, children = run_child(train)
-    assert words.startswith("rank 1 did not come up") and "OSError: this disk is not on the other machine" in words
+    assert words.startswith("Rank 1 did not start") and "OSError: this disk is not on the other machine" in words
     assert children == 0
 
 

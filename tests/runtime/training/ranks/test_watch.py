@@ -12,7 +12,7 @@ import pytest
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.training.ranks import watch as rank_watch
 from nbkit.runtime.training.ranks.meeting import together
-from nbkit.runtime.training.ranks.place import place_here
+from nbkit.runtime.training.ranks.world import current_world
 from tests.runtime.children import die, fork, reap
 from tests.runtime.training.ranks.rank_support import environments
 from tests.runtime.training.training_support import FakeSession
@@ -23,7 +23,7 @@ def team(folder: Path, work, size: int = 2) -> list[int]:
 
     def start(told: dict[str, str]) -> None:
         os.environ.update(told)
-        with together(place_here(), FakeSession(folder), "cpu", {}) as ranks:
+        with together(current_world(), FakeSession(folder), "cpu", {}) as ranks:
             work(ranks)
 
     pids = [fork(lambda told=told: start(told), folder / f"log-{told['RANK']}") for told in environments(size)]
@@ -43,7 +43,7 @@ def test_a_main_thread_that_waits_for_the_dead_is_ended_after_a_grace(
 
     assert team(tmp_path, work) == [1, -9]
     words = (tmp_path / "log-0").read_text()
-    assert "rank 1 (process " in words and "ended without a word; rank 0 waits for it in vain and is ended" in words
+    assert "rank 1 (process " in words and "ended unexpectedly; rank 0 still waits for it and is ended" in words
     assert (tmp_path / "written").exists(), "what was being written is finished first"
 
 
@@ -52,7 +52,7 @@ def test_news_of_a_death_reaches_those_who_are_not_connected_to_the_dead(tmp_pat
         if ranks.rank == 2:
             die()
         words = ranks.watch.why(30.0)
-        assert words.startswith("rank 2 (process ") and words.endswith("ended without a word")
+        assert words.startswith("rank 2 (process ") and words.endswith("ended unexpectedly")
         raise RuntimeError("as a collective operation fails")
 
     assert team(tmp_path, work, 3) == [1, 1, -9]

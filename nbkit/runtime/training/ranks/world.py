@@ -1,4 +1,4 @@
-"""Which of how many processes this one is."""
+"""The rank of this process, and the number of processes, in a training on several devices."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ STRATEGIES = {"auto": False, "ddp": False, "ddp_find_unused_parameters_true": Tr
 
 
 @dataclass(frozen=True)
-class Place:
-    """Say which of how many processes this one is.
+class World:
+    """The rank of this process and the number of processes.
 
     Attributes
     ----------
     rank, size : int
-        Among all processes.
+        Rank of this process, and number of processes.
     local_rank, local_size : int
-        Among those of this machine.
+        Among the processes of this machine.
     starts : bool
-        Whether this process has to start the others; else somebody (torchrun, or such a process) started it.
+        Whether this process must start the others; otherwise torchrun or such a process started it.
     """
 
     rank: int = 0
@@ -36,7 +36,7 @@ class Place:
 
     @property
     def others_wait(self) -> bool:
-        """Whether other processes are there already, to be told whatever becomes of this one."""
+        """Whether other processes are running already and must be told what happens to this one."""
         return self.size > 1 and not self.starts and all(name in os.environ for name in NEEDED)
 
     @property
@@ -44,8 +44,8 @@ class Place:
         return self.size // self.local_size
 
 
-def place_here(environment: Mapping[str, str] | None = None) -> Place:
-    """Return the place that the environment tells, as torchrun sets it; the only one where it tells none.
+def current_world(environment: Mapping[str, str] | None = None) -> World:
+    """Return the ranks that torchrun has set in the environment; a single process if it has set none.
 
     Raises
     ------
@@ -61,27 +61,27 @@ def place_here(environment: Mapping[str, str] | None = None) -> Place:
     if not (0 <= rank < size and 0 <= local < local_size and size % local_size == 0):
         names = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
         raise UsageError(
-            f"the environment says {', '.join(f'{n}={told.get(n)}' for n in names)}, which do not fit together. Start "
+            f"The environment says {', '.join(f'{n}={told.get(n)}' for n in names)}, which is inconsistent. Start "
             "the processes with torchrun, the same number on every machine. Nothing was trained."
         )
-    return Place(rank, size, local, local_size) if size > 1 else Place()
+    return World(rank, size, local, local_size) if size > 1 else World()
 
 
-def choose_place(options: Mapping[str, Any], device: Device) -> Place:
-    """Return this process's place in a training on the devices that were asked for.
+def choose_world(options: Mapping[str, Any], device: Device) -> World:
+    """Return the ranks of a training on the requested devices.
 
     Parameters
     ----------
     options : mapping
-        Options of `fit`; of it ``devices``, ``strategy`` and ``accelerator`` are read.
+        Options of `fit`: ``devices``, ``strategy`` and ``accelerator`` are read.
     device : Device
 
     Raises
     ------
     UsageError
-        For devices that are not there, or a strategy whose state no single process has whole.
+        If the devices do not exist, or if the strategy shards the state over the processes.
     """
-    told = place_here()
+    told = current_world()
     accelerator = options.get("accelerator", device.accelerator)
     devices = options.get("devices")
     if told.size > 1:
@@ -90,17 +90,17 @@ def choose_place(options: Mapping[str, Any], device: Device) -> Place:
                 f"devices={devices!r}, and torchrun started {told.local_size} process(es) on this machine. Leave "
                 "devices out, or start as many. Nothing was trained."
             )
-        place = told
+        world = told
     else:
         wanted = 1 if devices is None else _count(devices, device, accelerator)
-        place = Place(0, wanted, 0, wanted, starts=wanted > 1)
+        world = World(0, wanted, 0, wanted, starts=wanted > 1)
     strategy = options.get("strategy", "auto")
-    if place.size > 1 and strategy not in STRATEGIES:
+    if world.size > 1 and strategy not in STRATEGIES:
         raise UsageError(
-            f"strategy={strategy!r} is not one for several devices; allowed are {', '.join(STRATEGIES)}. The "
+            f"strategy={strategy!r} does not support several devices; allowed are {', '.join(STRATEGIES)}. The "
             "processes are started by nbkit in a notebook or script, or by torchrun. Nothing was trained."
         )
-    return place
+    return world
 
 
 def _count(devices: Any, device: Device, accelerator: str) -> int:
@@ -111,7 +111,7 @@ def _count(devices: Any, device: Device, accelerator: str) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise UsageError(
             f"devices={devices!r} is not a number of devices; allowed are a whole number from 1, and 'auto' for all "
-            "that this machine has. On several machines start the processes with torchrun. Nothing was trained."
+            "devices of this machine. On several machines start the processes with torchrun. Nothing was trained."
         )
     if on_gpu and number > device.count:
         raise UsageError(
