@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from nbkit.tools.commands.new_phase import kaggle_metadata, metadata_path
 from nbkit.tools.phases import Phase, load_phases
 
 # what each package of nbkit/neuro may import besides itself; one that is not listed is a system
@@ -220,22 +221,11 @@ def place_faults(root: Path, phases: tuple[Phase, ...]) -> list[str]:
 
 
 def _kaggle_faults(root: Path, phase: Phase) -> Iterator[str]:
-    path = root / "kaggle" / phase.kaggle_folder / "kernel-metadata.json"
+    path = metadata_path(phase, root)
     if not path.is_file():
         yield f"{phase.slug}: no {path.relative_to(root)}"
-        return
-    metadata = json.loads(path.read_text("utf-8"))
-    slug = f"nbkit-{phase.kaggle_folder}"
-    wanted = {
-        "code_file": f"../../notebooks/{phase.notebook}", "language": "python", "kernel_type": "notebook",
-        "is_private": True, "enable_internet": True, "title": slug.replace("-", " "),
-        "machine_shape": "NvidiaTeslaT4" if phase.accelerator == "gpu" else "",
-    }  # fmt: skip
-    for name, value in wanted.items():
-        if metadata.get(name) != value:
-            yield f"{path.relative_to(root)}: {name} is {metadata.get(name)!r}, not {value!r}"
-    if metadata.get("id", "").rpartition("/")[2] != slug:
-        yield f"{path.relative_to(root)}: id {metadata.get('id')!r} does not end in {slug}"
+    elif path.read_text("utf-8") != kaggle_metadata(phase, root):
+        yield f"{path.relative_to(root)} is not what 'python -m nbkit new --all' writes"
 
 
 # -- the tree as it is -----------------------------------------------------------------------------------------------
@@ -438,15 +428,11 @@ def test_the_module_probe_fails_without_docstring(tmp_path):
 
 def test_the_place_probe_fails_for_each_place(tmp_path):
     phase = Phase("toy_train", 7, "Toy", "nbkit.neuro.toy.train", (), (), "gpu", 1, 1.0, True, (), ())
-    metadata = {
-        "id": "me/nbkit-toy-train", "title": "nbkit toy train", "code_file": "../../notebooks/07_toy_train.ipynb",
-        "language": "python", "kernel_type": "notebook", "is_private": True, "enable_internet": True,
-        "machine_shape": "NvidiaTeslaT4",
-    }  # fmt: skip
+    metadata = json.loads(kaggle_metadata(phase, tmp_path))
     tree = {
         "notebooks/07_toy_train.ipynb": "{}", "colab/README.md": "notebooks/07_toy_train.ipynb",
         "nbkit/neuro/toy/train.py": "", "tests/neuro/toy/test_train.py": "", "manifests/toy_train.tsv": "key\n",
-        "kaggle/toy-train/kernel-metadata.json": json.dumps(metadata),
+        "kaggle/toy-train/kernel-metadata.json": kaggle_metadata(phase, tmp_path),
     }  # fmt: skip
     planted(tmp_path, tree)
     assert place_faults(tmp_path, (phase,)) == []
@@ -457,10 +443,12 @@ def test_the_place_probe_fails_for_each_place(tmp_path):
         (tmp_path / name).unlink() if name != "colab/README.md" else (tmp_path / name).write_text("")
         assert place_faults(tmp_path, (phase,)), name
         (tmp_path / name).write_text(text)
-    for field in metadata:
-        planted(tmp_path, {"kaggle/toy-train/kernel-metadata.json": json.dumps(metadata | {field: "x"})})
+    for field in (field for field in metadata if not field.endswith("_sources")):
+        planted(tmp_path, {"kaggle/toy-train/kernel-metadata.json": json.dumps(metadata | {field: "x"}, indent=2)})
         assert place_faults(tmp_path, (phase,)), field
-    planted(tmp_path, {"kaggle/toy-train/kernel-metadata.json": json.dumps(metadata)})
+    attached = json.dumps(metadata | {"dataset_sources": ["someone/recordings"]}, indent=2) + "\n"
+    planted(tmp_path, {"kaggle/toy-train/kernel-metadata.json": attached})
+    assert place_faults(tmp_path, (phase,)) == []
     for stray in ("notebooks/08_other.ipynb", "kaggle/other/kernel-metadata.json", "manifests/other.tsv"):
         planted(tmp_path, {stray: "{}"})
         assert place_faults(tmp_path, (phase,)), stray

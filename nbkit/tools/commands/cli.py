@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.errors import NbkitError, UsageError
 
 app = typer.Typer(
     name="nbkit",
@@ -274,11 +274,18 @@ def quota(json_: JsonOption = False) -> int:
 
 
 @app.command()
-def new(slug: SlugArgument) -> int:
+def new(
+    slug: Annotated[str, typer.Argument(metavar="SLUG", help="a phase with a row in manifests/phases.toml")] = "",
+    all_: Annotated[
+        bool, typer.Option("--all", help="write every phase's kaggle/*/kernel-metadata.json from its row")
+    ] = False,
+) -> int:
     """Create the files of a new phase from its row in manifests/phases.toml, and print what is still to write."""
-    from nbkit.tools.commands.new_phase import make_places
+    from nbkit.tools.commands.new_phase import make_places, write_all_metadata
 
-    print(make_places(slug))
+    if all_ == bool(slug):
+        raise UsageError("Give either the slug of a new phase or --all, which updates the Kaggle metadata of all.")
+    print(write_all_metadata() if all_ else make_places(slug))
     return 0
 
 

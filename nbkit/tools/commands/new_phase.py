@@ -15,7 +15,7 @@ from nbkit.ground.files import write_atomically
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.tools.kaggle.push import PLACEHOLDER
-from nbkit.tools.phases import Phase, find_phase
+from nbkit.tools.phases import Phase, find_phase, load_phases
 
 _PATTERN = "00_start_here.ipynb"  # its set-up cell, which is the same in every notebook, is copied
 _SET_UP = ("set-up-about", "set-up")
@@ -40,16 +40,13 @@ def make_places(slug: str) -> str:
     UsageError
         If it has no row, or nbkit is installed without its checkout.
     """
-    phase, root = find_phase(slug), home()
+    phase, root = find_phase(slug), _checkout()
     badges = root / "colab" / "README.md"
-    if not badges.is_file():
-        raise UsageError(f"{root} is not a checkout of nbkit. Clone nbkit and install it with -e. Nothing was created.")
-    lines = []
-    for path, made in (
-        (root / "kaggle" / phase.kaggle_folder / "kernel-metadata.json", kaggle_metadata(phase)),
-        (root / "notebooks" / phase.notebook, notebook_frame(phase, root)),
-    ):
-        lines.append(_write(path, root, json.dumps(made, indent=1 + (path.suffix == ".json"), ensure_ascii=False)))
+    frame = json.dumps(notebook_frame(phase, root), indent=1, ensure_ascii=False) + "\n"
+    lines = [
+        _write(metadata_path(phase, root), root, kaggle_metadata(phase, root)),
+        _write(root / "notebooks" / phase.notebook, root, frame),
+    ]
     text = badges.read_text("utf-8")
     if f"notebooks/{phase.notebook}" in text:
         lines.append("there      colab/README.md: its badge")
@@ -82,20 +79,63 @@ def _packages(root: Path, module: Path, test: Path, phase: Phase) -> list[str]:
 def _write(path: Path, root: Path, text: str) -> str:
     if path.exists():
         return f"there      {path.relative_to(root)}"
-    write_atomically(path, lambda file: file.write(f"{text}\n".encode()))
+    write_atomically(path, lambda file: file.write(text.encode()))
     return f"made       {path.relative_to(root)}"
 
 
-def kaggle_metadata(phase: Phase) -> dict[str, Any]:
-    """Return a phase's ``kernel-metadata.json``; the user who pushes it becomes its owner."""
-    name = f"nbkit-{phase.kaggle_folder}"
-    sources = {f"{kind}_sources": [] for kind in ("dataset", "competition", "kernel", "model")}
-    return {
+def kaggle_metadata(phase: Phase, root: Path) -> str:
+    """Return the text of a phase's ``kernel-metadata.json``; the user who pushes it becomes its owner.
+
+    All of it follows from the phase's row but the sources, which a person attaches: those of the file that is there
+    are kept.
+    """
+    name, path = f"nbkit-{phase.kaggle_folder}", metadata_path(phase, root)
+    sources: dict[str, list[str]] = {f"{kind}_sources": [] for kind in ("dataset", "competition", "kernel", "model")}
+    if path.is_file():
+        try:
+            old = json.loads(path.read_text("utf-8"))
+            sources = {kind: list(old.get(kind, [])) for kind in sources}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise UsageError(
+                f"{path} is not a JSON object with lists of sources: {error}. Correct or delete it, then run the "
+                "command again. It was left as it is."
+            ) from None
+    metadata = {
         "id": f"{PLACEHOLDER}/{name}", "title": name.replace("-", " "),
         "code_file": f"../../notebooks/{phase.notebook}", "language": "python", "kernel_type": "notebook",
         "is_private": True,
         "machine_shape": "NvidiaTeslaT4" if phase.accelerator == "gpu" else "", "enable_internet": True, **sources,
     }  # fmt: skip
+    return json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+
+
+def metadata_path(phase: Phase, root: Path) -> Path:
+    """Return where a phase's ``kernel-metadata.json`` lies in a checkout."""
+    return root / "kaggle" / phase.kaggle_folder / "kernel-metadata.json"
+
+
+def write_all_metadata() -> str:
+    """Write every phase's ``kernel-metadata.json`` from its row in ``manifests/phases.toml``; return what changed.
+
+    Raises
+    ------
+    UsageError
+        Where nbkit is installed without its checkout, or a file that is there is no JSON.
+    """
+    root = _checkout()
+    texts = {metadata_path(phase, root): kaggle_metadata(phase, root) for phase in load_phases()}
+    changed = [path for path, text in texts.items() if not path.is_file() or path.read_text("utf-8") != text]
+    for path in changed:
+        write_atomically(path, lambda file, path=path: file.write(texts[path].encode()))
+    lines = [f"written    {path.relative_to(root)}" for path in changed]
+    return "\n".join([*lines, f"{len(texts)} phases; {len(changed)} kernel-metadata.json files were not up to date."])
+
+
+def _checkout() -> Path:
+    root = home()
+    if not (root / "colab" / "README.md").is_file():
+        raise UsageError(f"{root} is not a checkout of nbkit. Clone nbkit and install it with -e. Nothing was created.")
+    return root
 
 
 def with_badge(text: str, phase: Phase) -> str:
@@ -121,10 +161,12 @@ def notebook_frame(phase: Phase, root: Path) -> dict[str, Any]:
     asked = ""
     if phase.accelerator != "cpu":
         words = "gpu, or cpu on purpose" if phase.accelerator == "gpu" else "gpu, cpu, or any"
-        accelerator = f'ACCELERATOR = "{phase.accelerator}"'
-        parameters.insert(-1, f"{accelerator:<24} # {words}")
+        parameters.insert(-1, f'ACCELERATOR = "{phase.accelerator}"  # {words}')
         asked = ", accelerator=ACCELERATOR"
-    opening = f'session = nbkit.open_session(\n    "{phase.slug}", store=STORE, limit=LIMIT, smoke=SMOKE{asked}\n)'
+    arguments = f'"{phase.slug}", store=STORE, limit=LIMIT, smoke=SMOKE{asked}'
+    opening = f"session = nbkit.open_session({arguments})"
+    if len(opening) > 120:  # as ruff formats it
+        opening = f"session = nbkit.open_session(\n    {arguments}\n)"
     return {
         **{name: pattern[name] for name in ("nbformat", "nbformat_minor", "metadata")},
         "cells": [
@@ -145,9 +187,9 @@ def _ticked(phase: Phase) -> str:
 
 
 def _markdown(name: str, text: str) -> dict[str, Any]:
-    return {"id": name, "cell_type": "markdown", "source": text, "metadata": {}}
+    return {"id": name, "cell_type": "markdown", "source": text.splitlines(True), "metadata": {}}
 
 
 def _code(name: str, text: str, **metadata: Any) -> dict[str, Any]:
     empty = {"outputs": [], "execution_count": None}
-    return {"id": name, "cell_type": "code", "metadata": metadata, "source": text, **empty}
+    return {"id": name, "cell_type": "code", "metadata": metadata, "source": text.splitlines(True), **empty}

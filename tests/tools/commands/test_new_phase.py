@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from nbkit.runtime.errors import UsageError
-from nbkit.tools.commands import new_phase
-from nbkit.tools.commands.new_phase import kaggle_metadata, make_places, notebook_frame, with_badge
+from nbkit.tools.commands import cli, new_phase
+from nbkit.tools.commands.new_phase import (
+    kaggle_metadata,
+    make_places,
+    notebook_frame,
+    with_badge,
+    write_all_metadata,
+)
 from nbkit.tools.phases import find_phase, load_phases
 
 SLUGS = ("start_here", "dispatcher", "eeg_windows", "bandvar_train", "tribe_evaluate")
 
 
-@pytest.mark.parametrize("slug", SLUGS)
-def test_metadata_are_those_that_were_written_by_hand(root, slug):
-    phase = find_phase(slug)
-    text = (root / "kaggle" / phase.kaggle_folder / "kernel-metadata.json").read_text("utf-8")
-    assert json.dumps(kaggle_metadata(phase), indent=2) + "\n" == text
+def test_metadata_follow_the_row_of_a_phase(tmp_path):
+    """Kaggle's documented fields, written down here by hand for one phase with a GPU and one without."""
+    metadata = json.loads(kaggle_metadata(find_phase("bandvar_train"), tmp_path))
+    assert metadata == {
+        "id": "KAGGLE_USERNAME/nbkit-bandvar-train", "title": "nbkit bandvar train",
+        "code_file": "../../notebooks/40_bandvar_train.ipynb", "language": "python", "kernel_type": "notebook",
+        "is_private": True, "machine_shape": "NvidiaTeslaT4", "enable_internet": True,
+        "dataset_sources": [], "competition_sources": [], "kernel_sources": [], "model_sources": [],
+    }  # fmt: skip
+    assert json.loads(kaggle_metadata(find_phase("eeg_windows"), tmp_path))["machine_shape"] == ""
 
 
 @pytest.mark.parametrize("slug", SLUGS)
@@ -37,11 +50,20 @@ def test_a_frame_begins_and_ends_as_the_notebooks_do(root, slug):
     real = json.loads((root / "notebooks" / phase.notebook).read_text("utf-8"))
     for cell in real["cells"]:
         if cell["id"] in ("set-up", "close") and slug != "tribe_evaluate":  # that one installs an extra
-            assert "".join(cell["source"]) == frame[cell["id"]]["source"]
+            assert "".join(cell["source"]) == "".join(frame[cell["id"]]["source"])
     assert list(frame)[0] == "title" and list(frame)[-1] == "close"
-    opened = frame["open"]["source"]
+    opened = "".join(frame["open"]["source"])
     assert f'"{slug}"' in opened and ("ACCELERATOR" in opened) == (phase.accelerator != "cpu")
-    assert frame["parameters"]["source"].splitlines()[-1].startswith("SMOKE = False")
+    assert frame["parameters"]["source"][-1].startswith("SMOKE = False")
+
+
+def test_frames_are_as_ruff_formats_them(root, tmp_path):
+    for phase in load_phases():
+        text = json.dumps(notebook_frame(phase, root), indent=1, ensure_ascii=False)
+        (tmp_path / phase.notebook).write_text(text + "\n", "utf-8")
+    command = [sys.executable, "-m", "ruff", "format", "--check", "--config", root / "pyproject.toml", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -62,6 +84,33 @@ def test_places_are_made_once_and_then_left_as_they_are(checkout):
     notebook = checkout / "notebooks/40_bandvar_train.ipynb"
     notebook.write_text("mine")
     assert "made " not in make_places("bandvar_train") and notebook.read_text() == "mine"
+
+
+def test_all_metadata_are_written_from_the_rows_and_attached_sources_stay(checkout, root):
+    folders = {phase.kaggle_folder for phase in load_phases()}
+    first = write_all_metadata()
+    assert {path.parent.name for path in (checkout / "kaggle").glob("*/kernel-metadata.json")} == folders
+    for folder in folders:  # the repository's own, which a test of the house compares, too
+        name = f"kaggle/{folder}/kernel-metadata.json"
+        assert (checkout / name).read_text("utf-8") == (root / name).read_text("utf-8") and name in first
+    path = checkout / "kaggle/eeg-windows/kernel-metadata.json"
+    content = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(content | {"machine_shape": "x", "dataset_sources": ["someone/recordings"]}))
+    again = write_all_metadata()
+    assert [line.split() for line in again.splitlines() if line.startswith("written")] == [
+        ["written", "kaggle/eeg-windows/kernel-metadata.json"]
+    ]
+    assert json.loads(path.read_text("utf-8")) == content | {"dataset_sources": ["someone/recordings"]}
+    path.write_text("[")
+    with pytest.raises(UsageError, match="is not a JSON object"):
+        write_all_metadata()
+    assert path.read_text() == "["
+
+
+def test_new_takes_a_slug_or_all_and_not_both(checkout, capsys):
+    for words in (["new"], ["new", "bandvar_train", "--all"]):
+        assert cli.run(words) == 2 and "either the slug of a new phase or --all" in capsys.readouterr().err
+    assert cli.run(["new", "--all"]) == 0 and (checkout / "kaggle/status/kernel-metadata.json").is_file()
 
 
 def test_a_phase_without_a_row_and_an_nbkit_without_its_checkout_are_refused(checkout):
