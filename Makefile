@@ -12,7 +12,7 @@ CHAIN_STORE ?= nbkit-chain-store
 TESTS ?=
 BENCH ?=
 
-.PHONY: help setup demo test lint bench chain clean
+.PHONY: help setup demo test lint types bench chain clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -52,8 +52,12 @@ demo: $(READY)  ## the main job: a real recording, several sessions, some of the
 test: $(READY)  ## the tests (TESTS="tests/runtime -x" narrows them)
 	$(RUN) -m pytest $(TESTS)
 
-lint: $(READY)  ## ruff over the code
-	$(RUN) -m ruff check nbkit tests
+lint: types  ## ruff over the code and the notebooks, and mypy over the library
+	$(RUN) -m ruff check nbkit tests notebooks
+	$(RUN) -m ruff format --check nbkit tests notebooks
+
+types: $(READY)  ## mypy over the library
+	$(RUN) -m mypy
 
 bench: $(READY)  ## the measurements (BENCH="--quick --only ledger --json bench-results.json")
 	$(RUN) -m tests.bench $(BENCH)
@@ -66,5 +70,5 @@ chain: $(READY)  ## every phase of every system, small, each killed at its first
 	  echo "Run it again and it goes on with what is not complete; 'make clean' begins anew."; exit $$code
 
 clean:  ## remove the environment, caches and the stores made here
-	rm -rf $(VENV) $(DEMO_STORE) $(CHAIN_STORE) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO_STORE) $(CHAIN_STORE) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
