@@ -44,7 +44,7 @@ PUBLISHED = (
     PublishedScore("best challenge 1 (KUL)", _BOARD, challenge1=0.88668),
     PublishedScore("best challenge 2 (JLShen)", _BOARD, challenge2=0.97843),
     PublishedScore("median", _BOARD, 0.99936, 1.0078, 1.0036),
-    PublishedScore("cerebro", "the scores that its own submission was returned with", 0.96172, 1.04048, 1.01685),
+    PublishedScore("cerebro", "scores returned for its own submission", 0.96172, 1.04048, 1.01685),
 )
 
 
@@ -181,7 +181,7 @@ def published_beside(name: str) -> dict[str, Any]:
     if which is None:
         return {}
     best = min((score for score in PUBLISHED if getattr(score, which) is not None), key=lambda s: getattr(s, which))
-    said = f"{best.what}, {best.where}; on the hidden subjects of HBN, which no score here is on"
+    said = f"{best.what}, {best.where}; on the challenge's hidden subjects, which are not scored here"
     return {"anchor": getattr(best, which), "anchor_is": said}
 
 

@@ -68,7 +68,9 @@ class LatentMoments:
 
 
 def effective_rank(latents: Tensor) -> float:
-    """Compute the exponential of the entropy of the normalised singular values of centred latents.
+    """Return the effective rank of latents: the exponential of the entropy of their normalised singular values.
+
+    The latents are centred first.
 
     Parameters
     ----------

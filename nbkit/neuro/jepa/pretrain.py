@@ -328,7 +328,7 @@ def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     first, last = logged[0], logged[-1]
     return [
         {"name": MONITOR, "value": last[MONITOR], "unit": "1", "baseline": last["val_loss_by_mean"],
-         "baseline_is": "always the mean latent, with traits of strangers"},
+         "baseline_is": "always the mean latent, traits as different as between windows"},
         {"name": "val_effective_rank", "value": last["val_effective_rank"], "unit": f"of {LATENTS}",
          "baseline": first["val_effective_rank"], "baseline_is": "the first validation"},
         {"name": "val_latent_std", "value": last["val_latent_std"], "unit": "1",

@@ -210,7 +210,17 @@ class MaskedEEG(ClippedModule):
         return tokenizer.codes(windows, self.rows)
 
     def forward(self, windows: Tensor) -> Guess:
-        """Predict the code of each masked token from the visible ones, for windows (batch, channels, time) in uV."""
+        """Predict the code of each masked token from the visible ones.
+
+        Parameters
+        ----------
+        windows : Tensor of shape (batch, channels, time)
+            In uV.
+
+        Returns
+        -------
+        guess : Guess
+        """
         tokens = self.student.patch_embed(cut_patches(windows, self.settings.patch))
         mask = random_mask(*tokens.shape[:2], self.settings.mask_ratio, tokens.device)
         hidden = self.mask_token.to(tokens.dtype)
@@ -290,7 +300,7 @@ def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     last = logged[-1]
     return [
         {"name": MONITOR, "value": last[MONITOR], "unit": "nat", "baseline": last["val_mem_loss_by_frequency"],
-         "baseline_is": "guessing by how often each code occurs"},
+         "baseline_is": "knowing only how often each code occurs"},
         {"name": "val_mlm_acc", "value": last["val_mlm_acc"], "unit": "1", "baseline": last["val_commonest_code"],
-         "baseline_is": "always the commonest code"},
+         "baseline_is": "always the most frequent code"},
     ]  # fmt: skip

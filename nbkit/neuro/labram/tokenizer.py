@@ -184,7 +184,7 @@ class VQNSP(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, windows: Tensor, rows: Tensor, *, own_phase: bool = False) -> Tensor:
-        """Reconstruct windows, in uV, from the amplitudes and phases of their codes.
+        """Return windows, in uV, reconstructed from the amplitudes and phases of their codes, in the same shape.
 
         The codes do not hold the mean and deviation of a window's spectrum, so those of the window itself are used.
         With ``own_phase`` the phases are the window's own as well: the result then shows how well the amplitudes are

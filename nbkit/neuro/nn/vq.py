@@ -208,7 +208,12 @@ class EMACodebook(nn.Module):
         return self._pooled >= len(self.pool)
 
     def forward(self, vectors: Tensor) -> Quantised:
-        """Quantise vectors of shape (..., d); in training mode, also update the codes."""
+        """Quantise vectors of shape (..., d); in training mode, also update the codes.
+
+        Returns
+        -------
+        quantised : Quantised
+        """
         with torch.autocast(vectors.device.type, enabled=False):
             unit = F.normalize(vectors.float(), dim=-1)
             flat = unit.detach().reshape(-1, self.dim)

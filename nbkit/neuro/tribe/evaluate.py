@@ -171,7 +171,7 @@ def score(predictor: Predictor, runs: Sequence[StimulusRun], target: str = "bold
 
 
 def milliseconds_per_second(predictor: Predictor, run: StimulusRun, repeats: int = 3) -> float:
-    """Measure the time to predict one second of stimulus from features, in ms; the best of some repeats."""
+    """Return the time to predict one second of stimulus from features, in ms: the best of some repeats."""
     taken = []
     for _ in range(repeats + 1):
         began = time.perf_counter()

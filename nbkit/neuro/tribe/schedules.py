@@ -70,7 +70,7 @@ def warm_cosine(step: int, steps: int, warm: float) -> float:
 
 
 def ramp(step: int, first: float, last: float, steps: int) -> float:
-    """Interpolate linearly from one value to another over some steps, and stay at the last value."""
+    """Return a value that changes linearly from one to another over some steps, and then stays at the last."""
     return last if step >= steps else first + (last - first) * step / steps
 
 

@@ -159,6 +159,19 @@ def coarser_triangles(triangles: np.ndarray) -> np.ndarray:
 
     Each new vertex is on one edge of the coarser mesh and is connected to the two ends of that edge. Three new vertices
     that form a triangle are the middle of a coarser triangle; its corners are the ends that two of them share.
+
+    Parameters
+    ----------
+    triangles : int array of shape (triangles, 3)
+
+    Returns
+    -------
+    coarser : int array of shape (triangles / 4, 3)
+
+    Raises
+    ------
+    ValueError
+        If the mesh is not a subdivision.
     """
     n_old = (int(triangles.max()) + 1 + 6) // 4  # a closed triangle mesh of a sphere: V' = 4 V - 6
     new = triangles >= n_old

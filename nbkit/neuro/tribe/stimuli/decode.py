@@ -228,7 +228,7 @@ def words_of(row: Mapping[str, Any], duration_s: float) -> list[Word] | None:
 
 
 def ahead(pieces: Iterator[Any], depth: int = 4) -> Iterator[Any]:
-    """Iterate over ``pieces`` in a thread that is at most ``depth`` of them ahead.
+    """Yield ``pieces`` from a thread that is at most ``depth`` of them ahead.
 
     Errors of the thread are raised here, in order. Closing the iterator ends the thread.
     """

@@ -63,7 +63,13 @@ class StandInTeacher:
         self._extract = extract
 
     def watch(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """See `Teacher`."""
+        """Return predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152) for the row's stimulus, at 1 Hz.
+
+        Raises
+        ------
+        ValueError
+            If the row has a file and there is no extractor.
+        """
         if not row["path"]:
             return self._map.predict(synthetic_stimulus(self._map.settings, int(row["index"])))
         if self._extract is None:

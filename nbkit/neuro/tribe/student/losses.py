@@ -93,7 +93,7 @@ def masked_mse(
 def temporal_loss(
     predicted: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None, keep: Tensor | None = None
 ) -> Tensor:
-    """Compute the SmoothL1 loss of differences between steps, where both steps are valid.
+    """Return the SmoothL1 loss, shape (), of differences between steps, where both steps are valid.
 
     The parameters are those of `masked_mse`.
     """
@@ -102,7 +102,15 @@ def temporal_loss(
 
 
 def feature_loss(student: Tensor, teacher: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Compute 1 - cosine between projected fused features and the teacher's, both (batch, time, features)."""
+    """Return the mean of 1 - cosine, shape (), between projected fused features and the teacher's.
+
+    Parameters
+    ----------
+    student, teacher : Tensor of shape (batch, time, features)
+    valid : Tensor of shape (batch, time), bool
+    weight : Tensor of shape (batch,), optional
+        See `masked_mse`.
+    """
     return _mean(1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1), valid, weight)
 
 
