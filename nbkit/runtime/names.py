@@ -1,7 +1,7 @@
-"""Names that may touch a path.
+"""Names that may become part of a path.
 
-Whatever comes from a manifest, an archive or a user passes through here before it becomes part of a path, so no
-name can leave the folder it belongs to.
+Every name from a manifest, an archive or a user is checked here first, so that none can leave the folder that it
+belongs to.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _FORBIDDEN = set('\\:*?"<>|')
 
 
 def check_name(name: str, what: str = "name") -> str:
-    """Return back a relative name that is safe as a path on every file system and store.
+    """Return a relative name, if it is safe as a path on every file system and store.
 
     Parameters
     ----------
     name : str
         Segments separated by ``/``.
     what : str
-        What the name is, for the error's words.
+        What the name is, for messages.
 
     Raises
     ------
@@ -35,8 +35,9 @@ def check_name(name: str, what: str = "name") -> str:
     fault = _fault(name)
     if fault:
         raise UsageError(
-            f"{what} {name!r} {fault}. Allowed are relative names such as 'sub-001/run-04': letters, digits and "
-            f"'._-=+@,' in segments of at most {_SEGMENT_BYTES} bytes. Nothing was written; rename it and run again."
+            f"{what[:1].upper()}{what[1:]} {name!r} {fault}. Allowed are relative names such as 'sub-001/run-04': "
+            f"letters, digits and '._-=+@,' in segments of at most {_SEGMENT_BYTES} bytes. Nothing was written; rename "
+            "it and run again."
         )
     return name
 
@@ -76,19 +77,19 @@ def _too_long(name: str) -> str | None:
 
 
 def check_prefix(prefix: str) -> str:
-    """Return back the beginning of names, such as ``sub-001/`` or an empty one.
+    """Return the beginning of names, such as ``sub-001/`` or an empty one, if it is allowed.
 
     Raises
     ------
     UsageError
-        Where no allowed name begins like this.
+        If no allowed name begins like this.
     """
     check_name(f"{prefix}x", "the prefix of")
     return prefix
 
 
 def check_slug(slug: str) -> str:
-    """Return back a phase's slug, such as ``labram_codebook``.
+    """Return a phase's slug, such as ``labram_codebook``, if it is one.
 
     Raises
     ------
@@ -97,7 +98,7 @@ def check_slug(slug: str) -> str:
     """
     if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
         raise UsageError(
-            f"phase slug {slug!r} is not one. Allowed: a lower-case letter, then lower-case letters, digits and "
+            f"Phase slug {slug!r} is not valid. Allowed: a lower-case letter, then lower-case letters, digits and "
             "underscores, 64 at most, such as 'eeg_windows'. Nothing was written."
         )
     return slug

@@ -28,10 +28,10 @@ from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.work import Item
 from nbkit.runtime.journal import append_event
-from nbkit.runtime.ledger.lanes import take_lane
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.manifest import Manifest, read_manifest
 from nbkit.runtime.ledger.outbox import THREADS, Outbox
+from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.store.opening import open_store
@@ -144,8 +144,8 @@ class Session(Showing):
         self._raw_store = store
         self.store: Store = Retried(store, time_left=self.budget.wall)
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        self._lane = take_lane((folder or self.host.folder) / slug, _place(store.url))
-        self.folder: Path = self._lane.folder
+        self._workspace = take_workspace((folder or self.host.folder) / slug, _place(store.url))
+        self.folder: Path = self._workspace.folder
         remove_stray_temps(self.folder)
         self.ledger = self._or_let_go(lambda: Ledger(self.folder, slug, self.id, self.store))
         self.ledger.time_left = self.budget.wall
@@ -165,7 +165,7 @@ class Session(Showing):
         atexit.register(self._leave)  # a cell that raised ends the notebook without close()
         for note in self.ledger.notes:
             self.say(note)
-        for place in self._lane.elsewhere:
+        for place in self._workspace.elsewhere:
             self.say(f"a killed session left work in {place}; a session with that store brings it there.")
         newest, damaged = self._or_let_go(lambda: newest_receipt(self.store, slug))
         for note in damaged:
@@ -188,7 +188,7 @@ class Session(Showing):
                 self._signals.restore()
                 self.outbox.close()
                 self.ledger.release()
-            self._lane.release()
+            self._workspace.release()
             raise
 
     # -- words and traces --
@@ -373,7 +373,7 @@ class Session(Showing):
             fault = str(error)
             summary |= {"complete": False, "exit": 3}
         self.ledger.release()
-        self._lane.release()
+        self._workspace.release()
         self._closed = True
         atexit.unregister(self._leave)
         print(closing_words(self._facts(), summary, fault), flush=True)
@@ -393,7 +393,7 @@ class Session(Showing):
         except (NbkitError, OSError) as error:
             print(f"[nbkit] the last records are not in the store: {error}")
         self.ledger.release()
-        self._lane.release()
+        self._workspace.release()
 
     def __enter__(self) -> Session:
         return self

@@ -1,7 +1,7 @@
-"""A phase's settings: from presets and a notebook's parameters to one frozen dataclass.
+"""A phase's settings: a frozen dataclass from a preset and a notebook's parameters.
 
-A name that is not a field is refused with the nearest one, and a value of another type is refused, so that no
-parameter of a nine-hour run is silently passed over.
+Unknown names are rejected with the nearest field named, and values of another type are rejected, so that no parameter
+of a nine-hour run is silently ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def settings(
     overrides : mapping, str or None
         Fields to replace, as a mapping or as JSON text. Those that are None keep the preset's value.
     preset : str or None
-        The name of another preset of the class; with `smoke` the smoke preset stands.
+        Another preset of the class; ignored with `smoke`.
 
     Returns
     -------
@@ -42,10 +42,10 @@ def settings(
     Raises
     ------
     UsageError
-        For a name that is no field or no preset, or a value of another type than the field's.
+        If a field or preset is unknown, or a value does not have the field's type.
     """
     if not is_dataclass(cls):
-        raise UsageError(f"{cls!r} holds no settings; give the frozen dataclass of a phase. Nothing was begun.")
+        raise UsageError(f"{cls!r} is not the frozen dataclass of a phase's settings. Nothing was begun.")
     name = "smoke" if smoke else preset or "free"
     presets = presets_of(cls)
     if name not in presets:
@@ -65,18 +65,20 @@ def to_json(value: Any) -> str:
 
 
 def from_json(cls: type[T], text: str) -> T:
-    """Return settings from JSON text; fields that it does not name keep the class's defaults.
+    """Return settings from JSON text; missing fields keep the class's defaults.
 
     Raises
     ------
     UsageError
-        For text that is no JSON object, an unknown name, a value of another type, or a field without value.
+        If the text is not a JSON object, a field is unknown or missing, or a value has another type.
     """
     values = _checked(cls, _mapping(cls, text))
     try:
         return cls(**values)
     except TypeError as error:
-        raise UsageError(f"{cls.__name__} cannot be made of {sorted(values)}: {error}. Nothing was begun.") from None
+        raise UsageError(
+            f"{cls.__name__} cannot be created from {sorted(values)}: {error}. Nothing was begun."
+        ) from None
 
 
 def _mapping(cls: type, given: Mapping[str, Any] | str | None) -> dict[str, Any]:
@@ -87,11 +89,11 @@ def _mapping(cls: type, given: Mapping[str, Any] | str | None) -> dict[str, Any]
             given = json.loads(given) if given.strip() else {}
         except ValueError as error:
             raise UsageError(
-                f"the settings of {cls.__name__} {given!r} are not JSON ({error}). Write them like "
+                f"The settings of {cls.__name__} {given!r} are not JSON ({error}). Write them like "
                 "'{\"max_steps\": 300}'. Nothing was begun."
             ) from None
     if not isinstance(given, Mapping):
-        raise UsageError(f"the settings of {cls.__name__} must be names with values, not {given!r}. Nothing was begun.")
+        raise UsageError(f"The settings of {cls.__name__} must be names with values, not {given!r}. Nothing was begun.")
     return dict(given)
 
 
@@ -116,7 +118,7 @@ _MISFIT = object()
 
 
 def _fit(wanted: Any, value: Any) -> Any:
-    """Return the value as the annotation wants it; _MISFIT where it does not fit."""
+    """Return the value converted to the annotation's type; _MISFIT if it does not fit."""
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if wanted is Any:
         return value

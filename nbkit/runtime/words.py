@@ -1,4 +1,4 @@
-"""How times, counts and wrong names are read and shown."""
+"""Text for people: durations, counts, and messages about unknown names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(d|h|min|ms|m|s)?\s*", re.IGNORECASE)
 
 
 def parse_duration(value: str | float | None) -> float | None:
-    """Return a length of time in seconds.
+    """Return a duration in seconds.
 
     Parameters
     ----------
@@ -24,13 +24,15 @@ def parse_duration(value: str | float | None) -> float | None:
     Raises
     ------
     UsageError
-        For anything else, zero and negative lengths.
+        For anything else, and unless the duration is above zero.
     """
     if value is None:
         return None
     seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _parse(str(value))
     if seconds is None or not math.isfinite(seconds) or seconds <= 0:
-        raise UsageError(f"the duration {value!r} is not one. Write '9h', '90min', '1h30m', '20s' or seconds above 0.")
+        raise UsageError(
+            f"The duration {value!r} is not valid. Write '9h', '90min', '1h30m', '20s' or seconds above 0."
+        )
     return seconds
 
 
@@ -39,7 +41,7 @@ def _parse(text: str) -> float | None:
     text = text.strip()
     while position < len(text):
         part = _PART.match(text, position)
-        # "1h30" is refused: some mean minutes by it, and half a minute would be a costly guess
+        # "1h30" is rejected: some mean 30 minutes, others 30 seconds
         if not part or (part[2] is None and (position or part.end() < len(text))):
             return None
         total += float(part[1]) * _UNITS[(part[2] or "s").lower()]
@@ -48,7 +50,7 @@ def _parse(text: str) -> float | None:
 
 
 def show_duration(seconds: float | None) -> str:
-    """Return a length of time in words, such as ``1 h 30 min`` or ``4.2 s``."""
+    """Return a duration as text, such as ``1 h 30 min`` or ``4.2 s``."""
     if seconds is None or math.isinf(seconds):
         return "no limit"
     sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
@@ -67,7 +69,7 @@ def show_duration(seconds: float | None) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """Write a count before its word.
+    """Return a count with its noun.
 
     Examples
     --------
@@ -78,12 +80,12 @@ def counted(count: int, what: str) -> str:
 
 
 def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
-    """Return the words that refuse a name: the value seen, the nearest allowed one, and the list.
+    """Return a message about an unknown name, with the nearest allowed name and the list of all.
 
     Parameters
     ----------
     what : str
-        What the name is of, such as ``"setting"``.
+        What it is the name of, such as ``"setting"``.
     name : str
         The name that was given.
     allowed : iterable of str

@@ -30,7 +30,7 @@ def test_allowed(name):
 def test_refused_with_the_reason_and_what_is_allowed(name):
     with pytest.raises(UsageError, match=f"({BAD[name]}).*[\\s\\S]*Allowed are") as caught:
         check_name(name, "the key")
-    assert str(caught.value).startswith("the key ")
+    assert str(caught.value).startswith("The key ")
 
 
 @pytest.mark.parametrize("name", [None, 3, b"a", ["a"]])
@@ -70,5 +70,5 @@ def test_slugs(slug):
 
 @pytest.mark.parametrize("slug", ["", "A", "1a", "a-b", "a b", "a/b", "../a", "a\n", "é", "a" * 65, None, 3])
 def test_refused_slugs(slug):
-    with pytest.raises(UsageError, match="is not one. Allowed"):
+    with pytest.raises(UsageError, match="is not valid. Allowed"):
         check_slug(slug)

@@ -88,9 +88,9 @@ def test_what_is_no_result_is_said(opened, tmp_path, capfd):
         (tmp_path / folder / "x.fif").write_text(folder)
     wrong = {
         "k0": (lambda item: None, "ended without a result"),
-        "k1": (lambda item: item.save(), "was given nothing"),
+        "k1": (lambda item: item.save(), "got no results"),
         "k2": (lambda item: item.save(x=object()), "dtype object"),
-        "k3": (lambda item: item.save(x=tmp_path / "nothing.fif"), "which is not there"),
+        "k3": (lambda item: item.save(x=tmp_path / "nothing.fif"), "which does not exist"),
         "k4": (lambda item: item.save(one=tmp_path / "a" / "x.fif", two=tmp_path / "b" / "x.fif"), "two files called"),
         "k5": (lambda item: [item.save(x=[1]), item.save(y=[1])], "saved already"),
     }
@@ -106,7 +106,7 @@ def test_what_is_no_result_is_said(opened, tmp_path, capfd):
 
 def test_a_loop_without_with_is_refused_before_it_runs_through_everything(opened):
     session = opened()
-    with pytest.raises(UsageError, match="item k0 was passed over.*'with item:'"):
+    with pytest.raises(UsageError, match="Item k0 was passed over.*'with item:'"):
         for item in session.work(ROWS):
             item.save(x=[1])
 
@@ -149,7 +149,7 @@ def test_files_are_kept_beside_arrays_and_found_by_another_phase(opened, tmp_pat
     (tmp_path / "store" / "toy" / "items" / "k0.npz").write_bytes(b"hurt")
     with pytest.raises(DamagedError, match="(?s)k0.npz.*is not what was recorded.*nbkit verify"):
         opened("other", folder=tmp_path / "third").inputs("toy")
-    with pytest.raises(UsageError, match="holds nothing that nowhere made"):
+    with pytest.raises(UsageError, match="has no outputs of nowhere"):
         opened("other", folder=tmp_path / "fourth").inputs("nowhere")
 
 
@@ -278,7 +278,7 @@ def test_map_through_an_executor(opened, workers):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"limit": "9x"}, "duration"), ({"accelerator": "tpu"}, "allowed are gpu"), ({"slug": "No"}, "phase slug")],
+    [({"limit": "9x"}, "duration"), ({"accelerator": "tpu"}, "allowed are gpu"), ({"slug": "No"}, "Phase slug")],
 )
 def test_wrong_values_are_refused_and_nothing_is_made(tmp_path, options, words):
     options = {"slug": "toy", "store": tmp_path / "store", "folder": tmp_path / "work"} | options
@@ -288,7 +288,7 @@ def test_wrong_values_are_refused_and_nothing_is_made(tmp_path, options, words):
 
 
 def test_a_shard_that_is_none_is_refused(opened):
-    with pytest.raises(UsageError, match="shard '3/2' is not one"):
+    with pytest.raises(UsageError, match="Shard '3/2' is not valid"):
         list(opened(shard="3/2").work(ROWS))
 
 

@@ -66,7 +66,7 @@ def test_the_repositorys_own_map_is_read():
         ('needs = ["first"]', 'needs = ["frist"]', "needs 'frist', which no phase before it is"),
         ("number = 20", "number = 5", "needs 'first', which no phase before it is"),
         ("number = 20", "number = 10", "stands twice"),
-        ('slug = "second"', 'slug = "Second one"', "phase slug 'Second one' is not one"),
+        ('slug = "second"', 'slug = "Second one"', "Phase slug 'Second one' is not valid"),
         ("[[phase]]", "[[phases]]", "Did you mean 'phase'"),
         ('title = "First"', "title = First", "cannot be read"),
     ],

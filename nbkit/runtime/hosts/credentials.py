@@ -1,7 +1,7 @@
-"""Where each host keeps the Drive credential that was handed to it.
+"""Where each host keeps the user's Drive credential.
 
-Only places that exist without asking anyone are looked at first; Colab's secrets, which need the open page, come last.
-The text of a credential is given to the caller and goes nowhere else.
+Files are searched first; Colab's secrets, which need the open page, come last. The text of a credential is only
+returned to the caller.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _COLAB_FILES = Path("/content")
 def host_credentials(
     environ: Mapping[str, str] | None = None, kaggle_input: Path | None = None, colab_files: Path = _COLAB_FILES
 ) -> Iterator[tuple[str, str]]:
-    """Yield (place in words, text) of every credential that this host offers.
+    """Yield (description of the place, text) of every credential on this host.
 
     Parameters
     ----------
     environ : mapping or None
         Environment variables; those of this process by default.
     kaggle_input, colab_files : Path
-        Where these hosts put attached data and uploads; Kaggle's own place by default.
+        Folders for attached data and uploads; those of Kaggle and Colab by default.
     """
     host = detect(environ).name
     attached = kaggle_input or kaggle_input_folder(environ)
@@ -47,14 +47,14 @@ def host_credentials(
 
 
 def user_credential_path() -> Path:
-    """Return where `nbkit login drive` writes the credential on the user's own machine."""
+    """Return the file to which `nbkit login drive` writes the credential on the user's own machine."""
     import platformdirs
 
     return Path(platformdirs.user_config_dir("nbkit", appauthor=False)) / CREDENTIAL_FILE
 
 
 def how_to_hand_on(environ: Mapping[str, str] | None = None) -> str:
-    """Say in words where this host takes a credential from."""
+    """Return text that tells where this host takes a credential from."""
     host = detect(os.environ if environ is None else environ).name
     return {
         "kaggle": f"a private dataset that holds {CREDENTIAL_FILE}, attached to the notebook",
@@ -70,7 +70,7 @@ def _colab_secret() -> Iterator[tuple[str, str]]:
     try:
         from google.colab import userdata
     except ImportError:
-        return  # a process of Colab's machine that has not its Python
+        return  # a process on Colab's machine with another Python
     refusals = tuple(
         getattr(userdata, name)
         for name in ("SecretNotFoundError", "NotebookAccessError", "TimeoutException")

@@ -8,30 +8,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-KAGGLE_ROOT_VARIABLE = "NBKIT_KAGGLE_ROOT"  # a rehearsal's own folder in place of /kaggle: it needs no rights there
+KAGGLE_ROOT_VARIABLE = "NBKIT_KAGGLE_ROOT"  # a rehearsal's folder in place of /kaggle
 _KAGGLE_ROOT = "/kaggle"
 
 
 @dataclass(frozen=True)
 class Host:
-    """Describe a place where a session runs.
+    """Where a session runs.
 
     Attributes
     ----------
     name : str
         ``kaggle``, ``colab``, ``studio`` or ``local``.
     folder : Path
-        Where this machine's files may lie; lost with the machine.
+        For this machine's files, which are lost with the machine.
     limit : float or None
-        Length of a session in seconds that is safely inside the host's wall; None where there is none.
+        Seconds of a session, safely below the host's own limit; None if it has none.
     clock : str
-        ``process`` where the host counts from the machine's start, ``open`` where nothing counts before the session.
+        ``process`` if the limit counts from the start of the process, ``open`` if from the session's opening.
     batch : bool
-        True where no person watches.
+        True if no person watches.
     words : str
-        What a user should know of this place.
+        What a user should know about the host.
     room : int or None
-        Bytes that the host keeps of `folder`'s own place; None where only the disk sets a limit.
+        Bytes that the host keeps of what is in `folder`; None if only the disk sets a limit.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""The item loop: pending items, done here or by an executor, and their outputs."""
+"""The item loop: pending items, done in this process or by an executor, and their outputs."""

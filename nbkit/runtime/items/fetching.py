@@ -1,4 +1,4 @@
-"""What other phases made, fetched from the store and checked against what was recorded."""
+"""Outputs of other phases, fetched from the store and checked against the records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
 
-_AT_ONCE = 4  # downloads side by side
+_AT_ONCE = 4  # downloads at a time
 
 
 def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Path]:
@@ -32,9 +32,9 @@ def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Pat
     Raises
     ------
     UsageError
-        Where the store has none.
+        If the store has none.
     DamagedError
-        Where a file is not what was recorded.
+        If a file does not have the recorded content.
     """
     accepted: dict[str, set[str]] = {}
     for outputs in fold_store(store, slug, folder / "segments").done.values():
@@ -42,8 +42,8 @@ def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Pat
             accepted.setdefault(name, set()).add(sha256)
     if not accepted:
         raise UsageError(
-            f"{store.url} holds nothing that {slug} made, and this phase needs it. Run the notebook of {slug} first, "
-            "with the same store."
+            f"{store.url} has no outputs of {slug}, which this phase needs. Run the notebook of {slug} first, with the "
+            "same store."
         )
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         names = sorted(accepted)
@@ -61,7 +61,7 @@ def _fetch(raw: Store, store: Store, name: str, accepted: set[str], cache: Path)
     if found not in accepted:
         raise DamagedError(
             f"{name} in {store.url} is not what was recorded: SHA-256 {found[:12]}, recorded "
-            f"{', '.join(h[:12] for h in sorted(accepted))}. Nothing was deleted; 'nbkit verify' lists all such."
+            f"{', '.join(h[:12] for h in sorted(accepted))}. Nothing was deleted; 'nbkit verify' lists all such files."
         )
     return path
 
@@ -72,12 +72,12 @@ def fetch_history(store: Store, slug: str, folder: Path) -> list[dict[str, Any]]
     Raises
     ------
     UsageError
-        Where the phase has not been trained with this store.
+        If the phase was not trained with this store.
     """
     name = f"{slug}/metrics.jsonl"
     path = folder / "inputs" / name
     try:
         store.get(name, path)
     except FileNotFoundError:
-        raise UsageError(f"{store.url} holds no {name}; train {slug} with this store first.") from None
+        raise UsageError(f"{store.url} has no {name}. Train {slug} with this store first.") from None
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -1,7 +1,6 @@
-"""What an item loop works with: the ledger, the uploads, the clock, and a voice.
+"""What an item loop works with: ledger, uploads, budget, and a function that prints.
 
-A session makes one and hands it to the items, whether they are done here or by an executor, so that neither has to
-know the session.
+Each session creates one and passes it to the items, which therefore need not know the session.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from nbkit.runtime.ledger.segments import version_of
 
 @dataclass(frozen=True)
 class ItemLoop:
-    """Hold what the items of one session share.
+    """What the items of one session share.
 
     Attributes
     ----------

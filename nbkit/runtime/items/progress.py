@@ -11,13 +11,13 @@ from nbkit.runtime.words import show_duration
 
 
 def bar(items: Iterable[Any], total: int, done: int, budget: Budget, what: str) -> Iterator[Any]:
-    """Pass items on under a bar that shows done, left, rate, time to the wall and sessions left.
+    """Yield items and show a bar with items done, rate, time to the wall and sessions left.
 
     Parameters
     ----------
     items : iterable
     total, done : int
-        Of the whole manifest or shard, and done before this session.
+        Items of the manifest or shard, and those done before this session.
     budget : Budget
     what : str
         Title of the bar.
@@ -33,14 +33,14 @@ def bar(items: Iterable[Any], total: int, done: int, budget: Budget, what: str) 
 
 
 def outlook(left: int, finished: int, budget: Budget) -> str:
-    """Say in words how long to the wall and how many more sessions the work takes at this session's rate."""
+    """Return text with the time to the wall and the sessions that are left at this session's rate."""
     words = f"wall in {show_duration(max(budget.wall(), 0))}"
     sessions = sessions_left(left, finished, budget)
     return words if sessions is None else f"{words}, {sessions} more session{'s' if sessions != 1 else ''}"
 
 
 def sessions_left(left: int, finished: int, budget: Budget) -> int | None:
-    """Return the further sessions of this length that the work takes; None where nothing was measured."""
+    """Return how many more sessions of this length the work takes; None before anything was measured."""
     if not finished or budget.limit is None:
         return None
     seconds = left * budget.elapsed() / finished

@@ -1,12 +1,12 @@
 """The item loop through an executor: its workers compute, this process saves and records.
 
-Any `concurrent.futures.Executor` will do: processes of this machine, or a cluster's, such as Dask's
-``client.get_executor()``. Nothing here schedules work over machines; what is here keeps the ledger true. An item is
-recorded by this process alone and once, whatever its workers went through; what was in their hands at a kill is done
+Any `concurrent.futures.Executor` can be used: processes of this machine, or a cluster such as Dask's
+``client.get_executor()``. Scheduling is the executor's task; this module keeps the ledger correct. Only this process
+records an item, and does so once, whatever happens to the workers. Items that they work on during a kill are done
 again.
 
-Arrays and text travel back by themselves. Of a file only its path does, so the worker says what the file holds, and a
-file that is not the same here is refused in words: on another machine the path means nothing, or something else.
+Workers send arrays and text as they are. Of a file they send path and checksum, and a file that is not the same on this
+machine is rejected: on another machine, the path may name nothing or another file.
 
 Beyond one machine
 ------------------
@@ -17,11 +17,11 @@ With Dask, on machines that have this very code installed::
     client = Client("tcp://scheduler:8786")
     session.map(process, rows, executor=client.get_executor())
 
-Where a worker dies, Dask gives its items to another one; an item at which four workers died comes back as a
-``KilledWorker`` and is recorded as failed, to be tried again in a later session like any other failure.
+If a worker dies, Dask gives its items to another one. An item at which four workers died is returned as a
+``KilledWorker`` error and recorded as failed; a later session tries it again, as after any other failure.
 
-With Modal (https://modal.com), rented by the second, the same function runs in containers. This is a recipe that was
-never run here, for it needs an account; it uses nothing but Modal's documented ``App``, ``Image`` and ``remote``::
+With Modal (https://modal.com), the same function runs in containers that are paid by the second. This recipe uses
+Modal's documented ``App``, ``Image`` and ``remote``; it needs an account and is not tested::
 
     import modal
 
@@ -36,8 +36,8 @@ never run here, for it needs an account; it uses nothing but Modal's documented 
         with concurrent.futures.ThreadPoolExecutor(32) as threads:  # each waits for one container
             session.map(burst.remote, rows, executor=threads)
 
-The threads only wait, so the ledger, the uploads and the wall stay here, and a kill of either side loses what was in
-work and nothing else.
+The threads only wait. Ledger, uploads and budget stay in this process, so a kill of either side loses only the items
+in work.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ Process = Callable[[Mapping[str, str]], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class FileClaim:
-    """Say what a file holds on the machine that made it."""
+    """Size and checksum of a file on the machine that wrote it."""
 
     path: str
     size: int
@@ -70,27 +70,27 @@ class FileClaim:
     machine: str
 
     def here(self) -> Path:
-        """Return its path, once the file was found here as it was there.
+        """Return the file's path, after checking that this machine has the same file there.
 
         Raises
         ------
         UsageError
-            Where it is not here, or is another.
+            If there is no file here, or another one.
         """
         path = Path(self.path)
         if path.is_file() and path.stat().st_size == self.size and sha256_of(path) == self.sha256:
             return path
-        found = f"a file of {path.stat().st_size} bytes that is another" if path.is_file() else "nothing"
+        found = f"another file, of {path.stat().st_size} bytes" if path.is_file() else "nothing"
         raise UsageError(
-            f"the worker on {self.machine} made {self.path} ({self.size} bytes), and under that path this machine has "
-            f"{found}. Only arrays and text travel: return the content as an array (numpy.fromfile(path, 'uint8')), "
-            "or write the file to a disk that both machines have. Nothing of the item is kept."
+            f"The worker on {self.machine} made {self.path} ({self.size} bytes), and under that path this machine has "
+            f"{found}. Only arrays and text are sent: return the content as an array (numpy.fromfile(path, 'uint8')), "
+            "or write the file to a disk that both machines share. The item is not recorded as done."
         )
 
 
 @dataclass(frozen=True)
 class Working:
-    """Call a function on a worker, time it there, and claim the files that it made."""
+    """Function that runs on a worker, with its time and checksums of the files that it wrote."""
 
     process: Process
 
@@ -106,35 +106,34 @@ class Working:
 def _claim(path: Path) -> FileClaim:
     path = path.absolute()
     if not path.is_file():
-        raise FileNotFoundError(f"the function gave the file {path}, which is not there.")
+        raise FileNotFoundError(f"The function returned the file {path}, which does not exist.")
     return FileClaim(str(path), path.stat().st_size, sha256_of(path), platform.node())
 
 
 def workers_of(executor: Executor) -> int:
-    """Return how many items an executor computes at a time, as far as it tells."""
-    client = getattr(executor, "_client", None)  # Dask's own; its workers come and go
+    """Return how many items an executor computes at a time, or a guess if it does not tell."""
+    client = getattr(executor, "_client", None)  # of Dask, whose number of workers changes
     if client is not None and hasattr(client, "nthreads"):
         return max(1, sum(client.nthreads().values()))
     return getattr(executor, "_max_workers", None) or os.cpu_count() or 1
 
 
 def spread(loop: ItemLoop, manifest: Manifest, process: Process, executor: Executor, at_once: int) -> Iterator[Item]:
-    """Do the pending items through an executor, and give each when it is recorded.
+    """Do the pending items through an executor; yield each when it is recorded.
 
     Parameters
     ----------
     process : callable
-        ``process(row) -> {name: array or path}``; must be importable by the workers.
+        ``process(row) -> {name: array or path}``; the workers must be able to import it.
     executor : concurrent.futures.Executor
         Of this machine or of a cluster.
     at_once : int
-        Items handed out and not yet back; bounds what a kill of this process can lose.
+        Items in work at a time, which is also the most that a kill of this process can lose.
 
     Raises
     ------
     NbkitError
-        Where the executor broke, as one of processes does when one of them is killed. Items that were in its hands
-        are not recorded as failed.
+        If the executor broke, as when one of its processes was killed. Its items are not recorded as failed.
     """
     running: dict[Future, Item] = {}
     positions, working = pending(loop.ledger, manifest), Working(process)
@@ -158,9 +157,9 @@ def spread(loop: ItemLoop, manifest: Manifest, process: Process, executor: Execu
                 return
     except (BrokenExecutor, CancelledError) as error:
         raise NbkitError(
-            f"the executor broke off ({type(error).__name__}: {error or 'its work was cancelled'}): a worker was "
-            "killed, most often because memory ran out, or the cluster went away. What was in its hands is not "
-            "recorded as failed and will be done again; all recorded before stands. Make a new executor and run again."
+            f"The executor broke off ({type(error).__name__}: {error or 'its work was cancelled'}): a worker was "
+            "killed, most often because memory ran out, or the cluster went away. Its items are not recorded as failed "
+            "and will be done again; everything recorded before is safe. Create a new executor and run again."
         ) from error
     finally:
         for future in running:
@@ -168,7 +167,7 @@ def spread(loop: ItemLoop, manifest: Manifest, process: Process, executor: Execu
 
 
 def _take(item: Item, future: Future) -> Item:
-    """Save and record what a worker made, or its error."""
+    """Save and record the result of a worker, or its error."""
     error, seconds = future.exception(), 0.0
     if isinstance(error, BrokenExecutor):
         raise error

@@ -1,7 +1,7 @@
 """The item loop: pending items of a shard, one after the other, until none is left or the wall is near.
 
-An item that raises is recorded with its traceback and the loop goes on. Items that earlier kills hit come last, so
-that one which takes its machine down cannot keep the others from being done.
+An item that raises an error is recorded with its traceback, and the loop continues. Items during which earlier sessions
+were killed come last, so that an item which crashes its machine cannot keep the others from being done.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from nbkit.runtime.ledger.manifest import Manifest
 from nbkit.runtime.names import check_name
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-TRIES = 3  # times that an item may raise before it is left as failed
+TRIES = 3  # failures of an item after which it is not tried again
 
 
 class Item(Mapping):
-    """Give one row of a manifest, and keep what is made of it.
+    """One row of a manifest, and the results for it.
 
     Used as a context manager: leaving it records the item as done, or as failed with its traceback.
 
@@ -63,7 +63,7 @@ class Item(Mapping):
         return len(self._row)
 
     def save(self, **results: Any) -> None:
-        """Keep what the item made: arrays together in ``<key>.npz``, files under their own names.
+        """Keep the item's results: arrays together in ``<key>.npz``, files under their own names.
 
         Parameters
         ----------
@@ -73,14 +73,14 @@ class Item(Mapping):
         Raises
         ------
         UsageError
-            For a file that is not there, objects that no array of plain numbers or text can hold, or a second save.
+            If a file does not exist, a result is not an array of numbers or text, or the item was saved already.
         """
         if self._outputs:
-            raise UsageError(f"item {self.key} was saved already; give all results to one item.save(...).")
+            raise UsageError(f"Item {self.key} was saved already. Pass all results to one item.save(...).")
         self._outputs = save_results(self._ledger, self.key, results)
 
     def skip(self, reason: str) -> None:
-        """Say that there is rightly nothing to keep, and why; the item counts as done."""
+        """Record that the item rightly has no result, and why; it counts as done."""
         self._reason = reason
 
     def __enter__(self) -> Item:
@@ -95,20 +95,20 @@ class Item(Mapping):
         return self.leave(error, time.monotonic() - self.begun)
 
     def leave(self, error: BaseException | None, seconds: float, waited: float | None = None) -> bool:
-        """Record the item as done in so many seconds, or as failed; True where the loop goes on over the error.
+        """Record the item as done or failed; return True if the loop may continue after the error.
 
         Parameters
         ----------
         error : BaseException or None
         seconds : float
-            Of work.
+            Time of work.
         waited : float or None
-            From its beginning to its end, where it stood in a queue between; what has to fit before the wall.
+            Time from begin to end, including any time in a queue; this has to fit before the wall.
         """
         if error is None and not self._outputs and self._reason is None:
             error = UsageError(
-                f"item {self.key} ended without a result. Call item.save(name=array, ...) in the loop, or "
-                "item.skip('why') where there is rightly none."
+                f"Item {self.key} ended without a result. Call item.save(name=array, ...) in the loop, or "
+                "item.skip('why') if there is rightly none."
             )
         if error is None:
             self._record_done(seconds, seconds if waited is None else waited)
@@ -116,11 +116,11 @@ class Item(Mapping):
         if not isinstance(error, Exception):
             return False
         if isinstance(error, OSError) and error.errno in _FULL:
-            # no fault of the item: on a full disk each would fail, and three times is for good
+            # not the item's fault: on a full disk each item would fail, after three times for good
             raise NbkitError(
-                f"item {self.key} met a full disk ({error.strerror}: {error.filename or 'while writing'}). It is not "
-                "recorded as failed and will be done again; all recorded before stands. Free some disk space and run "
-                "again."
+                f"Item {self.key} met a full disk ({error.strerror}: {error.filename or 'while writing'}). It is not "
+                "recorded as failed and will be done again; everything recorded before is safe. Free some disk space "
+                "and run again."
             ) from error
         self._ledger.failed(self.key, "".join(traceback.format_exception(error))[-4000:])
         self._loop.journal("failed", key=self.key)
@@ -136,18 +136,18 @@ class Item(Mapping):
 
 
 def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[Output]:
-    """Write an item's results whole to this machine's disk and give their names, sizes and hashes."""
+    """Write an item's results to this machine's disk, atomically; return their names, sizes and hashes."""
     import numpy as np
 
     if not results:
-        raise UsageError(f"item.save() of {key} was given nothing; name at least one array or path.")
+        raise UsageError(f"Item {key}: item.save() got no results. Pass at least one array or path by name.")
     files = {n: Path(v) for n, v in results.items() if isinstance(v, os.PathLike)}
     arrays: dict[str, Any] = {n: np.asarray(v) for n, v in results.items() if n not in files}
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise UsageError(
-                f"{name!r} of item {key} is a {type(results[name]).__name__} that no plain array holds (dtype object). "
-                "Give numbers, text, or the path of a file. The item is not recorded."
+                f"{name!r} of item {key} is a {type(results[name]).__name__}, which is not an array of plain values "
+                "(dtype object). Allowed are numbers, text, or the path of a file. The item is not recorded."
             )
     outputs = []
     if arrays:
@@ -158,11 +158,13 @@ def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[O
         name = check_name(f"{ledger.slug}/items/{key}/{path.name}", "the output")
         if name in {output.name for output in outputs}:
             raise UsageError(
-                f"item {key} gave two files called {path.name}; the second would replace the first. Name them apart. "
+                f"Item {key} has two files called {path.name}; the second would replace the first. Rename one. "
                 "The item is not recorded."
             )
         if not path.is_file():
-            raise UsageError(f"item {key} gave the file {path}, which is not there. The item is not recorded.")
+            raise UsageError(
+                f"Item {key} has the file {path} as result, which does not exist. The item is not recorded."
+            )
         with open(path, "rb") as source:
             size, sha256 = write_atomically(ledger.local(name), partial(shutil.copyfileobj, source))
         outputs.append(Output(name, size, sha256))
@@ -170,20 +172,20 @@ def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[O
 
 
 class _Sequential:
-    """Offer a write-only file to zipfile, which then writes from front to back."""
+    """Write-only file for zipfile, which then writes sequentially."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self.write, self.flush = file.write, file.flush
 
     def read(self, *_: Any) -> bytes:
-        raise OSError("write only")  # numpy wants the attribute, zipfile does not call it in mode "w"
+        raise OSError("write only")  # numpy checks that it exists; zipfile does not call it in mode "w"
 
 
 def pending(ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[int]:
-    """Yield the positions of rows still to do: fresh ones, then those that failed before or that kills hit."""
+    """Yield positions of the rows to do: new ones first, then those with earlier failures or kills."""
     fold, keys, later, position = ledger.fold, manifest.keys, [], 0
-    for key in filterfalse(fold.done.__contains__, keys):  # a million done items are passed over in C
+    for key in filterfalse(fold.done.__contains__, keys):  # skips a million done items in C
         position = keys.index(key, position)
         if ledger.is_done(key):
             continue
@@ -209,7 +211,7 @@ def _trouble(ledger: Ledger, key: str) -> int:
 
 
 def items(loop: ItemLoop, manifest: Manifest, retry_failed: bool = False) -> Iterator[Item]:
-    """Yield the pending items one after the other until none is left or the next would not end in time."""
+    """Yield the pending items until none is left or the next one would not end in time."""
     ledger = loop.ledger
     for position in pending(ledger, manifest, retry_failed):
         if not loop.may_go_on("item"):
@@ -220,6 +222,6 @@ def items(loop: ItemLoop, manifest: Manifest, retry_failed: bool = False) -> Ite
         yield item
         if not item.entered:
             raise UsageError(
-                f"item {item.key} was passed over: nothing is recorded unless the loop's body stands in 'with item:'. "
-                "Put it there and run again; what earlier sessions recorded stands."
+                f"Item {item.key} was passed over: nothing is recorded unless the loop's body is in 'with item:'. Put "
+                "it there and run again; everything recorded before is safe."
             )

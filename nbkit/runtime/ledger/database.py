@@ -1,7 +1,8 @@
-"""The SQLite database in which a session records before the store knows.
+"""The SQLite database in which a session records what is not yet in the store.
 
-Opening it never fails for what a kill, a torn write or a flipped bit left there: a hurt database is set aside whole,
-and what it held beyond the store's knowledge is done again. A full disk or a folder that is not ours is not damage.
+Opening it never fails because of what a kill, a torn write or a flipped bit left there: a damaged database is set
+aside as it is, and work that had not reached the store is done again. A full disk or a folder without write permission
+is not damage.
 """
 
 from __future__ import annotations
@@ -31,18 +32,24 @@ _HEADER = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
 def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.Connection, list[Row]]:
-    """Open a session's database, and give it with the records that an earlier session left.
+    """Open a session's database.
 
     Parameters
     ----------
     folder : Path
     note : callable
-        Gets a sentence for each thing that was hurt.
+        Called with a sentence for each damage that was found.
+
+    Returns
+    -------
+    database : sqlite3.Connection
+    rows : list of Row
+        Records that an earlier session left.
 
     Raises
     ------
     NbkitError
-        Where the disk is full or the folder cannot be written.
+        If the disk is full or the folder cannot be written.
     """
     path = folder / "ledger.sqlite"
     log = path.with_name(f"{path.name}-wal")
@@ -68,10 +75,10 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
                 fault = "it fails SQLite's own check"
             else:
                 rows = db.execute("SELECT id, session, number, line FROM records ORDER BY id").fetchall()
-                _drop_hurt_parcels(db, note)
+                _drop_damaged_uploads(db, note)
                 return db, rows
-        except UnicodeDecodeError:  # from within sqlite3, which quotes a hurt table's text in its error
-            fault = "the text of its tables is hurt"
+        except UnicodeDecodeError:  # from within sqlite3, which quotes a damaged table's text in its error
+            fault = "the text of its tables is damaged"
         except sqlite3.Error as error:
             fault = str(error)
             if not _is_damage(error, path):
@@ -79,7 +86,7 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
                 raise not_recorded(folder, error) from error
         db.close()
         note(_set_aside(path, fault))
-    raise NbkitError(f"no ledger can be kept in {folder}: {fault}. Give the session another folder.")
+    raise NbkitError(f"No ledger can be kept in {folder}: {fault}. Choose another folder for the session with folder=.")
 
 
 def holds_work(folder: Path) -> bool:
@@ -98,14 +105,14 @@ def holds_work(folder: Path) -> bool:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")  # hurt text must come as far as its checksum
+    return data.decode("utf-8", "replace")  # damaged text must get as far as the check of its checksum
 
 
-def _drop_hurt_parcels(db: sqlite3.Connection, note: Callable[[str], object]) -> None:
+def _drop_damaged_uploads(db: sqlite3.Connection, note: Callable[[str], object]) -> None:
     for row, line in db.execute("SELECT id, line FROM parcels").fetchall():
         if not is_whole(line):
             db.execute("DELETE FROM parcels WHERE id=?", (row,))
-            note("an upload that an earlier session had queued was hurt on disk; its files lie here and are not sent")
+            note("The record of a queued upload was damaged on disk. Its files are still here and are not sent.")
 
 
 def _set_aside(path: Path, fault: str) -> str:
@@ -115,27 +122,27 @@ def _set_aside(path: Path, fault: str) -> str:
         if old.exists():
             os.replace(old, aside.with_name(aside.name + suffix))
     return (
-        f"the ledger in {path.parent} was damaged ({fault}) and is kept as {aside.name}; what the store holds counts, "
-        "items that had not reached it are done again"
+        f"The ledger in {path.parent} was damaged ({fault}) and is kept as {aside.name}. What is in the store counts; "
+        "items that had not reached it are done again."
     )
 
 
 def _is_damage(error: sqlite3.Error, path: Path) -> bool:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    if code & 0xFF in _HEADER:  # a hurt header says so too
+    if code & 0xFF in _HEADER:  # a damaged header is reported like that, too
         return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     return code & 0xFF in _DAMAGE or code in _READS
 
 
-def is_place(session: object, number: object) -> bool:
-    """Return whether these can be a record's session and number."""
+def is_record_id(session: object, number: object) -> bool:
+    """Return whether these can be the session and number of a record."""
     named = isinstance(session, str) and session.isascii() and session.replace("-", "").replace("_", "").isalnum()
     return named and (number is None or (isinstance(number, int) and 0 < number < 10**12))
 
 
 def not_recorded(folder: Path, error: Exception) -> NbkitError:
-    """Return the error that says that nothing can be recorded now."""
+    """Return the error for a database that cannot be written."""
     return NbkitError(
-        f"the ledger in {folder} could not record ({error}). The item in work is not recorded and will be done again; "
-        "all recorded before stands. Free some disk space and run again."
+        f"The ledger in {folder} could not record ({error}). The current item is not recorded and will be done again; "
+        "everything recorded before is safe. Free some disk space and run again."
     )

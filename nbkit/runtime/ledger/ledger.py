@@ -1,8 +1,8 @@
-"""The ledger: what happened.
+"""The ledger: what happened to each item.
 
-On the machine a SQLite database holds what is not yet in the store; in the store the segments hold the rest, and the
-state is the fold of both. An item is *done here* once its outputs are on disk and recorded, and *done* once the store
-holds them, verified; only then does its record go into a segment.
+On the machine, a SQLite database holds what is not yet in the store. In the store, segments hold the rest. The state is
+computed from both. An item is *done here* once its outputs are on disk and recorded, and *done* once the store holds
+them, verified; only then does its record go into a segment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from nbkit.ground.files import fsync_folder, write_atomically
 from nbkit.runtime.errors import DamagedError
-from nbkit.runtime.ledger.database import NumberedRow, Row, is_place, not_recorded, open_database
+from nbkit.runtime.ledger.database import NumberedRow, Row, is_record_id, not_recorded, open_database
 from nbkit.runtime.ledger.merging import merge_finished
 from nbkit.runtime.ledger.segments import (
     Record,
@@ -35,12 +35,12 @@ from nbkit.runtime.ledger.segments import (
 )
 from nbkit.runtime.store.protocol import Store
 
-MERGE = 16  # own segments of about one size that become one
+MERGE = 16  # own segments of about one size that are merged into one
 
 
 @dataclass(frozen=True)
 class Output:
-    """Say what one item made.
+    """One file that an item produced.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Output:
 
 
 class Ledger:
-    """Record what becomes of each item, so that a kill at any instruction loses at most the item in work.
+    """Record of what happens to each item; a kill at any instruction loses at most the item in work.
 
     Parameters
     ----------
@@ -86,19 +86,19 @@ class Ledger:
         self.fold = fold_store(store, slug, folder / "segments")
         self._merge_finished_sessions()
         for name, words in self.fold.damaged.items():
-            self.notes.append(f"segment {name} is damaged: {words}; items of lost records are done again")
+            self.notes.append(f"Segment {name} is damaged: {words}. Items of lost records are done again.")
         self._slot = os.open(folder / "in-work", os.O_RDWR | os.O_CREAT, 0o644)
         self._recover(rows)
 
     # -- opening --
 
     def _recover(self, rows: list[Row]) -> None:
-        """Take over what an earlier, killed session of this folder recorded and did not bring to the store."""
+        """Take over what an earlier, killed session of this folder recorded and had not yet brought to the store."""
         for row, session, number, line in rows:
             record = decode_line(line)
-            if record is None or not is_place(session, number):
+            if record is None or not is_record_id(session, number):
                 self._db.execute("DELETE FROM records WHERE id=?", (row,))
-                self.notes.append("a record of an earlier session was hurt on disk and dropped; its item is done again")
+                self.notes.append("A damaged record of an earlier session was dropped; its item is done again.")
             elif number is None and record["e"] == "done":
                 if record["k"] in self.here or self._known(record) or not self._outputs_whole(record):
                     self._db.execute("DELETE FROM records WHERE id=?", (row,))
@@ -106,7 +106,7 @@ class Ledger:
                     self.here[record["k"]] = row
                     self.fold.made_with |= {record["v"]} if "v" in record else set()
             elif number is not None:
-                # written for a segment that may or may not have landed; its number tells the fold
+                # its segment may already be in the store; the number prevents that it counts twice
                 self.fold.add(session, [(number, record)])
         key = os.pread(self._slot, 4096, 0).rstrip(b"\0").decode("utf-8", "replace")
         if key:
@@ -115,7 +115,7 @@ class Ledger:
                 self.note({"e": "died", "k": key})
 
     def _known(self, record: Record) -> bool:
-        """Return whether the store's records have this very result; another session's may differ from it."""
+        """Return whether the store's records have this very result; another session's result may differ."""
         known = self.fold.done.get(record["k"])
         return known is not None and all(output in known for output in record["o"])
 
@@ -129,19 +129,19 @@ class Ledger:
         return True
 
     def local(self, name: str) -> Path:
-        """Return where an output lies on this machine until the store has it."""
+        """Return the path of an output on this machine until the store has it."""
         return self.folder / "outputs" / name
 
     # -- recording --
 
     def use_settings(self, settings: Record) -> None:
-        """Note what the items done from now on depend on."""
+        """Record the settings that the results depend on from now on."""
         self.settings = version_of(settings)
         if self.settings not in self.fold.settings:
             self.note({"e": "settings", "settings": settings})
 
     def begin(self, key: str) -> None:
-        """Note which item is in work, so that the next session knows what a kill hit."""
+        """Record which item is in work, so that the next session knows which one a kill interrupted."""
         try:
             os.pwrite(self._slot, key.encode().ljust(1024, b"\0"), 0)
         except OSError as error:
@@ -166,7 +166,7 @@ class Ledger:
         self._clear_slot()
 
     def note(self, record: Record) -> None:
-        """Record what needs no outputs; it goes to the store with the next segment."""
+        """Record an event without outputs; it goes to the store with the next segment."""
         record = {**record, "t": round(time.time(), 3)}
         with self._lock:
             self._number += 1
@@ -193,7 +193,7 @@ class Ledger:
             try:
                 marked = "UPDATE records SET session=?, number=? WHERE id=?"
                 if self._db.execute(marked, (self.session, number, row)).rowcount != 1:
-                    raise DamagedError(f"the record of {key} in {self.folder} is gone; the item is done again")
+                    raise DamagedError(f"The record of {key} in {self.folder} is gone; the item is done again")
             except sqlite3.Error as error:
                 raise not_recorded(self.folder, error) from error
             self._number = number
@@ -217,17 +217,17 @@ class Ledger:
         found = self._db.execute("SELECT line FROM records WHERE id=?", (row,)).fetchone()
         record = decode_line(found[0]) if found else None
         if record is None:
-            raise DamagedError(f"a record in {self.folder} was hurt on disk; its item is done again")
+            raise DamagedError(f"A record in {self.folder} is damaged; its item is done again")
         return record
 
     def is_done(self, key: str) -> bool:
         """Return whether an item is done, here or in the store."""
         return key in self.fold.done or key in self.here
 
-    # -- parcels: other files on their way to the store --
+    # -- uploads: other files on their way to the store --
 
-    def add_parcel(self, label: str, files: list[tuple[str, str]]) -> int:
-        """Note files [(path, name)] that must reach the store in this order; survives a kill."""
+    def add_upload(self, label: str, files: list[tuple[str, str]]) -> int:
+        """Record files [(path, name)] that must reach the store in this order; the record survives a kill."""
         with self._lock:
             try:
                 line = encode_line({"label": label, "files": files})
@@ -235,32 +235,32 @@ class Ledger:
             except sqlite3.Error as error:
                 raise not_recorded(self.folder, error) from error
 
-    def parcels(self) -> dict[int, Record]:
-        """Return the parcels that are not yet in the store."""
+    def uploads(self) -> dict[int, Record]:
+        """Return the uploads that are not yet in the store."""
         with self._lock:
             rows = self._db.execute("SELECT id, line FROM parcels ORDER BY id").fetchall()
         return {row: record for row, line in rows if (record := decode_line(line)) is not None}
 
-    def remove_parcel(self, row: int) -> None:
-        """Note that a parcel has arrived."""
+    def remove_upload(self, row: int) -> None:
+        """Record that an upload has arrived."""
         with self._lock:
             self._db.execute("DELETE FROM parcels WHERE id=?", (row,))
 
     # -- segments --
 
     def flush(self, store: Store | None = None) -> int:
-        """Bring the records that may be in the store there, as one segment a session; give their count."""
+        """Write the records of everything that is in the store as one segment per session; return their count."""
         store = store or self.store
         with self._flushing:
             with self._lock:
                 rows = self._db.execute(
                     "SELECT id, session, number, line FROM records WHERE number IS NOT NULL ORDER BY session, number"
                 ).fetchall()
-            hurt = [row[0] for row in rows if not is_whole(row[3])]
-            if hurt:
-                self.notes.append(f"{len(hurt)} records were hurt on disk; their items are done again")
-                self._remove(hurt)
-            for run in _consecutive([row for row in rows if row[0] not in hurt]):
+            damaged = [row[0] for row in rows if not is_whole(row[3])]
+            if damaged:
+                self.notes.append(f"{len(damaged)} records were damaged on disk; their items are done again.")
+                self._remove(damaged)
+            for run in _consecutive([row for row in rows if row[0] not in damaged]):
                 segment = self._put(store, run[0][1], run[0][2], [row[3] for row in run])
                 self._remove([row[0] for row in run])
                 if segment.session == self.session:
@@ -280,7 +280,7 @@ class Ledger:
                 self._db.execute("COMMIT")
             except sqlite3.Error as error:
                 if self._db.in_transaction:
-                    # an open transaction would take in all that is recorded from now on, and lose it with a kill
+                    # an open transaction would include everything recorded from now on, and lose it at a kill
                     self._db.execute("ROLLBACK")
                 raise not_recorded(self.folder, error) from error
 
@@ -300,18 +300,18 @@ class Ledger:
         store.put(local, segment.name)
 
     def _merge(self, store: Store, all_of_them: bool = False) -> None:
-        """Make few segments of many, so that the next session opens quickly: the new one first, then away the old.
+        """Merge segments of this session, so that the next one opens quickly; the parts are deleted last.
 
-        A store that refuses leaves the parts, which say the same.
+        If the store refuses, the parts stay, which hold the same records.
         """
         while len(group := sorted(self._own if all_of_them else self._smallest_of_a_size())) > 1:
             if 2 * (len(group) + 1) * self._put_seconds > self.time_left():
-                return  # near the wall a tidy store is not worth the seconds
+                return  # near the wall, fewer segments are not worth the seconds
             lines: list[str] = []
             for part in group:
                 found = self._lines_of(part)
                 if not found:
-                    return  # this machine's copy is not what was written; the parts in the store stand
+                    return  # this machine's copy is damaged; the parts in the store stay as they are
                 lines += found
             try:
                 merged = self._put(store, self.session, group[0].first, lines)
@@ -320,7 +320,7 @@ class Ledger:
                     store.delete(part.name)
                     (self.folder / "segments" / part.name).unlink(missing_ok=True)
             except OSError as error:
-                self.notes.append(f"the ledger's segments were not merged: {error}")
+                self.notes.append(f"This session's segments were not merged, and all of them are still there: {error}")
                 return
 
     def _lines_of(self, segment: Segment) -> list[str]:
@@ -354,7 +354,7 @@ class Ledger:
         return []
 
     def refresh(self, store: Store | None = None) -> None:
-        """Take in what other sessions have stored since."""
+        """Add what other sessions have stored since."""
         fold_store(store or self.store, self.slug, self.folder / "segments", self.fold)
 
     def close(self, store: Store | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Manifests: what should be done, one item a row.
+"""Manifests: tables of what should be done, one item per row.
 
-A manifest never holds status; that is the ledger's. Every key was checked before anyone sees it, so it can name a
-file, and no key stands twice.
+A manifest never holds status, which is in the ledger. All keys are checked on reading: each can be a file's name, and
+none occurs twice.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from nbkit.runtime.names import check_name, check_slug
 
 
 class Manifest:
-    """Hold the rows of a manifest in their order.
+    """Rows of a manifest in their order.
 
     Parameters
     ----------
     name : str
-        Slug of the phase that the items belong to.
+        Slug of the items' phase.
     columns : list of str
         ``key`` among them.
     rows : list of str
-        One row each, cells separated by tabs.
+        Cells separated by tabs.
     source : str
-        Where they come from, for errors.
+        Where the rows come from, for messages.
     """
 
     def __init__(self, name: str, columns: list[str], rows: list[str], source: str) -> None:
@@ -48,7 +48,7 @@ class Manifest:
         return dict(zip(self.columns, self._rows[position].split("\t"), strict=True))
 
     def shard(self, part: str | None) -> Manifest:
-        """Return the rows of one of several parallel sessions, chosen by a hash of the key.
+        """Return the rows for one of several parallel sessions, chosen by a hash of the key.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Manifest:
 
 
 def shard_of(key: str, count: int) -> int:
-    """Return which of so many parallel sessions an item belongs to, 1 to `count`: a hash of its key alone."""
+    """Return the number, 1 to `count`, of the parallel session that does an item: a hash of its key."""
     return zlib.crc32(key.encode()) % count + 1
 
 
@@ -73,29 +73,31 @@ def parse_shard(part: str) -> tuple[int, int]:
     Raises
     ------
     UsageError
-        Unless both are whole numbers with 1 <= which <= count.
+        Unless both are integers with 1 <= which <= count.
     """
     which, slash, count = str(part).partition("/")
     if not (slash and which.isdecimal() and count.isdecimal() and 1 <= int(which) <= int(count)):
-        raise UsageError(f"shard {part!r} is not one. Write '2/5' for the second of five sessions. Nothing was begun.")
+        raise UsageError(
+            f"Shard {part!r} is not valid. Write '2/5' for the second of five sessions. Nothing was begun."
+        )
     return int(which), int(count)
 
 
 def read_manifest(source: str | Path | Iterable[Mapping[str, object]] | Manifest, name: str = "items") -> Manifest:
-    """Read a manifest and check all of it.
+    """Read and check a manifest.
 
     Parameters
     ----------
     source : str, path or rows
         The name of a manifest in ``manifests/``, the path of a ``.tsv`` file, or rows with a ``key``.
     name : str
-        Slug given to rows that come without a name.
+        Slug for rows that have no name.
 
     Raises
     ------
     UsageError
-        For a file that is not there or not UTF-8, a missing header or ``key`` column, a row with too few or too many
-        cells, an empty, unsafe or repeated key; with the line's number.
+        If the file is missing or not UTF-8, the ``key`` column is missing, a row has too few or too many cells, or a
+        key is empty, unsafe or repeated. The message has the line's number.
     """
     if isinstance(source, Manifest):
         return source
@@ -105,7 +107,7 @@ def read_manifest(source: str | Path | Iterable[Mapping[str, object]] | Manifest
 
 
 def manifest_folder() -> Path:
-    """Return the folder of manifests: of the current folder if it has one, else of this checkout or package."""
+    """Return ``manifests`` in the current folder if it exists, else the one of this checkout or package."""
     here = Path("manifests")
     return here if here.is_dir() else home() / "manifests"
 
@@ -117,7 +119,7 @@ def _find(source: str | os.PathLike[str]) -> Path:
     if not path.is_file():
         known = sorted(p.stem for p in manifest_folder().glob("*.tsv")) if manifest_folder().is_dir() else []
         raise UsageError(
-            f"there is no manifest {os.fspath(source)!r} (looked for {path}). Allowed: a .tsv file, rows, or one of "
+            f"There is no manifest {os.fspath(source)!r} (looked for {path}). Allowed: a .tsv file, rows, or one of "
             f"{', '.join(known) or 'none here'}. Nothing was begun."
         )
     return path
@@ -128,7 +130,7 @@ def _read_file(path: Path) -> Manifest:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # the error counts from behind a byte order mark
+        # the error counts from after a byte order mark
         number = error.object[: error.start].count(b"\n") + 1
         raise UsageError(
             f"{path}, line {number}: byte {error.object[error.start]:#04x} is not UTF-8. Save the file as UTF-8 and "
@@ -139,14 +141,14 @@ def _read_file(path: Path) -> Manifest:
     if "key" not in columns:
         raise UsageError(f"{path}, line 1: the header {lines[0][:80]!r} has no column 'key'. Nothing was begun.")
     if len(set(columns)) != len(columns):
-        raise UsageError(f"{path}, line 1: a column stands twice in {columns}. Nothing was begun.")
+        raise UsageError(f"{path}, line 1: the header {columns} has a column twice. Nothing was begun.")
     numbered = [(n, line) for n, line in enumerate(lines[1:], 2) if line and not line.startswith("#")]
     tabs = len(columns) - 1
     for number, line in numbered:
         if line.count("\t") != tabs:
             raise UsageError(
                 f"{path}, line {number}: {line.count(chr(9)) + 1} cells where the header has {tabs + 1}. "
-                "Nothing was begun; mend the line and run again."
+                "Nothing was begun. Correct the line and run again."
             )
     manifest = Manifest(check_slug(path.stem), columns, [line for _, line in numbered], str(path))
     _check_keys(manifest, [n for n, _ in numbered], "line")
@@ -160,12 +162,12 @@ def _from_rows(rows: Iterable[Mapping[str, object]], name: str) -> Manifest:
     for number, row in enumerate(rows, 1):
         if "key" not in row or list(row) != columns:
             raise UsageError(
-                f"row {number} has the columns {list(row)}, the first has {columns}; all need the same, 'key' among "
-                "them. Nothing was begun."
+                f"Row {number} has the columns {list(row)}, the first has {columns}. All rows need the same columns, "
+                "with 'key' among them. Nothing was begun."
             )
         line = "\t".join(str(row[c]) for c in columns)
         if line.count("\t") != len(columns) - 1 or "\n" in line or "\r" in line:
-            raise UsageError(f"row {number} ({row['key']!r}) has a tab or line end in a cell. Nothing was begun.")
+            raise UsageError(f"Row {number} ({row['key']!r}) has a tab or line end in a cell. Nothing was begun.")
         cells.append(line)
     manifest = Manifest(check_slug(name), columns, cells, f"{len(cells)} rows")
     _check_keys(manifest, range(1, len(cells) + 1), "row")
@@ -177,8 +179,8 @@ def _check_keys(manifest: Manifest, numbers: Iterable[int], what: str) -> None:
     for number, key in zip(numbers, manifest.keys, strict=True):
         if seen.setdefault(key, number) != number:
             raise UsageError(
-                f"{manifest.source}, {what} {number}: the key {key!r} stands already in {what} {seen[key]}. Every key "
-                "must stand once. Nothing was begun."
+                f"{manifest.source}, {what} {number}: the key {key!r} is already in {what} {seen[key]}. Each key must "
+                "occur once. Nothing was begun."
             )
         try:
             check_name(key, "the key")
@@ -187,7 +189,7 @@ def _check_keys(manifest: Manifest, numbers: Iterable[int], what: str) -> None:
 
 
 def read_seed_manifest(path: Path) -> set[str]:
-    """Return the keys that a seed's ``{"key": "done"}`` manifest.json calls done."""
+    """Return the keys that are done in a ``{"key": "done"}`` manifest.json, the form of earlier projects."""
     from nbkit.ground.files import read_json
 
     try:
@@ -200,7 +202,7 @@ def read_seed_manifest(path: Path) -> set[str]:
 
 
 def write_seed_manifest(path: Path, done: Iterable[str]) -> None:
-    """Write done keys in the seed's form, whole or not at all."""
+    """Write done keys as a ``{"key": "done"}`` manifest.json, atomically."""
     from nbkit.ground.files import write_json
 
     write_json(path, dict.fromkeys(sorted(done), "done"))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from nbkit.runtime.ledger.segments import MERGED, Fold, Segment, decode_line, encode_line, local_copy, segment_of
 
-ENOUGH = 8  # finished folders that are worth a merge
+ENOUGH = 4  # finished folders that are worth a merge
 _LARGE = 4 << 20  # bytes of a session whose transfer costs more than its request
 _LARGEST = 32 << 20  # bytes that one session merges at most
 _SMALL = 1 << 20  # bytes of a merged segment that is always merged again

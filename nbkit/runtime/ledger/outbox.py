@@ -1,8 +1,8 @@
-"""The outbox: work goes on while uploads run.
+"""The outbox: uploads that run beside the work.
 
-A bounded queue and a few threads, a connection each. What waits is written in the ledger before it is queued, so the
-queue outlives a kill, and what has not reached the store can always be named. The bound limits what a lost machine
-takes along.
+It has a bounded queue and a few threads, each with its own connection. Uploads are recorded in the ledger before they
+are queued, so the queue survives a kill, and files that are not in the store yet can always be listed. The bound limits
+what is lost with a machine.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ THREADS = 2
 _TICK = 0.25  # seconds between looks at the clock when nothing comes
 _FLUSH_EVERY = 2.0  # seconds between segments while items are being done
 _REFRESH_EVERY = 20.0  # seconds between looks at what parallel sessions have done
-_HOPELESS = 5  # permanent refusals in a row after which the store is said to be gone
-_PATIENCE = 300.0  # seconds of passing faults, without one success, after which it is said to be gone
-_AGAIN_EVERY = 5.0  # seconds between tries of what passing faults kept back
+_HOPELESS = 5  # permanent faults in a row after which the store is given up
+_PATIENCE = 300.0  # seconds of passing faults, without one success, after which it is given up
+_AGAIN_EVERY = 5.0  # seconds between tries of uploads that met passing faults
 
 Job = tuple[str, str | int]
 _WAKE: Job = ("wake", "")
 
 
 class Outbox:
-    """Bring outputs and parcels to the store beside the work.
+    """Bring outputs and other files to the store beside the work.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Outbox:
     store : Store
     budget : Budget
     threads : int
-        Uploads at a time.
+        Number of uploads at a time.
     bound : int
         Jobs that may wait before `send` waits too.
     say : callable
@@ -71,12 +71,12 @@ class Outbox:
         self._state = threading.Condition()
         self._stop = threading.Event()
         self._flushed = self._refreshed = self._tried = time.monotonic()
-        self._failing: float | None = None  # since when every upload met a passing fault
-        self._left_over: deque[Job] = deque(("parcel", row) for row in ledger.parcels())
+        self._failing: float | None = None  # time since which each upload has met a passing fault
+        self._left_over: deque[Job] = deque(("upload", row) for row in ledger.uploads())
         self._left_over += [("item", key) for key in ledger.here]
         self._put_off: list[Job] = []
-        self._kept_back: set[Job] = set()  # put off or tried again, and not yet in the store
-        self._open = len(self._left_over)  # jobs that some thread still has to see
+        self._kept_back: set[Job] = set()  # postponed or tried again, and not yet in the store
+        self._open = len(self._left_over)  # jobs that no thread has dealt with yet
         self._names: dict[str, threading.Lock] = {}
         self._threads = [threading.Thread(target=self._run, name=f"outbox-{i}", daemon=True) for i in range(threads)]
         for thread in self._threads:
@@ -85,7 +85,7 @@ class Outbox:
     # -- from the loop and from training --
 
     def send_item(self, key: str) -> None:
-        """Queue the outputs of an item that the ledger has as done here; waits while the queue is full."""
+        """Queue the outputs of an item that is done here; waits while the queue is full."""
         self._enqueue(("item", key))
 
     def send(self, files: list[tuple[Path, str]], label: str, then: Callable[[], None] | None = None) -> None:
@@ -98,19 +98,19 @@ class Outbox:
         label : str
             What they are, for messages.
         then : callable or None
-            Called in the upload's thread once all are verified in the store.
+            Called in the upload's thread when all files are verified in the store.
         """
-        row = self.ledger.add_parcel(label, [(str(path), name) for path, name in files])
+        row = self.ledger.add_upload(label, [(str(path), name) for path, name in files])
         if then is not None:
             self._then[row] = then
-        self._enqueue(("parcel", row))
+        self._enqueue(("upload", row))
 
     def _enqueue(self, job: Job) -> None:
         with self._state:
             self._open += 1
         while not self._stop.is_set():
             try:
-                # what an outage keeps back waits too: the bound holds
+                # uploads that wait for the end of an outage count, too
                 if len(self._kept_back) + self._queue.qsize() >= self._queue.maxsize:
                     time.sleep(_TICK)
                     raise queue.Full
@@ -119,27 +119,32 @@ class Outbox:
                 if self.budget.wall() <= 0 or self.refused is not None:
                     break
         with self._state:
-            self._left_over.append(job)  # the ledger has it; the next session sends it
+            self._left_over.append(job)  # it is recorded: the next session sends it
 
     def waiting(self) -> list[str]:
-        """Return the names of all that is not yet in the store."""
-        names = [name for parcel in self.ledger.parcels().values() for _, name in parcel["files"]]
+        """Return the names of all files that are not yet in the store."""
+        names = [name for upload in self.ledger.uploads().values() for _, name in upload["files"]]
         for key in list(self.ledger.here):
             names += [output.name for output in self.ledger.outputs(key)]
         return list(dict.fromkeys(names))
 
     def drain(self, timeout: float | None = None) -> list[str]:
-        """Wait until all is in the store or the time is up; give the names of what is not.
+        """Wait until all files are in the store or the time is up.
 
         Parameters
         ----------
         timeout : float or None
             Seconds; None waits as long as it takes.
+
+        Returns
+        -------
+        waiting : list of str
+            Names of the files that are not in the store.
         """
         end = None if timeout is None else time.monotonic() + timeout
         with self._state:
             self._try_again()
-            # what fails in passing here, too, is queued again by `_tend`, until the store is given up as gone
+            # `_tend` queues uploads that meet passing faults again, until the store is given up
             while (self._open or self._put_off) and not self.refused:
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
@@ -148,7 +153,7 @@ class Outbox:
         return self.waiting()
 
     def close(self) -> None:
-        """Stop the threads after what they are at; nothing that waits is lost."""
+        """Stop the threads after their current uploads; uploads that wait stay recorded."""
         self._stop.set()
         for _ in self._threads:
             with contextlib.suppress(queue.Full):
@@ -192,14 +197,14 @@ class Outbox:
             if kind == "item":
                 self._send_item(store, str(what))
             else:
-                then = self._send_parcel(store, int(what))
+                then = self._send_upload(store, int(what))
         except StoreError as error:
             return self._refuse(job, error)
-        except NbkitError as error:  # the ledger cannot record it now, as on a full disk: the next session sends again
+        except NbkitError as error:  # not recorded, as on a full disk: the next session sends it again
             return self._note_fault(str(what), str(error))
-        except Exception as error:  # a fault of ours must be seen, and must not end the uploads of the rest
-            if not self._stop.is_set():  # after close() the ledger is shut: the next session sends it
-                self.say(f"uploading {what} failed unexpectedly:\n{traceback.format_exc()}")
+        except Exception as error:  # a bug of ours must be visible and must not stop the other uploads
+            if not self._stop.is_set():  # after close() the ledger is closed: the next session sends it
+                self.say(f"Uploading {what} failed unexpectedly:\n{traceback.format_exc()}")
             self.faults[str(what)] = repr(error)
             return None
         self.faults.pop(str(what), None)
@@ -214,7 +219,7 @@ class Outbox:
             except (StoreError, NbkitError) as error:
                 self._note_fault(str(what), str(error))
             except Exception:
-                self.say(f"what follows the upload of {what} failed:\n{traceback.format_exc()}")
+                self.say(f"The callback after the upload of {what} failed:\n{traceback.format_exc()}")
 
     def _send_item(self, store: Store, key: str) -> None:
         try:
@@ -231,23 +236,23 @@ class Outbox:
         for output in outputs:
             self.ledger.local(output.name).unlink(missing_ok=True)
 
-    def _send_parcel(self, store: Store, row: int) -> Callable[[], None] | None:
-        parcel = self.ledger.parcels().get(row) or {"files": [], "label": ""}
+    def _send_upload(self, store: Store, row: int) -> Callable[[], None] | None:
+        upload = self.ledger.uploads().get(row) or {"files": [], "label": ""}
         then = self._then.get(row)
-        for path, name in parcel["files"]:
+        for path, name in upload["files"]:
             try:
                 self._put(store, Path(path), name)
             except FileNotFoundError:
-                # pruned, because something newer is whole: without it the files after it mean nothing
-                self.say(f"{parcel['label']}: {name} is no longer on this disk and does not go to the store")
+                # pruned, because a newer one is complete: without it the files after it are useless
+                self.say(f"{upload['label']}: {name} is no longer on this disk and does not go to the store")
                 then = None
                 break
-        self.ledger.remove_parcel(row)
+        self.ledger.remove_upload(row)
         self._then.pop(row, None)
         return then
 
     def _put(self, store: Store, path: Path, name: str) -> Stat:
-        """Put a file; of two uploads of one name the second waits, so that the newer content comes last."""
+        """Put a file; of two uploads of one name the second waits, so that the newer content is written last."""
         with self._state:
             lock = self._names.setdefault(name, threading.Lock())
         with lock:
@@ -266,7 +271,7 @@ class Outbox:
                 self._kept_back.add(job)
                 self._failing = self._failing or time.monotonic()
                 hopeless = time.monotonic() - self._failing > _PATIENCE
-                words = f"has taken nothing for {_PATIENCE / 60:.0f} min"
+                words = f"has accepted nothing for {_PATIENCE / 60:.0f} min"
             else:
                 self._refusals += 1
                 hopeless = self._refusals >= _HOPELESS
@@ -274,21 +279,21 @@ class Outbox:
             if not hopeless or self.refused is not None:
                 return
             self.refused = error
-        self.say(f"the store {words}; work stops, and what waits is kept here")
+        self.say(f"The store {words}. Work stops; files that wait are kept here.")
 
     def _note_fault(self, label: str, words: str) -> None:
         if label not in self.faults:
-            self.say(f"not in the store yet: {label}: {words}")
+            self.say(f"Not in the store yet: {label}: {words}")
         self.faults[label] = words
 
     def _try_again(self) -> None:
-        """Queue what a passing fault kept back, now that the store answers or the session ends; under the lock."""
+        """Queue uploads that met passing faults once more; the caller holds the lock."""
         self._left_over += self._put_off
         self._open += len(self._put_off)
         self._put_off.clear()
 
     def _tend(self, store: Store) -> None:
-        """Flush and refresh when due; one thread does it, the others go on uploading."""
+        """Flush and refresh when due; one thread does it while the others upload."""
         now = time.monotonic()
         with self._state:
             flush = now - self._flushed > _FLUSH_EVERY
@@ -303,7 +308,7 @@ class Outbox:
                 self.budget.measured("flush", time.monotonic() - now)
             if refresh:
                 self.ledger.refresh(store)
-                # a slow listing must not become the main traffic
+                # a slow listing must not become most of the traffic
                 self._refreshed = time.monotonic() + 10 * (time.monotonic() - now)
         except (NbkitError, OSError, sqlite3.Error) as error:
             if not self._stop.is_set():

@@ -1,7 +1,7 @@
-"""Receipts: what makes a checkpoint exist.
+"""Receipts: a checkpoint counts only if its receipt is intact.
 
-A checkpoint without a whole receipt does not exist. The receipt is written after the checkpoint, carries its size and
-SHA-256, and a checksum of its own, so that a flipped bit in either is seen.
+The receipt is written after the checkpoint. It has the checkpoint's size and SHA-256 and a checksum of its own, so that
+a flipped bit in either is detected.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from nbkit.runtime.errors import DamagedError
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{9,})\.(ckpt|json)")
-_LARGEST = 1 << 22  # bytes; a receipt is a few kB, and a damaged one must not fill the memory
+_LARGEST = 1 << 22  # bytes; receipts have a few kB, and a damaged one must not fill the memory
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """Say what a checkpoint holds and how to know it whole.
+    """Content and checksum of a checkpoint.
 
     Attributes
     ----------
     step, epoch, batch : int
-        Optimizer steps done; the place of the next batch.
+        Optimizer steps done; epoch and position of the next batch.
     size : int
         Bytes of the checkpoint.
     sha256 : str
-        Its SHA-256, 64 hexadecimal digits.
+        Its SHA-256, in hexadecimal.
     complete : bool
-        Whether training ended here because it was done.
+        Whether training was finished here.
     best : bool
-        Whether the monitored metric was the best so far.
+        Whether the monitored metric was the best until then.
     world_size : int
-        Processes that trained together.
+        Number of processes that trained together.
     global_batch : int
-        Samples that all of them see in one batch together.
+        Samples per batch of all processes together.
     threads : int
-        CPU threads that it was trained with; 0 on a GPU, or where an older nbkit wrote it.
+        Number of CPU threads that it was trained with; 0 on a GPU, and in receipts of older versions.
     """
 
     slug: str
@@ -79,7 +79,7 @@ class Receipt:
         return f"step-{self.step:09d}.json"
 
     def write(self, folder: Path) -> Path:
-        """Write the receipt beside its checkpoint, whole or not at all."""
+        """Write the receipt beside its checkpoint, atomically, and return its path."""
         path = folder / self.name
         body = asdict(self)
         body["receipt_sha256"] = _checksum(body)
@@ -89,9 +89,9 @@ class Receipt:
 
 
 def _appear(path: Path, content: bytes) -> bool:
-    """Let a new file appear whole out of one that has no name yet; False where the system cannot.
+    """Create a file atomically by linking one that has no name yet; return False if the system cannot.
 
-    Beside a checkpoint that has no receipt yet, a kill then leaves no second stray file.
+    So a kill leaves no second stray file beside a checkpoint that has no receipt yet.
     """
     try:
         handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o644)
@@ -102,7 +102,7 @@ def _appear(path: Path, content: bytes) -> bool:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            # only with a folder's handle does Python follow the link that stands for the nameless file
+            # Python follows the link to the nameless file only relative to a folder's handle
             numbers = os.open("/proc/self/fd", os.O_RDONLY)
             try:
                 os.link(str(file.fileno()), path, src_dir_fd=numbers, follow_symlinks=True)
@@ -123,12 +123,12 @@ def step_of(name: str) -> int | None:
 
 
 def read_receipt(path: Path, name: str | None = None) -> Receipt:
-    """Read a receipt; `name` where the file is called otherwise than it should be.
+    """Read a receipt; `name` if the file has another name than it should have.
 
     Raises
     ------
     DamagedError
-        Where any byte of it is not as it was written.
+        If any byte of it has changed.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -140,9 +140,9 @@ def read_receipt(path: Path, name: str | None = None) -> Receipt:
         known = {f.name for f in fields(Receipt)}
         receipt = Receipt(**{key: value for key, value in body.items() if key in known})
         if receipt.name != (name or path.name):
-            raise ValueError(f"it is the receipt of {receipt.file}")
+            raise ValueError(f"it belongs to {receipt.file}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedError(f"the receipt {path} is damaged: {error}") from error
+        raise DamagedError(f"The receipt {path} is damaged: {error}") from error
     return receipt
 
 

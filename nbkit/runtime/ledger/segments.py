@@ -29,9 +29,9 @@ from nbkit.runtime.store.protocol import Store
 
 Record = dict[str, Any]
 _COUNTED = ("failed", "died")
-_JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make an encoder a line
+_JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would create an encoder for each line
 _LISTINGS = 5
-_LISTING_WAIT = 0.05  # seconds, doubled each time: listings of some stores lag behind
+_LISTING_WAIT = 0.05  # seconds, doubled each time: the listings of some stores lag
 # slug, session, whether late, first, last, crc
 _NAME = re.compile(r"([^/]+)/ledger/([^/~]+)(~late)?/(\d+)-(\d+)-([0-9a-f]{8})\.jsonl")
 _STAMP = re.compile(r"\d{8}T\d{6}")  # a session's name begins with the time of its opening
@@ -42,13 +42,13 @@ _FINISHED_AFTER = 2 * _WRITTEN_FOR  # seconds after which nobody writes there, t
 
 def encode_line(record: Record) -> str:
     """Return a record as one JSON line whose last field is the checksum of the text before it."""
-    # ASCII only: no character of a message can then be a line end, or fail to be written as UTF-8
+    # in ASCII, no character of a message can be a line end or fail to be encoded
     text = _JSON(record)[:-1]
     return f'{text},"c":"{zlib.crc32(text.encode()):08x}"}}'
 
 
 def is_whole(line: object) -> TypeGuard[str]:
-    """Return whether a line is as `encode_line` gave it."""
+    """Return whether a line is as `encode_line` wrote it."""
     if not isinstance(line, str):
         return False
     text, mark, rest = line.rpartition(',"c":"')
@@ -56,13 +56,13 @@ def is_whole(line: object) -> TypeGuard[str]:
 
 
 def decode_line(line: object) -> Record | None:
-    """Return the record of a line; None where the line is torn or hurt."""
+    """Return the record of a line; None if the line is torn or damaged."""
     return json.loads(line.rpartition(',"c":"')[0] + "}") if is_whole(line) else None
 
 
 @dataclass(frozen=True, order=True)
 class Segment:
-    """Name a segment by what it holds."""
+    """Name of a segment, which tells what it holds."""
 
     slug: str
     session: str
@@ -85,7 +85,7 @@ class Segment:
 
     @staticmethod
     def parse(name: str) -> Segment | None:
-        """Return the segment of a store name; None where the name is none."""
+        """Return the segment of a store name; None if it is not the name of one."""
         m = _NAME.fullmatch(name)
         return Segment(m[1], m[2], int(m[4]), int(m[5]), m[6], bool(m[3])) if m else None
 
@@ -119,16 +119,16 @@ def is_late(session: str) -> bool:
 
 
 def read_segment(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Record]]:
-    """Return the whole records of a segment's content with their numbers; None where a number is not certain."""
+    """Return a segment's intact records with their numbers, None for a number that is not certain."""
     if segment.is_intact(data):
-        # one parse for all lines: three times as fast as one a line
+        # parsing all lines at once is three times as fast as one by one
         return enumerate(json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]"), segment.first)
     return _whole_lines(segment, data)
 
 
 def _whole_lines(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Record]]:
     lines = data.decode("utf-8", "replace").removesuffix("\n").split("\n")
-    # a hurt line end makes one line of two or two of one: what comes after it is not where it was
+    # a damaged line end joins or splits lines: the numbers after it are uncertain
     certain, complete = True, len(lines) == segment.count
     for number, line in enumerate(lines, segment.first):
         record = decode_line(line)
@@ -139,35 +139,35 @@ def _whole_lines(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Re
 
 
 def version_of(settings: Record) -> str:
-    """Return a short name of settings that is the same wherever they are the same."""
+    """Return a short hash of settings; equal settings have equal ones."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass
 class Fold:
-    """Keep the state that a set of records adds up to.
+    """State of a phase, computed from records.
 
-    The order of records and the clocks of their writers do not matter: done wins, failures add up, a record that
-    comes twice counts once.
+    The order of the records and the clocks of their writers do not matter: done wins, failures add up, and a record
+    that comes twice counts once.
     """
 
     done: dict[str, list[list[Any]]] = field(default_factory=dict)
-    """Key to outputs [name, size, sha256, ...]: all that any session stored under the names."""
+    """Key to outputs [name, size, sha256, ...], of all sessions that did the item."""
     failures: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, Record] = field(default_factory=dict)
     settings: dict[str, Record] = field(default_factory=dict)
-    """Version to the settings it stands for."""
+    """Version to settings."""
     made_with: set[str] = field(default_factory=set)
-    """Versions of the settings that done items were made with."""
+    """Versions of the settings that done items were computed with."""
     damaged: dict[str, str] = field(default_factory=dict)
     listed: list[Segment] = field(default_factory=list)
-    """Segments that the last listing of the store showed, without those in `sealed` folders."""
+    """Segments in the last listing of the store, without those in `sealed` folders."""
     merged: set[Segment] = field(default_factory=set)
-    """Merged segments that were taken in whole."""
+    """Merged segments that were added intact."""
     sealed: set[str] = field(default_factory=set)
-    """Folders whose every record, for ever, is in a merged segment that was taken in."""
+    """Folders of finished sessions whose records are all in a merged segment that was added."""
     replaced: set[str] = field(default_factory=set)
     """Names of merged segments whose records a larger one holds."""
     _closed: dict[str, int] = field(default_factory=dict)
@@ -175,13 +175,13 @@ class Fold:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def add(self, session: str, numbered: Iterable[tuple[int | None, Record]]) -> None:
-        """Take in records of one session, given with their numbers; those already taken in are passed over."""
+        """Add numbered records of one session; those added before are skipped."""
         with self._lock:
             taken, done = self._numbers.setdefault(session, []), self.done
             new: list[int] = []
             for number, record in numbered:
                 if number is None:
-                    if record["e"] not in _COUNTED:  # what is not counted may come twice
+                    if record["e"] not in _COUNTED:  # a record that is not counted may come twice
                         self._take(session, record)
                     continue
                 if taken and any(first <= number <= last for first, last in taken):
@@ -198,7 +198,7 @@ class Fold:
             _include(taken, new)
 
     def add_segment(self, segment: Segment, data: bytes) -> None:
-        """Take in a segment's content, and note where it is hurt."""
+        """Add a segment's records, and note if it is damaged."""
         if self.covers(segment):
             return
         if segment.session == MERGED:
@@ -230,7 +230,7 @@ class Fold:
             self.merged.add(segment)
 
     def covers(self, segment: Segment) -> bool:
-        """Return whether every record of the segment has been taken in."""
+        """Return whether all records of the segment have been added."""
         if segment.session == MERGED:
             return segment in self.merged or segment.name in self.replaced
         return any(a <= segment.first and segment.last <= b for a, b in self._numbers.get(segment.session, []))
@@ -295,9 +295,9 @@ def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -
     store : Store
     slug : str
     cache : Path
-        Folder of fetched segments; their names hold their checksums, so a hurt copy is noticed and fetched again.
+        Folder for fetched segments; their names have checksums, so a damaged copy is detected and fetched again.
     fold : Fold or None
-        State to go on from: only segments that it does not cover are read.
+        Earlier state: only segments that it does not cover are read.
 
     Returns
     -------
@@ -306,7 +306,7 @@ def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -
     from concurrent.futures import ThreadPoolExecutor
 
     fold = Fold() if fold is None else fold
-    own = threading.local()  # a connection a thread: opening one may mean a handshake
+    own = threading.local()  # one connection per thread: opening one may take a handshake
 
     def content(segment: Segment) -> bytes | None:
         if not hasattr(own, "store"):
@@ -335,7 +335,7 @@ def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -
                 if data is not None:
                     fold.add_segment(segment, data)
         if not missing and None not in contents:
-            break  # else one was merged away since it was listed: its records stand in a newer listing
+            break  # else a segment was merged since the listing; a new listing shows the merged one
     return fold
 
 
@@ -348,7 +348,7 @@ def _listed(store: Store, prefix: str, without: Collection[str] = ()) -> list[Se
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Hold back garbage collection, which would walk millions of new records again and again (half the time)."""
+    """Suspend garbage collection, which takes half of the time with millions of new records."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,7 @@
-"""Scores and figures of a phase, as files in the store.
+"""Scores of a phase, as a file in the store.
 
-No score stands without its trivial baseline or chance level, and a run on stand-in data or random weights says so in
-the same file.
+Every score has its trivial baseline or chance level beside it, and a run on stand-in data or random weights is labelled
+as such in the same file.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from nbkit.runtime.store.protocol import Store
 
 
 class Results:
-    """Collect what ``<slug>/results.json`` holds.
+    """Content of ``<slug>/results.json``.
 
     Parameters
     ----------
     slug : str
     store : Store
-        Where results of earlier sessions are.
+        Has the results of earlier sessions.
     folder : Path
         This session's own folder.
     unsent : bool
-        Whether the file in the folder holds scores of a killed session that are not yet in the store.
+        Whether the file in the folder has scores of a killed session that are not yet in the store.
     """
 
     def __init__(self, slug: str, store: Store, folder: Path, unsent: bool = False) -> None:
@@ -46,9 +46,11 @@ class Results:
         try:
             found = read_json(path)
             if not isinstance(found, dict) or not isinstance(found.setdefault("metrics", {}), dict):
-                raise ValueError("its form is another")
+                raise ValueError("it has another form")
         except ValueError as error:
-            raise UsageError(f"{what} is no whole results.json ({error}). Move it away; nothing was written.") from None
+            raise UsageError(
+                f"{what} is not a valid results.json ({error}). Move it away and run again. Nothing was written."
+            ) from None
         metrics = self.content["metrics"] | found["metrics"]
         self.content |= {**found, "metrics": metrics}
 
@@ -67,8 +69,7 @@ class Results:
         Raises
         ------
         UsageError
-            For a score, baseline or anchor that is no finite number, a score without unit or a word on its baseline,
-            or an anchor without its source.
+            If a number is not finite, or the unit, the baseline's description or the anchor's source is missing.
         """
         value, baseline = _finite(value, f"value of {name!r}"), _finite(baseline, f"baseline of {name!r}")
         for what, text in (("unit", unit), ("baseline_is", baseline_is)):
@@ -78,7 +79,7 @@ class Results:
         if anchor is not None or anchor_is is not None:
             if not isinstance(anchor_is, str) or not anchor_is:
                 raise UsageError(
-                    f"{name!r} has anchor={anchor!r} without its source; say in anchor_is= who published it where. "
+                    f"{name!r} has anchor={anchor!r} without its source. Add anchor_is=, who published it and where. "
                     "Nothing was written."
                 )
             row |= {"anchor": _finite(anchor, f"anchor of {name!r}"), "anchor_is": anchor_is}
@@ -86,10 +87,12 @@ class Results:
         self.write()
 
     def note(self, facts: dict[str, str]) -> None:
-        """Say what the scores were made on, such as data="synthetic stand-in" or weights="random"."""
+        """Add labels of the scores, such as data="synthetic stand-in" or weights="random"."""
         for name, words in facts.items():
             if name == "metrics" or not isinstance(words, str):
-                raise UsageError(f"note({name}={words!r}): a note is text under a name other than 'metrics'.")
+                raise UsageError(
+                    f"The note {name}={words!r} is not valid. A note is text under a name other than 'metrics'."
+                )
         self.content.update(facts)
         self.write()
 
@@ -101,5 +104,5 @@ class Results:
 def _finite(number: Any, what: str) -> float:
     number = number.item() if hasattr(number, "item") and getattr(number, "ndim", 0) == 0 else number
     if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
-        raise UsageError(f"the {what} is {number!r}; it must be a finite number. Nothing was written.")
+        raise UsageError(f"The {what} is {number!r}; it must be a finite number. Nothing was written.")
     return float(number)

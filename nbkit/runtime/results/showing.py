@@ -1,7 +1,7 @@
-"""What a phase shows: scores, notes, figures and pages, as files in the store.
+"""Scores, notes, figures and pages of a phase, as files in the store.
 
-Each is written whole to this machine's disk first and goes to the store by the outbox, so it outlives a kill of the
-session like everything else.
+Each is written to this machine's disk first, atomically, and then uploaded by the outbox, so that it survives a kill of
+the session.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from nbkit.runtime.ledger.outbox import Outbox
     from nbkit.runtime.store.protocol import Store
 
-LARGEST_PAGE = 24_000_000  # bytes; a view with its drawing library inside has 5 MB
+LARGEST_PAGE = 24_000_000  # bytes; a view with its drawing library has 5 MB
 
 
 class Showing:
-    """Keep what a phase shows; the part of a session that is about results."""
+    """The part of a session that is about results."""
 
     slug: str
     folder: Path
@@ -34,7 +34,7 @@ class Showing:
 
     @property
     def results(self) -> Results:
-        """The phase's scores, those of earlier sessions included."""
+        """The phase's scores, including those of earlier sessions."""
         if self._results is None:
             unsent = f"{self.slug}/results.json" in self.outbox.waiting()
             self._results = Results(self.slug, self.store, self.folder, unsent)
@@ -60,13 +60,13 @@ class Showing:
         unit : str
             ``"1"`` for a ratio.
         baseline : float
-            What a trivial model or chance scores.
+            Score of a trivial model, or chance level.
         baseline_is : str
-            What that is, in words.
+            Description of the baseline.
         anchor : float or None
-            What was published for the same measure.
+            Published value of the same measure.
         anchor_is : str or None
-            By whom and where: authors, year, table.
+            Its source: authors, year, table.
         """
         self.results.metric(name, value, unit, baseline, baseline_is, anchor, anchor_is)
         self.outbox.send([(self.results.path, self.results.name)], "results.json")
@@ -74,22 +74,22 @@ class Showing:
         print(f"{name} = {value:.4g} {unit}   (baseline {baseline:.4g}: {baseline_is}{published})")
 
     def note(self, **facts: str) -> None:
-        """Say in the results what they rest on: ``data="synthetic stand-in"``, ``weights="random"``."""
+        """Label the results, such as ``data="synthetic stand-in"`` or ``weights="random"``."""
         self.results.note(facts)
         self.outbox.send([(self.results.path, self.results.name)], "results.json")
 
     def figure(self, figure: Any, name: str, alt: str | None = None) -> None:
         """Keep a matplotlib figure as ``<slug>/figures/<name>.png`` in the store.
 
-        A figure of stand-in data or untrained weights, as `note` said them, gets those words below it, unless it has
-        them already.
+        A figure of stand-in data or untrained weights, as labelled by `note`, gets this label below it unless it has it
+        already.
 
         Parameters
         ----------
         figure : matplotlib Figure
         name : str
         alt : str or None
-            The figure in words, for those who cannot see it; kept in the file. Its titles and axes by default.
+            Description for people who cannot see it, stored in the file. Its titles and axes by default.
         """
         file = check_name(f"{self.slug}/figures/{name}.png", "the figure")
         label = caption_stand_in(figure, self.results.content)
@@ -100,27 +100,27 @@ class Showing:
         self._show(buffer.getvalue(), f"figures/{name}.png", file)
 
     def page(self, name: str, html: str) -> None:
-        """Keep a page of HTML, such as a brain to turn, as ``<slug>/pages/<name>.html`` in the store.
+        """Keep a page of HTML, such as an interactive brain, as ``<slug>/pages/<name>.html`` in the store.
 
         Parameters
         ----------
         name : str
         html : str
-            All of it, its scripts inside: `nbkit report` embeds it, and lets it ask the network for nothing.
+            Complete, with its scripts: `nbkit report` embeds it without access to the network.
 
         Raises
         ------
         UsageError
-            For a page that is no text, or larger than 24 MB.
+            If the page is not text, or larger than 24 MB.
         """
         file = check_name(f"{self.slug}/pages/{name}.html", "the page")
         if not isinstance(html, str) or not html.strip():
-            raise UsageError(f"page({name!r}) needs its HTML as text; it got {type(html).__name__}. Nothing was kept.")
+            raise UsageError(f"The page {name!r} must be HTML as text, not {type(html).__name__}. Nothing was kept.")
         content = html.encode("utf-8", "replace")
         if len(content) > LARGEST_PAGE:
             raise UsageError(
-                f"the page {name!r} has {len(content) / 1e6:.0f} MB; {LARGEST_PAGE // 10**6} at most. Draw it with "
-                "fewer points, or keep it as an item's file. Nothing was kept."
+                f"The page {name!r} has {len(content) / 1e6:.0f} MB; at most {LARGEST_PAGE // 10**6} are allowed. Draw "
+                "it with fewer points, or keep it as an item's file. Nothing was kept."
             )
         self._show(content, f"pages/{name}.html", file)
 

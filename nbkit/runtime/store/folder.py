@@ -1,7 +1,7 @@
-"""A folder as a store: the embedded default, and any mounted disk.
+"""A folder as a store: the default, and any mounted disk.
 
-A file appears under its name whole or not at all, and `put` returns only after the written bytes were read back and
-agree. What is on its way lies in the folder ``.incoming``, which is never listed and which the next session sweeps.
+A file appears under its name only when it is complete, and `put` returns only after the written bytes were read back
+and agree. Unfinished files are in the folder ``.incoming``, which is never listed and which the next session cleans.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class FolderStore:
-    """Keep files in a folder.
+    """Files in a folder.
 
     Parameters
     ----------
     root : Path
-        Made on the first `put`, not before.
+        Created by the first `put`.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -43,7 +43,7 @@ class FolderStore:
         self._swept = False
 
     def path(self, name: str) -> Path:
-        """Return the path of a checked name; for those who may read in place."""
+        """Return the path of a name, for reading in place."""
         return self.root / check_name(name, "store name")
 
     def put(self, path: Path, name: str) -> Stat:
@@ -54,7 +54,7 @@ class FolderStore:
                     return Stat(name, target.stat().st_size, f"sha256:{sha256_of(target)}")
                 size, sha256 = write_atomically(target, lambda file: copy_hashed(source, file), self._incoming())
             if target.stat().st_size != size or sha256_of(target) != sha256:
-                raise StoreError(f"{name} reads back from {self.root} otherwise than it was written", passing=True)
+                raise StoreError(f"{name} does not read back from {self.root} as it was written", passing=True)
         except FileNotFoundError as error:
             if str(error.filename) == str(path) or not Path(path).exists():
                 raise
@@ -126,7 +126,7 @@ class FolderStore:
         return self
 
     def _incoming(self) -> Path:
-        """Return a temporary path, on the store's own file system; the first call sweeps what killed sessions left."""
+        """Return a temporary path on the store's file system; the first call removes what killed sessions left."""
         folder = self.root / ".incoming"
         folder.mkdir(parents=True, exist_ok=True)
         if not self._swept:
@@ -138,7 +138,7 @@ class FolderStore:
 
 
 def _abandoned(path: Path) -> bool:
-    """Return whether the writer of a temporary file is dead for certain, or has not touched it for a day."""
+    """Return whether the writer of a temporary file is certainly dead, or has not written to it for a day."""
     machine, _, rest = path.name.rpartition(TEMP_SUFFIX)[0].rpartition(".")[0].rpartition(".")
     if machine == platform.node() and rest.isdigit():
         return not is_alive(int(rest))
@@ -151,8 +151,8 @@ def _worded(error: OSError, verb: str, name: str, root: Path) -> StoreError:
     if error.errno in _FULL:
         free = _free(root)
         return StoreError(
-            f"the disk of {root} is full: {verb} {name} failed with {free} free. Nothing half-written was left. Free "
-            "some space or use another disk, and run again: what is not stored yet is kept here."
+            f"The disk of {root} is full: {verb} {name} failed with {free} free. No incomplete file was left. Free "
+            "some space or use another disk, and run again: files that are not stored yet are kept here."
         )
     words = os.strerror(error.errno) if error.errno else str(error)
     return StoreError(f"{verb} {name} in {root} failed: {words}", passing=error.errno in _PASSING)
@@ -169,34 +169,34 @@ def _free(root: Path) -> str:
 def copy_checked(
     source: BinaryIO, target: Any, name: str, url: str, sha256: str | None = None, size: int | None = None
 ) -> None:
-    """Copy what a store holds into a file of `write_atomically`; raising here leaves what was there before.
+    """Copy a stored file into a file of `write_atomically`, which keeps the old content if this raises.
 
     Parameters
     ----------
     source : file
     target : file
-        Counts and hashes what is written.
+        Counts and hashes the written bytes.
     name, url : str
-        What is fetched and from where, for the error.
+        Of the file and its store, for messages.
     sha256 : str or None
-        What a receipt says of the content.
+        Expected checksum, from a receipt.
     size : int or None
-        What the store says of it, in bytes.
+        Expected bytes, from the store.
 
     Raises
     ------
     StoreError
-        Where the store broke off.
+        If the download is incomplete.
     DamagedError
-        Where the content is not the receipt's.
+        If the content does not have the expected checksum.
     """
     copy_hashed(source, target)
     if size is not None and target.size != size:
-        raise StoreError(f"{name} in {url} broke off after {target.size} of {size} bytes", passing=True)
+        raise StoreError(f"{name} in {url} ended after {target.size} of {size} bytes", passing=True)
     found = target.digest.hexdigest()
     if sha256 and found != sha256:
         raise DamagedError(
             f"{name} in {url} is damaged: {target.size} bytes with SHA-256 {found[:12]}..., its receipt says "
-            f"{sha256[:12]}.... Nothing was kept of it here, and the store was left as it is. Run again; if it stays "
-            "so, 'nbkit verify' shows what else is hurt."
+            f"{sha256[:12]}.... The download was discarded, the store left as it is. Run again; if it "
+            "stays so, 'nbkit verify' shows what else is damaged."
         )

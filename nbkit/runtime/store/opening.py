@@ -1,4 +1,4 @@
-"""From what a user writes to a store."""
+"""Open a store from an address."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from nbkit.runtime.store.protocol import Store
 
 
 def open_store(url: str | os.PathLike[str] | Store) -> Store:
-    """Open a store by what a user writes.
+    """Open a store.
 
     Parameters
     ----------
     url : str, path or Store
-        A folder, ``gdrive://<folder id>``, or any URL that fsspec knows. A store is given back as it is.
+        A folder, ``gdrive://<folder id>``, or any URL that fsspec knows. An open store is returned as it is.
 
     Raises
     ------
     UsageError
-        For a path that is a file, or a URL that cannot be opened.
+        If the path is a file, or the URL cannot be opened.
     """
     if not isinstance(url, str | os.PathLike):
         return url
@@ -34,12 +34,12 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
         return FsspecStore(text)
     folder = Path(text.removeprefix("file://")).expanduser()
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"the store {text!r} is a file. A store is a folder or a URL. Nothing was written.")
+        raise UsageError(f"The store {text!r} is a file. A store is a folder or a URL. Nothing was written.")
     return FolderStore(folder)
 
 
 def store_address(store: str | os.PathLike[str] | None) -> str:
-    """Return a store's address that holds wherever a process runs: a URL as it is, a folder in full."""
+    """Return a store's address that is valid in any working folder: a URL as it is, a folder as absolute path."""
     text = os.fspath(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
     return text if "://" in text else str(Path(text).expanduser().resolve())
 
@@ -49,7 +49,7 @@ def _open_drive(url: str) -> Store:
         from nbkit.runtime.store.drive.store import open_drive
     except ImportError as error:
         raise UsageError(
-            f"the store {url!r} needs PyDrive2, which is not here ({error}). Install it with 'pip install PyDrive2'. "
-            "Nothing was written."
+            f"The store {url!r} needs PyDrive2, which is not installed ({error}). Run 'pip install PyDrive2'. Nothing "
+            "was written."
         ) from error
     return open_drive(url)

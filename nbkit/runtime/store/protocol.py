@@ -1,7 +1,7 @@
-"""What a store is: five verbs on relative names.
+"""The interface of a store: five methods on relative names.
 
-A store is where things survive. `put` and `get` return only when the content has been verified; `put` leaves the old
-content or the new, never a part; every verb may be repeated.
+A store keeps files when the machine is lost. `put` and `get` return only when the content has been verified. After a
+failed `put`, the store has the old content or the new, never a part. Every call may be repeated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Stat:
-    """Say what a store holds under a name.
+    """What a store holds under a name.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Stat:
     size : int
         Bytes.
     checksum : str or None
-        ``"sha256:<hex>"`` or ``"md5:<hex>"``; None where the store cannot tell without reading the content.
+        ``"sha256:<hex>"`` or ``"md5:<hex>"``; None if the store would have to read the content.
     changed : str or None
         A time of change or version in a listing, which differs where the content does; None where none is known.
     """
@@ -36,20 +36,20 @@ class Stat:
 
 @runtime_checkable
 class Store(Protocol):
-    """Keep files under relative names where a lost machine cannot take them along."""
+    """Files under relative names, kept where they survive the machine."""
 
     url: str
 
     def put(self, path: Path, name: str) -> Stat:
-        """Store a local file under a name, whole and verified; storing the same again changes nothing."""
+        """Store a local file under a name, verified; storing the same again changes nothing."""
         ...
 
     def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
-        """Fetch a file to a local path, verified and whole; FileNotFoundError where the store has none."""
+        """Fetch a file to a local path, verified; FileNotFoundError if the store has none."""
         ...
 
     def stat(self, name: str) -> Stat | None:
-        """Say what is stored under a name; None where nothing is."""
+        """Return what is stored under a name; None if nothing is."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
@@ -57,9 +57,9 @@ class Store(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Remove a name; removing what is not there is no error."""
+        """Delete a file; it is no error if there is none."""
         ...
 
     def connect(self) -> Store:
-        """Return a connection of its own for another thread."""
+        """Return another connection to the store, for another thread."""
         ...

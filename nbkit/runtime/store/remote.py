@@ -1,7 +1,7 @@
-"""Any fsspec URL as a store: memory, sftp, s3, gcs and the like.
+"""Any fsspec URL as a store: memory, sftp, s3, gcs and others.
 
-Written under a temporary name and moved where a move is one step; on object stores, where an upload is whole by
-itself, written directly. Every upload is read back before it counts.
+A file is written under a temporary name and then moved; on object stores, where an upload is atomic by itself, it is
+written directly. Each upload is read back before it counts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "modified", "up
 
 
 class FsspecStore:
-    """Keep files behind an fsspec file system.
+    """Files in an fsspec file system.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class FsspecStore:
     Raises
     ------
     UsageError
-        For a protocol that fsspec does not know or whose package is not installed.
+        If fsspec does not know the protocol, or its package is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -79,13 +79,13 @@ class FsspecStore:
             raise StoreError(f"{name} reads back from {self.url} otherwise than it was sent", passing=True)
 
     def _remove(self, temp: str) -> None:
-        """Take a failed upload away again, where the store still lets us."""
+        """Delete a failed upload, if the store allows it."""
         if not self._whole:
-            with contextlib.suppress(Exception):  # the fault that counts is the one on its way to the caller
+            with contextlib.suppress(Exception):  # the caller gets the first fault, not this one
                 self.fs.rm_file(temp)
 
     def _content(self, target: str, size: int) -> str | None:
-        """Return the hash of what is there, None where nothing of that size is."""
+        """Return the SHA-256 of a file; None if there is none of that size."""
         try:
             self.fs.invalidate_cache()
             if self.fs.info(target)["size"] != size:
@@ -165,7 +165,7 @@ def _open(url: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
         raise UsageError(
-            f"the store {url!r} cannot be opened: {error}. Allowed are a folder, or a URL that fsspec knows with its "
+            f"The store {url!r} cannot be opened: {error}. Allowed are a folder, or a URL that fsspec knows with its "
             "package installed. Nothing was written."
         ) from error
 

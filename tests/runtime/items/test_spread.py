@@ -74,7 +74,7 @@ def test_a_path_that_means_nothing_here_is_refused(open_one, writes, left, words
     session = open_one()
     session.map(writes[1], ROWS, executor=Elsewhere(writes[0], left))
     error = session.ledger.fold.errors["k0"]
-    assert words in error and "Only arrays and text travel" in error and "numpy.fromfile" in error
+    assert words in error and "Only arrays and text are sent" in error and "numpy.fromfile" in error
     assert session.close()["done"] == 0 and not (tmp_path / "store/toy/items").exists()
 
 
@@ -150,5 +150,5 @@ def test_how_many_workers_there_are():
 
 
 def test_a_worker_says_so_where_its_own_file_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gave the file .*gone.bin, which is not there"):
+    with pytest.raises(FileNotFoundError, match="returned the file .*gone.bin, which does not exist"):
         Working(lambda row: {"x": tmp_path / "gone.bin"})({})

@@ -172,7 +172,7 @@ def left_behind(request, tmp_path_factory) -> Path:
             if i == 7:
                 ledger.flush()
         ledger.failed("f", "é" * 300)
-        ledger.add_parcel("figure", [(str(root / "figure.png"), "p/figures/x.png")])
+        ledger.add_upload("figure", [(str(root / "figure.png"), "p/figures/x.png")])
         if request.param == "in the database":
             ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             ledger.begin("k17")
@@ -211,8 +211,8 @@ def test_database_truncated_or_flipped_anywhere_opens_and_loses_nothing_the_stor
         assert done <= {f"k{i:02d}" for i in range(18)}, what
         if len(done) < 18 and file == "ledger.sqlite" and what != "cut 0":  # an empty file is a new one
             assert ledger.notes, f"{what}: items are pending again and nobody said so"
-        for parcel in ledger.parcels().values():
-            assert parcel["files"] == [[str(left_behind / "figure.png"), "p/figures/x.png"]], what
+        for upload in ledger.uploads().values():
+            assert upload["files"] == [[str(left_behind / "figure.png"), "p/figures/x.png"]], what
         make(ledger, "new")
         for key in list(ledger.here):
             try:
@@ -251,7 +251,7 @@ def test_hurt_record_found_while_flushing_is_dropped_not_sent(tmp_path):
     ledger._db.execute("UPDATE records SET line=replace(line, 'b.npz', 'X.npz') WHERE number=2")
     ledger.close()
     fold = opened(tmp_path, folder="another machine").fold
-    assert set(fold.done) == {"a", "c"} and any("hurt" in note for note in ledger.notes)
+    assert set(fold.done) == {"a", "c"} and any("damaged" in note for note in ledger.notes)
 
 
 def test_full_disk_while_flushing_leaves_no_open_transaction(tmp_path, monkeypatch):

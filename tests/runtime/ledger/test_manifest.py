@@ -47,7 +47,7 @@ def test_no_rows_is_no_fault(tsv, content):
         ("key\tkey\na\tb\n", "line 1.*twice"),
         ("key\tpath\na\tb\nc\n", "line 3: 1 cells where the header has 2"),
         ("key\tpath\na\tb\nc\td\te\n", "line 3: 3 cells"),
-        ("key\na\nb\n\n# x\na\n", "line 6: the key 'a' stands already in line 2"),
+        ("key\na\nb\n\n# x\na\n", "line 6: the key 'a' is already in line 2"),
         ("key\tx\na\t1\n\t2\n", "line 3.*empty"),
         ("key\n../x\n", "line 2.*segment '..'"),
         ("key\nok\n/abs\n", "line 3.*absolute"),
@@ -86,11 +86,11 @@ def test_a_missing_manifest_names_those_that_are_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([{"key": "a"}, {"key": "a"}], "row 2: the key 'a' stands already in row 1"),
-        ([{"key": "a", "x": 1}, {"key": "b"}], "row 2 has the columns"),
-        ([{"x": 1}], "row 1 has the columns"),
-        ([{"key": "a", "x": "1\t2"}], "row 1 .*tab"),
-        ([{"key": "a", "x": "1\n2"}], "row 1 .*line end"),
+        ([{"key": "a"}, {"key": "a"}], "row 2: the key 'a' is already in row 1"),
+        ([{"key": "a", "x": 1}, {"key": "b"}], "Row 2 has the columns"),
+        ([{"x": 1}], "Row 1 has the columns"),
+        ([{"key": "a", "x": "1\t2"}], "Row 1 .*tab"),
+        ([{"key": "a", "x": "1\n2"}], "Row 1 .*line end"),
         ([{"key": "../a"}], "row 1.*segment"),
     ],
 )
@@ -126,7 +126,7 @@ def test_shards_do_not_depend_on_the_other_rows_and_are_even():
 
 @pytest.mark.parametrize("part", ["0/5", "6/5", "1", "a/b", "1/0", "-1/5", "1/5/2", "", "²/3", 3])
 def test_refused_shards(part):
-    with pytest.raises(UsageError, match="is not one. Write '2/5'"):
+    with pytest.raises(UsageError, match="is not valid. Write '2/5'"):
         parse_shard(part)
 
 

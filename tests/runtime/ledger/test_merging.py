@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -199,7 +200,7 @@ class Deadly(FolderStore):
 
     def __init__(self, root: Path, n: int, after: bool) -> None:
         super().__init__(root)
-        self.left, self.after = n, after
+        self.left, self.after, self.counting = n, after, threading.Lock()
 
     def put(self, path, name):
         return self._strike(lambda: FolderStore.put(self, path, name))
@@ -214,11 +215,13 @@ class Deadly(FolderStore):
         return self._strike(lambda: FolderStore.delete(self, name))
 
     def _strike(self, call):
-        self.left -= 1
-        if self.left == 0 and not self.after:
+        with self.counting:
+            self.left -= 1
+            last = self.left == 0
+        if last and not self.after:
             die()
         found = call()
-        if self.left == 0:
+        if last:
             die()
         return found
 

@@ -92,7 +92,7 @@ def test_items_and_files_reach_the_store_and_items_then_count_as_stored(desk):
     d.outbox.send([(d.file("f.png"), "p/figures/f.png")], "figure")
     assert d.outbox.drain(20) == []
     assert d.stored() == ["p/figures/f.png", "p/items/a.npz", "p/items/b.npz", "p/items/c.npz"]
-    assert set(d.ledger.fold.done) == set("abc") and not d.ledger.here and not d.ledger.parcels()
+    assert set(d.ledger.fold.done) == set("abc") and not d.ledger.here and not d.ledger.uploads()
     assert not list((d.root / "work" / "outputs").rglob("*.npz")), "what the store has leaves this disk"
 
 
@@ -119,7 +119,7 @@ def test_queue_bound_makes_send_wait(desk):
     d.end()
 
 
-def test_files_of_a_parcel_go_in_their_order_and_then_comes_last(desk):
+def test_files_of_a_upload_go_in_their_order_and_then_comes_last(desk):
     d = desk()
     seen: list[list[str]] = []
     files = [(d.file(n), f"p/{n}") for n in ("z.ckpt", "m.jsonl", "a.json")]
@@ -137,7 +137,7 @@ def test_then_does_not_run_while_one_file_is_missing_in_the_store(desk):
     d.store.inner = FolderStore(d.root / "store")
     d.outbox.send([(d.file("1"), "p/1"), (d.file("2"), "p/2")], "two", ran.set)
     assert d.outbox.drain(20) == ["p/1", "p/2"] and not ran.is_set()
-    assert d.stored() == ["p/1"] and any("not in the store yet" in words for words in d.said)
+    assert d.stored() == ["p/1"] and any("Not in the store yet" in words for words in d.said)
 
 
 def test_a_failing_then_is_said_and_ends_nothing(desk):
@@ -149,7 +149,7 @@ def test_a_failing_then_is_said_and_ends_nothing(desk):
     assert any("ZeroDivisionError" in words for words in d.said)
 
 
-def test_parcel_whose_file_vanished_is_dropped_with_what_follows_it(desk):
+def test_upload_whose_file_vanished_is_dropped_with_what_follows_it(desk):
     d = desk(FaultyStore(FolderStore(Path("unused")), Gate()))
     d.store.inner = FolderStore(d.root / "store")
     ran = threading.Event()
@@ -249,7 +249,7 @@ def test_outage_without_end_stops_the_work_after_the_patience(desk, tmp_path, mo
         d.outbox.send_item(f"k{i:02d}")
         if d.outbox.refused:
             break
-    assert d.outbox.refused is not None and any("has taken nothing" in words for words in d.said)
+    assert d.outbox.refused is not None and any("has accepted nothing" in words for words in d.said)
     assert len(d.outbox.drain(5)) == i + 1
 
 

@@ -81,7 +81,7 @@ def test_no_score_without_unit_and_baseline(tmp_path, store, missing):
 
 @pytest.mark.parametrize("facts", [{"metrics": "x"}, {"data": 3}, {"weights": None}])
 def test_notes_are_text_and_cannot_replace_the_scores(tmp_path, store, facts):
-    with pytest.raises(UsageError, match="a note is text"):
+    with pytest.raises(UsageError, match="A note is text"):
         Results("p", store, tmp_path).note(facts)
 
 
@@ -90,7 +90,7 @@ def test_a_hurt_file_in_the_store_is_said_and_left_alone(tmp_path, store, conten
     path = tmp_path / "store" / "p" / "results.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(UsageError, match="(?s)p/results.json in .*Move it away; nothing was written"):
+    with pytest.raises(UsageError, match="(?s)p/results.json in .*Move it away and run again. Nothing was written"):
         Results("p", store, tmp_path / "here")
     assert path.read_bytes() == content.encode("latin-1")
 

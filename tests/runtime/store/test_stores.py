@@ -260,7 +260,7 @@ def test_partial_download_is_noticed_and_what_was_here_stays(tmp_path, file, mon
     info = store.fs.info
     monkeypatch.setattr(store.fs, "info", lambda path: {**info(path), "size": 1500})
     here = file("before", "got")
-    with pytest.raises(StoreError, match="broke off after 1000 of 1500 bytes") as caught:
+    with pytest.raises(StoreError, match="ended after 1000 of 1500 bytes") as caught:
         store.get("x", here)
     assert caught.value.passing and here.read_text() == "before"
 

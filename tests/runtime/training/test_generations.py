@@ -178,7 +178,7 @@ def test_slow_store_gets_the_newest_and_not_a_queue(tmp_path: Path) -> None:
     assert "step-000000001.ckpt" not in names(tmp_path)
 
 
-def test_dropped_parcel_does_not_keep_later_checkpoints_here(tmp_path: Path) -> None:
+def test_dropped_upload_does_not_keep_later_checkpoints_here(tmp_path: Path) -> None:
     sent = []
 
     class Dropping:

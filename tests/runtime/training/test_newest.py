@@ -85,7 +85,7 @@ def test_a_damaged_receipt_is_passed_over_by_all_with_its_name(tmp_path):
     (row,) = read_status(str(store), ["tiny"])
     assert (step, row.step, newest_step(FolderStore(store), "tiny")) == (10, 10, 10)
     assert step_of_training(store, tmp_path / "other") == 10
-    assert f"[nbkit] the receipt {name} is damaged" in printed and any(name in note for note in row.notes)
+    assert f"[nbkit] The receipt {name} is damaged" in printed and any(name in note for note in row.notes)
     assert list(verify_store(str(store), ["tiny"]).faults) == [name]
 
 

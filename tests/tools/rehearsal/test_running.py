@@ -54,7 +54,7 @@ def test_an_error_of_ours_has_no_traceback_and_keeps_its_exit_code(make_notebook
     notebook = make_notebook(PARAMETERS, 'import nbkit\nsession = nbkit.open_session("Not a slug")')
     assert run_notebook(notebook, store=tmp_path / "store", quiet=True) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: phase slug 'Not a slug' is not one.")
+    assert said.startswith("error: Phase slug 'Not a slug' is not valid.")
     assert "  | " not in said and "Traceback" not in said
 
 

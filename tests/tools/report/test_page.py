@@ -292,7 +292,7 @@ def test_the_command_writes_one_file(tmp_path, calm, capsys):
         (".", None, "is a folder"),
         ("file/page.html", None, "cannot be written to file/page.html"),
         ("page.html", ["bandvar_trian"], "no phase 'bandvar_trian'.*bandvar_train"),
-        ("page.html", ["../x"], "phase slug"),
+        ("page.html", ["../x"], "Phase slug"),
     ],
 )
 def test_a_users_mistake_is_said_in_words(tmp_path, out, slugs, words):

@@ -1,7 +1,7 @@
-"""One login to Drive, shared by all threads of a process; a connection each.
+"""One login to Drive for all threads of a process, each with its own connection.
 
 Nothing here opens a browser, asks a question or waits without a limit: a credential that cannot be refreshed is an
-error at once. PyDrive2 logs in and refreshes, its Drive v2 service makes the requests.
+error at once. PyDrive2 logs in and refreshes the token; its Drive v2 service makes the requests.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from nbkit.runtime.store.retried import retry
 T = TypeVar("T")
 
 TIMEOUT = 60.0  # seconds that one read or write of a socket may take
-TRIES = 4  # of one request, before the fault goes up to the store's own retries
+TRIES = 4  # of one request, before the store's own retries
 FIRST_WAIT = 0.4  # seconds, doubled each time
-_LONGEST_WAIT = 5.0  # a server that asks for more is not waited for here, where nobody watches the wall
+_LONGEST_WAIT = 5.0  # longer waits are left to the store's retries, which know the session's end
 
 
 class DriveAccess:
-    """Make requests to Drive.
+    """Authorized requests to Drive.
 
     Parameters
     ----------
@@ -44,10 +44,10 @@ class DriveAccess:
     """
 
     def __init__(self, credential: DriveCredential, timeout: float = TIMEOUT, first_wait: float = FIRST_WAIT) -> None:
-        os.environ.setdefault("GDRIVE_NON_INTERACTIVE", "1")  # PyDrive2 would open a browser and wait for ever
+        os.environ.setdefault("GDRIVE_NON_INTERACTIVE", "1")  # else PyDrive2 opens a browser and waits for ever
         logger = logging.getLogger("googleapiclient.http")
         if logger.level == logging.NOTSET:
-            logger.setLevel(logging.ERROR)  # it warns of every refusal that is outlasted here
+            logger.setLevel(logging.ERROR)  # it warns of each fault that is retried here
         self.credential, self._timeout, self._first_wait = credential, timeout, first_wait
         self._auth = GoogleAuth(settings=headless_settings(credential), http_timeout=timeout)
         self._auth.LoadCredentials()
@@ -59,21 +59,21 @@ class DriveAccess:
         return f"DriveAccess({self.credential!r})"
 
     def files(self) -> Any:
-        """Return the service's ``files`` collection, whose methods make requests."""
+        """Return the service's ``files`` collection, whose methods return requests."""
         with self._lock:
             if self._files is None:
-                self._files = self.service().files()  # made once: each call of it costs 8 ms
+                self._files = self.service().files()  # once: each call takes 8 ms
         return self._files
 
     def service(self) -> Any:
-        """Return a new Drive v2 service of PyDrive2's kind, pointed at the credential's server."""
+        """Return a new Drive v2 service for the credential's server."""
         document = json.loads(get_static_doc("drive", "v2"))
         document["rootUrl"] = self.credential.api_root
         return build_from_document(document, http=self._bare_http())
 
     def http(self) -> Any:
-        """Return this thread's own authorized connection, with an access token that is not known to be stale."""
-        if getattr(self._own, "process", None) != os.getpid():  # a forked child must not share its parent's socket
+        """Return this thread's own authorized connection, its access token refreshed if it has expired."""
+        if getattr(self._own, "process", None) != os.getpid():  # a forked child must not use its parent's socket
             self._own.http, self._own.process = self._auth.Get_Http_Object(), os.getpid()
         credentials = self._auth.credentials
         if not credentials.access_token or credentials.access_token_expired:
@@ -86,11 +86,11 @@ class DriveAccess:
         return httplib2.Http(timeout=self._timeout)
 
     def drop_connection(self) -> None:
-        """Make this thread begin with a new connection: after a fault the old one may be half-way through an answer."""
+        """Close this thread's connection: after a fault it may be half-way through an answer."""
         self._own.process = None
 
     def once(self, doing: str, action: Any) -> Any:
-        """Do one thing with this thread's connection, ``action(http)``, and word its fault."""
+        """Call ``action(http)`` with this thread's connection; any fault becomes a `DriveError`."""
         try:
             with in_words(doing, self.credential.where):
                 return action(self.http())
@@ -100,23 +100,22 @@ class DriveAccess:
             raise
 
     def call(self, request: Any, doing: str) -> Any:
-        """Execute a request that may be repeated; passing faults are tried again a few times.
+        """Execute a request that may be repeated, and return its answer.
 
         Raises
         ------
         DriveError
-            For a permanent fault at once; for a passing one after the last try, or where the server asks for a wait
-            that only the session's clock can decide on.
+            At once for a permanent fault. For a passing one after the last try, or if the server asks for a long wait.
         """
         return self.retried(lambda: self.once(doing, lambda http: request.execute(http=http)))
 
     def retried(self, call: Callable[[], T]) -> T:
-        """Make a call that may be repeated, a few times where its faults are passing."""
+        """Make a call that may be repeated, again after passing faults, and return its result."""
         return retry(call, TRIES, self._first_wait, time_left=lambda: _LONGEST_WAIT)
 
 
 def headless_settings(credential: DriveCredential) -> dict[str, Any]:
-    """Give PyDrive2's settings under which it refreshes without a person and writes no file."""
+    """Return settings with which PyDrive2 refreshes tokens without a person and writes no file."""
     saved = OAuth2Credentials(
         access_token=None,
         client_id=credential.client_id,
@@ -137,7 +136,7 @@ def headless_settings(credential: DriveCredential) -> dict[str, Any]:
             "revoke_uri": "https://oauth2.googleapis.com/revoke",
             "redirect_uri": "",
         },
-        # in memory: a credential from an attached dataset lies on a read-only disk
+        # in memory: an attached dataset is on a read-only disk
         "save_credentials": True,
         "save_credentials_backend": "dictionary",
         "save_credentials_dict": {"login": saved.to_json()},

@@ -1,7 +1,7 @@
-"""The Drive credential: one small JSON text that stands for one login.
+"""The Drive credential: a small JSON text for one login.
 
-Its secrets are in no representation, message or traceback of this module; a faulty text is described by what is
-missing, never by what it holds.
+Its secrets are in no representation, message or traceback of this module. The message on a faulty text names what is
+missing, never what it contains.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ SCOPE = "https://www.googleapis.com/auth/drive.file"
 AUTH_URI = "https://accounts.google.com/o/oauth2/auth"
 TOKEN_URI = "https://oauth2.googleapis.com/token"
 API_ROOT = "https://www.googleapis.com/"
-_NEXT = "Run 'nbkit login drive' on your own machine; it writes the file and says how to hand it on."
+_NEXT = "Run 'nbkit login drive' on your own machine; it writes the file and prints where to put it."
 
 
 @dataclass(frozen=True, repr=False)
 class DriveCredential:
-    """Hold what one login gave.
+    """Result of one login.
 
     Attributes
     ----------
     client_id, client_secret : str
         Of the user's own OAuth client (type "Desktop app").
     refresh_token : str
-        Buys access tokens of an hour each.
+        Exchanged for access tokens, which are valid for an hour.
     token_uri : str
-        Where it buys them.
+        Server of that exchange.
     api_root : str
-        The server that the tokens are shown to; a credential is never shown to another one.
+        The only server that gets the access tokens.
     auth_uri : str
         The page where a person logs in; used by the next login only.
     where : str
-        Where the credential was read, for messages.
+        Where the credential was found, for messages.
     """
 
     client_id: str
@@ -59,14 +59,14 @@ class DriveCredential:
             parts = urlsplit(address)
             if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
                 raise UsageError(
-                    f"the Drive credential from {self.where} would be sent to {address!r} unencrypted. {_NEXT}"
+                    f"The Drive credential from {self.where} would be sent to {address!r} unencrypted. {_NEXT}"
                 )
 
     def __repr__(self) -> str:
         return f"DriveCredential(from {self.where or 'nowhere'})"
 
     def to_text(self) -> str:
-        """Return the one line of JSON that `read_credential` reads: for a file or a secret, not for printing."""
+        """Return one line of JSON for `read_credential`: for a file or a secret, not for printing."""
         fields = {"client_id": self.client_id, "client_secret": self.client_secret, "scopes": [SCOPE]}
         fields |= {"refresh_token": self.refresh_token, "token_uri": self.token_uri}
         others = {"api_root": (self.api_root, API_ROOT), "auth_uri": (self.auth_uri, AUTH_URI)}
@@ -74,17 +74,17 @@ class DriveCredential:
         return json.dumps(fields)
 
     def write(self, path: Path) -> None:
-        """Write the credential whole to a file that only its owner can read."""
+        """Write the credential atomically to a file that only its owner can read."""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_private(path, self.to_text() + "\n")
 
     def secrets(self) -> tuple[str, ...]:
-        """Return what must never be shown."""
+        """Return the texts that must never be shown."""
         return tuple(s for s in (self.client_secret, self.refresh_token) if s)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a text whole, readable by its owner alone from its first byte."""
+    """Write a text atomically to a file that only its owner can read, from its first byte on."""
     temp = path.with_name(f".{path.name}.{os.getpid()}.part")
     temp.unlink(missing_ok=True)
     handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -101,22 +101,22 @@ def read_credential(text: str, where: str) -> DriveCredential:
     Raises
     ------
     UsageError
-        For anything else, and for the files of other kinds that Google hands out.
+        For any other text, such as the files of other kinds that Google issues.
     """
     fields = _decode(text, where)
     if fields.get("type") == "service_account":
         raise UsageError(
-            f"the Drive credential from {where} is a service account. Those own no storage: every upload to a personal "
-            f"Drive would be refused. Allowed is a login of your own. {_NEXT}"
+            f"The Drive credential from {where} is a service account. It has no storage of its own, and Drive would "
+            f"refuse each upload. Allowed is a login of your own. {_NEXT}"
         )
     if "installed" in fields or "web" in fields:
         raise UsageError(
-            f"{where} holds an OAuth client, not a login. Give it to 'nbkit login drive --client FILE', and hand on "
-            f"the {CREDENTIAL_FILE} that this writes."
+            f"{where} has an OAuth client, not a login. Pass it to 'nbkit login drive --client FILE', and use the "
+            f"{CREDENTIAL_FILE} that this writes."
         )
     missing = [name for name in ("client_id", "client_secret", "refresh_token") if not fields.get(name)]
     if missing:
-        raise UsageError(f"the Drive credential from {where} has no {' and no '.join(missing)}. {_NEXT}")
+        raise UsageError(f"The Drive credential from {where} has no {' and no '.join(missing)}. {_NEXT}")
     return DriveCredential(
         fields["client_id"],
         fields["client_secret"],
@@ -136,14 +136,14 @@ def _decode(text: str, where: str) -> dict[str, Any]:
         fields = None
     if not isinstance(fields, dict):
         raise UsageError(
-            f"the Drive credential from {where} cannot be read: {len(text)} characters that are neither JSON nor JSON "
+            f"The Drive credential from {where} cannot be read: {len(text)} characters that are neither JSON nor JSON "
             f"in base64. {_NEXT}"
         )
     return fields
 
 
 def find_credential(environ: Mapping[str, str] | None = None) -> DriveCredential:
-    """Return the first Drive credential that there is: the variable's, the host's, the user's own.
+    """Return the first Drive credential found: in the variable, of the host, of the user.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def find_credential(environ: Mapping[str, str] | None = None) -> DriveCredential
     Raises
     ------
     UsageError
-        Where there is none, or the first one cannot be used.
+        If there is none, or the first one cannot be used.
     """
     environ = os.environ if environ is None else environ
     value = environ.get(CREDENTIAL_VARIABLE, "").strip()
@@ -162,7 +162,7 @@ def find_credential(environ: Mapping[str, str] | None = None) -> DriveCredential
     for where, text in host_credentials(environ):
         return read_credential(text, where)
     raise UsageError(
-        f"no Drive credential was found. This place takes {how_to_hand_on(environ)}. {_NEXT} Nothing was opened."
+        f"No Drive credential was found. This host takes {how_to_hand_on(environ)}. {_NEXT} Nothing was opened."
     )
 
 

@@ -1,6 +1,6 @@
-"""What Drive's refusals mean: which pass, which do not, and what to do about those.
+"""Drive's faults: which are passing, which are permanent, and what to do about the latter.
 
-Every fault becomes a `DriveError`, a `StoreError` whose words hold no address and no token: addresses of uploads are as
+Each becomes a `DriveError`, a `StoreError` whose message has no address and no token: the address of an upload is as
 good as a password.
 """
 
@@ -27,38 +27,39 @@ _STATUSES = {408, 425, 429}
 _SECRET = re.compile(r"ya29\.[\w.-]+|1//[\w-]+|upload_id=[^\s&\"']+|Bearer\s+\S+")
 
 _FULL = (
-    "the Drive is full: {doing} was refused (storageQuotaExceeded). A free account holds 15 GB, its trash included, "
-    "together with Gmail and Photos. What is in the store stands, what waits is kept on this machine. Empty the trash "
-    "or delete old files in Drive, then run again."
+    "The Drive is full: {doing} was refused (storageQuotaExceeded). A free account holds 15 GB, its trash included, "
+    "together with Gmail and Photos. What is in the store is safe, and files that wait are kept on this machine. Empty "
+    "the trash or delete old files in Drive, then run again."
 )
 _LOGIN = (
-    "the login to Drive no longer works ({cause}): {doing} was refused. The credential came from {where}. Google ends "
+    "The login to Drive no longer works ({cause}): {doing} was refused. The credential came from {where}. Google ends "
     "a login when it is revoked, unused for six months, or, while the consent screen stands in 'Testing', after 7 "
-    "days: set it to 'In production'. What is in the store stands, what waits is kept on this machine. Run 'nbkit "
-    "login drive' on your own machine, put the new credential where the old one was read, and run again."
+    "days: set it to 'In production'. What is in the store is safe, and files that wait are kept on this machine. Run "
+    "'nbkit login drive' on your own machine, put the new credential where the old one was found, and run again."
 )
 _CLIENT = (
-    "the OAuth client of the Drive credential from {where} is refused ({cause}): {doing} failed. It was deleted or its "
-    "secret was changed in the Google Cloud console. What waits is kept on this machine. Make a client of the type "
-    "'Desktop app' there, run 'nbkit login drive --client FILE', and put the new credential where this one was read."
+    "The OAuth client of the Drive credential from {where} is refused ({cause}): {doing} failed. It was deleted or its "
+    "secret was changed in the Google Cloud console. Files that wait are kept on this machine. Create a client of the "
+    "type 'Desktop app' there, run 'nbkit login drive --client FILE', and put the new credential where this one was "
+    "found."
 )
 _PERMANENT = {
-    "dailyLimitExceeded": "the day's requests of your OAuth client are used up; they begin again at midnight Pacific",
-    "numChildrenInNonRootLimitExceeded": "the folder holds 500000 files, more than Drive allows in one",
-    "teamDriveFileLimitExceeded": "the shared drive holds as many files as it may",
-    "appNotAuthorizedToFile": "nbkit may see only what it made itself (scope drive.file), and this it did not make",
+    "dailyLimitExceeded": "your OAuth client has no requests left today; the count restarts at midnight Pacific time",
+    "numChildrenInNonRootLimitExceeded": "the folder has 500000 files, the most that Drive allows",
+    "teamDriveFileLimitExceeded": "the shared drive has as many files as Drive allows",
+    "appNotAuthorizedToFile": "nbkit may see only what it created itself (scope drive.file), which this is not",
     "insufficientFilePermissions": "this account may not write there",
     "accessNotConfigured": "the Google Drive API is not switched on in the Google Cloud project of your OAuth client",
 }
 
 
 class DriveError(StoreError):
-    """Report what Drive refused.
+    """A request that Drive refused or did not answer.
 
     Attributes
     ----------
     status : int or None
-        HTTP status; None where no answer came.
+        HTTP status; None if no answer came.
     reason : str
         Drive's own word, such as ``"userRateLimitExceeded"``.
     """
@@ -78,14 +79,14 @@ class DriveError(StoreError):
 
 @contextlib.contextmanager
 def in_words(doing: str, where: str) -> Iterator[None]:
-    """Turn whatever the client libraries raise into a `DriveError`.
+    """Turn every error of the client libraries into a `DriveError`.
 
     Parameters
     ----------
     doing : str
         What was attempted, such as ``"put a/b.npz"``.
     where : str
-        Where the credential was read.
+        Where the credential was found.
     """
     try:
         yield
@@ -108,7 +109,7 @@ def _refresh_refused(error: AccessTokenRefreshError, doing: str, where: str) -> 
         return DriveError(_CLIENT.format(cause=cause, doing=doing, where=where), status=status, reason=code)
     passing = status is None or status >= 500 or status in _STATUSES or code in ("internal_failure", "server_error")
     return DriveError(
-        f"{doing} failed: no access token was given for the credential from {where} ({cause})",
+        f"{doing} failed: no access token was issued for the credential from {where} ({cause})",
         passing=passing, status=status, reason=code,
     )  # fmt: skip
 
@@ -120,33 +121,33 @@ def _answered(error: HttpError, doing: str, where: str) -> DriveError:
     if reason in ("storageQuotaExceeded", "quotaExceeded"):
         return DriveError(_FULL.format(doing=doing), **known)
     if status == 401:
-        # the token endpoint has just given a new token, so the login is good and the API will follow
+        # a new token was just issued, so the login is good and the API will accept it soon
         return DriveError(f"{words}; the login itself is good", passing=True, **known)
     if status >= 500 or status < 400 or status in _STATUSES or reason in _RATES:
         return DriveError(words, passing=True, retry_after=retry_after(error.resp.get("retry-after")), **known)
     why = _PERMANENT.get(reason) or _clean(error._get_reason())[:200]
-    return DriveError(f"{words}: {why}. What waits is kept on this machine.", **known)
+    return DriveError(f"{words}: {why}. Files that wait are kept on this machine.", **known)
 
 
 def _unanswered(error: Exception, doing: str) -> DriveError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return DriveError(
             f"{doing} failed: the server's certificate is not trusted here ({error.verify_message}). Look at this "
-            "machine's clock and proxy. What waits is kept on this machine."
+            "machine's clock and proxy. Files that wait are kept on this machine."
         )
     if isinstance(error, httplib2.ServerNotFoundError):
         why = "the server's name cannot be found; is the internet on? (Kaggle: notebook settings, Internet)"
     elif isinstance(error, TimeoutError):
         why = "no answer in time"
     elif isinstance(error, ValueError):
-        why = "the answer was no JSON"
+        why = "the answer was not JSON"
     else:
         why = f"the connection broke ({type(error).__name__})"
     return DriveError(f"{doing} failed: {why}", passing=True)
 
 
 def _reason(content: bytes) -> str:
-    """Give Drive's own word for a refusal; empty where the body holds none, as an HTML page of a gateway."""
+    """Return Drive's own word for a fault; empty if the body has none, as an HTML page of a gateway."""
     try:
         error = json.loads(content)["error"]
         return str(error["errors"][0]["reason"]) if isinstance(error, dict) else str(error)

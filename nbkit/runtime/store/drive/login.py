@@ -1,7 +1,7 @@
-"""The one-time login to Drive: a browser once, and never again.
+"""The one-time login to Drive in a browser.
 
-It runs on the user's own machine, makes the folder that the store will be, and writes the credential to one file that
-only its owner can read. Nothing secret is printed.
+It runs on the user's own machine, creates the folder of the store, and writes the credential to a file that only its
+owner can read. Nothing secret is printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Then: nbkit login drive --client client_secret_....json"""
 
 @dataclass(frozen=True)
 class Login:
-    """Say what a login gave.
+    """Result of a login.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Login:
     store: str
 
     def words(self) -> str:
-        """Say where the credential went and how to hand it on."""
+        """Return text that tells where the credential is and how to use it on each host."""
         return f"""\
 logged in. The credential lies in {self.credential} (readable by you alone; whoever has it can read and change
 what nbkit keeps in your Drive, and nothing else there).
@@ -64,18 +64,18 @@ def login_drive(
     folder: str = _FOLDER,
     browser: bool = True,
 ) -> Login:
-    """Log in to Drive in a browser, make or find the store's folder, and write the credential.
+    """Log in to Drive in a browser, find or create the store's folder, and write the credential.
 
     Parameters
     ----------
     client : path or None
-        The OAuth client's JSON as downloaded; None takes the client of the credential that is there already.
+        The downloaded JSON of the OAuth client; None takes the client of an earlier login.
     path : path or None
-        Where the credential goes; None takes the user's configuration folder.
+        File for the credential; None takes one in the user's configuration folder.
     folder : str
         Title of the folder in Drive.
     browser : bool
-        False to print the address only, for a machine without a browser of its own.
+        False to print the address only, on a machine without a browser.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def login_drive(
     Raises
     ------
     UsageError
-        For a missing or wrong client file, or a refusal in the browser.
+        If the client file is missing or wrong, or access is refused in the browser.
     """
     target = Path(path) if path is not None else user_credential_path()
     credential = _ask(_client(client), browser, target)
@@ -94,16 +94,16 @@ def login_drive(
 
 
 def _client(client: str | os.PathLike[str] | None) -> DriveCredential:
-    """Return a credential of which only the client's part is good."""
+    """Return a credential in which only the client is valid."""
     if client is None:
         try:
             return find_credential()
         except UsageError:
-            words = f"no OAuth client was given and no earlier login is here.\n{HOW_TO_MAKE_A_CLIENT}"
+            words = f"No OAuth client was given and there is no earlier login here.\n{HOW_TO_MAKE_A_CLIENT}"
             raise UsageError(words) from None
     file = Path(client).expanduser()
     if not file.is_file():
-        raise UsageError(f"the OAuth client {str(client)!r} is no file.\n{HOW_TO_MAKE_A_CLIENT}")
+        raise UsageError(f"The OAuth client {str(client)!r} is no file.\n{HOW_TO_MAKE_A_CLIENT}")
     try:
         fields = json.loads(file.read_text("utf-8"))["installed"]
         known = {name: fields[name] for name in ("auth_uri", "token_uri", "api_root") if name in fields}
@@ -116,32 +116,32 @@ def _client(client: str | os.PathLike[str] | None) -> DriveCredential:
 
 
 def _ask(client: DriveCredential, browser: bool, target: Path) -> DriveCredential:
-    """Let PyDrive2 ask the user in a browser, and give the credential that comes of it."""
+    """Let PyDrive2 ask the user in a browser, and return the new credential."""
     from pydrive2.auth import AuthError, GoogleAuth
 
     from nbkit.runtime.store.drive.access import headless_settings
 
-    # a new login: nothing of an earlier one may be loaded or kept
+    # of an earlier login, nothing may be loaded or kept
     auth = GoogleAuth(settings={**headless_settings(client), "save_credentials": False}, http_timeout=60.0)
     never = os.environ.pop("GDRIVE_NON_INTERACTIVE", None)
     try:
         auth.LocalWebserverAuth(port_numbers=[8080, 8090, _free_port()], launch_browser=browser)
     except AuthError as error:
         words = str(error) or type(error).__name__
-        raise UsageError(f"the login was not completed ({words}). Nothing was written.") from None
+        raise UsageError(f"The login was not completed ({words}). Nothing was written.") from None
     finally:
         if never is not None:
             os.environ["GDRIVE_NON_INTERACTIVE"] = never
     given = auth.credentials
     if not given.refresh_token:
         raise NbkitError(
-            "Google gave no refresh token, so the login would end after an hour. Remove the app at "
+            "Google issued no refresh token, so the login would end after an hour. Remove the app at "
             "https://myaccount.google.com/connections and log in again. Nothing was written."
         )
     scopes = (given.token_response or {}).get("scope", SCOPE).split()
     if SCOPE not in scopes:
         raise UsageError(
-            f"the login does not allow what nbkit needs: the box for {SCOPE} was left empty in the browser. Log in "
+            f"The login does not allow what nbkit needs: the box for {SCOPE} was left empty in the browser. Log in "
             "again and tick it. Nothing was written."
         )
     return replace(client, refresh_token=given.refresh_token, where=str(target))
@@ -154,7 +154,7 @@ def _free_port() -> int:
 
 
 def _store_folder(credential: DriveCredential, title: str) -> str:
-    """Return the id of the app's own folder of this title: the oldest of several, a new one where there is none."""
+    """Return the id of the app's oldest folder of this title, creating it if there is none."""
     from nbkit.runtime.store.drive.access import DriveAccess
     from nbkit.runtime.store.drive.faults import DriveError
     from nbkit.runtime.store.drive.tree import FOLDER
@@ -172,6 +172,6 @@ def _store_folder(credential: DriveCredential, title: str) -> str:
     try:
         access.call(access.files().insert(body=body, fields="id"), f"making the folder {title}")
     except DriveError as error:
-        if error.status != 409:  # 409: the request whose answer was lost has made it
+        if error.status != 409:  # 409: an earlier request, whose answer was lost, has created it
             raise
     return id

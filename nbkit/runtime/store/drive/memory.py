@@ -1,7 +1,7 @@
-"""What is known of a Drive folder without asking: ids by name, and how long to believe them.
+"""Memory of Drive's ids by name, and how long it is valid.
 
-Drive's listings may miss for a while what was just written. So what this process wrote stays known for a minute though
-a listing lacks it, and what it removed stays unknown though a listing still shows it.
+For a while, Drive's listings may lack what was just written. So what this process wrote stays known for a minute even
+if a listing lacks it, and what it deleted stays unknown even if a listing still shows it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-FRESH = 60.0  # seconds for which a listing is believed before it is looked at again
-LAG = 60.0  # seconds within which a listing may still miss what was just written
+FRESH = 60.0  # seconds for which a listing is valid
+LAG = 60.0  # seconds for which a listing may lack what was just written
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Say what Drive holds under one id.
+    """What Drive holds under one id.
 
     Attributes
     ----------
@@ -28,9 +28,9 @@ class Entry:
     size : int
         Bytes.
     md5 : str
-        Of the content, 32 hexadecimal digits.
+        Of the content, in hexadecimal.
     made, changed : str
-        Drive's own times, which sort as text.
+        Drive's own times of creation and change, which sort as text.
     """
 
     id: str
@@ -41,27 +41,27 @@ class Entry:
 
     @staticmethod
     def of(row: Row) -> Entry:
-        """Return the entry of a row of Drive's."""
+        """Return the entry of one of Drive's rows."""
         made: str = row["createdDate"]
         return Entry(row["id"], int(row["fileSize"]), row["md5Checksum"], made, row.get("modifiedDate", made))
 
     def holds(self, size: int, md5: str) -> bool:
-        """Return whether this is the content."""
+        """Return whether the content has this size and MD5."""
         return self.size == size and self.md5 == md5
 
 
 def first_made(entries: Iterable[Entry]) -> Entry:
-    """Return the one of several files of a name that stays."""
+    """Return the oldest of several files of a name, which stays."""
     return min(entries, key=lambda e: (e.made, e.id))
 
 
 def last_changed(entries: Iterable[Entry]) -> Entry:
-    """Return the one of several files of a name that holds its content."""
+    """Return the newest of several files of a name, which holds its content."""
     return max(entries, key=lambda e: (e.changed, e.id))
 
 
 class Memory:
-    """Keep ids of folders and files by path; every method is safe from any thread."""
+    """Ids of folders and files by path; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -69,7 +69,7 @@ class Memory:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything but what was removed."""
+        """Forget everything except what was deleted."""
         with self._lock:
             self._folders: dict[str, tuple[str, ...]] = {}
             self._scanned: dict[str, float] = {}
@@ -80,17 +80,17 @@ class Memory:
     # -- folders ------------------------------------------------------------------------------------------------------
 
     def folder(self, path: str) -> tuple[str, ...]:
-        """Return the ids that together are the folder of a path, () where none is known."""
+        """Return the ids of all known folders of a path."""
         with self._lock:
             return self._folders.get(path, ())
 
     def is_scanned(self, path: str) -> bool:
-        """Return whether the folders inside a path were asked for lately."""
+        """Return whether the list of subfolders of a path is still valid."""
         with self._lock:
             return time.monotonic() - self._scanned.get(path, float("-inf")) < FRESH
 
     def take_subfolders(self, path: str, rows: Iterable[Row]) -> list[str]:
-        """Take in the folders that Drive showed inside a path; give the paths of those that count."""
+        """Add the folders that Drive listed in a path; return the paths of all that exist there."""
         found: dict[str, list[tuple[str, str]]] = {}
         for row in rows:
             found.setdefault(join(path, row["title"]), []).append((row["createdDate"], row["id"]))
@@ -102,12 +102,12 @@ class Memory:
                 ids = tuple(id for _, id in sorted(dated))
                 ids += tuple(id for id in self._folders.get(sub, ()) if id not in ids and self._is_late(id))
                 if set(ids) - set(self._folders.get(sub, ())):
-                    self._listed.pop(sub, None)  # a folder more, so perhaps files more
+                    self._listed.pop(sub, None)  # another folder may have other files
                 self._folders[sub] = ids
             return [sub for sub in found if self._folders[sub]]
 
     def made_folder(self, path: str, id: str) -> None:
-        """Note that this process has made a folder, which is empty so far."""
+        """Record that this process has created a folder, which is empty."""
         with self._lock:
             self._written[id] = self._scanned[path] = self._listed[path] = time.monotonic()
             self._folders[path], self._files[path] = (id,), {}
@@ -121,24 +121,24 @@ class Memory:
             return list(self._files.get(path, {}).get(title, {}).values())
 
     def names(self, path: str) -> dict[str, list[Entry]]:
-        """Return the names in a folder, and their files."""
+        """Return the names in a folder with their files."""
         with self._lock:
             return {join(path, t): list(ids.values()) for t, ids in self._files.get(path, {}).items() if ids}
 
     def is_listed(self, path: str) -> bool:
-        """Return whether the files of a folder were asked for lately."""
+        """Return whether the listing of a folder is still valid."""
         with self._lock:
             return time.monotonic() - self._listed.get(path, float("-inf")) < FRESH
 
     def newest(self, path: str) -> str:
-        """Return the time of the latest change in a folder whose files were listed once, "" elsewhere."""
+        """Return the time of the latest change in a folder, "" if its files were never listed."""
         with self._lock:
             if path not in self._listed:
                 return ""
             return max((e.changed for ids in self._files.get(path, {}).values() for e in ids.values()), default="")
 
     def take_files(self, path: str, rows: Iterable[Row], began: float) -> None:
-        """Take in all files of a folder that Drive showed; those not shown any more are forgotten."""
+        """Replace the files of a folder by all that Drive listed there."""
         with self._lock:
             new: dict[str, dict[str, Entry]] = {}
             for title, ids in self._files.get(path, {}).items():
@@ -149,17 +149,19 @@ class Memory:
             self.add_files(path, rows)
 
     def add_files(self, path: str, rows: Iterable[Row], listed: float | None = None) -> None:
-        """Take in some files of a folder; what is known of others stays."""
+        """Add some files of a folder."""
         with self._lock:
             files = self._files.setdefault(path, {})
             for row in rows:
-                if row["id"] not in self._removed and "md5Checksum" in row:  # Google's own documents have none
+                if (
+                    row["id"] not in self._removed and "md5Checksum" in row
+                ):  # Google's own documents have none and are no files of ours
                     files.setdefault(row["title"], {})[row["id"]] = Entry.of(row)
             if listed is not None:
                 self._listed[path] = listed
 
     def take_name(self, name: str, rows: Iterable[Row]) -> None:
-        """Take in all files of one name that Drive showed."""
+        """Replace the files of one name by all that Drive listed."""
         path, title = split(name)
         with self._lock:
             ids = self._files.setdefault(path, {}).setdefault(title, {})
@@ -168,7 +170,7 @@ class Memory:
             self.add_files(path, rows)
 
     def remember(self, name: str, row: Row, written: bool = False) -> Entry:
-        """Note what Drive said of one id; `written` where this process has just written it."""
+        """Add the file of one id; `written` if this process has just written it."""
         path, title = split(name)
         entry = Entry.of(row)
         with self._lock:
@@ -178,7 +180,7 @@ class Memory:
         return entry
 
     def forget(self, name: str, id: str, removed: bool = False) -> None:
-        """Note that an id is gone; `removed` where this process has removed it."""
+        """Forget an id; `removed` if this process has deleted it."""
         path, title = split(name)
         with self._lock:
             self._written.pop(id, None)

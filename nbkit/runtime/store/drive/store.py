@@ -1,7 +1,7 @@
 """A folder in Google Drive as a store: ``gdrive://<folder id>``.
 
-A name is written under an id that was fixed before, so a repeated upload never makes a second file; a put returns only
-when Drive's own MD5 and size agree with the local file's. Nothing here opens a browser or goes to the trash.
+The id of a new file is fixed before its upload, so that a repeated upload never creates a second file. A put returns
+only when Drive's own MD5 and size agree with the local file's. Nothing here opens a browser or uses Drive's trash.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nbkit.runtime.store.drive.access import FIRST_WAIT, TIMEOUT, DriveAccess
 from nbkit.runtime.store.drive.credential import DriveCredential, find_credential
 from nbkit.runtime.store.drive.faults import DriveError
 from nbkit.runtime.store.drive.memory import Entry, first_made, last_changed, split
-from nbkit.runtime.store.drive.transfer import CHUNK, HURT, SMALL, Content, download, saved_id, upload
+from nbkit.runtime.store.drive.transfer import CHUNK, DAMAGED, SMALL, Content, download, saved_id, upload
 from nbkit.runtime.store.drive.tree import FIELDS, DriveTree
 from nbkit.runtime.store.protocol import Stat
 
@@ -30,30 +30,30 @@ _STATE_SUFFIX, _MARK = ".upload.json", 12
 
 
 class DriveStore:
-    """Keep files in a folder of Google Drive.
+    """Files in a folder of Google Drive.
 
     Parameters
     ----------
     folder : str
-        Id of the folder, which nbkit has made (`nbkit login drive`).
+        Id of the folder, which `nbkit login drive` created.
     credential : DriveCredential or None
-        None takes the variable's, the host's, the user's own.
+        None takes the first that `find_credential` finds.
     state : Path or None
-        Folder for the addresses of unfinished uploads; None keeps each beside the file that is sent.
+        Folder for the addresses of unfinished uploads; None keeps each beside its file.
     timeout : float
-        Seconds that a read or write may take.
+        Seconds of one read or write.
     chunk, small : int
-        Bytes of a chunk of a large file, and up to which a file is small.
+        Bytes of a chunk of a large file, and of the largest file that is sent in one request.
     first_wait : float
         Seconds before a request is tried again.
 
     Raises
     ------
     UsageError
-        Where there is no credential, or one that cannot be used.
+        If there is no usable credential.
     """
 
-    uploads_at_once = 8  # threads of the outbox: Drive answers slowly, and to many at once as fast as to one
+    uploads_at_once = 8  # threads of the outbox: Drive answers slowly, but many at once as fast as one
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class DriveStore:
             entry = self._put(content, name)
         if not entry.holds(content.size, content.md5):
             raise DriveError(
-                f"{name} lies in {self.url} otherwise than it was sent: {entry.size} bytes with MD5 {entry.md5[:12]}, "
-                f"sent were {content.size} with {content.md5[:12]}. The file here is whole and is sent again.",
+                f"{name} in {self.url} is not what was sent: {entry.size} bytes with MD5 {entry.md5[:12]}, sent were "
+                f"{content.size} with {content.md5[:12]}. The file here is intact and is sent again.",
                 passing=True,
             )
         return Stat(name, content.size, f"sha256:{content.sha256}")
@@ -98,7 +98,7 @@ class DriveStore:
             if not entries:
                 entry = self._insert(content, name, state)
             elif last_changed(entries).holds(content.size, content.md5):
-                # asked again, for someone may have removed or changed it since it was listed
+                # asked again: another session may have removed or changed it since it was listed
                 entry = self._tree.confirm(name, last_changed(entries).id)
                 if entry is not None and not entry.holds(content.size, content.md5):
                     continue
@@ -111,11 +111,11 @@ class DriveStore:
             if entry is not None:
                 return entry
         raise DriveError(
-            f"put {name} in {self.url} failed: the name changes faster than it can be written", passing=True
+            f"Put {name} in {self.url} failed: the name changes faster than it can be written", passing=True
         )
 
     def _insert(self, content: Content, name: str, state: Path) -> Entry | None:
-        """Make a new file; None where the name has to be looked at again."""
+        """Create a file; return None if the name has to be looked up again."""
         path, title = split(name)
         id = saved_id(state, content) or self._tree.begin(name)
         parents = [{"id": self._tree.folder(path, make=True)[0]}]
@@ -139,12 +139,12 @@ class DriveStore:
         return self._tree.memory.remember(name, row, written=True)
 
     def _update(self, content: Content, name: str, entry: Entry, state: Path) -> Entry | None:
-        """Replace a file's content; None where it is gone."""
+        """Replace a file's content; return None if the file is gone."""
 
         def update(media: Any) -> Any:
             return self._access.files().update(
                 fileId=entry.id, body={}, media_body=media, fields=FIELDS, supportsAllDrives=True,
-                newRevision=False,  # the old content would go on counting against the quota
+                newRevision=False,  # an old revision would still count against the quota
             )  # fmt: skip
 
         try:
@@ -166,7 +166,7 @@ class DriveStore:
             self._swept.add(path.parent)
             for old in path.parent.glob(f".*{_STATE_SUFFIX}"):
                 if not old.with_name(old.name[1 : -len(_STATE_SUFFIX) - _MARK - 1]).exists():
-                    old.unlink(missing_ok=True)  # of a file that was pruned before it had arrived
+                    old.unlink(missing_ok=True)  # of a file that was pruned before it was uploaded
         return (self._state or path.parent) / f".{path.name}.{mark}{_STATE_SUFFIX}"
 
     # -- get ----------------------------------------------------------------------------------------------------------
@@ -182,32 +182,31 @@ class DriveStore:
             try:
                 size, found = write_atomically(path, partial(self._fetch, name, entry, sha256=sha256))
             except DriveError as error:
-                if error.status not in (404, 416) and error.reason != HURT:
+                if error.status not in (404, 416) and error.reason != DAMAGED:
                     raise
                 if error.status == 404:
                     self._tree.memory.forget(name, entry.id)
-                fault = error  # removed, or replaced since it was listed; else it came hurt: in each case once more
+                fault = error  # removed or replaced since it was listed, or it arrived damaged: in each case try again
             else:
                 return Stat(name, size, f"sha256:{found}")
-        raise DriveError(str(fault), passing=True, reason=HURT)
+        raise DriveError(str(fault), passing=True, reason=DAMAGED)
 
     def _fetch(self, name: str, entry: Entry, target: Any, sha256: str | None) -> None:
-        tee = _Hashed(target)
-        md5 = download(self._access, entry.id, entry.size, tee, f"get {name} from {self.url}", self._chunk)
-        if not entry.holds(tee.size, md5):
+        md5 = download(self._access, entry.id, entry.size, target, f"get {name} from {self.url}", self._chunk)
+        if not entry.holds(target.size, md5):
             now = self._tree.confirm(name, entry.id)  # changed since it was listed?
-            if now is None or not now.holds(tee.size, md5):
+            if now is None or not now.holds(target.size, md5):
                 raise DriveError(
-                    f"{name} came from {self.url} hurt: {tee.size} bytes with MD5 {md5[:12]}, which is not what lies "
-                    "there. What came was thrown away, the store is as it was.",
+                    f"{name} arrived damaged from {self.url}: {target.size} bytes with MD5 {md5[:12]}, which is not "
+                    "what is stored there. The download was discarded, the store left as it is.",
                     passing=True,
-                    reason=HURT,
+                    reason=DAMAGED,
                 )
-        if sha256 and tee.digest.hexdigest() != sha256:
+        if sha256 and target.digest.hexdigest() != sha256:
             raise DamagedError(
-                f"{name} in {self.url} is damaged: SHA-256 {tee.digest.hexdigest()[:12]}..., its receipt says "
-                f"{sha256[:12]}.... The fetched copy was removed, the store left as it is. Run 'nbkit verify' to see "
-                "what else is hurt."
+                f"{name} in {self.url} is damaged: SHA-256 {target.digest.hexdigest()[:12]}..., its receipt says "
+                f"{sha256[:12]}.... The download was discarded, the store left as it is. Run 'nbkit verify' to see "
+                "what else is damaged."
             )
 
     # -- the rest -----------------------------------------------------------------------------------------------------
@@ -234,26 +233,14 @@ class DriveStore:
             self._tree.remove(name, id)
 
     def connect(self) -> DriveStore:
-        """Return this store: each thread has a connection of its own, and what is known of ids is known to all."""
+        """Return this store: each thread has its own connection, and all share what is known about ids."""
         return self
 
     def space(self) -> tuple[int, int]:
-        """Return how many bytes of the account are used, and how many there are; 0 for the latter where none is set."""
+        """Return the used bytes of the account and its limit, 0 if it has none."""
         request = self._access.service().about().get(fields="quotaBytesTotal,quotaBytesUsedAggregate")
         row = self._access.call(request, "asking Drive for its space")
         return int(row.get("quotaBytesUsedAggregate", 0)), int(row.get("quotaBytesTotal", 0))
-
-
-class _Hashed:
-    """Pass writes on and keep their count and SHA-256."""
-
-    def __init__(self, target: Any) -> None:
-        self._target, self.size, self.digest = target, 0, hashlib.sha256()
-
-    def write(self, data: bytes) -> None:
-        self.size += len(data)
-        self.digest.update(data)
-        self._target.write(data)
 
 
 def _stat(name: str, entries: list[Entry]) -> Stat:
@@ -262,19 +249,19 @@ def _stat(name: str, entries: list[Entry]) -> Stat:
 
 
 def open_drive(url: str) -> DriveStore:
-    """Open ``gdrive://<folder id>``, or the address that a browser shows for the folder.
+    """Open ``gdrive://<folder id>``, or the folder's address in a browser.
 
     Raises
     ------
     UsageError
-        For an address that names no folder's id, or where there is no usable credential.
+        If the address has no folder id, or there is no usable credential.
     """
     match = re.fullmatch(
         r"(?:gdrive://|https://drive\.google\.com/drive/(?:u/\d+/)?folders/)([\w-]{10,})/?(?:\?.*)?", url
     )
     if match is None:
         raise UsageError(
-            f"the store {url!r} names no folder in Drive. Allowed is gdrive://<folder id>, as 'nbkit login drive' "
+            f"The store {url!r} names no folder in Drive. Allowed is gdrive://<folder id>, as 'nbkit login drive' "
             "prints it. Nothing was written."
         )
     return DriveStore(match[1])

@@ -1,8 +1,8 @@
-"""Bytes to and from Drive: small files in one request, large ones in chunks that outlive a kill.
+"""Uploads and downloads: small files in one request, large ones in chunks that survive a kill.
 
-Memory holds one chunk. A large upload is known to Drive by a session address that is as good as a password: it lies
-in a file beside the local one, readable by its owner alone, until the upload has ended. After a kill Drive itself says
-how much it has acknowledged, and the upload goes on from there.
+Memory holds one chunk. Drive identifies a large upload by an address that is as good as a password: it is kept in a
+file beside the local one, readable by its owner only, until the upload has ended. After a kill, Drive reports how much
+it has received, and the upload continues from there.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from nbkit.runtime.store.drive.credential import write_private
 from nbkit.runtime.store.drive.faults import DriveError
 
 CHUNK = 8 << 20  # bytes, a multiple of 256 KiB as Drive wants it
-SMALL = 4 << 20  # bytes up to which metadata and content go in one request; Drive allows 5 MB
-HURT = "hurt"  # reason of an error that says: what came is not what was promised
+SMALL = 4 << 20  # bytes of the largest file that is sent in one request; Drive allows 5 MB
+DAMAGED = "damaged"  # reason of an error: the content that arrived is not the stored one
 _BLOCK = 1 << 20
 _BINARY = "application/octet-stream"
 
 
 @dataclass(frozen=True)
 class Content:
-    """Say what a local file holds; the open file stays the same one whatever happens to its name.
+    """Content of a local file; the open file stays the same whatever happens to its name.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Content:
     size : int
         Bytes.
     md5, sha256 : str
-        Hexadecimal digits: the one is Drive's, the other the ledger's.
+        In hexadecimal. Drive uses the former, the ledger the latter.
     """
 
     file: BinaryIO
@@ -53,7 +53,7 @@ class Content:
 
     @staticmethod
     def of(file: BinaryIO, path: Path) -> Content:
-        """Read a file through once, in blocks."""
+        """Compute size and checksums of a file, reading it once in blocks."""
         md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
         while block := file.read(_BLOCK):
             md5.update(block)
@@ -63,10 +63,10 @@ class Content:
 
 
 class _Chunks(MediaUpload):
-    """Give a file's bytes by position.
+    """A file's bytes by position.
 
-    Not the library's own class for files: that one hands the connection a stream, which after a stale access token is
-    sent a second time from where the first try had left it, empty.
+    The library's own class for files hands a stream to the connection. If the access token is stale, the stream is
+    sent a second time from where the first try had left it, which is empty.
     """
 
     def __init__(self, content: Content, chunk: int) -> None:
@@ -101,20 +101,20 @@ def upload(
     chunk: int = CHUNK,
     small: int = SMALL,
 ) -> dict[str, Any]:
-    """Send a file's content; give Drive's answer.
+    """Upload a file's content and return Drive's answer.
 
     Parameters
     ----------
     access : DriveAccess
     content : Content
     request : callable
-        Makes the insert or update of a media.
+        Returns the insert or update request of a media object.
     target : str
-        The id that is written, by which a saved state is recognised.
+        The id of the file in Drive; a saved state of another id is ignored.
     doing : str
         For messages.
     state : Path
-        Where the address of an unfinished upload is kept.
+        File for the address of an unfinished upload.
     chunk, small : int
         Bytes.
     """
@@ -139,7 +139,7 @@ def upload(
         except DriveError as error:
             if error.status not in (400, 404, 410) or not sending.resumable_uri:
                 raise
-            # the next turn asks how far the upload came: the connection may have sent a chunk twice
+            # the next turn asks how far the upload came: a chunk may have been sent twice
             refused += 1
             if refused > 1:
                 kept.clear()  # it is gone: Drive keeps unfinished uploads for a week
@@ -155,13 +155,13 @@ def upload(
 
 
 def _go_on(sending: Any, address: str | None) -> None:
-    """Point a request at an upload that was begun, so that it first asks how far that one came; None begins anew."""
+    """Let a request continue a begun upload, asking first how far it came; None begins a new one."""
     sending.resumable_uri, sending.resumable_progress = address, 0
-    sending._in_error_state = address is not None  # the library's own way of asking, which it offers after faults only
+    sending._in_error_state = address is not None  # makes the library ask, which it otherwise does after faults only
 
 
 class _Kept:
-    """Keep the address of an unfinished upload on disk."""
+    """Address of an unfinished upload on disk."""
 
     def __init__(self, path: Path, of: dict[str, Any]) -> None:
         self._path, self._of = path, of
@@ -187,7 +187,7 @@ class _Kept:
 
 
 def saved_id(state: Path, content: Content) -> str | None:
-    """Return the id that an unfinished upload of this very content was writing."""
+    """Return the id of an unfinished upload of this very content, or None."""
     try:
         saved = json.loads(state.read_text("utf-8"))
         return saved["id"] if (saved["size"], saved["md5"]) == (content.size, content.md5) else None
@@ -196,9 +196,9 @@ def saved_id(state: Path, content: Content) -> str | None:
 
 
 def download(access: DriveAccess, id: str, size: int, target: Any, doing: str, chunk: int = CHUNK) -> str:
-    """Fetch an id's content in chunks into something with ``write``; give the MD5 of what came.
+    """Download an id's content in chunks into a writable object; return the MD5 of what arrived.
 
-    A chunk that comes short is fetched again, the whole is not. The caller compares the MD5.
+    Only a chunk that arrives short is fetched again. The caller compares the MD5.
     """
     digest = hashlib.md5(usedforsecurity=False)
     for begin in range(0, size, chunk):
@@ -215,5 +215,5 @@ def _fetch_chunk(access: DriveAccess, id: str, begin: int, end: int, doing: str)
         data = access.call(request, doing)
         if len(data) == end - begin:
             return data
-    words = f"{doing} failed: {len(data)} bytes came of the {end - begin} after byte {begin}"
-    raise DriveError(words, passing=True, reason=HURT)
+    words = f"{doing} failed: {len(data)} of {end - begin} bytes arrived after byte {begin}"
+    raise DriveError(words, passing=True, reason=DAMAGED)

@@ -1,14 +1,13 @@
-"""Names in a place that has only ids: the folder tree of a Drive store.
+"""Names on top of Drive's ids: the folder tree of a Drive store.
 
-The folders in Drive mirror the names of the store, for two reasons: a person finds ``labram_pretrain/checkpoints`` with
-the eyes, and a prefix is listed by asking for the children of one folder, a request a thousand files. In one flat
-folder every listing would have to fetch everything, for Drive finds titles by whole words only, and a property that
-it could be asked for holds 124 bytes.
+The folders in Drive mirror the names of the store. So a person can find ``labram_pretrain/checkpoints``, and a prefix
+is listed by asking for the children of one folder, at one request per thousand files. In one flat folder, each listing
+would have to fetch everything, because Drive searches titles by whole words only.
 
-Drive allows many files and folders of one name, so parallel sessions can make a name twice. Then all of the folders
-count as one. Of the files, the one changed last is what the name holds, and the one made first is where the next
-content goes: who was first never changes, so two sessions that tidy up at once can never remove each other's last copy.
-Folders are never removed: another session may just be putting something inside.
+Drive allows several files and folders of the same name, so parallel sessions can create a name twice. Several folders
+then count as one. Of several files, the one changed last holds the name's content, and the one created first receives
+the next content: which was first never changes, so two sessions that clean up at once cannot delete each other's last
+copy. Folders are never deleted, because another session may be writing into them.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from nbkit.runtime.store.drive.memory import Entry, Memory, Row, first_made, joi
 FIELDS = "id,title,mimeType,md5Checksum,fileSize,createdDate,modifiedDate,parents(id),labels(trashed)"
 FOLDER = "application/vnd.google-apps.folder"
 _IDS_AT_ONCE = 100
-_PARENTS_A_QUERY = 20  # addresses longer than 2048 characters are sent in another way
-_MARGIN = timedelta(minutes=5)  # by which a look for what is new reaches back
+_PARENTS_A_QUERY = 20  # the client sends addresses above 2048 characters as a POST
+_MARGIN = timedelta(minutes=5)  # that a search for new files reaches back
 
 
 class DriveTree:
-    """Find, list, make and remove names below one folder of Drive.
+    """Find, list, create and delete names below one folder of Drive.
 
     Parameters
     ----------
@@ -44,15 +43,15 @@ class DriveTree:
     def __init__(self, access: DriveAccess, root: str) -> None:
         self.access, self.root, self.memory = access, root, Memory()
         self._lock = threading.Lock()
-        self._asking = threading.RLock()  # held over requests whose answer other threads wait for anyway
+        self._asking = threading.RLock()  # held during requests whose answer the other threads need, too
         self._ids: deque[str] = deque()
         self._begun: dict[str, str] = {}
         self._root_seen = False
 
     def begin(self, name: str) -> str:
-        """Return the id under which a new name is made; the same one until `ended` says that it was.
+        """Return the id of a file to create; the same one until `ended` is called.
 
-        An upload whose answer was lost can so be repeated and never makes a second file.
+        So an upload whose answer was lost can be repeated without creating a second file.
         """
         with self._lock:
             if name in self._begun:
@@ -67,7 +66,7 @@ class DriveTree:
                 return self._begun[name]
 
     def ended(self, name: str, id: str) -> None:
-        """Note that a name was made under the id, or never will be."""
+        """Record that the id was used for the name, or never will be."""
         with self._lock:
             if self._begun.get(name) == id:
                 del self._begun[name]
@@ -75,16 +74,16 @@ class DriveTree:
     # -- folders ------------------------------------------------------------------------------------------------------
 
     def folder(self, path: str, make: bool = False, fresh: bool = False) -> tuple[str, ...]:
-        """Return the ids of the folders that together are this path, the first made first; () where there is none.
+        """Return the ids of all folders of this path, the oldest first; () if there is none.
 
         Parameters
         ----------
         path : str
-            Segments separated by ``/``; empty for the store's own folder.
+            Empty for the store's own folder.
         make : bool
-            True to make what is missing.
+            True to create missing folders.
         fresh : bool
-            True to look again, whatever is remembered.
+            True to ask Drive, whatever is remembered.
         """
         if not path:
             self._check_root()
@@ -111,7 +110,7 @@ class DriveTree:
         try:
             self.access.call(request, f"making the folder {path}")
         except DriveError as error:
-            if error.status != 409:  # 409: the request whose answer was lost has made it
+            if error.status != 409:  # 409: an earlier request, whose answer was lost, has created it
                 raise
         self.ended(f"{path}/", id)
         self.memory.made_folder(path, id)
@@ -128,9 +127,9 @@ class DriveTree:
             if error.status != 404:
                 raise
             raise DriveError(
-                f"Drive shows no folder {self.root} to this login. nbkit sees only what it made itself (scope "
-                "drive.file): run 'nbkit login drive', which makes a folder and prints its gdrive:// address. What "
-                "waits is kept on this machine.",
+                f"Drive shows no folder {self.root} to this login. nbkit sees only what it created itself (scope "
+                "drive.file): run 'nbkit login drive', which creates a folder and prints its gdrive:// address. Files "
+                "that wait are kept on this machine.",
                 status=404,
                 reason="rootNotFound",
             ) from None
@@ -138,8 +137,8 @@ class DriveTree:
             raise UsageError(f"gdrive://{self.root} is a file in Drive. A store is a folder. Nothing was written.")
         if row.get("labels", {}).get("trashed"):
             raise DriveError(
-                f"the Drive folder {self.root} lies in the trash. Restore it in Drive, or make another with 'nbkit "
-                "login drive'. What waits is kept on this machine.",
+                f"The Drive folder {self.root} is in the trash. Restore it in Drive, or create another with 'nbkit "
+                "login drive'. Files that wait are kept on this machine.",
                 reason="rootTrashed",
             )
         self._root_seen = True
@@ -147,10 +146,10 @@ class DriveTree:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def known(self, name: str) -> list[Entry]:
-        """Return the files of a name from the listing of its folder, which is made where missing.
+        """Return the files of a name from the listing of its folder, which is created if missing.
 
-        The listing is fetched once, a request a thousand files, and what is new in it once a minute; to ask for each
-        name would cost a request a file.
+        The listing is fetched once, at one request per thousand files, then once a minute what is new in it. To ask
+        for each name would cost a request per file.
         """
         path, _ = split(name)
         self.folder(path, make=True)
@@ -179,9 +178,7 @@ class DriveTree:
             return []
         quoted = title.replace("\\", "\\\\").replace("'", "\\'")
         rows = self._children(parents, f"mimeType!='{FOLDER}' and title='{quoted}'", f"looking for {name}")
-        self.memory.take_name(
-            name, [row for row in rows if row["title"] == title]
-        )  # Drive ignores upper and lower case
+        self.memory.take_name(name, [row for row in rows if row["title"] == title])  # Drive ignores case
         return self.memory.entries(name)
 
     def walk(self, prefix: str, without: Collection[str] = ()) -> dict[str, list[Entry]]:
@@ -210,7 +207,7 @@ class DriveTree:
         return found
 
     def confirm(self, name: str, id: str) -> Entry | None:
-        """Ask Drive what an id holds now; None, and forgotten, where it is gone or in the trash."""
+        """Ask Drive for the current content of an id; return None, and forget it, if it is gone or in the trash."""
         request = self.access.files().get(fileId=id, fields=FIELDS, supportsAllDrives=True)
         try:
             row = self.access.call(request, f"looking at {name}")
@@ -225,7 +222,7 @@ class DriveTree:
         return self.memory.remember(name, row)
 
     def remove(self, name: str, id: str) -> None:
-        """Delete an id for good: the trash would count against the quota."""
+        """Delete an id permanently: the trash would count against the quota."""
         request = self.access.files().delete(fileId=id, supportsAllDrives=True)
         try:
             self.access.call(request, f"deleting {name}")
@@ -235,28 +232,28 @@ class DriveTree:
         self.memory.forget(name, id, removed=True)
 
     def merge(self, name: str) -> list[Entry]:
-        """Remove the copies of a name that hold the same as the one made first; give those that are left."""
+        """Delete copies of a name's oldest file that are equal to it; return the remaining files."""
         entries = self.memory.entries(name)
         if len(entries) < 2:
             return entries
         kept = first_made(entries)
         twins = [e for e in entries if e.id != kept.id and e.holds(kept.size, kept.md5)]
         for twin in twins:
-            # looked at again: another session may have changed either since it was listed
+            # asked again: another session may have changed either since it was listed
             keeps, again = self.confirm(name, kept.id), self.confirm(name, twin.id)
             if keeps is not None and again is not None and again.holds(keeps.size, keeps.md5):
                 self.remove(name, twin.id)
         return self.memory.entries(name)
 
     def vanished(self) -> None:
-        """Begin anew: a folder was removed by someone, so nothing that is remembered can be relied on."""
+        """Forget everything: a folder was deleted by someone, so nothing remembered can be relied on."""
         with self._asking:
             self.memory.clear()
             self._root_seen = False
             self._check_root()
 
     def _children(self, parents: Iterable[str], where: str, doing: str) -> list[Row]:
-        """Return what lies in folders and fits a condition."""
+        """Return the children of folders that meet a condition."""
         parents = list(parents)
         rows: dict[str, Row] = {}
         for start in range(0, len(parents), _PARENTS_A_QUERY):

@@ -13,7 +13,6 @@ import pytest
 from nbkit.runtime.errors import StoreError
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store import retried
-from nbkit.runtime.store.drive import access
 from nbkit.runtime.store.drive.access import TRIES
 from nbkit.runtime.store.drive.credential import read_credential
 from nbkit.runtime.store.drive.store import DriveStore
@@ -96,8 +95,7 @@ def test_a_new_access_token_that_is_refused_too_is_no_lost_login(drive, file):
 @pytest.mark.parametrize("asked", ["30", "date"])
 def test_a_long_retry_after_goes_up_to_those_who_know_the_wall(drive, file, asked, monkeypatch):
     waits = []
-    monkeypatch.setattr(access, "time", SimpleNamespace(sleep=waits.append))
-    monkeypatch.setattr(retried, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(retried, "time", SimpleNamespace(sleep=waits.append, time=time.time))
     store = store_of(drive)
     store.put(file, "a/first")
     date = email.utils.formatdate(time.time() + 3600.5, usegmt=True)
@@ -142,7 +140,7 @@ def test_a_full_drive_is_said_in_words_and_not_tried_again(drive, tmp_path, size
     path.write_bytes(os.urandom(size))
     before = drive.drive.counts["all"]
     with pytest.raises(
-        StoreError, match="the Drive is full: put a/x .*15 GB, its trash included.*kept on this mach"
+        StoreError, match="The Drive is full: put a/x .*15 GB, its trash included.*kept on this mach"
     ) as caught:
         store.put(path, "a/x")
     assert not caught.value.passing

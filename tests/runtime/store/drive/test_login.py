@@ -94,7 +94,7 @@ def test_no_credential_says_where_this_host_takes_one_from():
         ("not-json-planted", "neither JSON nor JSON in base64"),
         ("{planted", "neither JSON"),
         ("[1]", "neither JSON"),
-        (json.dumps({"type": "service_account", "private_key": "planted"}), "service account. Those own no storage"),
+        (json.dumps({"type": "service_account", "private_key": "planted"}), "service account. It has no storage"),
         (json.dumps({"installed": {"client_secret": "planted"}}), "OAuth client, not a login.*--client"),
         (json.dumps({"client_id": "a", "client_secret": "planted"}), "no refresh_token"),
         (GOOD[:-1] + ', "token_uri": "http://somewhere.else/"}', "unencrypted"),

@@ -336,7 +336,7 @@ def test_folder_that_this_login_cannot_see_is_said_in_words(drive, file):
     assert not caught.value.passing
     trashed = make_by_hand(drive, "old", ROOT, None)
     drive.drive.rows[trashed]["labels"]["trashed"] = True
-    with pytest.raises(StoreError, match="lies in the trash"):
+    with pytest.raises(StoreError, match="is in the trash"):
         list(DriveStore(trashed, read_credential(drive.credential_text(), "the test")).list())
     a_file = make_by_hand(drive, "file", drive.drive.made_folder, b"x")
     with pytest.raises(UsageError, match="is a file in Drive"):

@@ -12,7 +12,7 @@ import torch
 
 import nbkit
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.ledger.lanes import take_lane
+from nbkit.runtime.ledger.workspace import take_workspace
 from tests.runtime.children import fork, reap
 from tests.runtime.training.training_support import Tiny, TinyData
 
@@ -56,18 +56,18 @@ def test_a_training_in_another_store_begins_anew(tmp_path):
     assert train("a")[1] == 6 and list((tmp_path / "b").rglob("step-*.ckpt"))
 
 
-def test_a_lane_of_a_living_session_or_another_store_is_passed_over(tmp_path: Path):
-    first = take_lane(tmp_path, "gdrive://a")
-    assert take_lane(tmp_path, "gdrive://a").folder.name == "lane-1"
-    other = take_lane(tmp_path, "gdrive://b")
+def test_a_workspace_of_a_living_session_or_another_store_is_passed_over(tmp_path: Path):
+    first = take_workspace(tmp_path, "gdrive://a")
+    assert take_workspace(tmp_path, "gdrive://a").folder.name == "lane-1"
+    other = take_workspace(tmp_path, "gdrive://b")
     assert other.folder.name == "lane-2"
     other.release()
     first.release()
-    assert take_lane(tmp_path, "gdrive://b").folder.name == "lane-2"
-    assert take_lane(tmp_path, "gdrive://a").folder.name == "lane-0"
+    assert take_workspace(tmp_path, "gdrive://b").folder.name == "lane-2"
+    assert take_workspace(tmp_path, "gdrive://a").folder.name == "lane-0"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be made or written"):
-        take_lane(tmp_path / "file", "gdrive://a")
+    with pytest.raises(UsageError, match="cannot be created or written"):
+        take_workspace(tmp_path / "file", "gdrive://a")
