@@ -31,6 +31,7 @@ from nbkit.runtime.ledger.segments import (
     is_whole,
     local_copy,
     segment_of,
+    split_where,
     version_of,
 )
 from nbkit.runtime.store.protocol import Store
@@ -174,11 +175,15 @@ class Ledger:
             self.fold.add(self.session, [(self._number, record)])
 
     def _insert(self, number: int | None, line: str) -> int:
+        sql = "INSERT INTO records(session, number, line) VALUES(?,?,?)"
+        return self._insert_row(sql, (self.session, number, line))
+
+    def _insert_row(self, sql: str, values: tuple[Any, ...]) -> int:
+        return int(self._write(sql, values).lastrowid or 0)  # an INSERT always has one, from 1
+
+    def _write(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
         try:
-            done = self._db.execute(
-                "INSERT INTO records(session, number, line) VALUES(?,?,?)", (self.session, number, line)
-            )
-            return int(done.lastrowid or 0)  # an INSERT always has one, from 1
+            return self._db.execute(sql, values)
         except sqlite3.Error as error:
             raise not_recorded(self.folder, error) from error
 
@@ -190,12 +195,9 @@ class Ledger:
                 return
             record = self._record(row)
             number = self._number + 1
-            try:
-                marked = "UPDATE records SET session=?, number=? WHERE id=?"
-                if self._db.execute(marked, (self.session, number, row)).rowcount != 1:
-                    raise DamagedError(f"The record of {key} in {self.folder} is gone; the item is done again")
-            except sqlite3.Error as error:
-                raise not_recorded(self.folder, error) from error
+            marked = "UPDATE records SET session=?, number=? WHERE id=?"
+            if self._write(marked, (self.session, number, row)).rowcount != 1:
+                raise DamagedError(f"The record of {key} in {self.folder} is gone; the item is done again")
             self._number = number
             self.fold.add(self.session, [(number, record)])
             del self.here[key]
@@ -229,11 +231,8 @@ class Ledger:
     def add_upload(self, label: str, files: list[tuple[str, str]]) -> int:
         """Record files [(path, name)] that must reach the store in this order; the record survives a kill."""
         with self._lock:
-            try:
-                line = encode_line({"label": label, "files": files})
-                return int(self._db.execute("INSERT INTO parcels(line) VALUES(?)", (line,)).lastrowid or 0)
-            except sqlite3.Error as error:
-                raise not_recorded(self.folder, error) from error
+            line = encode_line({"label": label, "files": files})
+            return self._insert_row("INSERT INTO parcels(line) VALUES(?)", (line,))
 
     def uploads(self) -> dict[int, Record]:
         """Return the uploads that are not yet in the store."""
@@ -253,14 +252,15 @@ class Ledger:
         store = store or self.store
         with self._flushing:
             with self._lock:
-                rows = self._db.execute(
+                rows: list[NumberedRow] = self._db.execute(
                     "SELECT id, session, number, line FROM records WHERE number IS NOT NULL ORDER BY session, number"
                 ).fetchall()
             damaged = [row[0] for row in rows if not is_whole(row[3])]
             if damaged:
                 self.notes.append(f"{len(damaged)} records were damaged on disk; their items are done again.")
                 self._remove(damaged)
-            for run in _consecutive([row for row in rows if row[0] not in damaged]):
+            intact = [row for row in rows if row[0] not in damaged]
+            for run in split_where(intact, lambda one, other: (one[1], one[2] + 1) != (other[1], other[2])):
                 segment = self._put(store, run[0][1], run[0][2], [row[3] for row in run])
                 self._remove([row[0] for row in run])
                 if segment.session == self.session:
@@ -382,20 +382,5 @@ class Ledger:
         return {"stored": len(self.fold.done), "here": len(self.here), "unsent_records": unsent}
 
 
-def _consecutive(rows: list[NumberedRow]) -> list[list[NumberedRow]]:
-    runs: list[list[NumberedRow]] = []
-    for row in rows:
-        if runs and runs[-1][-1][1] == row[1] and runs[-1][-1][2] + 1 == row[2]:
-            runs[-1].append(row)
-        else:
-            runs.append([row])
-    return runs
-
-
-def _adjacent(segments: list[Segment]) -> list[list[Segment]]:
-    runs: list[list[Segment]] = [[]]
-    for s in segments:
-        if runs[-1] and runs[-1][-1].last + 1 != s.first:
-            runs.append([])
-        runs[-1].append(s)
-    return runs
+def _adjacent(segments: Iterable[Segment]) -> list[list[Segment]]:
+    return split_where(segments, lambda one, other: one.last + 1 != other.first)

@@ -21,7 +21,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nbkit.runtime.ledger.segments import MERGED, Fold, Segment, decode_line, encode_line, local_copy, segment_of
+from nbkit.runtime.ledger.segments import (
+    MERGED,
+    Fold,
+    Segment,
+    decode_line,
+    encode_line,
+    local_copy,
+    segment_of,
+    split_where,
+)
 
 ENOUGH = 4  # finished folders that are worth a merge
 _LARGE = 4 << 20  # bytes of a session whose transfer costs more than its request
@@ -116,9 +125,7 @@ def _include(found: _Collected, segment: Segment, data: bytes) -> None:
 
 def _runs(session: str, numbered: dict[int, str]) -> Iterator[str]:
     """Yield the lines of one session, before each run of consecutive numbers a line that names session and number."""
-    before = None
-    for number in sorted(numbered):
-        if number - 1 != before:
-            yield encode_line({"e": "from", "of": session, "n": number})
-        line, before = numbered[number], number
-        yield line if line.startswith(_SAME_FOR_ALL) else encode_line({"e": "was", "r": decode_line(line)})
+    for run in split_where(sorted(numbered), lambda one, other: one + 1 != other):
+        yield encode_line({"e": "from", "of": session, "n": run[0]})
+        for line in map(numbered.get, run):
+            yield line if line.startswith(_SAME_FOR_ALL) else encode_line({"e": "was", "r": decode_line(line)})

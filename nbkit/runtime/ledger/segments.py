@@ -20,13 +20,14 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from nbkit.runtime.store.protocol import Store
 
+T = TypeVar("T")
 Record = dict[str, Any]
 _COUNTED = ("failed", "died")
 _JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would create an encoder for each line
@@ -278,13 +279,17 @@ def _include(taken: list[tuple[int, int]], numbers: list[int]) -> None:
 def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
     if numbers[-1] - numbers[0] == len(numbers) - 1:
         return [(numbers[0], numbers[-1])]
-    found: list[tuple[int, int]] = []
-    for n in numbers:
-        if found and n == found[-1][1] + 1:
-            found[-1] = (found[-1][0], n)
-        else:
-            found.append((n, n))
-    return found
+    return [(run[0], run[-1]) for run in split_where(numbers, lambda one, other: one + 1 != other)]
+
+
+def split_where(items: Iterable[T], ends: Callable[[T, T], bool]) -> list[list[T]]:
+    """Return items in lists that end where `ends` is true of two neighbours."""
+    runs: list[list[T]] = []
+    for item in items:
+        if not runs or ends(runs[-1][-1], item):
+            runs.append([])
+        runs[-1].append(item)
+    return runs
 
 
 def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -> Fold:
