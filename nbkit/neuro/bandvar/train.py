@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,11 +91,12 @@ def choose_device(wanted: str | None) -> str:
 def train(args: argparse.Namespace) -> dict[str, Any]:
     """Train as the arguments say and write best.pt, demo_prediction.pt and metrics.json."""
     import lightning
-    import torch
 
     from nbkit.neuro.bandvar.data import BandData
+    from nbkit.neuro.bandvar.epochs import KeepEpochs
     from nbkit.neuro.bandvar.training import BandVAR, evaluate
     from nbkit.neuro.signals.bands import band_names
+    from nbkit.neuro.training.brief import fit_once, one_device
 
     device = choose_device(args.device)
     lightning.seed_everything(args.seed, verbose=False)
@@ -117,9 +117,6 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         _check_fit(held, data, args.resume)
         module = BandVAR(settings, held["channels"], held["time_steps"], held["bands"], held["scale"])
         module.load_state_dict(held["state_dict"])
-    module.to(device)
-    optimizer = torch.optim.AdamW(module.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    train_batches, val_batches = data.train_dataloader(), data.val_dataloader()
     print(
         f"(bands, channels, time) = {(data.train_dataset.num_stages, data.channels, data.time_steps)}, "
         f"{len(data.train_dataset)} training and {len(data.val_dataset)} validation windows, "
@@ -131,66 +128,29 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             file=sys.stderr,
         )
 
-    folder = args.checkpoint_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    step, epoch, best, history = 0, 0, math.inf, []
-    if held is not None:
-        optimizer.load_state_dict(held["optimizer"])
-        for group in optimizer.param_groups:
-            group["lr"], group["weight_decay"] = settings.lr, settings.weight_decay
-        step, epoch = held["step"], held["epoch"]
-        # Measured again: the bar must hold for the windows of this run, which may be fewer.
-        best = evaluate(module, val_batches)["val_mse_all"]
-        print(f"resumed {args.resume} at epoch {epoch}, step {step}: val_loss {best:.6g}")
-
-    def keep() -> None:
-        write_atomically(folder / "best.pt", lambda f: torch.save(_checkpoint(module, optimizer, epoch, step, best), f))
-
+    path = args.checkpoint_dir / "best.pt"
+    epochs = KeepEpochs(path, held, args.log_interval)
     if held is not None or args.epochs == 0:
-        best = evaluate(module, val_batches)["val_mse_all"] if math.isinf(best) else best
-        keep()
-    for _ in range(args.epochs):
-        began, losses, norms = time.monotonic(), [], []
-        module.train()
-        for batch in train_batches:
-            loss = module.loss(batch.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            norms.append(float(torch.nn.utils.clip_grad_norm_(module.model.parameters(), settings.grad_clip)))
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            step += 1
-            if args.log_interval and step % args.log_interval == 0:
-                print(f"step {step}: train_loss {losses[-1]:.6g}, gradient norm {norms[-1]:.3g}", flush=True)
-        epoch += 1
-        scores = evaluate(module, val_batches)
-        row = {
-            "epoch": epoch,
-            "step": step,
-            "train_loss": sum(losses) / len(losses),
-            "val_loss": scores["val_mse_all"],
-            "grad_norm": sum(norms) / len(norms),
-            "seconds": round(time.monotonic() - began, 3),
-            **scores,
-        }
-        history.append(row)
-        print(
-            f"epoch {epoch}: train_loss {row['train_loss']:.6g}, val_loss {row['val_loss']:.6g}, one-step skill "
-            f"against persistence {scores['val_skill_persistence']:+.4f}, against zero {scores['val_skill_zero']:+.4f}",
-            flush=True,
-        )
-        if row["val_loss"] < best:
-            best = row["val_loss"]
-            keep()
-
-    if not (math.isfinite(best) and (folder / "best.pt").exists()):
+        # Measured again: the bar must hold for the windows of this run, which may be fewer.
+        epochs.best = evaluate(module.to(device), data.val_dataloader())["val_mse_all"]
+        epochs.keep(module, held["optimizer"] if held else module.configure_optimizers()["optimizer"].state_dict())
+    if held is not None:
+        print(f"resumed {args.resume} at epoch {epochs.epoch}, step {epochs.step}: val_loss {epochs.best:.6g}")
+    if args.epochs:
+        fit_once(
+            module, data.train_dataloader(), data.val_dataloader(), max_epochs=args.epochs, callbacks=[epochs],
+            **one_device(device),
+        )  # fmt: skip
+    if not (math.isfinite(epochs.best) and path.exists()):
         raise ValueError(
-            f"No epoch had a finite validation error (the last: {history[-1]['val_loss']}). No best.pt was written; "
-            "lower --lr, or look at the data's unit."
+            f"No epoch had a finite validation error (the last: {epochs.history[-1]['val_loss']}). No best.pt was "
+            "written; lower --lr, or look at the data's unit."
         )
-    module.load_state_dict(_read_checkpoint(folder / "best.pt")["state_dict"])
-    metrics = _finish(module, data, history, best, device, folder, band_names(module.bands))
-    print(f"wrote best.pt, demo_prediction.pt and metrics.json to {folder}")
+    module.load_state_dict(_read_checkpoint(path)["state_dict"])
+    metrics = _finish(
+        module.to(device), data, epochs.history, epochs.best, device, path.parent, band_names(module.bands)
+    )
+    print(f"wrote best.pt, demo_prediction.pt and metrics.json to {path.parent}")
     return metrics
 
 
@@ -262,18 +222,6 @@ def _check_fit(held: dict[str, Any], data: Any, path: Path) -> None:
     its = (data.train_dataset.num_stages, data.channels, data.time_steps)
     if mine != its:
         raise ValueError(f"{path} was trained on (bands, channels, time) = {mine}, this data set has {its}.")
-
-
-def _checkpoint(module: Any, optimizer: Any, epoch: int, step: int, best: float) -> dict[str, Any]:
-    return {
-        **module.description(),
-        "bandvar": module.description(),
-        "state_dict": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epoch": epoch,
-        "step": step,
-        "val_loss": best,
-    }
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
