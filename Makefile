@@ -12,12 +12,16 @@ CHAIN_STORE ?= nbkit-chain-store
 TESTS ?=
 BENCH ?=
 
-.PHONY: help setup demo test lint types bench chain clean
+LOWEST := .venv-lowest
+RESUMES := $(addprefix tests/runtime/training/test_,exact_resume.py traps.py fit.py checkpointing.py generations.py) \
+  tests/runtime/test_requirements.py
+
+.PHONY: help setup demo test test-lowest lint types bench chain clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## *' '/^[a-z]+:.*##/ { printf "  %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Needs Python 3.11 or newer (PYTHON=... names another than python3) and about 7 GB of disk."
 
 setup: $(READY)  ## make the environment in .venv, once
@@ -52,6 +56,16 @@ demo: $(READY)  ## the main job: a real recording, several sessions, some of the
 test: $(READY)  ## the tests (TESTS="tests/runtime -x" narrows them)
 	$(RUN) -m pytest $(TESTS)
 
+test-lowest: $(LOWEST)/.ready  ## the tests of resuming with the lowest releases promised (PYTHON=python3.11)
+	$(LOWEST)/bin/python -m pytest $(RESUMES)
+
+$(LOWEST)/.ready: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv --clear $(LOWEST)
+	@echo "Installing the lowest releases into $(LOWEST) (once; several minutes, mostly torch) ..."
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt \
+	  --editable . hypothesis pytest pytest-timeout
+	@touch $@
+
 lint: types  ## ruff over the code and the notebooks, and mypy over the library
 	$(RUN) -m ruff check nbkit tests notebooks
 	$(RUN) -m ruff format --check nbkit tests notebooks
@@ -70,5 +84,5 @@ chain: $(READY)  ## every phase of every system, small, each killed at its first
 	  echo "Run it again and it goes on with what is not complete; 'make clean' begins anew."; exit $$code
 
 clean:  ## remove the environment, caches and the stores made here
-	rm -rf $(VENV) $(DEMO_STORE) $(CHAIN_STORE) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(DEMO_STORE) $(CHAIN_STORE) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from typing import Any
 
 from nbkit.ground.quiet import quiet_lightning
 from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.requirements import check_tested
 from nbkit.runtime.threads import kept_threads
 from nbkit.runtime.training.protocol import TrainingSession, device_of
 from nbkit.runtime.training.ranks.meeting import together
@@ -160,7 +161,7 @@ def fit(
     Raises
     ------
     UsageError
-        If options, data or settings do not allow training or resuming.
+        If options, data or settings do not allow training or resuming, or if this Lightning is not supported.
     DamagedError
         If there are checkpoints and all of them are damaged.
     NbkitError
@@ -171,11 +172,12 @@ def fit(
     device = device_of(session)
     world = choose_world(trainer_options, device)
     total = _max_steps(module, max_steps)
-    import lightning  # noqa: F401  its import is measured
+    import lightning  # its import is measured
 
     from nbkit.runtime.training.generations import Generations
     from nbkit.runtime.training.resuming import State, find_state, share_state
 
+    check_tested("lightning", lightning.__version__)
     imported = time.monotonic()
     training = {
         "seed": session.seed,

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import re
 import shutil
 import sys
 import tempfile
-import tomllib
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nbkit.ground.files import sha256_of
-from nbkit.ground.home import import_folder
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts import Host, detect
+from nbkit.runtime.requirements import TESTED, requirements
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.words import counted
 from nbkit.tools.table import text_table
@@ -72,35 +70,34 @@ def check_host(host: Host) -> Finding:
     return Finding("host", "ok", found)
 
 
-def requirements() -> dict[str, str]:
-    """Return what nbkit needs, as {distribution: its requirement}, from the checkout or the installed package."""
-    pyproject = import_folder() / "pyproject.toml"
-    if pyproject.is_file():
-        needs = tomllib.loads(pyproject.read_text("utf-8"))["project"]["dependencies"]
-    else:
-        needs = [need for need in importlib.metadata.requires("nbkit-neuro") or [] if "extra ==" not in need]
-    return {re.match(r"[\w.-]+", need)[0]: need for need in needs}
-
-
-def check_packages(needs: dict[str, str] | None = None) -> list[Finding]:
-    """Return which required packages are installed, and the command that installs the missing ones."""
+def check_packages(needs: list[str] | None = None) -> list[Finding]:
+    """Return which required packages are installed, and how to get those that are missing or not supported."""
     from packaging.requirements import Requirement
 
-    there, missing, old = [], [], []
-    for name, need in (requirements() if needs is None else needs).items():
+    there, missing, old, untested = [], [], [], []
+    for need in map(Requirement, requirements() if needs is None else needs):
+        if need.marker is not None:
+            continue  # of an extra
         try:
-            version = importlib.metadata.version(name)
+            version = importlib.metadata.version(need.name)
         except importlib.metadata.PackageNotFoundError:
-            missing.append(need)
+            missing.append(str(need))
             continue
-        there.append(f"{name} {version}")
-        if not Requirement(need).specifier.contains(version, prereleases=True):
+        there.append(f"{need.name} {version}")
+        if need.specifier.contains(version, prereleases=True):
+            continue
+        if need.name in TESTED:
+            untested.append((need, version))
+        else:
             old.append(f"{need} ({version} is here)")
     findings = [Finding("packages", "ok", ", ".join(there))]
     if missing:
         quoted = " ".join(f"'{need}'" for need in missing)
         install = f"{sys.executable} -m pip install {quoted}"
         findings.append(Finding("packages", "fault", f"missing: {', '.join(missing)}", install))
+    for need, version in untested:
+        found = f"{need.name} {version} is outside of the tested range {need}: session.fit refuses to train with it"
+        findings.append(Finding("packages", "fault", found, f"{sys.executable} -m pip install '{need}'"))
     if old:
         words = "works untried; a newer one replaces what the host brings, so try first"
         findings.append(Finding("packages", "note", f"outside of the known range: {', '.join(old)}", words))

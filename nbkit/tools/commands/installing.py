@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from nbkit.ground.home import import_folder
 from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.requirements import requirements
 from nbkit.runtime.words import unknown
 
 EXTRAS = ("drive",)
@@ -28,26 +28,13 @@ def missing_requirements(extras: tuple[str, ...] = EXTRAS) -> list[str]:
     from packaging.requirements import Requirement
 
     missing = []
-    for text in _requirements():
+    for text in requirements():
         need = Requirement(text)
         wanted = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))
         if wanted and not _is_here(need.name):
             need.marker = None
             missing.append(str(need))
     return missing
-
-
-def _requirements() -> list[str]:
-    try:
-        return importlib.metadata.requires("nbkit-neuro") or []
-    except importlib.metadata.PackageNotFoundError:
-        import tomllib
-
-        # a checkout that is on the path only
-        pyproject = import_folder() / "pyproject.toml"
-        project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
-        extras = project["optional-dependencies"].items()
-        return project["dependencies"] + [f"{need}; extra == '{extra}'" for extra, needs in extras for need in needs]
 
 
 def _is_here(name: str) -> bool:
@@ -102,7 +89,7 @@ def known_extras() -> list[str]:
     """Return the names of nbkit's extras."""
     from packaging.requirements import Requirement
 
-    markers = [str(Requirement(text).marker or "") for text in _requirements()]
+    markers = [str(Requirement(text).marker or "") for text in requirements()]
     return sorted({found for marker in markers for found in re.findall(r"extra == [\"']([\w-]+)[\"']", marker)})
 
 

@@ -22,7 +22,7 @@ def image(monkeypatch):
     """Return a function that makes nbkit need these requirements."""
 
     def make(*needs: str) -> None:
-        monkeypatch.setattr(importlib.metadata, "requires", lambda name: list(needs))
+        monkeypatch.setattr(installing, "requirements", lambda: list(needs))
 
     return make
 
