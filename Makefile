@@ -11,12 +11,13 @@ EEGBCI := $(if $(MNE_DATASETS_EEGBCI_PATH),MNE_DATASETS_EEGBCI_PATH=$(abspath $(
 CHAIN_STORE ?= nbkit-chain-store
 TESTS ?=
 BENCH ?=
+OWNER ?=
 
 LOWEST := .venv-lowest
 RESUMES := $(addprefix tests/runtime/training/test_,exact_resume.py traps.py fit.py checkpointing.py generations.py) \
   tests/runtime/test_requirements.py
 
-.PHONY: help setup demo test test-lowest lint types bench chain clean
+.PHONY: help setup demo test test-lowest lint types bench badges chain clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -75,6 +76,9 @@ types: $(READY)  ## mypy over the library
 
 bench: $(READY)  ## the measurements (BENCH="--quick --only ledger --json bench-results.json")
 	$(RUN) -m tests.bench $(BENCH)
+
+badges:  ## write the owner of this copy into badges and metadata (OWNER=account on GitHub); installs nothing
+	@$(PYTHON) -m nbkit.tools.commands.badges '$(OWNER)'
 
 chain: $(READY)  ## every phase of every system, small, each killed at its first work; then verified and reported
 	@$(RUN) -m nbkit rehearse --all --smoke --kill work --session 120s --store $(CHAIN_STORE); code=$$?; \

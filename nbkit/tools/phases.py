@@ -6,6 +6,7 @@ known is refused, so that a misspelt one cannot be passed over.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,8 @@ from nbkit.runtime.names import check_slug
 from nbkit.runtime.words import unknown
 
 _ACCELERATORS = ("gpu", "cpu", "any")
+_NAMES = ("owner", "phase")
+_ACCOUNT = re.compile(r"(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})?(?<!-)")
 
 
 @dataclass(frozen=True)
@@ -93,18 +96,43 @@ def load_phases(path: Path | None = None) -> tuple[Phase, ...]:
         number that stands twice, or a need that no phase has or that comes later.
     """
     path = path or phases_file()
+    document = _document(path)
+    for name in document:
+        if name not in _NAMES:
+            raise UsageError(f"{path}: {unknown('table', name, _NAMES)} Nothing was begun.")
+    phases = sorted((_phase(row, path) for row in document.get("phase", [])), key=lambda phase: phase.number)
+    _check_order(phases, path)
+    return tuple(phases)
+
+
+def load_owner(path: Path | None = None) -> str:
+    """Return the GitHub account that holds this copy; "" where none is named."""
+    return check_owner(_document(path or phases_file()).get("owner", ""))
+
+
+def check_owner(owner: object) -> str:
+    """Return the name of a GitHub account, or "".
+
+    Raises
+    ------
+    UsageError
+        For a name that no account can have.
+    """
+    if not isinstance(owner, str) or not _ACCOUNT.fullmatch(owner):
+        raise UsageError(
+            f"The owner {owner!r} is not the name of a GitHub account. Allowed: letters, digits and single hyphens "
+            "between them, 39 characters at most, such as 'mary-smith'. Nothing was written."
+        )
+    return owner
+
+
+def _document(path: Path) -> dict[str, object]:
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UsageError(f"the map of phases {path} is not there; reinstall nbkit or clone it again.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the map of phases {path} cannot be read: {error}. Nothing was begun.") from None
-    for name in document:
-        if name != "phase":
-            raise UsageError(f"{path}: {unknown('table', name, ['phase'])} Nothing was begun.")
-    phases = sorted((_phase(row, path) for row in document.get("phase", [])), key=lambda phase: phase.number)
-    _check_order(phases, path)
-    return tuple(phases)
 
 
 def find_phase(slug: str, phases: tuple[Phase, ...] | None = None) -> Phase:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbkit.runtime.errors import UsageError
-from nbkit.tools.phases import find_phase, load_phases
+from nbkit.tools.phases import find_phase, load_owner, load_phases
 
 GOOD = """
 [[phase]]
@@ -48,6 +48,16 @@ def test_phases_come_in_the_order_of_their_numbers(tmp_path):
     first, second = load_phases(written(tmp_path, GOOD))
     assert (first.slug, second.slug) == ("first", "second")
     assert (second.notebook, second.session_hours, second.needs) == ("20_second.ipynb", 9.0, ("first",))
+
+
+def test_the_owner_of_the_copy_stands_above_the_phases(tmp_path):
+    path = written(tmp_path, GOOD)
+    assert load_owner(path) == ""
+    written(tmp_path, f'owner = "mary"\n{GOOD}')
+    assert load_owner(path) == "mary" and len(load_phases(path)) == 2
+    written(tmp_path, f'owner = "https://x"\n{GOOD}')
+    with pytest.raises(UsageError, match="'https://x' is not the name of a GitHub account"):
+        load_owner(path)
 
 
 def test_the_repositorys_own_map_is_read():

@@ -7,19 +7,17 @@ files are not changed.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import write_atomically
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
-from nbkit.tools.kaggle.push import PLACEHOLDER
-from nbkit.tools.phases import Phase, find_phase, load_phases
+from nbkit.tools.commands.badges import kernel_id, with_badge
+from nbkit.tools.phases import Phase, find_phase, load_owner, load_phases
 
 _PATTERN = "00_start_here.ipynb"  # its set-up cell, which is the same in every notebook, is copied
 _SET_UP = ("set-up-about", "set-up")
-_BADGE = re.compile(r"^\| `(\d\d)_\w+` \|.*\n", re.MULTILINE)
 
 
 def make_places(slug: str) -> str:
@@ -41,17 +39,21 @@ def make_places(slug: str) -> str:
         If it has no row, or nbkit is installed without its checkout.
     """
     phase, root = find_phase(slug), _checkout()
+    owner = load_owner(root / "manifests" / "phases.toml")
     badges = root / "colab" / "README.md"
     frame = json.dumps(notebook_frame(phase, root), indent=1, ensure_ascii=False) + "\n"
     lines = [
-        _write(metadata_path(phase, root), root, kaggle_metadata(phase, root)),
+        _write(metadata_path(phase, root), root, kaggle_metadata(phase, root, owner)),
         _write(root / "notebooks" / phase.notebook, root, frame),
     ]
     text = badges.read_text("utf-8")
     if f"notebooks/{phase.notebook}" in text:
         lines.append("there      colab/README.md: its badge")
     else:
-        write_atomically(badges, lambda file: file.write(with_badge(text, phase).encode()))
+        write_atomically(
+            badges,
+            lambda file: file.write(with_badge(text, phase, owner).encode()),
+        )
         lines.append("made       colab/README.md: its badge")
     module = Path(*phase.module.split(".")).with_suffix(".py") if phase.module else None
     if module is not None:
@@ -83,11 +85,11 @@ def _write(path: Path, root: Path, text: str) -> str:
     return f"made       {path.relative_to(root)}"
 
 
-def kaggle_metadata(phase: Phase, root: Path) -> str:
-    """Return the text of a phase's ``kernel-metadata.json``; the user who pushes it becomes its owner.
+def kaggle_metadata(phase: Phase, root: Path, owner: str = "") -> str:
+    """Return the text of a phase's ``kernel-metadata.json``.
 
-    All of it follows from the phase's row but the sources, which a person attaches: those of the file that is there
-    are kept.
+    All of it follows from the phase's row and the owner, except the sources, which a person attaches: those of the
+    existing file are kept.
     """
     name, path = f"nbkit-{phase.kaggle_folder}", metadata_path(phase, root)
     sources: dict[str, list[str]] = {f"{kind}_sources": [] for kind in ("dataset", "competition", "kernel", "model")}
@@ -101,7 +103,7 @@ def kaggle_metadata(phase: Phase, root: Path) -> str:
                 "command again. It was left as it is."
             ) from None
     metadata = {
-        "id": f"{PLACEHOLDER}/{name}", "title": name.replace("-", " "),
+        "id": kernel_id(phase, owner), "title": name.replace("-", " "),
         "code_file": f"../../notebooks/{phase.notebook}", "language": "python", "kernel_type": "notebook",
         "is_private": True,
         "machine_shape": "NvidiaTeslaT4" if phase.accelerator == "gpu" else "", "enable_internet": True, **sources,
@@ -123,7 +125,8 @@ def write_all_metadata() -> str:
         Where nbkit is installed without its checkout, or a file that is there is no JSON.
     """
     root = _checkout()
-    texts = {metadata_path(phase, root): kaggle_metadata(phase, root) for phase in load_phases()}
+    owner = load_owner(root / "manifests" / "phases.toml")
+    texts = {metadata_path(phase, root): kaggle_metadata(phase, root, owner) for phase in load_phases()}
     changed = [path for path, text in texts.items() if not path.is_file() or path.read_text("utf-8") != text]
     for path in changed:
         write_atomically(path, lambda file, path=path: file.write(texts[path].encode()))
@@ -136,16 +139,6 @@ def _checkout() -> Path:
     if not (root / "colab" / "README.md").is_file():
         raise UsageError(f"{root} is not a checkout of nbkit. Clone nbkit and install it with -e. Nothing was created.")
     return root
-
-
-def with_badge(text: str, phase: Phase) -> str:
-    """Return the text of ``colab/README.md`` with a phase's row added in order."""
-    badge, where = re.search(r"!\[Open in Colab\]\(([^)]+)\)\]\(([^)]+/notebooks/)", text).groups()
-    link = f"[![Open in Colab]({badge})]({where}{phase.notebook})"
-    row = f"| `{Path(phase.notebook).stem}` | {phase.title} | {phase.accelerator} | {link} |\n"
-    before = [found.end() for found in _BADGE.finditer(text) if int(found[1]) < phase.number]
-    at = max(before, default=text.index("\n", text.index("|---")) + 1)
-    return text[:at] + row + text[at:]
 
 
 def notebook_frame(phase: Phase, root: Path) -> dict[str, Any]:

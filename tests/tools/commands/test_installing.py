@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.hosts import store_warning
 from nbkit.tools.commands import installing
 from nbkit.tools.kaggle import copy as kaggle_copy
+from nbkit.tools.kaggle.datasets import build_wheel
 
 
 @pytest.fixture
@@ -115,6 +117,34 @@ def test_all_notebooks_have_one_set_up(root):
         set_ups.add(cells["set-up"].replace("install " + " ".join(extras), "install") if extras else cells["set-up"])
     (source,) = set_ups
     assert "--no-deps" in source and not re.search(r"pip install[^&]*\btorch\b", source)
+    assert " nbkit-neuro && nbkit install" in source, "by its name; nbkit on the public index is another project"
+
+
+@pytest.mark.parametrize("folder", ["", "drive/MyDrive/nbkit", None])
+def test_the_set_up_takes_the_wheel_where_there_is_no_release(root, tmp_path, folder):
+    """The command of the cell itself, with real pip and an index that has nothing."""
+    pytest.importorskip("hatchling")
+    cells = json.loads((root / "notebooks/00_start_here.ipynb").read_text("utf-8"))["cells"]
+    (source,) = ["".join(cell["source"]) for cell in cells if cell["id"] == "set-up"]
+    command = re.search(r'system\("pip (.+?) && nbkit install', source)[1]
+    assert command.endswith(" nbkit-neuro") and "--no-deps" in command
+    here, target = tmp_path / "content", tmp_path / "site"
+    here.mkdir()
+    if folder is not None:
+        (here / folder).mkdir(parents=True, exist_ok=True)
+        wheel = build_wheel(tmp_path, root)
+        wheel.rename(here / folder / wheel.name)
+    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_TARGET": str(target)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *command.split()], cwd=here, env=environment, capture_output=True, text=True
+    )
+    if folder is None:
+        assert done.returncode and "No matching distribution found for nbkit-neuro" in done.stderr
+        assert not target.exists()
+        return
+    assert done.returncode == 0, done.stderr
+    assert [path.name.partition("-")[0] for path in target.glob("*.dist-info")] == ["nbkit_neuro"]
+    assert (target / "bin" / "nbkit").is_file(), "what the cell calls next"
 
 
 def test_a_mounted_drive_gets_its_warning():

@@ -11,14 +11,14 @@ import pytest
 
 from nbkit.runtime.errors import UsageError
 from nbkit.tools.commands import cli, new_phase
+from nbkit.tools.commands.badges import with_badge
 from nbkit.tools.commands.new_phase import (
     kaggle_metadata,
     make_places,
     notebook_frame,
-    with_badge,
     write_all_metadata,
 )
-from nbkit.tools.phases import find_phase, load_phases
+from nbkit.tools.phases import find_phase, load_owner, load_phases
 
 SLUGS = ("start_here", "dispatcher", "eeg_windows", "bandvar_train", "tribe_evaluate")
 
@@ -40,7 +40,7 @@ def test_a_badge_that_was_taken_out_comes_back_to_its_place(root, slug):
     text, phase = (root / "colab/README.md").read_text("utf-8"), find_phase(slug)
     lines = text.splitlines(keepends=True)
     without = "".join(line for line in lines if f"notebooks/{phase.notebook}" not in line)
-    assert without != text and with_badge(without, phase) == text
+    assert without != text and with_badge(without, phase, load_owner()) == text
 
 
 @pytest.mark.parametrize("slug", SLUGS)
