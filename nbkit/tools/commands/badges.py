@@ -65,7 +65,7 @@ def write_owner(owner: str = "") -> list[str]:
     """
     root = phases_file().parents[1]
     if not (root / "colab" / "README.md").is_file():
-        raise UsageError(f"{root} is no checkout of nbkit: clone it, and run this there. Nothing was written.")
+        raise UsageError(f"{root} is not a checkout of nbkit. Clone nbkit and run this there. Nothing was written.")
     owner = check_owner(owner or load_owner())
     if not owner:
         raise UsageError(

@@ -109,7 +109,7 @@ def test_what_is_no_account_is_refused(name):
 
 def test_an_installed_nbkit_is_not_written_to(tmp_path, monkeypatch):
     monkeypatch.setattr(badges, "phases_file", lambda: tmp_path / "manifests/phases.toml")
-    with pytest.raises(UsageError, match="no checkout of nbkit"):
+    with pytest.raises(UsageError, match="is not a checkout of nbkit"):
         write_owner("mary")
 
 

@@ -117,6 +117,6 @@ def test_a_phase_without_a_row_and_an_nbkit_without_its_checkout_are_refused(che
     with pytest.raises(UsageError, match="Did you mean 'bandvar_train'"):
         make_places("bandvar_trian")
     (checkout / "colab/README.md").unlink()
-    with pytest.raises(UsageError, match="no checkout of nbkit"):
+    with pytest.raises(UsageError, match="is not a checkout of nbkit"):
         make_places("bandvar_train")
     assert not (checkout / "kaggle").exists() and len(load_phases()) > 1
