@@ -79,7 +79,7 @@ def test_a_manifest_row_may_be_any_mapping(kind):
     assert str(eeg.make_windows(kind(row), window_s=2.0)["subject"]) == "2"
     for faulty in ({**row, "source": ""}, {name: row[name] for name in row if name != "source"}):
         for call in (eeg.make_windows, eeg.load_recording):
-            with pytest.raises(ValueError, match="source='' is unknown; it may be eegbci, bids"):
+            with pytest.raises(ValueError, match="Unknown source=''; it may be eegbci, bids"):
                 call(kind(faulty))
 
 
@@ -140,7 +140,7 @@ def test_events_of_a_cropped_recording_count_from_its_first_sample():
         (lambda: eeg.recordings("eegbci", runs=[15]), ValueError, "no run 15; there are runs 1 to 14"),
         (lambda: eeg.recordings("eegbci", subjects=["x"]), ValueError, "no subject 'x'"),
         (lambda: eeg.recordings("bids"), FileNotFoundError, "PATH='' is not a folder"),
-        (lambda: eeg.make_windows({"source": "edf", "path": "gone.edf"}), FileNotFoundError, "gone.edf is not there"),
+        (lambda: eeg.make_windows({"source": "edf", "path": "gone.edf"}), FileNotFoundError, "gone.edf does not exist any more"),
     ],
 )
 def test_mistakes_are_answered_in_words(call, error, words):

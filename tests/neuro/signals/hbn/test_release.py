@@ -64,7 +64,7 @@ def test_what_may_be_used():
     assert len(RELEASES) == 10 and "R5" not in RELEASES and len(EXCLUDED_SUBJECTS) == 9
     assert check_release("r11") == "R11" and check_release(3) == "R3"
     assert check_tasks(["restingstate", "contrastChangeDetection"]) == ("RestingState", "contrastChangeDetection")
-    for wrong, match in (("R12", "unknown"), ("R5", "release 5")):
+    for wrong, match in (("R12", "Unknown release"), ("R5", "release 5")):
         with pytest.raises(ValueError, match=match):
             check_release(wrong)
     with pytest.raises(ValueError, match="'sleep' is unknown"):
