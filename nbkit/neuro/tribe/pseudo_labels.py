@@ -113,8 +113,8 @@ class PseudoLabeler:
         predictions = np.asarray(self.predict(features), np.float32)
         if predictions.ndim != 2 or not np.isfinite(predictions).all():
             raise UnfitStimulus(
-                f"The student's prediction for {name} has the shape {predictions.shape}, or NaN or infinite "
-                "values; (time, outputs) without them is needed."
+                f"The student's prediction for {name} has the shape {predictions.shape}, or values that are "
+                "NaN or infinite; finite values (time, outputs) are needed. It was skipped."
             )
         moves = float(predictions.std(axis=0).mean())
         if not self.settings.least_std <= moves <= self.settings.most_std:

@@ -37,7 +37,7 @@ def test_validation_taught_flat_and_broken_stimuli_are_skipped():
         labeler({"video_id": "s07"})
     with pytest.raises(UnfitStimulus, match="the teacher saw seen"):
         labeler({"video_id": "seen"})
-    for values, words in ((np.zeros((20, 5)), "moves by 0 z"), (np.full((20, 5), np.nan), "holds NaN"),
-                          (100 * predict(None), "sound ones lie between")):  # fmt: skip
+    for values, words in ((np.zeros((20, 5)), "varies by 0 z"), (np.full((20, 5), np.nan), "values that are NaN"),
+                          (100 * predict(None), "plausible values lie between")):  # fmt: skip
         with pytest.raises(UnfitStimulus, match=words):
             PseudoLabeler(lambda _, values=values: values, 0.3, 0.0)({"video_id": "new"})
