@@ -19,12 +19,12 @@ from lightning.pytorch import Callback
 
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.training import loop_state
 from nbkit.runtime.training.draws import seed_step, seed_validation
 from nbkit.runtime.training.generations import Generations
 from nbkit.runtime.training.history import History
 from nbkit.runtime.training.ranks.ranks import Ranks
-from nbkit.runtime.training.signals import StopSignals
 from nbkit.runtime.training.snapshot import Buffers, Writer
 from nbkit.runtime.training.validation_time import ValidationTime
 from nbkit.runtime.words import show_duration

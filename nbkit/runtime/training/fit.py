@@ -260,11 +260,11 @@ def _train(
     callbacks: Sequence[Any],
     loggers: Sequence[Any],
 ) -> FitReport:
+    from nbkit.runtime.signals import StopSignals
     from nbkit.runtime.training.checkpoint_io import SnapshotIO
     from nbkit.runtime.training.checkpointing import Checkpointing, PlannedStop
     from nbkit.runtime.training.history import History
     from nbkit.runtime.training.progress import Startup, TrainingProgress
-    from nbkit.runtime.training.signals import StopSignals
     from nbkit.runtime.training.trainer import derived_order, make_trainer, tear_down
 
     total = facts["max_steps"]
