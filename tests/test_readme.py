@@ -52,6 +52,7 @@ HELP = re.compile(r"(nbkit|python -m nbkit)( [a-z]+)*( SLUG| NOTEBOOK(\.\.\.)?)?
 ELSEWHERE = {
     f"{ENV}jupyterlab notebooks": "tests/test_jupyterlab.py",
     "python -m pip install -e .": "Makefile",
+    "python -m nbkit new --all": "tests/tools/commands/test_new_phase.py",
     f"{NBKIT}run 62_tribe_pretrain --smoke --store try-store": "tests/test_notebooks_form.py",
     f"{ENV}nbkit.neuro.bandvar.make_dummy data/eeg_dummy": "tests/neuro/bandvar/test_train.py",
     f"{ENV}nbkit.neuro.bandvar.train --data-root data/eeg_dummy --epochs 2 --checkpoint-dir runs/eeg_demo "
