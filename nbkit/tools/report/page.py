@@ -25,8 +25,9 @@ from nbkit.runtime.words import counted, unknown
 from nbkit.tools.notebooks import captions_of
 from nbkit.tools.phases import load_phases
 from nbkit.tools.report import chart, sections, sessions_plot
+from nbkit.tools.report.embedded import content_policy
 from nbkit.tools.report.reading import PhaseRecord, read_record
-from nbkit.tools.report.rendering import content_policy, environment
+from nbkit.tools.report.rendering import environment
 from nbkit.tools.status.listing import Listing, list_once
 from nbkit.tools.status.store_use import StoreUse, read_use, show_bytes
 from nbkit.tools.status.table import still_takes, total

@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.ledger.segments import Fold, fold_store
 from nbkit.runtime.store.protocol import Stat
 from nbkit.tools.phases import Phase
+from nbkit.tools.report.embedded import without_requests
 from nbkit.tools.status.listing import Listing
 from nbkit.tools.status.past_sessions import CountedFold
 from nbkit.tools.status.status import PhaseStatus, read_document, read_phase
@@ -26,7 +26,6 @@ from nbkit.tools.status.store_use import show_bytes
 LARGEST_FIGURE = 8_000_000  # bytes
 LARGEST_VIEW = 24_000_000  # bytes of a page that is embedded
 FIGURES, VIEWS = 40, 6  # of one phase; more make a page that no phone opens
-_ASKS = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src", "object": "data"}
 
 
 @dataclass(frozen=True)
@@ -254,47 +253,3 @@ def _take_page(store: Listing, name: str, size: int, cache: Path, record: PhaseR
         record.notes.append(f"{name} asks the network for {', '.join(asks[:3])} and is left out of the page")
         return
     record.pages.append(StoredPage(name.rpartition("/")[2].removesuffix(".html"), html))
-
-
-def without_requests(html: str) -> tuple[str, list[str]]:
-    """Return a page without its icon, and the addresses that it would fetch when it is opened.
-
-    Parameters
-    ----------
-    html : str
-
-    Returns
-    -------
-    html : str
-        With line ends as a browser reads them, because the hashes of its scripts depend on them.
-    asks : list of str
-        Empty where the page needs no other file.
-    """
-    html = html.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "�")
-    found = _Requests()
-    found.feed(html)
-    found.close()
-    for icon in found.icons:
-        html = html.replace(icon, "", 1)
-    return html, found.asks
-
-
-class _Requests(HTMLParser):
-    """Collect the addresses that a page loads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asks: list[str] = []
-        self.icons: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        address = given.get(_ASKS.get(tag, ""), None)
-        if address is None or address.startswith(("data:", "#", "about:")):
-            return
-        if tag == "link" and "icon" in (given.get("rel") or ""):
-            self.icons.append(self.get_starttag_text() or "")
-        else:
-            self.asks.append(address)
-
-    handle_startendtag = handle_starttag

@@ -18,9 +18,8 @@ from nbkit.runtime.errors import UsageError
 from nbkit.tools.commands import cli
 from nbkit.tools.notebooks import captions_of
 from nbkit.tools.phases import load_phases
+from nbkit.tools.report.embedded import content_policy, script_hashes, without_requests
 from nbkit.tools.report.page import shown_url, write_report
-from nbkit.tools.report.reading import without_requests
-from nbkit.tools.report.rendering import content_policy, script_hashes
 from tests.tools.report import report_store
 from tests.tools.report.report_store import EVIL
 
