@@ -10,6 +10,9 @@ SESSION ?= 15s
 EEGBCI := $(if $(MNE_DATASETS_EEGBCI_PATH),MNE_DATASETS_EEGBCI_PATH=$(abspath $(MNE_DATASETS_EEGBCI_PATH)))
 CHAIN_STORE ?= nbkit-chain-store
 TESTS ?=
+WORKERS ?= 2
+# a file is run by one process, so that what a module shares is made once; the order is that of tests/conftest.py
+PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 BENCH ?=
 OWNER ?=
 
@@ -17,7 +20,7 @@ LOWEST := .venv-lowest
 RESUMES := $(addprefix tests/runtime/training/test_,exact_resume.py traps.py fit.py checkpointing.py generations.py) \
   tests/runtime/test_requirements.py
 
-.PHONY: help setup demo test test-lowest lint types bench badges chain clean
+.PHONY: help setup demo test quick test-lowest lint types bench badges chain clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -54,8 +57,11 @@ demo: $(READY)  ## the main job: a real recording, several sessions, some of the
 	@echo "The figures: $(DEMO_STORE)/bandvar_rollout/figures/rollout.png and $(DEMO_STORE)/bandvar_train/figures/curves.png"
 	@echo "Run it again and it finds all done; 'make clean' begins anew."
 
-test: $(READY)  ## the tests (TESTS="tests/runtime -x" narrows them)
-	$(RUN) -m pytest $(TESTS)
+test: $(READY)  ## all tests, some 15 minutes (TESTS="tests/runtime -x" narrows them; WORKERS=4 runs them on more cores)
+	$(PYTEST) $(TESTS)
+
+quick: $(READY)  ## the tests without the expensive kinds, within 4 minutes
+	$(PYTEST) --quick $(TESTS)
 
 test-lowest: $(LOWEST)/.ready  ## the tests of resuming with the lowest releases promised (PYTHON=python3.11)
 	$(LOWEST)/bin/python -m pytest $(RESUMES)

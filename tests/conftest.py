@@ -12,6 +12,8 @@ import pytest
 
 from tests import ROOT
 
+pytest_plugins = ("tests.cost",)
+
 _OF_HOSTS = ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG", "LIGHTNING_CLOUD_SPACE_ID")
 
 
@@ -21,16 +23,35 @@ def _own_bar_lock() -> None:
     tqdm.set_lock(threading.RLock())
 
 
+# One thread for torch and BLAS, here and in every process that a test starts: models of a few thousand weights are
+# slower on more, and beside other work many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # tqdm's lock is one for a process and its forks: a child killed while it draws would hold it for ever. Set here too: a
 # kind of bar that is drawn before any lock is set makes itself one that no later setting reaches.
 _own_bar_lock()
 os.register_at_fork(after_in_child=_own_bar_lock)
 
 
+_FORKING = ("tests/runtime/", "tests/tools/")
+_LEAVING_THREADS = ("/test_dask.py", "/test_report_browser.py")
+_LONG = ("test_notebooks_form.py", "test_readme.py", "test_new_system.py", "test_jupyterlab.py")
+
+
+def turn(nodeid: str) -> int:
+    """Return when a test's file is run: what forks, the longest files, then all others.
+
+    What forks goes before what leaves threads of other libraries behind (torch's, Dask's, a browser's). The longest
+    files come next, so that the second process does not wait for them at the end.
+    """
+    path = nodeid.partition("::")[0]
+    if path.startswith(_FORKING) and not path.endswith(_LEAVING_THREADS):
+        return 0
+    return 1 if path.endswith(_LONG) else 2
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what forks before what leaves threads of other libraries behind (torch's, Dask's, a browser's)."""
-    leaving = ("test_dask", "test_report_browser")
-    items.sort(key=lambda item: "tests/runtime/" not in item.nodeid or any(name in item.nodeid for name in leaving))
+    items.sort(key=lambda item: turn(item.nodeid))
 
 
 @pytest.fixture(autouse=True)

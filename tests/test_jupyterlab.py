@@ -30,10 +30,8 @@ from nbkit.tools.rehearsal.running import kernel_of_this_python
 pytest.importorskip("jupyterlab")
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"),
-    pytest.mark.slow,
-]
+NO_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
+pytestmark = [pytest.mark.browser, NO_CHROMIUM]
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 SECONDS = 200  # a guard against hanging; a run takes some 10 s on a quiet machine
 

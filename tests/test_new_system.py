@@ -61,7 +61,7 @@ def followed(copy: Path, how: Recipe) -> None:
     notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @pytest.mark.timeout(900)  # a guard against hanging; some 45 s on a quiet machine
 def test_a_newcomer_adds_a_system_by_the_readme_alone(copy, root, tmp_path):
     how = recipe(root / "README.md")

@@ -267,7 +267,7 @@ def one_store(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("smoke")
 
 
-@pytest.mark.slow
+@pytest.mark.notebook
 @pytest.mark.timeout(240)  # a guard against hanging; tests/bench/bench_notebooks.py measures the promised 60 s
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_with_smoke_on(path, one_store, capsys):

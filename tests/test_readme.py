@@ -100,7 +100,7 @@ def test_a_command_that_nobody_put_in_a_class_is_found():
     assert [class_of(command) for command in found] == ["", "", ""]
 
 
-@pytest.mark.slow
+@pytest.mark.rehearse
 @pytest.mark.timeout(900)  # a guard against hanging; some 50 s on a quiet machine
 def test_commands_run_as_they_stand(listed, root, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(root)}

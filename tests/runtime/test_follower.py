@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.follower import Follower
@@ -25,6 +24,8 @@ def opened(tmp_path: Path, **options) -> Session | Follower:
 def test_it_draws_what_rank_0_draws_and_leaves_no_trace(
     rank_1: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    import torch
+
     with opened(tmp_path, accelerator="cpu", seed=11, limit="9h") as session:
         first = torch.rand(3)
         assert isinstance(session, Follower) and session.rank == 1

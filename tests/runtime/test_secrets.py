@@ -80,6 +80,7 @@ print(repr(session), vars(session), session.store, vars(session.store))"""
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.rehearse
 def test_no_secret_is_in_any_byte_that_was_written_or_printed(make_notebook, tmp_path, root, monkeypatch, capfd):
     pytest.importorskip("hatchling")
     monkeypatch.chdir(tmp_path)

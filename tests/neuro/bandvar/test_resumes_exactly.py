@@ -15,6 +15,8 @@ from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerSettings, Tok
 from nbkit.runtime.training.fit import fit
 from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture
 def windows(write_recording):

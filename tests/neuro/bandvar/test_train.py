@@ -92,6 +92,7 @@ def test_every_flag_of_the_seed_is_known():
     )
 
 
+@pytest.mark.train
 def test_the_commands_run_as_modules(root, tmp_path):
     argv = ["--data-root", str(root), "--epochs", "1", "--checkpoint-dir", str(tmp_path), "--num-workers", "1", *SMALL]
     done = subprocess.run([sys.executable, "-m", "nbkit.neuro.bandvar.train", *argv], capture_output=True, text=True)
@@ -183,6 +184,7 @@ def test_plot_rollouts_mistakes_end_with_exit_2(root, run, tmp_path, capsys, mor
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.train
 def test_demo_runs_the_three_commands(tmp_path):
     assert demo.main([str(tmp_path), "--epochs", "1", "--device", "cpu"]) == 0
     assert (tmp_path / "run" / "rollout.png").exists() and (tmp_path / "run" / "rollout_metrics.json").exists()

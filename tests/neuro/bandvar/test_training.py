@@ -173,6 +173,7 @@ def test_defaults_are_the_seeds():
     assert not (s.residual or s.stage_embedding or s.balance_stages) and s.stem_taps == s.head_taps == 1
 
 
+@pytest.mark.train
 def test_a_real_recording_beats_persistence(eegbci_folder, tmp_path):
     from nbkit.neuro.signals import eeg
 

@@ -42,6 +42,7 @@ def everything(folder, cache, rows):
     return results, files
 
 
+@pytest.mark.train
 def test_items_made_again_elsewhere_in_another_order_leave_the_same_bytes(tmp_path):
     rows = fold_rows(TASK, SETTINGS)
     results, files = everything(tmp_path / "a", EmbeddingCache(tmp_path / "ca"), rows)
@@ -70,6 +71,7 @@ def test_no_item_ever_trains_on_who_it_is_tested_on(tmp_path):
         assert not set(fold.held_out) & set(TASK.groups[fold.train])
 
 
+@pytest.mark.train
 def test_shuffled_targets_give_chance_frozen_and_with_a_head(tmp_path):
     cache, training = EmbeddingCache(tmp_path / "c"), dataclasses.replace(TRAINING, steps=200, head_rate=1e-2)
     task = stand_in(80, subjects=4)

@@ -24,6 +24,8 @@ from nbkit.neuro.decoding.models.registry import load_model
 from nbkit.neuro.decoding.tasks import stand_in
 from nbkit.neuro.decoding.training import FineTuneSettings, forward
 
+pytestmark = pytest.mark.train
+
 TASK = stand_in(24, subjects=4)
 SMOKE = FineTuneSettings.smoke()
 TRAINED = TASK.groups != "S04"

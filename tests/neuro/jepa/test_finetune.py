@@ -123,7 +123,7 @@ def test_a_checkpoint_holds_the_whole_module(settings, tmp_path):
         Regressor.from_checkpoint(tmp_path / "other.ckpt")
 
 
-@pytest.mark.slow
+@pytest.mark.train
 @pytest.mark.parametrize("challenge", [1, 2])
 def test_synthetic_hbn_is_told_on_held_out_subjects_where_it_is_coupled(challenge, tmp_path):
     scores = {}

@@ -13,6 +13,8 @@ from tests.neuro.jepa.factor_windows import FactorWindows
 from tests.neuro.jepa.test_finetune import TINY, TINY2, made
 from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
+pytestmark = pytest.mark.train
+
 STEPS, STOP = 18, 7
 
 

@@ -19,7 +19,7 @@ from nbkit.neuro.training.held_out import score_held_out
 from tests.neuro.labram.training import train
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_response_times_of_other_people_are_scored_beside_the_constant(shared_data, tmp_path):
     root = shared_data / "eeg_cueing_muse"
     if not root.is_dir():

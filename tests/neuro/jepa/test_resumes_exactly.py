@@ -12,6 +12,8 @@ from nbkit.runtime.training.fit import fit
 from tests.neuro.jepa.training import SETTINGS, Windows, made
 from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
+pytestmark = pytest.mark.train
+
 STEPS = 22
 STOPS = (7, 13)  # neither is a step with the masked term, so a counter that began again would mask other batches
 

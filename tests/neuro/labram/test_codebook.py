@@ -28,6 +28,7 @@ def whole(module, samples) -> torch.Tensor:
         return module(torch.stack([sample["window"] for sample in samples]))
 
 
+@pytest.mark.train
 def test_the_loss_falls_and_codes_carry_the_windows():
     data = Windows(count=240, batch_size=16)
     module = made(data, replace(TINY, steps=400, lr=8e-3, decay=0.8))

@@ -13,6 +13,8 @@ from tests.neuro.labram.training import Windows
 from tests.neuro.training import test_rivals
 from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
+pytestmark = pytest.mark.train
+
 STEPS, STOP = 30, 11
 
 

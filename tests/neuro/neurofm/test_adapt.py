@@ -38,6 +38,7 @@ def pretrained(trained):
     return module, data
 
 
+@pytest.mark.train
 def test_unseen_units_adapt_and_nothing_shared_moves(pretrained, paths):
     module, old = pretrained
     before = shared_weights(module)

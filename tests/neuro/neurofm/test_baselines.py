@@ -45,6 +45,7 @@ def test_noise_gets_the_strongest_ridge():
     assert abs(found(more)).mean() < 0.3
 
 
+@pytest.mark.train
 def test_a_gru_finds_a_filter_too():
     counts, behaviour = filtered()
     with_gaps = behaviour.copy()

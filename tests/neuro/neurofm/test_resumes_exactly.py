@@ -15,6 +15,8 @@ from nbkit.runtime.training.fit import fit
 from tests.neuro.neurofm.spike_files import TINY, write_populations
 from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
+pytestmark = pytest.mark.train
+
 STEPS, STOP = 24, 9
 
 

@@ -56,6 +56,7 @@ def test_the_same_row_gives_the_same_bits_whatever_was_drawn_before(make):
     assert first["steps"] > 0 and first["compute"] > 0 and first[MEASURED] > 0 and np.isfinite(first["r2"])
 
 
+@pytest.mark.train
 def test_two_processes_give_the_bits_of_one(make):
     rows = [row(), row(seed=1)]
     with workers(2) as executor:
@@ -87,6 +88,7 @@ session.map(process, [row(), row(seed=1), row(seed=2)])
 """
 
 
+@pytest.mark.kill
 def test_a_killed_trial_is_done_again_whole_with_the_same_result(make, paths, tmp_path, root):
     store, folder = tmp_path / "store", tmp_path / "work"
     command = [sys.executable, "-c", _SCRIPT, str(store), str(folder), *paths]

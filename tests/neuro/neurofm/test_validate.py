@@ -39,7 +39,7 @@ def trained(data, settings) -> Pretrainer:
     return module
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_known_tuning_is_decoded_near_the_best(tmp_path):
     paths = write_populations(tmp_path, units=(60, 60), seconds=100.0)
     data = SpikeData(paths, gap_s=1.0)
@@ -83,7 +83,7 @@ def head_direction(shared_data, folder, shuffled=False) -> SpikeData:
 HEAD = replace(NeuroFMSettings.smoke(), bin_s=0.2, curriculum_share=0.0, patience_steps=0, steps=150)
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_a_real_mouses_head_direction_is_decoded_as_by_bayes(shared_data, tmp_path):
     data = head_direction(shared_data, tmp_path)
     module = trained(data, HEAD)
@@ -101,7 +101,7 @@ def test_shuffled_behaviour_gives_chance(shared_data, tmp_path):
         assert score.angle_deg > 60 and score.r2 < 0.05, score
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_many_units_of_a_probe_are_foretold_on_held_out_time(shared_data, tmp_path):
     path = shared_data / "spikes_ibl" / "ephys_test.npz"
     if not path.is_file():

@@ -18,7 +18,7 @@ from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe, pretrain
 from nbkit.neuro.tribe.runs.runs import planted_runs
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, planted_brain
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.train
 TIMES = 20
 WORLD = replace(SyntheticSettings.smoke(), hrf_peak_s=6.5, subject_spread=1.5)  # the layer begins with a peak at 5 s
 STEPS = (30, 240, 100)

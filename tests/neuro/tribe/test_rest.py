@@ -16,7 +16,7 @@ from nbkit.neuro.tribe.runs.runs import make_stimulus_run
 from nbkit.neuro.tribe.runs.targets import read_run
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, synthetic_stimulus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.train
 TR, DEAD = 1.4, 1769  # s; vertices that the file's provenance calls constant
 
 

@@ -15,6 +15,8 @@ from nbkit.neuro.tribe.runs.windows import TribeData
 from nbkit.runtime.training.fit import fit
 from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
 
+pytestmark = pytest.mark.train
+
 STEPS = 10
 SIZES = {"dim": 16, "heads": 2, "hidden": 16, "expert_hidden": 16, "n_vertices": 24, "dropout": 0.1}
 PHASES = {  # in each, something changes on both sides of the break

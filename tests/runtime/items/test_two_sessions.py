@@ -18,6 +18,8 @@ from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import fork, reap
 from tests.runtime.store.faulty_store import LaggingStore
 
+pytestmark = pytest.mark.kill
+
 N = 80
 
 

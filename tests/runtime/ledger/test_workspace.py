@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import nbkit
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.workspace import take_workspace
 from tests.runtime.children import fork, reap
-from tests.runtime.training.training_support import Tiny, TinyData
 
 ROWS = [{"key": f"k{number}"} for number in range(3)]
 
@@ -44,6 +42,10 @@ def test_a_killed_sessions_items_do_not_reach_another_store(tmp_path, capfd):
 
 
 def test_a_training_in_another_store_begins_anew(tmp_path):
+    import torch
+
+    from tests.runtime.training.training_support import Tiny, TinyData
+
     def train(store: str) -> tuple[int | None, int]:
         session = nbkit.open_session("tiny", store=tmp_path / store, folder=tmp_path / "here", accelerator="cpu")
         torch.set_num_threads(1)

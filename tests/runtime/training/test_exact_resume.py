@@ -27,6 +27,8 @@ from tests.runtime.training.training_support import (
     uninterrupted,
 )
 
+pytestmark = pytest.mark.kill
+
 KILLS = 6
 COVERING = [
     Cell(0, False, True, "mid-epoch", 1),

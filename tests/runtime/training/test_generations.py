@@ -32,6 +32,7 @@ def three(folder: Path, store: Path | None = None) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["TMPDIR here", "TMPDIR on another file system"])
+@pytest.mark.kill
 def test_kill_during_checkpoint_rename_and_everywhere_else(elsewhere: bool, tmp_path: Path) -> None:
     other = None
     if elsewhere:

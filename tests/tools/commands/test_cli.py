@@ -77,6 +77,7 @@ def test_check_exits_1_where_something_is_to_be_mended(tmp_path, capsys):
     assert [row["what"] for row in rows if row["state"] == "fault"] == ["store"]
 
 
+@pytest.mark.rehearse
 def test_rehearse_prints_one_json_document(toy, capsys):
     arguments = ["rehearse", str(toy), "--store", "st", "--session", "30s", "--kill", "none", "--json"]
     assert cli.run(arguments) == 0

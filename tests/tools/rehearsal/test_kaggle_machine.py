@@ -13,6 +13,8 @@ from nbkit.tools.commands import cli
 from nbkit.tools.rehearsal.rehearse import Script, rehearse
 from tests.conftest import CLOSE, OPEN, WORK
 
+pytestmark = pytest.mark.rehearse
+
 NOTE = """import json, os
 from pathlib import Path
 from nbkit.runtime.hosts import detect

@@ -28,6 +28,8 @@ from nbkit.tools.rehearsal.rehearse import Rehearsal, Script, rehearse
 from nbkit.tools.rehearsal.running import run_notebook
 from tests.conftest import CLOSE, OPEN, PARAMETERS, WORK
 
+pytestmark = pytest.mark.rehearse
+
 # -- killing ---------------------------------------------------------------------------------------------------------
 
 _PARENT = """

@@ -16,6 +16,8 @@ from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_para
 from nbkit.tools.rehearsal.running import exit_code, run_notebook
 from tests.conftest import CLOSE, OPEN, PARAMETERS
 
+pytestmark = pytest.mark.rehearse
+
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ import pytest
 from nbkit.tools.report.page import write_report
 from tests.tools.report.report_store import make_store
 
+pytestmark = pytest.mark.browser
+
 CHROMIUM = "/usr/bin/chromium"
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 # every text against what is behind it, as WCAG 2 measures it (https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio)

@@ -57,6 +57,7 @@ def test_presets_are_of_the_sheets_sizes():
     assert TokenizerSettings.small_codebook().codes == 512
 
 
+@pytest.mark.train
 def test_what_there_is_to_know_is_kept_in_tokens(data):
     lightning.seed_everything(0, verbose=False)
     module = TokenizerTraining.for_data(TINY, data)

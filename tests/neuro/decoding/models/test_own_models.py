@@ -46,6 +46,7 @@ def test_an_encoder_says_what_it_takes_and_is_left_as_it_is(encoder):
     assert (model.key, model.random, model.dim) == ("averages", True, 8)
 
 
+@pytest.mark.train
 def test_adapters_go_into_its_opened_attention(encoder):
     model = own_model(encoder)
     decoder = model.with_head(2)

@@ -20,7 +20,7 @@ from nbkit.neuro.nn.lora import add_lora, dead_adapters, lora_parameters, merge_
 from tests.neuro.decoding.models.test_positions import EGI
 
 # 157 million weights: seconds for each copy.
-EVERY = [pytest.param(key, marks=pytest.mark.slow) if key == "bendr" else key for key in MODELS]
+EVERY = [pytest.param(key, marks=pytest.mark.train) if key == "bendr" else key for key in MODELS]
 
 
 @pytest.fixture(scope="module", params=EVERY)
@@ -111,6 +111,7 @@ def _steps(decoder, x, steps, lr=0.1):
 
 
 @pytest.mark.parametrize("bits", [32, 4])
+@pytest.mark.train
 def test_every_adapter_takes_part_and_nothing_else_changes(model, windows, bits):
     if bits == 4:
         pytest.importorskip("bitsandbytes")

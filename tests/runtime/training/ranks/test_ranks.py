@@ -32,6 +32,8 @@ from tests.runtime.training.training_support import (
     train_tiny,
 )
 
+pytestmark = pytest.mark.kill
+
 Digests = Callable[[int], str]
 TINY = {"n": 36, "batch_size": 2, "validation": True, "augment": True, "max_steps": 40, "accumulate_grad_batches": 2}
 
@@ -127,12 +129,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], s
     return digest_of
 
 
-THREE = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    ("size", "victim"), [(2, 1), (2, 0), pytest.param(3, 2, marks=THREE), pytest.param(3, 0, marks=THREE)]
-)
+@pytest.mark.parametrize(("size", "victim"), [(2, 1), (2, 0), (3, 2), (3, 0)])
 def test_a_killed_rank_stops_all_and_the_next_session_gives_the_same_bits(
     size: int, victim: int, uninterrupted: Digests, tmp_path: Path
 ) -> None:

@@ -29,6 +29,8 @@ from tests.runtime.training.training_support import (
     train_tiny,
 )
 
+pytestmark = pytest.mark.kill
+
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 # a class of the script itself, as a notebook's cells have them; data with a function that plain pickle refuses
@@ -92,7 +94,6 @@ def newest(folder: Path) -> dict:
     return torch.load(max((folder / "store" / "tiny" / "checkpoints").glob("*.ckpt")), weights_only=True)
 
 
-@pytest.mark.slow
 def test_a_killed_helper_ends_the_script_with_words_and_torchrun_completes_it_to_the_same_bits(tmp_path: Path) -> None:
     script = Script(tmp_path, pause=0.02)
     script.until_step(6)
@@ -118,7 +119,6 @@ def test_a_killed_helper_ends_the_script_with_words_and_torchrun_completes_it_to
     assert digest(newest(tmp_path)) == digest(checkpoint_of(tmp_path / "whole"))
 
 
-@pytest.mark.slow
 def test_a_killed_script_takes_its_helpers_along_and_an_interrupt_stops_both_with_work_left(tmp_path: Path) -> None:
     script = Script(tmp_path, pause=0.02)
     script.until_step(6)
