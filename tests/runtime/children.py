@@ -39,6 +39,14 @@ def reap(pid: int, seconds: float = 60.0) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def wait_until(so: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until a condition holds; the seconds are a guard against hanging, not a measure."""
+    end = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < end, f"this did not come about within {seconds:g} s"
+        time.sleep(0.005)
+
+
 def die() -> None:
     """End this process as a host does."""
     os.kill(os.getpid(), signal.SIGKILL)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from nbkit.runtime.ledger import outbox as outbox_module
 from nbkit.runtime.ledger.segments import fold_store
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store.folder import FolderStore
-from tests.runtime.children import fork, reap
+from tests.runtime.children import fork, reap, wait_until
 from tests.runtime.store.faulty_store import LaggingStore
 
 pytestmark = pytest.mark.kill
@@ -27,12 +28,20 @@ def rows(n: int = N) -> list[dict[str, str]]:
     return [{"key": f"k{i:03d}", "seed": str(i)} for i in range(n)]
 
 
-def session_once(root: Path, lag: float, folder: Path, shard: str | None = None, pause: float = 0.01) -> None:
-    """Run one session in this process and note each item that it really does."""
+def session_once(
+    root: Path,
+    lag: float,
+    folder: Path,
+    shard: str | None = None,
+    pause: float = 0.01,
+    begun: Callable[[str], None] = lambda key: None,
+) -> None:
+    """Run one session in this process and note each item that it really does; `begun` is called in front of each."""
     outbox_module._FLUSH_EVERY, outbox_module._REFRESH_EVERY = 0.05, 0.1
     session = open_session("two", LaggingStore(root / "store", lag), folder=folder, shard=shard)
     for item in session.work(rows()):
         with item:
+            begun(item.key)
             with open(root / "executions.log", "ab", buffering=0) as log:
                 log.write(f"{session.id} {item.key}\n".encode())
             time.sleep(pause)
@@ -67,10 +76,20 @@ def test_two_processes_at_once(tmp_path, lag):
 
 
 def test_second_session_that_begins_later_does_little_twice(tmp_path):
-    lag = 0.6
-    first = fork(lambda: session_once(tmp_path, lag, tmp_path / "work-0", pause=0.03), tmp_path / "log")
-    time.sleep(1.6)
-    second = fork(lambda: session_once(tmp_path, lag, tmp_path / "work-1", pause=0.03), tmp_path / "log")
+    lag, at_work = 0.6, tmp_path / "the second is at work"
+
+    def wait_in_the_middle(key: str) -> None:
+        if key == rows()[N // 2]["key"]:
+            wait_until(at_work.exists)
+
+    def seen() -> bool:
+        return bool(fold_store(LaggingStore(tmp_path / "store", lag), "two", tmp_path / "look").done)
+
+    first = fork(lambda: session_once(tmp_path, lag, tmp_path / "work-0", begun=wait_in_the_middle), tmp_path / "log")
+    wait_until(seen)
+    second = fork(
+        lambda: session_once(tmp_path, lag, tmp_path / "work-1", begun=lambda key: at_work.touch()), tmp_path / "log"
+    )
     assert [reap(first), reap(second)] == [0, 0], (tmp_path / "log").read_text()
     by_session: dict[str, list[str]] = {}
     for line in (tmp_path / "executions.log").read_text().splitlines():

@@ -15,7 +15,7 @@ from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.outbox import BOUND, Outbox
 from nbkit.runtime.store import retried
 from nbkit.runtime.store.folder import FolderStore
-from tests.runtime.children import die, fork, reap
+from tests.runtime.children import die, fork, reap, wait_until
 from tests.runtime.ledger.test_ledger import make
 from tests.runtime.store.faulty_store import FaultyStore, on, passing, permanent
 
@@ -109,7 +109,8 @@ def test_queue_bound_makes_send_wait(desk):
 
     thread = threading.Thread(target=send_many, daemon=True)
     thread.start()
-    time.sleep(0.5)
+    wait_until(lambda: len(d.outbox.waiting()) == BOUND + module.THREADS + 1)
+    time.sleep(0.2)
     assert len(sent) == BOUND + module.THREADS, "two are being sent, eight wait, the next waits to be queued"
     assert len(d.outbox.waiting()) == BOUND + module.THREADS + 1, "what waits to be queued is noted already"
     gate.open.set()
@@ -285,8 +286,8 @@ def test_full_disk_under_the_ledger_ends_no_thread(desk, monkeypatch):
     monkeypatch.setattr(d.ledger, "flush", lambda store: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     monkeypatch.setattr(module, "_FLUSH_EVERY", 0.05)
     d.outbox.send_item("a")
-    time.sleep(0.3)
-    assert d.outbox.drain(5) == ["p/items/a.npz"] and not any("Traceback" in words for words in d.said), d.said
+    wait_until(lambda: "ledger" in d.outbox.faults)
+    assert d.outbox.drain(1) == ["p/items/a.npz"] and not any("Traceback" in words for words in d.said), d.said
     assert "No space left" in d.outbox.faults["ledger"]
     monkeypatch.setattr(d.ledger, "stored", real)
     assert all(thread.is_alive() for thread in d.outbox._threads)
