@@ -15,6 +15,8 @@ from nbkit.neuro.neurofm.validate import compare_decoders, held_out_bits
 from nbkit.neuro.nn.lora import dead_adapters
 from tests.neuro.neurofm.spike_files import TINY, train, write_populations
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
@@ -38,7 +40,6 @@ def pretrained(trained):
     return module, data
 
 
-@pytest.mark.train
 def test_unseen_units_adapt_and_nothing_shared_moves(pretrained, paths):
     module, old = pretrained
     before = shared_weights(module)

@@ -13,6 +13,8 @@ from nbkit.neuro.neurofm.data.batches import SpikeData, collate
 from nbkit.neuro.neurofm.pretrain import Pretrainer, laid_over, rotating_mask, score_rows
 from tests.neuro.neurofm.spike_files import TINY, train, write_populations
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
