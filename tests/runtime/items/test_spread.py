@@ -69,7 +69,7 @@ def test_files_of_this_machine_are_kept(open_one, tmp_path, writes):
     assert (tmp_path / "store/toy/items/k3/k3.bin").read_bytes() == b"here"
 
 
-@pytest.mark.parametrize(("left", "words"), [(None, "has nothing"), (b"else", "4 bytes that is another")])
+@pytest.mark.parametrize(("left", "words"), [(None, "has nothing"), (b"else", "another file, of 4 bytes")])
 def test_a_path_that_means_nothing_here_is_refused(open_one, writes, left, words, tmp_path):
     session = open_one()
     session.map(writes[1], ROWS, executor=Elsewhere(writes[0], left))
@@ -112,7 +112,7 @@ class Cancelling(Executor):
 
 def test_a_cluster_that_went_away_blames_no_item(open_one):
     session = open_one()
-    with pytest.raises(NbkitError, match="CancelledError.*Make a new executor and run again") as caught:
+    with pytest.raises(NbkitError, match="CancelledError.*Create a new executor and run again") as caught:
         session.map(fine, ROWS, executor=Cancelling())
     assert isinstance(caught.value.__cause__, CancelledError) and session.ledger.fold.failures == {}
 
