@@ -322,9 +322,11 @@ def test_records_of_a_session_whose_folder_was_merged_while_it_lives_are_read(tm
     living._own = [late[0]]
     put(FolderStore(tmp_path / "living" / "segments"), *late)
     living.refresh()
+    living.flush()
+    assert read(store, tmp_path / "cache 2").failures == {"f": 1}, "sent again, without anything new to send"
     living.failed("g", "error")
     living.close()
-    found = read(store, tmp_path / "cache 2")
+    found = read(store, tmp_path / "cache 3")
     assert found.failures == {"f": 1, "g": 1} and found.deaths == {"d": 1} and set(found.done) == {"k2"}
 
 
