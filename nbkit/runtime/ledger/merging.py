@@ -127,5 +127,5 @@ def _runs(session: str, numbered: dict[int, str]) -> Iterator[str]:
     """Yield the lines of one session, before each run of consecutive numbers a line that names session and number."""
     for run in split_where(sorted(numbered), lambda one, other: one + 1 != other):
         yield encode_line({"e": "from", "of": session, "n": run[0]})
-        for line in map(numbered.get, run):
+        for line in (numbered[number] for number in run):
             yield line if line.startswith(_SAME_FOR_ALL) else encode_line({"e": "was", "r": decode_line(line)})
