@@ -53,8 +53,8 @@ class CardFacts:
 
 def opening_card(session: CardFacts) -> str:
     """Return the card: where, on what, how long, into which store, from which point."""
-    fold, budget = session.ledger.fold, session.budget
-    killed = sum("close" not in events for name, events in fold.sessions.items() if name != session.id)
+    state, budget = session.ledger.state, session.budget
+    killed = sum("close" not in events for name, events in state.sessions.items() if name != session.id)
     rows = [
         ("phase", session.slug + (f", shard {session.shard}" if session.shard else "") + (" (smoke)" * session.smoke)),
         ("host", f"{session.host.name}: {session.host.words}"),
@@ -63,7 +63,7 @@ def opening_card(session: CardFacts) -> str:
         ("store", session.store),
         *([("warning", words)] if (words := store_warning(session.store)) else []),
         ("items", _items(session)),
-        ("sessions", f"{len(fold.sessions) - 1} before this one, {killed} of them ended without closing"),
+        ("sessions", f"{len(state.sessions) - 1} before this one, {killed} of them ended without closing"),
     ]
     if session.step:
         rows.append(("training", f"a checkpoint at step {session.step} is in the store"))
@@ -82,14 +82,14 @@ def _budget(budget: Budget) -> str:
 
 
 def _items(session: CardFacts) -> str:
-    fold = session.ledger.fold
-    words = f"{len(fold.done)} done"
+    state = session.ledger.state
+    words = f"{len(state.done)} done"
     if session.ledger.here:
         words += f", {len(session.ledger.here)} done here and on their way"
-    failed = sum(key not in fold.done for key in fold.failures)
+    failed = sum(key not in state.done for key in state.failures)
     if failed:
         words += f", {failed} failed"
-    struck = [key for key, n in fold.deaths.items() if n >= 3 and key not in fold.done]
+    struck = [key for key, n in state.deaths.items() if n >= 3 and key not in state.done]
     if struck:
         words += f"; {', '.join(struck[:3])} in work at 3 kills or more"
     return words
@@ -102,8 +102,8 @@ def closing_words(session: CardFacts, summary: dict[str, Any], fault: str | None
         rows.append(("step", f"{summary['step']} of {summary['max_steps']}"))
     rows.append(("left", f"{counted(summary['left'], 'item')}, {summary['failed']} failed"))
     if summary["failed"]:
-        errors = session.ledger.fold.errors
-        key = next(k for k in errors if k not in session.ledger.fold.done)
+        errors = session.ledger.state.errors
+        key = next(k for k in errors if k not in session.ledger.state.done)
         rows.append(("error", f"{key}: {errors[key].strip().splitlines()[-1][:120]}"))
     if summary["not_stored"]:
         names = summary["not_stored"]

@@ -156,7 +156,7 @@ class Session(Showing):
         self._steps: dict[str, Any] = {}
         self._work_ended = began
         # time for the cells after the work: the slowest of the last sessions, as a busy machine probably still is busy
-        endings = [e["close"].get("ending", 0.0) for e in self.ledger.fold.sessions.values() if "close" in e]
+        endings = [e["close"].get("ending", 0.0) for e in self.ledger.state.sessions.values() if "close" in e]
         if endings:
             self.budget.measured("close", max(endings[-3:]))
         self._signals = StopSignals(self.budget.request_stop, self.say, (signal.SIGTERM,))
@@ -171,12 +171,12 @@ class Session(Showing):
         for note in damaged:
             self.say(note)
         step = newest.step if newest else 0
-        before = {"done": len(self.ledger.fold.done), "step": step}  # what the sessions before this one came to
+        before = {"done": len(self.ledger.state.done), "step": step}  # what the sessions before this one came to
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **before})
         waiting = len(self.outbox.waiting())
         print(self._or_let_go(lambda: opening_card(self._facts(step, waiting))), flush=True)
         gone = round(self.budget.elapsed(), 3)
-        self.journal("open", slug=slug, session=self.id, done=len(self.ledger.fold.done), step=step, elapsed=gone)
+        self.journal("open", slug=slug, session=self.id, done=len(self.ledger.state.done), step=step, elapsed=gone)
 
     def _or_let_go(self, ask: Callable[[], Any]) -> Any:
         """Ask what a store may refuse; then let go of the lane, so that the next try takes over what is left in it."""
@@ -360,7 +360,7 @@ class Session(Showing):
         unfinished = "wall" if waiting and self.budget.left() <= 0 else "left"
         reason = self.budget.stop_reason or self._steps.get("reason") or ("complete" if complete else unfinished)
         summary = {
-            "complete": complete, "done": len(self.ledger.fold.done), "left": left, "failed": failed, **self._steps,
+            "complete": complete, "done": len(self.ledger.state.done), "left": left, "failed": failed, **self._steps,
             "reason": reason, "not_stored": waiting, "exit": 3 if not complete else 1 if failed else 0,
         }  # fmt: skip
         fault = None

@@ -17,7 +17,7 @@ from pathlib import Path
 from nbkit.runtime.items.work import pending
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import read_manifest
-from nbkit.runtime.ledger.segments import encode_line, fold_store, segment_of
+from nbkit.runtime.ledger.segments import encode_line, read_state, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from tests.bench.limits import append_seconds
 from tests.bench.rows import Row
@@ -144,7 +144,7 @@ def _opening(folder: Path, n: int) -> list[Row]:
         began = time.perf_counter()
         ledger = Ledger(folder / f"machine-{fresh}", "bench", f"fresh{fresh}", store)
         times.append(time.perf_counter() - began)
-        assert len(ledger.fold.done) == n
+        assert len(ledger.state.done) == n
         if fresh < 2:
             ledger.release()
             del ledger
@@ -177,7 +177,7 @@ def _recorded_store(folder: Path, n: int, sessions: int) -> FolderStore:
         path.parent.mkdir(parents=True)
         path.write_bytes(data)
     assert len(list(store.list("bench/ledger/"))) == sessions
-    assert len(fold_store(store, "bench", folder / "unused").done) == sessions * part
+    assert len(read_state(store, "bench", folder / "unused").done) == sessions * part
     return store
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import nbkit
 from nbkit.runtime.errors import DamagedError, NbkitError, UsageError
 from nbkit.runtime.items.work import Item
-from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import die, fork, reap
 
@@ -101,7 +101,7 @@ def test_what_is_no_result_is_said(opened, tmp_path, capfd):
     for key, (_, words) in wrong.items():
         assert f"item {key} failed: UsageError" in said and words in said, key
     assert session.close()["left"] == 6
-    assert not fold_store(FolderStore(tmp_path / "store"), "toy", tmp_path / "check").done
+    assert not read_state(FolderStore(tmp_path / "store"), "toy", tmp_path / "check").done
 
 
 def test_a_loop_without_with_is_refused_before_it_runs_through_everything(opened):
@@ -249,7 +249,7 @@ def test_a_cell_that_raises_brings_its_items_home_when_the_process_ends(opened, 
             atexit._run_exitfuncs()
 
     assert reap(fork(ended, tmp_path / "log")) == 0, (tmp_path / "log").read_text()
-    assert set(fold_store(FolderStore(tmp_path / "store"), "toy", tmp_path / "check").done) == {"k0", "k1", "k2"}
+    assert set(read_state(FolderStore(tmp_path / "store"), "toy", tmp_path / "check").done) == {"k0", "k1", "k2"}
 
 
 def test_a_session_that_was_left_no_longer_takes_the_signal(opened):

@@ -9,7 +9,7 @@ from typing import Any
 
 from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import DamagedError, UsageError
-from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
 
@@ -37,7 +37,7 @@ def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Pat
         If a file does not have the recorded content.
     """
     accepted: dict[str, set[str]] = {}
-    for outputs in fold_store(store, slug, folder / "segments").done.values():
+    for outputs in read_state(store, slug, folder / "segments").done.values():
         for name, _, sha256 in outputs:
             accepted.setdefault(name, set()).add(sha256)
     if not accepted:

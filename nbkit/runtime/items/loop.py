@@ -66,9 +66,9 @@ class ItemLoop:
             If items of this phase are in the store that were computed with other settings.
         """
         wanted: dict[str, Any] = json.loads(json.dumps(settings, sort_keys=True, default=str))
-        fold = self.ledger.fold
-        for other in sorted(fold.made_with - {version_of(wanted)}):
-            differs = _differences(fold.settings[other], wanted) if other in fold.settings else "which ones is lost"
+        state = self.ledger.state
+        for other in sorted(state.made_with - {version_of(wanted)}):
+            differs = _differences(state.settings[other], wanted) if other in state.settings else "which ones is lost"
             raise UsageError(
                 f"Items of {self.ledger.slug} in {self.store} were computed with other settings: {differs}. Set them "
                 "back, or use another store. Nothing was changed."

@@ -184,30 +184,30 @@ class _Sequential:
 
 def pending(ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[int]:
     """Yield positions of the rows to do: new ones first, then those with earlier failures or kills."""
-    fold, keys, later, position = ledger.fold, manifest.keys, [], 0
-    for key in filterfalse(fold.done.__contains__, keys):  # skips a million done items in C
+    state, keys, later, position = ledger.state, manifest.keys, [], 0
+    for key in filterfalse(state.done.__contains__, keys):  # skips a million done items in C
         position = keys.index(key, position)
         if ledger.is_done(key):
             continue
-        if key in fold.failures or key in fold.deaths:
+        if key in state.failures or key in state.deaths:
             later.append(position)
         else:
             yield position
     for position in sorted(later, key=lambda p: _trouble(ledger, manifest.keys[p])):
         key = manifest.keys[position]
-        if not ledger.is_done(key) and (retry_failed or fold.failures.get(key, 0) < TRIES):
+        if not ledger.is_done(key) and (retry_failed or state.failures.get(key, 0) < TRIES):
             yield position
 
 
 def left(ledger: Ledger, manifest: Manifest) -> tuple[int, int]:
     """Return how many items of a manifest are pending, and how many have failed for good."""
     undone = [key for key in manifest.keys if not ledger.is_done(key)]
-    failed = sum(ledger.fold.failures.get(key, 0) >= TRIES for key in undone)
+    failed = sum(ledger.state.failures.get(key, 0) >= TRIES for key in undone)
     return len(undone) - failed, failed
 
 
 def _trouble(ledger: Ledger, key: str) -> int:
-    return ledger.fold.failures.get(key, 0) + ledger.fold.deaths.get(key, 0)
+    return ledger.state.failures.get(key, 0) + ledger.state.deaths.get(key, 0)
 
 
 def items(loop: ItemLoop, manifest: Manifest, retry_failed: bool = False) -> Iterator[Item]:

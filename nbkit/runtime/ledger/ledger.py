@@ -26,10 +26,10 @@ from nbkit.runtime.ledger.segments import (
     Segment,
     decode_line,
     encode_line,
-    fold_store,
     is_late,
     is_whole,
     local_copy,
+    read_state,
     segment_of,
     split_where,
     version_of,
@@ -84,9 +84,9 @@ class Ledger:
         self._number = 0
         self._own: list[Segment] = []
         self._db, rows = open_database(folder, self.notes.append)
-        self.fold = fold_store(store, slug, folder / "segments")
+        self.state = read_state(store, slug, folder / "segments")
         self._merge_finished_sessions()
-        for name, words in self.fold.damaged.items():
+        for name, words in self.state.damaged.items():
             self.notes.append(f"Segment {name} is damaged: {words}. Items of lost records are done again.")
         self._slot = os.open(folder / "in-work", os.O_RDWR | os.O_CREAT, 0o644)
         self._recover(rows)
@@ -105,19 +105,19 @@ class Ledger:
                     self._db.execute("DELETE FROM records WHERE id=?", (row,))
                 else:
                     self.here[record["k"]] = row
-                    self.fold.made_with |= {record["v"]} if "v" in record else set()
+                    self.state.made_with |= {record["v"]} if "v" in record else set()
             elif number is not None:
                 # its segment may already be in the store; the number prevents that it counts twice
-                self.fold.add(session, [(number, record)])
+                self.state.add(session, [(number, record)])
         key = os.pread(self._slot, 4096, 0).rstrip(b"\0").decode("utf-8", "replace")
         if key:
             self._clear_slot()
-            if key not in self.fold.done and key not in self.here:
+            if key not in self.state.done and key not in self.here:
                 self.note({"e": "died", "k": key})
 
     def _known(self, record: Record) -> bool:
         """Return whether the store's records have this very result; another session's result may differ."""
-        known = self.fold.done.get(record["k"])
+        known = self.state.done.get(record["k"])
         return known is not None and all(output in known for output in record["o"])
 
     def _outputs_whole(self, record: Record) -> bool:
@@ -138,7 +138,7 @@ class Ledger:
     def use_settings(self, settings: Record) -> None:
         """Record the settings that the results depend on from now on."""
         self.settings = version_of(settings)
-        if self.settings not in self.fold.settings:
+        if self.settings not in self.state.settings:
             self.note({"e": "settings", "settings": settings})
 
     def begin(self, key: str) -> None:
@@ -156,7 +156,7 @@ class Ledger:
         record = {"e": "done", "k": key, "o": [[o.name, o.size, o.sha256] for o in outputs], "s": round(seconds, 4)}
         if self.settings is not None:
             record["v"] = self.settings
-            self.fold.made_with.add(self.settings)
+            self.state.made_with.add(self.settings)
         line = encode_line(record | more if more else record)
         with self._lock:
             self.here[key] = self._insert(None, line)
@@ -172,7 +172,7 @@ class Ledger:
         with self._lock:
             self._number += 1
             self._insert(self._number, encode_line(record))
-            self.fold.add(self.session, [(self._number, record)])
+            self.state.add(self.session, [(self._number, record)])
 
     def _insert(self, number: int | None, line: str) -> int:
         sql = "INSERT INTO records(session, number, line) VALUES(?,?,?)"
@@ -199,7 +199,7 @@ class Ledger:
             if self._write(marked, (self.session, number, row)).rowcount != 1:
                 raise DamagedError(f"The record of {key} in {self.folder} is gone; the item is done again")
             self._number = number
-            self.fold.add(self.session, [(number, record)])
+            self.state.add(self.session, [(number, record)])
             del self.here[key]
 
     def forget(self, key: str) -> None:
@@ -224,7 +224,7 @@ class Ledger:
 
     def is_done(self, key: str) -> bool:
         """Return whether an item is done, here or in the store."""
-        return key in self.fold.done or key in self.here
+        return key in self.state.done or key in self.here
 
     # -- uploads: other files on their way to the store --
 
@@ -265,7 +265,7 @@ class Ledger:
                 self._remove([row[0] for row in run])
                 if segment.session == self.session:
                     self._own.append(segment)
-            for segment in [s for s in self._own if s.folder in self.fold.sealed]:
+            for segment in [s for s in self._own if s.folder in self.state.sealed]:
                 if lines := self._lines_of(segment):  # nobody reads it there any more
                     self._own.remove(segment)
                     self._own.append(self._put(store, self.session, segment.first, lines))
@@ -287,7 +287,7 @@ class Ledger:
     def _put(self, store: Store, session: str, first: int, lines: list[str]) -> Segment:
         """Bring lines to the store as a segment."""
         segment, data = segment_of(self.slug, session, first, lines, is_late(session))
-        if segment.folder in self.fold.sealed:  # a clock, here or there, is days off
+        if segment.folder in self.state.sealed:  # a clock, here or there, is days off
             segment = replace(segment, late=True)
         began = time.monotonic()
         self._put_content(store, segment, data)
@@ -331,13 +331,13 @@ class Ledger:
     def _merge_finished_sessions(self) -> None:
         """Merge what finished sessions left in the store, so that the next session opens with few requests."""
         try:
-            found = merge_finished(self.slug, self.folder / "segments", self.fold)
+            found = merge_finished(self.slug, self.folder / "segments", self.state)
             if found is None:
                 return
             self._put_content(self.store, *found)
-            self.fold.add_segment(*found)
-            for segment in self.fold.listed:
-                if segment.name in self.fold.replaced:
+            self.state.add_segment(*found)
+            for segment in self.state.listed:
+                if segment.name in self.state.replaced:
                     self.store.delete(segment.name)
         except OSError as error:
             self.notes.append(f"The ledger's segments were not merged, and all of them are still there: {error}")
@@ -355,7 +355,7 @@ class Ledger:
 
     def refresh(self, store: Store | None = None) -> None:
         """Add what other sessions have stored since."""
-        fold_store(store or self.store, self.slug, self.folder / "segments", self.fold)
+        read_state(store or self.store, self.slug, self.folder / "segments", self.state)
 
     def close(self, store: Store | None = None) -> None:
         """Flush, merge this session's segments into one, and close the database."""
@@ -379,7 +379,7 @@ class Ledger:
         """Return how many items are in the store, done here only, and waiting as records."""
         with self._lock:
             unsent = self._db.execute("SELECT count(*) FROM records WHERE number IS NOT NULL").fetchone()[0]
-        return {"stored": len(self.fold.done), "here": len(self.here), "unsent_records": unsent}
+        return {"stored": len(self.state.done), "here": len(self.here), "unsent_records": unsent}
 
 
 def _adjacent(segments: Iterable[Segment]) -> list[list[Segment]]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from nbkit.runtime.ledger.segments import (
     MERGED,
-    Fold,
+    LedgerState,
     Segment,
     decode_line,
     encode_line,
@@ -50,21 +50,21 @@ class _Collected:
     size: int = 0
 
 
-def merge_finished(slug: str, cache: Path, fold: Fold) -> tuple[Segment, bytes] | None:
+def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment, bytes] | None:
     """Return a merged segment of finished sessions and its content; None where a merge is not worth it yet.
 
     Parameters
     ----------
     slug : str
     cache : Path
-        Folder where `fold_store` keeps what it fetched.
-    fold : Fold
-        State of the store, as `fold_store` returned it.
+        Folder where `read_state` keeps what it fetched.
+    state : LedgerState
+        State of the store, as `read_state` returned it.
     """
     found = _Collected()
     sessions: dict[str, list[Segment]] = {}
-    for segment in fold.listed:
-        if segment.session != MERGED and fold.is_finished(segment):
+    for segment in state.listed:
+        if segment.session != MERGED and state.is_finished(segment):
             sessions.setdefault(segment.session, []).append(segment)
     for session, segments in sorted(sessions.items()):
         lines = _lines_of(segments, cache)
@@ -75,12 +75,12 @@ def merge_finished(slug: str, cache: Path, fold: Fold) -> tuple[Segment, bytes] 
             found.size += size
     if len(found.sealed) < ENOUGH:
         return None
-    for segment in sorted(fold.merged, key=lambda s: s.count):
+    for segment in sorted(state.merged, key=lambda s: s.count):
         data = local_copy(segment, cache)
         # large ones wait until as much is new, so that a record is copied a few times and not at every merge
         if data is not None and len(data) <= max(_SMALL, 2 * found.size) and found.size + len(data) <= _LARGEST:
             _include(found, segment, data)
-    found.replaces |= {s.name for s in fold.listed if s.name in fold.replaced}
+    found.replaces |= {s.name for s in state.listed if s.name in state.replaced}
     content = [encode_line({"e": "merged", "sealed": sorted(found.sealed), "replaces": sorted(found.replaces)})]
     for session, numbered in sorted(found.lines.items()):
         content += _runs(session, numbered)

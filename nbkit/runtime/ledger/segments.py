@@ -145,7 +145,7 @@ def version_of(settings: Record) -> str:
 
 
 @dataclass
-class Fold:
+class LedgerState:
     """State of a phase, computed from records.
 
     The order of the records and the clocks of their writers do not matter: done wins, failures add up, and a record
@@ -292,7 +292,7 @@ def split_where(items: Iterable[T], ends: Callable[[T, T], bool]) -> list[list[T
     return runs
 
 
-def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -> Fold:
+def read_state(store: Store, slug: str, cache: Path, state: LedgerState | None = None) -> LedgerState:
     """Return the state of a phase from all segments in the store.
 
     Parameters
@@ -301,16 +301,16 @@ def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -
     slug : str
     cache : Path
         Folder for fetched segments; their names have checksums, so a damaged copy is detected and fetched again.
-    fold : Fold or None
+    state : LedgerState or None
         Earlier state: only segments that it does not cover are read.
 
     Returns
     -------
-    fold : Fold
+    state : LedgerState
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    fold = Fold() if fold is None else fold
+    state = LedgerState() if state is None else state
     own = threading.local()  # one connection per thread: opening one may take a handshake
 
     def content(segment: Segment) -> bytes | None:
@@ -324,24 +324,24 @@ def fold_store(store: Store, slug: str, cache: Path, fold: Fold | None = None) -
         missing = False
         merged = _listed(store, f"{slug}/ledger/{MERGED}/")
         for segment in sorted(merged, key=lambda s: -s.count):  # the larger ones may replace the smaller
-            if not fold.covers(segment):
+            if not state.covers(segment):
                 data = content(segment)
                 missing |= data is None
                 if data is not None:
-                    fold.add_segment(segment, data)
-        skipped = fold.sealed | {f"{slug}/ledger/{MERGED}"}
+                    state.add_segment(segment, data)
+        skipped = state.sealed | {f"{slug}/ledger/{MERGED}"}
         listed = _listed(store, f"{slug}/ledger/", skipped)
-        fold.listed = merged + listed
-        wanted = sorted((s for s in listed if not fold.covers(s)), key=lambda s: (s.session, s.first, -s.last))
+        state.listed = merged + listed
+        wanted = sorted((s for s in listed if not state.covers(s)), key=lambda s: (s.session, s.first, -s.last))
         with ThreadPoolExecutor(4) as pool:
             contents = list(pool.map(content, wanted))
         with _no_collection():
             for segment, data in zip(wanted, contents, strict=True):
                 if data is not None:
-                    fold.add_segment(segment, data)
+                    state.add_segment(segment, data)
         if not missing and None not in contents:
             break  # else a segment was merged since the listing; a new listing shows the merged one
-    return fold
+    return state
 
 
 def _listed(store: Store, prefix: str, without: Collection[str] = ()) -> list[Segment]:

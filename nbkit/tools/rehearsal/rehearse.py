@@ -19,7 +19,7 @@ from typing import Any
 
 from nbkit.ground.files import write_json
 from nbkit.runtime.errors import StoreError, UsageError
-from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
@@ -160,7 +160,7 @@ class Rehearsal:
         return document
 
     def _stored(self, slug: str) -> tuple[set[str], int]:
-        return set(fold_store(self.store, slug, self.cache).done), newest_step(self.store, slug)
+        return set(read_state(self.store, slug, self.cache).done), newest_step(self.store, slug)
 
     def _reason(self, stays: list[Stay], standstill: str) -> str:
         """Say why to stop; empty to go on."""

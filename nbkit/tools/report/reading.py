@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import NbkitError
-from nbkit.runtime.ledger.segments import Fold, fold_store
+from nbkit.runtime.ledger.segments import LedgerState, read_state
 from nbkit.runtime.store.protocol import Stat
 from nbkit.tools.phases import Phase
 from nbkit.tools.report.embedded import without_requests
 from nbkit.tools.status.listing import Listing
-from nbkit.tools.status.past_sessions import CountedFold
+from nbkit.tools.status.past_sessions import CountedState
 from nbkit.tools.status.status import PhaseStatus, read_document, read_phase
 from nbkit.tools.status.store_use import show_bytes
 
@@ -106,8 +106,8 @@ def read_record(store: Listing, slug: str, phase: Phase | None, stats: list[Stat
         Folder for what is fetched.
     """
     try:
-        fold = fold_store(store, slug, cache, CountedFold())
-        record = PhaseRecord(read_phase(store, slug, phase, cache, fold), phase)
+        state = read_state(store, slug, cache, CountedState())
+        record = PhaseRecord(read_phase(store, slug, phase, cache, state), phase)
     except NbkitError as error:
         status = PhaseStatus(slug, phase.title if phase else "", "unreadable")
         return PhaseRecord(status, phase, notes=[f"Its records cannot be read: {error}"])
@@ -121,7 +121,7 @@ def read_record(store: Listing, slug: str, phase: Phase | None, stats: list[Stat
         record.history = _history(_bytes(store, f"{slug}/metrics.jsonl", cache, record.notes), record.notes)
     for name in _first(_named(sizes, f"{slug}/figures/", ".png"), FIGURES, "figures", record):
         _take_figure(store, name, sizes[name], cache, record)
-    pages = [*_named(sizes, f"{slug}/pages/", ".html"), *_item_pages(fold)]
+    pages = [*_named(sizes, f"{slug}/pages/", ".html"), *_item_pages(state)]
     for name in _first(pages, VIEWS, "pages", record):
         _take_page(store, name, sizes.get(name, 0), cache, record)
     record.figures.sort(key=lambda figure: _rank(figure.name, phase))
@@ -235,9 +235,9 @@ def _take_figure(store: Listing, name: str, size: int, cache: Path, record: Phas
     record.figures.append(StoredFigure(short, png, width, height, words))
 
 
-def _item_pages(fold: Fold) -> list[str]:
+def _item_pages(state: LedgerState) -> list[str]:
     """Return the names of pages that are outputs of items."""
-    outputs = fold.done.values()
+    outputs = state.done.values()
     return sorted({str(output[0]) for one in outputs for output in one if str(output[0]).endswith(".html")})
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nbkit.runtime.ledger.segments import Fold, Record
+from nbkit.runtime.ledger.segments import LedgerState, Record
 
 _ENDED = {"complete": "complete", "wall": "stopped before the wall", "left": "ended with work left"}
 
@@ -26,7 +26,7 @@ class Tally:
 
 
 @dataclass
-class CountedFold(Fold):
+class CountedState(LedgerState):
     """State of a ledger that also counts each session's work and keeps the last failure of each item."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class CountedFold(Fold):
     ) -> Iterator[tuple[int | None, Record]]:
         tally = self.tallies.setdefault(session, Tally())
         for number, record in numbered:
-            # a record that stands in two segments counts once, as in the fold itself
+            # a record that stands in two segments counts once, as in the state itself
             if number is not None and not any(first <= number <= last for first, last in taken):
                 if record.get("e") == "done":
                     tally.items += 1
@@ -114,25 +114,25 @@ class PastSession:
 
 
 def past_sessions(
-    fold: CountedFold, newest_step: int | None = None, rehearsal: Mapping[str, Any] | None = None
+    state: CountedState, newest_step: int | None = None, rehearsal: Mapping[str, Any] | None = None
 ) -> tuple[PastSession, ...]:
     """Return a phase's sessions, oldest first.
 
     Parameters
     ----------
-    fold : CountedFold
+    state : CountedState
     newest_step : int or None
         Step of the newest checkpoint in the store.
     rehearsal : mapping or None
         What `nbkit rehearse` recorded of its sessions.
     """
     watched = rehearsed_rows(rehearsal)
-    ordered = sorted(fold.sessions.items(), key=lambda one: (_number(one[1].get("open", {}).get("t")) or 0.0, one[0]))
+    ordered = sorted(state.sessions.items(), key=lambda one: (_number(one[1].get("open", {}).get("t")) or 0.0, one[0]))
     begins = [_whole(events.get("open", {}).get("step")) for _, events in ordered] + [newest_step]
     found = []
     for number, (name, events) in enumerate(ordered):
         begin, close = events.get("open", {}), events.get("close")
-        tally, seen = fold.tallies.get(name, Tally()), watched.get(name, {})
+        tally, seen = state.tallies.get(name, Tally()), watched.get(name, {})
         opened, closed = _number(begin.get("t")), _number(close.get("t")) if close else None
         length = closed - opened if opened is not None and closed is not None else _number(seen.get("length_s"))
         to_step = _whole(close.get("step")) if close else begins[number + 1]

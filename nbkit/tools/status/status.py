@@ -19,13 +19,13 @@ from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.items.work import TRIES
 from nbkit.runtime.ledger.manifest import manifest_folder, parse_shard, read_manifest, shard_of
 from nbkit.runtime.ledger.receipts import Receipt
-from nbkit.runtime.ledger.segments import Fold, Record, fold_store
+from nbkit.runtime.ledger.segments import LedgerState, Record, read_state
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import newest_receipts
 from nbkit.tools.phases import Phase, load_phases
 from nbkit.tools.status.listing import Listing, list_once
-from nbkit.tools.status.past_sessions import CountedFold, PastSession, goodput_of, past_sessions
+from nbkit.tools.status.past_sessions import CountedState, PastSession, goodput_of, past_sessions
 
 QUOTA_HOURS = 30.0  # GPU hours that Kaggle gives a week
 _SESSION_HOURS = 9.0
@@ -140,7 +140,7 @@ def read_status(
 
 
 def read_phase(
-    store: Store | Listing, slug: str, phase: Phase | None, cache: Path, fold: CountedFold | None = None
+    store: Store | Listing, slug: str, phase: Phase | None, cache: Path, state: CountedState | None = None
 ) -> PhaseStatus:
     """Read the progress of one phase.
 
@@ -152,45 +152,45 @@ def read_phase(
         Its row of the map; None for a slug that is not on it.
     cache : Path
         Folder for what is fetched.
-    fold : CountedFold or None
+    state : CountedState or None
         State of the phase's ledger, where it has been read already.
     """
     listing = list_once(store, [slug])
-    if fold is None:
-        fold = fold_store(listing, slug, cache, CountedFold())
+    if state is None:
+        state = read_state(listing, slug, cache, CountedState())
     for _ in range(_LOOKS):
         receipts, notes = newest_receipts(listing, slug)
         if not listing.has_lost(f"{slug}/checkpoints/"):
             break
     rehearsal, rehearsal_note = read_document(listing, f"{slug}/rehearsal.json", cache)
     newest = receipts[0] if receipts else None
-    closes = [record["close"] for record in fold.sessions.values() if "close" in record]
+    closes = [record["close"] for record in state.sessions.values() if "close" in record]
     last: Record = max(closes, key=lambda record: record.get("t", 0.0), default={})
-    failed = sum(key not in fold.done for key in fold.failures)
-    shards = _shards(fold)
-    left = _items_left(fold, last, shards, slug, phase, failed)
+    failed = sum(key not in state.done for key in state.failures)
+    shards = _shards(state)
+    left = _items_left(state, last, shards, slug, phase, failed)
     step, max_steps = (newest.step, newest.max_steps) if newest else (0, 0)
-    past = past_sessions(fold, newest.step if newest else None, rehearsal)
+    past = past_sessions(state, newest.step if newest else None, rehearsal)
     useful = sum(one.work for one in past)
-    hours, rate = _outlook(fold, left, receipts, useful)
+    hours, rate = _outlook(state, left, receipts, useful)
     session_hours = phase.session_hours if phase else _SESSION_HOURS
     on_gpu = phase is not None and phase.accelerator == "gpu"
-    error = fold.last_error()
+    error = state.last_error()
     if max_steps:
         useful = 3600.0 * step / rate if rate else None
-    notes += [*rehearsal_note, *(f"{name}: {fault}" for name, fault in fold.damaged.items())]
+    notes += [*rehearsal_note, *(f"{name}: {fault}" for name, fault in state.damaged.items())]
     return PhaseStatus(
         slug=slug,
         title=phase.title if phase else "",
-        state=_state(fold, left, failed, newest, last, shards),
-        done=len(fold.done),
+        state=_state(state, left, failed, newest, last, shards),
+        done=len(state.done),
         left=left,
         failed=failed,
         step=step,
         max_steps=max_steps,
         rate=rate,
-        sessions=len(fold.sessions),
-        killed=sum("close" not in record for record in fold.sessions.values()),
+        sessions=len(state.sessions),
+        killed=sum("close" not in record for record in state.sessions.values()),
         hours_left=hours,
         sessions_left=None if hours is None else math.ceil(hours / session_hours),
         quota_weeks=hours / QUOTA_HOURS if hours is not None and on_gpu else None,
@@ -227,22 +227,22 @@ def last_line(error: str, width: int = 200) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def _shards(fold: CountedFold) -> tuple[ShardStatus, ...]:
+def _shards(state: CountedState) -> tuple[ShardStatus, ...]:
     """Return the shards as the newest session counts them; none where it took the whole manifest."""
-    begins = [record["open"] for record in fold.sessions.values() if "open" in record]
+    begins = [record["open"] for record in state.sessions.values() if "open" in record]
     newest: Record = max(begins, key=lambda record: record.get("t", 0.0), default={})
     if not newest.get("shard"):
         return ()
     _, count = parse_shard(newest["shard"])
     done, failed, dropped = Counter(), Counter(), Counter()
-    for key in fold.done:
+    for key in state.done:
         done[shard_of(key, count)] += 1
-    for key, times in fold.failures.items():
-        if key not in fold.done:
+    for key, times in state.failures.items():
+        if key not in state.done:
             failed[shard_of(key, count)] += 1
             dropped[shard_of(key, count)] += times >= TRIES
     rows: dict[str, Record] = {}
-    for record in sorted(fold.sessions.values(), key=lambda record: record.get("close", {}).get("t", 0.0)):
+    for record in sorted(state.sessions.values(), key=lambda record: record.get("close", {}).get("t", 0.0)):
         if "close" in record and "of" in record["close"]:
             rows[record.get("open", {}).get("shard")] = record["close"]
     found = []
@@ -254,21 +254,21 @@ def _shards(fold: CountedFold) -> tuple[ShardStatus, ...]:
 
 
 def _items_left(
-    fold: Fold, last: Record, shards: tuple[ShardStatus, ...], slug: str, phase: Phase | None, failed: int
+    state: LedgerState, last: Record, shards: tuple[ShardStatus, ...], slug: str, phase: Phase | None, failed: int
 ) -> int | None:
     if shards and all(shard.left is not None for shard in shards):
         return sum(shard.left for shard in shards)
     if last and not shards:
-        return max(0, int(last.get("left", 0)) - (len(fold.done) - int(last.get("done", 0))))
+        return max(0, int(last.get("left", 0)) - (len(state.done) - int(last.get("done", 0))))
     path = manifest_folder() / f"{slug}.tsv"
     if path.is_file():
         keys = read_manifest(path).keys
-        return sum(key not in fold.done for key in keys) - failed
+        return sum(key not in state.done for key in keys) - failed
     return None if shards or phase is None or phase.items else 0
 
 
 def _outlook(
-    fold: CountedFold, left: int | None, receipts: list[Receipt], work: float
+    state: CountedState, left: int | None, receipts: list[Receipt], work: float
 ) -> tuple[float | None, float | None]:
     """Return the hours that the rest takes, and the items or steps per hour; `work` is the seconds spent on items."""
     if receipts and receipts[0].max_steps:
@@ -278,17 +278,22 @@ def _outlook(
         rate = 3600.0 * steps / seconds if steps > 0 and seconds > 0 else None
         rest = 0 if newest.complete else max(0, newest.max_steps - newest.step)
         return (0.0 if not rest else rest / rate if rate else None), rate
-    timed = sum(tally.timed for tally in fold.tallies.values())
+    timed = sum(tally.timed for tally in state.tallies.values())
     if timed and work > 0:
         rate = 3600.0 * timed / work
         return (None if left is None else left / rate), rate
-    return (0.0 if left == 0 and fold.done else None), None
+    return (0.0 if left == 0 and state.done else None), None
 
 
 def _state(
-    fold: Fold, left: int | None, failed: int, newest: Receipt | None, last: Record, shards: tuple[ShardStatus, ...]
+    state: LedgerState,
+    left: int | None,
+    failed: int,
+    newest: Receipt | None,
+    last: Record,
+    shards: tuple[ShardStatus, ...],
 ) -> str:
-    if not fold.sessions and not fold.done and newest is None:
+    if not state.sessions and not state.done and newest is None:
         return "not begun"
     if newest is not None and newest.max_steps:
         return "complete" if newest.complete or newest.step >= newest.max_steps else "work left"

@@ -17,7 +17,7 @@ from typing import Any
 
 from nbkit.ground.files import read_json, sha256_of
 from nbkit.runtime.errors import DamagedError, StoreError
-from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import fetch_receipt, stored_runs
@@ -85,10 +85,10 @@ def verify_store(store: str | Store | None = None, slugs: list[str] | None = Non
 
 
 def _verify_phase(store: Listing, slug: str, folder: Path, found: Verified) -> None:
-    fold = fold_store(store, slug, folder / "segments")
-    found.faults |= fold.damaged
+    state = read_state(store, slug, folder / "segments")
+    found.faults |= state.damaged
     contents: dict[str, set[tuple[int, str]]] = {}
-    for outputs in fold.done.values():
+    for outputs in state.done.values():
         for name, size, sha256 in outputs:
             contents.setdefault(name, set()).add((size, sha256))
     promises = [Promise(name, frozenset(one), "the ledger") for name, one in sorted(contents.items())]

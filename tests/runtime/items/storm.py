@@ -20,7 +20,7 @@ import numpy as np
 
 from nbkit.ground.files import sha256_of
 from nbkit.runtime.ledger import outbox as outbox_module
-from nbkit.runtime.ledger.segments import Segment, fold_store, read_segment
+from nbkit.runtime.ledger.segments import Segment, read_segment, read_state
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store.folder import FolderStore
 
@@ -161,7 +161,7 @@ def check_store(root: Path, checked: set[str]) -> list[str]:
         found = sum(1 for _ in read_segment(segment, store.path(stat.name).read_bytes()))
         if found != segment.last - segment.first + 1:
             faults.append(f"{stat.name}: {found} records can be read")
-    fold = fold_store(store, "storm", root / "check-cache")
+    fold = read_state(store, "storm", root / "check-cache")
     for key, outputs in fold.done.items():
         if key in checked:
             continue

@@ -111,7 +111,7 @@ def test_an_item_that_kills_every_worker_is_recorded_as_failed(tmp_path, client,
     session.map(process, rows_in(tmp_path, kills="k03", always=True), executor=client.get_executor(), at_once=1)
     summary = session.close()
     assert (summary["done"], summary["left"]) == (COUNT - 1, 1)
-    assert "KilledWorker" in session.ledger.fold.errors["k03"] and begun(tmp_path)["k03"] == 2
+    assert "KilledWorker" in session.ledger.state.errors["k03"] and begun(tmp_path)["k03"] == 2
     again = nbkit.open_session("toy", store=tmp_path / "store", folder=tmp_path / "work")
     again.map(process, rows_in(tmp_path), executor=client.get_executor())
     assert again.close()["complete"] and outputs(tmp_path / "store") == serial

@@ -14,8 +14,8 @@ import pytest
 import nbkit
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.items.spread import Working, workers_of
-from nbkit.runtime.ledger.segments import fold_store
-from nbkit.tools.status.past_sessions import CountedFold
+from nbkit.runtime.ledger.segments import read_state
+from nbkit.tools.status.past_sessions import CountedState
 
 ROWS = [{"key": f"k{number}"} for number in range(6)]
 
@@ -73,7 +73,7 @@ def test_files_of_this_machine_are_kept(open_one, tmp_path, writes):
 def test_a_path_that_means_nothing_here_is_refused(open_one, writes, left, words, tmp_path):
     session = open_one()
     session.map(writes[1], ROWS, executor=Elsewhere(writes[0], left))
-    error = session.ledger.fold.errors["k0"]
+    error = session.ledger.state.errors["k0"]
     assert words in error and "Only arrays and text are sent" in error and "numpy.fromfile" in error
     assert session.close()["done"] == 0 and not (tmp_path / "store/toy/items").exists()
 
@@ -93,7 +93,7 @@ def test_a_pool_that_broke_blames_no_item(open_one):
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool, pytest.raises(NbkitError, match="BrokenProcessPool.*not recorded as"):
         session.map(kills_its_worker, ROWS, executor=pool, at_once=1)
-    assert session.ledger.fold.failures == {} and session.close()["done"] == 2
+    assert session.ledger.state.failures == {} and session.close()["done"] == 2
     again = open_one()
     with ThreadPoolExecutor(2) as threads:
         again.map(fine, ROWS, executor=threads)
@@ -114,7 +114,7 @@ def test_a_cluster_that_went_away_blames_no_item(open_one):
     session = open_one()
     with pytest.raises(NbkitError, match="CancelledError.*Create a new executor and run again") as caught:
         session.map(fine, ROWS, executor=Cancelling())
-    assert isinstance(caught.value.__cause__, CancelledError) and session.ledger.fold.failures == {}
+    assert isinstance(caught.value.__cause__, CancelledError) and session.ledger.state.failures == {}
 
 
 class Timed(Executor):
@@ -130,7 +130,7 @@ def test_the_workers_own_time_is_recorded_and_the_wait_is_what_must_fit(open_one
     session = open_one()
     session.map(fine, ROWS, executor=Timed())
     session.close()
-    fold = fold_store(session.store, "toy", tmp_path / "cache", CountedFold())
+    fold = read_state(session.store, "toy", tmp_path / "cache", CountedState())
     assert fold.tallies[session.id].seconds == 6 * 7.0
     assert session.budget.estimate("item") < 7.0, "from handing out to coming back, here"
 

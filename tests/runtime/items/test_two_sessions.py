@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nbkit.runtime.ledger import outbox as outbox_module
-from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import fork, reap, wait_until
@@ -56,7 +56,7 @@ def executions(root: Path) -> Counter:
 
 def check(root: Path) -> None:
     """Every item is recorded, and its output is what a single session would have made."""
-    fold = fold_store(FolderStore(root / "store"), "two", root / "check")
+    fold = read_state(FolderStore(root / "store"), "two", root / "check")
     assert set(fold.done) == {row["key"] for row in rows()} and not fold.damaged and not fold.failures
     for row in rows():
         outputs = fold.done[row["key"]]
@@ -144,7 +144,7 @@ def test_lane_with_work_of_a_killed_session_is_taken_first(tmp_path):
     assert reap(fork(killed, tmp_path / "log")) == -signal.SIGKILL
     holder.close()
     session = open_session("two", tmp_path / "store", folder=tmp_path / "work")
-    assert session.folder.name == "lane-1" and session.ledger.fold.failures == {"k000": 1}
+    assert session.folder.name == "lane-1" and session.ledger.state.failures == {"k000": 1}
     session.close()
     session = open_session("two", tmp_path / "store", folder=tmp_path / "work")
     assert session.folder.name == "lane-0"

@@ -15,7 +15,7 @@ from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import DamagedError, NbkitError, StoreError
 from nbkit.runtime.ledger import ledger as module
 from nbkit.runtime.ledger.ledger import Ledger, Output
-from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import die, fork, reap
 from tests.runtime.store.faulty_store import FaultyStore, on, passing, permanent
@@ -51,11 +51,11 @@ def test_an_item_goes_from_pending_to_here_to_stored(tmp_path):
     make(ledger, "a")
     assert ledger.is_done("a") and ledger.counts() == {"stored": 0, "here": 1, "unsent_records": 0}
     assert ledger.outputs("a")[0].name == "p/items/a.npz"
-    assert not fold_store(ledger.store, "p", tmp_path / "c1").done, "its outputs are not there yet"
+    assert not read_state(ledger.store, "p", tmp_path / "c1").done, "its outputs are not there yet"
     bring(ledger, "a")
     assert ledger.counts() == {"stored": 1, "here": 0, "unsent_records": 1}
     assert ledger.flush() == 1
-    assert list(fold_store(ledger.store, "p", tmp_path / "c2").done) == ["a"]
+    assert list(read_state(ledger.store, "p", tmp_path / "c2").done) == ["a"]
     ledger.close()
     assert opened(tmp_path, folder="another machine").is_done("a")
 
@@ -67,9 +67,9 @@ def test_failures_and_deaths_are_counted_over_sessions(tmp_path):
         ledger.begin("b")
         ledger.release()
     ledger = opened(tmp_path, "last")
-    assert ledger.fold.failures == {"a": 3} and ledger.fold.deaths == {"b": 3}
+    assert ledger.state.failures == {"a": 3} and ledger.state.deaths == {"b": 3}
     ledger.close()
-    fold = opened(tmp_path, "other", folder="another machine").fold
+    fold = opened(tmp_path, "other", folder="another machine").state
     assert fold.failures == {"a": 3} and fold.deaths == {"b": 3}
 
 
@@ -87,12 +87,12 @@ def killed(work: Callable[[Ledger], object], root: Path, store: object = None, s
 
 def test_kill_between_record_and_flush_keeps_the_record_on_this_machine(tmp_path):
     killed(lambda ledger: [make(ledger, "a"), make(ledger, "b"), bring(ledger, "a")], tmp_path)
-    assert not opened(tmp_path, folder="another machine").fold.done, "the machine is lost: both are done again"
+    assert not opened(tmp_path, folder="another machine").state.done, "the machine is lost: both are done again"
     ledger = opened(tmp_path)
     assert ledger.is_done("a") and list(ledger.here) == ["b"]
     bring(ledger, "b")
     ledger.close()
-    assert set(opened(tmp_path, folder="a third machine").fold.done) == {"a", "b"}
+    assert set(opened(tmp_path, folder="a third machine").state.done) == {"a", "b"}
 
 
 def test_kill_between_record_and_flush_with_outputs_lost_does_the_item_again(tmp_path):
@@ -144,16 +144,16 @@ def test_kill_at_every_store_call_of_flushes_and_merges(tmp_path, verb, after):
         root.mkdir()
 
         killed(busy, root, Deadly(FolderStore(root / "store"), verb, n, after))
-        acknowledged = fold_store(FolderStore(root / "store"), "p", root / "cache")
+        acknowledged = read_state(FolderStore(root / "store"), "p", root / "cache")
         assert not acknowledged.damaged
         ledger = opened(root)
-        assert set(acknowledged.done) <= set(ledger.fold.done)
-        reached = len(ledger.fold.done) + len(ledger.here)
-        assert set(ledger.fold.done) | set(ledger.here) == {f"k{i:02d}" for i in range(reached)}, "in order, none lost"
+        assert set(acknowledged.done) <= set(ledger.state.done)
+        reached = len(ledger.state.done) + len(ledger.here)
+        assert set(ledger.state.done) | set(ledger.here) == {f"k{i:02d}" for i in range(reached)}, "in order, none lost"
         for key in list(ledger.here):
             bring(ledger, key)
         ledger.close()
-        fold = fold_store(FolderStore(root / "store"), "p", root / "cache 2")
+        fold = read_state(FolderStore(root / "store"), "p", root / "cache 2")
         assert set(fold.done) == {f"k{i:02d}" for i in range(reached)}
         failures = sum(fold.failures.values())
         assert failures in (reached, reached - 1), "each attempt counts once, however often its segment was sent"
@@ -206,8 +206,8 @@ def test_database_truncated_or_flipped_anywhere_opens_and_loses_nothing_the_stor
     target = tmp_path / "copy"
     for what in hurt_copies(left_behind, target, file):
         ledger = opened(target)
-        done = set(ledger.fold.done) | set(ledger.here)
-        assert {f"k{i:02d}" for i in range(8)} <= set(ledger.fold.done), what
+        done = set(ledger.state.done) | set(ledger.here)
+        assert {f"k{i:02d}" for i in range(8)} <= set(ledger.state.done), what
         assert done <= {f"k{i:02d}" for i in range(18)}, what
         if len(done) < 18 and file == "ledger.sqlite" and what != "cut 0":  # an empty file is a new one
             assert ledger.notes, f"{what}: items are pending again and nobody said so"
@@ -221,7 +221,7 @@ def test_database_truncated_or_flipped_anywhere_opens_and_loses_nothing_the_stor
                 ledger.forget(key)
                 done.discard(key)
         ledger.close()
-        fold = fold_store(FolderStore(target / "store"), "p", target / "cache")
+        fold = read_state(FolderStore(target / "store"), "p", target / "cache")
         assert set(fold.done) == done | {"new"} and not fold.damaged, what
         assert fold.failures.get("f", 0) <= 1
 
@@ -250,7 +250,7 @@ def test_hurt_record_found_while_flushing_is_dropped_not_sent(tmp_path):
         bring(ledger, key)
     ledger._db.execute("UPDATE records SET line=replace(line, 'b.npz', 'X.npz') WHERE number=2")
     ledger.close()
-    fold = opened(tmp_path, folder="another machine").fold
+    fold = opened(tmp_path, folder="another machine").state
     assert set(fold.done) == {"a", "c"} and any("damaged" in note for note in ledger.notes)
 
 
@@ -276,7 +276,7 @@ def test_full_disk_while_flushing_leaves_no_open_transaction(tmp_path, monkeypat
     assert opened_by_another(tmp_path / "work" / "ledger.sqlite") == 2, "b is recorded for good, not in a transaction"
     bring(ledger, "b")
     ledger.close()
-    assert set(opened(tmp_path, folder="another machine").fold.done) == {"a", "b"}
+    assert set(opened(tmp_path, folder="another machine").state.done) == {"a", "b"}
 
 
 def opened_by_another(path: Path) -> int:
@@ -315,7 +315,7 @@ def test_full_disk_at_every_size_is_said_and_nothing_recorded_is_lost(tmp_path):
         assert code == 0, (room, (tmp_path / "log").read_text())
         recorded = set((root / "recorded").read_text().split())
         ledger = opened(root)
-        assert recorded <= set(ledger.fold.done) | set(ledger.here), room
+        assert recorded <= set(ledger.state.done) | set(ledger.here), room
     assert len(recorded) == 80
 
 
@@ -330,9 +330,9 @@ def test_store_that_refuses_keeps_the_records_here(tmp_path):
         with pytest.raises(StoreError):
             ledger.close()
     ledger = opened(tmp_path)
-    assert ledger.fold.failures == {"a": 2}
+    assert ledger.state.failures == {"a": 2}
     ledger.close()
-    assert opened(tmp_path, folder="another machine").fold.failures == {"a": 2}
+    assert opened(tmp_path, folder="another machine").state.failures == {"a": 2}
 
 
 def test_store_that_forbids_deleting_is_no_fault(tmp_path):
@@ -343,7 +343,7 @@ def test_store_that_forbids_deleting_is_no_fault(tmp_path):
         ledger.flush()
     ledger.close()
     assert ledger.notes and "not merged" in ledger.notes[0]
-    fold = opened(tmp_path, folder="another machine").fold
+    fold = opened(tmp_path, folder="another machine").state
     assert fold.failures == {f"f{i}": 1 for i in range(40)} and not fold.damaged
 
 
@@ -355,7 +355,7 @@ def test_many_flushes_leave_few_segments(tmp_path):
     assert len(list(ledger.store.list("p/ledger/"))) <= 3 * module.MERGE
     ledger.close()
     assert len(list(ledger.store.list("p/ledger/"))) == 1
-    assert opened(tmp_path, folder="another machine").fold.failures == {"a": 300}
+    assert opened(tmp_path, folder="another machine").state.failures == {"a": 300}
 
 
 def test_vanished_copies_of_segments_leave_the_parts(tmp_path):
@@ -365,7 +365,7 @@ def test_vanished_copies_of_segments_leave_the_parts(tmp_path):
         ledger.flush()
     shutil.rmtree(tmp_path / "work" / "segments")
     ledger.close()
-    assert opened(tmp_path, folder="another machine").fold.failures == {"a": 3}
+    assert opened(tmp_path, folder="another machine").state.failures == {"a": 3}
 
 
 def test_another_result_of_an_item_done_elsewhere_is_recorded_too(tmp_path):
@@ -381,7 +381,7 @@ def test_another_result_of_an_item_done_elsewhere_is_recorded_too(tmp_path):
     assert list(ledger.here) == ["a"]
     bring(ledger, "a")
     ledger.close()
-    outputs = opened(tmp_path, folder="a third machine").fold.done["a"]
+    outputs = opened(tmp_path, folder="a third machine").state.done["a"]
     assert {output[2] for output in outputs} >= {sha256} and len(outputs) == 2
 
 
@@ -395,5 +395,5 @@ def test_settings_count_where_items_were_made_with_them(tmp_path):
     make(ledger, "a")
     bring(ledger, "a")
     ledger.close()
-    fold = opened(tmp_path, folder="another machine").fold
+    fold = opened(tmp_path, folder="another machine").state
     assert [fold.settings[version] for version in fold.made_with] == [{"sfreq": 200}]

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from nbkit.runtime.ledger import merging
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.merging import merge_finished
-from nbkit.runtime.ledger.segments import MERGED, Segment, encode_line, fold_store, is_late, read_segment, segment_of
+from nbkit.runtime.ledger.segments import MERGED, Segment, encode_line, is_late, read_segment, read_state, segment_of
 from nbkit.runtime.store.folder import FolderStore
-from nbkit.tools.status.past_sessions import CountedFold
+from nbkit.tools.status.past_sessions import CountedState
 from tests.runtime.children import die, fork, reap
 from tests.runtime.ledger.test_segments import RECORD
 from tests.runtime.store.faulty_store import FaultyStore, on, passing, permanent
@@ -39,7 +39,7 @@ def fast(monkeypatch):
     monkeypatch.setattr(merging, "ENOUGH", 1)
 
 
-def state(fold: CountedFold) -> object:
+def state(fold: CountedState) -> object:
     """Return all that a fold says of items and sessions, with what has no meaning (the order of outputs) taken out."""
     done = {key: sorted({json.dumps(output) for output in outputs}) for key, outputs in fold.done.items()}
     tallies = {name: tally for name, tally in fold.tallies.items() if name != MERGED}
@@ -53,8 +53,8 @@ def put(store: FolderStore, segment: Segment, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def read(store, cache: Path) -> CountedFold:
-    return fold_store(store, "p", cache, CountedFold())
+def read(store, cache: Path) -> CountedState:
+    return read_state(store, "p", cache, CountedState())
 
 
 def segments_of(session: str, records: list[dict], cuts: list[int] = ()) -> list[tuple[Segment, bytes]]:
@@ -63,9 +63,9 @@ def segments_of(session: str, records: list[dict], cuts: list[int] = ()) -> list
     return [segment_of("p", session, a + 1, lines[a:b], is_late(session)) for a, b in zip(ends, ends[1:], strict=False)]
 
 
-def plainly(pieces: list[tuple[Segment, bytes]]) -> CountedFold:
+def plainly(pieces: list[tuple[Segment, bytes]]) -> CountedState:
     """Return the state by taking in every session's own segments, and nothing else."""
-    fold = CountedFold()
+    fold = CountedState()
     for segment, data in pieces:
         fold.add_segment(segment, data)
     return fold
@@ -75,21 +75,21 @@ class Merger:
     """A session that looks at the store at one moment and merges at a later one."""
 
     def __init__(self, store: FolderStore, cache: Path) -> None:
-        self.store, self.fold = store, read(store, cache)
-        self.found = merge_finished("p", cache, self.fold)
+        self.store, self.state = store, read(store, cache)
+        self.found = merge_finished("p", cache, self.state)
 
     def merge(self) -> None:
         if self.found is not None:
             put(self.store, *self.found)
-            self.fold.add_segment(*self.found)
-            for segment in self.fold.listed:
-                if segment.name in self.fold.replaced:
+            self.state.add_segment(*self.found)
+            for segment in self.state.listed:
+                if segment.name in self.state.replaced:
                     self.store.delete(segment.name)
 
 
-def as_before_merging(store: FolderStore) -> CountedFold:
+def as_before_merging(store: FolderStore) -> CountedState:
     """Return what a version of nbkit reads that knows nothing of merged segments."""
-    fold = CountedFold()
+    fold = CountedState()
     for stat in store.list("p/ledger/"):
         segment = Segment.parse(stat.name)
         fold.add(f"{segment.session}{segment.late}", read_segment(segment, store.path(stat.name).read_bytes()))
@@ -311,7 +311,7 @@ def test_records_of_a_session_whose_folder_was_merged_while_it_lives_are_read(tm
     """As where a machine's clock is years behind, so that its sessions look finished as they begin."""
     store = FolderStore(tmp_path / "store")
     living = Ledger(tmp_path / "living", "p", OLD[0], store)
-    living.fold.sealed.clear()
+    living.state.sealed.clear()
     before = [encode_line(record) for record in history(2)]
     put(store, *segment_of("p", OLD[0], 1, before[:2]))
     Merger(store, tmp_path / "merger").merge()

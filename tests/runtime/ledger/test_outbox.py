@@ -92,7 +92,7 @@ def test_items_and_files_reach_the_store_and_items_then_count_as_stored(desk):
     d.outbox.send([(d.file("f.png"), "p/figures/f.png")], "figure")
     assert d.outbox.drain(20) == []
     assert d.stored() == ["p/figures/f.png", "p/items/a.npz", "p/items/b.npz", "p/items/c.npz"]
-    assert set(d.ledger.fold.done) == set("abc") and not d.ledger.here and not d.ledger.uploads()
+    assert set(d.ledger.state.done) == set("abc") and not d.ledger.here and not d.ledger.uploads()
     assert not list((d.root / "work" / "outputs").rglob("*.npz")), "what the store has leaves this disk"
 
 
@@ -209,7 +209,7 @@ def test_uploads_left_over_by_a_kill_are_sent_by_the_next_session(desk, tmp_path
     d = desk()
     assert d.outbox.drain(20) == []
     assert d.stored() == ["p/f.png", "p/items/a.npz", "p/items/b.npz", "p/items/c.npz"]
-    assert set(d.ledger.fold.done) == {"a", "b", "c"}
+    assert set(d.ledger.state.done) == {"a", "b", "c"}
 
 
 def test_permanent_refusals_keep_everything_name_it_and_stop(desk, tmp_path):

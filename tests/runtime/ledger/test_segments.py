@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbkit.runtime.ledger.segments import (
-    Fold,
+    LedgerState,
     Segment,
     decode_line,
     encode_line,
-    fold_store,
     is_whole,
     read_segment,
+    read_state,
     segment_of,
 )
 from nbkit.runtime.store.folder import FolderStore
@@ -35,7 +35,7 @@ RECORD = st.one_of(
 SESSIONS = st.dictionaries(st.sampled_from(["s1", "s2", "s3"]), st.lists(RECORD, min_size=1, max_size=12), max_size=3)
 
 
-def state(fold: Fold) -> object:
+def state(fold: LedgerState) -> object:
     """Return what a fold says, with the order of outputs, which means nothing, taken out."""
     done = {key: sorted(map(json.dumps, outputs)) for key, outputs in fold.done.items()}
     return done, fold.failures, fold.errors, fold.deaths, fold.settings, fold.made_with
@@ -82,7 +82,7 @@ def test_any_order_repetition_and_overlap_of_segments_gives_the_same_state(sessi
     states = []
     for _ in range(3):
         rng.shuffle(pieces)
-        fold = Fold()
+        fold = LedgerState()
         for segment, content in pieces:
             fold.add_segment(segment, content)
         assert not fold.damaged
@@ -120,11 +120,11 @@ def test_segment_truncated_at_every_byte_length_loses_only_what_is_gone():
     for length in range(len(data)):
         whole = sum(end <= length for end in ends)
         assert list(read_segment(segment, data[:length])) == list(enumerate(records[:whole], 7)), length
-        fold = Fold()
+        fold = LedgerState()
         fold.add_segment(segment, data[:length])
         assert fold.damaged == {segment.name: f"{whole} of 12 records could be read"}
         fold.add_segment(segment, data)  # a whole copy mends it, and nothing counts twice
-        again = Fold()
+        again = LedgerState()
         again.add_segment(segment, data)
         assert state(fold) == state(again), length
 
@@ -133,7 +133,7 @@ def test_flipped_bits_never_make_a_wrong_record():
     records = some_records()
     segment, data = segment_of("p", "s", 7, [encode_line(record) for record in records])
     true = {7 + i: record for i, record in enumerate(records)}
-    whole = Fold()
+    whole = LedgerState()
     whole.add_segment(segment, data)
     for position in range(len(data)):
         for bit in (1 << (position % 8), 0xFF & (data[position] ^ ord("\n"))):  # the second makes or is a line end
@@ -145,7 +145,7 @@ def test_flipped_bits_never_make_a_wrong_record():
             assert len(found) >= len(records) - 2
             assert all(record in records and number in (None, *true) for number, record in found)
             assert all(number is None or true[number] == record for number, record in found), position
-            fold = Fold()
+            fold = LedgerState()
             fold.add_segment(segment, bytes(hurt))
             assert segment.name in fold.damaged
             fold.add_segment(segment, data)
@@ -158,7 +158,7 @@ def test_hurt_segment_with_its_parts_beside_it_loses_nothing(tmp_path):
     lines = [encode_line(record) for record in records]
     parts = [segment_of("p", "s", first + 1, lines[first : first + 10]) for first in (0, 10, 20)]
     merged, data = segment_of("p", "s", 1, lines)
-    whole = Fold()
+    whole = LedgerState()
     whole.add_segment(merged, data)
     for position in range(0, len(data), 17):
         hurt = bytearray(data)
@@ -168,7 +168,7 @@ def test_hurt_segment_with_its_parts_beside_it_loses_nothing(tmp_path):
             path = store.path(segment.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        fold = fold_store(store, "p", tmp_path / f"cache-{position}")
+        fold = read_state(store, "p", tmp_path / f"cache-{position}")
         assert state(fold) == state(whole), position
 
 
@@ -198,16 +198,16 @@ def test_a_hurt_copy_in_the_cache_is_fetched_again(tmp_path):
     cached = tmp_path / "cache" / segment.name
     cached.parent.mkdir(parents=True)
     cached.write_bytes(data[:50])
-    assert len(fold_store(store, "p", tmp_path / "cache").done) == 20
+    assert len(read_state(store, "p", tmp_path / "cache").done) == 20
     assert cached.read_bytes() == data
 
 
 def test_folding_on_reads_only_what_is_new(tmp_path):
     store = FaultyStore(store_of(tmp_path / "store", [segment_of("p", "s", 1, lines_of("s", 5))]))
-    fold = fold_store(store, "p", tmp_path / "cache")
+    fold = read_state(store, "p", tmp_path / "cache")
     assert store.calls["get"] == 1
     store_of(tmp_path / "store", [segment_of("p", "t", 1, lines_of("t", 5))])
-    fold_store(store, "p", tmp_path / "cache", fold)
+    read_state(store, "p", tmp_path / "cache", fold)
     assert store.calls["get"] == 2 and len(fold.done) == 10
 
 
@@ -223,7 +223,7 @@ def test_segments_merged_while_a_session_opens_are_not_missed(tmp_path):
             for segment, _ in parts:
                 inner.delete(segment.name)
 
-    assert len(fold_store(FaultyStore(inner, merge), "p", tmp_path / "cache").done) == 8
+    assert len(read_state(FaultyStore(inner, merge), "p", tmp_path / "cache").done) == 8
 
 
 def test_listing_that_lags_behind_a_merge_by_less_than_the_patience_misses_nothing(tmp_path):
@@ -235,11 +235,11 @@ def test_listing_that_lags_behind_a_merge_by_less_than_the_patience_misses_nothi
 
         for segment, data in (segment_of("p", "s", 1, lines[:4]), segment_of("p", "s", 5, lines[4:])):
             log.write(json.dumps([time.time(), segment.name, len(data)]) + "\n")
-    assert len(fold_store(store, "p", tmp_path / "cache").done) == 8
+    assert len(read_state(store, "p", tmp_path / "cache").done) == 8
 
 
 def test_foreign_files_among_the_segments_are_passed_over(tmp_path):
     store = store_of(tmp_path / "store", [segment_of("p", "s", 1, lines_of("s", 3))])
     (tmp_path / "store" / "p" / "ledger" / "desktop.ini").write_text("x")
     (tmp_path / "store" / "p" / "ledger" / "s" / "notes.txt").write_text("x")
-    assert len(fold_store(store, "p", tmp_path / "cache").done) == 3
+    assert len(read_state(store, "p", tmp_path / "cache").done) == 3

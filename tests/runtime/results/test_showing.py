@@ -139,7 +139,7 @@ def test_a_published_score_is_printed_and_kept(tmp_path, session, capfd):
 
 
 def test_sessions_say_what_they_found_and_of_how_many(tmp_path, session):
-    from nbkit.runtime.ledger.segments import fold_store
+    from nbkit.runtime.ledger.segments import read_state
     from nbkit.runtime.store.folder import FolderStore
 
     for item in session.work([{"key": "a"}, {"key": "b"}]):
@@ -148,7 +148,7 @@ def test_sessions_say_what_they_found_and_of_how_many(tmp_path, session):
     session.close()
     again = nbkit.open_session("toy", store=tmp_path / "store", folder=tmp_path / "other")
     again.close()
-    sessions = fold_store(FolderStore(tmp_path / "store"), "toy", tmp_path / "cache").sessions
+    sessions = read_state(FolderStore(tmp_path / "store"), "toy", tmp_path / "cache").sessions
     first, second = sessions[session.id], sessions[again.id]
     assert (first["open"]["done"], second["open"]["done"], first["open"]["step"]) == (0, 2, 0)
     assert (first["close"]["of"], second["close"]["of"]) == (2, 0)

@@ -15,7 +15,7 @@ import pytest
 
 from nbkit.runtime.errors import NbkitError, StoreError
 from nbkit.runtime.ledger import outbox as outbox_module
-from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store import retried
 from nbkit.runtime.store.folder import FolderStore
@@ -53,7 +53,7 @@ def expect_complete(root: Path, folder: Path) -> None:
     """Run a session over the healthy store, and check every output against what it must be."""
     summary = run(FolderStore(root / "store"), folder)
     assert summary["complete"] and summary["exit"] == 0 and summary["done"] == N and not summary["not_stored"]
-    fold = fold_store(FolderStore(root / "store"), "faults", root / "check")
+    fold = read_state(FolderStore(root / "store"), "faults", root / "check")
     assert set(fold.done) == {row["key"] for row in ROWS} and not fold.damaged and not fold.failures
     for row in ROWS:
         with np.load(root / "store" / "faults" / "items" / f"{row['key']}.npz") as arrays:
@@ -63,7 +63,7 @@ def expect_complete(root: Path, folder: Path) -> None:
 def false_claims(root: Path) -> list[str]:
     """Return the items that the store calls done and whose outputs it does not hold."""
     store = FolderStore(root / "store")
-    fold = fold_store(store, "faults", root / "check claims")
+    fold = read_state(store, "faults", root / "check claims")
     return [name for outputs in fold.done.values() for name, size, _ in outputs
             if (found := store.stat(name)) is None or found.size != size]  # fmt: skip
 

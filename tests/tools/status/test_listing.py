@@ -12,7 +12,7 @@ import pytest
 
 from nbkit.runtime.errors import StoreError
 from nbkit.runtime.ledger.receipts import Receipt
-from nbkit.runtime.ledger.segments import Segment, encode_line, fold_store, segment_of
+from nbkit.runtime.ledger.segments import Segment, encode_line, read_state, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.remote import FsspecStore
 from nbkit.tools.kaggle.runs import states
@@ -172,7 +172,7 @@ def test_a_segment_that_was_merged_since_the_listing_is_found_in_the_larger_one(
         path.unlink()
     segment, data = segment_of("toy", "one", 1, lines)
     write(store, segment.name, data)
-    assert sorted(fold_store(listing, "toy", tmp_path / "cache").done) == ["a", "b", "c", "d"]
+    assert sorted(read_state(listing, "toy", tmp_path / "cache").done) == ["a", "b", "c", "d"]
     assert [Segment.parse(stat.name).last for stat in listing.list("toy/ledger/")] == [4]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from nbkit.runtime.ledger.segments import encode_line, segment_of
-from nbkit.tools.status.past_sessions import CountedFold, PastSession, goodput_of, past_sessions
+from nbkit.tools.status.past_sessions import CountedState, PastSession, goodput_of, past_sessions
 
 
-def fold_of(*sessions: tuple[str, list[dict]]) -> CountedFold:
-    fold = CountedFold()
+def fold_of(*sessions: tuple[str, list[dict]]) -> CountedState:
+    fold = CountedState()
     for name, records in sessions:
         fold.add_segment(*segment_of("toy", name, 1, [encode_line(record) for record in records]))
     return fold
@@ -64,7 +64,7 @@ def test_items_side_by_side_are_work_for_as_long_as_the_session_was():
 
 def test_a_record_that_stands_in_two_segments_counts_once():
     lines = [encode_line(record) for record in (opened(1.0), done("x"), done("y"), done("z"))]
-    fold = CountedFold()
+    fold = CountedState()
     fold.add_segment(*segment_of("toy", "a", 1, lines[:2]))
     fold.add_segment(*segment_of("toy", "a", 1, lines))  # merged from its parts, one of which is still there
     fold.add_segment(*segment_of("toy", "a", 3, lines[2:]))

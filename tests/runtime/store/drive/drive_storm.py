@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbkit.runtime.ledger.segments import fold_store
+from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store.drive.credential import read_credential
 from nbkit.runtime.store.drive.store import DriveStore
@@ -182,7 +182,7 @@ def check(drive: LoopbackProcess, root: Path, wanted: dict[str, str], n: int, ou
             faults.append(f"{name} is there as {held.get(name)}, expected once as {md5}")
     faults += [f"{name} was not asked for" for name in held if "/items/" in name and name not in wanted]
     faults += [f"{name} is there {len(md5s)} times" for name, md5s in held.items() if len(md5s) > 1]
-    fold = fold_store(store, SLUG, root / "check-cache")
+    fold = read_state(store, SLUG, root / "check-cache")
     missing = [row["key"] for row in rows(n) if row["key"] not in fold.done]
     if missing:
         faults.append(f"{len(missing)} items have no record, such as {missing[0]}")

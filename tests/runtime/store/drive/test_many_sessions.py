@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import nbkit
-from nbkit.runtime.ledger.segments import Segment, encode_line, fold_store, segment_of
+from nbkit.runtime.ledger.segments import Segment, encode_line, read_state, segment_of
 from nbkit.runtime.store.drive.credential import read_credential
 from nbkit.runtime.store.drive.store import DriveStore
 from tests.runtime.store.drive.drive_loopback import Loopback
@@ -48,7 +48,7 @@ def opening(drive: Loopback, folder: Path) -> int:
     before = drive.drive.counts["all"]
     session = nbkit.open_session("toy", store, folder=folder, smoke=True)
     requests = drive.drive.counts["all"] - before
-    fold = session.ledger.fold
+    fold = session.ledger.state
     assert {f"k{i}" for i in range(SESSIONS)} == set(fold.done) and fold.failures["f"] == SESSIONS
     assert len(fold.sessions) >= SESSIONS and not session.ledger.notes
     session.close()
@@ -67,4 +67,4 @@ def test_opening_after_a_thousand_sessions_takes_fewer_than_25_requests(tmp_path
         assert first > SESSIONS, "every segment was fetched"
         assert max(later) < 25, later
         store = DriveStore(drive.drive.made_folder, read_credential(drive.credential_text(), "the test"))
-        assert len(fold_store(store, "toy", tmp_path / "check").sessions) == SESSIONS + 10
+        assert len(read_state(store, "toy", tmp_path / "check").sessions) == SESSIONS + 10
