@@ -67,9 +67,9 @@ def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment,
         if segment.session != MERGED and state.is_finished(segment):
             sessions.setdefault(segment.session, []).append(segment)
     for session, segments in sorted(sessions.items()):
-        lines = _lines_of(segments, cache)
-        size = sum(map(len, lines.values()))
-        if lines and size <= _LARGE and found.size + size <= _LARGEST:
+        paths = [cache / segment.name for segment in segments]
+        size = sum(path.stat().st_size for path in paths if path.is_file())
+        if size <= _LARGE and found.size + size <= _LARGEST and (lines := _lines_of(segments, cache)):
             found.lines[session] = lines
             found.sealed |= {segment.folder for segment in segments}
             found.size += size

@@ -361,3 +361,14 @@ def test_names_of_late_and_merged_segments_come_back():
     segment = replace(segment_of("p", OLD[0], 1, ["x"])[0], late=True)
     assert Segment.parse(segment.name) == segment
     assert Segment.parse(segment.name.replace("~late", "~other")) is None
+
+
+def test_sessions_whose_transfer_costs_more_than_their_request_are_left(tmp_path, monkeypatch):
+    pieces = recorded(tmp_path, range(6))
+    large = segments_of(OLD[1], [{"e": "failed", "k": "f", "err": "x" * 3000, "t": 1.0}])
+    put(FolderStore(tmp_path / "store"), *large[0])
+    monkeypatch.setattr(merging, "_LARGE", 2000)
+    Merger(FolderStore(tmp_path / "store"), tmp_path / "cache").merge()
+    found = read(FolderStore(tmp_path / "store"), tmp_path / "after")
+    assert state(found) == state(plainly(pieces + large))
+    assert large[0][0].folder not in found.sealed and len(found.sealed) == 6

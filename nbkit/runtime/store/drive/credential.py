@@ -117,15 +117,8 @@ def read_credential(text: str, where: str) -> DriveCredential:
     missing = [name for name in ("client_id", "client_secret", "refresh_token") if not fields.get(name)]
     if missing:
         raise UsageError(f"The Drive credential from {where} has no {' and no '.join(missing)}. {_NEXT}")
-    return DriveCredential(
-        fields["client_id"],
-        fields["client_secret"],
-        fields["refresh_token"],
-        fields.get("token_uri") or TOKEN_URI,
-        fields.get("api_root") or API_ROOT,
-        fields.get("auth_uri") or AUTH_URI,
-        where,
-    )
+    others = {name: fields[name] for name in ("token_uri", "api_root", "auth_uri") if fields.get(name)}
+    return DriveCredential(fields["client_id"], fields["client_secret"], fields["refresh_token"], where=where, **others)
 
 
 def _decode(text: str, where: str) -> dict[str, Any]:
