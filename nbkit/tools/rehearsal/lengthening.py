@@ -47,7 +47,7 @@ def lengthened(
         return None
     lost = overhead(last)
     if lost > _SHARE * length:
-        longer, why = lost / _SHARE, f"{startup_words(last, length)} before the first item or step"
+        longer, why = lost / _SHARE, startup_words(last, length)
     elif fruitless >= PATIENCE and length < _BLINDLY * asked:
         longer, why = 2 * length, f"{PATIENCE} successive sessions of {show_duration(length)} brought nothing new"
     else:
@@ -77,8 +77,8 @@ def startup_words(stay: Stay, length: float) -> str:
     """Return start-up beside the session's length, such as ``Start-up took 34 s of 30 s``."""
     least = "" if stay.to_work is not None else "more than "
     spent = stay.to_work if stay.to_work is not None else stay.length
-    after = f", and the cells after the work {show_duration(stay.ending_s)}," if (stay.ending_s or 0.0) >= 0.5 else ""
-    return f"Start-up took {least}{show_duration(spent)}{after} of {show_duration(length)}"
+    after = f", the cells after the work {show_duration(stay.ending_s)}" if (stay.ending_s or 0.0) >= 0.1 else ""
+    return f"Start-up took {least}{show_duration(spent)} of {show_duration(length)}{after}"
 
 
 def rounded_up(seconds: float) -> float:

@@ -74,6 +74,6 @@ def doing(events: list[Event], now: float, began: float, limit: float) -> str:
     ended = {event["key"] for event in events if event["e"] in ("item", "failed")}
     begun = [event["key"] for event in of_kind(events, "begin") if event["key"] not in ended]
     work += [f"{begun[-1]} in work"] if begun else []
-    if of_kind(events, "close"):
-        work.append("closed")
-    return f"{show_duration(now - opened['t'])} of {show_duration(limit)}: {', '.join(work) or 'not at work yet'}"
+    if closed := of_kind(events, "close"):
+        return f"closed after {show_duration(closed[-1]['t'] - opened['t'])}: {', '.join(work) or 'no item or step'}"
+    return f"{show_duration(now - opened['t'])} of {show_duration(limit)}: {', '.join(work) or 'no item or step yet'}"

@@ -253,10 +253,12 @@ def test_a_notebook_that_was_over_before_its_kill_is_run_again_and_killed(tmp_pa
 
 def test_kill_at_the_first_item_comes_before_the_second(make_notebook, tmp_path):
     notebook = make_notebook(PARAMETERS, OPEN, WORK, CLOSE)
+    shown: list[str] = []
     code, (document,) = rehearse(
         [notebook], script=Script(60.0, "work"), store=str(tmp_path / "store"), parameters={"N": 3, "SECONDS": 1.0},
-        say=lambda text: None,
+        say=lambda text: None, show=shown.append,
     )  # fmt: skip
+    assert shown[0].startswith("05_toy: starting, ") and "05_toy: " in shown[-1]
     first, second = document["sessions"]
     assert code == 0 and (first["ended"], first["items"], second["ended"]) == ("killed", 1, "complete")
 
@@ -312,7 +314,7 @@ def test_sessions_are_lengthened_until_start_up_leaves_room_for_work(tmp_path, k
     assert max(machine.limits) == (180.0 if kill == "wall" else 90.0)
     (told,) = [line for line in said if line.endswith("sessions are 1 min 30 s long from here")]
     # a kill before the first step shows only that start-up took more than that
-    assert re.match(r"Start-up took (more than \d\d|34) s of (30|75) s before the first item or step: ", told)
+    assert re.match(r"Start-up took (more than \d\d|34) s of (30|75) s: ", told)
 
 
 def test_a_start_up_that_leaves_room_changes_no_length(tmp_path):
@@ -368,12 +370,15 @@ def test_a_log_gets_a_line_every_five_seconds_and_a_terminal_one_that_is_refresh
 def test_what_a_session_is_doing_is_read_from_its_journal():
     opened = {"t": 2.0, "e": "open"}
     assert doing([], 1.5, 0.0, 15.0) == "starting, 1.5 s"
-    assert doing([opened], 5.0, 0.0, 15.0) == "3.0 s of 15 s: not at work yet"
+    assert doing([opened], 5.0, 0.0, 15.0) == "3.0 s of 15 s: no item or step yet"
     events = [opened, {"t": 3.0, "e": "begin", "key": "a"}, {"t": 4.0, "e": "item", "key": "a"}]
     events += [{"t": 4.0, "e": "begin", "key": "b"}]
     assert doing(events, 5.0, 0.0, 15.0) == "3.0 s of 15 s: 1 items done in this session, b in work"
     training = [opened, *steps(41, 45, 3.0, 0.1)]
     assert doing(training, 14.0, 0.0, 15.0) == "12 s of 15 s: step 45 (5 in this session)"
+    assert doing([*training, {"t": 9.0, "e": "close"}], 14.0, 0.0, 15.0) == (
+        "closed after 7.0 s: step 45 (5 in this session)"
+    )
 
 
 # -- the chain ---------------------------------------------------------------------------------------------------------
