@@ -59,6 +59,8 @@ def lengthened(
 def hopeless(stays: list[Stay], length: float, longest: float, fruitless: int) -> str:
     """Return why no session of an allowed length can go on, and what to do; empty where one can."""
     last = stays[-1]
+    if last.ending == "complete":
+        return ""
     full = last.opened is not None and last.to_work is None and last.length >= length
     too_long = full or (last.to_work is not None and last.to_work >= length)
     if fruitless < PATIENCE and not (length >= longest and too_long and fruitless):
