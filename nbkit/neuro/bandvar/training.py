@@ -6,7 +6,6 @@ in uV^2, and never without persistence and zero beside it; its totals are over t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from nbkit.neuro.bandvar.baselines import pooled_scores, stage_scores
 from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
 from nbkit.neuro.signals.bands import band_names
 from nbkit.neuro.training.optimization import ClippedModule
+from nbkit.neuro.training.rates import cosine_times_warmup
 
 
 @dataclass(frozen=True)
@@ -273,20 +273,13 @@ class BandVAR(ClippedModule):
         settings = self.settings
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
 
+        floor = 0.02 if settings.cosine else 1.0
+
         def factor(step: int) -> float:
-            return rate_factor(step, settings)
+            return cosine_times_warmup(step, settings.steps, settings.warmup_steps, floor)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def rate_factor(step: int, settings: BandVARSettings) -> float:
-    """Return the share of ``lr`` at a step: a function of the step and the settings, so a resumed run has the same."""
-    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
-    if not settings.cosine:
-        return warm
-    progress = min(1.0, step / max(1, settings.steps))
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def evaluate(module: BandVAR, batches: Any) -> dict[str, float]:

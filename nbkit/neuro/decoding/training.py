@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nbkit.neuro.decoding.models.foundation import PRECISIONS, autocast
 from nbkit.neuro.nn.lora import dead_adapters, lora_parameters
 from nbkit.neuro.training.brief import BestStep, fit_once, one_device
-from nbkit.neuro.training.rates import rate_factor
+from nbkit.neuro.training.rates import cosine_rate
 
 _AT_ONCE = 256  # windows of a forward pass without gradients
 _ENOUGH_BAD = 10  # steps without a finite gradient, one after the other, after which a training is given up
@@ -225,7 +225,7 @@ class _Training(lightning.LightningModule):
 
     def rate_at(self, step: int) -> float:
         """Return the share of the peak rates at a step, from 0."""
-        return rate_factor(step, self.settings.steps, self.settings.warmup_steps, 0.0)
+        return cosine_rate(step, self.settings.steps, self.settings.warmup_steps, 0.0)
 
     def on_train_start(self) -> None:
         _training_mode(self.network)

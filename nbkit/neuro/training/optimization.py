@@ -11,7 +11,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.training.rates import rate_factor
+from nbkit.neuro.training.rates import cosine_rate
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ def make_optimizer(
     )
 
     def factor(step: int) -> float:
-        return rate_factor(step, settings.steps, settings.warmup_steps, settings.min_lr / settings.lr)
+        return cosine_rate(step, settings.steps, settings.warmup_steps, settings.min_lr / settings.lr)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

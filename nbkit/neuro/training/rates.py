@@ -1,33 +1,35 @@
-"""Learning rates as functions of the step and the settings alone, so that a resumed training has the same.
+"""Learning rates, and other values that change while a training goes on.
 
-Next-scale prediction's reference names its warm-up ``--wp`` and the last rate's share of the highest ``--wpe``, and the
-seed's page takes ``--wpe`` for a warm-up; here they are ``warmup_steps`` and ``final_lr_ratio``.
+Each is a function of the optimizer step and the settings alone, so a resumed training has the same ones as an
+uninterrupted one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-_START = 0.005  # of the highest rate, at the first step of a warm-up
+_START = 0.005  # of the highest rate, at the first step of a linear warm-up
+_CYCLE_START, _CYCLE_END = 25.0, 1e4  # OneCycleLR begins at lr / 25, and ends at that / 1e4
 
 
-def rate_share(step: int, steps: int, warmup_steps: int, final_lr_ratio: float) -> float:
-    """Return the share of the highest learning rate at a step.
+def linear_rate(step: int, steps: int, warmup_steps: int, final_lr_ratio: float) -> float:
+    """Return the share of the highest rate at a step: a line up, then a line down.
 
-    It climbs linearly over ``warmup_steps``, and falls linearly to ``final_lr_ratio`` at the last step.
+    The rate rises over ``warmup_steps``, and falls to ``final_lr_ratio`` at the last step. The reference code of
+    next-scale prediction calls these two ``--wp`` and ``--wpe``.
 
     Parameters
     ----------
     step, steps : int
         Where the training is, from 0, and its length.
     warmup_steps : int
-        Length of the climb.
     final_lr_ratio : float
         Last rate over highest rate; 1 keeps the rate.
 
     Examples
     --------
-    >>> [round(rate_share(step, 101, 0, 0.1), 2) for step in (0, 50, 100)]
+    >>> [round(linear_rate(step, 101, 0, 0.1), 2) for step in (0, 50, 100)]
     [1.0, 0.55, 0.1]
     """
     if step < warmup_steps:
@@ -36,14 +38,76 @@ def rate_share(step: int, steps: int, warmup_steps: int, final_lr_ratio: float) 
     return 1 + progress * (final_lr_ratio - 1)
 
 
+def cosine_rate(step: int, steps: int, warmup: int, floor: float) -> float:
+    """Return the share of the highest rate at a step: a line up over ``warmup``, then a cosine down to ``floor``.
+
+    Parameters
+    ----------
+    step, steps : int
+        Where the training is, from 0, and its length.
+    warmup : int
+        Steps; the first one has a rate above 0 already.
+    floor : float
+        Last rate over highest rate.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return _cosine(1.0, floor, (step - warmup) / max(1, steps - warmup))
+
+
+def cosine_times_warmup(step: int, steps: int, warmup: int, floor: float) -> float:
+    """Return the share of the highest rate at a step: a cosine over all steps, times a line up over ``warmup``.
+
+    The parameters are those of `cosine_rate`; a ``floor`` of 1 keeps the rate after the warm-up.
+    """
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return rise * _cosine(1.0, floor, step / max(1, steps))
+
+
+def one_cycle(step: int, steps: int, warm: float) -> float:
+    """Return the share of the highest rate at a step: a cosine up over a share ``warm`` of the steps, a cosine down.
+
+    It is torch's OneCycleLR without the cycle of momentum (Smith and Topin, 2018). OneCycleLR itself raises an error
+    after its last step, so a training could not be made longer.
+    """
+    peak = max(warm * steps - 1, 1e-9)
+    low, last = 1 / _CYCLE_START, 1 / _CYCLE_START / _CYCLE_END
+    if step <= peak:
+        return _cosine(low, 1.0, step / peak)
+    return _cosine(1.0, last, (step - peak) / max(steps - 1 - peak, 1e-9))
+
+
 def scaled_rate(lr_at_256: float, windows_a_step: int) -> float:
-    """Return the highest learning rate for a number of windows per step: in proportion, ``lr_at_256`` at 256."""
+    """Return the highest rate for a number of windows per step: in proportion, ``lr_at_256`` at 256."""
     return lr_at_256 * windows_a_step / 256
 
 
-def rate_factor(step: int, steps: int, warmup: int, floor: float) -> float:
-    """Return the share of the rate at a step: linear from 0 over ``warmup``, then a cosine down to ``floor``."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+def ramp(step: int, first: float, last: float, steps: int) -> float:
+    """Return a value that goes from ``first`` to ``last`` on a line over so many steps, and stays there."""
+    return last if step >= steps else first + (last - first) * step / steps
+
+
+def stage(step: int, steps: int, values: Sequence[float], until: Sequence[float]) -> float:
+    """Return the value of the stage that a step is in.
+
+    Parameters
+    ----------
+    step, steps : int
+        Where the training is, from 0, and its length.
+    values : sequence of float
+        One for each stage.
+    until : sequence of float
+        Where each stage but the last ends, as a share of the steps: epochs 1-3, 4-6 and 7-10 are (0.3, 0.6).
+
+    Raises
+    ------
+    ValueError
+        Unless there is one border fewer than values.
+    """
+    if len(values) != len(until) + 1:
+        raise ValueError(f"{len(values)} values and {len(until)} borders; there is one border fewer than values.")
+    return values[sum(step >= border * steps for border in until)]
+
+
+def _cosine(first: float, last: float, part: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * min(1.0, part))) / 2

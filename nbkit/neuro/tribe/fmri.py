@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbkit.neuro.training.rates import one_cycle, stage
 from nbkit.neuro.tribe.runs.windows import Batch, TribeData, halves
-from nbkit.neuro.tribe.schedules import one_cycle, optimizer_of, stage, steps_of_epochs, windows_of_hours
+from nbkit.neuro.tribe.schedules import optimizer_of, steps_of_epochs, windows_of_hours
 from nbkit.neuro.tribe.student.losses import LossWeights
 from nbkit.neuro.tribe.student.student import StudentSettings
 from nbkit.neuro.tribe.supervised import SupervisedTribe

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from nbkit.neuro.training.optimization import ClippedModule
+from nbkit.neuro.training.rates import cosine_rate, ramp
 from nbkit.neuro.tribe import pretext
 from nbkit.neuro.tribe.runs.windows import Batch, TribeData
-from nbkit.neuro.tribe.schedules import optimizer_of, ramp, steps_of_epochs, warm_cosine, windows_of_hours
+from nbkit.neuro.tribe.schedules import optimizer_of, steps_of_epochs, windows_of_hours
 from nbkit.neuro.tribe.student.fusion import MODALITIES
 from nbkit.neuro.tribe.student.student import StudentSettings, Trunk
 
@@ -181,7 +182,8 @@ class PretrainTribe(ClippedModule):
     def configure_optimizers(self) -> dict[str, Any]:
         s = self.settings
         rates = dict.fromkeys(("projectors", "embeddings", "fusion", "head"), s.lr)
-        return optimizer_of(self, rates, s.weight_decay, lambda step: warm_cosine(step, s.steps, s.warm))
+        warmup = max(1, round(s.warm * s.steps))
+        return optimizer_of(self, rates, s.weight_decay, lambda step: cosine_rate(step, s.steps, warmup, 0.0))
 
 
 def pretrain_data(settings: PretrainSettings, train: list, val: list, num_workers: int = 0) -> TribeData:

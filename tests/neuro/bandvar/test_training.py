@@ -12,7 +12,7 @@ import torch
 
 from nbkit.neuro.bandvar.baselines import one_step_scores, stage_pairs
 from nbkit.neuro.bandvar.data import BandData
-from nbkit.neuro.bandvar.training import BandVAR, BandVARSettings, evaluate, rate_factor, score_rows
+from nbkit.neuro.bandvar.training import BandVAR, BandVARSettings, evaluate, score_rows
 
 TINY = replace(BandVARSettings.smoke(), d_model=16, nhead=2, steps=150, batch_size=8, lr=5e-3, warmup_steps=5)
 
@@ -133,11 +133,17 @@ def test_gradients_are_clipped_at_the_settings_norm(write_recording):
     assert norms and max(norms) <= 1.001e-3
 
 
+def rate_at(settings):
+    """Return the function of the step that multiplies the rate."""
+    module = BandVAR(settings, 2, 8, [(1.0, 4.0)], [1.0])
+    return module.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
+
+
 def test_the_rate_is_a_function_of_the_step():
     settings = replace(TINY, warmup_steps=10, steps=100)
-    rates = [rate_factor(step, settings) for step in range(200)]
+    rates = [rate_at(settings)(step) for step in range(200)]
     assert rates[0] == pytest.approx(0.1, rel=1e-3) and max(rates) == rates[9] and rates[150] == pytest.approx(0.02)
-    assert rate_factor(5, BandVARSettings()) == 1.0
+    assert rate_at(BandVARSettings())(5) == 1.0
 
 
 def test_rows_are_the_last_validation_beside_its_baselines():

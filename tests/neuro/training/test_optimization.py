@@ -10,7 +10,7 @@ import torch
 from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor
 from nbkit.neuro.labram.pretrain import PretrainSettings
 from nbkit.neuro.training.optimization import Patience, check_batch, counted, make_optimizer
-from nbkit.neuro.training.rates import rate_factor
+from nbkit.neuro.training.rates import cosine_rate
 from tests.neuro.labram.training import CH_NAMES, Windows, train
 
 
@@ -26,7 +26,7 @@ def test_epochs_become_steps_and_steps_stand():
 
 
 def test_the_rate_warms_up_and_falls_to_its_floor():
-    rates = [rate_factor(step, 100, 10, 0.1) for step in range(130)]
+    rates = [cosine_rate(step, 100, 10, 0.1) for step in range(130)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1) and max(rates) <= 1
     assert rates[55] == pytest.approx(0.55) and rates[100] == rates[129] == pytest.approx(0.1)
 

@@ -23,7 +23,7 @@ from nbkit.neuro.bandvar.tokens.token_data import TokenData, frequencies
 from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerTraining, file_names
 from nbkit.neuro.signals.bands import band_names
 from nbkit.neuro.training.optimization import ClippedModule
-from nbkit.neuro.training.rates import rate_share, scaled_rate
+from nbkit.neuro.training.rates import linear_rate, scaled_rate
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ class GeneratorTraining(ClippedModule):
         )
 
         def share(step: int) -> float:
-            return rate_share(step, settings.max_steps, settings.warmup_steps, settings.final_lr_ratio)
+            return linear_rate(step, settings.max_steps, settings.warmup_steps, settings.final_lr_ratio)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -21,7 +21,7 @@ from nbkit.neuro.bandvar.tokens.tokenizer import BandTokenizer, single_bands
 from nbkit.neuro.nn.vq import code_counts, perplexity
 from nbkit.neuro.signals.bands import band_names
 from nbkit.neuro.training.optimization import ClippedModule
-from nbkit.neuro.training.rates import rate_share
+from nbkit.neuro.training.rates import linear_rate
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class TokenizerTraining(ClippedModule):
         )
 
         def share(step: int) -> float:
-            return rate_share(step, settings.max_steps, settings.warmup_steps, settings.final_lr_ratio)
+            return linear_rate(step, settings.max_steps, settings.warmup_steps, settings.final_lr_ratio)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
