@@ -6,9 +6,12 @@ over time before anything is averaged.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics import PearsonCorrCoef
 
 
 def pearson_over_time(predicted: np.ndarray, true: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -42,8 +45,8 @@ def pearson_over_time(predicted: np.ndarray, true: np.ndarray, valid: np.ndarray
     return sums.r().numpy()
 
 
-class PearsonSums:
-    """Accumulate a correlation over batches, as sums in float64 of values shifted by the first batch's mean.
+class PearsonSums(PearsonCorrCoef):
+    """Compute each vertex's correlation over batches, in float64: torchmetrics' metric, with time points left out.
 
     Parameters
     ----------
@@ -52,8 +55,8 @@ class PearsonSums:
     """
 
     def __init__(self, vertices: int, device: torch.device | str = "cpu") -> None:
-        self.sums = torch.zeros(6, vertices, dtype=torch.float64, device=device)
-        self.shift: tuple[Tensor, Tensor] | None = None  # a large mean would cost the variance precision
+        super().__init__(num_outputs=vertices)
+        self.set_dtype(torch.float64).to(device)
 
     def add(self, predicted: Tensor, true: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch.
@@ -67,26 +70,25 @@ class PearsonSums:
         x, y = predicted.detach().flatten(0, 1).double(), true.detach().flatten(0, 1).double()
         if valid is not None:
             x, y = x[valid.flatten()], y[valid.flatten()]
-        if not len(x):
-            return
-        if self.shift is None:
-            self.shift = x.mean(0), y.mean(0)
-        x, y = x - self.shift[0], y - self.shift[1]
-        self.sums += torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y]).sum(1)
+        if len(x):
+            self.update(x, y)
+
+    @property
+    def steps(self) -> int:
+        """Number of time points so far."""
+        return int(self.n_total.max())
 
     def truth_moves(self) -> bool:
         """Return whether the true response of any vertex varies; otherwise there is no score."""
-        n, _, y, _, yy, _ = self.sums
-        return bool((yy - y * y / n.clamp_min(1) > 1e-12).any())
+        return bool((self.var_y > 1e-12).any())
 
     def r(self) -> Tensor:
         """Return each vertex's correlation so far, shape (vertices,); NaN where it is undefined."""
-        n, x, y, xx, yy, xy = self.sums
-        spread_x, spread_y = xx - x * x / n, yy - y * y / n
-        tiny = 1e-12
-        alive = (spread_x > tiny * xx.clamp_min(tiny)) & (spread_y > tiny * yy.clamp_min(tiny))
-        r = (xy - x * y / n) / (spread_x * spread_y).clamp_min(1e-300).sqrt()
-        return torch.where(alive, r, torch.nan)
+        tiny = 1e-24  # rounding leaves a little variance to a constant, and torchmetrics would divide by it
+        alive = (self.var_x > tiny * (1 + self.mean_x**2)) & (self.var_y > tiny * (1 + self.mean_y**2))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The variance of predictions")  # NaN shows it
+            return torch.where(alive, self.compute().reshape(-1), torch.nan)
 
 
 def mean_r(r: np.ndarray | Tensor, kept: np.ndarray | None = None) -> float:

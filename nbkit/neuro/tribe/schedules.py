@@ -1,6 +1,6 @@
 """The length of a phase in steps, and an optimizer with a rate for each group of parameters.
 
-The design document counts epochs; `steps_of_epochs` is the one place where they become steps.
+The seed project counts epochs; `steps_of_epochs` is the one place where they become steps.
 """
 
 from __future__ import annotations

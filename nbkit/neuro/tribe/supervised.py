@@ -166,7 +166,7 @@ class SupervisedTribe(ClippedModule):
         for name, sums in self._sums.items():
             if not sums.truth_moves():
                 raise ValueError(
-                    f"The validation stimuli have {int(sums.sums[0, 0])} steps with a {name} response, and it never "
+                    f"The validation stimuli have {sums.steps} steps with a {name} response, and it never "
                     f"changes, so nothing can be scored. A clip must be longer than the delay of the response: choose "
                     "longer stimuli with VAL_PREFIX, or leave out the short ones."
                 )

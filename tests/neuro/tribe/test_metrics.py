@@ -49,6 +49,10 @@ def test_constant_vertices_have_no_r():
     r = pearson_over_time(predicted, true)
     assert np.isnan(r[[1, 2]]).all() and np.isfinite(r[[0, 3]]).all()
     assert mean_r(r) == pytest.approx(r[[0, 3]].mean()) and np.isnan(mean_r(r[[1, 2]]))
+    true[:, 0] = 1e3 + 0.1 + np.where(np.arange(30) % 2, 1e-13, 0)  # a constant but for its last digit
+    assert np.isnan(pearson_over_time(predicted, true)[0])
+    small = pearson_over_time(predicted[:, 3:] * 1e-6, true[:, 3:] * 1e-6)
+    assert small.shape == (1,) and small[0] == pytest.approx(r[3])
 
 
 def test_groups_and_shapes():
@@ -77,6 +81,6 @@ def test_a_response_that_never_changes_is_seen():
     sums = PearsonSums(2)
     assert not sums.truth_moves()
     sums.add(torch.randn(1, 4, 2), torch.full((1, 4, 2), 1e3))
-    assert not sums.truth_moves()
+    assert not sums.truth_moves() and sums.steps == 4
     sums.add(torch.randn(1, 4, 2), 1e3 + torch.randn(1, 4, 2))
     assert sums.truth_moves()
