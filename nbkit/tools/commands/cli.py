@@ -118,8 +118,8 @@ def rehearse(
 
     random: SIGKILL at a random time in each session. wall: SIGKILL at a time limit that the session does not know.
     none: every session stops by itself. mixed: random kills and planned stops alternate. work: the same, with the kill
-    at the first item or checkpoint. Sessions become longer where
-    start-up leaves no room for work. With --host kaggle, the copy that a push would send is run as Kaggle runs it.
+    at the first item or checkpoint. Sessions become longer if start-up leaves no time for work. With --host kaggle, the
+    copy that a push would send is run as Kaggle runs it.
     """
     from nbkit.runtime.words import parse_duration
     from nbkit.tools.notebooks import parse_parameters

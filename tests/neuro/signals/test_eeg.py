@@ -140,7 +140,11 @@ def test_events_of_a_cropped_recording_count_from_its_first_sample():
         (lambda: eeg.recordings("eegbci", runs=[15]), ValueError, "no run 15; there are runs 1 to 14"),
         (lambda: eeg.recordings("eegbci", subjects=["x"]), ValueError, "no subject 'x'"),
         (lambda: eeg.recordings("bids"), FileNotFoundError, "PATH='' is not a folder"),
-        (lambda: eeg.make_windows({"source": "edf", "path": "gone.edf"}), FileNotFoundError, "gone.edf does not exist any more"),
+        (
+            lambda: eeg.make_windows({"source": "edf", "path": "gone.edf"}),
+            FileNotFoundError,
+            "gone.edf does not exist any more",
+        ),
     ],
 )
 def test_mistakes_are_answered_in_words(call, error, words):
