@@ -83,7 +83,7 @@ def test_second_session_that_begins_later_does_little_twice(tmp_path):
             wait_until(at_work.exists)
 
     def seen() -> bool:
-        return bool(fold_store(LaggingStore(tmp_path / "store", lag), "two", tmp_path / "look").done)
+        return bool(read_state(LaggingStore(tmp_path / "store", lag), "two", tmp_path / "look").done)
 
     first = fork(lambda: session_once(tmp_path, lag, tmp_path / "work-0", begun=wait_in_the_middle), tmp_path / "log")
     wait_until(seen)
