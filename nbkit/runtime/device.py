@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.threads import threads_in_words
+from nbkit.runtime.threads import threads_in_words, wait_asleep
 
 _WANTED = ("gpu", "cpu", "any")
 
@@ -59,6 +59,7 @@ def choose_device(wanted: str = "any") -> Device:
     """
     if wanted not in _WANTED:
         raise UsageError(f"accelerator {wanted!r} is not one; allowed are {', '.join(_WANTED)}. Nothing was begun.")
+    wait_asleep()  # where this process has not imported torch yet, as in `nbkit check`
     import torch
 
     if wanted != "cpu" and torch.cuda.is_available():
