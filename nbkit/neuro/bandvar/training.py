@@ -7,7 +7,7 @@ in uV^2, and never without persistence and zero beside it; its totals are over t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
 from nbkit.neuro.signals.bands import band_names
 from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.training.rates import cosine_times_warmup
+from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 
 @dataclass(frozen=True)
@@ -164,18 +165,10 @@ class BandVAR(ClippedModule):
         ValueError
             If the file is not a Band-VAR checkpoint.
         """
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
-        made = checkpoint.get("bandvar") if isinstance(checkpoint, dict) else None
-        if made is None:
-            raise ValueError(f"{path} holds no Band-VAR model (no 'bandvar' entry); give one of 40_bandvar_train.")
-        known = {field.name for field in fields(BandVARSettings)}
-        unknown = sorted(set(made["settings"]) - known)
-        if unknown:
-            raise ValueError(f"{path} has settings this version does not know: {', '.join(unknown)}.")
-        module = cls(
-            BandVARSettings(**made["settings"]), made["channels"], made["time_steps"], made["bands"], made["scale"]
-        )
-        module.load_state_dict(checkpoint["state_dict"])
+        made, weights = held(path, "bandvar", device)
+        settings = settings_from(BandVARSettings, made, path)
+        module = cls(settings, made["channels"], made["time_steps"], made["bands"], made["scale"])
+        load_strictly(module, weights, path)
         return module.to(device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

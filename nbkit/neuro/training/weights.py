@@ -63,8 +63,8 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str 
 def held(path: str | Path, kind: str, device: str = "cpu") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return what a checkpoint of a kind says of its module, and its weights.
 
-    A module says what it was made of under its kind's name, such as ``labram_pretrain``: a dict with ``settings`` and
-    ``sfreq``, from which it can be built again.
+    A module says what it was made of under its kind's name, such as ``labram_pretrain``: a dict with ``settings``
+    and the like, from which it can be built again.
 
     Raises
     ------
@@ -78,8 +78,9 @@ def held(path: str | Path, kind: str, device: str = "cpu") -> tuple[dict[str, An
     checkpoint = torch.load(path, map_location=device, weights_only=True)
     if not isinstance(checkpoint, dict) or kind not in checkpoint:
         named = checkpoint.items() if isinstance(checkpoint, dict) else ()
-        kinds = sorted(n for n, value in named if isinstance(value, dict) and "sfreq" in value) or ["no model of ours"]
-        raise ValueError(f"{path} holds {', '.join(kinds)}, not {kind}; give a checkpoint of that phase.")
+        kinds = sorted(name for name, value in named if isinstance(value, dict) and "settings" in value)
+        found = ", ".join(kinds) or "no model of ours"
+        raise ValueError(f"{path} holds {found}, not {kind}; give a checkpoint of that phase.")
     return checkpoint[kind], checkpoint["state_dict"]
 
 

@@ -24,6 +24,7 @@ from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerTraining, fil
 from nbkit.neuro.signals.bands import band_names
 from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.training.rates import linear_rate, scaled_rate
+from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,11 @@ class GeneratorTraining(ClippedModule):
         ValueError
             If the file holds no generator.
         """
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
-        made = checkpoint.get("band_generator") if isinstance(checkpoint, dict) else None
-        if made is None:
-            raise ValueError(f"{path} holds no generator (no 'band_generator'); give one of 43_bandvar_generate.")
+        made, weights = held(path, "band_generator", device)
         names = Conditions(**{key: tuple(value) for key, value in made["conditions"].items()})
-        tokenizer = TokenizerTraining.from_description(made["tokenizer"])
-        module = cls(GeneratorSettings(**made["settings"]), tokenizer, names)
-        module.load_state_dict(checkpoint["state_dict"])
+        tokenizer = TokenizerTraining.from_description(made["tokenizer"], path)
+        module = cls(settings_from(GeneratorSettings, made, path), tokenizer, names)
+        load_strictly(module, weights, path)
         return module.to(device).eval()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

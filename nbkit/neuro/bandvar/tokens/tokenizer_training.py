@@ -22,6 +22,7 @@ from nbkit.neuro.nn.vq import code_counts, perplexity
 from nbkit.neuro.signals.bands import band_names
 from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.training.rates import linear_rate
+from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 
 @dataclass(frozen=True)
@@ -141,18 +142,16 @@ class TokenizerTraining(ClippedModule):
         ValueError
             If the file holds no tokenizer.
         """
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
-        made = checkpoint.get("band_tokenizer") if isinstance(checkpoint, dict) else None
-        if made is None:
-            raise ValueError(f"{path} holds no tokenizer (no 'band_tokenizer'); give one of 42_bandvar_tokenizer.")
-        module = cls.from_description(made)
-        module.load_state_dict(checkpoint["state_dict"])
+        made, weights = held(path, "band_tokenizer", device)
+        module = cls.from_description(made, path)
+        load_strictly(module, weights, path)
         return module.to(device).eval()
 
     @classmethod
-    def from_description(cls, made: dict[str, Any]) -> TokenizerTraining:
+    def from_description(cls, made: dict[str, Any], path: str | Path) -> TokenizerTraining:
         """Build an untrained module from what `description` gives."""
-        return cls(TokenizerSettings(**made["settings"]), **{k: v for k, v in made.items() if k != "settings"})
+        settings = settings_from(TokenizerSettings, made, path)
+        return cls(settings, **{k: v for k, v in made.items() if k != "settings"})
 
     def description(self) -> dict[str, Any]:
         """Return what the module was built from, as numbers and text."""
