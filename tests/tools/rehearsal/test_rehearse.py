@@ -135,7 +135,7 @@ def test_sigterm_to_the_rehearsal_ends_its_session_too(toy, tmp_path, root):
     assert len(started) >= 2
     process.terminate()
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 3 and b"the same command goes on from there" in said
+    assert process.returncode == 3 and b"run the same command again to continue" in said
     assert not any(alive(one.pid) for one in started)
     assert not list(tmp_path.glob("nbkit-rehearsal-*"))
 

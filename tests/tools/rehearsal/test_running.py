@@ -177,6 +177,7 @@ def test_a_folder_store_is_given_in_full_and_a_url_as_it_is(tmp_path, monkeypatc
 
 def test_papermill_is_imported_without_a_grammar_that_no_notebook_needs(root):
     """The grammar of web addresses was two thirds of every session's start in this process."""
-    code = "import sys; from nbkit.runtime.running import _import_papermill; _import_papermill(); import papermill\n"
+    code = "import sys; from nbkit.tools.rehearsal.running import _import_papermill; _import_papermill()\n"
+    code += "import papermill\n"
     code += "assert 'jsonschema' in sys.modules and 'lark' not in sys.modules and 'rfc3987_syntax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(root)})

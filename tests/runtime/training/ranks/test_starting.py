@@ -157,7 +157,11 @@ def _refuse() -> None:
     raise OSError("this disk is not on the other machine")
 
 
-def test_a_process_that_does_not_come_up_is_an_error_with_its_last_lines(tmp_path: Path) -> None:
+def test_a_process_that_does_not_come_up_is_an_error_with_its_last_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
     def train() -> tuple[str, int]:
         threads = torch.get_num_threads()
         with pytest.raises(NbkitError) as error:
