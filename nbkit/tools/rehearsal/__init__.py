@@ -1,1 +1,1 @@
-"""Notebooks run in short sessions that are killed, and what became of the work."""
+"""Rehearsals: run notebooks in short sessions that are killed, and report what was lost."""

@@ -1,4 +1,4 @@
-"""What a rehearsal shows while a session runs: one line, refreshed on a terminal, every few seconds in a log."""
+"""Progress line of a running session: refreshed in place on a terminal, printed every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable
 from typing import TextIO
 
 from nbkit.runtime.journal import Event, of_kind
-from nbkit.runtime.words import show_duration
+from nbkit.runtime.words import counted, show_duration
 
 EVERY = 5.0  # seconds between lines in a log
 _REFRESH = 1.0  # seconds between refreshes on a terminal
 
 
 class LiveLine:
-    """Print lines that stay, and between them a line about what is going on now.
+    """Print permanent lines, and below them one line about the present state.
 
     Parameters
     ----------
     file : text file
-        Such as ``sys.stdout``.
+        Output, such as ``sys.stdout``.
     clock : callable
         A monotonic clock in seconds.
     """
@@ -32,11 +32,11 @@ class LiveLine:
         self._shown = False
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self._write(("\r\x1b[K" if self._shown else "") + f"{text}\n", shown=False)
 
     def refresh(self, text: str) -> None:
-        """Show what is going on, where the line before it is old enough."""
+        """Show the present state, unless the last line is too recent."""
         now = self._clock()
         if now - self._last < (_REFRESH if self._terminal else EVERY):
             return
@@ -52,16 +52,16 @@ class LiveLine:
 
 
 def doing(events: list[Event], now: float, began: float, limit: float) -> str:
-    """Return in words what a running session is doing, from its journal.
+    """Describe in one line what a running session is doing, from its journal.
 
     Parameters
     ----------
     events : list of dict
         The journal so far.
     now, began : float
-        Seconds since 1970: now, and when the session's process began.
+        Present time and start of the session's process, in seconds since 1970.
     limit : float
-        Seconds that the session was told it has.
+        Length that the session was given, in seconds.
     """
     opened = next(iter(of_kind(events, "open")), None)
     if opened is None:
@@ -70,10 +70,10 @@ def doing(events: list[Event], now: float, began: float, limit: float) -> str:
     if steps := of_kind(events, "step"):
         work.append(f"step {steps[-1]['step']} ({len(steps)} in this session)")
     if items := of_kind(events, "item"):
-        work.append(f"{len(items)} items done in this session")
+        work.append(f"{counted(len(items), 'item')} done in this session")
     ended = {event["key"] for event in events if event["e"] in ("item", "failed")}
     begun = [event["key"] for event in of_kind(events, "begin") if event["key"] not in ended]
-    work += [f"{begun[-1]} in work"] if begun else []
+    work += [f"working on {begun[-1]}"] if begun else []
     if closed := of_kind(events, "close"):
         return f"closed after {show_duration(closed[-1]['t'] - opened['t'])}: {', '.join(work) or 'no item or step'}"
     return f"{show_duration(now - opened['t'])} of {show_duration(limit)}: {', '.join(work) or 'no item or step yet'}"

@@ -1,6 +1,7 @@
-"""The machine of a rehearsed session: a fresh folder, a wall, and an end without warning.
+"""Machine of a rehearsed session: an empty folder, a time limit, and an end without warning.
 
-Whatever a session leaves is wiped, killed or not. Nothing but processes that were started here is ever killed.
+The session's folder is deleted afterwards, whether it was killed or not. Only processes that were started here are ever
+killed.
 """
 
 from __future__ import annotations
@@ -18,45 +19,46 @@ from typing import Any, Protocol
 
 from nbkit.ground.home import import_folder
 from nbkit.runtime.journal import VARIABLE, of_kind, read_journal
-from nbkit.tools.rehearsal.accounts import Stay
+from nbkit.tools.rehearsal.accounts import RehearsedSession
 from nbkit.tools.rehearsal.live_line import doing
 from nbkit.tools.rehearsal.process_tree import ProcessTree
 from nbkit.tools.rehearsal.running import LEFT
 
 STARTUP = 300.0  # seconds that a session may take to open
-_CLOSING = 60.0  # seconds that a notebook may take after session.close(), for its papers and its kernel
-_TICK = 0.02
+_CLOSING = 60.0  # seconds that a notebook may take after session.close(), to store its files and end its kernel
+_TICK = 0.02  # seconds between two looks at the process
 
 
 class Machine(Protocol):
-    """Run one session of a notebook somewhere, and end it."""
+    """Runner of single sessions."""
 
-    def play(self, notebook: Path, number: int, limit: float, kill_after: float | None) -> Stay:
-        """Return what became of it."""
+    def play(self, notebook: Path, number: int, limit: float, kill_after: float | None) -> RehearsedSession:
+        """Run one session of a notebook, end it, and return its record."""
         ...
 
-    def last_words(self, number: int) -> str:
-        """Return the end of what it printed."""
+    def last_output(self, number: int) -> str:
+        """Return the last lines that a session printed."""
         ...
 
 
 @dataclass
 class ThisMachine:
-    """Run sessions here, one process tree and one fresh folder each.
+    """Run sessions on this machine, each in its own process tree and empty folder.
 
     Attributes
     ----------
     store : str
-        Address of the store, absolute.
+        Absolute address of the store.
     folder : Path
-        Holds the sessions' folders, and outside of them their journals and logs.
+        Folder for the sessions' folders and, beside these, their journals and logs.
     parameters : mapping
-        Notebook parameters by the notebook's path.
+        Notebook parameters for each notebook's path.
     smoke : bool
+        True to run the notebooks at small sizes.
     at_work : bool
-        True to kill a session that is to be killed as soon as it has work to lose: an item done, a checkpoint stored.
+        True to kill a session as soon as it has work to lose: an item done or a checkpoint stored.
     show : callable or None
-        Gets a line about what the session is doing, every second or so.
+        Called about every second with a line about what the session is doing.
     """
 
     store: str
@@ -66,59 +68,70 @@ class ThisMachine:
     at_work: bool = False
     show: Callable[[str], None] | None = None
 
-    def play(self, notebook: Path, number: int, limit: float, kill_after: float | None) -> Stay:
-        """Run one session, kill it where the script says so, and wipe its folder."""
+    def play(self, notebook: Path, number: int, limit: float, kill_after: float | None) -> RehearsedSession:
+        """Run one session, kill it if the plan says so, delete its folder, and return its record.
+
+        Parameters
+        ----------
+        notebook : Path
+        number : int
+            Number of the session in this rehearsal.
+        limit : float
+            Length that the session is given, in seconds.
+        kill_after : float or None
+            Seconds after the opening at which it is killed; None for no kill.
+        """
         room = self.folder / f"session-{number:03d}"
         temporary = room / "tmp"
         temporary.mkdir(parents=True)
-        journal = self._paper(number, "jsonl")
-        told = {
+        journal = self._session_file(number, "jsonl")
+        variables = {
             VARIABLE: str(journal), "TMPDIR": str(temporary),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(import_folder()), os.environ.get("PYTHONPATH")])),
         }  # fmt: skip
-        command, folder, environment = self.lay_out(notebook, limit, room, os.environ | told)
-        stay = Stay(number, time.time(), limit=limit)
-        with open(self._paper(number, "log"), "wb") as log:
+        command, folder, environment = self.prepare(notebook, limit, room, os.environ | variables)
+        session = RehearsedSession(number, time.time(), limit=limit)
+        with open(self._session_file(number, "log"), "wb") as log:
             process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
             tree = ProcessTree(process.pid, (VARIABLE, str(journal)))
             try:
-                killed = self._watch(notebook, process, tree, journal, stay, kill_after)
+                killed = self._watch(notebook, process, tree, journal, session, kill_after)
             finally:
-                stay.processes_killed = tree.kill()  # what a session that ended left running goes with its machine
-                stay.ended = time.time()
+                session.processes_killed = tree.kill()  # also what a session left running when it ended
+                session.ended = time.time()
                 process.wait()
-        stay.exit_code = process.returncode
-        stay.events = read_journal(journal)
-        stay.ending = _ending(stay, killed, kill_after)
+        session.exit_code = process.returncode
+        session.events = read_journal(journal)
+        session.ending = _ending(session, killed, kill_after)
         shutil.rmtree(room)
-        return stay
+        return session
 
-    def lay_out(
+    def prepare(
         self, notebook: Path, limit: float, room: Path, environment: Mapping[str, str]
     ) -> tuple[list[str], Path, dict[str, str]]:
-        """Return a session's command, the folder it runs in, and its variables; a host's own machine differs here."""
+        """Return the command, the working folder and the environment variables of a session."""
         command = [sys.executable, "-m", "nbkit", "run", str(notebook), "--limit", f"{limit}s"]
         for name, value in self.parameters.get(notebook, {}).items():
             command += ["-p", f"{name}={json.dumps(value)}"]
-        told = {"NBKIT_STORE": self.store, "NBKIT_LIMIT": str(limit)}
-        return [*command, *["--smoke"] * self.smoke], room, {**environment, **told}
+        variables = {"NBKIT_STORE": self.store, "NBKIT_LIMIT": str(limit)}
+        return [*command, *["--smoke"] * self.smoke], room, {**environment, **variables}
 
-    def last_words(self, number: int) -> str:
+    def last_output(self, number: int) -> str:
         """Return the last lines that a session printed."""
-        lines = self._paper(number, "log").read_text("utf-8", errors="replace").strip().splitlines()
+        lines = self._session_file(number, "log").read_text("utf-8", errors="replace").strip().splitlines()
         return "\n".join(f"  | {line}" for line in lines[-15:])
 
-    def _paper(self, number: int, suffix: str) -> Path:
+    def _session_file(self, number: int, suffix: str) -> Path:
         return self.folder / f"session-{number:03d}.{suffix}"
 
     def _watch(
-        self, notebook: Path, process: subprocess.Popen, tree: ProcessTree, journal: Path, stay: Stay,
+        self, notebook: Path, process: subprocess.Popen, tree: ProcessTree, journal: Path, session: RehearsedSession,
         kill_after: float | None,
     ) -> bool:  # fmt: skip
-        """Wait until the process ends or its time comes; say whether it must be killed."""
+        """Wait until the process ends or must be killed; return whether it must be killed."""
         opened: float | None = None
         looked = 0.0
         while process.poll() is None:
@@ -127,12 +140,14 @@ class ThisMachine:
                 tree.look()
                 looked = now
                 if self.show is not None:
-                    self.show(f"{notebook.stem}: {doing(read_journal(journal), now, stay.began, stay.limit)}")
+                    self.show(f"{notebook.stem}: {doing(read_journal(journal), now, session.began, session.limit)}")
             if opened is None and journal.is_file():
                 opened = next((event["t"] for event in of_kind(read_journal(journal), "open")), None)
-            if opened is None and now - stay.began > STARTUP:
+            if opened is None and now - session.began > STARTUP:
                 return True
-            if opened is not None and now - opened > (kill_after if kill_after is not None else stay.limit + _CLOSING):
+            if opened is not None and now - opened > (
+                kill_after if kill_after is not None else session.limit + _CLOSING
+            ):
                 return True
             if self.at_work and kill_after is not None and opened is not None and _has_worked(journal):
                 return True
@@ -144,9 +159,9 @@ def _has_worked(journal: Path) -> bool:
     return any(event["e"] in ("item", "stored") for event in read_journal(journal))
 
 
-def _ending(stay: Stay, killed: bool, kill_after: float | None) -> str:
-    if stay.closed is not None and (killed or stay.exit_code in (0, LEFT, stay.closed.get("exit"))):
-        return "complete" if stay.closed["complete"] else "stopped"  # killed after its close: nothing was left to lose
+def _ending(session: RehearsedSession, killed: bool, kill_after: float | None) -> str:
+    if session.closed is not None and (killed or session.exit_code in (0, LEFT, session.closed.get("exit"))):
+        return "complete" if session.closed["complete"] else "stopped"  # a kill after the close loses nothing
     if killed:
-        return "silent" if stay.opened is None else "killed" if kill_after is not None else "overran"
-    return "complete" if stay.exit_code == 0 else "failed"
+        return "silent" if session.opened is None else "killed" if kill_after is not None else "overran"
+    return "complete" if session.exit_code == 0 else "failed"

@@ -1,8 +1,8 @@
-"""A process and all that it started, killed together and without warning.
+"""Process trees: kill a process and all its descendants together, without warning.
 
-A kernel lives in a process group of its own and its loaders' workers outlive a killed parent, so nothing but a walk
-over the tree and a mark in their environment reaches them. Only processes that descend from the one given, by parents
-or by that mark, are ever touched.
+A Jupyter kernel has its own process group, and the workers of its data loaders survive a killed parent. To reach them
+all, the tree is walked, and a variable in their environment marks those whose parents are gone. Only descendants of the
+given process, found by their parents or by this mark, are ever killed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 import psutil
 
 _STABLE_LOOKS = 20
-_GONE_WITHIN = 10.0  # seconds
+_KILL_TIMEOUT = 10.0  # seconds
 
 
 class ProcessTree:
@@ -25,8 +25,8 @@ class ProcessTree:
     pid : int
         A child of this process.
     mark : tuple of str or None
-        (name, value) of an environment variable that was given to this child alone: it finds those whose parents
-        ended before anyone looked.
+        (name, value) of an environment variable that only this child was given. It finds descendants whose parents
+        ended before the tree was first walked.
     """
 
     def __init__(self, pid: int, mark: tuple[str, str] | None = None) -> None:
@@ -34,16 +34,16 @@ class ProcessTree:
         self._known: dict[int, psutil.Process] = {pid: psutil.Process(pid)}
 
     def look(self) -> list[psutil.Process]:
-        """Take note of who is there now, and give those that are alive."""
+        """Record the present descendants, and return the processes that are alive."""
         for process in list(self._known.values()):
             with contextlib.suppress(psutil.Error):
                 for child in process.children(recursive=True):
                     self._known.setdefault(child.pid, child)
-        # is_running() compares start times, so a process id that the system gave to another is not mistaken
+        # is_running() compares start times, so a process id that the system has reused is not mistaken for ours
         return [process for process in self._known.values() if _alive(process)]
 
     def kill(self) -> int:
-        """Kill all of them with SIGKILL, at one moment; give how many there were."""
+        """Kill all of them with SIGKILL at the same time, and return how many were alive."""
         seen: set[int] = set()
         for _ in range(_STABLE_LOOKS):
             self._look_for_mark()
@@ -51,7 +51,7 @@ class ProcessTree:
             fresh = [process for process in alive if process.pid not in seen]
             if not fresh:
                 break
-            # stopped first, so that none starts another between the look and the kill
+            # all are stopped first, so that none can start another process before it is killed
             for process in fresh:
                 seen.add(process.pid)
                 with contextlib.suppress(psutil.Error):
@@ -73,7 +73,7 @@ class ProcessTree:
                     self._known[process.pid] = process
 
     def _wait(self) -> None:
-        end = time.monotonic() + _GONE_WITHIN
+        end = time.monotonic() + _KILL_TIMEOUT
         while any(_alive(process) for process in self._known.values()) and time.monotonic() < end:
             time.sleep(0.005)
 

@@ -1,7 +1,7 @@
-"""Rehearsal: a notebook in many short sessions that are killed, until its phase is complete.
+"""Rehearsals: run notebooks in many short sessions that are killed, until their phases are complete.
 
-Only the store goes on from one session to the next, as on a host that dies; a phase that is complete here does not
-depend on anything else. All phases together are the chain: each in its order, with what it needs from those before.
+Only the store survives from one session to the next, as on a host that disappears, so a phase that completes here does
+not depend on anything else. The chain runs all phases in their order, each with the results of the phases it needs.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.training.newest import newest_step
-from nbkit.runtime.words import show_duration, unknown
+from nbkit.runtime.words import counted, show_duration, unknown
 from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_parameters
 from nbkit.tools.phases import Phase, load_phases
-from nbkit.tools.rehearsal.accounts import Stay, account, not_begun, report, summary
+from nbkit.tools.rehearsal.accounts import RehearsedSession, account, not_begun, report, summary
 from nbkit.tools.rehearsal.kaggle_machine import KaggleMachine
 from nbkit.tools.rehearsal.lengthening import LONGEST, PATIENCE, hopeless, lengthened
 from nbkit.tools.rehearsal.machine import STARTUP, Machine, ThisMachine
@@ -35,27 +35,27 @@ from nbkit.tools.rehearsal.running import FAILED, LEFT
 
 MACHINES = {"local": ThisMachine, "kaggle": KaggleMachine}
 KILLS = ("mixed", "random", "wall", "work", "none")
-EARLIEST = 0.3  # of the session: a kill before any work can be saved shows nothing but that
+EARLIEST = 0.3  # share of the session before the first kill: an earlier one would come before anything is saved
 
 
 @dataclass(frozen=True)
 class Script:
-    """Say how sessions are to end.
+    """Plan of how sessions end.
 
     Attributes
     ----------
     session : float
-        Length of a session in seconds, from opening it; the first one's, where start-up asks for longer ones.
+        Length of a session in seconds, counted from its opening. Later sessions are longer if start-up needs it.
     kill : str
-        ``random``: SIGKILL at a random moment of 0.3 to 1 of the length. ``wall``: the session is told twice its
-        length and killed at the end of it, as by a host that keeps its wall to itself. ``none``: it is told its
-        length and stops by itself. ``mixed``: random kills and planned stops in turn, a kill first. ``work``: in turn
-        too, and the kill comes with the first item done or checkpoint stored; a notebook that was over before is run
-        again and killed at a random moment of what it took.
+        ``random``: SIGKILL at a random time between 0.3 and 1 of the length. ``wall``: the session is given twice its
+        length and killed after the true length, as by a host that does not announce its limit. ``none``: the session
+        is given its length and stops by itself. ``mixed``: random kills and planned stops alternate, a kill first.
+        ``work``: the same, but each kill comes at the first finished item or stored checkpoint; a notebook that ended
+        before that is run again and killed at a random time.
     seed : int
-        From it all moments are derived.
+        Seed of the random times.
     longest : float
-        Seconds that a session may get where it is lengthened; never less than `session`.
+        Longest session in seconds after lengthening; never less than `session`.
     """
 
     session: float = 20.0
@@ -63,13 +63,13 @@ class Script:
     seed: int = 0
     longest: float = LONGEST
 
-    def scene(
+    def plan(
         self, notebook: str, number: int, fruitless: int = 0, length: float | None = None, startup: float = 0.0
     ) -> tuple[float, float | None]:
-        """Give a session's length as told to it, and the moment of its kill (None for none), both in seconds.
+        """Return the length that a session is given and the time of its kill (None for no kill), both in seconds.
 
-        No kill comes before the `startup` that was measured. After sessions without progress the earliest moment moves
-        up to the whole length, so that a notebook that can be done at all in a session of this length is done.
+        No kill comes before the measured `startup`. After sessions without progress the earliest time of a kill moves
+        towards the end of the session, so that any notebook that can finish in a session of this length does so.
         """
         length = self.session if length is None else length
         if self.kill == "none" or (self.kill in ("mixed", "work") and number % 2 == 0):
@@ -83,18 +83,20 @@ class Script:
         earliest = min(1.0, earliest + (1.0 - earliest) * fruitless / (PATIENCE - 1))
         return length, length * (earliest + (1.0 - earliest) * draw)
 
-    def encore(self, notebook: str, stay: Stay) -> float | None:
-        """Return the moment of the kill in a second run of a session that was over unharmed; None for no such run."""
-        if self.kill != "work" or stay.number > 1 or stay.ending != "complete":
+    def second_run(self, notebook: str, session: RehearsedSession) -> float | None:
+        """Return the time of the kill in a second run of a session that ended before its kill; else None."""
+        if self.kill != "work" or session.number > 1 or session.ending != "complete":
             return None
-        return stay.length * (0.2 + 0.5 * self._draw(notebook, stay.number))  # the second run may be quicker
+        return session.length * (
+            0.2 + 0.5 * self._draw(notebook, session.number)
+        )  # less than its length, because the second run may be quicker
 
     def _draw(self, notebook: str, number: int) -> float:
         return random.Random(f"{self.seed}/{notebook}/{number}").random()
 
 
 class Rehearsal:
-    """Run notebooks to completion in killed sessions, and report.
+    """Run notebooks in killed sessions until they are complete, and report on them.
 
     Parameters
     ----------
@@ -102,9 +104,9 @@ class Rehearsal:
     store : Store
     script : Script
     cache : Path
-        Folder for what is read of the store.
+        Folder for files that are read from the store.
     max_sessions : int
-        Of one notebook.
+        Maximum number of sessions per notebook.
     say : callable
         Prints one line.
     """
@@ -118,87 +120,90 @@ class Rehearsal:
         self._number = 0
 
     def run(self, notebook: Path) -> dict[str, Any]:
-        """Rehearse one notebook; give its report as a dict, also kept as ``<slug>/rehearsal.json`` in the store."""
-        stays: list[Stay] = []
+        """Rehearse one notebook and return its report, which is also stored as ``<slug>/rehearsal.json``."""
+        sessions: list[RehearsedSession] = []
         fruitless, reason, slug, again = 0, "", None, None
         length, longest = self.script.session, max(self.script.session, self.script.longest)
         changes: list[dict[str, Any]] = []
         while not reason:
-            number = len(stays) + 1
+            number = len(sessions) + 1
             self._number += 1
-            startup = max((stay.to_work for stay in stays[-2:] if stay.to_work is not None), default=0.0)
-            limit, kill_after = self.script.scene(notebook.name, number, fruitless, length, startup)
+            startup = max((session.to_work for session in sessions[-2:] if session.to_work is not None), default=0.0)
+            limit, kill_after = self.script.plan(notebook.name, number, fruitless, length, startup)
             if again is not None:
                 kill_after = again
-            stay = self.machine.play(notebook, self._number, limit, kill_after)
-            stay.number = number
-            slug = stay.opened["slug"] if stay.opened else slug
-            before = (len(stays[-1].stored_items), stays[-1].stored_step) if stays else None
+            session = self.machine.play(notebook, self._number, limit, kill_after)
+            session.number = number
+            slug = session.opened["slug"] if session.opened else slug
+            before = (len(sessions[-1].stored_items), sessions[-1].stored_step) if sessions else None
             if slug is not None:
-                stay.stored_items, stay.stored_step = self._stored(slug)
-            stays.append(stay)
-            self.say(_line(stay))
-            again = self.script.encore(notebook.name, stay)
-            if stay.ending == "complete" and again is None:
+                session.stored_items, session.stored_step = self._stored(slug)
+            sessions.append(session)
+            self.say(_line(session))
+            again = self.script.second_run(notebook.name, session)
+            if session.ending == "complete" and again is None:
                 break
-            fruitless = 0 if _progress(stay, before) else fruitless + 1
-            longer = lengthened(stays, self.script.session, length, longest, fruitless)
+            fruitless = 0 if _progress(session, before) else fruitless + 1
+            longer = lengthened(sessions, self.script.session, length, longest, fruitless)
             if longer is not None:
                 changes.append({"after": number, "from_s": length, "to_s": longer[0], "why": longer[1]})
                 self.say(longer[1])
                 length, fruitless = longer[0], 0
-            reason = self._reason(stays, hopeless(stays, length, longest, fruitless))
+            reason = self._reason(sessions, hopeless(sessions, length, longest, fruitless))
         document = {
             "notebook": notebook.name, "slug": slug, "complete": not reason, "reason": reason,
-            "failed_items": int((stays[-1].closed or {}).get("failed", 0)), "session_s": self.script.session,
+            "failed_items": int((sessions[-1].closed or {}).get("failed", 0)), "session_s": self.script.session,
             "lengthened": changes,
-            "kill": self.script.kill, "seed": self.script.seed, "sums": account(stays),
-            "sessions": [stay.row() for stay in stays],
+            "kill": self.script.kill, "seed": self.script.seed, "sums": account(sessions),
+            "sessions": [session.row() for session in sessions],
         }  # fmt: skip
         if slug is not None:
-            self._keep(document, slug)
+            self._store_report(document, slug)
         return document
 
     def _stored(self, slug: str) -> tuple[set[str], int]:
         return set(read_state(self.store, slug, self.cache).done), newest_step(self.store, slug)
 
-    def _reason(self, stays: list[Stay], standstill: str) -> str:
-        """Say why to stop; empty to go on."""
-        last = stays[-1]
-        words = self.machine.last_words(self._number)
+    def _reason(self, sessions: list[RehearsedSession], standstill: str) -> str:
+        """Return why the rehearsal must stop; an empty string if it goes on."""
+        last = sessions[-1]
+        output = self.machine.last_output(self._number)
         if last.ending == "failed":
-            return f"session {last.number} failed with exit code {last.exit_code}:\n{words}"
+            return f"Session {last.number} failed with exit code {last.exit_code}. It printed last:\n{output}"
         if last.ending == "silent":
-            return f"session {last.number} had not opened after {show_duration(STARTUP)}:\n{words}"
+            return f"Session {last.number} did not open within {show_duration(STARTUP)}. It printed last:\n{output}"
         if standstill:
-            return f"{standstill}. The last session printed:\n{words}"
-        if len(stays) >= self.max_sessions:
-            return f"{self.max_sessions} sessions were run (--max-sessions) and work is left; the same command goes on"
+            return f"{standstill}. The last session printed:\n{output}"
+        if len(sessions) >= self.max_sessions:
+            return (
+                f"Work is left after {self.max_sessions} sessions, the limit set by --max-sessions. Run the same "
+                "command again to continue."
+            )
         return ""
 
-    def _keep(self, document: dict[str, Any], slug: str) -> None:
+    def _store_report(self, document: dict[str, Any], slug: str) -> None:
         path = self.cache / "rehearsal.json"
         write_json(path, document)
         try:
             self.store.put(path, f"{slug}/rehearsal.json")
         except StoreError as error:
-            self.say(f"the report did not reach the store as {slug}/rehearsal.json: {error}")
+            self.say(f"The report could not be stored as {slug}/rehearsal.json: {error}")
 
 
-def _progress(stay: Stay, before: tuple[int, int] | None) -> bool:
+def _progress(session: RehearsedSession, before: tuple[int, int] | None) -> bool:
     if before is None:
-        before = (stay.opened["done"], stay.opened["step"]) if stay.opened else (0, 0)
-    return len(stay.stored_items) > before[0] or stay.stored_step > before[1]
+        before = (session.opened["done"], session.opened["step"]) if session.opened else (0, 0)
+    return len(session.stored_items) > before[0] or session.stored_step > before[1]
 
 
-def _line(stay: Stay) -> str:
-    held = [f"{len(stay.stored_items)} items"] if stay.stored_items else []
-    held += [f"step {stay.stored_step}"] if stay.stored_step else []
-    how = f"at work after {show_duration(stay.to_work)}, " if stay.to_work is not None else ""
-    how += f"{stay.ending} after {show_duration(stay.length)}" if stay.opened else stay.ending
+def _line(session: RehearsedSession) -> str:
+    stored = [counted(len(session.stored_items), "item")] if session.stored_items else []
+    stored += [f"step {session.stored_step}"] if session.stored_step else []
+    how = f"first work after {show_duration(session.to_work)}, " if session.to_work is not None else ""
+    how += f"{session.ending} after {show_duration(session.length)}" if session.opened else session.ending
     return (
-        f"session {stay.number}: opened after {show_duration(stay.startup)}, {how}; "
-        f"the store has {' and '.join(held) or 'nothing yet'}"
+        f"Session {session.number}: opened after {show_duration(session.startup)}, {how}; "
+        f"the store has {' and '.join(stored) or 'nothing yet'}"
     )
 
 
@@ -215,7 +220,7 @@ def rehearse(
     say: Callable[[str], None] = print,
     show: Callable[[str], None] | None = None,
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Rehearse notebooks one after the other; the next begins when the phase before it is complete.
+    """Rehearse notebooks one after the other, each after the phase before it is complete.
 
     Parameters
     ----------
@@ -224,44 +229,47 @@ def rehearse(
     script : Script
         How sessions end.
     store : str or None
-        Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
+        Folder or URL; None uses NBKIT_STORE, then ``./nbkit-store``.
     parameters : mapping or None
-        Each goes to every notebook that names it.
+        Notebook parameters; each is passed to every notebook that has it.
     smoke : bool
+        True to run the notebooks at small sizes.
     max_sessions : int
-        Of one notebook.
+        Maximum number of sessions per notebook.
     host : str
-        ``local``, or ``kaggle`` for that host's folders, variables, pushed copy and runner.
+        ``local``, or ``kaggle`` to use that host's folders, variables, pushed copy and runner.
     chain : bool
-        True to take every phase where no notebook is named, in the order of what they need; one that does not get
-        complete keeps back those that need it, and no other.
+        True to run every phase in its order if no notebook is named. If a phase does not complete, the phases that
+        need it are skipped and all others are run.
     say : callable
         Prints one line.
     show : callable or None
-        Gets a line about the running session, every second or so.
+        Called about every second with a line about the running session.
 
     Returns
     -------
     exit_code : int
-        0 where all are complete, 1 where one failed or stands still, 3 where `max_sessions` ran out.
+        0 if all are complete, 1 if one failed or makes no progress, 3 if `max_sessions` was reached.
     reports : list of dict
 
     Raises
     ------
     UsageError
-        For a notebook that is not there, a parameter that none of them names, or an unknown way to kill or
-        host.
+        If a notebook does not exist, no notebook has a given parameter, or the kind of kill or the host is unknown.
     """
     if script.kill not in KILLS:
-        raise UsageError(f"{unknown('way to kill', script.kill, KILLS)} Nothing was begun.")
+        raise UsageError(f"{unknown('kind of kill', script.kill, KILLS)} Nothing was begun.")
     if host not in MACHINES:
         raise UsageError(f"{unknown('host', host, MACHINES)} Nothing was begun.")
     phases = {phase.notebook: phase for phase in load_phases()} if chain else {}
     notebooks = notebooks or [Path(name).stem for name in phases]
     if not notebooks:
-        raise UsageError("no notebook was given; such as: nbkit rehearse notebooks/10_eeg_windows.ipynb, or --all")
+        raise UsageError(
+            "No notebook was given. Name one or more, such as: nbkit rehearse 10_eeg_windows, or use --all for every "
+            "phase. Nothing was begun."
+        )
     notebooks = [find_notebook(path) for path in notebooks]
-    shared = _spread(notebooks, _absolute(parameters or {}, say), smoke)
+    shared = _distribute(notebooks, _absolute(parameters or {}, say), smoke)
     address = store_address(store)
     documents: list[dict[str, Any]] = []
     code = 0
@@ -269,9 +277,9 @@ def rehearse(
         machine = MACHINES[host](address, Path(folder), shared, smoke, script.kill == "work", show)
         whole = Rehearsal(machine, Retried(open_store(address)), script, Path(folder, "read"), max_sessions, say)
         for notebook in notebooks:
-            kept_back = lacking(phases[notebook.name], documents) if chain and notebook.name in phases else []
-            if kept_back:
-                documents.append(not_begun(notebook.name, kept_back))
+            missing = lacking(phases[notebook.name], documents) if chain and notebook.name in phases else []
+            if missing:
+                documents.append(not_begun(notebook.name, missing))
                 say(report(documents[-1]))
                 continue
             say(f"{notebook.name}: sessions of {show_duration(script.session)}, kill {script.kill}, store {address}")
@@ -291,15 +299,17 @@ def rehearse(
 
 
 def lacking(phase: Phase, documents: list[dict[str, Any]]) -> list[str]:
-    """Return what a phase needs of those that were rehearsed before it and are not complete."""
+    """Return the slugs of the phases that a phase needs and that were rehearsed but are not complete."""
     incomplete = [document["notebook"] for document in documents if not document["complete"]]
-    slugs = [name.removesuffix(".ipynb").partition("_")[2] for name in incomplete]  # one may never have opened
+    slugs = [
+        name.removesuffix(".ipynb").partition("_")[2] for name in incomplete
+    ]  # not document["slug"]: it is None if no session opened
     return [slug for slug in slugs if slug in phase.needs]
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """End by an exception on SIGTERM as on Ctrl-C, so that the session in work is ended and wiped with it."""
+    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, so that the running session is killed and deleted, too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -315,7 +325,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _absolute(parameters: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Make paths of this folder absolute: sessions run in folders of their own."""
+    """Return parameters with existing relative paths made absolute, because each session runs in its own folder."""
     found = dict(parameters)
     for name, value in found.items():
         if isinstance(value, str) and "/" in value and not os.path.isabs(value) and Path(value).exists():
@@ -324,8 +334,8 @@ def _absolute(parameters: Mapping[str, Any], say: Callable[[str], None]) -> dict
     return found
 
 
-def _spread(notebooks: list[Path], given: Mapping[str, Any], smoke: bool) -> dict[Path, dict[str, Any]]:
-    """Return each notebook the parameters that it names; one that none names is refused."""
+def _distribute(notebooks: list[Path], given: Mapping[str, Any], smoke: bool) -> dict[Path, dict[str, Any]]:
+    """Return the given parameters that each notebook has; raise UsageError if no notebook has one of them."""
     known = {path: notebook_parameters(path) for path in notebooks}
     everywhere = {name: None for names in known.values() for name in names}
     for name in given:

@@ -1,7 +1,7 @@
-"""One session of a notebook, here, through papermill.
+"""One session of a notebook on this machine, run by papermill.
 
-The kernel is this interpreter whatever kernels the machine has registered, it imports this nbkit, and what it was told
-(store, limit, journal) reaches it by its environment, so the executed notebook holds no address or credential.
+The kernel is this interpreter, whatever kernels the machine has registered, and it imports this nbkit. Store, limit and
+journal reach it by environment variables, so the executed notebook contains no address or credential.
 """
 
 from __future__ import annotations
@@ -39,34 +39,34 @@ def run_notebook(
     folder: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> int:
-    """Run one session of a notebook and keep the executed copy in the store.
+    """Run one session of a notebook and store the executed copy.
 
     Parameters
     ----------
     path : str or path
         The notebook: a path, a name such as ``40_bandvar_train``, or a phase's slug.
     params : mapping or None
-        Values for names of its `parameters` cell.
+        Values for the names in its parameters cell.
     store : str, path or None
-        Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
+        Folder or URL; None uses NBKIT_STORE, then ``./nbkit-store``.
     limit : str, float or None
-        Length of the session, such as ``"9h"``; None takes NBKIT_LIMIT, then the host's default.
+        Length of the session, such as ``"9h"``; None uses NBKIT_LIMIT, then the host's default.
     smoke : bool
         True to set its SMOKE parameter.
     folder : path or None
-        Where it runs; the current folder by default.
+        Working folder; the current folder by default.
     quiet : bool
-        True to keep the cells' output in the executed notebook only.
+        True to show the cells' output in the executed notebook only.
 
     Returns
     -------
     exit_code : int
-        0 where the phase is complete, 3 where it stopped with work left, 1 where it failed, 2 for a user's mistake.
+        0 if the phase is complete, 3 if it stopped with work left, 1 if it failed, 2 if the user's input is wrong.
 
     Raises
     ------
     UsageError
-        For a notebook that is not there or is none, or a parameter that it does not name.
+        If the file does not exist or is not a notebook, or the notebook does not have a parameter.
     """
     path = find_notebook(path)
     folder = Path(folder or ".").resolve()
@@ -74,7 +74,7 @@ def run_notebook(
     params = check_parameters(path, known, {**(params or {}), **({"SMOKE": True} if smoke else {})})
     parse_duration(limit)
     store = store_address(store)
-    # a literal in the notebook would win over the environment
+    # a value in the notebook takes precedence over the environment, so it is replaced
     if known.get("STORE") is not None:
         params.setdefault("STORE", store)
     if limit is not None and known.get("LIMIT") is not None:
@@ -85,14 +85,14 @@ def run_notebook(
         journal = Path(os.environ.get(VARIABLE) or Path(scratch, "journal.jsonl")).resolve()
         before = len(read_journal(journal))
         executed = Path(scratch, path.name)
-        told = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}
-        with environment(told | kernel_of_this_python(Path(scratch))):
+        variables = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}
+        with environment(variables | kernel_of_this_python(Path(scratch))):
             fault = _execute(path, executed, params, folder, quiet)
         events = read_journal(journal)[before:]
         if executed.is_file():
-            _keep(executed, store, events, path)
+            _store_executed(executed, store, events, path)
     if fault is not None:
-        print(_words(fault), file=sys.stderr, flush=True)
+        print(_message(fault), file=sys.stderr, flush=True)
         return _exit_of(fault)
     return exit_code(events, path)
 
@@ -101,7 +101,7 @@ def run_notebook(
 
 
 def kernel_of_this_python(scratch: Path) -> dict[str, str]:
-    """Register a kernel `python3` for this interpreter alone, before all others that the machine knows."""
+    """Write a kernel `python3` for this interpreter, and return the variables that make Jupyter use it first."""
     spec = scratch / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
@@ -116,7 +116,7 @@ def kernel_of_this_python(scratch: Path) -> dict[str, str]:
 
 
 def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, quiet: bool) -> Exception | None:
-    """Run all cells; give the error that stopped them."""
+    """Run all cells; return the error that stopped them, or None."""
     _import_papermill()
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -137,35 +137,35 @@ def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, q
         return error
     except DeadKernelError:
         return NbkitError(
-            f"{path.name}: its kernel died, most often because memory ran out. What the store holds stands; run the "
-            "notebook again and it goes on from there."
+            f"{path.name}: the kernel died, most often because memory ran out. The work in the store is safe. Run the "
+            "notebook again: it continues from there."
         )
     except PapermillException as error:
-        return UsageError(f"papermill cannot run {path.name}: {error}. Nothing was begun.")
+        return UsageError(f"Papermill cannot run {path.name}: {error}. Nothing was begun.")
     return None
 
 
 def _import_papermill() -> None:
-    """Import papermill without a check that would take two thirds of its import (1.2 s), before every session.
+    """Import papermill without a check that takes two thirds of its import time of 1.2 s, before every session.
 
-    Where rfc3987-syntax is installed (JupyterLab brings it), jsonschema builds a grammar of web addresses from it as
-    soon as it is imported, and no notebook's schema uses that. Without the package jsonschema leaves the check out.
+    If rfc3987-syntax is installed (JupyterLab requires it), jsonschema builds a grammar of web addresses when it is
+    imported, which no notebook's schema uses. If the package cannot be imported, jsonschema omits the check.
     """
     grammar = "rfc3987_syntax"
     if grammar in sys.modules or "jsonschema" in sys.modules:
         return
-    sys.modules[grammar] = None  # an import of it fails
+    sys.modules[grammar] = None  # makes every import of it fail
     try:
         import papermill  # noqa: F401
     finally:
         del sys.modules[grammar]
 
 
-# -- what became of it -------------------------------------------------------------------------------------------------
+# -- the result --------------------------------------------------------------------------------------------------------
 
 
-def _words(fault: Exception) -> str:
-    """Return an error of ours as its own words, any other as the end of its traceback."""
+def _message(fault: Exception) -> str:
+    """Return the message of one of nbkit's errors, or the end of the traceback of any other error."""
     if isinstance(fault, NbkitError):
         return f"error: {fault}"
     if _our_class(fault) is not None:
@@ -173,9 +173,9 @@ def _words(fault: Exception) -> str:
     trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(fault.traceback)).strip().splitlines()
     return "\n".join(
         [
-            f"error: cell {fault.exec_count} raised {fault.ename}: {fault.evalue}",
+            f"error: Cell {fault.exec_count} raised {fault.ename}: {fault.evalue}",
             *(f"  | {line}" for line in trace[-_TRACE_LINES:]),
-            "What the store holds stands; mend the cell and run the notebook again.",
+            "The work in the store is safe. Correct the cell and run the notebook again.",
         ]
     )
 
@@ -191,7 +191,7 @@ def _exit_of(fault: Exception) -> int:
 
 
 def exit_code(events: list[Event], path: Path) -> int:
-    """Return what the journal of a notebook that ran to its end comes to, 0, 1 or 3."""
+    """Return the exit code for a notebook that ran to its end, from its journal: 0, 1 or 3, see `run_notebook`."""
     opened = {event["slug"] for event in of_kind(events, "open")}
     closed: dict[str, Event] = {}
     slug = None
@@ -202,8 +202,8 @@ def exit_code(events: list[Event], path: Path) -> int:
             closed[slug] = event
     if opened - set(closed):
         print(
-            f"error: {path.name} ended without session.close() for {', '.join(sorted(opened - set(closed)))}; what "
-            "waited for the store may be missing there. Add the cell and run it again.",
+            f"error: {path.name} ended without session.close() for {', '.join(sorted(opened - set(closed)))}. The last "
+            "uploads may be missing in the store. Add a cell with session.close() and run the notebook again.",
             file=sys.stderr,
         )
         return FAILED
@@ -211,8 +211,8 @@ def exit_code(events: list[Event], path: Path) -> int:
     return FAILED if FAILED in codes else max(codes, default=DONE)
 
 
-def _keep(executed: Path, store: str, events: list[Event], path: Path) -> None:
-    """Put the executed notebook where the phase's other files are."""
+def _store_executed(executed: Path, store: str, events: list[Event], path: Path) -> None:
+    """Store the executed notebook in the phase's folder ``sessions/``."""
     opened = of_kind(events, "open")
     slug = opened[-1]["slug"] if opened else re.sub(r"^\d+_", "", path.stem)
     session = opened[-1]["session"] if opened else f"no-session-{executed.stat().st_mtime_ns}"
@@ -220,4 +220,4 @@ def _keep(executed: Path, store: str, events: list[Event], path: Path) -> None:
     try:
         Retried(open_store(store)).put(executed, name)
     except NbkitError as error:
-        print(f"note: the executed notebook did not reach the store as {name}: {error}", file=sys.stderr)
+        print(f"note: The executed notebook could not be stored as {name}: {error}", file=sys.stderr)

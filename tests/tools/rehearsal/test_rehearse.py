@@ -20,7 +20,7 @@ from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.training.newest import newest_step
 from nbkit.runtime.words import parse_duration
 from nbkit.tools.phases import Phase
-from nbkit.tools.rehearsal.accounts import Stay, account, report, work_seconds
+from nbkit.tools.rehearsal.accounts import RehearsedSession, account, report, work_seconds
 from nbkit.tools.rehearsal.lengthening import rounded_up, spelled
 from nbkit.tools.rehearsal.live_line import LiveLine, doing
 from nbkit.tools.rehearsal.process_tree import ProcessTree
@@ -140,25 +140,25 @@ def test_sigterm_to_the_rehearsal_ends_its_session_too(toy, tmp_path, root):
     assert not list(tmp_path.glob("nbkit-rehearsal-*"))
 
 
-# -- what the script says --------------------------------------------------------------------------------------------
+# -- the plan of kills -----------------------------------------------------------------------------------------------
 
 
 def test_random_moments_lie_within_the_session_and_depend_on_the_seed_alone():
-    moments = [Script(10.0, "random", seed=1).scene("a.ipynb", n)[1] for n in range(1, 200)]
+    moments = [Script(10.0, "random", seed=1).plan("a.ipynb", n)[1] for n in range(1, 200)]
     assert all(3.0 <= m <= 10.0 for m in moments) and min(moments) < 3.5 and max(moments) > 9.5
-    assert moments == [Script(10.0, "random", seed=1).scene("a.ipynb", n)[1] for n in range(1, 200)]
-    assert moments != [Script(10.0, "random", seed=2).scene("a.ipynb", n)[1] for n in range(1, 200)]
+    assert moments == [Script(10.0, "random", seed=1).plan("a.ipynb", n)[1] for n in range(1, 200)]
+    assert moments != [Script(10.0, "random", seed=2).plan("a.ipynb", n)[1] for n in range(1, 200)]
 
 
 def test_moments_move_to_the_wall_while_nothing_is_saved():
-    assert Script(10.0, "random").scene("a.ipynb", 1, fruitless=2) == (10.0, 10.0)
+    assert Script(10.0, "random").plan("a.ipynb", 1, fruitless=2) == (10.0, 10.0)
 
 
 def test_ways_to_kill():
-    assert Script(10.0, "none").scene("a", 1) == (10.0, None)
-    assert Script(10.0, "wall").scene("a", 1) == (20.0, 10.0)
+    assert Script(10.0, "none").plan("a", 1) == (10.0, None)
+    assert Script(10.0, "wall").plan("a", 1) == (20.0, 10.0)
     for kill in ("mixed", "work"):
-        assert [Script(10.0, kill).scene("a", n)[1] is None for n in (1, 2, 3, 4)] == [False, True, False, True]
+        assert [Script(10.0, kill).plan("a", n)[1] is None for n in (1, 2, 3, 4)] == [False, True, False, True]
 
 
 def test_an_unknown_way_to_kill_is_refused(toy):
@@ -195,9 +195,11 @@ class Puppet:
         if "receipt" in ending:
             put_receipt(self.store, self.tmp_path, ending["receipt"])
         events = [opened, *ending.get("events", [])] if ending.get("opens", True) else []
-        return Stay(number, now - 2.0, now + 3.0, limit, ending["ending"], ending.get("exit", -9), 1, events)
+        return RehearsedSession(
+            number, now - 2.0, now + 3.0, limit, ending["ending"], ending.get("exit", -9), 1, events
+        )
 
-    def last_words(self, number):
+    def last_output(self, number):
         return "  | the end of the log"
 
 
@@ -213,7 +215,7 @@ KILLED = {"ending": "killed"}
 
 
 def begun(after=0.5):
-    """Give a killed session whose work began but brought nothing to the store."""
+    """Return a killed session whose work began but brought nothing to the store."""
     return {"ending": "killed", "events": [{"t": time.time() + after, "e": "ready", "step": 0}]}
 
 
@@ -222,7 +224,7 @@ def test_sessions_without_progress_are_lengthened_first_and_then_end_it(tmp_path
     assert not document["complete"]
     assert [(change["after"], change["to_s"]) for change in document["lengthened"]] == [(3, 10.0), (6, 20.0)]
     assert "3 successive sessions of 20 s brought nothing new" in document["reason"]
-    assert "no work was done: give --session 40s, or smaller work (--smoke)" in document["reason"]
+    assert "no work was done: use --session 40s, or smaller work (--smoke)" in document["reason"]
     assert [puppet.played[n] for n in (2, 5, 8)] == [5.0, 10.0, 20.0]
 
 
@@ -233,7 +235,7 @@ def test_progress_between_them_starts_the_count_again(tmp_path):
     assert document["complete"] and document["sums"]["sessions"] == 8 and document["lengthened"] == []
 
 
-def test_a_failed_session_ends_it_with_its_last_words(tmp_path):
+def test_a_failed_session_ends_it_with_its_last_output(tmp_path):
     document, _ = played(tmp_path, {"ending": "failed", "exit": 1, "opens": False})
     assert "failed with exit code 1" in document["reason"] and "the end of the log" in document["reason"]
 
@@ -292,9 +294,11 @@ class SlowMachine:
         if stored > events[0]["step"]:
             put_receipt(self.store, self.tmp_path, stored)
         ending = "killed" if killed else "complete" if step == self.steps else "stopped"
-        return Stay(number, -2.0, kill_after if killed else now, limit, ending, -9 if killed else 0, 1, events)
+        return RehearsedSession(
+            number, -2.0, kill_after if killed else now, limit, ending, -9 if killed else 0, 1, events
+        )
 
-    def last_words(self, number):
+    def last_output(self, number):
         return "  | the end of the log"
 
 
@@ -312,7 +316,7 @@ def test_sessions_are_lengthened_until_start_up_leaves_room_for_work(tmp_path, k
     assert document["sums"]["steps"] == 120
     assert document["lengthened"][-1]["to_s"] == 90.0 and document["session_s"] == 30.0
     assert max(machine.limits) == (180.0 if kill == "wall" else 90.0)
-    (told,) = [line for line in said if line.endswith("sessions are 1 min 30 s long from here")]
+    (told,) = [line for line in said if line.endswith("from now on sessions are 1 min 30 s long")]
     # a kill before the first step shows only that start-up took more than that
     assert re.match(r"Start-up took (more than \d\d|34) s of (30|75) s: ", told)
 
@@ -324,21 +328,21 @@ def test_a_start_up_that_leaves_room_changes_no_length(tmp_path):
 
 
 def test_no_kill_comes_before_the_start_up_that_was_measured(tmp_path):
-    moments = [Script(30.0, "random", seed=1).scene("a.ipynb", n, startup=20.0)[1] for n in range(1, 200)]
+    moments = [Script(30.0, "random", seed=1).plan("a.ipynb", n, startup=20.0)[1] for n in range(1, 200)]
     assert all(20.0 <= moment <= 30.0 for moment in moments) and min(moments) < 21.0
 
 
 def test_a_start_up_that_no_allowed_session_holds_ends_it_with_what_to_do(tmp_path):
     document, machine, _ = slowly(tmp_path, 34.0, Script(30.0, "none", longest=30.0))
     assert not document["complete"] and set(machine.limits) == {30.0}
-    assert document["reason"].startswith("Start-up took 34 s of 30 s: give --session 2min, or smaller work (--smoke).")
+    assert document["reason"].startswith("Start-up took 34 s of 30 s: use --session 2min, or smaller work (--smoke).")
     assert document["reason"].endswith("the end of the log")
 
 
 def test_a_work_that_never_begins_ends_it_with_what_to_do(tmp_path):
     document, machine, _ = slowly(tmp_path, 1e6, Script(30.0, "wall"))
     assert not document["complete"] and max(machine.limits) == 2 * 600.0
-    assert document["reason"].startswith("Start-up took more than 10 min of 10 min: give --session 30min")
+    assert document["reason"].startswith("Start-up took more than 10 min of 10 min: use --session 30min")
 
 
 def test_lengths_are_rounded_up_and_spelled_as_an_option_takes_them():
@@ -373,7 +377,7 @@ def test_what_a_session_is_doing_is_read_from_its_journal():
     assert doing([opened], 5.0, 0.0, 15.0) == "3.0 s of 15 s: no item or step yet"
     events = [opened, {"t": 3.0, "e": "begin", "key": "a"}, {"t": 4.0, "e": "item", "key": "a"}]
     events += [{"t": 4.0, "e": "begin", "key": "b"}]
-    assert doing(events, 5.0, 0.0, 15.0) == "3.0 s of 15 s: 1 items done in this session, b in work"
+    assert doing(events, 5.0, 0.0, 15.0) == "3.0 s of 15 s: 1 item done in this session, working on b"
     training = [opened, *steps(41, 45, 3.0, 0.1)]
     assert doing(training, 14.0, 0.0, 15.0) == "12 s of 15 s: step 45 (5 in this session)"
     assert doing([*training, {"t": 9.0, "e": "close"}], 14.0, 0.0, 15.0) == (
@@ -402,17 +406,19 @@ def test_the_chain_keeps_back_what_needs_a_failed_phase_and_no_other(three_phase
     said: list[str] = []
     code, documents = rehearse([], script=Script(60.0, "work"), store=str(tmp_path / "st"), chain=True, say=said.append)
     assert code == 1 and [document["complete"] for document in documents] == [False, False, True]
-    assert documents[1]["reason"] == "not begun, because it needs one" and documents[2]["sums"]["kills"] == 1
-    assert "02_two.ipynb: not begun, because it needs one" in said
+    assert documents[1]["reason"] == "not started, because it needs one" and documents[2]["sums"]["kills"] == 1
+    assert "02_two.ipynb: not started, because it needs one" in said
     assert "1 of 3 complete" in said[-1] and "NOT COMPLETE" in said[-1]
 
 
 # -- what is counted -------------------------------------------------------------------------------------------------
 
 
-def stay(number, *events, ending="killed", stored_items=(), stored_step=0, ended=10.0):
+def rehearsed(number, *events, ending="killed", stored_items=(), stored_step=0, ended=10.0):
     opened = {"t": 0.0, "e": "open", "slug": "toy", "session": f"s{number}", "done": 0, "step": 0}
-    return Stay(number, -1.0, ended, 10.0, ending, None, 1, [opened, *events], set(stored_items), stored_step)
+    return RehearsedSession(
+        number, -1.0, ended, 10.0, ending, None, 1, [opened, *events], set(stored_items), stored_step
+    )
 
 
 def steps(first, last, t, gap):
@@ -420,8 +426,8 @@ def steps(first, last, t, gap):
 
 
 def test_steps_lost_and_done_twice_are_counted():
-    one = stay(1, *steps(1, 8, 1.0, 1.0), stored_step=5)
-    two = stay(2, *steps(6, 10, 2.0, 1.0), ending="complete", stored_step=10)
+    one = rehearsed(1, *steps(1, 8, 1.0, 1.0), stored_step=5)
+    two = rehearsed(2, *steps(6, 10, 2.0, 1.0), ending="complete", stored_step=10)
     sums = account([one, two])
     assert (sums["lost_steps"], sums["twice_steps"], sums["steps"], sums["kills"]) == (3, 3, 10, 1)
     assert sums["useful_s"] == 10.0 and sums["goodput"] == 0.5
@@ -430,20 +436,23 @@ def test_steps_lost_and_done_twice_are_counted():
 
 def test_a_saves_stall_is_no_work():
     events = [*steps(1, 2, 1.0, 1.0), {"t": 2.5, "e": "save", "step": 2, "stall_s": 0.5}, *steps(3, 3, 3.5, 1.0)]
-    assert [round(seconds, 6) for _, seconds in work_seconds(stay(1, *events))] == [1.0, 1.0, 1.0]
+    assert [round(seconds, 6) for _, seconds in work_seconds(rehearsed(1, *events))] == [1.0, 1.0, 1.0]
 
 
 def test_items_lost_and_done_twice_are_counted():
     items = [{"t": float(i), "e": "item", "key": key, "s": 1.5} for i, key in enumerate("abc")]
-    one = stay(1, *items, stored_items="ab")
-    two = stay(2, items[2], ending="complete", stored_items="abc", ended=5.0)
+    one = rehearsed(1, *items, stored_items="ab")
+    two = rehearsed(2, items[2], ending="complete", stored_items="abc", ended=5.0)
     sums = account([one, two])
     assert (sums["lost_items"], sums["twice_items"], sums["items"]) == (1, 1, 3)
     assert sums["useful_s"] == 4.5 and sums["from_opening_s"] == 15.0
 
 
 def test_the_report_can_be_read(tmp_path):
-    rows = [stay(1, *steps(1, 8, 1.0, 1.0), stored_step=5), stay(2, *steps(6, 10, 2.0, 1.0), ending="complete")]
+    rows = [
+        rehearsed(1, *steps(1, 8, 1.0, 1.0), stored_step=5),
+        rehearsed(2, *steps(6, 10, 2.0, 1.0), ending="complete"),
+    ]
     document = {"notebook": "x.ipynb", "complete": True, "reason": "", "sums": account(rows)}
     text = report(document | {"sessions": [row.row() for row in rows]})
     assert "x.ipynb: complete. 2 sessions, 1 killed" in text
