@@ -118,7 +118,7 @@ def test_no_secret_is_in_any_byte_that_was_written_or_printed(make_notebook, tmp
             assert command("pull", "bandvar_train") == 0 and command("status", "--json") == 0
             monkeypatch.setenv("KAGGLE_KEY", "not-" + KEY)
             assert command("quota") == 1 and command("dispatch") == 1
-            assert b"refuses the credential" in printed[-1]
+            assert b"rejects the credential" in printed[-1]
             monkeypatch.setenv("KAGGLE_KEY", KEY)
             drive.drive.plan.revoked = True
             drive.drive.tokens.clear()

@@ -1,1 +1,1 @@
-"""Kaggle through its own client: push, pull, quota, and the dispatcher."""
+"""Kaggle: push phases, read the quota and the runs, and dispatch what still has work."""

@@ -1,7 +1,8 @@
-"""The connection to Kaggle: its own client, with time-outs and retries that it lacks.
+"""Connection to Kaggle: Kaggle's own client, with the time-outs and retries that it lacks.
 
-`import kaggle` logs in, makes a folder and prints, so it happens inside functions, silenced. The key is in no
-representation and no message of this module, and the client is never verbose: it would print the key.
+`import kaggle` logs in, creates a folder and prints, so it is imported inside functions with its output suppressed. No
+representation and no message of this module contains the key, and the client is never verbose, because it would print
+the key.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ from nbkit.runtime.store.retried import retry, retry_after
 
 T = TypeVar("T")
 KEY_FILE = "kaggle.json"
-TIMEOUT = 60.0  # seconds without a byte; the client itself would wait for ever
+TIMEOUT = 60.0  # seconds without a byte; without it the client waits forever
 TRIES, FIRST_WAIT, LONGEST_WAIT = 6, 1.0, 60.0
-_SESSION_TOKEN = "KAGGLE_API_V1_TOKEN"  # a notebook's own token, which must not stand before the attached key
+_SESSION_TOKEN = "KAGGLE_API_V1_TOKEN"  # a notebook's own token; the client would prefer it to the attached key
 _PASSING = (408, 429, 500, 502, 503, 504)
 HOW_TO_LOG_IN = (
-    "Make a token at https://www.kaggle.com/settings/api and save it as ~/.kaggle/kaggle.json, or set KAGGLE_USERNAME "
-    "and KAGGLE_KEY; nothing of it is ever printed."
+    "Create a token at https://www.kaggle.com/settings/api and save it as ~/.kaggle/kaggle.json, or set "
+    "KAGGLE_USERNAME and KAGGLE_KEY; they are never printed."
 )
 
 
 class KaggleError(NbkitError):
-    """Report that Kaggle did not do what was asked.
+    """A request to Kaggle failed.
 
     Parameters
     ----------
     message : str
     status : int or None
-        HTTP status; None where no answer came.
+        HTTP status; None if there was no answer.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -48,7 +49,7 @@ class KaggleError(NbkitError):
 
 
 def has_credentials() -> bool:
-    """Return whether this machine could log in to Kaggle, without trying."""
+    """Return whether this machine has a credential for Kaggle; no login is tried."""
     if os.environ.get("KAGGLE_API_TOKEN") or (os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY")):
         return True
     return attached_key() is not None or any(path.is_file() for path in _files())
@@ -62,28 +63,28 @@ def _files() -> Iterator[Path]:
 
 
 def attached_key() -> Path | None:
-    """Return the key file of an attached private dataset, on Kaggle itself; None elsewhere."""
+    """Return the key file in an attached private dataset on Kaggle; None if there is none or on other hosts."""
     folder = kaggle_input_folder()
     if folder is None:
         return None
-    # a dataset is mounted as <slug>/ or, newer, as datasets/<owner>/<slug>/
+    # Kaggle mounts a dataset as <slug>/ or, since recently, as datasets/<owner>/<slug>/
     found = (path for depth in ("*/", "*/*/", "*/*/*/") for path in glob.glob(str(folder / (depth + KEY_FILE))))
     return next((Path(path) for path in sorted(found)), None)
 
 
 class Kaggle:
-    """Call Kaggle as one user.
+    """Calls to Kaggle as one user.
 
     Parameters
     ----------
     api : KaggleApi
-        Of the real client, logged in.
+        Kaggle's client, logged in.
     attached : bool
-        True where the key comes from an attached dataset.
+        True if the key comes from an attached dataset.
     first_wait : float
-        Seconds before the second try.
+        Seconds before the second try of a call.
     tries : int
-        Of one call.
+        Maximum number of tries per call.
     """
 
     def __init__(self, api: Any, attached: bool = False, first_wait: float = FIRST_WAIT, tries: int = TRIES) -> None:
@@ -94,38 +95,39 @@ class Kaggle:
         return f"Kaggle(as {self.user})"
 
     def key_file(self) -> bytes:
-        """Return the key as the file of an attached dataset: for a private dataset, never for printing.
+        """Return the content of a key file for a private dataset. It must never be printed.
 
         Raises
         ------
         UsageError
-            For a login in the browser, whose tokens end after hours.
+            If the login was made in a browser: its tokens expire after hours.
         """
         values, api = self._api.config_values, self._api
         kept = {name: values[field] for name, field in _key_fields(api).items() if values.get(field)}
         if "key" not in kept and ("token" not in kept or values.get(api.CONFIG_NAME_AUTH_METHOD, "").endswith("OAUTH")):
             raise UsageError(
-                "this machine is logged in to Kaggle in a way that ends after hours, and an unattended run needs a key "
-                f"that stays. {HOW_TO_LOG_IN} Nothing was sent."
+                "The Kaggle login of this machine expires after some hours, but an unattended run needs a permanent "
+                f"key. {HOW_TO_LOG_IN} Nothing was sent."
             )
         return json.dumps(kept).encode()
 
     def ask(self, what: str, call: Callable[[Any], T], again: Callable[[], bool] | None = None) -> T:
-        """Make one call and give its answer; passing faults are tried again.
+        """Make one call and return its answer; try again after temporary errors.
 
         Parameters
         ----------
         what : str
-            What it is for, such as ``"reading the quota"``.
+            Purpose of the call for error messages, such as ``"reading the quota"``.
         call : callable
-            Gets the client's `KaggleApi`.
+            Called with the client's `KaggleApi`.
         again : callable or None
-            Asked before another try of a call that must not happen twice; False gives up with the fault.
+            For a call that must not succeed twice: called before another try; if it returns False, the error is raised
+            instead.
 
         Raises
         ------
         KaggleError
-            Where Kaggle refused, or did not answer.
+            If Kaggle refused the call or did not answer.
         """
 
         def passing(error: BaseException) -> bool:
@@ -138,7 +140,7 @@ class Kaggle:
         except Exception as error:
             if isinstance(error, NbkitError) or not _is_of_the_client(error):
                 raise
-            raise _in_words(what, error, self.user) from None
+            raise _kaggle_error(what, error, self.user) from None
 
     @contextlib.contextmanager
     def _as_the_user(self) -> Iterator[None]:
@@ -152,23 +154,34 @@ class Kaggle:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the client's own prints out of the output; its faults come as errors."""
+    """Suppress what the client prints; its failures are raised as errors all the same."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 
 
 def connect(first_wait: float | None = None, tries: int = TRIES) -> Kaggle:
-    """Log in to Kaggle with what is here: an attached key, variables, or files of the client.
+    """Log in to Kaggle with the credential of this machine: an attached key, variables, or the client's own files.
+
+    Parameters
+    ----------
+    first_wait : float or None
+        Seconds before the second try of a call; None for the default.
+    tries : int
+        Maximum number of tries per call.
+
+    Returns
+    -------
+    kaggle : Kaggle
 
     Raises
     ------
     UsageError
-        Where there is no credential, or the client is not installed.
+        If there is no credential or the client is not installed.
     KaggleError
-        Where Kaggle does not answer or refuses the credential.
+        If Kaggle does not answer or rejects the credential.
     """
     if not has_credentials():
-        raise UsageError(f"no Kaggle credential is here. {HOW_TO_LOG_IN}")
+        raise UsageError(f"This machine has no Kaggle credential. {HOW_TO_LOG_IN} Nothing was sent.")
     first_wait = FIRST_WAIT if first_wait is None else first_wait
     key = _read_key(attached_key())
     api = _timed(_client())()
@@ -180,11 +193,11 @@ def connect(first_wait: float | None = None, tries: int = TRIES) -> Kaggle:
         with quiet():
             api.authenticate()
     except SystemExit:
-        raise UsageError(f"Kaggle takes none of the credentials that are here. {HOW_TO_LOG_IN}") from None
+        raise UsageError(f"Kaggle accepts none of this machine's credentials. {HOW_TO_LOG_IN}") from None
     except Exception as error:
         if not _is_of_the_client(error):
             raise
-        raise _in_words("logging in", error, "") from None
+        raise _kaggle_error("logging in", error, "") from None
     return Kaggle(api, False, first_wait, tries)
 
 
@@ -202,18 +215,18 @@ def _read_key(path: Path | None) -> dict[str, str] | None:
         return fields
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path} is not the {KEY_FILE} that Kaggle hands out ({type(error).__name__}). Attach the dataset that "
-            "'nbkit push dispatcher' made."
+            f"{path} is not a valid {KEY_FILE} of Kaggle ({type(error).__name__}). Attach the dataset that "
+            "'nbkit push dispatcher' creates. Nothing was sent."
         ) from None
 
 
 def _client() -> type:
     try:
-        with quiet():  # it logs in and prints where it cannot
+        with quiet():  # the import logs in, and prints if it cannot
             from kaggle.api.kaggle_api_extended import KaggleApi
     except ImportError as error:
         raise UsageError(
-            f"Kaggle's client is not here ({error}). Install it with 'pip install kaggle six'. Nothing was sent."
+            f"Kaggle's client is not installed ({error}). Run 'pip install kaggle six'. Nothing was sent."
         ) from None
     return KaggleApi
 
@@ -233,7 +246,7 @@ def _timed(client: type) -> type:
     return Timed
 
 
-# -- faults ------------------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 def _status(error: BaseException) -> int | None:
@@ -250,27 +263,28 @@ def _is_of_the_client(error: BaseException) -> bool:
 def _is_passing(error: BaseException) -> bool:
     from requests.exceptions import ChunkedEncodingError, ConnectionError, JSONDecodeError, Timeout
 
-    html = isinstance(error, JSONDecodeError | json.JSONDecodeError)  # of a proxy, in place of JSON
+    html = isinstance(error, JSONDecodeError | json.JSONDecodeError)  # a proxy answered with a page in place of JSON
     broken = isinstance(error, ConnectionError | Timeout | ChunkedEncodingError)
     return html or broken or _status(error) in _PASSING
 
 
 def _asked_wait(error: BaseException) -> float:
-    """Return the seconds that Kaggle asked to wait, 0 where it did not, at most a few minutes."""
+    """Return the seconds that Kaggle asked to wait, at most 300; 0 if it did not ask."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     return min(retry_after(headers.get("Retry-After")) or 0.0, 300.0)
 
 
-def _in_words(what: str, error: Exception, user: str) -> KaggleError:
+def _kaggle_error(what: str, error: Exception, user: str) -> KaggleError:
     status = _status(error)
+    start = f"Error while {what}"
     if status == 401:
-        return KaggleError(f"{what}: Kaggle refuses the credential of {user or 'this machine'}. {HOW_TO_LOG_IN}", 401)
-    said = re.sub(r" for url: \S+", "", str(error))[:500]
+        return KaggleError(f"{start}: Kaggle rejects the credential of {user or 'this machine'}. {HOW_TO_LOG_IN}", 401)
+    answer = re.sub(r" for url: \S+", "", str(error))[:500]
     if status is None and _is_passing(error):
         return KaggleError(
-            f"{what}: Kaggle did not answer ({type(error).__name__}), tried again and again. Look at the connection "
-            "and run it again.",
+            f"{start}: Kaggle did not answer ({type(error).__name__}) in several tries. Check the connection and run "
+            "the command again.",
         )
     if status == 429:
-        return KaggleError(f"{what}: Kaggle asks for fewer requests ({said}). Wait some minutes, run it again.", 429)
-    return KaggleError(f"{what}: Kaggle answered {said}", status)
+        return KaggleError(f"{start}: Kaggle asks for fewer requests ({answer}). Wait some minutes and try again.", 429)
+    return KaggleError(f"{start}: Kaggle answered {answer}", status)

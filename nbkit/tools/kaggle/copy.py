@@ -1,7 +1,7 @@
-"""The copy of a notebook that goes to Kaggle.
+"""Copy of a notebook for Kaggle.
 
-A push uploads one file's text and nothing else, so what the run must know is written into the parameters cell, and
-the set-up cell installs nbkit from the wheel of an attached private dataset. Nothing secret is ever written into it.
+A push uploads the text of one file and nothing else. So the run's parameters are written into the parameters cell, and
+the set-up cell installs nbkit from the wheel in an attached private dataset. No secret is ever written into the copy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from nbkit.runtime.errors import UsageError
 from nbkit.tools.notebooks import check_parameters, notebook_parameters
 
-# On Kaggle a wheel lies in <slug>/ or, newer, in datasets/<owner>/<slug>/; --no-deps keeps the image's own torch.
+# Kaggle mounts a wheel in <slug>/ or, since recently, datasets/<owner>/<slug>/; --no-deps keeps the image's own torch.
 SET_UP = """\
 %matplotlib inline
 import glob, importlib.util, os, subprocess, sys
@@ -35,18 +35,18 @@ print("nbkit", nbkit.__version__)
 
 
 def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a notebook's content as it is pushed.
+    """Return the content of a notebook as it is pushed.
 
     Parameters
     ----------
     notebook : Path
     parameters : mapping
-        Values for names of its parameters cell.
+        Values for the names in its parameters cell.
 
     Raises
     ------
     UsageError
-        For a name that the cell does not have, or a value of another kind.
+        If the cell does not have a name, or a value has another type.
     """
     checked = check_parameters(notebook, notebook_parameters(notebook), parameters)
     content = json.loads(notebook.read_text("utf-8"))
@@ -62,20 +62,20 @@ def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]
 
 
 def extras_of(set_up: str) -> list[str]:
-    """Return the extras that a notebook's own set-up cell names behind ``nbkit install``."""
+    """Return the extras that follow ``nbkit install`` in a notebook's own set-up cell."""
     found = re.search(r"nbkit install((?: [\w-]+)*)", set_up)
     return found[1].split() if found else []
 
 
 def replace_values(source: str, values: Mapping[str, Any]) -> str:
-    """Return the source of a parameters cell with other values; comments and the order stay.
+    """Return the source of a parameters cell with other values; comments and order are preserved.
 
     Parameters
     ----------
     source : str
         Assignments of literals.
     values : mapping
-        By name; what the source does not assign is passed over.
+        Value for each name. Names that the source does not assign are ignored.
     """
     lines = source.encode("utf-8").splitlines(keepends=True)
     starts = [0]
@@ -96,16 +96,17 @@ def replace_values(source: str, values: Mapping[str, Any]) -> str:
 
 
 def require_names(notebook: Path, names: tuple[str, ...]) -> None:
-    """Refuse a notebook whose parameters cell lacks one of these names.
+    """Check that the parameters cell of a notebook has these names.
 
     Raises
     ------
     UsageError
+        If a name is missing.
     """
     known = notebook_parameters(notebook)
     for name in names:
         if name not in known:
             raise UsageError(
-                f"{notebook.name}: its parameters cell has no {name}. On Kaggle nothing else tells a run its store and "
-                f"length; add the line '{name} = None' and hand it to open_session. Nothing was begun."
+                f"The parameters cell of {notebook.name} has no {name}. On Kaggle a run learns its store and length "
+                f"only from this cell: add the line '{name} = None' and pass {name} to open_session. Nothing was begun."
             )

@@ -1,7 +1,7 @@
-"""The user's own private datasets: nbkit's wheel, and the credentials that a run needs.
+"""The user's private datasets on Kaggle: nbkit's wheel, and the credentials that a run needs.
 
-What cannot go with a push goes here. A new version is made only when the content changed, known by a marker file
-whose name holds the content's hash. A credential is never put into a dataset that others can see.
+They contain what a push cannot upload. A new version is uploaded only if the content changed, which is seen from a
+marker file whose name contains the content's hash. A credential is never uploaded to a dataset that others can see.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.tools.kaggle.client import Kaggle, KaggleError
 
 WHEEL, DRIVE_LOGIN, KAGGLE_KEY = "nbkit-wheel", "nbkit-drive-login", "nbkit-kaggle-key"
-PATIENCE = 600.0  # seconds that Kaggle may take to make a dataset ready
-POLL = 1.0  # seconds until it is looked at again, doubled each time
+PATIENCE = 600.0  # seconds that Kaggle may take to prepare a dataset
+POLL = 1.0  # seconds between the first two looks, doubled each time
 _READY, _FAILED = "READY", ("FAILED", "DELETED")
-_GONE = (403, 404)  # Kaggle answers 403 for what is not there
+_GONE = (403, 404)  # Kaggle also answers 403 if something does not exist
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Say what became of a dataset.
+    """Result of an upload.
 
     Attributes
     ----------
     ref : str
         ``<user>/<slug>``.
     change : str
-        ``made``, ``new version`` or ``unchanged``.
+        ``created``, ``new version`` or ``unchanged``.
     """
 
     ref: str
@@ -47,41 +47,54 @@ class Dataset:
 
 
 def build_wheel(folder: Path, root: Path | None = None) -> Path:
-    """Build nbkit's wheel from the checkout, without a network; the same sources give the same bytes.
+    """Build nbkit's wheel from the checkout without network access, and return its path.
+
+    The same sources result in the same bytes.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the wheel is written.
+    root : Path or None
+        The checkout; the one that is running by default.
 
     Raises
     ------
     UsageError
-        Without the build backend.
+        If the build backend is not installed.
     NbkitError
-        Where it fails.
+        If the build fails.
     """
     code = "import sys; from hatchling.build import build_wheel; build_wheel(sys.argv[1])"
     command = [sys.executable, "-c", code, str(folder)]
     done = subprocess.run(command, cwd=root or checkout(), capture_output=True, text=True)
     if "No module named 'hatchling'" in done.stderr:
         raise UsageError(
-            f"the wheel for Kaggle is built with hatchling, which is not here: {sys.executable} -m pip install "
-            "hatchling. Nothing was sent."
+            "The wheel for Kaggle is built with hatchling, which is not installed. Run "
+            f"{sys.executable} -m pip install hatchling. Nothing was sent."
         )
     built = sorted(folder.glob("*.whl"))
     if done.returncode or not built:
-        raise NbkitError(f"nbkit's wheel could not be built. Nothing was sent.\n{done.stderr[-2000:]}")
+        raise NbkitError(f"The wheel of nbkit could not be built. Nothing was sent.\n{done.stderr[-2000:]}")
     return built[-1]
 
 
 def ensure_wheel(kaggle: Kaggle) -> Dataset:
-    """See to it that the user's wheel dataset holds this checkout's nbkit.
+    """Upload the wheel of this checkout to the user's wheel dataset, unless it is there already.
+
+    Returns
+    -------
+    dataset : Dataset
 
     Raises
     ------
     NbkitError
-        Where nbkit runs from a wheel, as on Kaggle itself, and the dataset is not there.
+        If nbkit runs from a wheel, as on Kaggle, and the dataset does not exist.
     """
     if checkout() is None:
         if look(kaggle, WHEEL) is None:
             raise NbkitError(
-                f"there is no dataset {kaggle.user}/{WHEEL}, and without a checkout no wheel can be built. Run "
+                f"The dataset {kaggle.user}/{WHEEL} does not exist, and no wheel can be built without a checkout. Run "
                 "'nbkit push' once from a checkout. Nothing was sent."
             )
         return Dataset(f"{kaggle.user}/{WHEEL}", "unchanged")
@@ -91,23 +104,28 @@ def ensure_wheel(kaggle: Kaggle) -> Dataset:
 
 
 def ensure_dataset(kaggle: Kaggle, slug: str, files: Mapping[str, bytes], *, secret: bool = False) -> Dataset:
-    """See to it that a private dataset holds exactly these files.
+    """Make a private dataset contain exactly these files; upload nothing if it does already.
 
     Parameters
     ----------
     kaggle : Kaggle
     slug : str
+        Name of the dataset below the user's account.
     files : mapping
-        Content by name.
+        Content of each file by name.
     secret : bool
-        True to delete older versions, so that a credential that was taken back is not kept.
+        True to delete older versions, so that no revoked credential remains on Kaggle.
+
+    Returns
+    -------
+    dataset : Dataset
 
     Raises
     ------
     UsageError
-        For a dataset that others can see.
+        If others can see the dataset.
     KaggleError
-        Where Kaggle does not take it.
+        If Kaggle rejects the upload or loses a file.
     """
     ref = f"{kaggle.user}/{slug}"
     digest = hashlib.sha256()
@@ -117,26 +135,27 @@ def ensure_dataset(kaggle: Kaggle, slug: str, files: Mapping[str, bytes], *, sec
     there = look(kaggle, slug)
     if there is not None and not there.is_private:
         raise UsageError(
-            f"the dataset {ref} is public, and nbkit puts nothing there. Make it private at "
+            f"The dataset {ref} is public, and nbkit uploads to private datasets only. Make it private at "
             f"https://www.kaggle.com/datasets/{ref}/settings. Nothing was sent."
         )
     if there is not None and marker in _names(kaggle, ref) and _state(kaggle, ref) == _READY:
         return Dataset(ref, "unchanged")
     with tempfile.TemporaryDirectory(prefix="nbkit-dataset-") as folder, _temporary_files_in(folder):
-        _lay_out(Path(folder, "files"), slug, ref, {**files, marker: b"nbkit compares this file's name\n"})
+        _write_files(Path(folder, "files"), slug, ref, {**files, marker: b"nbkit compares this file's name\n"})
         refusal = _upload(kaggle, ref, Path(folder, "files"), secret)
-    # the client tries again by itself where an answer was lost, and is then told that the name is taken
+    # after a lost answer the client tries again by itself, and is then told that the name is taken
     if refusal and (look(kaggle, slug) is None or marker not in _names(kaggle, ref)):
-        raise KaggleError(f"Kaggle refuses the dataset {ref}: {refusal} Nothing was pushed.")
+        raise KaggleError(f"Kaggle rejected the dataset {ref}: {refusal} Nothing was pushed.")
     _wait(kaggle, ref)
     lost = {*files, marker} - _names(kaggle, ref)
-    if lost:  # the client goes on without a file that it could not upload, and says nothing
-        raise KaggleError(f"Kaggle made {ref} without {', '.join(sorted(lost))}. Run it again; nothing was pushed.")
-    return Dataset(ref, "made" if there is None else "new version")
+    if lost:  # the client silently leaves out a file that it could not upload
+        names = ", ".join(sorted(lost))
+        raise KaggleError(f"Kaggle created {ref} without {names}. Run the command again. Nothing was pushed.")
+    return Dataset(ref, "created" if there is None else "new version")
 
 
 def look(kaggle: Kaggle, slug: str, owner: str | None = None) -> Any:
-    """Give Kaggle's description of a dataset, of the user's own by default; None where there is none to see."""
+    """Return Kaggle's description of a dataset, of the user's own by default; None if no such dataset is visible."""
     from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
 
     request = ApiGetDatasetRequest()
@@ -173,7 +192,7 @@ def _state(kaggle: Kaggle, ref: str) -> str:
 
 @contextlib.contextmanager
 def _temporary_files_in(folder: str) -> Any:
-    """Keep the client's notes on its uploads in a folder that is wiped."""
+    """Make the client write its upload records to a folder that is deleted afterwards."""
     before, tempfile.tempdir = tempfile.tempdir, folder
     try:
         yield
@@ -181,7 +200,7 @@ def _temporary_files_in(folder: str) -> Any:
         tempfile.tempdir = before
 
 
-def _lay_out(folder: Path, slug: str, ref: str, files: Mapping[str, bytes]) -> None:
+def _write_files(folder: Path, slug: str, ref: str, files: Mapping[str, bytes]) -> None:
     folder.mkdir(mode=0o700)
     for name, content in files.items():
         handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -193,7 +212,7 @@ def _lay_out(folder: Path, slug: str, ref: str, files: Mapping[str, bytes]) -> N
 
 def _upload(kaggle: Kaggle, ref: str, folder: Path, secret: bool) -> str:
     def send(api: Any) -> Any:
-        if look(kaggle, ref.rpartition("/")[2]) is None:  # asked again at each try: an unanswered one may have made it
+        if look(kaggle, ref.rpartition("/")[2]) is None:  # in every try: a try without an answer may have created it
             return api.dataset_create_new(str(folder), public=False, quiet=True)
         return api.dataset_create_version(str(folder), "by nbkit push", quiet=True, delete_old_versions=secret)
 
@@ -209,13 +228,13 @@ def _wait(kaggle: Kaggle, ref: str) -> None:
         except KaggleError as error:
             if error.status not in _GONE:
                 raise
-            state = "not there yet"
+            state = "not created yet"
         if state == _READY:
             return
         if state in _FAILED or time.monotonic() > end:
             raise KaggleError(
-                f"the dataset {ref} is not ready ({state.lower()}); look at https://www.kaggle.com/datasets/{ref} and "
-                "run it again. Nothing was pushed."
+                f"The dataset {ref} is not ready ({state.lower()}). Look at https://www.kaggle.com/datasets/{ref} and "
+                "run the command again. Nothing was pushed."
             )
         time.sleep(pause)
         pause = min(2 * pause, 10.0)

@@ -1,7 +1,7 @@
-"""The dispatcher's decision: which phases to push now, and why each of the others not.
+"""Decision of the dispatcher: which phases to push now, and why the others are not pushed.
 
-A pure function of what is known. Whatever it is told, it never plans more GPU hours than are left, more GPU sessions
-than Kaggle allows, a phase that runs already or is complete, or one whose needs are not complete.
+It is a pure function of its arguments. It never plans more GPU hours than are left or more GPU sessions than Kaggle
+allows, and never a phase that is running, is complete, or needs a phase that is not complete.
 """
 
 from __future__ import annotations
@@ -11,35 +11,38 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-GPU_SESSIONS = 2  # Kaggle's limit of batch GPU sessions side by side
-SHORTEST = 1.0  # h; a GPU session below it is mostly start-up, unless the phase itself is that short
-FRUITLESS = 2  # successive runs that brought nothing new before a person must look
-ROOM = 0.25  # h between the length that a run is told and the wall that Kaggle is told
-WALL = 12.0  # h
+GPU_SESSIONS = 2  # Kaggle's limit of simultaneous GPU sessions in batch mode
+SHORTEST = 1.0  # hours; a shorter GPU session is mostly start-up, unless the phase itself is that short
+FRUITLESS = 2  # successive runs without anything new, after which a person must look
+ROOM = 0.25  # hours between the end of the run's own budget and Kaggle's time limit
+WALL = 12.0  # hours, Kaggle's limit for any session
 
 
 @dataclass(frozen=True)
 class Work:
-    """Say what the dispatcher knows of a phase.
+    """State of a phase as the dispatcher sees it.
 
     Attributes
     ----------
     slug : str
     number : int
-        Place in the order.
+        Position in the order.
     needs : tuple of str
-        Slugs of the phases it reads from.
+        Slugs of the phases that it reads from.
     gpu : bool
+        Whether it needs a GPU.
     session_hours : float
-        Of one session.
-    complete, busy : bool
-        All is done; a run waits or goes on at Kaggle.
+        Length of one session.
+    complete : bool
+        Whether all of its work is done.
+    busy : bool
+        Whether a run of it is queued or running on Kaggle.
     fruitless : int
-        Its newest runs that the dispatcher pushed and that brought nothing new.
+        Number of its newest runs that the dispatcher pushed and that brought nothing new.
     wanted : bool
-        False for a phase that is looked at only because others need it.
+        False for a phase that is only read because others need it.
     words : str
-        Where it stands.
+        Its state as text.
     """
 
     slug: str
@@ -56,14 +59,18 @@ class Work:
 
 @dataclass(frozen=True)
 class Choice:
-    """Say what happens with a phase now.
+    """Decision for one phase.
 
     Attributes
     ----------
     verb : str
-        ``push``, ``runs``, ``done``, ``waits`` or ``held`` (a person must look).
+        ``push``, ``runs``, ``done``, ``waits`` or ``held`` (not pushed until a person pushes it by hand).
+    reason : str
+        Why, as text.
+    gpu : bool
+        Whether the phase needs a GPU.
     hours : float
-        Kaggle's wall for the session that is pushed.
+        Kaggle's time limit for the session that is pushed.
     """
 
     slug: str
@@ -73,7 +80,7 @@ class Choice:
     hours: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the decision as JSON values."""
         return asdict(self)
 
 
@@ -85,14 +92,14 @@ def decide(work: Sequence[Work], gpu_hours: float, gpu_busy: int | None = None) 
     work : sequence of Work
         All phases, in any order.
     gpu_hours : float
-        Hours of quota that neither were used nor are bound by runs.
+        Hours of quota that are neither used nor reserved by runs.
     gpu_busy : int or None
-        GPU sessions at work; counted from `work` by default.
+        Number of running GPU sessions; counted from `work` by default.
 
     Returns
     -------
     choices : list of Choice
-        One for each wanted phase, in the order of their numbers; what is pushed is pushed in this order.
+        One for each wanted phase in the order of their numbers, which is also the order of the pushes.
     """
     phases = sorted(work, key=lambda phase: (phase.number, phase.slug))
     known = {phase.slug: phase for phase in phases}
@@ -111,22 +118,22 @@ def decide(work: Sequence[Work], gpu_hours: float, gpu_busy: int | None = None) 
 def _not_now(phase: Work, known: dict[str, Work]) -> Choice | None:
     missing = [slug for slug in phase.needs if slug not in known or not known[slug].complete]
     if phase.busy:
-        return Choice(phase.slug, "runs", f"a run of it is at Kaggle ({phase.words})", phase.gpu)
+        return Choice(phase.slug, "runs", f"a run is at Kaggle ({phase.words})", phase.gpu)
     if phase.complete:
         return Choice(phase.slug, "done", phase.words or "complete", phase.gpu)
     if missing:
         return Choice(phase.slug, "waits", f"for {', '.join(missing)}, which it needs", phase.gpu)
     if phase.fruitless >= FRUITLESS:
         words = (
-            f"its last {phase.fruitless} runs brought nothing new; look at 'nbkit pull {phase.slug}', mend it, and "
-            f"push it once by hand ('nbkit push {phase.slug}')"
+            f"its last {phase.fruitless} runs brought nothing new; read the log ('nbkit pull {phase.slug}'), correct "
+            f"the cause, and push it once by hand ('nbkit push {phase.slug}')"
         )
         return Choice(phase.slug, "held", words, phase.gpu)
     return None
 
 
 def session_hours(phase: Work) -> float:
-    """Give Kaggle's wall for one of its sessions, in hours."""
+    """Return Kaggle's time limit for one session of a phase, in hours."""
     return min(phase.session_hours + ROOM, WALL)
 
 
@@ -138,9 +145,9 @@ def _on_gpu(phase: Work, left: float, slots: int) -> Choice:
     whole = session_hours(phase)
     hours = math.floor(100 * max(0.0, min(whole, left))) / 100 if left < whole else whole
     if slots <= 0:
-        return Choice(phase.slug, "waits", f"for one of the {GPU_SESSIONS} GPU sessions at work to end", True)
+        return Choice(phase.slug, "waits", f"for the end of one of the {GPU_SESSIONS} running GPU sessions", True)
     if hours < min(SHORTEST, whole):
-        words = f"for the next week's quota: {max(0.0, left):.2f} h are left, a session takes {whole:.2f} h"
+        words = f"for next week's quota: {max(0.0, left):.2f} h are left, and a session takes {whole:.2f} h"
         return Choice(phase.slug, "waits", words, True)
     short = f", shortened from {whole:.2f} h to what is left" if hours < whole else ""
     return Choice(phase.slug, "push", f"{phase.words}; {left:.2f} h of quota are left{short}", True, hours)

@@ -1,7 +1,7 @@
-"""Dispatch: look at the store and at Kaggle, push what can go on, write down why.
+"""Dispatcher: read the store and Kaggle's state, push the phases that can continue, and record the reasons.
 
-Unattended from Kaggle's own schedule, from cron or from CI. Each look leaves one decision,
-``dispatcher/decisions/<time>-<id>.json``, written once; nothing else is remembered between two looks.
+It runs unattended from Kaggle's own schedule, from cron or from CI. Each call writes one decision to
+``dispatcher/decisions/<time>-<id>.json``. Nothing else is remembered between two calls.
 """
 
 from __future__ import annotations
@@ -26,22 +26,25 @@ from nbkit.tools.phases import Phase, find_phase, load_phases
 from nbkit.tools.status.listing import list_once
 from nbkit.tools.status.status import PhaseStatus, read_phase
 
-FIRST = 10  # below this number are nbkit's own pages, which nobody's work waits for
-_LATER = ("session count", "quota")
+FIRST = 10  # phases with a lower number are nbkit's own notebooks, on which no other phase depends
+_TEMPORARY = ("session count", "quota")  # texts of Kaggle's refusals that do not last
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Say what one look decided and did.
+    """Decision of one call of the dispatcher, and what it did.
 
     Attributes
     ----------
     time : float
         Unix time.
+    store : str
+        Address of the store.
+    quota : Quota
     choices : tuple of Choice
-        Verbs as planned; ``pushed``, ``waits`` or ``failed`` where a push was tried.
+        One for each phase. After a push was tried the verb is ``pushed``, ``waits`` or ``failed``.
     dry_run : bool
-        True where nothing was pushed or written.
+        True if nothing was pushed or written.
     """
 
     time: float
@@ -52,20 +55,20 @@ class Decision:
 
     @property
     def failed(self) -> bool:
-        """True where a push failed for another cause than a limit that passes."""
+        """Whether a push failed for another reason than a temporary limit."""
         return any(choice.verb == "failed" for choice in self.choices)
 
     def row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the decision as JSON values."""
         return {
             "time": self.time, "store": self.store, "dry_run": self.dry_run, "quota": self.quota.row(),
             "choices": [choice.row() for choice in self.choices],
         }  # fmt: skip
 
     def words(self) -> str:
-        """Lay it out for reading."""
+        """Return the decision as text."""
         width = max((len(choice.slug) for choice in self.choices), default=0)
-        head = "would do (nothing was pushed or written)" if self.dry_run else "decided"
+        head = "decision (nothing was pushed or written)" if self.dry_run else "decision"
         lines = [self.quota.words(), f"{head}:"]
         lines += [f"  {choice.verb:<6}  {choice.slug:<{width}}  {choice.reason}" for choice in self.choices]
         return "\n".join(lines)
@@ -78,18 +81,19 @@ def dispatch(
     dry_run: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Decision:
-    """Look, decide, push and write down.
+    """Read the present state, decide, push, and record the decision in the store.
 
     Parameters
     ----------
     kaggle : Kaggle
     store : Store
-        Holds all phases' work; one that Kaggle can reach.
+        Store of all phases; Kaggle must be able to reach it.
     slugs : list of str or None
         Phases that may be pushed; all from number 10 on by default.
     dry_run : bool
         True to push and write nothing.
     clock : callable
+        Returns the Unix time.
 
     Returns
     -------
@@ -98,9 +102,9 @@ def dispatch(
     Raises
     ------
     UsageError
-        For an unknown phase, or a store that Kaggle cannot reach.
+        If a phase is unknown or Kaggle cannot reach the store.
     KaggleError
-        Where the quota or the runs' states cannot be read: then nothing is pushed.
+        If the quota or the state of a run cannot be read; nothing is pushed then.
     """
     reachable(store.url)
     quota = read_quota(kaggle)
@@ -115,26 +119,27 @@ def dispatch(
 
 
 def look(store: Store, slugs: list[str] | None = None, dry_run: bool = False, smoke: bool = False) -> Decision:
-    """Do what notebook 01 does: `dispatch` with this machine's login, or with `smoke` `preview`."""
+    """Call `dispatch` with this machine's Kaggle login, or `preview` with `smoke`, and return the decision."""
     return preview(store, slugs) if smoke else dispatch(connect(), store, slugs, dry_run)
 
 
 def preview(store: Store, slugs: list[str] | None = None) -> Decision:
-    """Decide as at the start of a week with nothing at work, from the store alone: no account is needed."""
+    """Return the decision for a full week's quota and no runs, from the store alone; no Kaggle account is needed."""
     quota = Quota(Hours(0.0, 0.0, 30.0), None)
     work, _, _ = look_at_phases(None, store, slugs)
     return Decision(time.time(), store.url, quota, tuple(decide(work, gpu_hours(quota.gpu, 0.0))), True)
 
 
 def gpu_hours(quota: Hours | None, bound: float) -> float:
-    """Return the hours that a new session may take.
+    """Return the GPU hours that new sessions may take.
 
     Parameters
     ----------
     quota : Hours or None
+        None for an account without a quota.
     bound : float
-        Hours that our runs may take as long as they go on. They are counted in full: nothing says whether the time
-        used holds that of sessions that have not ended.
+        Hours reserved by running sessions. They are counted in full, because Kaggle does not say whether the used time
+        includes sessions that have not ended.
     """
     return 0.0 if quota is None else max(0.0, quota.total - quota.used - max(quota.reserved, bound))
 
@@ -142,7 +147,7 @@ def gpu_hours(quota: Hours | None, bound: float) -> float:
 def look_at_phases(
     kaggle: Kaggle | None, store: Store, slugs: list[str] | None
 ) -> tuple[list[Work], dict[str, tuple[int, int]], float]:
-    """Return what is known of each phase, (items done, step) of each, and the GPU hours bound by runs."""
+    """Return the state of each phase, its (items done, step) by slug, and the GPU hours reserved by runs."""
     phases = [phase for phase in load_phases() if phase.number >= FIRST]
     for slug in slugs or ():
         find_phase(slug, tuple(phases))
@@ -166,19 +171,19 @@ def look_at_phases(
 
 def _work(phase: Phase, status: PhaseStatus, pushes: list[Push], run: Run | None, complete: bool) -> Work:
     where = f"step {status.step} of {status.max_steps}" if status.max_steps else f"{status.done} items done"
-    words = f"{status.state}, {where}" if status.state != "not begun" else "not begun"
+    text = f"{status.state}, {where}" if status.state != "not begun" else "not begun"
     if run is not None and run.busy:
-        words = f"{run.state}; in the store: {words}"
+        text = f"{run.state}; in the store: {text}"
     elif run is not None and run.state == "error":
-        words += f"; its last run failed{f' ({run.message})' if run.message else ''}"
+        text += f"; its last run failed{f' ({run.message})' if run.message else ''}"
     return Work(
         phase.slug, phase.number, phase.needs, phase.accelerator == "gpu", phase.session_hours, complete,
-        run is not None and run.busy, fruitless_runs(pushes, (status.done, status.step)), True, words,
+        run is not None and run.busy, fruitless_runs(pushes, (status.done, status.step)), True, text,
     )  # fmt: skip
 
 
 def fruitless_runs(pushes: list[Push], now: tuple[int, int]) -> int:
-    """Count the dispatcher's newest pushes since which nothing came into the store; a push by hand ends the count."""
+    """Count the dispatcher's newest pushes without progress in the store; a push by hand ends the count."""
     count = 0
     for push in reversed(pushes):
         if push.by != "dispatcher" or (push.done, push.step) != now:
@@ -194,28 +199,28 @@ def _push(
     progress: dict[str, tuple[int, int]],
     clock: Callable[[], float],
 ) -> list[Choice]:
-    """Push what was chosen; what Kaggle does not take waits for the next look."""
+    """Push the chosen phases; those that Kaggle rejects for now wait for the next call."""
     done, full = [], ""
     for choice in choices:
         if choice.verb != "push":
             done.append(choice)
             continue
         if choice.gpu and full:
-            done.append(replace(choice, verb="waits", reason=f"Kaggle has just refused another: {full}"))
+            done.append(replace(choice, verb="waits", reason=f"Kaggle has just rejected another push: {full}"))
             continue
         try:
             run = read_run(kaggle, read_metadata(find_phase(choice.slug), kaggle.user)["id"])
             if run is not None and run.busy:
                 done.append(replace(choice, verb="runs", reason="another dispatcher or a person has just pushed it"))
                 continue
-            told = f"{3600 * (choice.hours - min(ROOM, choice.hours / 4)):.0f}s"
+            limit = f"{3600 * (choice.hours - min(ROOM, choice.hours / 4)):.0f}s"
             pushed = push_phase(
-                kaggle, choice.slug, store, limit=told, by="dispatcher", progress=progress[choice.slug],
+                kaggle, choice.slug, store, limit=limit, by="dispatcher", progress=progress[choice.slug],
                 hours=choice.hours, clock=clock,
             )  # fmt: skip
             done.append(replace(choice, verb="pushed", reason=f"{choice.reason}; {pushed.push.url}"))
-        except NbkitError as error:  # one phase's fault must not keep the others from their turn
-            later = isinstance(error, PushRefused) and any(part in str(error) for part in _LATER)
+        except NbkitError as error:  # an error of one phase must not prevent the other pushes
+            later = isinstance(error, PushRefused) and any(part in str(error) for part in _TEMPORARY)
             full = str(error) if later else full
             done.append(replace(choice, verb="waits" if later else "failed", reason=str(error)))
     return done

@@ -1,7 +1,7 @@
-"""Pull: the files and the log of a notebook's last run on Kaggle.
+"""Download the files and the log of a notebook's last run on Kaggle.
 
-Every page of the listing is read, every file is written whole or not at all, and no name can leave the folder. (The
-client's own download writes the body of an error answer as the file.)
+All pages of the listing are read, files are written atomically, and no file name can point outside of the folder. The
+client's own download is not used, because it saves the body of an error answer as if it were the file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.names import check_name
+from nbkit.runtime.words import counted
 from nbkit.tools.kaggle.client import TIMEOUT, Kaggle, KaggleError
 
 _PAGE = 100
@@ -21,14 +22,18 @@ _PAGE = 100
 
 @dataclass(frozen=True)
 class Pulled:
-    """Say what came.
+    """Result of a download.
 
     Attributes
     ----------
+    ref : str
+        ``<user>/<notebook>``.
+    folder : Path
     files : tuple of Path
     log : Path or None
+        None if Kaggle has no log yet.
     skipped : tuple of str
-        Names that no folder should hold.
+        Files that were not written, because their names are not safe.
     """
 
     ref: str
@@ -38,21 +43,21 @@ class Pulled:
     skipped: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the result as JSON values."""
         return {
             "ref": self.ref, "folder": str(self.folder), "files": [str(path) for path in self.files],
             "log": str(self.log) if self.log else None, "skipped": list(self.skipped),
         }  # fmt: skip
 
     def words(self) -> str:
-        """Lay it out for reading."""
-        lines = [f"{len(self.files)} files of {self.ref} are in {self.folder}"]
-        lines.append(f"its log: {self.log}" if self.log else "Kaggle has no log of it yet")
-        return "\n".join([*lines, *(f"note: {name!r} was not written: no safe name" for name in self.skipped)])
+        """Return the result as text."""
+        lines = [f"{counted(len(self.files), 'file')} of {self.ref} saved in {self.folder}"]
+        lines.append(f"log: {self.log}" if self.log else "Kaggle has no log of this run yet")
+        return "\n".join([*lines, *(f"note: {name!r} was not saved: its name is not safe" for name in self.skipped)])
 
 
 def pull_run(kaggle: Kaggle, ref: str, folder: Path) -> Pulled:
-    """Bring the files and the log of a notebook's last run.
+    """Download the files and the log of a notebook's last run.
 
     Parameters
     ----------
@@ -60,12 +65,16 @@ def pull_run(kaggle: Kaggle, ref: str, folder: Path) -> Pulled:
     ref : str
         ``<user>/<notebook>``.
     folder : Path
-        Files that are there already are replaced.
+        Where the files are saved; existing files are replaced.
+
+    Returns
+    -------
+    pulled : Pulled
 
     Raises
     ------
     KaggleError
-        Where it was never pushed, or Kaggle does not give its files.
+        If the notebook was never pushed, or Kaggle does not return its files.
     """
     from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
@@ -83,7 +92,7 @@ def pull_run(kaggle: Kaggle, ref: str, folder: Path) -> Pulled:
             page = kaggle.ask(f"listing the files of {ref}", ask)
         except KaggleError as error:
             if error.status in (403, 404):
-                raise KaggleError(f"Kaggle has no run of {ref}; 'nbkit push' begins one.", error.status) from None
+                raise KaggleError(f"Kaggle has no run of {ref}. Start one with 'nbkit push'.", error.status) from None
             raise
         log = log or page.log or ""
         for file in page.files or []:
@@ -115,7 +124,7 @@ def _fetch(kaggle: Kaggle, url: str, path: Path) -> Path:
 
 
 def log_text(log: str) -> str:
-    """Return a log as lines with seconds; Kaggle hands it out as JSON."""
+    """Return Kaggle's JSON log as text, each line with its time in seconds; any other text is returned as it is."""
     try:
         rows = json.loads(log)
         return "".join(f"{float(row['time']):9.1f} {row['data'].rstrip()}\n" for row in rows)

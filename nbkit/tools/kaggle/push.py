@@ -1,7 +1,8 @@
-"""Push: a phase's notebook to Kaggle, with its data, and Kaggle's refusals read.
+"""Push the notebook of a phase to Kaggle with the data it needs.
 
-The client calls a refused push a success. Here it is an error with Kaggle's own words and what to do, and a push
-whose answer was lost is looked for before it is sent again, because each one costs quota.
+Kaggle's client reports a rejected push as a success. Here it is an error that shows Kaggle's own message and what to
+do. If the answer to a push is lost, Kaggle is asked whether the run exists before it is pushed again, because each run
+costs quota.
 """
 
 from __future__ import annotations
@@ -26,28 +27,29 @@ from nbkit.tools.phases import Phase, find_phase
 
 PLACEHOLDER = "KAGGLE_USERNAME"
 WALL_HOURS = 12.0
-_LEAVE = 0.25  # h between the length that a run is told and the wall that Kaggle is told
+_LEAVE = 0.25  # hours between the end of the run's own budget and Kaggle's time limit
 _WHAT_TO_DO = (
-    ("session count", "Wait until a run ends ('nbkit status' shows them); 'nbkit dispatch' pushes it then by itself."),
-    ("quota", "'nbkit quota' says when the next week begins; phases that need no GPU can be pushed now."),
-    ("not valid", "Look at the sources in the phase's kernel-metadata.json: each must exist and be yours to read."),
+    ("session count", "Wait until a run ends ('nbkit status' shows them), or let 'nbkit dispatch' push it then."),
+    ("quota", "'nbkit quota' shows when the next week begins. Phases that need no GPU can be pushed now."),
+    ("not valid", "Check the sources in the phase's kernel-metadata.json: each must exist and be readable for you."),
 )
 
 
 class PushRefused(KaggleError):
-    """Report that Kaggle did not take a push."""
+    """Kaggle rejected a push."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """Say what a push did.
+    """Result of a push.
 
     Attributes
     ----------
     push : Push
     datasets : tuple of str
-        Attached ones.
+        Attached datasets.
     notes : tuple of str
+        Datasets that were created or changed, as text.
     """
 
     push: Push
@@ -55,15 +57,15 @@ class Pushed:
     notes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the result as JSON values."""
         return {**self.push.row(), "datasets": list(self.datasets), "notes": list(self.notes)}
 
     def words(self) -> str:
-        """Lay it out for reading."""
+        """Return the result as text."""
         where = "a GPU" if self.push.gpu else "a CPU"
         lines = [f"pushed {self.push.slug} as version {self.push.version}, on {where}: {self.push.url}"]
         lines += [f"attached: {', '.join(self.datasets)}", *(f"note: {note}" for note in self.notes)]
-        return "\n".join([*lines, "'nbkit status' shows how it goes, 'nbkit pull' brings its log and files"])
+        return "\n".join([*lines, "'nbkit status' shows its state, 'nbkit pull' downloads its log and files"])
 
 
 def push_phase(
@@ -77,25 +79,26 @@ def push_phase(
     hours: float | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Pushed:
-    """Push a phase's notebook, private, with nbkit's wheel and the store's credential attached.
+    """Push a phase's notebook as a private one, with nbkit's wheel and the store's credential attached.
 
     Parameters
     ----------
     kaggle : Kaggle
     slug : str
     store : Store
-        Where the run keeps its work; one that Kaggle can reach.
+        Store of the run; Kaggle must be able to reach it.
     parameters : mapping or None
-        Of the notebook.
+        Values for the notebook's parameters.
     limit : str, float or None
-        Length of the session; None takes the phase's own.
+        Length of the session; None uses the phase's own.
     by : str
-        ``hand`` or ``dispatcher``.
+        Who pushes: ``hand`` or ``dispatcher``.
     progress : tuple of (int, int)
         Items done and step in the store, for the record.
     hours : float or None
-        Kaggle ends the run after these; None gives `limit` a quarter of an hour more.
+        Time limit after which Kaggle ends the run; a quarter of an hour more than `limit` by default.
     clock : callable
+        Returns the Unix time.
 
     Returns
     -------
@@ -104,77 +107,81 @@ def push_phase(
     Raises
     ------
     UsageError
-        For a store that Kaggle cannot reach, a notebook that is to be public with a credential, or a source that is
-        not there: nothing is pushed.
+        If Kaggle cannot reach the store, a public notebook would get a credential, or a data source does not exist.
+        Nothing is pushed then.
     PushRefused
-        With Kaggle's own words.
+        If Kaggle rejects the push; the message includes Kaggle's own.
     """
     phase = find_phase(slug)
     notebook = home() / "notebooks" / phase.notebook
     address = reachable(store.url)
-    told = (parse_duration(limit) or 0.0) / 3600 if limit is not None else phase.session_hours
-    if told > WALL_HOURS - _LEAVE:
+    length = (parse_duration(limit) or 0.0) / 3600 if limit is not None else phase.session_hours
+    if length > WALL_HOURS - _LEAVE:
         raise UsageError(
-            f"a session of {told:g} h does not fit Kaggle, which ends each at {WALL_HOURS:g} h; give at most "
+            f"A session of {length:g} h is too long for Kaggle, which ends each at {WALL_HOURS:g} h. Use at most "
             f"--limit {WALL_HOURS - _LEAVE:g}h. Nothing was sent."
         )
-    hours = told + _LEAVE if hours is None else hours
-    given = {"STORE": address, "LIMIT": f"{3600 * told:.0f}s", **(parameters or {})}
+    hours = length + _LEAVE if hours is None else hours
+    given = {"STORE": address, "LIMIT": f"{3600 * length:.0f}s", **(parameters or {})}
     require_names(notebook, ("STORE", "LIMIT"))
     content = pushed_copy(notebook, given)
     metadata = read_metadata(phase, kaggle.user)
     secrets = _secrets(kaggle, phase, address)
     if secrets and not metadata["is_private"]:
         raise UsageError(
-            f"{slug}: its kernel-metadata.json says is_private = false, and a credential would be attached "
-            f"({', '.join(secrets)}). Others could run a copy with it. Make it private again. Nothing was sent."
+            f"The kernel-metadata.json of {slug} says is_private = false, and a credential would be attached "
+            f"({', '.join(secrets)}), which others could use in a copy. Set is_private = true. Nothing was sent."
         )
     _check_sources(kaggle, metadata["dataset_sources"])
     attached = [ensure_wheel(kaggle)]
     attached += [ensure_dataset(kaggle, name, files, secret=True) for name, files in secrets.items()]
     refs = [dataset.ref for dataset in attached]
     metadata["dataset_sources"] = [*metadata["dataset_sources"], *refs]
-    notes = [f"the dataset {d.ref} is {d.change}" for d in attached if d.change != "unchanged"]
+    notes = [f"dataset {d.ref}: {d.change}" for d in attached if d.change != "unchanged"]
     answer = _send(kaggle, metadata, content, hours)
     version, url = answer.version_number or 0, answer.url or f"https://www.kaggle.com/code/{metadata['id']}"
     push = Push(slug, metadata["id"], url, version, clock(), hours, phase.accelerator == "gpu", by, *progress)
-    record_push(store, push)  # before the sources are looked at: the run has begun and costs quota either way
+    record_push(store, push)  # before the sources are checked: the run has begun and costs quota in any case
     _check_begun(answer, url)
     return Pushed(push, tuple(metadata["dataset_sources"]), tuple(notes))
 
 
 def reachable(address: str) -> str:
-    """Return a store's address where Kaggle can reach it.
+    """Return the address of a store if Kaggle can reach it.
 
     Raises
     ------
     UsageError
-        For a folder of this machine.
+        If it is a folder of this machine.
     """
     if "://" not in address or address.startswith("file://"):
         raise UsageError(
-            f"the store {address} is a folder of this machine, and a run on Kaggle cannot reach it. Give one by URL: "
-            "'nbkit login drive' makes gdrive://<folder id>, and --store or NBKIT_STORE names it. Nothing was sent."
+            f"The store {address} is a folder of this machine, and a run on Kaggle cannot reach it. Use a store with a "
+            "URL: 'nbkit login drive' creates gdrive://<folder id>. Pass it with --store or NBKIT_STORE. Nothing was "
+            "sent."
         )
     return address
 
 
 def read_metadata(phase: Phase, user: str) -> dict[str, Any]:
-    """Return a phase's Kaggle metadata with the user's name in its place.
+    """Return the Kaggle metadata of a phase, with the user's name filled in.
 
     Raises
     ------
     UsageError
-        Where it is not there or no JSON.
+        If the file does not exist or is not JSON.
     """
     path = home() / "kaggle" / phase.kaggle_folder / "kernel-metadata.json"
     try:
         metadata = json.loads(path.read_text("utf-8").replace(PLACEHOLDER, user))
     except FileNotFoundError:
-        raise UsageError(f"{phase.slug} has no {path}; clone nbkit again. Nothing was sent.") from None
+        raise UsageError(
+            f"{path} of the phase {phase.slug} does not exist. Run 'python -m nbkit new --all' in a checkout. Nothing "
+            "was sent."
+        ) from None
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON ({error}). Nothing was sent.") from None
-    # what the client, too, takes for true
+        raise UsageError(f"{path} is not JSON ({error}). Correct it and run this again. Nothing was sent.") from None
+    # the same values as the client takes for true
     metadata["is_private"] = str(metadata.get("is_private", True)).lower() in ("true", "t", "1", "yes", "y")
     metadata["id"] = f"{user}/{metadata['id'].rpartition('/')[2]}"
     metadata["code_file"] = "notebook.ipynb"
@@ -199,13 +206,13 @@ def _check_sources(kaggle: Kaggle, sources: list[str]) -> None:
         owner, _, rest = ref.partition("/")
         if look(kaggle, rest.partition("/")[0], owner) is None:
             raise UsageError(
-                f"there is no dataset {ref} that {kaggle.user} can read, and a run would start without it. Correct "
+                f"There is no dataset {ref} that {kaggle.user} can read, so the run would start without it. Correct "
                 "dataset_sources in the phase's kernel-metadata.json. Nothing was pushed."
             )
 
 
 def _send(kaggle: Kaggle, metadata: dict[str, Any], content: dict[str, Any], hours: float) -> Any:
-    """Push once: a push whose answer was lost is looked for before it is sent again."""
+    """Push exactly once: after a lost answer, push again only if Kaggle has no new version."""
     from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelResponse
 
     before = _version(kaggle, metadata["id"])
@@ -229,27 +236,27 @@ def _send(kaggle: Kaggle, metadata: dict[str, Any], content: dict[str, Any], hou
             answer = ApiSaveKernelResponse()
             answer.version_number = _version(kaggle, metadata["id"])
     if answer.error:
-        do = next((words for part, words in _WHAT_TO_DO if part in answer.error.lower()), "Nothing is running.")
-        raise PushRefused(f"Kaggle did not take {metadata['id']}: {answer.error} {do}")
+        advice = next((text for part, text in _WHAT_TO_DO if part in answer.error.lower()), "Nothing is running.")
+        raise PushRefused(f"Kaggle rejected {metadata['id']}: {answer.error} {advice}")
     return answer
 
 
 def _check_begun(answer: Any, url: str) -> None:
-    """Refuse to call a run begun without its data a success."""
+    """Raise PushRefused if the run has started without some of its data."""
     wrong = {
         kind: list(getattr(answer, f"invalid_{kind}_sources", None) or [])
         for kind in ("dataset", "competition", "kernel", "model")
     }
-    named = "; ".join(f"not valid {kind} sources: {', '.join(refs)}" for kind, refs in wrong.items() if refs)
+    named = "; ".join(f"invalid {kind} sources: {', '.join(refs)}" for kind, refs in wrong.items() if refs)
     if named:
         raise PushRefused(
-            f"Kaggle has started the run without its data ({named}). Cancel it at {url}, which saves quota; correct "
-            "the sources in the phase's kernel-metadata.json, and push again."
+            f"Kaggle has started the run without its data ({named}). Cancel it at {url} to save quota, correct the "
+            "sources in the phase's kernel-metadata.json, and push again."
         )
 
 
 def _version(kaggle: Kaggle, ref: str) -> int:
-    """Return the newest version number of a notebook; 0 where there is none."""
+    """Return the newest version number of a notebook; 0 if there is none."""
     from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
 
     request = ApiGetKernelRequest()

@@ -1,4 +1,4 @@
-"""Kaggle's weekly accelerator quota, as its own API tells it."""
+"""Weekly accelerator quota of a Kaggle account, read from Kaggle's API."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from nbkit.tools.kaggle.client import Kaggle
 
 @dataclass(frozen=True)
 class Hours:
-    """Say how much of an accelerator's week is used, all in hours.
+    """Weekly quota of one accelerator, in hours.
 
     Attributes
     ----------
-    used, reserved, total : float
-        Of sessions that ended or run, set aside for those that run, and given a week.
+    used : float
+        Used by ended and running sessions.
+    reserved : float
+        Reserved for running sessions.
+    total : float
+        Allowed per week.
     """
 
     used: float
@@ -24,20 +28,20 @@ class Hours:
 
     @property
     def left(self) -> float:
-        """Hours that neither were used nor are set aside."""
+        """Hours that are neither used nor reserved."""
         return max(0.0, self.total - self.used - self.reserved)
 
 
 @dataclass(frozen=True)
 class Quota:
-    """Say what is left of this week.
+    """Quota of this week.
 
     Attributes
     ----------
     gpu, tpu : Hours or None
-        None where the account has none, as before its first session or without a verified phone number.
+        None if the account has none: before its first session, or without a verified phone number.
     refresh : str
-        When the week ends, UTC, ISO 8601; empty where it is not told.
+        End of the week in UTC, ISO 8601; empty if Kaggle does not tell it.
     """
 
     gpu: Hours | None
@@ -45,27 +49,27 @@ class Quota:
     refresh: str = ""
 
     def row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the quota as JSON values."""
         parts = {name: getattr(self, name) for name in ("gpu", "tpu")}
-        told = {name: {**asdict(hours), "left": hours.left} if hours else None for name, hours in parts.items()}
-        return {**told, "refresh": self.refresh}
+        shown = {name: {**asdict(hours), "left": hours.left} if hours else None for name, hours in parts.items()}
+        return {**shown, "refresh": self.refresh}
 
     def words(self) -> str:
-        """Lay it out for reading."""
+        """Return the quota as text."""
         lines = []
         for name, hours in (("GPU", self.gpu), ("TPU", self.tpu)):
             if hours is None and name == "GPU":
-                lines.append("GPU: Kaggle tells of no quota; a verified phone number opens it")
+                lines.append("GPU: Kaggle reports no quota; verify your phone number on Kaggle to get one")
             if hours is None:
                 continue
-            aside = f", {hours.reserved:.1f} h set aside for runs" if hours.reserved else ""
+            aside = f", {hours.reserved:.1f} h reserved for runs" if hours.reserved else ""
             left = f"{hours.left:.1f} of {hours.total:.1f} h left this week"
-            lines.append(f"{name}: {left}, {hours.used:.1f} used{aside}")
+            lines.append(f"{name}: {left}, {hours.used:.1f} h used{aside}")
         return "\n".join([*lines, *([f"the next week begins {self.refresh}"] if self.refresh else [])])
 
 
 def read_quota(kaggle: Kaggle) -> Quota:
-    """Ask Kaggle for the user's quota."""
+    """Return the user's quota as Kaggle reports it."""
     answer = kaggle.ask("reading the quota", lambda api: api.quota_view())
     refresh = answer.quota_refresh_time
     return Quota(_hours(answer.gpu_quota), _hours(answer.tpu_quota), refresh.isoformat() + "Z" if refresh else "")

@@ -1,7 +1,7 @@
-"""Runs on Kaggle: what was pushed, kept in the store, and how Kaggle says it goes.
+"""Runs on Kaggle: the record of each push in the store, and the state that Kaggle reports.
 
-A push leaves one small file, ``<slug>/pushes/<time>-<id>.json``, written once. So every session and the dispatcher
-know what was pushed by whom and how far the phase was then, also without asking Kaggle.
+Each push writes one small file, ``<slug>/pushes/<time>-<id>.json``. So the dispatcher and every session know what was
+pushed by whom and how far the phase was at that time, even without asking Kaggle.
 """
 
 from __future__ import annotations
@@ -26,23 +26,26 @@ BUSY = ("QUEUED", "RUNNING", "CANCEL_REQUESTED")
 
 @dataclass(frozen=True)
 class Push:
-    """Say what was pushed.
+    """Record of a push.
 
     Attributes
     ----------
-    slug, ref, url : str
-        The phase; the run's ``<user>/<name>`` and page.
+    slug : str
+        The phase.
+    ref, url : str
+        ``<user>/<name>`` of the notebook on Kaggle, and its page.
     version : int
-        Of the notebook on Kaggle.
+        Version of the notebook on Kaggle.
     time : float
         Unix time.
     hours : float
-        Longest that the run may take.
+        Kaggle's time limit for the run.
     gpu : bool
+        Whether it runs on a GPU.
     by : str
-        ``hand`` or ``dispatcher``.
+        Who pushed it: ``hand`` or ``dispatcher``.
     done, step : int
-        How far the phase was in the store.
+        Items done and training step in the store at that time.
     """
 
     slug: str
@@ -57,20 +60,22 @@ class Push:
     step: int = 0
 
     def row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the record as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Run:
-    """Say how a run goes.
+    """State of a run.
 
     Attributes
     ----------
+    ref : str
+        ``<user>/<name>`` of the notebook on Kaggle.
     state : str
-        Kaggle's word in small letters, such as ``running``, ``complete`` or ``error``.
+        Kaggle's state in lower case, such as ``running``, ``complete`` or ``error``.
     message : str
-        Kaggle's words on a failure.
+        Kaggle's message about a failure.
     """
 
     ref: str
@@ -79,12 +84,12 @@ class Run:
 
     @property
     def busy(self) -> bool:
-        """True where it waits or runs."""
+        """Whether it is queued or running."""
         return self.state.upper() in BUSY
 
 
 def record_push(store: Store, push: Push) -> str:
-    """Keep a push in the store; gives its name there."""
+    """Store the record of a push, and return the name of its file in the store."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(push.time))
     name = f"{check_slug(push.slug)}/pushes/{stamp}-{uuid.uuid4().hex[:8]}.json"
     with tempfile.TemporaryDirectory(prefix="nbkit-push-") as folder:
@@ -108,14 +113,16 @@ def read_pushes(store: Store, slug: str) -> list[Push]:
 
 
 def read_run(kaggle: Kaggle, ref: str) -> Run | None:
-    """Ask Kaggle how the last run of a notebook goes; None where there is none."""
+    """Return the state of a notebook's last run as Kaggle reports it; None if there is no run."""
     from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest
 
     request = ApiGetKernelSessionStatusRequest()
     request.user_name, _, request.kernel_slug = ref.partition("/")
 
     def ask(api: Any) -> Any:
-        with api.build_kaggle_client() as client:  # the client's own kernels_status takes a wrong key for a wrong name
+        with (
+            api.build_kaggle_client() as client
+        ):  # not the client's kernels_status: it reports a wrong key as a wrong name
             return client.kernels.kernels_api_client.get_kernel_session_status(request)
 
     try:
@@ -128,30 +135,40 @@ def read_run(kaggle: Kaggle, ref: str) -> Run | None:
 
 
 def states(store: Store, slugs: list[str]) -> tuple[dict[str, dict[str, Any]], str]:
-    """Return how the pushed runs of phases go, by slug, and words where Kaggle could not be asked.
+    """Return the state of the last pushed run of each phase, and a note if Kaggle could not be asked.
 
-    Nothing is asked where nothing was pushed, or where this machine has no Kaggle credential; it never fails.
+    Kaggle is not asked if nothing was pushed or this machine has no Kaggle credential. No error is raised.
+
+    Returns
+    -------
+    runs : dict
+        For each slug with a push, the fields of `Push` with ``state``, and ``message`` if Kaggle answered.
+    note : str
+        Empty if Kaggle was asked or nothing was pushed.
     """
     last = {slug: pushes[-1] for slug in slugs if (pushes := read_pushes(store, slug))}
     found: dict[str, dict[str, Any]] = {slug: {**push.row(), "state": "unknown"} for slug, push in last.items()}
     if not last or not has_credentials():
-        return found, "no Kaggle credential is here to ask how the pushed runs go" if last else ""
+        return (
+            found,
+            "The state of the pushed runs is unknown, because this machine has no Kaggle credential." if last else "",
+        )
     try:
-        kaggle = connect(tries=2)  # nobody waits a minute for a table
+        kaggle = connect(tries=2)  # a status table must not wait a minute for Kaggle
         for slug, push in last.items():
             run = read_run(kaggle, push.ref)
             if run is not None:
                 found[slug] |= {"state": run.state, "message": run.message}
     except NbkitError as error:
-        return found, f"Kaggle could not be asked how the pushed runs go: {error}"
+        return found, f"Kaggle could not be asked for the state of the pushed runs: {error}"
     return found, ""
 
 
 def state_words(found: dict[str, dict[str, Any]], note: str) -> list[str]:
-    """Lay the runs out for reading, a line each."""
+    """Return one line of text for each run, and the note."""
     lines = []
     for slug, run in found.items():
         ago = show_duration(max(0.0, time.time() - run["time"]))
         why = f" ({run['message']})" if run.get("message") else ""
-        lines.append(f"at Kaggle: {slug} {run['state']}{why}, version {run['version']}, pushed {ago} ago: {run['url']}")
+        lines.append(f"on Kaggle: {slug} {run['state']}{why}, version {run['version']}, pushed {ago} ago: {run['url']}")
     return [*lines, *([f"note: {note}"] if note else [])]

@@ -50,7 +50,7 @@ def test_a_dead_connection_is_said_in_words(kaggle, server):
 
 def test_a_wrong_key_is_refused_without_being_shown(server, monkeypatch, capfd):
     monkeypatch.setenv("KAGGLE_KEY", "wrong-" + KEY)
-    with pytest.raises(KaggleError, match="refuses the credential of mary") as caught:
+    with pytest.raises(KaggleError, match="rejects the credential of mary") as caught:
         read_quota(connect(first_wait=0.01))
     said = capfd.readouterr()
     assert KEY not in str(caught.value) + said.out + said.err

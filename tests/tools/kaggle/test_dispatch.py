@@ -101,10 +101,10 @@ def test_each_reason_says_what_is_waited_for():
     reasons = {choice.slug: f"{choice.verb} {choice.reason}" for choice in decide(work, 4.0)}
     assert reasons["a"].startswith("done") and "at Kaggle (running)" in reasons["b"]
     assert reasons["c"] == "waits for b, which it needs"
-    assert "held its last 2 runs brought nothing new; look at 'nbkit pull d'" in reasons["d"]
-    assert "shortened from 9.25 h" in reasons["e"] and "one of the 2 GPU sessions" in reasons["f"]
+    assert "held its last 2 runs brought nothing new; read the log ('nbkit pull d')" in reasons["d"]
+    assert "shortened from 9.25 h" in reasons["e"] and "one of the 2 running GPU sessions" in reasons["f"]
     (late,) = decide([Work("e", 50)], 0.9)
-    assert late.verb == "waits" and "next week's quota: 0.90 h are left" in late.reason
+    assert late.verb == "waits" and "next week's quota: 0.90 h are left, and a session takes" in late.reason
 
 
 def test_running_sessions_bind_their_whole_length():
@@ -299,7 +299,7 @@ def test_other_notebooks_on_the_gpu_make_it_wait_in_kaggles_words(server, store,
     decision = dispatch(kaggle, store)
     assert [choice.verb for choice in decision.choices] == ["done", "waits", "waits"] and not decision.failed
     assert "Maximum batch GPU session count of 2 reached." in decision.choices[1].reason
-    assert "Kaggle has just refused another" in decision.choices[2].reason
+    assert "Kaggle has just rejected another push" in decision.choices[2].reason
 
 
 @pytest.mark.usefixtures("world")

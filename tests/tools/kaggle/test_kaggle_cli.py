@@ -49,7 +49,7 @@ def test_a_refused_push_exits_1_and_a_users_mistake_2(server, capsys):
     pytest.importorskip("hatchling")
     server.hours = 0.0
     assert cli.run(["push", "bandvar_train", "--store", "memory://nbkit-test-push"]) == 1
-    assert f"{NO_QUOTA} 'nbkit quota' says" in capsys.readouterr().err
+    assert f"{NO_QUOTA} 'nbkit quota' shows" in capsys.readouterr().err
     assert cli.run(["push", "bandvar_train", "--store", "here"]) == 2
     assert "cannot reach it" in capsys.readouterr().err
     assert cli.run(["push", "bandvar_trian", "--store", "memory://nbkit-test-push"]) == 2
@@ -87,7 +87,7 @@ def pushed_once(server, folder) -> None:
 def test_status_shows_pushed_runs(server, capsys, tmp_path):
     pushed_once(server, tmp_path / "st")
     assert cli.run(["status", "--store", "st"]) == 0
-    assert "at Kaggle: bandvar_train error (CUDA out of memory), version 4" in capsys.readouterr().out
+    assert "on Kaggle: bandvar_train error (CUDA out of memory), version 4" in capsys.readouterr().out
     assert cli.run(["status", "--store", "st", "--json"]) == 0
     runs = {row["slug"]: row.get("run") for row in json.loads(capsys.readouterr().out)["phases"]}
     assert runs["bandvar_train"]["state"] == "error" and runs["eeg_windows"] is None
@@ -97,7 +97,7 @@ def test_status_does_not_fail_without_kaggle(server, capsys, tmp_path, monkeypat
     pushed_once(server, tmp_path / "st")
     server.faults["*"] = ["drop"] * 50
     assert cli.run(["status", "--store", "st"]) == 0
-    assert "could not be asked how the pushed runs go" in capsys.readouterr().out
+    assert "could not be asked for the state of the pushed runs" in capsys.readouterr().out
     monkeypatch.delenv("KAGGLE_KEY")
     assert cli.run(["status", "--store", "st"]) == 0
     assert "bandvar_train unknown" in capsys.readouterr().out

@@ -109,7 +109,7 @@ def test_every_phase_can_be_pushed(kaggle, server, store):
 
 
 def test_the_wheel_is_sent_again_only_when_it_changed(kaggle, server, tmp_path):
-    assert ensure_dataset(kaggle, "nbkit-wheel", {"a.whl": b"one"}).change == "made"
+    assert ensure_dataset(kaggle, "nbkit-wheel", {"a.whl": b"one"}).change == "created"
     assert ensure_dataset(kaggle, "nbkit-wheel", {"a.whl": b"one"}).change == "unchanged"
     assert ensure_dataset(kaggle, "nbkit-wheel", {"a.whl": b"two"}).change == "new version"
     assert server.datasets["mary/nbkit-wheel"].files["a.whl"] == b"two"
@@ -164,7 +164,7 @@ def test_a_folder_of_this_machine_is_no_store_for_kaggle(kaggle, server, tmp_pat
 
 
 def test_a_session_longer_than_the_wall_is_refused(kaggle, server, store):
-    with pytest.raises(UsageError, match="ends each at 12 h; give at most --limit 11.75h"):
+    with pytest.raises(UsageError, match="ends each at 12 h. Use at most --limit 11.75h"):
         push_phase(kaggle, "bandvar_train", store, limit="12h")
     assert sum(server.counts.values()) == 0
 

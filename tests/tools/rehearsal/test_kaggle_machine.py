@@ -62,7 +62,7 @@ def test_kill_and_wipe_on_kaggles_machine_lose_nothing(notebook, tmp_path, monke
 
 
 def test_a_notebook_that_cannot_be_told_its_store_is_refused(toy, tmp_path):
-    with pytest.raises(UsageError, match="its parameters cell has no STORE"):
+    with pytest.raises(UsageError, match="The parameters cell of .* has no STORE"):
         rehearse([toy], script=Script(), store=str(tmp_path / "store"), host="kaggle", say=str)
 
 
