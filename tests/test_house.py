@@ -29,7 +29,7 @@ BELOW = {
 BELOW_SYSTEMS = set(BELOW)
 WINGS = {"ground": set(), "runtime": {"ground"}, "neuro": {"ground"}, "tools": {"ground", "runtime"}}
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "config", "stuff", "core"}
-LONGEST, SHORTEST = 500, 30  # lines; most files have 100 to 300
+LONGEST, SHORTEST = 400, 30  # lines; most files have 100 to 300
 FULLEST = 16  # files of a folder; more than that are two rooms
 HEAVY = ("torch", "numpy", "scipy", "lightning", "mne", "matplotlib", "pandas", "papermill", "typer", "IPython")
 

@@ -1,7 +1,7 @@
-"""One deadline a session, shared by the item loop, training and uploads.
+"""Time budget of a session, shared by the item loop, training and uploads.
 
-The reserve kept before the wall is measured, not guessed: the slowest recent save, upload and closing of this session,
-with a margin. Nothing is begun that the estimate says cannot end before the reserve begins.
+A reserve is kept before the time limit (the wall). It is measured: the slowest recent save, upload and closing of this
+session, with a margin. Work that would not end before the reserve begins is not started.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-_RECENT = 8  # measurements kept per kind; a store that slows down must show within a few uploads
-_FIRST_RESERVE = 0.03  # share of the limit kept before anything is measured
-_LARGEST_SHARE = 0.25  # a reserve above a quarter of the session would stop all work on a slow store
+_RECENT = 8  # measurements kept per kind; so few, because a store that becomes slow must show soon
+_FIRST_RESERVE = 0.03  # reserve as a share of the limit before anything is measured
+_LARGEST_SHARE = 0.25  # largest reserve as a share of the limit; a larger one would stop all work on a slow store
 
 
 class Budget:
-    """Tell how much of a session is left and whether a piece of work still fits.
+    """Remaining time of a session.
 
     Parameters
     ----------
     limit : float or None
-        Length of the session in seconds; None for no wall.
+        Length of the session in seconds; None for no limit.
     started : float or None
         Reading of `clock` at which the session began; now by default.
     clock : callable
@@ -43,7 +43,7 @@ class Budget:
         return self.clock() - self.started
 
     def wall(self) -> float:
-        """Return the seconds until the deadline itself; infinite without a limit."""
+        """Return the seconds until the time limit; infinite without a limit."""
         return math.inf if self.limit is None else self.limit - self.elapsed()
 
     def left(self) -> float:
@@ -52,7 +52,7 @@ class Budget:
 
     @property
     def reserve(self) -> float:
-        """Seconds kept before the wall for the last save, the uploads on their way and the closing."""
+        """Seconds kept before the time limit for the last save, the running uploads and the closing."""
         if self.limit is None:
             return 0.0
         measured = sum(1.5 * max(self._seen[kind], default=0.0) for kind in ("save", "upload", "flush", "close"))
@@ -60,15 +60,15 @@ class Budget:
         return min(max(first, measured + 0.1), _LARGEST_SHARE * self.limit)
 
     def measured(self, kind: str, seconds: float) -> None:
-        """Take note that something of this kind took so long."""
+        """Record the duration of a save, upload, flush or close."""
         self._seen[kind].append(seconds)
 
     def estimate(self, kind: str) -> float:
-        """Return the longest recent duration of this kind in seconds; 0 where none was measured."""
+        """Return the longest recent duration of this kind in seconds; 0 if none was measured."""
         return max(self._seen[kind], default=0.0)
 
     def fits(self, seconds: float) -> bool:
-        """Return whether work of this length, begun now, ends before the reserve; note the wall as reason if not."""
+        """Return whether work of this length, started now, ends before the reserve; if not, record why to stop."""
         if self.stop_reason:
             return False
         if seconds < self.left():
@@ -77,12 +77,12 @@ class Budget:
         return False
 
     def request_stop(self, reason: str) -> None:
-        """Ask loop and training to stop at the next safe place; the first reason stands."""
+        """Request that the loop or training stops at the next safe point; the first reason is kept."""
         self.stop_reason = self.stop_reason or reason
 
 
 def process_age() -> float:
-    """Return the seconds since this process began."""
+    """Return the seconds since this process started."""
     import psutil
 
     return max(0.0, time.time() - psutil.Process().create_time())

@@ -1,4 +1,4 @@
-"""What a session prints when it opens and closes."""
+"""Cards: the summaries that a session prints when it opens and closes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nbkit.runtime.words import counted, show_duration
 
 @dataclass(frozen=True)
 class CardFacts:
-    """Hold what the cards show of a session.
+    """What the cards show about a session.
 
     Attributes
     ----------
@@ -26,15 +26,15 @@ class CardFacts:
     host : Host
     device : Device or None
     store : str
-        Its URL.
+        URL of the store.
     folder : Path
-        Where this machine's files lie.
+        Folder of the local files.
     budget : Budget
     ledger : Ledger
     waiting : int
-        Files of an earlier session that are not in the store yet.
+        Number of files of earlier sessions that are not in the store yet.
     step : int
-        Of the newest checkpoint in the store; 0 where there is none.
+        Step of the newest checkpoint in the store; 0 if there is none.
     """
 
     id: str
@@ -52,23 +52,23 @@ class CardFacts:
 
 
 def opening_card(session: CardFacts) -> str:
-    """Return the card: where, on what, how long, into which store, from which point."""
+    """Return the opening card: host, device, time, store, and the point from which the session continues."""
     state, budget = session.ledger.state, session.budget
     killed = sum("close" not in events for name, events in state.sessions.items() if name != session.id)
     rows = [
         ("phase", session.slug + (f", shard {session.shard}" if session.shard else "") + (" (smoke)" * session.smoke)),
         ("host", f"{session.host.name}: {session.host.words}"),
-        ("device", str(session.device) if session.device else "none asked for"),
+        ("device", str(session.device) if session.device else "not needed"),
         ("budget", _budget(budget)),
         ("store", session.store),
-        *([("warning", words)] if (words := store_warning(session.store)) else []),
+        *([("warning", warning)] if (warning := store_warning(session.store)) else []),
         ("items", _items(session)),
         ("sessions", f"{len(state.sessions) - 1} before this one, {killed} of them ended without closing"),
     ]
     if session.step:
         rows.append(("training", f"a checkpoint at step {session.step} is in the store"))
     if session.waiting:
-        rows.append(("outbox", f"{session.waiting} files of an earlier session go to the store first"))
+        rows.append(("outbox", f"{counted(session.waiting, 'file')} of earlier sessions will be uploaded first"))
     return _framed(f"nbkit session {session.id}", rows)
 
 
@@ -76,27 +76,27 @@ def _budget(budget: Budget) -> str:
     if budget.limit is None:
         return "no limit"
     return (
-        f"{show_duration(budget.limit)}, {show_duration(budget.wall())} of it left, "
-        f"{show_duration(budget.reserve)} kept for saving"
+        f"{show_duration(budget.limit)}, of which {show_duration(budget.wall())} are left and "
+        f"{show_duration(budget.reserve)} are reserved for saving"
     )
 
 
 def _items(session: CardFacts) -> str:
     state = session.ledger.state
-    words = f"{len(state.done)} done"
+    text = f"{len(state.done)} done"
     if session.ledger.here:
-        words += f", {len(session.ledger.here)} done here and on their way"
+        text += f", {len(session.ledger.here)} done and being uploaded"
     failed = sum(key not in state.done for key in state.failures)
     if failed:
-        words += f", {failed} failed"
-    struck = [key for key, n in state.deaths.items() if n >= 3 and key not in state.done]
-    if struck:
-        words += f"; {', '.join(struck[:3])} in work at 3 kills or more"
-    return words
+        text += f", {failed} failed"
+    deadly = [key for key, n in state.deaths.items() if n >= 3 and key not in state.done]
+    if deadly:
+        text += f"; 3 kills or more during {', '.join(deadly[:3])}"
+    return text
 
 
-def closing_words(session: CardFacts, summary: dict[str, Any], fault: str | None) -> str:
-    """Say what was done, what is left, why it stopped, and what to do next."""
+def closing_card(session: CardFacts, summary: dict[str, Any], fault: str | None) -> str:
+    """Return the closing card: what was done, what is left, why the session stopped, and what to do next."""
     rows = [("done", f"{counted(summary['done'], 'item')} in the store")]
     if "step" in summary:
         rows.append(("step", f"{summary['step']} of {summary['max_steps']}"))
@@ -107,14 +107,16 @@ def closing_words(session: CardFacts, summary: dict[str, Any], fault: str | None
         rows.append(("error", f"{key}: {errors[key].strip().splitlines()[-1][:120]}"))
     if summary["not_stored"]:
         names = summary["not_stored"]
-        rows.append(("not stored", f"{len(names)} files, {names[0]} first; kept in {session.folder}"))
+        rows.append(("not stored", f"{counted(len(names), 'file')}, such as {names[0]}; kept in {session.folder}"))
     if fault:
-        rows.append(("fault", fault))
+        rows.append(("error", fault))
     rows.append(("stopped", f"{summary['reason']}, after {show_duration(session.budget.elapsed())}"))
-    rows.append(("next", "the next phase" if summary["complete"] else "run this notebook again: it goes on from here"))
+    rows.append(
+        ("next", "the next phase" if summary["complete"] else "run this notebook again: it continues from here")
+    )
     return _framed(f"nbkit session {session.id} closed", rows)
 
 
 def _framed(title: str, rows: list[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows)
-    return "\n".join([title, *(f"  {name:<{width}}  {words}" for name, words in rows)])
+    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows)])

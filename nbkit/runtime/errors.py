@@ -1,40 +1,40 @@
-"""The errors that nbkit raises on purpose.
+"""Errors that nbkit raises on purpose.
 
-Each message says the value seen, what is allowed, what is true on disk now, and the next thing to do; the command
-line prints it without a traceback.
+Each message names the value, what is allowed, the state on disk, and the next step. The command line prints it without
+a traceback.
 """
 
 from __future__ import annotations
 
 
 class NbkitError(Exception):
-    """Say in words what stopped nbkit; every deliberate error is one of these."""
+    """Base class of all errors that nbkit raises on purpose."""
 
     exit_code = 1
 
 
 class UsageError(NbkitError, ValueError):
-    """Refuse an input that a user can correct: a name, a manifest, a setting, a missing GPU."""
+    """An input that the user can correct is not valid: a name, a manifest, a setting, a missing GPU."""
 
     exit_code = 2
 
 
 class ColumnError(UsageError, KeyError):
-    """Refuse a column that a row does not have; a KeyError too, so that ``row.get(...)`` and ``in`` work."""
+    """A row does not have a column. It is also a KeyError, so that ``row.get(...)`` and ``in`` work."""
 
-    __str__ = Exception.__str__  # KeyError's own shows the repr: quotes around the whole message
+    __str__ = Exception.__str__  # KeyError's own shows the message in quotes
 
 
 class StoreError(NbkitError, OSError):
-    """Report that a store did not do what was asked.
+    """A store failed to do what was requested.
 
     Parameters
     ----------
     message : str
     passing : bool
-        True where the same call may succeed later (a time-out, a 5xx); False where it cannot (no permission).
+        True if the same call may succeed later (a time-out, HTTP 5xx), False if it cannot (no permission).
     retry_after : float or None
-        Seconds that the store itself asked to wait.
+        Seconds that the store asked to wait.
     """
 
     def __init__(self, message: str, *, passing: bool = False, retry_after: float | None = None) -> None:
@@ -44,4 +44,4 @@ class StoreError(NbkitError, OSError):
 
 
 class DamagedError(NbkitError):
-    """Report state that is there but fails its check, and that nothing whole can stand in for."""
+    """Stored state fails its check, and there is no intact copy of it."""

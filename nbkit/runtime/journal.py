@@ -1,6 +1,6 @@
-"""A session's journal: JSON lines in the file that NBKIT_JOURNAL names, read by `run` and `rehearse`.
+"""Journal of a session: JSON lines in the file that NBKIT_JOURNAL names, read by `run` and `rehearse`.
 
-It lies outside of the session's folder, so it survives a kill. A line that a kill cut short is skipped.
+It is kept outside of the session's folder, so it survives a rehearsed kill. Readers skip a line that a kill cut short.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Event = dict[str, Any]
 
 
 def append_event(kind: str, fields: Mapping[str, Any]) -> None:
-    """Append an event of this process to the journal; nothing where no journal was asked for."""
+    """Append an event to the journal; do nothing if NBKIT_JOURNAL is not set."""
     path = os.environ.get(VARIABLE)
     if path:
         with open(path, "a", encoding="utf-8") as file:
@@ -25,12 +25,12 @@ def append_event(kind: str, fields: Mapping[str, Any]) -> None:
 
 
 def read_journal(path: Path) -> list[Event]:
-    """Return the whole events of a journal in their order; none where no session was opened.
+    """Return the complete events of a journal in their order; none if the file does not exist.
 
     Returns
     -------
     events : list of dict
-        Each with ``t``, seconds since 1970, and ``e``, its kind.
+        Each with ``t``, the time in seconds since 1970, and ``e``, the kind.
     """
     try:
         text = path.read_text("utf-8", errors="replace")

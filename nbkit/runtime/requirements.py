@@ -1,8 +1,8 @@
-"""What nbkit requires: the one list in ``pyproject.toml``, and the releases of Lightning that it trains with.
+"""Requirements of nbkit, from ``pyproject.toml``, and the check that the installed Lightning was tested.
 
-Going on bit for bit rests on the insides of Lightning's loops, which change from release to release: with another one a
-training may go on with other numbers, or end without a step, and say nothing. So the range in the list is the tested
-one, its lowest and newest release are run by the tests, and nothing is trained outside of it.
+Resuming bit for bit depends on details of Lightning's loops that change between releases. With an untested release a
+training may continue with other numbers, or end without a step, and no error is shown. So the range in the list is the
+tested one: the tests run with its lowest and newest release, and nothing is trained outside of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 DISTRIBUTION = "nbkit-neuro"  # the name nbkit on the public index belongs to another project
-TESTED = ("lightning",)  # whose range in the list is what was tested
+TESTED = ("lightning",)  # packages that are only used in the range that was tested
 
 
 def requirements() -> list[str]:
-    """Return what nbkit requires, those of an extra with their marker: of the checkout, else as it was installed."""
+    """Return nbkit's requirements with the markers of its extras, from the checkout or else from the installation."""
     pyproject = import_folder() / "pyproject.toml"
     project = tomllib.loads(pyproject.read_text("utf-8"))["project"] if pyproject.is_file() else {}
     if project.get("name") != DISTRIBUTION:
@@ -40,17 +40,17 @@ def required(name: str) -> Requirement:
 
 
 def check_tested(name: str, version: str) -> None:
-    """Refuse to train with a version of a package that was not tested.
+    """Check that the version of a package was tested.
 
     Raises
     ------
     UsageError
-        With the version seen, the range, and the command that installs a tested one.
+        If it was not; the message shows the tested range and the command that installs a tested version.
     """
     need = required(name)
     if not need.specifier.contains(version, prereleases=True):
         raise UsageError(
-            f"{name.capitalize()} {version} is installed, and nbkit was tested with {need} only: with others a "
-            "training may go on with other numbers and not say so. Nothing was trained; checkpoints stay as they are. "
-            f"Run {sys.executable} -m pip install '{need}', restart the kernel, and run this again."
+            f"{name.capitalize()} {version} is installed, but nbkit was only tested with {need}. With other versions a "
+            "training may continue with other numbers without an error. Nothing was trained, and the checkpoints are "
+            f"unchanged. Run {sys.executable} -m pip install '{need}', restart the kernel, and run this again."
         )

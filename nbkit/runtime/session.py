@@ -1,7 +1,7 @@
-"""The session: one bounded stay on a host, and all that a notebook sees of the runtime.
+"""Sessions: the interface of the library for notebooks, limited to the time that a host gives.
 
-Opening it finds the host, the store and the resume point and prints them; closing it drains the uploads before the
-wall and says what is left. Nothing of it raises out of the last cell because the time is up.
+Opening a session finds the host, the store and the point to continue from, and prints them. Closing it waits for the
+uploads until the time limit and prints what is left. Reaching the time limit is no error: no cell raises because of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbkit.ground.files import remove_stray_temps
 from nbkit.runtime.budget import Budget, process_age
-from nbkit.runtime.card import CardFacts, closing_words, opening_card
+from nbkit.runtime.card import CardFacts, closing_card, opening_card
 from nbkit.runtime.device import Device, open_device
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.follower import Follower
@@ -34,19 +34,19 @@ from nbkit.runtime.ledger.outbox import THREADS, Outbox
 from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.results.showing import Showing
-from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.threads import wait_asleep
 from nbkit.runtime.training.newest import newest_receipt
 from nbkit.runtime.training.ranks.world import current_world
+from nbkit.runtime.training.signals import StopSignals
 from nbkit.runtime.words import parse_duration
 
 if TYPE_CHECKING:
     from nbkit.runtime.training.fit import FitReport
 
-_LEAVING = 20.0  # seconds of uploads at the end of a process that did not close its session
+_LEAVING = 20.0  # seconds of uploads when a process ends without closing its session
 
 
 def open_session(
@@ -62,38 +62,38 @@ def open_session(
 ) -> Session | Follower:
     """Open a session of a phase and print its card.
 
-    Where torchrun started several processes, rank 0 gets the session, and every other rank one that trains along and
-    owns nothing.
+    If torchrun started several processes, rank 0 gets the session, and every other rank gets a `Follower`, which trains
+    with it and writes nothing.
 
     Parameters
     ----------
     slug : str
         The phase, such as ``"eeg_windows"``.
     store : str, path or None
-        A folder or URL; None takes the variable NBKIT_STORE, then ``./nbkit-store``.
+        A folder or URL; None uses the variable NBKIT_STORE, then ``./nbkit-store``.
     limit : str, float or None
-        Length of the session, such as ``"9h"``; None takes NBKIT_LIMIT, then the host's default.
+        Length of the session, such as ``"9h"``; None uses NBKIT_LIMIT, then the host's default.
     smoke : bool
-        True for a try at small sizes, which may run on a CPU.
+        True for a test at small sizes, which may run on a CPU.
     shard : str or None
-        ``"2/5"`` for the second of five parallel sessions on one manifest.
+        ``"2/5"`` for the second of five parallel sessions that share one manifest.
     seed : int
-        From it everything random is derived.
+        Seed of everything random.
     accelerator : str or None
-        ``"gpu"``, ``"cpu"``, ``"any"``; None for a phase that needs none.
+        ``"gpu"``, ``"cpu"`` or ``"any"``; None for a phase that trains nothing.
     folder : path or None
-        Where this machine's files may lie; None takes the host's.
+        Folder for local files; None uses the host's default.
 
     Returns
     -------
-    session : Session
+    session : Session or Follower
 
     Raises
     ------
     UsageError
-        For a wrong name or value, or a GPU that is asked for and not there.
+        If a name or value is not valid, or the phase needs a GPU and there is none.
     StoreError
-        For a store that cannot be reached.
+        If the store cannot be reached.
     """
     check_slug(slug)
     wait_asleep()  # before anything imports torch
@@ -103,40 +103,25 @@ def open_session(
         device = open_device(accelerator, smoke, seed, world.local_rank) if accelerator is not None else None
         where = Path(folder if folder is not None else detect().folder) / slug
         return Follower(slug, opened, smoke=smoke, seed=seed, device=device, folder=where)
-    return Session(
-        slug,
-        opened,
-        parse_duration(limit if limit is not None else os.environ.get("NBKIT_LIMIT")),
-        smoke=smoke,
-        shard=shard,
-        seed=seed,
-        accelerator=accelerator,
-        folder=Path(folder) if folder is not None else None,
-    )
+    length = parse_duration(limit if limit is not None else os.environ.get("NBKIT_LIMIT"))
+    local = Path(folder) if folder is not None else None
+    return Session(slug, opened, length, smoke=smoke, shard=shard, seed=seed, accelerator=accelerator, folder=local)
 
 
 class Session(Showing):
-    """Hold what one stay on a host works with; made by `open_session`."""
+    """A session of a phase on this host. `open_session` creates it."""
 
-    rank = 0  # of the processes that train together; the others have a Follower
-    rendezvous: Any = None  # only the processes that this one starts have one
+    rank = 0  # among the processes that train together; the others have a Follower
+    rendezvous: Any = None  # only processes that were started by rank 0 have one
 
     def __init__(
-        self,
-        slug: str,
-        store: Store,
-        limit: float | None,
-        *,
-        smoke: bool,
-        shard: str | None,
-        seed: int,
-        accelerator: str | None,
-        folder: Path | None,
-    ) -> None:
+        self, slug: str, store: Store, limit: float | None, *, smoke: bool, shard: str | None, seed: int,
+        accelerator: str | None, folder: Path | None,
+    ) -> None:  # fmt: skip
         self.device: Device | None = None
         if accelerator is not None:
             self.device = open_device(accelerator, smoke, seed)
-        began = time.monotonic()  # after torch's import, which is no part of a session that counts from its opening
+        began = time.monotonic()  # after torch's import, because this session's time counts from its opening
         self.slug, self.smoke, self.shard, self.seed = slug, smoke, shard, seed
         self.host: Host = detect()
         limit = limit if limit is not None else self.host.limit
@@ -144,44 +129,44 @@ class Session(Showing):
         self._raw_store = store
         self.store: Store = Retried(store, time_left=self.budget.wall)
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        self._workspace = take_workspace((folder or self.host.folder) / slug, _place(store.url))
+        self._workspace = take_workspace((folder or self.host.folder) / slug, _address(store.url))
         self.folder: Path = self._workspace.folder
         remove_stray_temps(self.folder)
-        self.ledger = self._or_let_go(lambda: Ledger(self.folder, slug, self.id, self.store))
+        self.ledger = self._or_release(lambda: Ledger(self.folder, slug, self.id, self.store))
         self.ledger.time_left = self.budget.wall
-        threads = getattr(store, "uploads_at_once", THREADS)  # a far store wants more at a time
+        threads = getattr(store, "uploads_at_once", THREADS)  # a remote store needs more parallel uploads
         self.outbox = Outbox(self.ledger, store, self.budget, threads, say=self.say)
         self._loop = ItemLoop(self.ledger, self.outbox, self.budget, self.say, self.journal, store.url)
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._work_ended = began
-        # time for the cells after the work: the slowest of the last sessions, as a busy machine probably still is busy
+        # reserve for the cells after the work: the slowest of the last sessions, in case the machine is still busy
         endings = [e["close"].get("ending", 0.0) for e in self.ledger.state.sessions.values() if "close" in e]
         if endings:
             self.budget.measured("close", max(endings[-3:]))
         self._signals = StopSignals(self.budget.request_stop, self.say, (signal.SIGTERM,))
         self._signals.install()
         self._closed, self._pid = False, os.getpid()
-        atexit.register(self._leave)  # a cell that raised ends the notebook without close()
+        atexit.register(self._leave)  # a notebook whose cell raised an error ends without close()
         for note in self.ledger.notes:
             self.say(note)
         for place in self._workspace.elsewhere:
-            self.say(f"a killed session left work in {place}; a session with that store brings it there.")
-        newest, damaged = self._or_let_go(lambda: newest_receipt(self.store, slug))
+            self.say(f"A killed session left work in {place}. The next session with that store uploads it.")
+        newest, damaged = self._or_release(lambda: newest_receipt(self.store, slug))
         for note in damaged:
             self.say(note)
         step = newest.step if newest else 0
-        before = {"done": len(self.ledger.state.done), "step": step}  # what the sessions before this one came to
+        before = {"done": len(self.ledger.state.done), "step": step}  # the state that earlier sessions left
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **before})
         waiting = len(self.outbox.waiting())
-        print(self._or_let_go(lambda: opening_card(self._facts(step, waiting))), flush=True)
-        gone = round(self.budget.elapsed(), 3)
-        self.journal("open", slug=slug, session=self.id, done=len(self.ledger.state.done), step=step, elapsed=gone)
+        print(self._or_release(lambda: opening_card(self._facts(step, waiting))), flush=True)
+        elapsed = round(self.budget.elapsed(), 3)
+        self.journal("open", slug=slug, session=self.id, done=len(self.ledger.state.done), step=step, elapsed=elapsed)
 
-    def _or_let_go(self, ask: Callable[[], Any]) -> Any:
-        """Ask what a store may refuse; then let go of the lane, so that the next try takes over what is left in it."""
+    def _or_release(self, call: Callable[[], Any]) -> Any:
+        """Call a function; if it raises, release the workspace, so that the next session can take it over."""
         try:
-            return ask()
+            return call()
         except BaseException:
             if hasattr(self, "outbox"):
                 atexit.unregister(self._leave)
@@ -191,10 +176,10 @@ class Session(Showing):
             self._workspace.release()
             raise
 
-    # -- words and traces --
+    # -- output --
 
     def _facts(self, step: int = 0, waiting: int = 0) -> CardFacts:
-        """Return what the cards show of this session."""
+        """Return what the cards show about this session."""
         return CardFacts(
             self.id, self.slug, self.shard, self.smoke, self.host, self.device, self.store.url, self.folder,
             self.budget, self.ledger, waiting, step,
@@ -218,21 +203,21 @@ class Session(Showing):
         settings: Mapping[str, Any] | None = None,
         retry_failed: bool = False,
     ) -> Iterator[Item]:
-        """Return the pending items of this session's shard, until none is left or the wall is near.
+        """Yield the pending items of this session's shard until none is left or the time limit is near.
 
         Parameters
         ----------
         manifest : str, path or rows
             A name in ``manifests/``, a ``.tsv`` file, or rows with a ``key``.
         settings : mapping or None
-            What the results depend on. Items done with other settings are refused, not mixed.
+            What the results depend on. Items done with other settings are never mixed with these: they are an error.
         retry_failed : bool
             True to try items again that failed three times.
 
         Raises
         ------
         UsageError
-            For a manifest with a fault, or other settings than those of the items that are done.
+            If the manifest is not valid, or items were done with other settings.
         """
         from nbkit.runtime.items.progress import bar
 
@@ -249,7 +234,7 @@ class Session(Showing):
         settings: Mapping[str, Any] | None = None,
         at_once: int | None = None,
     ) -> None:
-        """Do every pending item with a function, here or through an executor; see `nbkit.runtime.items.spread`.
+        """Process every pending item with a function, here or in an executor; see `nbkit.runtime.items.spread`.
 
         Parameters
         ----------
@@ -258,7 +243,7 @@ class Session(Showing):
         executor : concurrent.futures.Executor or None
             Any, such as Dask's ``client.get_executor()``; None computes in this process.
         at_once : int or None
-            Items in work at a time; twice the executor's workers by default.
+            Number of items that are processed at the same time; twice the executor's workers by default.
         """
         if executor is None:
             for item in self.work(manifest, settings):
@@ -285,15 +270,15 @@ class Session(Showing):
         self._work_ended = time.monotonic()
 
     def left(self) -> tuple[int, int]:
-        """Return how many items of the last manifest are pending, and how many failed for good."""
+        """Return the numbers of pending and of finally failed items of the last manifest."""
         return work.left(self.ledger, self._manifest) if self._manifest is not None else (0, 0)
 
     # -- training --
 
     def fit(self, module: Any, data: Any, **options: Any) -> FitReport:
-        """Train a LightningModule from where the last session stopped; stop before the wall.
+        """Train a LightningModule from where the last session stopped, and stop before the time limit.
 
-        See `nbkit.runtime.training.fit.fit` for the options.
+        See `nbkit.runtime.training.fit.fit` for the options and the report.
         """
         from nbkit.runtime.training.fit import fit
 
@@ -302,20 +287,20 @@ class Session(Showing):
         self._work_ended = time.monotonic()
         return report
 
-    # -- what other phases made --
+    # -- results of phases --
 
     def inputs(self, slug: str) -> list[Path]:
-        """Return the verified local paths of everything that the items of another phase made, by name.
+        """Return the verified local paths of all outputs of a phase's items, sorted by name.
 
         Raises
         ------
         UsageError
-            Where that phase has nothing in the store.
+            If the phase has no outputs in the store.
         DamagedError
-            Where a file is not what was recorded.
+            If a file differs from its record.
         """
         if slug == self.slug:
-            self._bring_home()
+            self._finish_uploads()
         return fetch_outputs(self._raw_store, self.store, check_slug(slug), self.folder)
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
@@ -323,24 +308,24 @@ class Session(Showing):
         from nbkit.runtime.training.generations import fetch_checkpoint
 
         if slug in (None, self.slug):
-            self._bring_home()
+            self._finish_uploads()
         return fetch_checkpoint(self.store, check_slug(slug or self.slug), which, self.folder / "inputs")
 
     def history(self, slug: str | None = None) -> list[dict[str, Any]]:
-        """Return the metric rows that a training phase has logged, [{"step", name: value}, ...]."""
+        """Return the logged metrics of a training phase as rows ``{"step": step, name: value}``."""
         if slug in (None, self.slug):
-            self._bring_home()
+            self._finish_uploads()
         return fetch_history(self.store, check_slug(slug or self.slug), self.folder)
 
-    def _bring_home(self) -> None:
-        """Have in the store what this session made, before it is read from there."""
+    def _finish_uploads(self) -> None:
+        """Wait until this session's results are in the store, because they are read from there."""
         self.outbox.drain(None if self.budget.limit is None else max(0.0, self.budget.wall()))
         self.ledger.flush()
 
     # -- the end --
 
     def close(self) -> dict[str, Any]:
-        """Bring what waits to the store within the time that is left, and say what was done and what is left.
+        """Finish the uploads in the time that is left, and print what was done and what is left.
 
         Returns
         -------
@@ -348,7 +333,7 @@ class Session(Showing):
             ``complete``, ``done``, ``left``, ``failed``, ``reason``, ``not_stored`` and ``exit``, the exit code.
         """
         if self._closed:
-            raise UsageError("this session is closed already; open another one.")
+            raise UsageError("This session is closed already. Open another one with nbkit.open_session.")
         self._signals.restore()
         # the last records go to the store after the last uploads
         left_for_uploads = max(0.0, self.budget.wall() - max(0.5, 2 * self.budget.estimate("flush")))
@@ -366,8 +351,8 @@ class Session(Showing):
         fault = None
         try:
             ending = round(time.monotonic() - self._work_ended, 2)
-            told = {k: v for k, v in summary.items() if k != "not_stored"}
-            self.ledger.note({"e": "close", "ending": ending, "of": len(self._manifest or ())} | told)
+            row = {k: v for k, v in summary.items() if k != "not_stored"}
+            self.ledger.note({"e": "close", "ending": ending, "of": len(self._manifest or ())} | row)
             self.ledger.close()
         except (NbkitError, OSError) as error:
             fault = str(error)
@@ -376,12 +361,12 @@ class Session(Showing):
         self._workspace.release()
         self._closed = True
         atexit.unregister(self._leave)
-        print(closing_words(self._facts(), summary, fault), flush=True)
+        print(closing_card(self._facts(), summary, fault), flush=True)
         self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
         return summary
 
     def _leave(self) -> None:
-        """Bring what can still be brought to the store when the process ends without `close`."""
+        """Upload as much as possible when the process ends without `close`."""
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
@@ -391,7 +376,7 @@ class Session(Showing):
         try:
             self.ledger.flush()
         except (NbkitError, OSError) as error:
-            print(f"[nbkit] the last records are not in the store: {error}")
+            print(f"[nbkit] The last records could not be stored: {error}")
         self.ledger.release()
         self._workspace.release()
 
@@ -405,6 +390,6 @@ class Session(Showing):
             self._leave()
 
 
-def _place(url: str) -> str:
-    """Return a store's URL, or its folder wherever the session was started from."""
+def _address(url: str) -> str:
+    """Return a store's URL, or the absolute path of its folder."""
     return url if "://" in url else os.path.abspath(url)

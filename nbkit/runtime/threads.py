@@ -1,11 +1,13 @@
-"""The threads of a training on a CPU: how they wait for each other, and how many they are.
+"""Threads of a training on a CPU: their number, and how they wait for each other.
 
-Torch spreads one operation over OpenMP threads, which meet at its end, some thousand times a step. A thread that comes
-early spins by default. Beside other busy processes it spins in the very time that the late one needs, and training
-becomes several times slower than on one thread. Threads that sleep while they wait keep their speed, so only their
-waiting is changed and not their number. Steps a second on two cores that others used too (load about 3), the demo's
-model and a transformer of 128 dimensions: two threads that spin 3.4 and 0.5, two that sleep 7.3 and 4.7, one 7.4 and
-4.9. Beside two more busy processes: 0.6, 3.3 and 1.5 of the demo's model.
+Torch distributes each operation over OpenMP threads, which wait for each other about a thousand times per step. By
+default a waiting thread spins. If other processes use the cores as well, it takes the time that the slower thread
+needs, and training becomes several times slower than with one thread. Threads that sleep while they wait avoid this, so
+only the way of waiting is changed and not the number of threads.
+
+Measured in steps per second on two cores with a load of about 3 from other processes, for the demo's model and for a
+transformer of 128 dimensions: 3.4 and 0.5 with two threads that spin, 7.3 and 4.7 with two that sleep, 7.4 and 4.9 with
+one thread. Beside two more busy processes, for the demo's model: 0.6, 3.3 and 1.5.
 """
 
 from __future__ import annotations
@@ -21,47 +23,47 @@ _NUMBER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def wait_asleep() -> None:
-    """Have the threads of torch sleep while they wait, unless the environment says how they wait.
+    """Make torch's threads sleep while they wait, unless a variable already says how they wait.
 
-    OpenMP reads its variables once, when torch is imported; after that this changes nothing.
+    OpenMP reads its variables only once, when torch is imported, so a later call has no effect.
     """
     if "torch" not in sys.modules and not any(name in os.environ for name in _WAITING):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
-def threads_in_words(number: int) -> str:
-    """Return how many threads there are and how they wait, for the card."""
+def describe_threads(number: int) -> str:
+    """Return the number of threads and how they wait as text for the card."""
     threads = f"{number} thread{'s' * (number != 1)}"
     if number == 1:
         return threads
-    told = next((f"{name}={os.environ[name]}" for name in _WAITING if name in os.environ), None)
-    if told == "OMP_WAIT_POLICY=PASSIVE":
-        return f"{threads}, asleep while they wait: other work does not slow them down more than its share"
-    if told is not None:
-        return f"{threads}, {told}"
-    return f"{threads} that spin while they wait, slow beside other work: open the session before torch is imported"
+    setting = next((f"{name}={os.environ[name]}" for name in _WAITING if name in os.environ), None)
+    if setting == "OMP_WAIT_POLICY=PASSIVE":
+        return f"{threads} that sleep while they wait"
+    if setting is not None:
+        return f"{threads}, {setting}"
+    return f"{threads} that spin while they wait, slow beside other processes: open the session before importing torch"
 
 
 @contextlib.contextmanager
 def kept_threads(recorded: int, accelerator: str, say: Any) -> Iterator[int]:
-    """Train with as many threads as the training began with, and put the number back afterwards.
+    """Train with the number of threads that the training began with, and restore the present number afterwards.
 
-    A sum over two threads is added in another order than over one, so the number of threads is part of the bits: a
-    session on a machine with other cores must take the first session's.
+    Two threads add numbers in another order than one, so the last bits of the results depend on the number of threads.
+    A session on a machine with more or fewer cores must therefore use the number of the first session.
 
     Parameters
     ----------
     recorded : int
-        Of the checkpoint that is resumed; 0 where there is none, or none that says it.
+        Number in the checkpoint that is resumed; 0 if there is no checkpoint or no number in it.
     accelerator : str
-        Lightning's word; with a GPU the number is left alone.
+        Lightning's name; with a GPU the number is not changed.
     say : callable
         Prints one line.
 
     Yields
     ------
     number : int
-        What the next checkpoints record; 0 with a GPU.
+        Number of threads to record in the next checkpoints; 0 with a GPU.
     """
     if accelerator != "cpu":
         yield 0
@@ -70,15 +72,15 @@ def kept_threads(recorded: int, accelerator: str, say: Any) -> Iterator[int]:
 
     before = torch.get_num_threads()
     number = recorded or before
-    if number != before and (told := _told(before)):
+    if number != before and (source := _chosen_by(before)):
         say(
-            f"this training began with {number} threads and goes on with {before}, as {told} says: its last bits are "
-            "not those of a training that was never interrupted."
+            f"This training began with {number} threads and continues with {before}, because {source} sets that "
+            "number. The last bits of its results differ from those of an uninterrupted training."
         )
         number = before
     elif number != before:
-        say(f"training with {number} threads instead of {before}, as it began: another number gives other last bits.")
-    # also where the number stays: once it is set, MKL no longer takes fewer by itself
+        say(f"Training with {number} threads instead of {before}, as it began: the last bits depend on this number.")
+    # also if the number does not change: once it is set, MKL no longer uses fewer threads by itself
     torch.set_num_threads(number)
     try:
         yield number
@@ -86,10 +88,10 @@ def kept_threads(recorded: int, accelerator: str, say: Any) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _told(number: int) -> str:
-    """Return who chose this number of threads; empty where it is torch's own choice."""
-    if told := next((name for name in _NUMBER if name in os.environ), None):
-        return told
+def _chosen_by(number: int) -> str:
+    """Return what set this number of threads; an empty string if it is torch's default."""
+    if variable := next((name for name in _NUMBER if name in os.environ), None):
+        return variable
     import psutil
 
     cores = {os.cpu_count(), psutil.cpu_count(logical=False)}

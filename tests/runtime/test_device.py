@@ -102,5 +102,5 @@ def test_no_gpu(monkeypatch):
 
 @pytest.mark.parametrize("wanted", ["GPU", "cuda", "", None, "tpu"])
 def test_unknown_words_are_refused(wanted):
-    with pytest.raises(UsageError, match="allowed are gpu, cpu, any"):
+    with pytest.raises(UsageError, match="Allowed: gpu, cpu, any"):
         choose_device(wanted)

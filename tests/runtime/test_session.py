@@ -278,7 +278,7 @@ def test_map_through_an_executor(opened, workers):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"limit": "9x"}, "duration"), ({"accelerator": "tpu"}, "allowed are gpu"), ({"slug": "No"}, "Phase slug")],
+    [({"limit": "9x"}, "duration"), ({"accelerator": "tpu"}, "Allowed: gpu"), ({"slug": "No"}, "Phase slug")],
 )
 def test_wrong_values_are_refused_and_nothing_is_made(tmp_path, options, words):
     options = {"slug": "toy", "store": tmp_path / "store", "folder": tmp_path / "work"} | options

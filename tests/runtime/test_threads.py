@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nbkit.runtime.ledger.receipts import read_receipt
-from nbkit.runtime.threads import kept_threads, threads_in_words, wait_asleep
+from nbkit.runtime.threads import describe_threads, kept_threads, wait_asleep
 from tests.runtime.training.training_support import FakeSession, Tiny, TinyData, run_child
 
 _OPEN = """
@@ -37,7 +37,7 @@ def opened(tmp_path, root, first="", **told):
 
 def test_a_session_has_threads_sleep_and_its_card_says_so(tmp_path, root):
     said = opened(tmp_path, root)
-    assert "PASSIVE" in said and (len(os.sched_getaffinity(0)) == 1 or "asleep while they wait" in said)
+    assert "PASSIVE" in said and (len(os.sched_getaffinity(0)) == 1 or "sleep while they wait" in said)
 
 
 def test_a_waiting_that_the_user_chose_stays(tmp_path, root):
@@ -47,13 +47,13 @@ def test_a_waiting_that_the_user_chose_stays(tmp_path, root):
 
 def test_after_torch_it_is_too_late_and_the_card_says_what_to_do(tmp_path, root):
     said = opened(tmp_path, root, first="import torch", OMP_NUM_THREADS="2")
-    assert "None" in said.splitlines() and "open the session before torch is imported" in said
+    assert "None" in said.splitlines() and "open the session before importing torch" in said
 
 
 def test_the_variable_is_not_set_where_torch_is_here():
     wait_asleep()
     assert "OMP_WAIT_POLICY" not in os.environ
-    assert "spin" in threads_in_words(2) and threads_in_words(1) == "1 thread"
+    assert "spin" in describe_threads(2) and describe_threads(1) == "1 thread"
 
 
 def test_a_training_goes_on_with_the_threads_it_began_with_and_puts_the_number_back(tmp_path):
@@ -75,7 +75,7 @@ def test_a_training_goes_on_with_the_threads_it_began_with_and_puts_the_number_b
     assert run_child(train, 3, 4)[:3] == ({3}, 3, 3)
     seen, recorded, after, said = run_child(train, cores, 8)  # as on a machine with other cores
     assert (seen, recorded, after) == ({3}, 3, cores)
-    assert f"training with 3 threads instead of {cores}, as it began: another number gives other last bits." in said
+    assert f"Training with 3 threads instead of {cores}, as it began: the last bits depend on this number." in said
 
 
 @pytest.mark.parametrize("by", ["OMP_NUM_THREADS", "torch.set_num_threads"])
@@ -89,7 +89,7 @@ def test_a_number_that_the_user_chose_stays_and_what_that_means_is_said(monkeypa
             assert number == torch.get_num_threads() == 5
     finally:
         torch.set_num_threads(before)
-    assert said[0].startswith(f"this training began with 3 threads and goes on with 5, as {by} says")
+    assert said[0].startswith(f"This training began with 3 threads and continues with 5, because {by} sets that number")
 
 
 def test_with_a_gpu_the_number_is_left_alone():
