@@ -33,7 +33,7 @@ def tidy(axes: Axes) -> None:
 
 
 def brief(value: float) -> str:
-    """Return a number in about three digits.
+    """Return a number as text with about three significant digits.
 
     Examples
     --------
@@ -46,15 +46,15 @@ def brief(value: float) -> str:
 
 
 def title_stand_in(figure: Figure, data: str, *, below: bool = False) -> None:
-    """Write on a figure what its data stand in for; a figure of real data gets no text.
+    """Write on a figure that its data are a stand-in; a figure of real data gets no text.
 
     Parameters
     ----------
     figure : matplotlib Figure
     data : str
-        "real" or empty, or a description of the stand-in.
+        "real" or empty for real data; otherwise a description of the stand-in.
     below : bool
-        Write at the lower edge instead of above the axes.
+        Whether to write at the lower edge instead of above the axes.
     """
     if data in ("", "real"):
         return
@@ -65,18 +65,18 @@ def title_stand_in(figure: Figure, data: str, *, below: bool = False) -> None:
 
 
 def caption_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
-    """Write below a figure which of its data and weights are no real ones, unless its text already does.
+    """Write below a figure which of its data and weights are not real, unless the figure already says so.
 
     Parameters
     ----------
     figure : matplotlib Figure
     labels : mapping
-        The descriptions under ``data`` and ``weights``.
+        Descriptions of the data and the weights, under ``data`` and ``weights``.
 
     Returns
     -------
     label : str
-        What is not real, as text; empty where everything is.
+        Descriptions of what is not real, separated by "; "; empty if everything is real.
     """
     data, weights = (" ".join(str(labels.get(name, "")).split()) for name in ("data", "weights"))
     shown = _plain(" ".join(text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text"))))
@@ -88,10 +88,10 @@ def caption_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
         text = textwrap.fill(missing, max(30, int(13 * figure.get_figwidth())))
         figure.text(0.5, -0.01, text, fontsize=8.5, color=_WARNING, ha="center", va="top")
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # a second layout would move the axes for the new text
+        figure.set_layout_engine("none")  # another layout pass would move the axes to make room for the new text
         for legend in figure.legends:
             if legend.get_bbox_to_anchor() is figure.bbox:
-                # a tight bounding box replaces figure.bbox while saving, and would move the legend along
+                # saving with a tight bounding box replaces figure.bbox, which would move this legend
                 legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
     return "; ".join(text for text, _ in labels_needed)
 

@@ -1,7 +1,8 @@
-"""Whole files or none.
+"""Atomic file writes and hashing.
 
-A file written here appears under its name only when all of it is on disk: a temporary name in the same folder,
-fsync, replace, fsync of the folder. A kill leaves at most one stray temporary file, which the next opening removes.
+A file appears under its final name only when all of it is on disk: it is written under a temporary name in the same
+folder, synced, renamed, and then the folder is synced. A kill leaves at most one stray temporary file, which the next
+session removes when it opens.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def sha256_of(path: Path) -> str:
 
 
 class _Hashing:
-    """Pass writes on to a file and keep their count and hash, so that nothing is read twice."""
+    """Pass writes to a file and keep their size and hash, so that the file need not be read again."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.size, self.digest = file, 0, hashlib.sha256()
@@ -42,23 +43,23 @@ class _Hashing:
 
 
 def write_atomically(path: Path, write: Callable[[Any], object], temp: Path | None = None) -> tuple[int, str]:
-    """Write a file so that it is there whole or not at all.
+    """Write a file atomically: after a kill it is complete or absent.
 
     Parameters
     ----------
     path : Path
-        The final name; its folder is made where missing.
+        The final name; its folder is created if it is missing.
     write : callable
-        Gets a sequential, write-only binary file.
+        Called with a sequential, write-only binary file.
     temp : Path or None
-        Temporary name on the same file system; beside the final one by default.
+        Temporary name on the same file system; beside ``path`` by default.
 
     Returns
     -------
     size : int
-        Bytes written.
+        Number of bytes written.
     sha256 : str
-        Their SHA-256, 64 hexadecimal digits.
+        SHA-256 of these bytes, 64 hexadecimal digits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = temp or temp_name(path)
@@ -78,33 +79,33 @@ def write_atomically(path: Path, write: Callable[[Any], object], temp: Path | No
 
 
 def temp_name(path: Path) -> Path:
-    """Return the temporary name beside a final one; it names the process, so that two never share it."""
+    """Return the temporary name beside a final one; it contains the process id, so two processes never share it."""
     return path.with_name(f".{path.name}.{os.getpid()}{TEMP_SUFFIX}")
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut, where the system can."""
+    """Sync a folder, so that a rename in it survives a power cut where the system supports that."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:
-        return  # Windows and some mounts cannot open folders; the rename itself has happened
+        return  # Windows and some mounts cannot open folders; the rename itself is done
     try:
-        with contextlib.suppress(OSError):  # network mounts answer EINVAL
+        with contextlib.suppress(OSError):  # some network mounts raise EINVAL
             os.fsync(handle)
     finally:
         os.close(handle)
 
 
 def copy_hashed(source: BinaryIO, target: Any) -> None:
-    """Copy one open file into another in blocks, with flat memory."""
+    """Copy an open file into another in blocks, so that memory use does not grow with the file."""
     while block := source.read(_BLOCK):
         target.write(block)
 
 
 def remove_stray_temps(folder: Path) -> list[Path]:
-    """Remove temporary files that a killed process left, and give their paths.
+    """Remove temporary files that killed processes left, and return their paths.
 
-    Files of a process that is alive on this machine stay: they may be in the middle of being written.
+    Files of a process that is alive on this machine are kept: it may still be writing them.
     """
     removed = []
     for path in _temps(folder):
@@ -124,7 +125,7 @@ def _temps(folder: Path) -> Iterator[Path]:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process of this machine is running."""
+    """Return whether a process with this id is running on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -135,12 +136,18 @@ def is_alive(pid: int) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
+    """Return the value in a JSON file."""
     with open(path, encoding="utf-8") as file:
         return json.load(file)
 
 
 def write_json(path: Path, value: Any) -> tuple[int, str]:
-    """Write a value as JSON, whole or not at all; NaN and infinity are refused. Gives size and SHA-256."""
+    """Write a value as JSON, atomically, and return the file's size in bytes and its SHA-256.
+
+    Raises
+    ------
+    ValueError
+        If the value contains NaN or infinity, which JSON does not have.
+    """
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
     return write_atomically(path, lambda file: file.write(text.encode("utf-8")))

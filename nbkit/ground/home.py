@@ -1,4 +1,4 @@
-"""Where this nbkit lies: a checkout of the repository, or an installed package."""
+"""Location of this nbkit: a checkout of the repository or an installed package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def import_folder() -> Path:
-    """Return the folder that another process needs on its PYTHONPATH to import this very nbkit."""
+    """Return the folder that another process needs on its PYTHONPATH to import the same nbkit."""
     return _PACKAGE.parent
 
 
@@ -18,7 +18,7 @@ def home() -> Path:
     Returns
     -------
     folder : Path
-        The root of the checkout; in an installation from a wheel, the package itself.
+        The root of the checkout, or the package folder if nbkit was installed from a wheel.
     """
     return _PACKAGE.parent if (_PACKAGE.parent / "manifests" / "phases.toml").is_file() else _PACKAGE
 
@@ -29,7 +29,7 @@ def checkout() -> Path | None:
     Returns
     -------
     folder : Path or None
-        None where nbkit was installed from a wheel.
+        None if nbkit was installed from a wheel.
     """
     root = _PACKAGE.parent
     return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None

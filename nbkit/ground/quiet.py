@@ -1,4 +1,4 @@
-"""Lightning without its advertisements, and without the notes that mean nothing in a training of ours."""
+"""Hide Lightning's advertisements, and its hints that do not apply to nbkit's trainings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOISE = (
 
 @contextlib.contextmanager
 def quiet_lightning(*more: str) -> Iterator[None]:
-    """Hide Lightning's log lines below a warning, and warnings that hold one of some known texts.
+    """Hide Lightning's log messages below the level of a warning, and warnings with certain known texts.
 
     All other warnings are shown. Levels and filters are restored at the end.
 

@@ -1,4 +1,4 @@
-"""What is no real result, by the words that a phase says of its data and weights."""
+"""Detect results of stand-in data or untrained weights from their descriptions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _UNTRAINED = ("random", "untrained", "synthetic", "made-up", "stand-in", "no wei
 
 
 def is_made_up(data: str) -> bool:
-    """Return whether data are others than real ones; where nothing is said, nobody knows, and it is False.
+    """Return whether a description names data that are not real; False if it is empty, because nothing is known then.
 
     Examples
     --------
@@ -20,7 +20,7 @@ def is_made_up(data: str) -> bool:
 
 
 def is_untrained(weights: str) -> bool:
-    """Return whether weights hold nothing that was learned.
+    """Return whether a description names weights that were never trained.
 
     Examples
     --------
@@ -31,5 +31,5 @@ def is_untrained(weights: str) -> bool:
 
 
 def is_stand_in(labels: Mapping[str, str]) -> bool:
-    """Return whether what rests on these data and weights says nothing about brains."""
+    """Return whether the data or the weights are stand-ins, so that results say nothing about brains."""
     return is_made_up(labels.get("data", "")) or is_untrained(labels.get("weights", ""))
