@@ -155,8 +155,6 @@ def seed_everything(seed: int) -> None:
     import random
 
     import numpy as np
-
-    wait_asleep()  # if this process has not imported torch yet, as in `nbkit check`
     import torch
 
     random.seed(seed)

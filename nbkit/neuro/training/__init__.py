@@ -1,1 +1,1 @@
-"""How to train: rates, optimizers, rivals, baselines, and weights passed from phase to phase."""
+"""Training: learning rates, optimizers, comparison models, baselines, and weights passed between phases."""

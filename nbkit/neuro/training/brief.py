@@ -1,7 +1,7 @@
-"""Trainings of seconds to minutes outside of any session: stand-ins, trials, heads on frozen embeddings.
+"""Short trainings outside of a session: stand-ins, trials, heads on frozen embeddings.
 
-One call of Lightning's Trainer on one device, which prints, logs and saves nothing. A training that is longer than a
-session belongs to ``session.fit``.
+Each is one call of Lightning's Trainer on one device, takes seconds to minutes, and prints, logs and saves nothing. A
+training that may be longer than a session belongs in ``session.fit``.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ _NOTES = (
 def fit_once(
     module: lightning.LightningModule, batches: Any, val_batches: Any = None, *, steps: int = -1, **options: Any
 ) -> lightning.Trainer:
-    """Train a module in one go, with nothing printed, logged or saved.
+    """Train a module in one call, without printing, logging or saving anything.
 
-    The module and the order of the batches decide the result; on a CPU it is the same down to the bit.
+    The result depends only on the module and the order of the batches; on a CPU it is the same bit for bit.
 
     Parameters
     ----------
     module : LightningModule
     batches, val_batches : iterable, or LightningDataModule for ``batches``
-        Without ``val_batches`` nothing is validated, even where a data module could.
+        Without ``val_batches`` there is no validation, even if a data module has a validation set.
     steps : int
-        Optimizer steps; -1 leaves the length to ``max_epochs``.
+        Number of optimizer steps; -1 leaves the length to ``max_epochs``.
     **options
-        Of ``lightning.Trainer``: ``accelerator``, "cpu" where it is not given, and others.
+        Options of ``lightning.Trainer``; ``accelerator`` is "cpu" by default.
 
     Returns
     -------
     trainer : Trainer
-        After the training.
+        The trainer after the training.
     """
     length = {} if "max_epochs" in options else {"max_epochs": -1}
     validate = {} if val_batches is not None else {"limit_val_batches": 0}
@@ -56,13 +56,13 @@ def fit_once(
         trainer = lightning.Trainer(
             **{"accelerator": "cpu", "devices": 1, "max_steps": steps, **_SILENT, **length, **validate, **options}
         )
-        # Lightning would end the training, and the process, at a SIGTERM that a session answers by itself.
+        # Without this, Lightning ends the training and the process at a SIGTERM, which the session handles itself.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         try:
             trainer.fit(module, batches, val_batches)
         except SystemExit as stop:
             if isinstance(stop.__context__, KeyboardInterrupt):
-                # Lightning ignores Ctrl+C from then on and exits; a notebook's kernel must survive it.
+                # After Ctrl+C Lightning ignores further ones and exits; a notebook's kernel must survive it.
                 signal.signal(signal.SIGINT, on_interrupt)
                 raise KeyboardInterrupt from None
             raise
@@ -70,50 +70,57 @@ def fit_once(
 
 
 def one_device(device: str) -> dict[str, Any]:
-    """Return the Trainer's options for a device by torch's name, such as "cpu" or "cuda:1"."""
+    """Return the Trainer's options for a device named as in torch, such as "cpu" or "cuda:1"."""
     place = torch.device(device)
     accelerator = "gpu" if place.type == "cuda" else place.type
     return {"accelerator": accelerator, "devices": 1 if place.type == "cpu" else [place.index or 0]}
 
 
 def train_briefly(module: lightning.LightningModule, data: Any, steps: int, path: str | Path) -> Path:
-    """Train for some steps on the CPU and save the checkpoint; the same module and data give the same weights.
+    """Train for some steps on the CPU, save the checkpoint, and return its path.
+
+    The same module and data give the same weights.
 
     Parameters
     ----------
     module : LightningModule
     data : LightningDataModule
     steps : int
+        Number of optimizer steps.
     path : path
-        Of the checkpoint.
+        Where to write the checkpoint.
+
+    Returns
+    -------
+    path : Path
     """
     fit_once(module, data, steps=steps).save_checkpoint(path)
     return Path(path)
 
 
 class BestStep(lightning.Callback):
-    """Leave a module at the step whose loss on held-out windows was lowest.
+    """Callback that leaves a module at the step with the lowest loss on held-out windows.
 
     The loss is computed before the first step, every ``every`` steps, and after the last one. Lightning's
-    ModelCheckpoint would write each best step to disk, and could not look before the first step.
+    ModelCheckpoint would write each best step to disk, and cannot evaluate the module before the first step.
 
     Parameters
     ----------
     loss : callable
-        Computes the loss of the module as it is; NaN is never the best.
+        Returns the loss of the module in its present state; NaN is never the best.
     every : int
-        Steps.
+        Number of steps between evaluations.
     weights : mapping of str to Tensor
-        What is kept and put back: those of the module that change.
+        The weights that training changes; they are kept at the best step and restored at the end.
 
     Attributes
     ----------
     step : int
-        The best one; 0 where no step was better than the start.
+        The best step; 0 if no step was better than the start.
     lowest : float
-        Its loss.
+        Loss at the best step.
     losses : dict of int to float
-        By step.
+        Loss by step.
     kept : dict of str to Tensor
         The weights at the best step, on the CPU.
     """
@@ -131,7 +138,7 @@ class BestStep(lightning.Callback):
         if step % self.every and step != trainer.max_steps:
             return
         loss = self._loss_at(step, pl_module)
-        if loss < self.lowest:  # never true of NaN
+        if loss < self.lowest:  # False if the loss is NaN
             self.step, self.lowest = step, loss
             self._keep()
 
@@ -143,7 +150,7 @@ class BestStep(lightning.Callback):
     def _loss_at(self, step: int, module: lightning.LightningModule) -> float:
         modes = [(part, part.training) for part in module.modules()]
         self.losses[step] = self.loss()
-        for part, training in modes:  # frozen parts stay in evaluation while the others train
+        for part, training in modes:  # one by one: frozen parts are in evaluation mode while the others train
             part.training = training
         return self.losses[step]
 

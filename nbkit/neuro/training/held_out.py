@@ -1,6 +1,6 @@
-"""Scores on test subjects: a model beside its rivals, a ridge, and the constant.
+"""Scores on test subjects: a model, its comparison models, a ridge regression and a constant.
 
-All are scored on the same windows, and the very crops, that the challenge scores.
+All are scored on the same windows and the same crops as in the challenge.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from nbkit.neuro.training.rivals import WithRivals
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Scores on test subjects, and what they are made of.
+    """Scores on test subjects, with the targets and predictions behind them.
 
     Attributes
     ----------
     rows : list of dict
-        For a session's results: name, value, unit, baseline, baseline_is.
+        Rows for a session's results, with name, value, unit, baseline and baseline_is.
     scores : dict of str to float
         NRMSE by model, for a figure.
     intervals : dict of str to (low, high)
-        Bootstrapped over subjects.
+        Confidence interval of each score, bootstrapped over subjects.
     target, prediction : array of shape (windows,)
-        The best checkpoint's.
+        True values, and predictions of the best checkpoint.
     subjects : array of shape (windows,)
+        Subject of each window.
     """
 
     rows: list[dict[str, Any]]
@@ -46,17 +47,21 @@ class HeldOut:
 def score_held_out(
     name: str, best: WindowRegressor, module: WithRivals, data: lightning.LightningDataModule
 ) -> HeldOut:
-    """Score on the test subjects: the best checkpoint, it and its rivals at the last step, a ridge, the constant.
+    """Score the best checkpoint, the last step, the comparison models and the baselines on the test subjects.
 
     Parameters
     ----------
     name : str
-        Of the main score.
+        Name of the main score.
     best : WindowRegressor
-        Of the best validation.
+        The model at its best validation.
     module : WithRivals
-        After its last step: it and its rivals at an equal budget.
+        The model after its last step; it and its comparison models had the same number of steps.
     data : WindowData
+
+    Returns
+    -------
+    held_out : HeldOut
     """
     prediction, target = (part.numpy() for part in predict(best, data.test_dataloader()))
     subjects, train_mean = data.test_dataset.subjects, data.target_scale(best.target)[0]
@@ -81,7 +86,10 @@ def score_held_out(
 
 
 def ridge_on_crops(data: Any, column: str) -> np.ndarray:
-    """Return the ridge's predictions for the crops that networks are scored on; it trains on fixed crops, too."""
+    """Return the ridge's predictions, shape (windows,), for the crops that networks are scored on.
+
+    The ridge is also trained on fixed crops.
+    """
     train, test = data.train_dataset, data.test_dataset
     powers = [
         np.concatenate([log_band_powers(batch["window"].numpy(), data.sfreq) for batch in loader])

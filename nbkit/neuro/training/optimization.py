@@ -1,4 +1,4 @@
-"""What trainings share: steps counted from epochs, weight decay, clipping, patience, batches that are refused."""
+"""Shared parts of trainings: steps per epoch, weight decay, gradient clipping, early stopping, checks of batches."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ T = TypeVar("T")
 
 
 def counted(settings: T, batches: int) -> T:
-    """Return settings whose lengths are in steps, from those in epochs and the batches an epoch has.
+    """Return settings with lengths in steps, computed from lengths in epochs and the batches per epoch.
 
-    ``steps``, ``warmup_steps`` and ``patience_steps`` that are set already (above 0) stay as they are.
+    ``steps``, ``warmup_steps`` and ``patience_steps`` that are already set (above 0) are kept.
+
+    Raises
+    ------
+    ValueError
+        If an epoch has no batch.
     """
     if batches < 1:
         raise ValueError(
-            f"An epoch of {batches} batches: the training data hold fewer windows than one batch of "
-            f"{settings.batch_size}. Give more windows or a smaller batch_size."  # type: ignore[attr-defined]
+            f"An epoch has {batches} batches: the training data hold fewer windows than one batch of "
+            f"{settings.batch_size}. Use more windows or a smaller batch_size."  # type: ignore[attr-defined]
         )
     given: Any = settings
     return replace(
@@ -38,14 +43,22 @@ def counted(settings: T, batches: int) -> T:
 def make_optimizer(
     module: nn.Module, settings: Any, depth_of: Callable[[str], int] | None = None, depths: int = 0
 ) -> dict[str, Any]:
-    """Give AdamW with its schedule, as Lightning takes it.
+    """Return AdamW with its learning-rate schedule, as ``configure_optimizers`` returns it.
 
-    Biases, norms, scales and embeddings (all that is no matrix, and what ends in ``_embed`` or ``_token``) do not
-    decay. With ``depth_of`` and ``layer_decay`` below 1, the rate falls by ``layer_decay`` a layer from the head down
-    (Bao et al. 2022, arXiv:2106.08254).
+    Weight decay is applied to matrices only; biases, norms, scales and embeddings (weights whose names end in
+    ``_embed`` or ``_token``) are excluded. With ``depth_of`` and ``layer_decay`` below 1, the learning rate is
+    multiplied by ``layer_decay`` for each layer from the head down (Bao et al. 2022, arXiv:2106.08254).
+
+    Raises
+    ------
+    ValueError
+        If ``settings.steps`` is not known yet.
     """
     if settings.steps < 1:
-        raise ValueError("steps is 0: lay the settings over the data first, counted(settings, batches_an_epoch).")
+        raise ValueError(
+            "The number of steps is 0, so there is no schedule. Call counted(settings, batches) first, with the "
+            "batches of an epoch."
+        )
     groups: dict[tuple[int, bool], list[Tensor]] = {}
     for name, weight in module.named_parameters():
         if weight.requires_grad:
@@ -73,15 +86,16 @@ def make_optimizer(
 
 
 class Patience(lightning.Callback):
-    """End a training whose validation has not improved for so many steps.
+    """Callback that ends a training whose validation has not improved for a number of steps.
 
-    What it knows is in the checkpoint, so a session's end does not make it forget.
+    Its state is saved in the checkpoint, so the count goes on in the next session.
 
     Parameters
     ----------
     monitor : str
-        A metric that is best when small.
+        Name of a metric that is better when smaller.
     steps : int
+        Number of optimizer steps.
     """
 
     def __init__(self, monitor: str, steps: int) -> None:
@@ -105,14 +119,14 @@ class Patience(lightning.Callback):
 
 
 def check_batch(batch: Mapping[str, Any], columns: Sequence[str] = ()) -> None:
-    """Refuse a batch with a value that is no number, by the name of its recording.
+    """Raise an error that names the recording if a batch has a value that is not finite.
 
-    Runs on the batch before it goes to the accelerator, so nothing waits there for the answer.
+    Call it before the batch is moved to the accelerator, so that the check causes no synchronisation there.
 
     Raises
     ------
     ValueError
-        If a window holds NaN or infinity, or a target is missing.
+        If a window contains NaN or infinity, or a target is missing.
     """
     windows = batch["window"]
     finite = torch.isfinite(windows).flatten(1).all(dim=1)
@@ -128,7 +142,7 @@ def check_batch(batch: Mapping[str, Any], columns: Sequence[str] = ()) -> None:
     what = f"no {missing[0]}" if missing else "samples that are NaN or infinite"
     raise ValueError(
         f"A window of {whose or f'row {place} of a batch'} has {what}; nothing was trained on it. "
-        "Leave the window out when the shards are made, or give it its value."
+        "Leave the window out when the shards are written, or add its value."
     )
 
 
@@ -137,9 +151,9 @@ def _plain(value: Any) -> Any:
 
 
 class ClippedModule(lightning.LightningModule):
-    """Clip gradients by their norm to ``settings.grad_clip``; 0 clips nothing.
+    """Module whose gradients are clipped to the norm ``settings.grad_clip``; 0 turns clipping off.
 
-    What is given to the trainer (``gradient_clip_val``) wins over the settings.
+    The trainer's own ``gradient_clip_val`` has priority over the settings.
     """
 
     settings: Any

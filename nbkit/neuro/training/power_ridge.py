@@ -1,6 +1,6 @@
-"""Ridge regression on log band powers: the baseline that any network on EEG windows has to beat.
+"""Ridge regression on log band powers: a baseline for networks on EEG windows.
 
-The penalty is chosen on the training windows alone, on held-out subjects among them.
+The penalty is chosen on the training windows alone, by cross-validation over their subjects.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, effective_bands
 from nbkit.neuro.signals.windows.shards import WindowShards
 
 ALPHAS = tuple(10.0**power for power in range(-1, 7))
-_AT_ONCE = 512  # windows in memory
-_FLOOR_UV2 = 1e-3  # 0.03 uV: far below any amplifier's noise, so a flat channel is a constant and not minus infinity
+_AT_ONCE = 512  # windows in memory at a time
+_FLOOR_UV2 = 1e-3  # 0.03 uV, far below any amplifier's noise: a flat channel gives a constant, not minus infinity
 
 
 def log_band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band] = DEFAULT_BANDS) -> np.ndarray:
@@ -26,14 +26,14 @@ def log_band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band] = D
     windows : array of shape (windows, channels, time)
         In uV.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling frequency, in Hz.
     bands : sequence of (l_freq, h_freq)
-        Edges in Hz; upper ones are held to 0.49 of ``sfreq``.
+        Band edges in Hz; upper edges are limited to 0.49 of ``sfreq``.
 
     Returns
     -------
     powers : array of shape (windows, channels * bands)
-        In log10 of uV^2; a flat channel has the same value everywhere.
+        In log10 of uV^2; a flat channel has the same value in every band.
     """
     windows = np.asarray(windows, dtype=np.float64)
     n_times = windows.shape[-1]
@@ -51,7 +51,11 @@ def log_band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band] = D
 def band_power_features(
     shards: WindowShards, bands: Sequence[Band] = DEFAULT_BANDS, crop: int | None = None
 ) -> np.ndarray:
-    """Return `log_band_powers` of all windows of a set, some at a time; ``crop`` keeps the first so many samples."""
+    """Return `log_band_powers` of all windows in shards, shape (windows, channels * bands).
+
+    Windows are read in blocks, to limit memory. ``crop`` is the number of samples to use from a window's start; None
+    uses all.
+    """
     parts = []
     for begin in range(0, len(shards), _AT_ONCE):
         part = shards.subset(np.arange(begin, min(begin + _AT_ONCE, len(shards)))).stack()
@@ -60,14 +64,14 @@ def band_power_features(
 
 
 class PowerRidge:
-    """Standardise log band powers and regress on them; the penalty by cross-validation over subjects.
+    """Ridge regression on standardised log band powers; the penalty is chosen by cross-validation over subjects.
 
     Parameters
     ----------
     alphas : sequence of float
         Penalties to choose from.
     folds : int
-        Of the choice; at most the number of subjects.
+        Number of folds for the choice of the penalty; reduced to the number of subjects if that is smaller.
     """
 
     def __init__(self, alphas: Sequence[float] = ALPHAS, folds: int = 5) -> None:
@@ -75,14 +79,14 @@ class PowerRidge:
         self.model: Any = None
 
     def fit(self, powers: np.ndarray, target: np.ndarray, subjects: Sequence[str]) -> PowerRidge:
-        """Fit on training windows.
+        """Fit the regression and choose its penalty on training windows, and return self.
 
         Parameters
         ----------
         powers : array of shape (windows, features)
         target : array of shape (windows,)
         subjects : sequence of str
-            One a window; a subject is never on both sides of a fold.
+            Subject of each window; a subject is never on both sides of a fold.
         """
         from sklearn.linear_model import RidgeCV
         from sklearn.model_selection import GroupKFold
@@ -100,32 +104,32 @@ class PowerRidge:
     def predict(self, powers: np.ndarray) -> np.ndarray:
         """Return the predictions, of shape (windows,), in the target's unit."""
         if self.model is None:
-            raise ValueError("This ridge was not fitted; call fit with training windows first.")
+            raise ValueError("This ridge is not fitted; call fit with training windows first.")
         return self.model.predict(powers)
 
     @property
     def alpha(self) -> float:
-        """The penalty chosen."""
+        """Penalty that was chosen."""
         return float(self.model[-1].alpha_)
 
 
 def ridge_predictions(
     train: WindowShards, test: WindowShards, column: str = "target", crop: int | None = None
 ) -> np.ndarray:
-    """Fit on one set of windows and give the predictions for another, of shape (windows,)."""
+    """Fit a ridge on one set of windows and return predictions for another, shape (windows,), in the target's unit."""
     ridge = PowerRidge().fit(band_power_features(train, crop=crop), train.column(column).astype(float), train.subjects)
     return ridge.predict(band_power_features(test, crop=crop))
 
 
 def crossed_predictions(shards: WindowShards, column: str = "target", folds: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """Predict every window by a ridge, and by a constant, that never saw its subject.
+    """Predict every window with a ridge and a constant that were fitted without its subject.
 
-    For small data sets, where one test side has too few subjects to say much.
+    Use it for small data sets, where a single test set has too few subjects.
 
     Returns
     -------
     ridge, constant : array of shape (windows,)
-        The constant is the training windows' mean, fold by fold.
+        Predictions; the constant is the mean of each fold's training windows.
     """
     from sklearn.model_selection import GroupKFold
 

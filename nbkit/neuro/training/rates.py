@@ -1,6 +1,6 @@
-"""Learning rates, and other values that change while a training goes on.
+"""Schedules of learning rates and other values that change during a training.
 
-Each is a function of the optimizer step and the settings alone, so a resumed training has the same ones as an
+Each is a function of the optimizer step and the settings alone, so a resumed training has the same values as an
 uninterrupted one.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-_START = 0.005  # of the highest rate, at the first step of a linear warm-up
+_START = 0.005  # share of the highest rate at the first step of a linear warm-up
 _CYCLE_START, _CYCLE_END = 25.0, 1e4  # OneCycleLR begins at lr / 25, and ends at that / 1e4
 
 
 def linear_rate(step: int, steps: int, warmup_steps: int, final_lr_ratio: float) -> float:
-    """Return the share of the highest rate at a step: a line up, then a line down.
+    """Return the share of the highest rate at a step: linear warm-up, then linear decay.
 
     The rate rises over ``warmup_steps``, and falls to ``final_lr_ratio`` at the last step. The reference code of
     next-scale prediction calls these two ``--wp`` and ``--wpe``.
@@ -22,10 +22,10 @@ def linear_rate(step: int, steps: int, warmup_steps: int, final_lr_ratio: float)
     Parameters
     ----------
     step, steps : int
-        Where the training is, from 0, and its length.
+        Current step, from 0, and the length of the training.
     warmup_steps : int
     final_lr_ratio : float
-        Last rate over highest rate; 1 keeps the rate.
+        Last rate divided by the highest rate; 1 keeps the rate.
 
     Examples
     --------
@@ -39,16 +39,16 @@ def linear_rate(step: int, steps: int, warmup_steps: int, final_lr_ratio: float)
 
 
 def cosine_rate(step: int, steps: int, warmup: int, floor: float) -> float:
-    """Return the share of the highest rate at a step: a line up over ``warmup``, then a cosine down to ``floor``.
+    """Return the share of the highest rate at a step: linear warm-up, then cosine decay to ``floor``.
 
     Parameters
     ----------
     step, steps : int
-        Where the training is, from 0, and its length.
+        Current step, from 0, and the length of the training.
     warmup : int
-        Steps; the first one has a rate above 0 already.
+        Number of warm-up steps; the rate is above 0 from the first step on.
     floor : float
-        Last rate over highest rate.
+        Last rate divided by the highest rate.
     """
     if step < warmup:
         return (step + 1) / warmup
@@ -56,7 +56,7 @@ def cosine_rate(step: int, steps: int, warmup: int, floor: float) -> float:
 
 
 def cosine_times_warmup(step: int, steps: int, warmup: int, floor: float) -> float:
-    """Return the share of the highest rate at a step: a cosine over all steps, times a line up over ``warmup``.
+    """Return the share of the highest rate at a step: a cosine over all steps, multiplied by a linear warm-up.
 
     The parameters are those of `cosine_rate`; a ``floor`` of 1 keeps the rate after the warm-up.
     """
@@ -65,10 +65,10 @@ def cosine_times_warmup(step: int, steps: int, warmup: int, floor: float) -> flo
 
 
 def one_cycle(step: int, steps: int, warm: float) -> float:
-    """Return the share of the highest rate at a step: a cosine up over a share ``warm`` of the steps, a cosine down.
+    """Return the share of the highest rate at a step: cosine warm-up over a share ``warm`` of the steps, cosine decay.
 
-    It is torch's OneCycleLR without the cycle of momentum (Smith and Topin, 2018). OneCycleLR itself raises an error
-    after its last step, so a training could not be made longer.
+    This is torch's OneCycleLR without the cycle of momentum (Smith and Topin, 2018). OneCycleLR itself raises an error
+    after its last step, so a training could not be extended.
     """
     peak = max(warm * steps - 1, 1e-9)
     low, last = 1 / _CYCLE_START, 1 / _CYCLE_START / _CYCLE_END
@@ -78,12 +78,12 @@ def one_cycle(step: int, steps: int, warm: float) -> float:
 
 
 def scaled_rate(lr_at_256: float, windows_a_step: int) -> float:
-    """Return the highest rate for a number of windows per step: in proportion, ``lr_at_256`` at 256."""
+    """Return the highest rate for a number of windows per step: proportional to it, and ``lr_at_256`` at 256."""
     return lr_at_256 * windows_a_step / 256
 
 
 def ramp(step: int, first: float, last: float, steps: int) -> float:
-    """Return a value that goes from ``first`` to ``last`` on a line over so many steps, and stays there."""
+    """Return a value that goes linearly from ``first`` to ``last`` over ``steps`` steps, and then stays there."""
     return last if step >= steps else first + (last - first) * step / steps
 
 
@@ -93,19 +93,19 @@ def stage(step: int, steps: int, values: Sequence[float], until: Sequence[float]
     Parameters
     ----------
     step, steps : int
-        Where the training is, from 0, and its length.
+        Current step, from 0, and the length of the training.
     values : sequence of float
         One for each stage.
     until : sequence of float
-        Where each stage but the last ends, as a share of the steps: epochs 1-3, 4-6 and 7-10 are (0.3, 0.6).
+        End of each stage but the last, as a share of the steps: (0.3, 0.6) for epochs 1-3, 4-6 and 7-10.
 
     Raises
     ------
     ValueError
-        Unless there is one border fewer than values.
+        If the number of borders is not the number of values less one.
     """
     if len(values) != len(until) + 1:
-        raise ValueError(f"{len(values)} values and {len(until)} borders; there is one border fewer than values.")
+        raise ValueError(f"Got {len(values)} values and {len(until)} borders; there must be one border fewer.")
     return values[sum(step >= border * steps for border in until)]
 
 

@@ -1,7 +1,7 @@
-"""Numbers a window, learned in units of the training targets, one of them scored as the challenge scores it.
+"""Regression of one or more targets per window, scored as in the challenge.
 
-`val_nrmse` is over the whole validation set at once, never a mean over batches; predicting the mean scores 1.0, and a
-new model begins there.
+Targets are learned in units of their standard deviation in the training set. `val_nrmse` is computed over the whole
+validation set at once, never averaged over batches; predicting the mean scores 1.0, and a new model begins there.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ MONITOR = "val_nrmse"
 
 
 class WindowRegressor(ClippedModule):
-    """Predict numbers of a window; a system's regressor gives the network by `outputs`.
+    """Base class that predicts one or more targets of a window; subclasses define the network in `outputs`.
 
     Parameters
     ----------
     settings : dataclass
-        With its steps counted; read are ``grad_clip``, ``patience_steps`` and what `make_optimizer` reads.
+        With lengths in steps, see `counted`; ``grad_clip``, ``patience_steps`` and what `make_optimizer` uses are read.
     ch_names : sequence of str
     sfreq : float
-        In Hz.
+        Sampling frequency, in Hz.
     scales : sequence of (float, float)
-        Mean and standard deviation of each training target; the network learns in units of them.
+        Mean and standard deviation of each target in the training set; the network learns in these units.
     targets : sequence of str
-        The batches' columns that are to be predicted; NaN is a missing one, which teaches nothing.
+        Columns of the batches to predict; NaN means missing, and does not count in the loss.
     target : str
-        Which of them is scored; it is never missing.
+        The target that is scored; it must never be missing.
 
     Raises
     ------
     ValueError
-        If a target does not vary, or the scored one is none of them.
+        If a target does not vary, or the scored target is not one of ``targets``.
     """
 
-    layers = 0  # a system with layer decay numbers its layers from 0 to this, see `layer_of`
+    layers = 0  # number of the head's layer, used by systems with layer decay, see `layer_of`
 
     def __init__(
         self,
@@ -54,21 +54,31 @@ class WindowRegressor(ClippedModule):
     ) -> None:
         super().__init__()
         if target not in targets or len(scales) != len(targets):
-            raise ValueError(f"{target=} of {targets=} with {len(scales)} scales; give a scale each, and score one.")
+            raise ValueError(
+                f"Got {target=}, {targets=} and {len(scales)} scales; there must be one scale per target, and the "
+                "scored target must be one of the targets."
+            )
         flat = [name for name, (_, deviation) in zip(targets, scales, strict=True) if not deviation > 0]
         if flat:
             raise ValueError(
-                f"{', '.join(flat)}: the training targets do not differ ({scales=}), so there is nothing to predict."
+                f"{', '.join(flat)}: the training targets do not differ ({scales=}), so there is nothing to predict. "
+                "Use windows with different targets."
             )
         self.settings, self.ch_names, self.sfreq = settings, tuple(ch_names), float(sfreq)
         self.targets, self.target = tuple(targets), target
         self.register_buffer("target_mean", torch.tensor([float(mean) for mean, _ in scales]))
         self.register_buffer("target_deviation", torch.tensor([float(deviation) for _, deviation in scales]))
-        self.n_times: int | None = None  # samples of the windows it was trained on
+        self.n_times: int | None = None  # samples per window in training
         self._sums: Tensor | None = None
 
     def outputs(self, windows: Tensor) -> Tensor:
-        """Return all targets in units of their training deviation, shape (batch, targets), of windows in uV."""
+        """Return all predicted targets in units of their training deviation, shape (batch, targets).
+
+        Parameters
+        ----------
+        windows : Tensor of shape (batch, channels, time)
+            In uV.
+        """
         raise NotImplementedError
 
     def layer_of(self, name: str) -> int:
@@ -85,12 +95,18 @@ class WindowRegressor(ClippedModule):
         return batch
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Predict the scored target, shape (batch, 1) in its own unit, of windows of shape (batch, channels, time)."""
+        """Return the predicted scored target, shape (batch, 1), in its own unit.
+
+        Parameters
+        ----------
+        windows : Tensor of shape (batch, channels, time)
+            In uV.
+        """
         scored = slice(self._scored, self._scored + 1)
         return self.outputs(windows)[:, scored] * self.target_deviation[scored] + self.target_mean[scored]
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return the mean squared error of all targets that are there, each in units of its training variance."""
+        """Return the mean squared error over all targets that are not missing, in units of their training variances."""
         true = torch.stack([batch[name].float() for name in self.targets], dim=1)
         there = torch.isfinite(true)
         standard = (torch.where(there, true, self.target_mean) - self.target_mean) / self.target_deviation
@@ -116,7 +132,7 @@ class WindowRegressor(ClippedModule):
         if self._sums is None:
             return
         count, error, first, second = self.all_gather(self._sums).reshape(-1, 4).sum(dim=0)
-        spread = (second / count - (first / count).square()).sqrt()  # of the population, as the challenge has it
+        spread = (second / count - (first / count).square()).sqrt()  # population value, as in the challenge's metric
         rmse = (error / count).sqrt()
         self.log_dict(
             {
@@ -135,7 +151,7 @@ class WindowRegressor(ClippedModule):
 
 
 def begin_at_mean(head: nn.Linear) -> nn.Linear:
-    """Return a last layer its first weights: so small that the model begins at the mean, which scores 1.0."""
+    """Initialise a last layer in place with tiny weights, so that the model begins at the mean, and return it."""
     nn.init.trunc_normal_(head.weight, std=2e-5)
     nn.init.zeros_(head.bias)
     return head
@@ -143,7 +159,7 @@ def begin_at_mean(head: nn.Linear) -> nn.Linear:
 
 @torch.no_grad()
 def predict(module: WindowRegressor, batches: Any) -> tuple[Tensor, Tensor]:
-    """Return predictions and truth of all windows, shape (windows,) each, in the target's unit."""
+    """Return predictions and true values of all windows, shape (windows,) each, in the target's unit."""
     was = module.training
     module.eval()
     pairs = [(module(b["window"].to(module.device))[:, 0].cpu(), b[module.target].float()) for b in batches]
@@ -153,7 +169,10 @@ def predict(module: WindowRegressor, batches: Any) -> tuple[Tensor, Tensor]:
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return a session's result rows: the last and the best validation score, each with its unit and baseline.
+
+    The list is empty before the first validation.
+    """
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []

@@ -1,8 +1,8 @@
-"""Training a model and its rivals at once, on the same batches for the same steps.
+"""Train a model and its comparison models (rivals) together, on the same batches for the same steps.
 
-What pretraining is worth shows only beside the same network without it at an equal budget, and what a network is worth
-beside another. A rival sees every batch that the model sees and stays a stranger to it: no weight, gradient norm or
-optimizer state is shared. A checkpoint's ``state_dict`` is the model's alone, so the class without rivals reads it.
+The gain from pretraining shows only in comparison with the same network from random weights at an equal budget. A
+rival sees every batch that the model sees but is independent of it: no weight, gradient norm or optimizer state is
+shared. A checkpoint's ``state_dict`` holds the model alone, so the class without rivals can load it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _RIVALS = "rivals."
 
 
 class WithRivals(WindowRegressor):
-    """Beside a regressor its rivals; takes what the regressor takes.
+    """A regressor together with its rivals; it has the parameters of the regressor.
 
-    ``class Compared(WithRivals, Regressor): alone = Regressor`` is all that a system writes for the one rival that
-    everyone has: the same network from random weights.
+    A system only has to write ``class Compared(WithRivals, Regressor): alone = Regressor`` to get the standard rival,
+    the same network from random weights.
 
     Attributes
     ----------
     alone : type
         The regressor without rivals.
     words : mapping of str to str
-        What a rival is called in figures.
+        Names of the rivals in figures.
     rivals : ModuleDict of WindowRegressor
-        By name; ``scratch`` is of the same settings and shape.
+        Rivals by name; ``scratch`` has the same settings and shape as the model.
     """
 
     alone: type[WindowRegressor]
@@ -46,7 +46,7 @@ class WithRivals(WindowRegressor):
         self._true: list[Tensor] = []
 
     def make_rivals(self, *args: Any, **kwargs: Any) -> dict[str, WindowRegressor]:
-        """Return the rivals by name, from what the regressor was made of."""
+        """Return the rivals by name, built from the arguments of the regressor."""
         return {SCRATCH: self.alone(*args, **kwargs)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -97,5 +97,5 @@ class WithRivals(WindowRegressor):
         apart = [list(rival.parameters()) for rival in self.rivals.values()]
         known = {id(weight) for weights in apart for weight in weights}
         own = [weight for weight in self.parameters() if id(weight) not in known]
-        for weights in (own, *apart) if clip else ():  # one norm over all would tie them
+        for weights in (own, *apart) if clip else ():  # one norm over all would couple the model and its rivals
             torch.nn.utils.clip_grad_norm_(weights, clip)

@@ -1,7 +1,7 @@
-"""Weights from one phase to the next: all of them, or none and a reason.
+"""Load the weights of one phase in the next, completely or with an error.
 
-Every load says how many of how many weights were matched; a name or a shape that does not fit is an error, never left
-at its random start.
+Every load reports how many weights matched. A name or shape that does not fit raises an error; no weight silently
+stays at its random start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LoadReport:
-    """How many of a module's weights a file held."""
+    """Number of a module's weights that a file contained."""
 
     matched: int
     total: int
@@ -30,12 +30,12 @@ class LoadReport:
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> LoadReport:
-    """Load weights whose names and shapes are exactly the module's.
+    """Load weights into a module, requiring exactly its names and shapes, and report how many matched.
 
     Raises
     ------
     ValueError
-        If any is missing, left over or of another shape; the module is then unchanged.
+        If any weight is missing, left over or of another shape; the module is not changed then.
     """
     own = module.state_dict()
     missing = sorted(set(own) - set(weights))
@@ -61,44 +61,47 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str 
 
 
 def held(path: str | Path, kind: str, device: str = "cpu") -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return what a checkpoint of a kind says of its module, and its weights.
+    """Load a checkpoint and return the description of its module and its weights.
 
-    A module says what it was made of under its kind's name, such as ``labram_pretrain``: a dict with ``settings``
-    and the like, from which it can be built again.
+    The description is stored under the name of the kind, such as ``labram_pretrain``: a dict with ``settings`` and
+    the like, from which the module can be built again.
 
     Raises
     ------
     FileNotFoundError
         If there is no file.
     ValueError
-        If it holds another kind of model.
+        If the file holds another kind of model.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no checkpoint {path}; run the phase that makes it ({kind}) first.")
+        raise FileNotFoundError(f"There is no checkpoint {path}; run the phase that writes it ({kind}) first.")
     checkpoint = torch.load(path, map_location=device, weights_only=True)
     if not isinstance(checkpoint, dict) or kind not in checkpoint:
         named = checkpoint.items() if isinstance(checkpoint, dict) else ()
         kinds = sorted(name for name, value in named if isinstance(value, dict) and "settings" in value)
         found = ", ".join(kinds) or "no model of ours"
-        raise ValueError(f"{path} holds {found}, not {kind}; give a checkpoint of that phase.")
+        raise ValueError(f"{path} holds {found}, not {kind}; pass a checkpoint of that phase.")
     return checkpoint[kind], checkpoint["state_dict"]
 
 
 def settings_from(cls: type[T], made: Mapping[str, Any], path: str | Path) -> T:
-    """Return the settings a checkpoint holds.
+    """Return the settings in a checkpoint's description as an instance of ``cls``.
 
     Raises
     ------
     ValueError
-        If it names a setting that this version does not have.
+        If the checkpoint has a setting that this version of nbkit does not have.
     """
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(made["settings"]) - known)
     if unknown:
-        raise ValueError(f"{path} has settings this version does not know: {', '.join(unknown)}.")
+        raise ValueError(
+            f"{path} has settings that this version does not know: {', '.join(unknown)}. Use the nbkit version that "
+            "wrote it."
+        )
     return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in made["settings"].items()})
 
 
 def part_of(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the weights under a name, without it."""
+    """Return the weights whose names begin with a prefix, with the prefix removed."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

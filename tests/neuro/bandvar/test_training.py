@@ -116,7 +116,7 @@ def test_logged_names_and_checkpoint(write_recording, tmp_path):
     x = torch.randn(2, 3, 4, 32)
     torch.testing.assert_close(again.eval().one_step(x), module.eval().one_step(x))
     torch.save({"state_dict": {}}, tmp_path / "b.ckpt")
-    with pytest.raises(ValueError, match="not bandvar; give"):
+    with pytest.raises(ValueError, match="not bandvar; pass"):
         BandVAR.from_checkpoint(tmp_path / "b.ckpt")
 
 

@@ -79,7 +79,7 @@ def test_a_missing_scored_target_is_refused_and_others_are_not():
 def test_what_teaches_nothing_is_refused():
     with pytest.raises(ValueError, match="a: the training targets do not differ"):
         Linear(((5.0, 0.0), (0.0, 1.0)))
-    with pytest.raises(ValueError, match="score one"):
+    with pytest.raises(ValueError, match="scored target must be one of the targets"):
         Linear(SCALES, target="c")
 
 
