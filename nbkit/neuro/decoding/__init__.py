@@ -1,1 +1,1 @@
-"""Decoding with foundation models: frozen, with a head, finetuned whole, LoRA, QLoRA."""
+"""Decoding with foundation models: frozen embeddings, a trained head, full finetuning, LoRA and QLoRA."""

@@ -1,7 +1,7 @@
-"""What a fold leaves behind: its history, its checkpoint, its card, what went wrong in it, one table for all.
+"""Artifacts of a fold: training history, checkpoint, model card and diagnostics, and tables of all folds.
 
-A fold's record is plain JSON beside files whose hashes it holds; nothing in it depends on when or where it was made, so
-a fold that is made again leaves the same bytes.
+A fold's record is plain JSON with the hashes of the files beside it. Nothing in it depends on the time or the machine,
+so a fold that is computed again leaves the same bytes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ KINDS = ("training_history", "checkpoints", "model_card", "diagnostics", "scores
 
 @runtime_checkable
 class NeuralTrainable(Protocol):
-    """What an estimator that trains a network tells of it."""
+    """Interface of estimators that train a network and report on the training."""
 
     def get_training_history(self) -> list[dict[str, float]]:
-        """Return a row a step: losses, gradient norm, rate."""
+        """Return a row per step with losses, gradient norm and learning rate."""
         ...
 
     def get_checkpoint_manifest(self) -> dict[str, Any]:
-        """Return path, hash and best step of what was kept."""
+        """Return path, hash and best step of the checkpoint."""
         ...
 
     def get_model_card_info(self) -> dict[str, Any]:
@@ -41,24 +41,24 @@ class NeuralTrainable(Protocol):
         ...
 
     def get_failure_diagnostics(self) -> dict[str, Any]:
-        """Return what went wrong: steps that are not finite, gradient norms, adapters without a gradient."""
+        """Return diagnostics: steps that are not finite, gradient norms, adapters without a gradient."""
         ...
 
     def get_artifact_metadata(self) -> dict[str, Any]:
-        """Return all of these together."""
+        """Return the results of all the other methods in one dict."""
         ...
 
 
 def write_checkpoint(
     path: str | Path, weights: Mapping[str, Any], about: Mapping[str, Any], best_step: int, best_loss: float
 ) -> dict[str, Any]:
-    """Write the trained weights of the best step, whole or not at all, and give their manifest.
+    """Write the trained weights of the best step atomically and return a description of the file.
 
     Parameters
     ----------
     path : path
     weights : mapping of str to Tensor
-        Only those that were trained: the others are the backbone's own, which ``about`` names.
+        Only the weights that were trained; ``about`` identifies the backbone, which holds the others.
     about : mapping
         Plain values: model, fingerprint, mode.
     best_step : int
@@ -67,7 +67,7 @@ def write_checkpoint(
     Returns
     -------
     manifest : dict
-        ``path``, ``bytes``, ``sha256``, ``best_step``, ``metric``, ``value``, ``weights`` (how many numbers).
+        ``path``, ``bytes``, ``sha256``, ``best_step``, ``metric``, ``value``, ``weights`` (number of weights).
     """
     import torch
 
@@ -82,12 +82,12 @@ def write_checkpoint(
 
 
 def model_card(record: Mapping[str, Any], beside: Mapping[str, float] | None = None) -> str:
-    """Write a fold's card: what the model is, what was done to the data, how it scored beside what costs nothing.
+    """Return a fold's model card: the model, the preprocessing, and the scores with their baselines.
 
     Parameters
     ----------
     record : mapping
-        As `fold_record` gives it.
+        The fold's record, see `experiment.run_fold`.
     beside : mapping of str to float, optional
         Scores of the band-power baseline on the same fold.
 
@@ -103,33 +103,33 @@ def model_card(record: Mapping[str, Any], beside: Mapping[str, float] | None = N
         f"- **Task**: {record['task']} ({record['kind']})",
         f"- **Data**: {record['data']}",
         f"- **Held out**: {', '.join(record['held_out'])} ({record['test_windows']} windows; trained on "
-        f"{record['train_windows']} of other groups)",
+        f"{record['train_windows']} windows of other groups)",
     ]  # fmt: skip
     lines += [f"- **Preprocessing**: {said}" for said in info.get("said", ())]
     if trained:
         lines += [
-            f"- **Trained**: {trained['trains']}; {trained['weights']:,} numbers are kept",
+            f"- **Trained**: {trained['trains']}; {trained['weights']:,} weights are stored",
             f"- **Step**: best step {trained['best_step']} of {trained['steps']} by "
             f"{trained['metric']} {trained['value']:.4g}; {trained['split']}",
             f"- **Checkpoint**: `{trained['path']}`, {trained['bytes']:,} bytes, sha256 `{trained['sha256']}`",
         ]
-    lines += ["", "| score | here | band powers | trivial | trivial is |", "|---|---|---|---|---|"]
+    lines += ["", "| Score | This model | Band powers | Trivial score | Trivial score is |", "|---|---|---|---|---|"]
     for name in score_names(record["kind"]):
         other = "" if beside is None or name not in beside else f"{beside[name]:.3f}"
         lines.append(
             f"| {name} | {scores[name]:.3f} | {other} | {scores[name + '_trivial']:.3f} | {TRIVIAL_IS[name]} |"
         )
     words = record.get("diagnostics", {}).get("words", [])
-    lines += ["", "## What to worry about", "", *([f"- {word}" for word in words] or ["- nothing that was looked for"])]
+    lines += ["", "## Warnings", "", *([f"- {word}" for word in words] or ["- no problem was detected"])]
     if "random" in str(info.get("weights", "")):
-        lines += ["", "The backbone is random: its score says what an untrained network's features are worth, no more."]
+        lines += ["", "The backbone is random: the score shows only what an untrained network's features are worth."]
     return "\n".join(lines) + "\n"
 
 
 def write_record(
     folder: str | Path, record: Mapping[str, Any], beside: Mapping[str, float] | None = None
 ) -> list[Path]:
-    """Write a fold's record and card into a folder and give all files that the fold leaves there."""
+    """Write a fold's record and card into a folder and return the paths of all files of the fold."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True, default=_plain), "utf-8")
@@ -138,13 +138,13 @@ def write_record(
 
 
 def read_records(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Return the records among some files, ordered by task, model, mode and fold."""
+    """Read the records among some files and return them ordered by task, model, mode and fold."""
     records = [json.loads(Path(path).read_text("utf-8")) for path in paths if Path(path).name == RECORD]
     return sorted(records, key=lambda r: (r["task"], r["model"], r["mode"], r["fold"]))
 
 
 def score_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
-    """Return one table of all folds: a row per fold, with scores, their trivial guess, best step and warnings."""
+    """Return a table with one row per fold: scores, their trivial scores, best step and warnings."""
     import pandas
 
     rows = []
@@ -160,7 +160,10 @@ def score_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
 
 
 def summary_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
-    """Return a row a model and mode: the main score's mean and deviation over folds, beside chance; best first."""
+    """Return a table with one row per model and mode: main score's mean and deviation over folds, and chance.
+
+    The best model comes first.
+    """
     table = score_table(records)
     name = MAIN[records[0]["kind"]]
     grouped = table.groupby(["task", "model", "mode"])
@@ -172,23 +175,25 @@ def summary_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
 
 
 def artifact_table(records: Sequence[Mapping[str, Any]], artifact_type: str | None = None) -> pandas.DataFrame:
-    """Return all that the folds left as a long table: Model, Fold, ArtifactType, ArtifactKey, ArtifactValue.
+    """Return all artifacts of the folds as a long table.
+
+    Its columns are Model, Fold, ArtifactType, ArtifactKey and ArtifactValue.
 
     Parameters
     ----------
     records : sequence of mapping
     artifact_type : {"training_history", "checkpoints", "model_card", "diagnostics", "scores"}, optional
-        All without it.
+        Which artifacts to return; all by default.
 
     Raises
     ------
     ValueError
-        For another type.
+        If the type is unknown.
     """
     import pandas
 
     if artifact_type is not None and artifact_type not in KINDS:
-        raise ValueError(f"artifact_type {artifact_type!r} is none of {', '.join(KINDS)}.")
+        raise ValueError(f"There is no artifact_type {artifact_type!r}; choose one of {', '.join(KINDS)}.")
     rows = []
     for record in records:
         kinds = {

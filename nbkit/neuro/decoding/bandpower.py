@@ -1,7 +1,7 @@
-"""Band powers and a linear model: what a foundation model has to beat.
+"""Baseline for foundation models: band powers and a linear model.
 
-Everything is fitted on the training side alone. The same folds, windows and scores as the models', so that the two may
-stand beside each other.
+Everything is fitted on the training side alone, with the same folds, windows and scores as the foundation models, so
+that the results can be compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nbkit.neuro.decoding.folds import check_windows
 from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band
 from nbkit.neuro.training.power_ridge import log_band_powers
 
-_MANY = 16  # channels from which on their mean is a reference and not mostly signal
+_MANY = 16  # with fewer channels their mean is mostly signal, not a reference
 
 
 class BandPower(TransformerMixin, BaseEstimator):
@@ -25,11 +25,11 @@ class BandPower(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     sfreq : float
-        Samples a second, in Hz.
+        Sampling frequency, in Hz.
     bands : sequence of (l_freq, h_freq)
-        In Hz.
+        Band edges, in Hz.
     reference : {"auto", "average", None}
-        Re-reference to the channels' mean; auto does so from 16 channels on.
+        "average" re-references to the channels' mean; "auto" does so with 16 or more channels.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class BandPower(TransformerMixin, BaseEstimator):
         self.reference = reference
 
     def fit(self, X: np.ndarray, y: Any = None) -> BandPower:
-        """Learn nothing but the number of channels."""
+        """Store the number of channels and return self; nothing else is learned."""
         if self.reference not in ("auto", "average", None):
-            raise ValueError(f"reference {self.reference!r} is none of 'auto', 'average', None.")
+            raise ValueError(f"There is no reference {self.reference!r}; choose one of 'auto', 'average', None.")
         self.n_chans_ = check_windows(X).shape[1]
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """Return the powers.
+        """Return the log band powers of windows.
 
         Parameters
         ----------
@@ -64,7 +64,9 @@ class BandPower(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "n_chans_")
         windows = check_windows(X)
         if windows.shape[1] != self.n_chans_:
-            raise ValueError(f"windows of {windows.shape[1]} channels; fitted on {self.n_chans_}.")
+            raise ValueError(
+                f"Got windows of {windows.shape[1]} channels; fitted on {self.n_chans_}. Pass the same channels."
+            )
         if self.reference == "average" or (self.reference == "auto" and self.n_chans_ >= _MANY):
             windows = windows - windows.mean(1, keepdims=True)
         return log_band_powers(windows, self.sfreq, self.bands)
@@ -76,7 +78,7 @@ class BandPower(TransformerMixin, BaseEstimator):
 
 
 def band_power_model(task: str, sfreq: float) -> Any:
-    """Return the baseline: standardised log band powers with a logistic or ridge regression.
+    """Return the baseline: logistic or ridge regression on standardised log band powers.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def band_power_model(task: str, sfreq: float) -> Any:
 
 
 def linear_model(task: str) -> Any:
-    """Return the linear model that stands on band powers and on frozen embeddings alike."""
+    """Return the linear model that is used on both band powers and frozen embeddings."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
 
     if task == "classification":

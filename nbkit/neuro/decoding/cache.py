@@ -1,9 +1,10 @@
-"""Embeddings on disk, found again by what they were made of.
+"""A cache of embeddings on disk, addressed by content.
 
-A frozen backbone is a function of the window alone, so its output is kept under a hash of the window's bytes and of
-all that the function is: weights, settings, preprocessing, channels, sampling rate. A pack is a file of some embeddings
-whose name is the hash of its bytes; it appears whole or not at all, it is checked whenever it is read, and one that is
-damaged is removed and computed again. Folds, models, processes and sessions share a folder; no entry is in it twice.
+A frozen backbone is a function of the window alone. Its output is therefore stored under a hash of the window's bytes
+and of everything that defines the function: weights, settings, preprocessing, channels and sampling frequency. A pack
+is a file of embeddings whose name is the hash of its bytes. It is written atomically and checked at every read; a
+damaged pack is removed and its windows are computed again. Folds, models, processes and sessions can share a folder,
+and no entry is stored twice.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from nbkit.ground.files import remove_stray_temps, write_atomically
 _MAGIC = b"nbkit embeddings 1\n"
 _SUFFIX = ".pack"
 _DIGEST = 32  # bytes of a SHA-256
-_WAIT_S = 0.02  # between looks at what other processes are computing
+_WAIT_S = 0.02  # between checks of what other processes are computing
 
 
 def window_digests(windows: np.ndarray) -> list[bytes]:
-    """Return the SHA-256 of each window's bytes (measured: 1.4 to 1.8 GB/s on one core that has SHA instructions).
+    """Return the SHA-256 of each window's bytes (measured: 1.4 to 1.8 GB/s on one core with SHA instructions).
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def window_digests(windows: np.ndarray) -> list[bytes]:
 
 
 def context_of(made_of: Mapping[str, Any]) -> str:
-    """Return one name, 64 hexadecimal digits, for all that turns a window into its embedding.
+    """Return a hash, 64 hexadecimal digits, of everything that turns a window into its embedding.
 
     Parameters
     ----------
@@ -53,12 +54,14 @@ def context_of(made_of: Mapping[str, Any]) -> str:
 
 @dataclass
 class CacheUse:
-    """Count what a cache did.
+    """Counts of what a cache did.
 
     Attributes
     ----------
-    found, computed, damaged, evicted : int
-        Windows that were there, windows that were not, packs that did not match their name, packs that made room.
+    found, computed : int
+        Number of windows that were in the cache, and that had to be computed.
+    damaged, evicted : int
+        Number of packs that did not match their names, and that were removed to make room.
     """
 
     found: int = 0
@@ -69,52 +72,52 @@ class CacheUse:
 
 @dataclass
 class _Known:
-    """What is known of one context: the packs that were looked at, and where each window's embedding is."""
+    """Index of one context: the packs that were read, and where each window's embedding is."""
 
     packs: set[str] = field(default_factory=set)
     places: dict[bytes, tuple[str, int]] = field(default_factory=dict)
 
 
 class EmbeddingCache:
-    """Keep embeddings in a folder, a file for each block of windows.
+    """Store embeddings in a folder, with one file for each block of windows.
 
     Parameters
     ----------
     folder : path
-        On a local disk: processes that share it lock a file in it.
+        Must be on a local disk, because processes that share it lock files in it.
     limit_gb : float
-        Above it, the packs that were used least recently are removed.
+        Size in GB above which the least recently used packs are removed.
     block : int
-        Windows computed, and kept, together: as many are lost at a kill.
+        Number of windows that are computed and stored together; a kill loses at most one block.
     """
 
     def __init__(self, folder: str | Path, limit_gb: float = 10.0, block: int = 64) -> None:
         if block < 1 or not limit_gb > 0:
-            raise ValueError(f"{block=}, {limit_gb=}: a block has 1 window or more, and the limit is above 0 GB.")
+            raise ValueError(f"Got {block=} and {limit_gb=}; block must be 1 or more, and limit_gb above 0 GB.")
         self.folder, self.limit_gb, self.block = Path(folder), float(limit_gb), int(block)
         self.use = CacheUse()
         self._known: dict[str, _Known] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EmbeddingCache:
-        return self  # scikit-learn copies an estimator's parameters; the folder is one
+        return self  # scikit-learn copies an estimator's parameters, but copies must share the folder's one cache
 
-    # -- asking --
+    # -- lookup --
 
     def embed(
         self, windows: np.ndarray, made_of: Mapping[str, Any], compute: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """Return the embeddings of windows, computing those that nobody has computed.
+        """Return the embeddings of windows, computing those that are not in the cache.
 
-        Windows are computed in blocks at fixed places of the array, so that a run which a kill cut short gives the same
-        bits when it is begun again; a block that another process has in hand is waited for, not computed twice.
+        Windows are computed in blocks at fixed positions of the array, so that a run that was killed gives the same
+        bits when it is started again. A block that another process is computing is waited for, not computed twice.
 
         Parameters
         ----------
         windows : ndarray of shape (windows, channels, time)
         made_of : mapping
-            See `context_of`; the windows' shape and type are added here.
+            See `context_of`; the windows' shape and type are added to it.
         compute : callable
-            From some windows to an array of as many embeddings.
+            Takes some windows and returns an array with one embedding per window.
 
         Returns
         -------
@@ -123,7 +126,7 @@ class EmbeddingCache:
         windows = np.ascontiguousarray(windows)
         if windows.ndim < 2 or not len(windows):
             raise ValueError(
-                f"windows of shape {windows.shape}; (windows, channels, time) with a window or more is needed."
+                f"Windows have shape {windows.shape}; pass (windows, channels, time) with at least one window."
             )
         made_of = _with_windows(made_of, windows)
         context, digests = context_of(made_of), window_digests(windows)
@@ -138,7 +141,7 @@ class EmbeddingCache:
                     if not mine:
                         left.append(places)
                         continue
-                    found |= self.look_up(context, {digests[i] for i in places})  # while it was looked for
+                    found |= self.look_up(context, {digests[i] for i in places})  # computed by another process since
                     todo = _first_of_each([i for i in places if digests[i] not in found], digests)
                     if todo:
                         made = _checked(compute(windows[todo]), len(todo))
@@ -151,7 +154,7 @@ class EmbeddingCache:
         return np.stack([found[digest] for digest in digests])
 
     def look_up(self, context: str, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """Return the embeddings that are there, by window; a damaged pack is removed and warned of."""
+        """Return the embeddings that are in the cache, by window; a damaged pack is removed with a warning."""
         digests = list(dict.fromkeys(digests))
         known = self._refreshed(context)
         by_pack: dict[str, list[tuple[bytes, int]]] = {}
@@ -165,38 +168,38 @@ class EmbeddingCache:
             if pack is None:
                 self._forget(context, name)
                 continue
-            with suppress(FileNotFoundError):  # another process may have made room in this moment
+            with suppress(FileNotFoundError):  # another process may have removed the pack to make room
                 os.utime(self._folder_of(context) / name)
             found |= {digest: pack[2][row] for digest, row in rows}
         return found
 
     def packs(self) -> list[Path]:
-        """Return all files that hold embeddings."""
+        """Return the paths of all files with embeddings."""
         return sorted(self.folder.rglob(f"*{_SUFFIX}"))
 
     def holds(self, windows: np.ndarray, made_of: Mapping[str, Any]) -> bool:
-        """Tell whether the embeddings of all these windows are here."""
+        """Return whether the embeddings of all these windows are in the cache."""
         windows = np.ascontiguousarray(windows)
         places = self._refreshed(context_of(_with_windows(made_of, windows))).places
         return all(digest in places for digest in window_digests(windows))
 
     def packs_of(self, windows: np.ndarray, made_of: Mapping[str, Any]) -> list[Path]:
-        """Return the files that hold these windows' embeddings: what a phase keeps in a store, for `take` elsewhere."""
+        """Return the files with these windows' embeddings, which a phase can put in a store for `take` elsewhere."""
         windows = np.ascontiguousarray(windows)
         context = context_of(_with_windows(made_of, windows))
         places = self._refreshed(context).places
         names = {places[digest][0] for digest in window_digests(windows) if digest in places}
         return [self._folder_of(context) / name for name in sorted(names)]
 
-    # -- keeping --
+    # -- storing --
 
     def add(self, made_of: Mapping[str, Any], digests: Sequence[bytes], embeddings: np.ndarray) -> Path | None:
-        """Keep embeddings in a pack of their own; those that are there already are left out.
+        """Store embeddings in a new pack, without those that are already in the cache.
 
         Returns
         -------
         path : Path or None
-            None where all were there.
+            The new pack; None if all embeddings were already in the cache.
         """
         context = context_of(made_of)
         with self._lock():
@@ -210,22 +213,22 @@ class EmbeddingCache:
         return path
 
     def take(self, paths: Iterable[str | Path]) -> int:
-        """Take in packs that were made elsewhere, such as those that a phase left in the store.
+        """Import packs that were written elsewhere, such as those that a phase left in the store.
 
         Parameters
         ----------
         paths : iterable of path
-            Other files are passed over.
+            Files that are not packs are ignored.
 
         Returns
         -------
         windows : int
-            Entries that were not there before.
+            Number of windows that were not in the cache before.
 
         Raises
         ------
         ValueError
-            For a pack whose bytes do not match its name.
+            If a pack's bytes do not match its name.
         """
         taken = 0
         for path in map(Path, paths):
@@ -234,8 +237,8 @@ class EmbeddingCache:
             pack = _parsed(path.read_bytes(), path.stem)
             if pack is None:
                 raise ValueError(
-                    f"{path} does not match the hash that is its name: it is damaged. Nothing of it was taken; fetch "
-                    "it again, or leave it out and its windows are embedded again."
+                    f"{path} is damaged: its content does not match the hash in its name. Nothing of it was taken. "
+                    "Fetch it again, or leave it out; then its windows are embedded again."
                 )
             before = len(self._refreshed(context_of(pack[0])).places)
             self.add(*pack)
@@ -248,7 +251,7 @@ class EmbeddingCache:
         return self.folder / context[:24]
 
     def _refreshed(self, context: str) -> _Known:
-        """Look at packs that came since, and forget those that went."""
+        """Return the context's index after reading new packs and dropping removed ones."""
         known = self._known.setdefault(context, _Known())
         folder = self._folder_of(context)
         names = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
@@ -269,7 +272,7 @@ class EmbeddingCache:
         known.places = {digest: place for digest, place in known.places.items() if place[0] != name}
 
     def _read(self, path: Path) -> tuple[dict[str, Any], list[bytes], np.ndarray] | None:
-        """A pack; None where it is gone, or damaged and therefore removed."""
+        """Read a pack; return None if it is gone, or if it is damaged and was therefore removed."""
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -279,7 +282,7 @@ class EmbeddingCache:
             self.use.damaged += 1
             path.unlink(missing_ok=True)
             warnings.warn(
-                f"{path} does not match the hash that is its name: damaged. It was removed, and its windows are "
+                f"{path} does not match the hash in its name: it is damaged. It was removed, and its windows will be "
                 "embedded again.",
                 RuntimeWarning,
                 stacklevel=4,
@@ -292,8 +295,8 @@ class EmbeddingCache:
         return path
 
     def _make_room(self, keep: set[Path]) -> None:
-        """Remove the packs that were used least recently, and the temporary files of killed processes."""
-        remove_stray_temps(self.folder)  # under the lock nobody else writes
+        """Remove the least recently used packs, and the temporary files of killed processes."""
+        remove_stray_temps(self.folder)  # safe, because no other process writes while this one has the lock
         files = []
         for folder in filter(Path.is_dir, self.folder.iterdir()):
             for entry in os.scandir(folder):
@@ -313,14 +316,14 @@ class EmbeddingCache:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """One writer at a time; a writer that dies lets go."""
+        """Lock the folder for one writer; the system releases the lock of a process that dies."""
         with _locked(self.folder / ".lock", wait=True):
             yield
 
     @contextmanager
     def _claim(self, context: str, digest: bytes) -> Iterator[bool]:
-        """Whether a block is this process's to compute; one that dies lets go of it."""
-        name = hashlib.sha256(context.encode() + digest).hexdigest()[:3]  # few files, never removed: no race for them
+        """Yield whether this process is the one to compute a block; a process that dies releases its claim."""
+        name = hashlib.sha256(context.encode() + digest).hexdigest()[:3]  # few files, never removed, so no races
         with _locked(self.folder / "claims" / name, wait=False) as mine:
             yield mine
 
@@ -344,7 +347,7 @@ def _locked(path: Path, wait: bool) -> Iterator[bool]:
 
 
 def _blocks(places: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Places in groups that lie in the same stretch of ``size``."""
+    """Group indices by the block of length ``size`` that they are in."""
     group: list[int] = []
     for place in places:
         if group and place // size != group[0] // size:
@@ -366,14 +369,14 @@ def _checked(embeddings: Any, windows: int) -> np.ndarray:
     embeddings = np.ascontiguousarray(embeddings)
     if len(embeddings) != windows or embeddings.dtype.hasobject:
         raise ValueError(
-            f"{windows} windows gave embeddings of shape {embeddings.shape}, {embeddings.dtype}; one numeric row a "
-            "window is needed. Nothing was kept."
+            f"{windows} windows gave embeddings of shape {embeddings.shape}, {embeddings.dtype}; there must be one "
+            "numeric row per window. Nothing was stored. Check the function that computes the embeddings."
         )
     if not np.isfinite(embeddings).all():
         bad = np.flatnonzero(~np.isfinite(embeddings.reshape(windows, -1)).all(1))
         raise ValueError(
             f"{len(bad)} of {windows} embeddings are not finite, first that of window {bad[0]} of its block. Nothing "
-            "was kept: look for NaN in the windows, or compute in float32."
+            "was stored. Look for NaN in the windows, or compute in float32."
         )
     return embeddings
 
@@ -386,7 +389,7 @@ def _packed(made_of: Mapping[str, Any], digests: Sequence[bytes], embeddings: np
 
 
 def _parsed(content: bytes, name: str) -> tuple[dict[str, Any], list[bytes], np.ndarray] | None:
-    """A pack's head, windows and embeddings; None unless the bytes are those that it was named for."""
+    """Return a pack's header, windows and embeddings, or None if its bytes do not match its name."""
     if hashlib.sha256(content).hexdigest() != name or not content.startswith(_MAGIC):
         return None
     end = content.index(b"\n", len(_MAGIC))

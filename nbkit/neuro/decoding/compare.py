@@ -1,8 +1,8 @@
-"""Every (model, mode, fold) is an item: a comparison that any number of sessions may share.
+"""Compare models and training modes, with each (model, mode, fold) as one item of a phase.
 
-A killed item is made again from its start and leaves the same bytes; what it needs is the task, the settings and its
-own key. An item takes seconds (frozen, head) to about ten minutes (full, LoRA and QLoRA of a large model on one card):
-so nothing is resumed within one.
+Any number of sessions can share the work. An item depends only on the task, the settings and its own key; if it is
+killed, it is computed again from its start and leaves the same bytes. An item takes seconds (frozen, head) to about
+ten minutes (full, LoRA and QLoRA of a large model on one GPU), so nothing is resumed within an item.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ ALL_MODES = ("frozen", *MODES)
 
 @dataclass(frozen=True)
 class CompareSettings:
-    """What is compared.
+    """Models, modes and folds of a comparison.
 
     Parameters
     ----------
     models : tuple of str
         Keys of `list_foundation_models`.
     modes : tuple of str
-        Some of frozen, head, full, lora, qlora.
+        One or more of frozen, head, full, lora, qlora.
     n_splits : int
-        Outer folds; leave-one-group-out has as many as groups.
+        Number of outer folds; ignored by leave-one-group-out, which has one fold per group.
     weights : {"random", "hub"}
     seed : int
-        Of the folds, random weights and trainings.
+        Random seed of the folds, random weights and trainings.
     """
 
     models: tuple[str, ...] = tuple(MODELS)
@@ -51,35 +51,38 @@ class CompareSettings:
 
     @classmethod
     def smoke(cls) -> CompareSettings:
-        """Two models of random weights, three modes, two folds."""
+        """Return settings for a quick test: two models with random weights, three modes, two folds."""
         return cls(("cbramod", "labram"), ("frozen", "lora", "qlora"), 2, "random")
 
     @classmethod
     def free(cls) -> CompareSettings:
-        """Seven models whose weights need no login, frozen and with LoRA."""
+        """Return settings for a free GPU: seven models whose weights need no login, frozen and with LoRA."""
         return cls(tuple(key for key in MODELS if key != "reve"), ("frozen", "lora"))
 
     @classmethod
     def full(cls) -> CompareSettings:
-        """Eight models, five modes, five folds."""
+        """Return settings of the full comparison: eight models, five modes, five folds."""
         return cls()
 
     def __post_init__(self) -> None:
         for what, values, known in (("model", self.models, MODELS), ("mode", self.modes, ALL_MODES)):
             wrong = [value for value in values if value not in known]
             if wrong or not len(values):
-                raise ValueError(f"no {what} {', '.join(map(repr, wrong)) or 'at all'}; there are {', '.join(known)}.")
+                raise ValueError(
+                    f"There is no {what} {', '.join(map(repr, wrong)) or 'in the settings'}; there are "
+                    f"{', '.join(known)}."
+                )
 
 
 def fold_rows(task: DecodingTask, settings: CompareSettings, own: Iterable[str] = ()) -> list[dict[str, str]]:
-    """Return a manifest row for each fold of the baseline, and of each model in each mode; the quickest modes first.
+    """Return a manifest row for each fold of the baseline and of each model in each mode, quickest modes first.
 
     Parameters
     ----------
     task : DecodingTask
     settings : CompareSettings
     own : iterable of str
-        Names of models that were pretrained here, beside those of the settings.
+        Names of models that were pretrained with nbkit, in addition to those of the settings.
     """
     pairs = [("band_power", "baseline")]
     pairs += [(model, mode) for mode in settings.modes for model in (*settings.models, *own)]
@@ -95,7 +98,7 @@ def fold_rows(task: DecodingTask, settings: CompareSettings, own: Iterable[str] 
 
 
 def folds_of(task: DecodingTask, settings: CompareSettings) -> list[Fold]:
-    """Return the outer folds, the same for all models and modes."""
+    """Return the outer folds, which are the same for all models and modes."""
     return outer_folds(
         task.target, task.groups, task.strategy, settings.n_splits, task=task.kind, seed=settings.seed
     )  # fmt: skip
@@ -107,7 +110,7 @@ def item_settings(
     training: FineTuneSettings,
     own: Mapping[str, FoundationModel] | None = None,
 ) -> dict[str, Any]:
-    """Return what an item depends on beside its row; models and modes may be added later."""
+    """Return the settings that an item depends on besides its row, so that models and modes can be added later."""
     return {
         "task": task.name, "training": asdict(training), "weights": settings.weights, "n_splits": settings.n_splits,
         "seed": settings.seed, "own": {name: model.fingerprint for name, model in (own or {}).items()},
@@ -123,21 +126,21 @@ def run_row(
     cache: EmbeddingCache | None = None,
     own: Mapping[str, FoundationModel] | None = None,
 ) -> dict[str, Any]:
-    """Make one item; see `run_fold` for what it leaves.
+    """Compute one item and return its results, see `run_fold`.
 
     Parameters
     ----------
     row : mapping
-        Of `fold_rows`.
+        A row of `fold_rows`.
     task : DecodingTask
     settings : CompareSettings
     training : FineTuneSettings
     folder : path
-        For files, a folder an item.
+        Where to write files; each item gets a folder of its own.
     cache : EmbeddingCache, optional
-        Shared by all items of this machine.
+        Shared by all items on this machine.
     own : mapping of str to FoundationModel, optional
-        Models that were pretrained here, by their names in the rows.
+        Models that were pretrained with nbkit, by their names in the rows.
     """
     model, mode = row["model"], row["mode"]
     chosen = (own or {}).get(model, model)
@@ -160,18 +163,18 @@ def run_all(
     folder: str | Path,
     cache: EmbeddingCache | None = None,
 ) -> list[dict[str, Any]]:
-    """Make all items here and give their records; for modes that take seconds."""
+    """Compute all items in this process and return their records; meant for modes that take seconds."""
     results = [run_row(row, task, settings, training, folder, cache) for row in fold_rows(task, settings)]
     return read_records(result["record"] for result in results)
 
 
 def result_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the mean of each model's and mode's main score over folds, beside chance and band powers.
+    """Return each model's and mode's main score, averaged over folds, with chance and band powers as baselines.
 
     Returns
     -------
     rows : list of dict
-        For a session's results: name, value, unit, baseline, baseline_is.
+        Rows for a session's results, with name, value, unit, baseline and baseline_is.
     """
     rows = []
     by_pair: dict[tuple[str, str], list[Mapping[str, Any]]] = {}

@@ -1,11 +1,12 @@
-"""An experiment: decoders by name, outer folds by group, and what each fold leaves.
+"""Experiments: named decoders, outer folds by group, and the artifacts of each fold.
 
-Every (decoder, fold) is a function of the task, the decoder's settings and the seed, so it can be an item that is made
-anywhere, in any order, and again. Each stands beside band powers on the same fold. Who comes from coco-pipe finds
-``FrozenBackboneDecoderConfig`` as `FrozenProbe`, ``NeuralFineTuneConfig`` with its parts for LoRA, quantisation, device
-and checkpoints as `FineTune`, ``CVConfig`` as `CrossValidation`, ``ExperimentConfig`` and ``Experiment`` as
-`Experiment`; channel names and sampling rate, without which no foundation model can be run, are arguments of
-`Experiment.run`.
+Every (decoder, fold) is a function of the task, the decoder's settings and the seed, so it can be an item that is
+computed anywhere, in any order, and more than once. Each is compared with band powers on the same fold.
+
+For users of coco-pipe: ``FrozenBackboneDecoderConfig`` corresponds to `FrozenProbe`, ``NeuralFineTuneConfig`` with its
+parts for LoRA, quantisation, device and checkpoints to `FineTune`, ``CVConfig`` to `CrossValidation`, and
+``ExperimentConfig`` and ``Experiment`` to `Experiment`. Channel names and sampling frequency, which every foundation
+model needs, are arguments of `Experiment.run`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BandPowers:
-    """The baseline, as a decoder."""
+    """The band-power baseline as a decoder."""
 
     mode = "baseline"
     model = "band_power"
@@ -48,16 +49,16 @@ class BandPowers:
 
 @dataclass(frozen=True)
 class FrozenProbe:
-    """Embeddings of a frozen backbone, and any scikit-learn estimator on them.
+    """Decoder of frozen embeddings: a frozen backbone and a scikit-learn estimator on its embeddings.
 
     Parameters
     ----------
     model : str or FoundationModel
     weights : "random", "hub" or path
     head : sklearn estimator, optional
-        A linear model on standardised embeddings without it.
+        By default a linear model on standardised embeddings.
     weights_seed : int
-        Of random weights.
+        Random seed of random weights.
     """
 
     model: str | FoundationModel
@@ -80,17 +81,17 @@ class FrozenProbe:
 
 @dataclass(frozen=True)
 class FineTune:
-    """A backbone with a head that is trained: head, full, LoRA or QLoRA.
+    """Decoder that trains a backbone with a head: head only, full, LoRA or QLoRA.
 
     Parameters
     ----------
     model : str or FoundationModel
     mode : {"head", "full", "lora", "qlora"}
     settings : FineTuneSettings
-        Rank, alpha and dropout of LoRA and the precision among them; the best step's weights are always what is kept.
+        Includes rank, alpha and dropout of LoRA and the precision; always the weights of the best step are stored.
     weights : "random", "hub" or path
     weights_seed : int
-        Of random weights.
+        Random seed of random weights.
     """
 
     model: str | FoundationModel
@@ -102,7 +103,7 @@ class FineTune:
     def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
         """Return the estimator, not fitted."""
         shape = (task.ch_names, task.sfreq, task.windows.shape[-1])
-        model = model_for(self.model, *shape, self.weights, self.weights_seed)  # one backbone, whatever the fold's seed
+        model = model_for(self.model, *shape, self.weights, self.weights_seed)  # the same backbone for all folds' seeds
         if self.mode == "head":
             precision = self.settings.precision
             _embed_all(FrozenEmbedding(model, task.ch_names, task.sfreq, cache=cache, precision=precision), task)
@@ -114,14 +115,14 @@ class FineTune:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The outer folds.
+    """Settings of the outer folds.
 
     Parameters
     ----------
     strategy, n_splits
         See `folds.outer_folds`.
     group_key : str
-        Column of the metadata that says whose window it is.
+        Column of the metadata with the group of each window.
     """
 
     strategy: str = "stratified_group_kfold"
@@ -130,46 +131,47 @@ class CrossValidation:
 
 
 def _embed_all(embedding: FrozenEmbedding, task: DecodingTask) -> None:
-    """Fill the cache with all of a task's windows, in their order, whatever fold comes first.
+    """Fill the cache with all of a task's windows, in their order, whichever fold comes first.
 
-    An embedding's last bit may depend on what shares its batch; so it depends on the task, and on no fold or kill.
+    The last bit of an embedding may depend on the other windows in its batch. With this fixed order it depends on the
+    task alone, not on a fold or a kill.
     """
     if embedding.cache is not None:
         embedding.fit_transform(task.windows)
 
 
 def seed_of(key: str, seed: int) -> int:
-    """Return an item's own seed, from its key and the experiment's."""
+    """Return the seed of an item, derived from its key and the experiment's seed."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:4], "little")
 
 
 def run_fold(
     name: str, decoder: Any, task: DecodingTask, fold: Fold, folder: Path, *, seed: int, cache: Any = None
 ) -> dict[str, Any]:
-    """Train one decoder on one fold, score it on the people it has not seen, and write what it leaves.
+    """Train one decoder on one fold, score it on the held-out groups, and write its artifacts.
 
     Parameters
     ----------
     name : str
-        The decoder's, in tables.
+        The decoder's name in tables.
     decoder : BandPowers, FrozenProbe or FineTune
     task : DecodingTask
     fold : Fold
     folder : Path
-        For the record, the card and the checkpoint.
+        Where to write the record, the card and the checkpoint.
     seed : int
-        The experiment's; the fold's own is derived from it.
+        The experiment's seed, from which the fold's seed is derived.
     cache : EmbeddingCache, optional
 
     Returns
     -------
     results : dict
-        Files ``record``, ``card`` and, where a network was trained, ``checkpoint``; arrays ``predicted``, ``target``
-        and ``windows`` (positions) of the test side: what an item saves.
+        What an item stores: the files ``record``, ``card`` and, if a network was trained, ``checkpoint``; and the
+        arrays ``predicted``, ``target`` and ``windows`` (indices) of the test side.
     """
     model = decoder.model if isinstance(decoder.model, str) else decoder.model.key
     estimator = decoder.build(task, seed_of(f"{name}-fold-{fold.number}", seed), cache, folder)
-    if hasattr(estimator, "get_artifact_metadata"):  # chooses its step on groups of its own
+    if hasattr(estimator, "get_artifact_metadata"):  # a trained network, which needs groups to choose its best step
         estimator.fit(task.windows[fold.train], task.target[fold.train], task.groups[fold.train])
     else:
         estimator.fit(task.windows[fold.train], task.target[fold.train])
@@ -201,7 +203,7 @@ def _scored(estimator: Any, task: DecodingTask, fold: Fold) -> tuple[dict[str, f
 
 
 def _told(estimator: Any, decoder: Any) -> dict[str, Any]:
-    """What an estimator tells of itself; one that trains no network has little to tell."""
+    """Return an estimator's report on itself; without a trained network it is short."""
     if hasattr(estimator, "get_artifact_metadata"):
         told = estimator.get_artifact_metadata()
         return {
@@ -216,21 +218,21 @@ def _told(estimator: Any, decoder: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Decoders on one task, all folds in one go; notebooks make each fold an item instead, see `compare`.
+    """Evaluate decoders on one task, with all folds in one call; notebooks use one item per fold, see `compare`.
 
     Parameters
     ----------
     models : mapping of str to FrozenProbe or FineTune
-        By a name for tables.
+        Decoders by their names in tables.
     task : {"classification", "regression"}
     metrics : sequence of str
-        Which scores to report; all that there are without it.
+        Scores to report; all by default.
     cv : CrossValidation
     seed : int
 
     Examples
     --------
-    A frozen backbone with logistic regression, on whose folds no subject is on both sides::
+    A frozen backbone with logistic regression; no subject is on both sides of a fold::
 
         experiment = Experiment(
             models={"labram_probe": FrozenProbe("labram", head=LogisticRegression(max_iter=1000))},
@@ -266,28 +268,32 @@ class Experiment:
             In uV.
         y : sequence of shape (windows,)
         sample_metadata : DataFrame or mapping of str to sequence
-            With the column ``cv.group_key``.
+            Must have the column ``cv.group_key``.
         ch_names : sequence of str
         sfreq : float
             In Hz.
         cache : EmbeddingCache or path, optional
         folder : path
-            For what folds leave.
+            Where to write the artifacts of the folds.
         data : str
-            "real", or what the windows stand in for.
+            "real", or a description of the stand-in.
+
+        Returns
+        -------
+        result : ExperimentResult
 
         Raises
         ------
         ValueError
-            For windows, metadata, metrics or folds that cannot be had.
+            If windows, metadata, metrics or folds are not valid.
         """
         allowed = score_names(self.task)
         unknown = [name for name in self.metrics if name not in allowed]
         if unknown:
-            raise ValueError(f"metrics {', '.join(unknown)} are none of a {self.task}'s: {', '.join(allowed)}.")
+            raise ValueError(f"A {self.task} has no metrics {', '.join(unknown)}; choose from {', '.join(allowed)}.")
         if self.cv.group_key not in sample_metadata:
             raise ValueError(
-                f"sample_metadata has no column {self.cv.group_key!r}; it has {', '.join(sample_metadata)}."
+                f"The sample_metadata has no column {self.cv.group_key!r}; it has {', '.join(sample_metadata)}."
             )
         groups = np.asarray(sample_metadata[self.cv.group_key]).astype(str)
         windows = check_windows(X, y, groups, ch_names)
@@ -310,12 +316,12 @@ class Experiment:
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """What an experiment found.
+    """Results of an experiment.
 
     Attributes
     ----------
     records : list of dict
-        A fold's each.
+        One record per fold.
     metrics : tuple of str
     """
 
@@ -323,13 +329,13 @@ class ExperimentResult:
     metrics: tuple[str, ...]
 
     def get_detailed_scores(self) -> pandas.DataFrame:
-        """Return a row a fold."""
+        """Return a table with one row per fold."""
         return score_table(self.records)
 
     def summary(self) -> pandas.DataFrame:
-        """Return a row a decoder, beside chance."""
+        """Return a table with one row per decoder, with chance as the baseline."""
         return summary_table(self.records)
 
     def get_model_artifacts(self, artifact_type: str | None = None) -> pandas.DataFrame:
-        """Return what folds left: Model, Fold, ArtifactType, ArtifactKey, ArtifactValue; see `artifact_table`."""
+        """Return all artifacts of the folds as a long table, see `artifact_table`."""
         return artifact_table(self.records, artifact_type)

@@ -1,7 +1,8 @@
-"""Foundation models trained on a task, as scikit-learn estimators: head, full, LoRA, QLoRA.
+"""Train foundation models on a task as scikit-learn estimators: head, full, LoRA and QLoRA.
 
-The best step is chosen on groups held out of the training side and is what predicts; the test side of an outer fold is
-never looked at. A fit is a function of its data, settings and seed: on a CPU it gives the same bits every time.
+The best step is chosen on groups held out from the training side, and its weights are used for predictions; the test
+side of an outer fold is never used. A fit is a function of its data, settings and seed: on a CPU it gives the same
+bits every time.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MODES = ("head", "full", "lora", "qlora")
 def decoder_for(
     model: FoundationModel, mode: str, n_outputs: int, settings: FineTuneSettings, seed: int, device: str = "cpu"
 ) -> tuple[Decoder, str]:
-    """Return a copy of a model with a head, with that to be trained which a mode trains.
+    """Return a copy of a model with a head, in which only the weights that a mode trains have ``requires_grad``.
 
     Parameters
     ----------
@@ -38,28 +39,30 @@ def decoder_for(
     n_outputs : int
     settings : FineTuneSettings
     seed : int
-        Of the head and the adapters.
+        Random seed of the head and the adapters.
     device : str
 
     Returns
     -------
     decoder : Decoder
     said : str
-        What is trained, for the model card.
+        Description of what is trained, for the model card.
 
     Raises
     ------
     ValueError
-        For an unknown mode.
+        If the mode is unknown.
     """
     if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}; frozen embeddings are `FrozenEmbedding`'s.")
+        raise ValueError(
+            f"There is no mode {mode!r}; choose one of {', '.join(MODES)}. For frozen embeddings use FrozenEmbedding."
+        )
     decoder = model.with_head(n_outputs, seed=seed).to(device)
     if mode == "full":
         return decoder, "all weights are trained"
     if mode == "head":
         decoder.backbone.requires_grad_(False)
-        return decoder, "the head alone is trained, on standardised embeddings of the frozen backbone"
+        return decoder, "only the head is trained, on standardised embeddings of the frozen backbone"
     from nbkit.neuro.nn.lora import add_lora, quantise_4bit
 
     said = ""
@@ -72,16 +75,16 @@ def decoder_for(
 
 
 class StandardisedHead(nn.Module):
-    """A head on embeddings whose numbers are brought to mean 0 and deviation 1.
+    """A head that first standardises embeddings to mean 0 and deviation 1.
 
-    A frozen backbone's embeddings differ little from window to window beside what they have in common; a head that is
-    given them as they are learns slowly. The means and deviations are the training side's.
+    The embeddings of a frozen backbone vary little between windows compared with their common offset, so a head on raw
+    embeddings learns slowly. Means and deviations are those of the training side.
 
     Parameters
     ----------
     head : torch.nn.Module
     embeddings : ndarray of shape (windows, dim)
-        Of the windows that are trained on.
+        Embeddings of the training windows.
     """
 
     def __init__(self, head: nn.Module, embeddings: np.ndarray) -> None:
@@ -98,7 +101,7 @@ class StandardisedHead(nn.Module):
 
 
 class _FineTuned(BaseEstimator):
-    """What the classifier and the regressor share."""
+    """Shared parts of the classifier and the regressor."""
 
     def __init__(
         self,
@@ -159,7 +162,7 @@ class _FineTuned(BaseEstimator):
         return manifest | more
 
     def _inputs(self, windows: np.ndarray) -> np.ndarray:
-        """What the network that is trained is given: windows, or embeddings where the backbone is frozen."""
+        """Return the input of the trained network: windows, or embeddings if the backbone is frozen."""
         if self.mode != "head":
             return self.model_.prepare(windows, self.ch_names, self.sfreq).array
         settings = self.settings or FineTuneSettings.free()
@@ -173,19 +176,21 @@ class _FineTuned(BaseEstimator):
         check_is_fitted(self, "network_")
         windows = check_windows(X, ch_names=self.ch_names)
         if windows.shape[1:] != self.shape_:
-            raise ValueError(f"windows of shape {windows.shape[1:]}; fitted on (channels, time) = {self.shape_}.")
+            raise ValueError(
+                f"Windows have shape {windows.shape[1:]}, but the model was fitted on (channels, time) = {self.shape_}."
+            )
         device, settings = chosen_device(self.device), self.settings or FineTuneSettings.free()
         precision = chosen_precision(device, settings.precision)
         return forward(self.network_, self._inputs(windows), device, precision).cpu().double().numpy()
 
-    # -- what a training tells of itself: artifacts.NeuralTrainable --
+    # -- reports on the training, see artifacts.NeuralTrainable --
 
     def get_training_history(self) -> list[dict[str, float]]:
-        """Return a row a step: losses, gradient norm, rate."""
+        """Return a row per step with losses, gradient norm and learning rate."""
         return self.trained_.history
 
     def get_checkpoint_manifest(self) -> dict[str, Any]:
-        """Return path, hash and best step of what was kept; the path is empty without ``folder``."""
+        """Return path, hash and best step of the checkpoint; the path is empty without ``folder``."""
         return self.manifest_
 
     def get_model_card_info(self) -> dict[str, Any]:
@@ -193,11 +198,11 @@ class _FineTuned(BaseEstimator):
         return self.info_
 
     def get_failure_diagnostics(self) -> dict[str, Any]:
-        """Return what went wrong: steps that are not finite, gradient norms, adapters without a gradient."""
+        """Return diagnostics: steps that are not finite, gradient norms, adapters without a gradient."""
         return self.trained_.diagnostics
 
     def get_artifact_metadata(self) -> dict[str, Any]:
-        """Return all of these together."""
+        """Return the results of all the other methods in one dict."""
         return {
             "training_history": self.get_training_history(), "checkpoints": self.get_checkpoint_manifest(),
             "model_card": self.get_model_card_info(), "diagnostics": self.get_failure_diagnostics(),
@@ -214,49 +219,49 @@ _PARAMETERS = """
     Parameters
     ----------
     model : str or FoundationModel
-        A key of `list_foundation_models`, built for the windows that it is fitted on, or a model that is built.
+        A key of `list_foundation_models`, built in `fit` for the windows given there, or a model that is already built.
     ch_names : sequence of str
-        Of the windows.
+        Channel names of the windows.
     sfreq : float
-        Of the windows, in Hz.
+        Sampling frequency of the windows, in Hz.
     mode : {"head", "full", "lora", "qlora"}
     settings : FineTuneSettings, optional
-        Those of ``free()`` without it.
+        ``FineTuneSettings.free()`` by default.
     weights : "random", "hub" or path
     seed : int
-        Of random weights, the head, the adapters, the inner split and the batches.
+        Random seed of random weights, the head, the adapters, the inner split and the batches.
     cache : EmbeddingCache, path or None
-        Of embeddings, in mode head.
+        Cache of embeddings, used in mode "head" only.
     device : {"auto", "cpu", "cuda"}
     folder : path, optional
-        Where the best step's weights are kept.
+        Where to write the checkpoint with the best step's weights.
     """
 
 
 class FoundationClassifier(ClassifierMixin, _FineTuned):
-    __doc__ = f"Tell classes with a foundation model and a head.{_PARAMETERS}"
+    __doc__ = f"Classify windows with a foundation model and a head.{_PARAMETERS}"
 
     def fit(self, X: np.ndarray, y: Sequence, groups: Sequence | None = None) -> FoundationClassifier:
-        """Train on windows.
+        """Train on windows and return self.
 
         Parameters
         ----------
         X : ndarray of shape (windows, channels, time)
             In uV.
         y : sequence of shape (windows,)
-            Classes.
+            Class labels.
         groups : sequence of shape (windows,), optional
-            Whose windows they are; the best step is chosen on groups that are not trained on.
+            Group of each window; the best step is chosen on groups that are held out from training.
 
         Raises
         ------
         ValueError
-            For windows or labels that cannot be learned from.
+            If windows or labels are not valid for training.
         """
         windows = check_windows(X, y, groups, self.ch_names)
         self.classes_, target = np.unique(np.asarray(y), return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"all {len(windows)} windows are of class {self.classes_[0]}; two or more are needed.")
+            raise ValueError(f"All {len(windows)} windows are of class {self.classes_[0]}; two or more are needed.")
         self._fit(windows, target, groups, len(self.classes_))
         return self
 
@@ -267,32 +272,32 @@ class FoundationClassifier(ClassifierMixin, _FineTuned):
         return odds / odds.sum(1, keepdims=True)
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return the likeliest class of each window."""
+        """Return the most probable class of each window, shape (windows,)."""
         likeliest = self.predict_proba(X).argmax(1)
         return self.classes_[likeliest]
 
 
 class FoundationRegressor(RegressorMixin, _FineTuned):
-    __doc__ = f"Predict a value with a foundation model and a head.{_PARAMETERS}"
+    __doc__ = f"Predict a value of each window with a foundation model and a head.{_PARAMETERS}"
 
     def fit(self, X: np.ndarray, y: Sequence, groups: Sequence | None = None) -> FoundationRegressor:
-        """Train on windows; see `FoundationClassifier.fit`.
+        """Train on windows and return self, see `FoundationClassifier.fit`.
 
         Raises
         ------
         ValueError
-            For windows or values that cannot be learned from.
+            If windows or values are not valid for training.
         """
         windows, target = check_windows(X, y, groups, self.ch_names), np.asarray(y, float)
         if not np.isfinite(target).all() or not target.std() > 0:
             raise ValueError(
-                f"{int((~np.isfinite(target)).sum())} of {len(target)} targets are not finite, their deviation is "
-                f"{np.nanstd(target):g}; finite values that differ are needed."
+                f"{int((~np.isfinite(target)).sum())} of {len(target)} targets are not finite, and their deviation is "
+                f"{np.nanstd(target):g}; pass finite values that differ."
             )
         self.mean_, self.deviation_ = float(target.mean()), float(target.std())
         self._fit(windows, (target - self.mean_) / self.deviation_, groups, 0)
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return a value for each window."""
+        """Return the predicted value of each window, shape (windows,)."""
         return self._outputs(X)[:, 0] * self.deviation_ + self.mean_

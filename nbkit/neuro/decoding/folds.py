@@ -1,7 +1,7 @@
-"""Outer folds by group, and the inner split that chooses a checkpoint.
+"""Outer cross-validation folds by group, and the inner split for choosing a checkpoint.
 
-No group (a subject, or a run of one subject) is on both sides of a fold, and every fold knows all classes; what cannot
-be split so is refused with the counts that were seen. Folds depend on labels, groups and seed alone.
+No group (a subject, or a run of one subject) is on both sides of a fold, and both sides of a fold contain all classes.
+If the data cannot be split like this, an error reports the counts. Folds depend on labels, groups and seed alone.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Fold:
     Attributes
     ----------
     number : int
-        From 1.
+        Number of the fold, from 1.
     train, test : ndarray of shape (windows,)
-        Positions.
+        Indices of the windows on each side.
     held_out : tuple of str
-        The test side's groups.
+        Groups on the test side.
     """
 
     number: int
@@ -49,37 +49,42 @@ def outer_folds(
     ----------
     target : sequence of shape (windows,)
     groups : sequence of shape (windows,)
-        Whose windows they are.
+        Group of each window.
     strategy : {"stratified_group_kfold", "group_kfold", "leave_one_group_out"}
-        Through scikit-learn.
+        Splitter of scikit-learn.
     n_splits : int
-        Folds; leave_one_group_out has as many as groups.
+        Number of folds; ignored by leave_one_group_out, which has one fold per group.
     task : {"classification", "regression"}
     seed : int
-        Draws the groups of stratified_group_kfold.
+        Random seed of stratified_group_kfold.
 
     Raises
     ------
     ValueError
-        For an unknown strategy, more folds than groups, or a fold that lacks a class on one side.
+        If the strategy is unknown, there are more folds than groups, or a class is missing on one side of a fold.
     """
     from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 
     target, groups = np.asarray(target), np.asarray(groups).astype(str)
     if strategy not in STRATEGIES:
-        raise ValueError(f"strategy {strategy!r} is none of {', '.join(STRATEGIES)}.")
+        raise ValueError(f"There is no strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}.")
     if strategy == "stratified_group_kfold" and task == "regression":
-        raise ValueError("stratified_group_kfold needs classes; take group_kfold or leave_one_group_out for values.")
+        raise ValueError(
+            "The strategy stratified_group_kfold needs classes; use group_kfold or leave_one_group_out for values."
+        )
     if len(target) != len(groups) or target.ndim != 1:
-        raise ValueError(f"targets of shape {target.shape} and {len(groups)} groups; one of each a window is needed.")
+        raise ValueError(
+            f"Targets have shape {target.shape} and there are {len(groups)} groups; pass one target and one group per "
+            "window."
+        )
     names = np.unique(groups)
     if strategy != "leave_one_group_out" and not 2 <= n_splits <= len(names):
         raise ValueError(
-            f"{n_splits=} with {len(names)} groups ({_few(names)}); 2 to {max(2, len(names))} folds can be made of "
-            "them. Take fewer folds, more subjects, or split one subject by run."
+            f"Got {n_splits=} with {len(names)} groups ({_few(names)}); these allow 2 to {max(2, len(names))} folds. "
+            "Use fewer folds, more subjects, or split one subject by run."
         )
     if len(names) < 2:
-        raise ValueError(f"all windows are of one group, {_few(names)}: nothing can be held out. Split by run.")
+        raise ValueError(f"All windows are of one group, {_few(names)}: nothing can be held out. Split by run.")
     splitter = {
         "stratified_group_kfold": lambda: StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed),
         "group_kfold": lambda: GroupKFold(n_splits),
@@ -96,25 +101,25 @@ def outer_folds(
 
 
 def refuse_overlap(train_groups: Sequence, test_groups: Sequence) -> None:
-    """Raise where a group is on both sides.
+    """Raise an error if a group is on both sides of a fold.
 
     Raises
     ------
     ValueError
-        With the groups' names.
+        If the training and test groups overlap; the message names the groups.
     """
     both = sorted(set(map(str, train_groups)) & set(map(str, test_groups)))
     if both:
         raise ValueError(
-            f"{len(both)} group(s) are on both sides: {_few(both)}. A model that has seen a person scores its "
-            "memory of them: train and test must hold different groups."
+            f"The same {len(both)} group(s) are on both sides: {_few(both)}. The score of a model that was trained on "
+            "the same person is too optimistic: put different groups on the training and test sides."
         )
 
 
 def check_windows(
     windows: np.ndarray, target: Sequence | None = None, groups: Sequence | None = None, ch_names: Sequence[str] = ()
 ) -> np.ndarray:
-    """Return windows as float32, or say what is wrong with them.
+    """Return windows as float32 after checking their shape and values.
 
     Parameters
     ----------
@@ -122,94 +127,99 @@ def check_windows(
         In uV.
     target, groups : sequence of shape (windows,), optional
     ch_names : sequence of str
-        To compare their number with the windows'.
+        Their number is compared with the windows' channels.
 
     Raises
     ------
     ValueError
-        For another shape, NaN or infinite samples, or lengths that differ.
+        If the shape is wrong, samples are NaN or infinite, or the lengths of the arguments differ.
     """
     windows = np.asarray(windows)
     if windows.ndim != 3 or windows.dtype.kind not in "fiu" or not windows.size:
         raise ValueError(
-            f"windows of shape {windows.shape}, {windows.dtype}; numbers of shape (windows, channels, time) are needed."
+            f"Windows have shape {windows.shape} and type {windows.dtype}; pass numbers of shape (windows, channels, "
+            "time)."
         )
     windows = windows.astype(np.float32, copy=False)
     bad = np.flatnonzero(~np.isfinite(windows).all((1, 2)))
     if len(bad):
         raise ValueError(
-            f"{len(bad)} of {len(windows)} windows hold NaN or infinite samples: {_few(bad)}. No model can read them: "
-            "leave them out (with their targets and groups), or interpolate their channels."
+            f"{len(bad)} of {len(windows)} windows hold NaN or infinite samples: {_few(bad)}. No model accepts them: "
+            "remove them with their targets and groups, or interpolate their channels."
         )
     if len(ch_names) and len(ch_names) != windows.shape[1]:
-        raise ValueError(f"{len(ch_names)} channel names for {windows.shape[1]} channels; there must be one for each.")
+        raise ValueError(
+            f"Got {len(ch_names)} channel names for {windows.shape[1]} channels; pass one name per channel."
+        )
     for what, values in (("targets", target), ("groups", groups)):
         if values is not None and len(values) != len(windows):
-            raise ValueError(f"{len(values)} {what} for {len(windows)} windows; there must be one for each.")
+            raise ValueError(f"Got {len(values)} {what} for {len(windows)} windows; pass one per window.")
     return windows
 
 
 def inner_split(
     target: np.ndarray, groups: Sequence | None, fraction: float, *, classes: bool, seed: int
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Split a training side once more, to choose the checkpoint on.
+    """Split the training side again, into windows to train on and windows to choose the checkpoint on.
 
     Parameters
     ----------
     target : ndarray of shape (windows,)
     groups : sequence of shape (windows,) or None
     fraction : float
-        Share of the windows to choose on.
+        Share of the windows for choosing the checkpoint.
     classes : bool
-        Whether the target is one.
+        Whether the target consists of classes.
     seed : int
 
     Returns
     -------
     train, val : ndarray of shape (windows,)
-        Positions.
+        Indices of the windows.
     said : str
-        How it was split, for the model card.
+        Description of the split, for the model card.
 
     Raises
     ------
     ValueError
-        If windows or groups are too few for it.
+        If there are too few windows or groups.
     """
     from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 
     if not 0 < fraction < 1:
-        raise ValueError(f"val_fraction {fraction} is no share; give one between 0 and 1, such as 0.2.")
+        raise ValueError(f"The val_fraction is {fraction}; choose a share between 0 and 1, such as 0.2.")
     empty, target = np.zeros(len(target)), np.asarray(target)
     names = [] if groups is None else np.unique(np.asarray(groups).astype(str))
     if len(names) >= 2:
-        # several draws: where classes lie in groups unevenly, one may leave the training side without a class
+        # several draws: with classes spread unevenly over groups, one may leave the training side without a class
         for train, val in GroupShuffleSplit(20, test_size=fraction, random_state=seed).split(empty, target, groups):
             if not classes or set(target[train]) == set(target):
                 held = np.unique(np.asarray(groups).astype(str)[val])
                 return train, val, f"by group: {_few(held)} held out of {len(names)} to choose the step on"
         raise ValueError(
-            f"no split of {len(names)} groups leaves all classes to train on: {_few(names)}. Add groups, or pass "
-            "groups=None to split by window."
+            f"There is no split of {len(names)} groups that leaves all classes on the training side: {_few(names)}. "
+            "Add groups, or pass groups=None to split by window."
         )
     if len(target) < 5:
-        raise ValueError(f"{len(target)} windows to train on; 5 or more are needed to choose a step on some of them.")
+        raise ValueError(
+            f"There are {len(target)} windows to train on; 5 or more are needed, because some choose the checkpoint."
+        )
     splitter = (StratifiedShuffleSplit if classes else ShuffleSplit)(1, test_size=fraction, random_state=seed)
     train, val = next(iter(splitter.split(empty, target)))
-    return train, val, "by window, for want of groups: the choice of the step is optimistic, the outer test is not"
+    return train, val, "by window, because there are no groups: the choice of the step is optimistic, the test is not"
 
 
 def _refuse_one_class(fold: Fold, target: np.ndarray) -> None:
     classes = np.unique(target)
     if len(classes) < 2:
-        raise ValueError(f"all windows are of class {classes[0]}; two or more classes are needed to tell them apart.")
+        raise ValueError(f"All windows are of class {classes[0]}; a classification needs two or more classes.")
     for side, places in (("training", fold.train), ("test", fold.test)):
         counts = {str(c): int((target[places] == c).sum()) for c in classes}
         if not all(counts.values()):
             lacking = ", ".join(c for c, n in counts.items() if not n)
             raise ValueError(
-                f"fold {fold.number} (held out: {_few(fold.held_out)}) has no window of class {lacking} on its {side} "
-                f"side: {counts}. Take fewer folds, stratified_group_kfold, or groups that hold every class."
+                f"Fold {fold.number} (held out: {_few(fold.held_out)}) has no window of class {lacking} on its {side} "
+                f"side: {counts}. Use fewer folds, stratified_group_kfold, or groups that contain every class."
             )
 
 

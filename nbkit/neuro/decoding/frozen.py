@@ -1,7 +1,7 @@
-"""Frozen embeddings as a scikit-learn transformer, and as items of a phase.
+"""Frozen embeddings as a scikit-learn transformer and as items of a phase.
 
-The backbone never sees a target, so embedding before a cross-validation leaks nothing; through a cache each window is
-embedded once, however many folds, estimators and sessions ask for it.
+The backbone never sees a target, so computing embeddings before a cross-validation causes no leakage. With a cache,
+each window is embedded once, whatever the number of folds, estimators and sessions.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     model : str or FoundationModel
-        A key of `list_foundation_models`, built for the windows that it is fitted on, or a model that is built.
+        A key of `list_foundation_models`, built in `fit` for the windows given there, or a model that is already built.
     ch_names : sequence of str
-        Of the windows.
+        Channel names of the windows.
     sfreq : float
-        Of the windows, in Hz.
+        Sampling frequency of the windows, in Hz.
     weights : "random", "hub" or path
     seed : int
-        Of random weights.
+        Random seed of random weights.
     cache : EmbeddingCache, path or None
-        Where embeddings are kept; None computes them every time.
+        Where embeddings are stored; None computes them every time.
     batch_size : int
     device : {"auto", "cpu", "cuda"}
     precision : {"auto", "fp32", "fp16", "bf16"}
@@ -46,9 +46,9 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     weights_ : str
-        Where the backbone's weights come from, in words.
+        Description of where the backbone's weights come from.
     said_ : tuple of str
-        What is done to the windows.
+        Description of the preprocessing of the windows.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         self.precision = precision
 
     def fit(self, X: np.ndarray, y: Any = None) -> FrozenEmbedding:
-        """Build the model for windows of this shape; nothing is learned.
+        """Build the model for windows of this shape and return self; nothing is learned.
 
         Raises
         ------
         ValueError
-            For windows, channels or a model that do not go together.
+            If windows, channels and model do not fit together.
         """
         windows = check_windows(X, ch_names=self.ch_names)
         model = self._model_for(windows)
@@ -88,7 +88,7 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """Return the embeddings.
+        """Return the embeddings of windows.
 
         Parameters
         ----------
@@ -104,7 +104,9 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "shape_")
         windows = check_windows(X, ch_names=self.ch_names)
         if windows.shape[1:] != self.shape_:
-            raise ValueError(f"windows of shape {windows.shape[1:]}; fitted on (channels, time) = {self.shape_}.")
+            raise ValueError(
+                f"Windows have shape {windows.shape[1:]}, but the model was fitted on (channels, time) = {self.shape_}."
+            )
         model, precision = self._model_for(windows), chosen_precision(self.device, self.precision)
 
         def compute(part: np.ndarray) -> np.ndarray:
@@ -117,12 +119,12 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         return cache.embed(windows, self.made_of(model), compute)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the embedding's numbers, for `set_output`."""
+        """Return names of the embedding's dimensions, for scikit-learn's `set_output`."""
         key = self.model if isinstance(self.model, str) else self.model.key
         return np.array([f"{key}_{i:04d}" for i in range(self.n_features_out_)], dtype=object)
 
     def made_of(self, model: FoundationModel) -> dict[str, Any]:
-        """Return all that an embedding depends on beside its window: what the cache's key is made of."""
+        """Return everything that an embedding depends on besides its window, for the key in the cache."""
         return {
             "model": model.fingerprint, "weights": model.weights, "ch_names": list(map(str, self.ch_names)),
             "sfreq": float(self.sfreq), "precision": chosen_precision(self.device, self.precision),
@@ -140,17 +142,19 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
 def model_for(
     model: str | FoundationModel, ch_names: Sequence[str], sfreq: float, n_times: int, weights: str | Path, seed: int
 ) -> FoundationModel:
-    """Return a model that is built for some windows; the last few are kept, for each fold asks again.
+    """Return a model built for windows of a given shape; the last few models are kept in memory for the next folds.
 
     Raises
     ------
     ValueError
-        Without channel names, or for a model that does not take such windows.
+        If there are no channel names, or the model does not accept such windows.
     """
     if not isinstance(model, str):
         return model
     if not len(ch_names):
-        raise ValueError("ch_names is empty: a foundation model has to know the windows' channels by name.")
+        raise ValueError(
+            "The argument ch_names is empty: a foundation model needs the names of the windows' channels; pass them."
+        )
     return _built(model, tuple(map(str, ch_names)), n_times / float(sfreq), str(weights), int(seed))
 
 
@@ -160,12 +164,12 @@ def _built(key: str, ch_names: tuple[str, ...], window: float, weights: str, see
 
 
 def said_of(model: FoundationModel, windows: np.ndarray, of: Any) -> tuple[str, ...]:
-    """Return what is done to windows on their way into a model."""
+    """Return a description of each step of the preprocessing of windows for a model."""
     return tuple(model.prepare(windows[:1], of.ch_names, of.sfreq).said)
 
 
 def chosen_device(device: str) -> str:
-    """Return the device that "auto" stands for: CUDA where there is one."""
+    """Return the device; "auto" becomes CUDA if it is available, else the CPU."""
     if device != "auto":
         return device
     import torch
@@ -174,7 +178,7 @@ def chosen_device(device: str) -> str:
 
 
 def chosen_precision(device: str, precision: str) -> str:
-    """Return the precision that "auto" stands for on a device."""
+    """Return the precision; "auto" becomes the best precision for the device."""
     import torch
 
     from nbkit.neuro.decoding.training import precision_of
@@ -183,7 +187,7 @@ def chosen_precision(device: str, precision: str) -> str:
 
 
 def frozen_probe(embedding: FrozenEmbedding, kind: str) -> Any:
-    """Return a pipeline of a frozen backbone and the linear model that stands on band powers, too.
+    """Return a scikit-learn pipeline of a frozen backbone and the linear model that the baseline uses too.
 
     Parameters
     ----------
@@ -200,13 +204,13 @@ def frozen_probe(embedding: FrozenEmbedding, kind: str) -> Any:
 
 
 def embedding_rows(task: DecodingTask, models: Iterable[str]) -> list[dict[str, str]]:
-    """Return a manifest row for each model and group of a task: a block of windows that is embedded together."""
+    """Return a manifest row for each model and group of a task; a group's windows are embedded together."""
     groups = sorted(set(task.groups.tolist()))
     return [{"key": f"{task.name}-{key}-{group}", "model": key, "group": group} for key in models for group in groups]
 
 
 def embedded_models(task: DecodingTask, models: Iterable[str], embedding: FrozenEmbedding) -> list[str]:
-    """Return those models whose embeddings of all windows of a task are in the cache already."""
+    """Return the models whose embeddings of all windows of a task are already in the cache."""
     ready = []
     for key in models:
         mine = copy.copy(embedding).set_params(model=key)
@@ -218,18 +222,23 @@ def embedded_models(task: DecodingTask, models: Iterable[str], embedding: Frozen
 
 
 def embed_row(row: Mapping[str, str], task: DecodingTask, embedding: FrozenEmbedding) -> dict[str, Path]:
-    """Embed one row's windows and give the packs that hold them, by name: what an item keeps.
+    """Embed one row's windows and return the cache files that hold them, by name, for the item to store.
 
     Parameters
     ----------
     row : mapping
-        Of `embedding_rows`.
+        A row of `embedding_rows`.
     task : DecodingTask
     embedding : FrozenEmbedding
-        With a cache; its model is the row's.
+        Must have a cache; its model is replaced by the row's.
+
+    Raises
+    ------
+    ValueError
+        If the embedding has no cache.
     """
     if not isinstance(embedding.cache, EmbeddingCache):
-        raise ValueError("the embedding has no EmbeddingCache, so there is no pack to keep; give it one.")
+        raise ValueError("The embedding has no EmbeddingCache, so there is no file to store; pass cache=.")
     mine = copy.copy(embedding).set_params(model=row["model"]) if isinstance(embedding.model, str) else embedding
     windows = task.windows[task.groups == row["group"]]
     mine.fit_transform(windows)

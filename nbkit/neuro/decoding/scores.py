@@ -1,7 +1,7 @@
-"""Scores of a fold, each with what costs nothing.
+"""Scores of a fold, each with its trivial score.
 
-A score without its chance level or its trivial guess says nothing, so the two are never apart; what a model may know is
-the training side alone, the trivial guess included.
+A score means nothing without its chance level or the score of a trivial guess, so both are always reported together.
+Like a model, the trivial guess uses the training side alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TRIVIAL_IS = {
 
 
 def score_fold(kind: str, target: np.ndarray, predicted: np.ndarray, trained_on: np.ndarray) -> dict[str, Any]:
-    """Return the scores of a test side.
+    """Return the scores of predictions on a test side, with their trivial scores.
 
     Parameters
     ----------
@@ -29,25 +29,25 @@ def score_fold(kind: str, target: np.ndarray, predicted: np.ndarray, trained_on:
     predicted : ndarray of shape (windows, classes) or (windows,)
         Probabilities, or values.
     trained_on : ndarray of shape (windows,)
-        The training side's targets.
+        Targets of the training side.
 
     Returns
     -------
     scores : dict
-        ``balanced_accuracy`` and ``auc`` (one class against the others), or ``r2``, ``rmse`` and ``r``; and under
-        ``<name>_trivial`` what is had for nothing.
+        ``balanced_accuracy`` and ``auc`` (one class against the others), or ``r2``, ``rmse`` and ``r``; and the trivial
+        score of each under ``<name>_trivial``.
 
     Raises
     ------
     ValueError
-        For predictions that are not finite or not one a window.
+        If predictions are not finite, or their number is not the number of windows.
     """
     from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
     if len(predicted) != len(target) or not np.isfinite(predicted).all():
         raise ValueError(
-            f"{len(predicted)} predictions for {len(target)} windows, {int((~np.isfinite(predicted)).sum())} of their "
-            "values not finite. Look at the training's diagnostics."
+            f"Got {len(predicted)} predictions for {len(target)} windows, with {int((~np.isfinite(predicted)).sum())} "
+            "of their values not finite. Pass one finite prediction per window; see the training's diagnostics."
         )
     if kind == "classification":
         classes = predicted.shape[1]
@@ -69,7 +69,7 @@ def score_fold(kind: str, target: np.ndarray, predicted: np.ndarray, trained_on:
 
 
 def score_names(kind: str) -> tuple[str, ...]:
-    """Return the names of a kind's scores, the main one first."""
+    """Return the names of the scores of a kind of task, with the main score first."""
     return ("balanced_accuracy", "auc") if kind == "classification" else ("r2", "rmse", "r")
 
 

@@ -1,6 +1,6 @@
-"""What is decoded: windows with a target and a group each.
+"""Decoding tasks: windows with a target and a group each.
 
-A task says what its data are, real or stand-in, and by what they are split; targets follow from what happened in the
+A task states whether its data are real or a stand-in, and which groups split them. Targets come from the events of a
 recording, never from the signal.
 """
 
@@ -27,7 +27,7 @@ _MONTAGE_19 = (
 
 @dataclass(frozen=True)
 class DecodingTask:
-    """Windows, what is to be told of each, and whose it is.
+    """Windows with their targets and groups.
 
     Attributes
     ----------
@@ -38,18 +38,18 @@ class DecodingTask:
     target : ndarray of shape (windows,)
         Class numbers from 0, or the value in ``unit``.
     groups : ndarray of shape (windows,)
-        Text: no group is on both sides of a fold.
+        Group of each window, as text; no group is on both sides of a fold.
     sfreq : float
-        In Hz.
+        Sampling frequency, in Hz.
     ch_names : tuple of str
     classes : tuple of str
-        Names by number; empty for a regression.
+        Class names by number; empty for a regression.
     unit : str
-        Of a regression's target.
+        Unit of the target of a regression.
     strategy : str
-        Of the outer folds, see `folds.outer_folds`.
+        Strategy of the outer folds, see `folds.outer_folds`.
     data : str
-        "real", or what the windows stand in for.
+        "real", or a description of the stand-in.
     """
 
     name: str
@@ -70,7 +70,7 @@ class DecodingTask:
         return self.windows.shape[-1] / self.sfreq
 
     def permuted(self, seed: int) -> DecodingTask:
-        """Return the task with targets shuffled within each group: what no model may decode."""
+        """Return the task with targets shuffled within each group, a control that no model should decode."""
         rng, target = np.random.default_rng(seed), self.target.copy()
         for group in np.unique(self.groups):
             inside = np.flatnonzero(self.groups == group)
@@ -78,12 +78,12 @@ class DecodingTask:
         return replace(self, target=target, data=f"{self.data}; targets shuffled")
 
     def as_recording(self) -> Recording:
-        """Return the windows one after the other, as if they were one recording: for a try of what takes one."""
+        """Return the windows joined to one recording, to try functions that take a recording."""
         signal = np.concatenate(list(self.windows), axis=1).astype(np.float64)
         return Recording(signal, self.sfreq, self.ch_names, data=f"{self.data}; windows joined")
 
     def describe(self) -> str:
-        """Return one line for a person."""
+        """Return a description of the task in one line."""
         what = "classes " + ", ".join(
             f"{name}: {int((self.target == i).sum())}" for i, name in enumerate(self.classes)
         ) if self.classes else f"target {self.target.mean():.3g} +- {self.target.std():.3g} {self.unit}"  # fmt: skip
@@ -102,39 +102,41 @@ def load_task(
     ----------
     name : {"rest_or_movement", "cue_validity", "response_time", "stand_in"}
     folder : path, optional
-        The cueing data set's root; eegbci's recordings are found by mne.
+        Root of the cueing data set; the recordings of eegbci are found by MNE.
     subjects : sequence, optional
-        Which; eegbci's first, all of the cueing set.
+        Subjects to load; by default the first of eegbci, and all of the cueing data set.
     scratch : path
-        Where shards may be written.
+        Where to write shards.
 
     Raises
     ------
     ValueError
-        For an unknown name, or a folder that is needed and not given.
+        If the name is unknown, or a required folder is not given.
     """
     if name == "rest_or_movement":
         return rest_or_movement([int(s) for s in subjects] or [1])
     if name in ("cue_validity", "response_time"):
         if folder is None:
-            raise ValueError(f"{name} needs the root of the cueing data set (BIDS, sub-*/ses-*/eeg); give its folder.")
+            raise ValueError(
+                f"The task {name} needs the root of the cueing data set (BIDS, sub-*/ses-*/eeg); pass it as folder."
+            )
         return cueing(folder, scratch, name, [str(s) for s in subjects])
     if name == "stand_in":
         return stand_in()
-    raise ValueError(f"task {name!r} is none of {', '.join(TASKS)}.")
+    raise ValueError(f"There is no task {name!r}; choose one of {', '.join(TASKS)}.")
 
 
 def rest_or_movement(
     subjects: Sequence[int] = (1,), runs: Sequence[int] = (3, 4, 6, 8, 11, 12), sfreq: float = 200.0
 ) -> DecodingTask:
-    """Return rest (T0) against moved or imagined fists and feet (T1, T2): 4 s from each cue on.
+    """Return the task of telling rest (T0) from moved or imagined fists and feet (T1, T2), with 4 s after each cue.
 
     Parameters
     ----------
     subjects, runs : sequence of int
-        Of the eegbci set; one subject is split by run, several by subject.
+        Subjects and runs of eegbci; one subject is split by run, several by subject.
     sfreq : float
-        To resample to, in Hz.
+        Sampling frequency after resampling, in Hz.
     """
     length = int(round(4.0 * sfreq))
     windows, target, groups = [], [], []
@@ -157,19 +159,20 @@ def rest_or_movement(
 def cueing(
     root: str | Path, scratch: str | Path, what: str, subjects: Sequence[str] = (), sfreq: float = 200.0
 ) -> DecodingTask:
-    """Give Posner cueing on four dry electrodes: whether the cue was right, or the response time; split by subject.
+    """Return a task on Posner cueing with four dry electrodes: cue validity or response time, split by subject.
 
     Parameters
     ----------
     root : path
-        The BIDS data set.
+        Root of the BIDS data set.
     scratch : path
-        Where shards are written.
+        Where to write shards.
     what : {"cue_validity", "response_time"}
-        Validity is read from 1 s before to 1 s after the target; the response time is forecast from the 2 s before it.
+        Windows for the cue validity are from 1 s before to 1 s after the target; for the response time, the 2 s before
+        the target.
     subjects : sequence of str, optional
     sfreq : float
-        To resample to, in Hz.
+        Sampling frequency after resampling, in Hz.
     """
     validity = what == "cue_validity"
     cut = CueingWindows(-1.0, 1.0, sfreq) if validity else CueingWindows(-2.0, 0.0, sfreq)
@@ -187,14 +190,14 @@ def cueing(
 def stand_in(
     windows: int = 40, subjects: int = 4, seconds: float = 2.0, sfreq: float = 200.0, seed: int = 0
 ) -> DecodingTask:
-    """Return a task with a planted answer: in class 1 the back of the head has a rhythm of 10 Hz.
+    """Return a synthetic task with a planted effect: in class 1, channels at the back of the head have a 10 Hz rhythm.
 
     Parameters
     ----------
     windows, subjects : int
-        In all; classes alternate.
+        Total numbers; classes alternate.
     seconds, sfreq : float
-        Length in s, and Hz.
+        Length of a window in s, and sampling frequency in Hz.
     seed : int
     """
     rng, length = np.random.default_rng(seed), int(round(seconds * sfreq))

@@ -1,8 +1,8 @@
-"""Train a network with some of its weights frozen, and leave it at its best step.
+"""Train a network with some of its weights frozen, and restore its best step.
 
-Everything random is drawn from the seed: a training that was killed and is begun again ends with the same bits. The
-weights are looked at before the first step too, so there is always a best one; steps whose gradient is not finite are
-skipped, counted and said.
+All random numbers come from the seed, so a training that is killed and started again ends with the same bits. The
+weights are also evaluated before the first step, so there is always a best step. Steps whose gradient is not finite
+are skipped, counted and reported.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from nbkit.neuro.nn.lora import dead_adapters, lora_parameters
 from nbkit.neuro.training.brief import BestStep, fit_once, one_device
 from nbkit.neuro.training.rates import cosine_rate
 
-_AT_ONCE = 256  # windows of a forward pass without gradients
-_ENOUGH_BAD = 10  # steps without a finite gradient, one after the other, after which a training is given up
+_AT_ONCE = 256  # windows per forward pass without gradients
+_ENOUGH_BAD = 10  # consecutive steps without a finite gradient after which a training is stopped
 
 
 @dataclass(frozen=True)
 class FineTuneSettings:
-    """Sizes of a finetuning.
+    """Settings of a finetuning.
 
     Parameters
     ----------
@@ -38,20 +38,20 @@ class FineTuneSettings:
     head_rate, backbone_rate : float
         Peak learning rates of the head, and of the backbone's weights or adapters.
     weight_decay : float
-        Of matrices.
+        Weight decay of matrices.
     warmup_steps : int
     grad_clip : float
-        Norm above which gradients are scaled down.
+        Gradient norm above which gradients are scaled down.
     r, alpha : int
-        Rank of the LoRA matrices and their scale, alpha / r.
+        Rank of the LoRA matrices, and the numerator of their scale, alpha / r.
     dropout : float
-        On the way into the LoRA matrices.
+        Dropout on the input of the LoRA matrices.
     val_fraction : float
         Share of the training side on which the best step is chosen.
     val_every : int
-        Steps between looks at it.
+        Number of steps between evaluations on that share.
     precision : {"auto", "fp32", "fp16", "bf16"}
-        auto: fp32 on a CPU; on a card bf16 where it has it (2020 and later), else fp16.
+        "auto" is fp32 on a CPU, bf16 on GPUs that support it (2020 and later), and fp16 on other GPUs.
     """
 
     steps: int = 400
@@ -70,38 +70,38 @@ class FineTuneSettings:
 
     @classmethod
     def smoke(cls) -> FineTuneSettings:
-        """Sizes of seconds on a CPU."""
+        """Return settings that take seconds on a CPU."""
         return cls(steps=4, batch_size=8, warmup_steps=1, r=4, alpha=8, val_every=4)
 
     @classmethod
     def free(cls) -> FineTuneSettings:
-        """Sizes of one 16 GB card."""
+        """Return settings for one GPU with 16 GB."""
         return cls()
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.val_every, self.r) < 1:
             raise ValueError(
-                f"steps={self.steps}, batch_size={self.batch_size}, val_every={self.val_every}, r={self.r}; each is 1 "
-                "or more."
+                f"Got steps={self.steps}, batch_size={self.batch_size}, val_every={self.val_every}, r={self.r}; each "
+                "must be 1 or more."
             )
         if self.precision not in ("auto", *PRECISIONS):
-            raise ValueError(f"precision {self.precision!r} is none of auto, {', '.join(PRECISIONS)}.")
+            raise ValueError(f"There is no precision {self.precision!r}; choose one of auto, {', '.join(PRECISIONS)}.")
 
 
 @dataclass
 class Trained:
-    """What a training was.
+    """Result of a training.
 
     Attributes
     ----------
     history : list of dict
-        A row a step: ``step``, ``train_loss``, ``grad_norm``, ``rate``, at some ``val_loss``.
+        A row per step with ``step``, ``train_loss``, ``grad_norm`` and ``rate``, and in some rows ``val_loss``.
     best_step : int
-        0 where no step was better than the start.
+        The best step; 0 if no step was better than the start.
     best_loss : float
-        On the windows that the step is chosen on.
+        Loss at the best step on the windows that choose it.
     weights : dict of str to Tensor
-        Those that were trained, at the best step, and the running statistics beside them.
+        The trained weights and running statistics at the best step.
     diagnostics : dict
         See `diagnose`.
     """
@@ -114,7 +114,7 @@ class Trained:
 
 
 def precision_of(precision: str, device: torch.device) -> tuple[str, str]:
-    """Return a precision that "auto" stands for, and why.
+    """Return the precision to use on a device, and the reason.
 
     Parameters
     ----------
@@ -127,12 +127,12 @@ def precision_of(precision: str, device: torch.device) -> tuple[str, str]:
     why : str
     """
     if precision != "auto":
-        return precision, "as asked for"
+        return precision, "as set"
     if device.type != "cuda":
-        return "fp32", f"on a {device.type}"
+        return "fp32", f"the device is a {device.type}"
     if torch.cuda.get_device_capability(device)[0] >= 8:
-        return "bf16", "the card has bfloat16"
-    return "fp16", "the card has no bfloat16"
+        return "bf16", "the GPU supports bfloat16"
+    return "fp16", "the GPU does not support bfloat16"
 
 
 def train(
@@ -147,25 +147,29 @@ def train(
     seed: int,
     device: str = "cpu",
 ) -> Trained:
-    """Train the weights that have ``requires_grad`` and put the network back to its best step.
+    """Train the weights that have ``requires_grad`` and restore the network to its best step.
 
     Parameters
     ----------
     network : nn.Module
-        From windows to (windows, outputs); modules without a weight to train stay in evaluation.
+        Maps windows to outputs of shape (windows, outputs); modules without trainable weights stay in evaluation mode.
     windows : ndarray of shape (windows, channels, time)
-        As the network takes them.
+        In the form that the network expects.
     target : ndarray of shape (windows,)
         Class numbers, or values of about unit variance.
     chosen_on : (train, val)
-        Positions to train on, and to choose the step on.
+        Indices of the windows to train on, and of those that choose the best step.
     settings : FineTuneSettings
     head : sequence of str
-        Names of the weights that take the head's rate.
+        Names of the weights that use the head's learning rate.
     classes : int
-        0 for a regression; classes weigh the same however many windows they have.
+        Number of classes, which all have the same weight in the loss; 0 for a regression.
     seed : int
     device : str
+
+    Returns
+    -------
+    trained : Trained
     """
     place, (fit_on, val_on) = torch.device(device), chosen_on
     precision, _ = precision_of(settings.precision, place)
@@ -185,7 +189,7 @@ def train(
         torch.manual_seed(seed)
         fit_once(
             module, batches, steps=settings.steps, callbacks=[best], **one_device(device),
-            precision="16-mixed" if precision == "fp16" else "32-true",  # for the scaler; the network casts itself
+            precision="16-mixed" if precision == "fp16" else "32-true",  # only for the scaler; the network casts itself
         )  # fmt: skip
     network.to(place).eval()
     rows = {0: {"step": 0}} | {row["step"]: row for row in module.rows}
@@ -196,7 +200,7 @@ def train(
 
 
 class _Training(lightning.LightningModule):
-    """Train those weights of a network that have ``requires_grad``, by AdamW.
+    """Train the weights of a network that have ``requires_grad`` with AdamW.
 
     Attributes
     ----------
@@ -224,7 +228,7 @@ class _Training(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate_at(self, step: int) -> float:
-        """Return the share of the peak rates at a step, from 0."""
+        """Return the share of the peak learning rates at a step; steps count from 0."""
         return cosine_rate(step, self.settings.steps, self.settings.warmup_steps, 0.0)
 
     def on_train_start(self) -> None:
@@ -239,21 +243,21 @@ class _Training(lightning.LightningModule):
         return loss
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
-        """Clip the gradients, note their norm, and skip a step that is not finite."""
+        """Clip the gradients, record their norm, and skip the step if the norm is not finite."""
         row, scaler = self.rows[-1], getattr(self.trainer.precision_plugin, "scaler", None)
-        if row["step"] <= 2 and lora_parameters(self.network):  # at the second, A has its gradient as well as B
+        if row["step"] <= 2 and lora_parameters(self.network):  # B starts at 0, so A has a gradient from step 2 on
             self.dead = dead_adapters(self.network)
         row["grad_norm"] = float(nn.utils.clip_grad_norm_(self.trained.values(), self.settings.grad_clip))
         row["rate"] = self.rate_at(row["step"] - 1)
         finite = math.isfinite(row["grad_norm"]) and math.isfinite(row["train_loss"])
         self._bad = 0 if finite else self._bad + 1
-        if not finite and scaler is None:  # a scaler skips such a step by itself
+        if not finite and scaler is None:  # with a scaler, the scaler skips the step
             optimizer.zero_grad(set_to_none=True)
         self.trainer.should_stop = self._bad >= _ENOUGH_BAD
 
 
 def forward(network: nn.Module, inputs: Any, device: torch.device | str, precision: str = "fp32") -> Tensor:
-    """Return a network's outputs without gradients, some windows at a time, in evaluation, in float32."""
+    """Return a network's outputs as float32, computed in batches, in evaluation mode and without gradients."""
     place = torch.device(device)
     network.eval()
     made = []
@@ -266,14 +270,14 @@ def forward(network: nn.Module, inputs: Any, device: torch.device | str, precisi
 def diagnose(
     history: Sequence[dict[str, float]], best_step: int, settings: FineTuneSettings, dead: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Say what went wrong in a training, if anything did.
+    """Return diagnostics of a training, with a warning for each problem.
 
     Returns
     -------
     diagnostics : dict
-        ``steps``, ``nonfinite_steps`` (positions), ``grad_norm_median``, ``grad_norm_max``, ``clipped`` (share of
-        steps), ``best_step``, ``dead_adapters`` (names), ``words`` (a line for each thing to worry about; empty where
-        there is none).
+        ``steps``, ``nonfinite_steps`` (step numbers), ``grad_norm_median``, ``grad_norm_max``, ``clipped`` (share of
+        steps), ``best_step``, ``dead_adapters`` (names), ``words`` (a warning for each problem; empty if there is
+        none).
     """
     steps = [row for row in history if "train_loss" in row]
     norms = np.array([row["grad_norm"] for row in steps])
@@ -284,14 +288,14 @@ def diagnose(
     if bad:
         words.append(f"{len(bad)} of {len(steps)} steps had a loss or gradient that is not finite, first step {bad[0]}")
     if len(steps) < settings.steps:
-        words.append(f"given up at step {len(steps)} of {settings.steps}: {_ENOUGH_BAD} such steps one after the other")
+        words.append(f"stopped at step {len(steps)} of {settings.steps} after {_ENOUGH_BAD} such steps in a row")
     if best_step == 0:
-        words.append("no step was better than the untrained start on the windows that the step is chosen on")
+        words.append("no step was better than the untrained start on the windows that choose the best step")
     if len(finite) and finite.max() == 0:
-        words.append("all gradients are zero: nothing that is trained reaches the output")
+        words.append("all gradients are zero: the trained weights have no influence on the output")
     if dead:
         words.append(
-            f"{len(dead)} adapter matrices got no gradient, {dead[0]} among them: they are not part of the model"
+            f"{len(dead)} adapter matrices, such as {dead[0]}, got no gradient: they have no effect in the model"
         )
     return {
         "dead_adapters": list(dead), "steps": len(steps), "nonfinite_steps": bad, "best_step": best_step,
@@ -302,7 +306,7 @@ def diagnose(
 
 
 class _Loss:
-    """Cross-entropy with classes weighing the same, or the squared error."""
+    """Cross-entropy with equal total weight of all classes, or the squared error."""
 
     def __init__(self, weigh: Tensor | None) -> None:
         self.weigh = weigh
@@ -325,14 +329,16 @@ def _optimizer(network: nn.Module, head: set[str], settings: FineTuneSettings) -
             rate = settings.head_rate if name in head else settings.backbone_rate
             groups.setdefault((rate, settings.weight_decay if weight.dim() > 1 else 0.0), []).append(weight)
     if not groups:
-        raise ValueError("no weight of the network is to be trained: all have requires_grad=False.")
+        raise ValueError(
+            "There is no weight to train: all weights of the network have requires_grad=False. Choose another mode."
+        )
     return torch.optim.AdamW(
         [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
     )
 
 
 def _batches(places: np.ndarray, settings: FineTuneSettings, seed: int):
-    """Positions of batches without end; an epoch's order is derived from the seed and its number."""
+    """Yield indices of batches without end; an epoch's order is derived from the seed and the epoch's number."""
     size, epoch = min(settings.batch_size, len(places)), 0
     while True:
         order = np.random.default_rng([seed, epoch]).permutation(places)
@@ -342,13 +348,16 @@ def _batches(places: np.ndarray, settings: FineTuneSettings, seed: int):
 
 
 def _as_written(network: nn.Module) -> Any:
-    """4-bit layers uncompiled: bitsandbytes compiles them on a CPU at the first call, which takes longer than a fit."""
+    """Return a context that runs 4-bit layers uncompiled.
+
+    On a CPU, bitsandbytes compiles them at the first call, which takes longer than a fit.
+    """
     four_bits = getattr(network, "is_loaded_in_4bit", False)
     return torch.compiler.set_stance("force_eager") if four_bits else nullcontext()
 
 
 def _running_statistics(network: nn.Module) -> dict[str, Tensor]:
-    """What a training moves without a gradient: the statistics of norms over batches that are not frozen."""
+    """Return what a training changes without a gradient: running statistics of batch norms that are not frozen."""
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     found = {}
     for name, module in network.named_modules():
@@ -358,7 +367,7 @@ def _running_statistics(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _training_mode(network: nn.Module) -> None:
-    """Dropout and batch statistics only where something is trained: a frozen module is the function that it was."""
+    """Put only modules with trainable weights in training mode, so that frozen ones compute the same as before."""
     network.train()
     for module in network.modules():
         if not any(weight.requires_grad for weight in module.parameters()) and any(True for _ in module.parameters()):

@@ -21,7 +21,7 @@ def test_it_is_a_scikit_learn_transformer():
     np.testing.assert_array_equal(power.fit_transform(windows), log_band_powers(windows, 200.0))
     with pytest.raises(ValueError, match="of 3 channels; fitted on 19"):
         power.transform(windows[:, :3])
-    with pytest.raises(ValueError, match="none of 'auto'"):
+    with pytest.raises(ValueError, match="choose one of 'auto'"):
         BandPower(reference="ear").fit(windows)
 
 

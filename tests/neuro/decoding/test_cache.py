@@ -145,7 +145,7 @@ def test_what_is_no_embedding_is_not_kept(tmp_path):
         cache.embed(windows(), MADE_OF, lambda batch: batch[:2])
     with pytest.raises(ValueError, match="not finite, first that of window 2"):
         cache.embed(windows(), MADE_OF, lambda b: np.where(np.arange(10)[:, None] == 2, np.nan, b[:, 0, :3]))
-    with pytest.raises(ValueError, match="a window or more"):
+    with pytest.raises(ValueError, match="at least one window"):
         cache.embed(windows(0), MADE_OF, Toy())
     assert cache.packs() == []
 

@@ -131,7 +131,7 @@ def test_a_regressor_predicts_in_the_targets_unit():
 
 
 def test_what_cannot_be_learned_from_is_refused():
-    with pytest.raises(ValueError, match="none of head, full, lora, qlora"):
+    with pytest.raises(ValueError, match="choose one of head, full, lora, qlora"):
         fitted("frozen")
     with pytest.raises(ValueError, match="are of class 1; two or more"):
         classifier().fit(TASK.windows[TASK.target == 1], TASK.target[TASK.target == 1])

@@ -38,12 +38,12 @@ def test_a_subject_on_both_sides_raises():
 @pytest.mark.parametrize(
     ("more", "word"),
     [
-        ({"strategy": "kfold"}, "none of stratified_group_kfold"),
+        ({"strategy": "kfold"}, "no strategy 'kfold'; choose one of stratified_group_kfold"),
         ({"n_splits": 8}, "n_splits=8 with 7 groups"),
-        ({"task": "regression"}, "take group_kfold or leave_one_group_out for values"),
-        ({"target": TARGET[:-1]}, "one of each a window"),
-        ({"target": TARGET * 0}, "all windows are of class 0"),
-        ({"groups": ["S1"] * 42, "strategy": "leave_one_group_out"}, "all windows are of one group"),
+        ({"task": "regression"}, "use group_kfold or leave_one_group_out for values"),
+        ({"target": TARGET[:-1]}, "one target and one group per window"),
+        ({"target": TARGET * 0}, "All windows are of class 0"),
+        ({"groups": ["S1"] * 42, "strategy": "leave_one_group_out"}, "All windows are of one group"),
         ({"target": (GROUPS == "S0").astype(int), "strategy": "leave_one_group_out"}, "no window of class 1 on its"),
     ],
 )
@@ -57,7 +57,7 @@ def test_what_cannot_be_split_is_refused_with_what_was_seen(more, word):
     ("windows", "more", "word"),
     [
         (np.zeros((4, 10)), {}, r"shape \(4, 10\)"),
-        (np.array([[["a"]]]), {}, "numbers of shape"),
+        (np.array([[["a"]]]), {}, "pass numbers of shape"),
         (np.zeros((3, 2, 5)), {"ch_names": ["Cz"]}, "1 channel names for 2 channels"),
         (np.zeros((3, 2, 5)), {"target": [1, 2]}, "2 targets for 3 windows"),
         (np.zeros((3, 2, 5)), {"groups": [1]}, "1 groups for 3 windows"),
@@ -75,7 +75,7 @@ def test_the_inner_split_is_by_group_where_there_are_groups_and_says_so():
     assert sorted([*train, *val]) == list(range(42))
     train, val, said = inner_split(TARGET, None, 0.3, classes=True, seed=1)
     assert set(TARGET[train]) == set(TARGET[val]) == {0, 1} and "optimistic" in said
-    with pytest.raises(ValueError, match="no split of 2 groups leaves all classes"):
+    with pytest.raises(ValueError, match="no split of 2 groups that leaves all classes"):
         inner_split(np.array([0, 0, 1, 1]), ["a", "a", "b", "b"], 0.5, classes=True, seed=0)
     with pytest.raises(ValueError, match="3 windows to train on"):
         inner_split(np.zeros(3), None, 0.3, classes=False, seed=0)

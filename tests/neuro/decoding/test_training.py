@@ -114,7 +114,7 @@ def test_a_training_that_is_lost_is_given_up_and_its_start_is_kept():
     broken = windows * np.where(np.arange(80) < 60, np.nan, 1.0)[:, None, None].astype(np.float32)
     trained = run(network, windows=broken)
     assert trained.best_step == 0 and torch.equal(network.head.weight, before)
-    assert any("given up at step 10 of 30" in word for word in trained.diagnostics["words"])
+    assert any("stopped at step 10 of 30" in word for word in trained.diagnostics["words"])
 
 
 def test_a_network_that_nothing_reaches_is_said():
@@ -124,12 +124,12 @@ def test_a_network_that_nothing_reaches_is_said():
 
 
 def test_settings_that_make_no_sense_are_refused_and_a_cpu_computes_in_float32():
-    with pytest.raises(ValueError, match="each is 1 or more"):
+    with pytest.raises(ValueError, match="each must be 1 or more"):
         FineTuneSettings(steps=0)
-    with pytest.raises(ValueError, match="none of auto"):
+    with pytest.raises(ValueError, match="choose one of auto"):
         FineTuneSettings(precision="half")
     assert precision_of("auto", torch.device("cpu"))[0] == "fp32"
     network = Net()
     network.requires_grad_(False)
-    with pytest.raises(ValueError, match="no weight of the network is to be trained"):
+    with pytest.raises(ValueError, match="all weights of the network have requires_grad=False"):
         run(network)
