@@ -1,1 +1,1 @@
-"""Figures whose axes carry units and whose scores stand beside their baseline."""
+"""Figures with units on all axes and a baseline beside every score."""

@@ -1,6 +1,6 @@
-"""Cumulative bands of one channel.
+"""Figure of the cumulative bands of one channel.
 
-Each panel is one stage in uV against seconds over the signal that the last stage comes to.
+Each panel shows one stage in uV against seconds, drawn over the signal of all bands.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GREEK = {"delta": "δ", "theta": "θ", "alpha": "α", "beta": "β", "gamma": "�
 
 
 def stage_title(names: Sequence[str], stage: int) -> str:
-    """Write a stage as the sum of its bands.
+    """Return a stage's title: the sum of its bands.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def stage_title(names: Sequence[str], stage: int) -> str:
 
 
 def edges_title(bands: Sequence[tuple[float, float]] | None, stage: int) -> str:
-    """Write the range a stage covers, "" where the bands are not known."""
+    """Return the frequency range of a stage as text, or "" if the bands are not known."""
     return "" if bands is None else f"{bands[0][0]:g} to {bands[stage][1]:g} Hz"
 
 
@@ -52,19 +52,19 @@ def plot_bands(
     levels : array of shape (bands, channels, time)
         In uV.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling frequency, in Hz.
     names : sequence of str
-        A name a band.
+        Name of each band.
     bands : sequence of (l_freq, h_freq), optional
-        Edges in Hz, for the titles.
+        Band edges in Hz, for the titles.
     signal : array of shape (channels, time), optional
-        The unfiltered signal, drawn behind instead of the last level.
+        The unfiltered signal, drawn in the background instead of the last level.
     channel : int
-        Which one to draw.
+        Index of the channel to draw.
     ch_name : str
-        Its name.
+        Name of the channel.
     start_s : float
-        Where the window begins, in s.
+        Start of the window in its recording, in s.
 
     Returns
     -------

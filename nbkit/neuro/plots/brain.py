@@ -1,6 +1,6 @@
-"""Maps on the cortex.
+"""Figures of maps on the cortical surface.
 
-Maps that are to be compared share one colour scale, symmetric about zero. Where there is no value is grey, never zero.
+Maps in one figure share a colour scale that is symmetric about zero. Vertices without a value are grey, not zero.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ def plot_brain(
     title: str = "",
     stand_in: str = "",
 ) -> Figure:
-    """Draw maps below each other, each from four sides, all on one colour scale.
+    """Draw maps below each other, each in four views, all with the same colour scale.
 
     Parameters
     ----------
     maps : mapping of str to ndarray of shape (vertices,)
-        Of both hemispheres of fsaverage3, 4 or 5; NaN where there is no value. Maps of different surfaces are drawn on
-        the finest of them, by nesting.
+        Values on both hemispheres of fsaverage3, 4 or 5; NaN for no value. Maps of different surfaces are all drawn on
+        the finest of these, which contains the vertices of the others.
     unit : str
-        Of the values, for the colour bar.
+        Unit of the values, for the colour bar.
     limit : float, optional
-        The scale goes from minus to plus this; the 99th percentile of all maps' sizes where not given.
+        The scale goes from -limit to limit; by default the 99th percentile of all absolute values.
     surface : {"fsaverage3", "fsaverage4", "fsaverage5"}, optional
-        To draw on; coarser ones draw faster.
+        Surface to draw on; coarser ones are faster.
     title : str
     stand_in : str
-        What the data stand in for; said in the figure.
+        Description of stand-in data, written in the figure.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def plot_brain(
     Raises
     ------
     ValueError
-        For no maps, one with no value at all, or a number of vertices that no surface has.
+        If there are no maps, a map has no value at all, or its number of vertices fits no surface.
     """
     import matplotlib.pyplot as plt
     from matplotlib.cm import ScalarMappable
@@ -91,33 +91,33 @@ def plot_brain(
 
 
 def brain_view_html(values: np.ndarray, unit: str, *, limit: float | None = None, title: str = "") -> str:
-    """Return a page of HTML in which the map can be turned with the mouse; it needs no network.
+    """Return an HTML page in which the map can be rotated with the mouse; it needs no network.
 
     Parameters
     ----------
     values : ndarray of shape (vertices,)
-        Of both hemispheres of fsaverage3, 4 or 5, drawn side by side; NaN is grey.
+        Values on both hemispheres of fsaverage3, 4 or 5, which are drawn side by side; NaN is grey.
     unit : str
-        Said in the title.
+        Unit of the values, written in the title.
     limit : float, optional
-        The scale goes from minus to plus this.
+        The scale goes from -limit to limit.
     """
     from nilearn.plotting import view_surf
 
     engine = {}
-    if "engine" in signature(view_surf).parameters:  # newer nilearn: one of the two comes with it
+    if "engine" in signature(view_surf).parameters:  # only newer releases of nilearn have several engines
         engine["engine"] = "plotly" if find_spec("plotly") else "niivue"
     prepared, surface, limit = _prepare({title or "map": values}, limit, None)
     points, triangles = [], []
     for side, shift in zip(HEMISPHERES, (-1, 1), strict=True):
         own, faces = mesh(surface, "infl", side)
-        own = own - [own[:, 0].max() if shift < 0 else own[:, 0].min(), 0, 0]  # apart, without a gap between
+        own = own - [own[:, 0].max() if shift < 0 else own[:, 0].min(), 0, 0]  # side by side, without a gap
         triangles.append(faces + sum(map(len, points)))
         points.append(own + [3.0 * shift, 0, 0])
     view = view_surf(
         (np.concatenate(points), np.concatenate(triangles)), next(iter(prepared.values())), cmap=COLOURS, vmax=limit,
         vmin=-limit, symmetric_cmap=True, title=f"{title} ({unit})" if title else unit, title_fontsize=18,
-        colorbar_fontsize=12, **engine,  # larger numbers are cut off beside the bar
+        colorbar_fontsize=12, **engine,  # larger numbers are cut off beside the colour bar
     )  # fmt: skip
     return view.html
 
@@ -126,12 +126,12 @@ def _prepare(
     maps: Mapping[str, np.ndarray], limit: float | None, surface: str | None
 ) -> tuple[dict[str, np.ndarray], str, float]:
     if not maps:
-        raise ValueError("there are no maps to draw.")
+        raise ValueError("There are no maps to draw; pass at least one.")
     flat = {name: np.asarray(values, float).ravel() for name, values in maps.items()}
     for name, values in flat.items():
         surface_of(len(values))
         if not np.isfinite(values).any():
-            raise ValueError(f"the map {name!r} has no value at all ({len(values)} vertices, all NaN).")
+            raise ValueError(f"The map {name!r} has no value at all ({len(values)} vertices, all NaN); leave it out.")
     finest = surface_of(max(map(len, flat.values())))
     surface = surface or finest
     drawn = {}
@@ -142,5 +142,5 @@ def _prepare(
         sizes = np.abs(np.concatenate(list(drawn.values())))
         limit = float(np.nanpercentile(sizes, 99)) or 1.0
     if not limit > 0:
-        raise ValueError(f"{limit=}: the colour scale goes from minus to plus this; give a number above 0.")
+        raise ValueError(f"Got {limit=}; the colour scale goes from -limit to limit, so pass a number above 0.")
     return drawn, surface, float(limit)

@@ -1,6 +1,6 @@
-"""Predictions beside the truth, and scores beside the constant and what was published.
+"""Figures of the challenge: predictions beside true values, and scores beside baselines and published results.
 
-NRMSE is never drawn without the line at 1.0, the score of a constant and the median published result.
+NRMSE is always drawn with a line at 1.0, the score of a constant prediction and of the median published result.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from nbkit.neuro.challenge.metrics import CONSTANT, PUBLISHED, nrmse
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FEW = 8  # subjects that can be told apart by colour
+_FEW = 8  # largest number of subjects that colours can distinguish
 
 
 def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "") -> Figure:
-    """Draw training and validation of a finetuning from pretrained and from random weights, and of another network.
+    """Draw training and validation of a finetuning: from pretrained weights, from random ones, and another network.
 
     Parameters
     ----------
     history : sequence of mapping
-        Logged rows with ``step`` and some of train_loss, val_nrmse, and both ending in ``_scratch`` and
-        ``_signal_jepa``.
+        Logged rows with ``step`` and some of train_loss and val_nrmse, and of these two names with the endings
+        ``_scratch`` and ``_signal_jepa``.
     stand_in : str
-        What the data are; said above the figure.
+        Description of stand-in data, written above the figure.
 
     Returns
     -------
@@ -63,17 +63,17 @@ def plot_predictions(
     unit: str = "s",
     title: str = "",
 ) -> Figure:
-    """Draw predicted against true targets, a point a window.
+    """Draw predicted against true targets, with a point for each window.
 
     Parameters
     ----------
     target, prediction : array of shape (windows,)
     subjects : sequence of str
-        One a window; few are told apart by colour.
+        Subject of each window; up to 8 subjects have different colours.
     train_mean : float
-        What a constant predicts.
+        Mean of the training targets, which a constant predicts.
     what, unit : str
-        Of the target.
+        Name and unit of the target.
     title : str
 
     Returns
@@ -88,7 +88,7 @@ def plot_predictions(
     figure, axes = plt.subplots(figsize=(6.4, 6), layout="constrained")
     ends = np.array([min(target.min(), prediction.min()), max(target.max(), prediction.max())])
     ends += np.array([-0.05, 0.05]) * (ends[1] - ends[0])
-    axes.plot(ends, ends, color=TRUTH, linewidth=1.0, label="as it was")
+    axes.plot(ends, ends, color=TRUTH, linewidth=1.0, label="prediction = truth")
     score = nrmse(target, np.full(len(target), train_mean))
     axes.axhline(train_mean, color=BASELINE, linestyle="--", label=f"training mean (NRMSE {score:.3f})")
     score = nrmse(target, prediction)
@@ -108,7 +108,7 @@ def plot_predictions(
 
 
 def plot_agreement(own: Mapping[int, Sequence[float]], alone: Mapping[int, Sequence[float]]) -> Figure:
-    """Draw what a zip predicts by itself against what its checkpoints predict, a challenge a panel.
+    """Draw the predictions of a submission zip against those of its checkpoints, with a panel for each challenge.
 
     Parameters
     ----------
@@ -125,9 +125,9 @@ def plot_agreement(own: Mapping[int, Sequence[float]], alone: Mapping[int, Seque
     for axes, number, what in zip(panels, (1, 2), ("response time (s)", "externalizing factor"), strict=True):
         mine, its = np.asarray(own[number], float), np.asarray(alone[number], float)
         ends = np.array([min(mine.min(), its.min()), max(mine.max(), its.max())])
-        axes.plot(ends, ends, color=TRUTH, linewidth=1.0, label="the same")
+        axes.plot(ends, ends, color=TRUTH, linewidth=1.0, label="equal predictions")
         axes.scatter(mine, its, s=16, alpha=0.6, color=FIRST, linewidths=0, label=f"{len(mine)} windows")
-        axes.set(xlabel=f"Checkpoint: {what}", ylabel=f"Zip by itself: {what}")
+        axes.set(xlabel=f"Checkpoint: {what}", ylabel=f"Zip alone: {what}")
         axes.set_title(f"Challenge {number}: {np.abs(mine - its).max():.1e} apart at most", fontsize=11, loc="left")
         tidy(axes)
         axes.legend(frameon=False, fontsize=9)
@@ -137,7 +137,7 @@ def plot_agreement(own: Mapping[int, Sequence[float]], alone: Mapping[int, Seque
 def plot_submission(
     scores: Sequence[float], intervals: Mapping[int, tuple[float, float]] | None = None, *, note: str = ""
 ) -> Figure:
-    """Draw a zip's scores of both challenges, and overall, beside the constant and what was published.
+    """Draw a zip's scores in both challenges and overall, beside the constant and published results.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def plot_submission(
                 )  # fmt: skip
     axes.axvline(CONSTANT, color=BASELINE, linestyle="--", label="constant: the scored targets' mean")
     points = [*scores, CONSTANT, *(v for p in PUBLISHED for v in (p.challenge1, p.challenge2, p.overall) if v)]
-    axes.set_xlim(min(points) - 0.05, max(points) + 0.1)  # a few subjects' band can be far wider than what matters
+    axes.set_xlim(min(points) - 0.05, max(points) + 0.1)  # with few subjects, intervals are far wider than this range
     axes.set_yticks(range(3), ("Challenge 1", "Challenge 2", "Overall"))
     axes.set_ylim(2.6, -0.5)
     axes.set_xlabel("NRMSE (standard deviations of the target; lower is better)")
@@ -186,7 +186,7 @@ def plot_scores(
     intervals: Mapping[str, tuple[float, float]] | None = None,
     note: str = "",
 ) -> Figure:
-    """Draw NRMSE of some models beside the constant and the published results of a challenge.
+    """Draw NRMSE of several models beside the constant and the published results of a challenge.
 
     Parameters
     ----------
@@ -194,9 +194,9 @@ def plot_scores(
         NRMSE by model.
     challenge : {1, 2}
     intervals : mapping of str to (low, high), optional
-        Of some of the scores.
+        Confidence intervals of some of the scores.
     note : str
-        What the scores rest on, such as stand-in data, which cannot be held against published ones.
+        Basis of the scores, such as stand-in data, whose scores cannot be compared with published ones.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""How codes are used, guessed and what they keep of a window.
+"""Figures of codebooks: use of codes, prediction of hidden codes, and reconstruction of windows.
 
-A guess is never drawn without chance beside it, nor a reconstruction without its window.
+Accuracies are drawn beside chance, and reconstructions beside their windows.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 
 def plot_code_use(counts: Any, *, title: str = "") -> Figure:
-    """Draw how often each code stands for a patch, most frequent first.
+    """Draw how often each code is used for a patch, with the most frequent first.
 
     Parameters
     ----------
     counts : array of shape (codes,)
-        Uses of each code.
+        Number of uses of each code.
     title : str
 
     Returns
     -------
     figure : matplotlib Figure
-        Its title says how many codes are unused, and the perplexity: as many codes in even use hold as much.
+        The title has the number of unused codes, and a line shows the perplexity: the number of equally used codes
+        with the same entropy.
     """
     import matplotlib.pyplot as plt
 
@@ -39,10 +40,19 @@ def plot_code_use(counts: Any, *, title: str = "") -> Figure:
 
 
 def draw_code_use(axes: Axes, counts: Any, *, title: str = "", unit: str = "patches") -> None:
-    """Draw into axes what `plot_code_use` draws; ``unit`` is what a code stands for."""
+    """Draw the content of `plot_code_use` into axes; ``unit`` names what a code represents, in the plural.
+
+    Raises
+    ------
+    ValueError
+        If ``counts`` is not one-dimensional or all its values are 0.
+    """
     counts = np.sort(np.asarray(counts, dtype=float))[::-1]
     if counts.ndim != 1 or counts.sum() <= 0:
-        raise ValueError(f"counts of shape {counts.shape} with {counts.sum():g} uses; give one a code, some above 0.")
+        raise ValueError(
+            f"The counts have shape {counts.shape} and {counts.sum():g} uses; pass one count per code, with some "
+            "above 0."
+        )
     share = counts / counts.sum()
     held = share[share > 0]
     perplexity = float(np.exp(-(held * np.log(held)).sum()))
@@ -67,7 +77,7 @@ def plot_codebook_training(history: Sequence[Mapping[str, Any]], codes: int, *, 
     codes : int
         Size of the codebook.
     stand_in : str
-        What the data stand in for; said above.
+        Description of stand-in data, written above the figure.
 
     Returns
     -------
@@ -95,16 +105,16 @@ def plot_codebook_training(history: Sequence[Mapping[str, Any]], codes: int, *, 
 
 
 def plot_masked_accuracy(history: Sequence[Mapping[str, Any]], codes: int, *, stand_in: str = "") -> Figure:
-    """Draw the masked loss, and how often a hidden code was guessed, beside chance.
+    """Draw the masked loss and the accuracy of predicted hidden codes, beside chance.
 
     Parameters
     ----------
     history : sequence of mapping
         Logged rows with ``step`` and some of the metrics.
     codes : int
-        Size of the codebook: a blind guess is right once in as many.
+        Size of the codebook, which determines the chance level.
     stand_in : str
-        What the data stand in for; said above.
+        Description of stand-in data, written above the figure.
 
     Returns
     -------
@@ -124,10 +134,10 @@ def plot_masked_accuracy(history: Sequence[Mapping[str, Any]], codes: int, *, st
     steps, commonest = _series(history, "val_commonest_code")
     if commonest:
         share = 100 * commonest[-1]
-        right.axhline(share, color=BASELINE, linestyle="--", label=f"commonest code ({share:.3g} %)")
+        right.axhline(share, color=BASELINE, linestyle="--", label=f"most frequent code ({share:.3g} %)")
     chance = 100 / codes
     right.axhline(chance, color=TRUTH, linestyle=":", label=f"chance, 1 of {codes} ({chance:.2g} %)")
-    right.set(title="Hidden codes guessed", xlabel="Step", ylabel="Right (%)")
+    right.set(title="Prediction of hidden codes", xlabel="Step", ylabel="Accuracy (%)")
     right.set_ylim(bottom=0)
     return _finished(figure, (left, right), stand_in)
 
@@ -143,21 +153,21 @@ def plot_reconstruction(
     picks: int = 4,
     title: str = "",
 ) -> Figure:
-    """Draw channels of a window and what its codes make of them, in time and in frequency.
+    """Draw channels of a window and their reconstruction from codes, in time and in frequency.
 
     Parameters
     ----------
     window, reconstruction : array of shape (channels, time)
         In uV.
     sfreq : float
-        In Hz.
+        Sampling frequency, in Hz.
     ch_names : sequence of str
     patch : int
-        Samples of a patch; amplitudes are the mean over patches.
+        Samples per patch; amplitudes are averaged over patches.
     own_phase : array of shape (channels, time), optional
-        The codes' amplitudes at the window's own phases, in uV.
+        Reconstruction from the codes' amplitudes and the window's own phases, in uV.
     picks : int
-        Channels to draw, evenly spaced.
+        Number of channels to draw, evenly spaced.
     title : str
 
     Returns
@@ -169,15 +179,15 @@ def plot_reconstruction(
     window, reconstruction = np.asarray(window, dtype=float), np.asarray(reconstruction, dtype=float)
     if window.shape != reconstruction.shape or len(window) != len(ch_names):
         raise ValueError(
-            f"A window of shape {window.shape}, a reconstruction of {reconstruction.shape} and {len(ch_names)} names; "
-            "both must be (channels, time)."
+            f"Got a window of shape {window.shape}, a reconstruction of {reconstruction.shape} and {len(ch_names)} "
+            "names; both must be (channels, time)."
         )
     rows = sorted({int(i) for i in np.linspace(0, len(window) - 1, min(picks, len(window))).round()})
     time = np.arange(window.shape[1]) / sfreq
     hertz = np.fft.rfftfreq(patch, 1 / sfreq)
     lines = [(window, TRUTH, "window"), (reconstruction, SECOND, "from its codes")]
     if own_phase is not None:
-        lines.insert(1, (np.asarray(own_phase, dtype=float), FIRST, "its codes' amplitudes, its own phases"))
+        lines.insert(1, (np.asarray(own_phase, dtype=float), FIRST, "codes' amplitudes, window's own phases"))
     figure, panels = plt.subplots(
         len(rows), 2, figsize=(10, 1.2 + 1.5 * len(rows)), width_ratios=(2, 1), sharex="col", layout="constrained",
         squeeze=False,
@@ -185,7 +195,7 @@ def plot_reconstruction(
     for (left, right), row in zip(panels, rows, strict=True):
         for signal, colour, words in lines:
             left.plot(time, signal[row], color=colour, linewidth=1.0, label=words)
-            if colour != FIRST:  # whose amplitudes are the codes' again
+            if colour != FIRST:  # its amplitudes are the same as those of the reconstruction
                 bins = np.abs(np.fft.rfft(signal[row].reshape(-1, patch))).mean(axis=0)
                 right.plot(hertz[1:], 2 * bins[1:] / patch, color=colour, linewidth=1.2)
         left.set_ylabel(f"{ch_names[row]}\n(µV)")
@@ -193,7 +203,7 @@ def plot_reconstruction(
         tidy(left)
         tidy(right)
     panels[0, 0].set_title("Signal", fontsize=10, loc="left")
-    panels[0, 1].set_title("Amplitude, mean of patches", fontsize=10, loc="left")
+    panels[0, 1].set_title("Amplitude, mean over patches", fontsize=10, loc="left")
     panels[-1, 0].set_xlabel("Time in the window (s)")
     panels[-1, 1].set_xlabel("Frequency (Hz)")
     figure.align_ylabels(panels[:, 0])

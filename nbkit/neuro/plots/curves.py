@@ -1,6 +1,6 @@
-"""Training curves.
+"""Figures of training curves.
 
-A validation curve is never drawn without the baseline it has to beat.
+A validation curve is always drawn with its baseline.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ def plot_curves(
     train, val : str
         Names of the metrics.
     val_unit, train_unit : str
-        For the axes.
+        Units, for the axes.
     val_is, val_title : str
-        What the validation metric is, and the panel's title.
+        Description of the validation metric, and title of its panel.
     baseline : float, optional
-        What the baseline scores, in ``val_unit``; ``<val>_<baseline_is>`` of the rows where not given.
+        Score of the baseline, in ``val_unit``; by default ``<val>_<baseline_is>`` of the rows.
     baseline_is : str
-        Its name.
+        Name of the baseline.
     sessions : sequence of int
         Steps at which a new session began, drawn as thin lines.
     stand_in : str
-        What the data stand in for; said in the title.
+        Description of stand-in data, written in the title.
 
     Returns
     -------
@@ -99,24 +99,24 @@ def _pretty(unit: str) -> str:
     return unit.replace("uV", "µV").replace("^2", "²")
 
 
-Panel = tuple[str, Mapping[str, str], Mapping[str, float]]  # y label; metric to its name; lines to their height
+Panel = tuple[str, Mapping[str, str], Mapping[str, float]]  # y label; names by metric; heights of lines by name
 
 
 def plot_monitors(
     history: Sequence[Mapping[str, Any]], losses: Mapping[str, str], panels: Sequence[Panel], *, stand_in: str = ""
 ) -> Figure:
-    """Draw a training's losses in one panel and each monitor in another, against optimizer steps.
+    """Draw a training's losses in one panel and other metrics in further panels, against optimizer steps.
 
     Parameters
     ----------
     history : sequence of mapping
         Logged rows with ``step`` and some of the metrics.
     losses : mapping of str to str
-        Metric to the name it is shown by.
+        Name in the legend, by metric.
     panels : sequence of (label, metrics, lines)
-        Of each further panel: its y label with unit, its metrics by name, and heights to draw as dashed lines by name.
+        For each further panel: y label with unit, names in the legend by metric, and heights of dashed lines by name.
     stand_in : str
-        What the data stand in for; said in the title.
+        Description of stand-in data, written in the title.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Decoding: scores beside chance and band powers, trainings, embeddings.
+"""Figures of decoding: scores with their baselines, trainings and embeddings.
 
-A score is never drawn without the line of what costs nothing and that of the linear model on band powers, and its folds
-are drawn beside its mean; published scores have a panel of their own, for they were measured on other data.
+Every score is drawn with its folds, the trivial score and the score of the linear model on band powers. Published
+scores have a panel of their own, because they were measured on other data.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ def plot_comparison(
     published_chance: float = 0.25,
     stand_in: str = "",
 ) -> Figure:
-    """Draw each model and mode: the mean of its folds, the folds themselves, chance, and band powers.
+    """Draw the scores of each model and mode: the folds, their mean, chance, and the band-power baseline.
 
     Parameters
     ----------
     records : sequence of mapping
-        A fold's each: model, mode, scores.
+        One record per fold, with model, mode and scores.
     score : str
-        Which.
+        Name of the score.
     published : sequence of Published
-        For a panel of their own.
+        Published scores, drawn in a panel of their own.
     published_is : str
-        Where and on what those were measured.
+        Source and data of the published scores.
     published_chance : float
+        Chance level of the published scores.
     stand_in : str
-        What the data are, and the weights; said above the figure.
+        Description of stand-in data and weights, written above the figure.
 
     Returns
     -------
@@ -88,12 +89,12 @@ def plot_comparison(
 
 
 def plot_trainable(records: Sequence[Record], score: str = "balanced_accuracy", *, stand_in: str = "") -> Figure:
-    """Draw scores against how many weights were trained, a point a model and mode.
+    """Draw scores against the number of trained weights, with a point for each model and mode.
 
     Parameters
     ----------
     records : sequence of mapping
-        A fold's each: model, mode, scores, checkpoint.
+        One record per fold, with model, mode, scores and checkpoint.
     score : str
     stand_in : str
 
@@ -125,8 +126,8 @@ def plot_trainable(records: Sequence[Record], score: str = "balanced_accuracy", 
     for mode in [mode for mode in _MODES[1:] if any(m == mode for _, m in found)]:
         axes.plot([], [], "s", color=_COLOURS[mode], label=mode)
     axes.set_xscale("log")
-    axes.set(xlabel="Weights trained by gradient (1: none, a linear model on embeddings)")
-    axes.set_ylabel(f"{_WORDS.get(score, score)} (bars: deviation over folds)")
+    axes.set(xlabel="Number of trained weights (1: none, a linear model on embeddings)")
+    axes.set_ylabel(f"{_WORDS.get(score, score)} (bars: standard deviation over folds)")
     tidy(axes)
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     title_stand_in(figure, stand_in)
@@ -134,12 +135,12 @@ def plot_trainable(records: Sequence[Record], score: str = "balanced_accuracy", 
 
 
 def plot_trainings(records: Sequence[Record], *, stand_in: str = "") -> Figure:
-    """Draw losses and gradient norms of trainings; the step that was kept is a ring.
+    """Draw losses and gradient norms of trainings; a ring marks the best step, whose weights are used.
 
     Parameters
     ----------
     records : sequence of mapping
-        A fold's each, with history and checkpoint; folds of one mode have one colour.
+        One record per fold, with history and checkpoint; folds of the same mode have the same colour.
     stand_in : str
 
     Returns
@@ -163,8 +164,8 @@ def plot_trainings(records: Sequence[Record], *, stand_in: str = "") -> Figure:
         middle.plot([best] * len(kept), kept, "o", color=_COLOURS[mode], markersize=9, markerfacecolor="none")
     unit = "variances of the target" if any(r["kind"] == "regression" for r in records) else "nats"
     left.set(title="Training batches", xlabel="Step", ylabel=f"Loss ({unit})")
-    middle.set(title="Groups that the step is chosen on", xlabel="Step", ylabel=f"Loss ({unit}); ring: kept")
-    right.set(title="Gradient, before clipping", xlabel="Step", ylabel="Norm", yscale="log")
+    middle.set(title="Groups for choosing the step", xlabel="Step", ylabel=f"Loss ({unit}); ring: best")
+    right.set(title="Gradient before clipping", xlabel="Step", ylabel="Norm", yscale="log")
     for axes in (left, middle, right):
         tidy(axes)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -176,14 +177,14 @@ def plot_trainings(records: Sequence[Record], *, stand_in: str = "") -> Figure:
 def plot_embeddings(
     embeddings: Mapping[str, np.ndarray], target: np.ndarray, classes: Sequence[str], *, stand_in: str = ""
 ) -> Figure:
-    """Draw each model's embeddings along their two largest components, coloured by class.
+    """Draw each model's embeddings along their first two principal components, coloured by class.
 
     Parameters
     ----------
     embeddings : mapping of str to ndarray of shape (windows, dim)
-        By model.
+        Embeddings by model.
     target : ndarray of shape (windows,)
-        Class numbers; with no classes, values.
+        Class numbers, or values if ``classes`` is empty.
     classes : sequence of str
     stand_in : str
 
@@ -196,7 +197,7 @@ def plot_embeddings(
     count = max(1, len(embeddings))
     figure, panels = plt.subplots(1, count, figsize=(4.4 * count + 0.8, 4.0), layout="constrained", squeeze=False)
     if not embeddings:
-        panels[0][0].set_title("no model has embedded all windows yet")
+        panels[0][0].set_title("No model has embedded all windows yet")
     for axes, (model, values) in zip(panels[0], embeddings.items(), strict=False):
         places, shares = _components(np.asarray(values, float))
         if len(classes):
@@ -216,12 +217,12 @@ def plot_embeddings(
 
 
 def plot_path(times_s: np.ndarray, embeddings: np.ndarray, *, title: str = "", stand_in: str = "") -> Figure:
-    """Draw a recording as a path through a model's embeddings, and how alike any two of its windows are.
+    """Draw a recording's path through a model's embeddings, and the similarity of each pair of its windows.
 
     Parameters
     ----------
     times_s : ndarray of shape (windows,)
-        Middles of the windows, in s.
+        Centres of the windows, in s.
     embeddings : ndarray of shape (windows, dim)
     title : str
     stand_in : str
@@ -248,7 +249,7 @@ def plot_path(times_s: np.ndarray, embeddings: np.ndarray, *, title: str = "", s
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
     ends = (float(times_s[0]), float(times_s[-1]))
     drawn = right.imshow(unit @ unit.T, cmap="RdBu_r", vmin=-1, vmax=1, extent=(*ends, *ends), origin="lower")
-    right.set(xlabel="Time (s)", ylabel="Time (s)", title="How alike two windows are")
+    right.set(xlabel="Time (s)", ylabel="Time (s)", title="Similarity of two windows")
     figure.colorbar(drawn, ax=right, label="Cosine of centred embeddings")
     title_stand_in(figure, stand_in)
     return figure
@@ -276,6 +277,6 @@ def _published(axes: Any, published: Sequence[Any], what: str, chance: float) ->
 
 
 def _components(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Windows along the largest components, and each one's share of the variance."""
+    """Return the windows' principal components, and each component's share of the variance."""
     left, sizes, _ = np.linalg.svd(values - values.mean(0), full_matrices=False)
     return left * sizes, sizes**2 / max(float((sizes**2).sum()), 1e-12)

@@ -1,7 +1,7 @@
-"""Generated and coded EEG beside real EEG.
+"""Figures of generated and coded EEG beside real EEG.
 
-Real is black; what is made is coloured. Spectra are in dB and traces in uV against seconds, and a verdict stands beside
-its chance level.
+Real EEG is black; generated EEG is coloured. Spectra are in dB, traces in uV against seconds, and accuracies of
+classifiers are given with their chance level.
 """
 
 from __future__ import annotations
@@ -32,25 +32,29 @@ def plot_by_scale(
     title: str = "",
     made_is: str = "from tokens",
 ) -> Figure:
-    """Draw a window scale after scale, one channel.
+    """Draw one channel of a window, scale by scale.
 
     Parameters
     ----------
     made : array of shape (scales, channels, time)
         Cumulative bands from the tokens up to each scale, in uV.
     sfreq : float
-        In Hz.
+        Sampling frequency, in Hz.
     names : sequence of str
-        A name a band.
+        Name of each band.
     tokens : sequence of int
-        Tokens of each scale.
+        Number of tokens of each scale.
     real : array of shape (scales, channels, time), optional
-        True cumulative bands, in uV; with them each panel says the share of power explained over all channels.
+        True cumulative bands, in uV; with them each panel shows the share of power explained over all channels.
     bands : sequence of (l_freq, h_freq), optional
-        Edges in Hz.
+        Band edges in Hz.
     channel : int
+        Index of the channel to draw.
     ch_name : str
-    title, made_is : str
+        Name of the channel.
+    title : str
+    made_is : str
+        Label of the generated lines.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def plot_by_scale(
         if real is not None:
             axes.plot(time, real[scale][channel], color=TRUTH, linewidth=1.0, label="real cumulative band")
             error = float(np.mean((made[scale] - real[scale]) ** 2) / np.mean(np.square(real[scale])))
-            axes.set_title(f"{100 * (1 - error):.0f} % of its power explained", fontsize=9, loc="right")
+            axes.set_title(f"{100 * (1 - error):.0f} % of power explained", fontsize=9, loc="right")
         axes.plot(time, made[scale, channel], color=SECOND, linewidth=1.3, label=made_is)
         so_far = sum(tokens[: scale + 1])
         heading = f"{stage_title(names, scale)}   {edges_title(bands, scale)}   {so_far} tokens"
@@ -83,14 +87,14 @@ def plot_by_scale(
 
 
 def plot_codebook(history: Sequence[Mapping[str, float]], counts: np.ndarray) -> Figure:
-    """Draw how many codes are in use as training goes on, and how evenly they are used at its end.
+    """Draw the number of codes in use during a training, and how evenly they are used at its end.
 
     Parameters
     ----------
     history : sequence of mapping
-        Rows with step, and val_perplexity and val_codes_used in some.
+        Rows with step, some of them with val_perplexity and val_codes_used.
     counts : array of shape (codes,)
-        How often each was taken.
+        Number of uses of each code.
 
     Returns
     -------
@@ -103,8 +107,8 @@ def plot_codebook(history: Sequence[Mapping[str, float]], counts: np.ndarray) ->
     steps = [row["step"] for row in rows]
     left.plot(steps, [row["val_perplexity"] for row in rows], color=FIRST, marker="o", markersize=4, label="perplexity")
     used = [row["val_codes_used"] for row in rows]
-    left.plot(steps, used, color=SECOND, marker="s", markersize=4, label="codes used at all")
-    left.axhline(len(counts), color=BASELINE, linestyle="--", label=f"codes there are ({len(counts)})")
+    left.plot(steps, used, color=SECOND, marker="s", markersize=4, label="codes used at least once")
+    left.axhline(len(counts), color=BASELINE, linestyle="--", label=f"size of the codebook ({len(counts)})")
     left.set(title="Codebook, validation windows", xlabel="Step", ylabel="Codes", ylim=(0, 1.12 * len(counts)))
     tidy(left)
     left.legend(frameon=False, fontsize=9)
@@ -121,20 +125,20 @@ def plot_spectra(
     h_freq: float = 40.0,
     within_db: float = 3.0,
 ) -> Figure:
-    """Draw mean spectra in dB, and below how far each is from the real one.
+    """Draw mean spectra in dB, and below them the difference of each from the real one.
 
     Parameters
     ----------
     freqs : array of shape (freqs,)
         In Hz.
     densities : mapping
-        Name to power spectral density (freqs,), in uV^2/Hz; one is ``real``.
+        Power spectral density of shape (freqs,), in uV^2/Hz, by name; one name is ``real``.
     real : str
-        Which.
+        Name of the real spectrum.
     l_freq, h_freq : float
-        Range that is compared, in Hz.
+        Range of the comparison, in Hz.
     within_db : float
-        Drawn as a band, in dB.
+        Tolerance in dB, drawn as a band.
 
     Returns
     -------
@@ -158,7 +162,7 @@ def plot_spectra(
             below.plot(freqs[inside], gap, color=colour, label=f"{name}: at most {np.abs(gap).max():.1f} dB away")
     below.axhline(0, color=TRUTH, linewidth=1)
     above.set(title="Power spectrum, mean over channels and windows", ylabel="dB re 1 µV²/Hz")
-    below.set(xlabel="Frequency (Hz)", ylabel="Minus real (dB)", xlim=(l_freq, h_freq))
+    below.set(xlabel="Frequency (Hz)", ylabel="Difference (dB)", xlim=(l_freq, h_freq))
     for axes in (above, below):
         tidy(axes)
     above.legend(frameon=False, fontsize=9, loc="upper right")
@@ -168,14 +172,14 @@ def plot_spectra(
 
 
 def plot_band_powers(powers: Mapping[str, np.ndarray], names: Sequence[str], title: str = "") -> Figure:
-    """Draw how band powers are spread over windows, one box a set of windows, bands side by side.
+    """Draw the distribution of band powers over windows as boxes, with bands and sets of windows side by side.
 
     Parameters
     ----------
     powers : mapping
-        Name to band powers of shape (windows, bands), mean over channels, in uV^2.
+        Band powers of shape (windows, bands), averaged over channels, in uV^2, by name of the set.
     names : sequence of str
-        A name a band.
+        Name of each band.
     title : str
 
     Returns
@@ -218,22 +222,24 @@ def plot_class_samples(
     accuracy: float | None = None,
     accuracy_real: float | None = None,
 ) -> Figure:
-    """Draw windows generated for each class, with what a classifier takes each for.
+    """Draw windows generated for each class, with the class that a classifier predicts for each.
 
     Parameters
     ----------
     samples : mapping
-        Class to windows of shape (windows, channels, time), in uV.
+        Windows of shape (windows, channels, time), in uV, by class.
     said : mapping
-        Class to the classifier's word for each of its windows.
+        The classifier's prediction for each of these windows, by class.
     sfreq : float
-        In Hz.
+        Sampling frequency, in Hz.
     channel : int
+        Index of the channel to draw.
     ch_name : str
+        Name of the channel.
     each : int
-        Windows drawn of a class.
+        Number of windows to draw for each class.
     chance, accuracy, accuracy_real : float
-        Of the classifier: by guessing, on generated and on held-out real windows.
+        Balanced accuracy of the classifier: chance level, on generated windows, and on held-out real windows.
 
     Returns
     -------
@@ -254,17 +260,17 @@ def plot_class_samples(
                 right = said[name][row] == name
                 time = np.arange(windows.shape[-1]) / sfreq
                 axes.plot(time, windows[row, channel], color=FIRST if right else SECOND, linewidth=1.0)
-                axes.set_title(f"taken for {said[name][row]}", fontsize=9, loc="right")
+                axes.set_title(f"classified as {said[name][row]}", fontsize=9, loc="right")
                 axes.set_xlim(time[0], time[-1])
             if row == 0:
-                heading = f"asked for {name}; {told:.0f} % of {len(windows)} taken for it"
-                axes.set_title(f"{heading}\n", fontsize=10, loc="left")  # the line below is for the verdict
+                heading = f"generated as {name}; {told:.0f} % of {len(windows)} recognised"
+                axes.set_title(f"{heading}\n", fontsize=10, loc="left")  # the empty line is for the predicted class
             if column == 0:
                 axes.set_ylabel("µV")
         panels[-1, column].set_xlabel("Time in the window (s)")
-    words = [f"Channel {ch_name or channel}. Blue: the classifier agrees, orange: it does not."]
+    words = [f"Channel {ch_name or channel}. Blue: the classifier is right; orange: it is wrong."]
     if accuracy is not None:
         real = "" if accuracy_real is None else f", {brief(accuracy_real)} on held-out real windows"
-        words.append(f"Its balanced accuracy: {brief(accuracy)} on generated windows{real}; chance {brief(chance)}.")
+        words.append(f"Balanced accuracy: {brief(accuracy)} on generated windows{real}; chance {brief(chance)}.")
     figure.suptitle("\n".join(words), fontsize=10.5, x=0.01, ha="left")
     return figure

@@ -1,4 +1,4 @@
-"""What linear probes read from blocks of latents, each beside its chance and beside a network that learned nothing."""
+"""Figure of linear probes on blocks of latents, beside chance and an untrained network."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def plot_probes(scores: Sequence[Any], *, stand_in: str = "") -> Figure:
-    """Draw a panel a target and a group of bars a block.
+    """Draw a panel for each target, with a group of bars for each block of latents.
 
     Parameters
     ----------
     scores : sequence
-        Each with ``target``, ``features`` ("trained", "untrained", or what else there is one score of), ``block``,
-        ``accuracy``, ``permuted`` and ``chance``.
+        Each with ``target``, ``features`` (such as "trained" or "untrained"), ``block``, ``accuracy``, ``permuted`` and
+        ``chance``.
     stand_in : str
-        What the data stand in for; said in the title.
+        Description of stand-in data, written in the title.
 
     Returns
     -------
@@ -30,7 +30,10 @@ def plot_probes(scores: Sequence[Any], *, stand_in: str = "") -> Figure:
 
     targets = list(dict.fromkeys(score.target for score in scores))
     if not targets:
-        raise ValueError("No scores to draw: the windows have nothing that a probe could tell.")
+        raise ValueError(
+            "There are no scores to draw, because the windows have no target that a probe could predict. Use windows "
+            "with labels."
+        )
     figure, axes = plt.subplots(
         1, len(targets), figsize=(1.2 + 3.4 * len(targets), 3.9), layout="constrained", squeeze=False, sharey=True
     )
@@ -49,7 +52,7 @@ def plot_probes(scores: Sequence[Any], *, stand_in: str = "") -> Figure:
         place.axhline(own[0].chance, color=BASELINE, linestyle="--", linewidth=1.2, label="chance")
         for other in (s for s in own if s.features not in ("trained", "untrained")):
             place.axhline(other.accuracy, color=SERIES[1], linestyle=":", linewidth=1.6, label=other.features)
-        place.set(title=f"{target}, {own[0].windows} windows", xlabel="Latents read", ylim=(0, 1))
+        place.set(title=f"{target}, {own[0].windows} windows", xlabel="Block of latents", ylim=(0, 1))
         place.set_xticks(range(len(blocks)), blocks)
         tidy(place)
     axes[0][0].set_ylabel("Balanced accuracy (1)")

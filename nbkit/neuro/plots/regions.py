@@ -1,6 +1,6 @@
-"""What a brain-encoding model does in each region: how well, by which modality, and how late.
+"""Figures of a brain-encoding model by region: scores, modalities used, and haemodynamic delay.
 
-A bar of a score stands beside its baseline's; shares of modalities stand beside the equal share.
+Scores are drawn beside those of their baselines, and shares of modalities beside the line of equal shares.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def plot_r_by_region(
     Parameters
     ----------
     scores : mapping of str to mapping of str to float
-        Model first, then baselines; each gives r by region. A NaN is left out.
+        Correlation r by region, for the model first and then for its baselines. NaN is left out.
     ceiling : float, optional
-        The best r that could be had.
+        Noise ceiling: the highest r that is possible.
     stand_in : str
-        What the data stand in for; said in the title.
+        Description of stand-in data, written in the title.
 
     Returns
     -------
@@ -64,19 +64,19 @@ def plot_reliance(
     *,
     stand_in: str = "",
 ) -> Figure:
-    """Draw through which modality's gate each region's prediction comes, and the gates over a run.
+    """Draw each modality's share in the prediction of each region, and the modalities' gates over a run.
 
     Parameters
     ----------
     reliance : ndarray of shape (modalities, outputs)
-        Shares, summing to 1 over modalities.
+        Shares, which sum to 1 over modalities.
     region : int array of shape (outputs,)
-        Number of each output's region, below 0 for none.
+        Index of each output's region; negative for none.
     regions, modalities : sequence of str
     gates : ndarray of shape (steps, modalities)
-        Of one run.
+        Gates of one run.
     step_s : float
-        Seconds a step.
+        Length of a step, in s.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def plot_reliance(
         axes.axhline(1 / len(modalities), color=BASELINE, linestyle="--", linewidth=1, label="equal shares")
         tidy(axes)
     left.set_xticks(place, regions, rotation=25 if len(regions) > 4 else 0)
-    left.set(xlabel="Region", ylabel="Share of the prediction's changes (1)", title="Through which gate")
+    left.set(xlabel="Region", ylabel="Share of the prediction's changes (1)", title="Share of each gate")
     right.set(xlabel="Time in the stimulus (s)", ylabel="Gate (1)", title="Gates over one run", ylim=(0, 1))
     left.set_ylim(0, left.get_ylim()[1] * 1.25)
     left.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
@@ -111,18 +111,20 @@ def plot_response(
     change: np.ndarray | None = None,
     stand_in: str = "",
 ) -> Figure:
-    """Draw the learned haemodynamic response beside the one it began with and, where known, the planted one.
+    """Draw the learned haemodynamic response beside the initial one and, if known, the planted one.
 
     Parameters
     ----------
     kernels : ndarray of shape (features, lags)
-        Lag 0 first.
+        Learned responses, with lag 0 first.
     first : ndarray of shape (lags,)
+        Initial response.
     step_s : float
-        Seconds a lag.
+        Length of a lag, in s.
     planted : (times in s, response), optional
+        True response of stand-in data.
     change : ndarray of shape (lags,), optional
-        How strongly the whole model's prediction changes after a change of the stimulus, at 1 where largest.
+        Change of the whole model's prediction after a change of the stimulus, scaled to a maximum of 1.
 
     Returns
     -------
@@ -137,7 +139,7 @@ def plot_response(
     left = axes[0, 0]
     left.fill_between(lags, (middle - spread) / size, (middle + spread) / size, color=FIRST, alpha=0.18, linewidth=0)
     left.plot(lags, middle / size, color=FIRST, marker="o", markersize=4, label="learned (mean, SD over features)")
-    left.plot(lags, first / first.max(), color=BASELINE, linestyle="--", label="at the beginning (SPM)")
+    left.plot(lags, first / first.max(), color=BASELINE, linestyle="--", label="before training (SPM)")
     left.set(xlabel="Lag (s)", ylabel="Response (1 at its peak)", title="Haemodynamic layer")
     if change is not None:
         right = axes[0, 1]

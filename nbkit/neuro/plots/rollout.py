@@ -1,6 +1,6 @@
-"""Rollouts beside the truth, band by band.
+"""Figures of rollouts beside the true signal, band by band.
 
-Scores in the titles are over all channels of the window that is drawn, and each stands beside its trivial baseline.
+Scores in the titles are over all channels of the window, each beside its trivial baseline; one channel is drawn.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ def plot_rollout(
     Parameters
     ----------
     rollout : array of shape (bands, channels, time)
-        From zeros (see `autoregressive_inference`).
+        Rollout that starts from zeros, see `autoregressive_inference`.
     names : sequence of str
-        A name a band.
+        Name of each band.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling frequency, in Hz.
     truth : array of shape (bands, channels, time), optional
-        True cumulative bands; without them nothing is scored.
+        True cumulative bands; without them there are no scores.
     conditioned : array of shape (bands, channels, time), optional
-        The rollout from the true first band.
+        Rollout that starts from the true first band.
     channel : int
-        Which one to draw.
+        Index of the channel to draw.
     ch_name : str
-        Its name.
+        Name of the channel.
     bands : sequence of (l_freq, h_freq), optional
-        Edges in Hz, for the titles.
+        Band edges in Hz, for the titles.
     unit : str
-        Of the signals.
+        Unit of the signals.
     title : str
-        Before the scores.
+        Text before the scores.
 
     Returns
     -------
@@ -66,7 +66,9 @@ def plot_rollout(
     conditioned = None if conditioned is None else np.asarray(conditioned, dtype=float)
     for what, other in (("truth", truth), ("conditioned", conditioned)):
         if other is not None and other.shape != rollout.shape:
-            raise ValueError(f"{what} has shape {other.shape}, the rollout {rollout.shape}; they must be the same.")
+            raise ValueError(
+                f"The array {what} has shape {other.shape} and the rollout {rollout.shape}; they must be the same."
+            )
     unit, square = unit.replace("uV", "µV"), _square(unit)
     time = np.arange(rollout.shape[-1]) / sfreq
     figure, panels = plt.subplots(

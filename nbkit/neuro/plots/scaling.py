@@ -1,7 +1,7 @@
-"""How scores grow with data, size and compute.
+"""Figures of scores against data, model size and compute.
 
-A fitted curve is never drawn without the runs it was fitted to and its interval, and a prediction never without the
-place where the runs end.
+A fitted curve is always drawn with its interval and the runs that it was fitted to, and a prediction with the point
+where the runs end.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ def plot_scaling(
     law: str = "",
     stand_in: str = "",
 ) -> Figure:
-    """Draw losses of runs against size, both on log axes, with the fitted power law and what it predicts.
+    """Draw losses of runs against size on log axes, with the fitted power law and its prediction.
 
     Parameters
     ----------
     sizes, losses : array of shape (runs,)
-        One a run; several seeds of one size stand above each other.
+        Size and loss of each run; several seeds can have the same size.
     verdict : str
-        In words; the title.
+        Conclusion in words, used as the title.
     curve : (sizes, loss, low, high), optional
-        Arrays of one shape: the fitted law and its interval. None where there are too few runs.
+        Arrays of the same shape: the fitted law and its interval. None if there are too few runs.
     prediction : (size, loss, low, high), optional
-        At the next size.
+        Predicted loss and its interval at the next size.
     baseline : float, optional
-        Loss of what costs nothing.
+        Loss of the baseline.
     baseline_is : str
-        Its name.
+        Name of the baseline.
     size_is, loss_is, unit : str
-        For the axes.
+        Labels of the axes.
     law : str
-        The fitted numbers, for the legend.
+        The fitted parameters, for the legend.
     stand_in : str
-        What the data stand in for.
+        Description of stand-in data.
 
     Returns
     -------
@@ -68,9 +68,9 @@ def plot_scaling(
     figure, axes = plt.subplots(figsize=(9.5, 4.8), layout="constrained")
     if curve is not None:
         at, loss, low, high = curve
-        axes.fill_between(at, low, high, color=FIRST, alpha=0.15, linewidth=0, label="its interval")
+        axes.fill_between(at, low, high, color=FIRST, alpha=0.15, linewidth=0, label="interval of the fit")
         axes.plot(at, loss, color=FIRST, linewidth=1.4, label=law or "fitted power law")
-    axes.plot(sizes, losses, "o", color=TRUTH, markersize=4, alpha=0.6, label="runs, one a seed")
+    axes.plot(sizes, losses, "o", color=TRUTH, markersize=4, alpha=0.6, label="runs, one per seed")
     for size in np.unique(sizes):
         axes.plot(size, losses[sizes == size].mean(), "_", color=TRUTH, markersize=18)
     if prediction is not None:
@@ -81,7 +81,7 @@ def plot_scaling(
         axes.axvline(sizes.max(), color="#BBBBBB", linestyle=":", linewidth=1)
     if baseline is not None:
         axes.axhline(baseline, color=BASELINE, linestyle="--", label=f"{baseline_is} ({brief(baseline)})")
-    if len(sizes):  # a log axis of nothing cannot be drawn
+    if len(sizes):  # matplotlib cannot draw a log axis without data
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
     shown = sorted({*sizes.tolist(), *([prediction[0]] if prediction is not None else [])})
@@ -109,20 +109,20 @@ def plot_score_against_compute(
     compute_unit: str = "PFLOP",
     stand_in: str = "",
 ) -> Figure:
-    """Draw what each configuration scores against what it costs, the front, and the one to take.
+    """Draw the score of each configuration against its cost, the Pareto front, and the recommended one.
 
     Parameters
     ----------
     configurations : sequence
         Each with ``name``, ``compute``, ``score``, ``error`` and ``on_front``.
     spot : str
-        Name of the one to take.
+        Name of the recommended configuration.
     reason : str
-        Why; the title.
+        Reason for the recommendation, used as the title.
     baseline, baseline_is
-        What costs nothing.
+        Score and name of the baseline.
     score_is, unit, compute_is, compute_unit : str
-        For the axes.
+        Labels of the axes.
     stand_in : str
 
     Returns
@@ -144,7 +144,7 @@ def plot_score_against_compute(
             axes.plot(one.compute, one.score, "o", **ring)
     if baseline is not None:
         axes.axhline(baseline, color=BASELINE, linestyle="--", label=f"{baseline_is} ({brief(baseline)})")
-    axes.set_xscale("log" if configurations else "linear")  # a log axis of nothing cannot be drawn
+    axes.set_xscale("log" if configurations else "linear")  # matplotlib cannot draw a log axis without data
     axes.margins(x=0.18, y=0.16)
     axes.set(xlabel=f"{compute_is} ({compute_unit}, log scale)", ylabel=f"{score_is} ({unit})")
     axes.set_title(_wrapped(reason, 90), fontsize=10, loc="left")
@@ -164,14 +164,14 @@ def plot_few_shot(
     title: str = "",
     stand_in: str = "",
 ) -> Figure:
-    """Draw scores against the number of examples, pretrained beside scratch, every seed a thin line.
+    """Draw scores against the number of examples, pretrained and from scratch, with a thin line for each seed.
 
     Parameters
     ----------
     curves : mapping of str to (shots, scores)
-        By way of adapting; ``scores`` of shape (seeds, shots). Zero shots are drawn at the left edge.
+        Curves by method of adaptation; ``scores`` has shape (seeds, shots). Zero shots are drawn at the left edge.
     levels : mapping of str to float, optional
-        Lines to hold them against, such as chance or the optimal decoder.
+        Horizontal lines for comparison, such as chance or the optimal decoder.
     shots_are, score_is, unit, title, stand_in : str
 
     Returns
@@ -204,19 +204,19 @@ def plot_ways(
     *,
     baseline: float = 0.0,
     baseline_is: str = "mean rate",
-    score_is: str = "Hidden units foretold",
+    score_is: str = "Prediction of hidden units",
     unit: str = "bit/spike",
     title: str = "",
     stand_in: str = "",
 ) -> Figure:
-    """Draw scores of several ways in several groups, every case a point and the mean a bar.
+    """Draw scores of several methods in several groups, with a point for each case and a bar for the mean.
 
     Parameters
     ----------
     groups : mapping of str to mapping of str to sequence of float
-        By group and way.
+        Scores by group and method.
     baseline, baseline_is
-        What costs nothing.
+        Score and name of the baseline.
     score_is, unit, title, stand_in : str
 
     Returns
@@ -246,16 +246,16 @@ def plot_ways(
 
 
 def plot_ladder(rows: Sequence[Mapping[str, Any]], *, rate: str = "", stand_in: str = "") -> Figure:
-    """Draw what each rung of the ladder takes, and how its gate stands.
+    """Draw the compute of each rung of the scaling ladder, and the state of its gate.
 
     Parameters
     ----------
     rows : sequence of mapping
         Each with recordings, title, hours, planned_hours (low, high), sessions, dollars, gate.
     rate : str
-        The rate that the hours follow from.
+        The rate from which the hours are computed.
     stand_in : str
-        What the data behind the gates stand in for.
+        Description of stand-in data behind the gates.
 
     Returns
     -------
@@ -289,7 +289,7 @@ def plot_ladder(rows: Sequence[Mapping[str, Any]], *, rate: str = "", stand_in: 
 
 
 def _plain_log_ticks(axes: Axes) -> None:
-    """Write a log axis that spans less than two decades with plain numbers, few enough to be read."""
+    """Label a log axis of less than two decades with a few plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     low, high = axes.get_ylim()

@@ -1,6 +1,6 @@
-"""Series of a stimulus: predictions over time, features as images, stretches by likeness.
+"""Figures of a stimulus: predictions over time, features as images, and clusters of segments.
 
-Time is in seconds from the stimulus's start; what is absent is said, not drawn as zero.
+Time is in seconds from the start of the stimulus. Missing modalities are labelled as such, not drawn as zeros.
 """
 
 from __future__ import annotations
@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 def plot_series(
     lines: Mapping[str, np.ndarray], step_s: float, unit: str, *, first_s: float = 0.0, stand_in: str = ""
 ) -> Figure:
-    """Draw some series over time.
+    """Draw time series in one panel.
 
     Parameters
     ----------
     lines : mapping of str to ndarray of shape (time,)
     step_s, first_s : float
-        Seconds from sample to sample, and of the first one.
+        Time between samples, and time of the first sample, in s.
     unit : str
+        Label of the y axis, with unit.
     stand_in : str
-        What the data stand in for.
+        Description of stand-in data.
+
+    Returns
+    -------
+    figure : matplotlib Figure
     """
     import matplotlib.pyplot as plt
 
@@ -46,17 +51,23 @@ def plot_series(
 def plot_features(
     features: Mapping[str, np.ndarray], sfreq: float, present: Sequence[bool], *, shown: int = 64, stand_in: str = ""
 ) -> Figure:
-    """Draw each modality's features as an image, z-scored feature by feature.
+    """Draw each modality's features as an image, with each feature z-scored over time.
 
     Parameters
     ----------
     features : mapping of str to ndarray of shape (steps, dim)
     sfreq : float
-        Steps a second, in Hz.
+        Steps per second, in Hz.
     present : sequence of bool
-        Of each modality.
+        Whether each modality is present in the stimulus.
     shown : int
-        Features drawn of each: those that move most.
+        Number of features to draw for each modality: those that vary most.
+    stand_in : str
+        Description of stand-in data.
+
+    Returns
+    -------
+    figure : matplotlib Figure
     """
     import matplotlib.pyplot as plt
 
@@ -85,13 +96,19 @@ def plot_features(
 
 
 def plot_stretches(descriptors: np.ndarray, chosen: np.ndarray, cluster: np.ndarray) -> Figure:
-    """Draw stretches on their first two principal components, clusters in colour and the chosen ones ringed.
+    """Draw segments on their first two principal components, coloured by cluster, with rings around chosen ones.
 
     Parameters
     ----------
-    descriptors : ndarray of shape (stretches, dim)
+    descriptors : ndarray of shape (segments, dim)
     chosen : int array of shape (chosen,)
-    cluster : int array of shape (stretches,)
+        Indices of the chosen segments.
+    cluster : int array of shape (segments,)
+        Cluster of each segment.
+
+    Returns
+    -------
+    figure : matplotlib Figure
     """
     import matplotlib.pyplot as plt
 
@@ -100,11 +117,11 @@ def plot_stretches(descriptors: np.ndarray, chosen: np.ndarray, cluster: np.ndar
     places, share = left[:, :2] * size[:2], size[:2] ** 2 / np.maximum((size**2).sum(), 1e-12)
     figure, axes = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
     colours = [SERIES[number % len(SERIES)] for number in cluster]
-    axes.scatter(*places.T, c=colours, s=22, alpha=0.8, label="stretch, coloured by cluster")
-    axes.scatter(*places[chosen].T, facecolors="none", edgecolors="black", s=90, label="chosen for the teacher")
+    axes.scatter(*places.T, c=colours, s=22, alpha=0.8, label="segment, coloured by cluster")
+    axes.scatter(*places[chosen].T, facecolors="none", edgecolors="black", s=90, label="chosen for the teacher model")
     axes.set(
         xlabel=f"First component ({share[0]:.0%} of the variance)", ylabel=f"Second component ({share[1]:.0%})",
-        title=f"{len(chosen)} of {len(descriptors)} stretches of 30 s",
+        title=f"{len(chosen)} of {len(descriptors)} segments of 30 s",
     )  # fmt: skip
     axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1.06), ncols=2)
     tidy(axes)

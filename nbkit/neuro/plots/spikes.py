@@ -1,6 +1,6 @@
-"""Figures of spikes: a window of counts, how a training went, decoders side by side, bits a spike.
+"""Figures of spikes: a window of counts, a training, a comparison of decoders, and bits per spike.
 
-Axes carry units; a decoder stands beside the best possible one where that is known, and bits beside the mean rate's 0.
+Decoders are drawn beside the best possible one if it is known, and bits per spike beside 0, the score of mean rates.
 """
 
 from __future__ import annotations
@@ -28,22 +28,27 @@ def plot_spike_window(
     circular: bool = False,
     stand_in: str = "",
 ) -> Figure:
-    """Draw one window's counts, unit by unit, above the behaviour.
+    """Draw the spike counts of one window for each unit, above the behaviour.
 
     Parameters
     ----------
     counts : ndarray of shape (bins, units)
     bin_s : float
-        In s.
+        Length of a bin, in s.
     behaviour : ndarray of shape (bins, dims)
-        No dims: the counts alone.
+        With 0 dims, the counts alone are drawn.
     unit : str
-        The behaviour's.
+        Unit of the behaviour.
     task, recording : str
+        Names of the behaviour and the recording.
     circular : bool
-        The behaviour is the cosine and the sine of an angle.
+        Whether the behaviour is the cosine and the sine of an angle.
     stand_in : str
-        What the data stand in for.
+        Description of stand-in data.
+
+    Returns
+    -------
+    figure : matplotlib Figure
     """
     import matplotlib.pyplot as plt
 
@@ -57,7 +62,7 @@ def plot_spike_window(
         counts.T, aspect="auto", origin="lower", interpolation="nearest", cmap="Greys",
         extent=(0, length, 0, counts.shape[1]),
     )  # fmt: skip
-    figure.colorbar(image, ax=top, label="Spikes a bin", pad=0.01)
+    figure.colorbar(image, ax=top, label="Spikes per bin", pad=0.01)
     top.set(ylabel="Unit", title=f"{recording}: {counts.shape[1]} units, bins of {1e3 * bin_s:g} ms".lstrip(": "))
     time = bin_s * (np.arange(len(counts)) + 0.5)
     for dim in range(dims):
@@ -76,16 +81,20 @@ def plot_spike_window(
 def plot_spike_training(
     history: Sequence[Mapping[str, Any]], *, best_r2: float | None = None, stand_in: str = ""
 ) -> Figure:
-    """Draw a training's losses, and what validation says of behaviour and of hidden units.
+    """Draw a training's losses, and the validation scores of behaviour and of hidden units.
 
     Parameters
     ----------
     history : sequence of mapping
         Logged rows with ``step`` and ``train_masked``, ``train_behaviour``, ``val_r2``, ``val_bits_per_spike``.
     best_r2 : float, optional
-        The best that any decoder could reach.
+        R² of the best possible decoder.
     stand_in : str
-        What the data stand in for.
+        Description of stand-in data.
+
+    Returns
+    -------
+    figure : matplotlib Figure
     """
     import matplotlib.pyplot as plt
 
@@ -99,9 +108,9 @@ def plot_spike_training(
         width = max(1, len(values) // 20)
         smooth = [np.mean(values[max(0, i + 1 - width) : i + 1]) for i in range(len(values))]
         left.plot(steps, smooth, color=colour, linewidth=1.8, label=label)
-    left.set(title="Training", xlabel="Step", ylabel="Loss a bin")
+    left.set(title="Training", xlabel="Step", ylabel="Loss per bin")
     middle.plot(*_series(history, "val_r2"), color=SECOND, marker="o", markersize=4, label="model")
-    middle.axhline(0, color=BASELINE, linestyle="--", label="the mean behaviour")
+    middle.axhline(0, color=BASELINE, linestyle="--", label="mean behaviour")
     if best_r2 is not None:
         middle.axhline(best_r2, color=TRUTH, linewidth=1.2, label=f"best possible ({best_r2:.2f})")
     middle.set(title="Validation: behaviour", xlabel="Step", ylabel="Variance decoded, R² (1)")
@@ -116,16 +125,20 @@ def plot_spike_training(
 
 
 def plot_decoders(scores: Sequence[Any], *, best: str = "best possible", stand_in: str = "") -> Figure:
-    """Draw decoders side by side: a bar for the mean over recordings, a dot a recording.
+    """Draw the scores of decoders: a bar for the mean over recordings, and a dot for each recording.
 
     Parameters
     ----------
     scores : sequence
-        Each with ``recording``, ``decoder``, ``r2`` and ``angle_deg`` (degrees; drawn where it is a number).
+        Each with ``recording``, ``decoder``, ``r2`` and ``angle_deg`` (in degrees; not drawn if NaN).
     best : str
-        The decoder that knows the truth; black.
+        Name of the decoder that knows the true process; drawn in black.
     stand_in : str
-        What the data stand in for.
+        Description of stand-in data.
+
+    Returns
+    -------
+    figure : matplotlib Figure
     """
     import matplotlib.pyplot as plt
 
@@ -145,16 +158,20 @@ def plot_decoders(scores: Sequence[Any], *, best: str = "best possible", stand_i
 def plot_bits_per_spike(
     bits: Mapping[str, float], snr: Mapping[str, float] | None = None, *, stand_in: str = ""
 ) -> Figure:
-    """Draw how much better than its mean rate each recording's hidden units are foretold.
+    """Draw the prediction of each recording's hidden units, as the gain over their mean rates in bits per spike.
 
     Parameters
     ----------
     bits : mapping of str to float
-        Bits a spike, a recording each.
+        Bits per spike, by recording.
     snr : mapping of str to float, optional
-        Each recording's SNR, written below its name.
+        Each recording's signal-to-noise ratio, written below its name.
     stand_in : str
-        What the data stand in for.
+        Description of stand-in data.
+
+    Returns
+    -------
+    figure : matplotlib Figure
     """
     import matplotlib.pyplot as plt
 
@@ -174,7 +191,7 @@ def plot_bits_per_spike(
 def _bars(axes: Axes, scores: Sequence[Any], what: str, best: str) -> None:
     names = list(dict.fromkeys(score.decoder for score in scores))
     names.sort(key=lambda name: float(np.mean([getattr(s, what) for s in scores if s.decoder == name])))
-    names = names[::-1] if what == "r2" else names  # the best first
+    names = names[::-1] if what == "r2" else names  # the best decoder first: high R², small angle
     for place, name in enumerate(names):
         values = [getattr(score, what) for score in scores if score.decoder == name]
         colour = TRUTH if name == best else BASELINE if name == "mean" else FIRST if name == "NeuroFM" else SERIES[5]

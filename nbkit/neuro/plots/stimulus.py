@@ -1,4 +1,4 @@
-"""What a stimulus gives a model and what it is to predict, over time."""
+"""Figures of a model's features of a stimulus and of the responses to predict, over time."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def plot_features(features: Mapping[str, np.ndarray], step_s: float, *, title: str = "", shown: int = 60) -> Figure:
-    """Draw each modality's features over time, standardized, a row a feature.
+    """Draw each modality's standardised features over time, with one row per feature.
 
     Parameters
     ----------
     features : mapping of str to ndarray of shape (steps, dim)
     step_s : float
-        Seconds a step.
+        Length of a step, in s.
     title : str
     shown : int
-        Features of each modality that are drawn.
+        Number of features to draw for each modality.
 
     Returns
     -------
@@ -54,13 +54,14 @@ def plot_series(
     Parameters
     ----------
     values : ndarray of shape (steps, outputs)
-        In z units.
+        In units of the standard deviation (z).
     step_s : float
-        Seconds a step.
+        Length of a step, in s.
     region : int array of shape (outputs,)
+        Index of each output's region.
     regions : sequence of str
     seconds : float
-        How much is drawn.
+        Length of the part to draw, in s.
 
     Returns
     -------

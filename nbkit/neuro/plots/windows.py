@@ -1,6 +1,6 @@
-"""One EEG window.
+"""Figure of one EEG window.
 
-Channels are drawn under one another in uV against seconds, all at one gain, with the gain as a bar.
+Channels are drawn below each other, in uV against seconds and with the same gain, which a scale bar shows.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ def plot_window(
     picks: Sequence[str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw one window, channel under channel.
+    """Draw one window, with its channels below each other.
 
     Parameters
     ----------
     signal : array of shape (channels, time)
         In uV.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling frequency, in Hz.
     ch_names : sequence of str
     start_s : float
-        Where the window begins in its recording, in s.
+        Start of the window in its recording, in s.
     picks : sequence of str, optional
-        Channels to draw; about 20, evenly spaced, where there are more.
+        Channels to draw; by default all, or about 20 evenly spaced ones if there are more.
     title : str
 
     Returns
@@ -50,7 +50,10 @@ def plot_window(
 
     signal = np.asarray(signal, dtype=float)
     if signal.ndim != 2 or len(signal) != len(ch_names):
-        raise ValueError(f"signal of shape {signal.shape} for {len(ch_names)} names; it must be (channels, time).")
+        raise ValueError(
+            f"The signal has shape {signal.shape} for {len(ch_names)} names; it must be (channels, time), with one "
+            "name per channel."
+        )
     rows = _chosen(ch_names, picks)
     shown = signal[rows] - signal[rows].mean(axis=1, keepdims=True)
     gap = 4 * float(np.median(shown.std(axis=1))) or 1.0
@@ -82,11 +85,11 @@ def _chosen(ch_names: Sequence[str], picks: Sequence[str] | None) -> list[int]:
         return sorted({int(i) for i in np.linspace(0, len(names) - 1, _MANY).round()})
     unknown = [name for name in picks if name not in names]
     if unknown:
-        raise ValueError(f"No channel {', '.join(unknown)}; there are {', '.join(names)}.")
+        raise ValueError(f"No channel {', '.join(unknown)} is in this window; there are {', '.join(names)}.")
     return [names.index(name) for name in picks]
 
 
 def _round_number(value: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is not above the value."""
+    """Return the largest 1, 2 or 5 times a power of ten that is not above the value."""
     power = 10 ** np.floor(np.log10(value))
     return float(max(step for step in (1, 2, 5) if step * power <= value * 1.0001) * power)

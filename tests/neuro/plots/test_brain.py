@@ -41,7 +41,7 @@ def test_the_view_is_one_page_that_needs_no_network():
 
 
 def test_maps_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="no maps"):
+    with pytest.raises(ValueError, match="There are no maps"):
         plot_brain({}, "z")
     with pytest.raises(ValueError, match="'a' has no value at all"):
         plot_brain({"a": np.full(1284, np.nan)}, "z")

@@ -37,7 +37,7 @@ def test_accuracy_stands_beside_both_chances():
          "val_mem_loss_by_frequency": 5.5},
     ]  # fmt: skip
     left, right = plot_masked_accuracy(rows, 50, stand_in="synthetic").axes
-    assert "commonest code (10 %)" in labels(right) and "chance, 1 of 50 (2 %)" in labels(right)
+    assert "most frequent code (10 %)" in labels(right) and "chance, 1 of 50 (2 %)" in labels(right)
     assert "by frequency (5.5 nat)" in labels(left)
     assert plot_masked_accuracy(rows, 50, stand_in="synthetic").get_suptitle() == "synthetic"
     assert right.get_lines()[0].get_ydata() == [20.0]

@@ -67,7 +67,7 @@ def test_published_scores_have_a_panel_of_their_own_that_says_so():
 
 def test_trained_weights_are_on_a_log_axis_beside_chance():
     axes = plot_trainable(RECORDS).axes[0]
-    assert axes.get_xscale() == "log" and "Weights trained" in axes.get_xlabel()
+    assert axes.get_xscale() == "log" and "Number of trained weights" in axes.get_xlabel()
     levels = {float(line.get_ydata()[0]) for line in axes.lines if list(line.get_xdata()) == [0, 1]}
     assert levels == {0.5, 0.8}
 

@@ -39,7 +39,7 @@ def test_scales_are_drawn_over_the_real_band_with_their_share(levels):
     real, ours = figure.axes[2].get_lines()
     np.testing.assert_allclose(real.get_ydata(), levels[2, 1])
     np.testing.assert_allclose(ours.get_ydata(), made[2, 1])
-    assert figure.axes[2].get_title("right") == "75 % of its power explained"
+    assert figure.axes[2].get_title("right") == "75 % of power explained"
     assert "10 tokens" in figure.axes[2].get_title("left") and figure.axes[2].get_xlabel() == "Time in the window (s)"
     alone = plot_by_scale(made, 100.0, NAMES, (2, 3, 5))
     assert len(alone.axes[0].get_lines()) == 1 and alone.axes[0].get_title("right") == ""
@@ -80,5 +80,5 @@ def test_samples_say_what_they_were_taken_for():
     assert len(figure.axes) == 8 and clipped_text(figure) is None
     np.testing.assert_allclose(figure.axes[3].get_lines()[0].get_ydata(), 2 * windows[1, 1])
     assert "100 % of 5" in figure.axes[0].get_title("left") and "0 % of 5" in figure.axes[1].get_title("left")
-    assert figure.axes[3].get_title("right") == "taken for rest"
+    assert figure.axes[3].get_title("right") == "classified as rest"
     assert "0.64 on held-out real" in figure._suptitle.get_text()

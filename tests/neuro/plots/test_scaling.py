@@ -35,9 +35,9 @@ def test_runs_fit_and_prediction_stand_together():
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.get_xlabel() == "Recordings (log scale)" and axes.get_ylabel() == "Loss (bit/spike, log scale)"
     assert axes.get_title(loc="left") == "more data helps: it falls" and figure.get_suptitle() == "made up"
-    assert said(axes)[:4] == ["its interval", "n^-0.5", "runs, one a seed", "mean rate (0.6)"]
+    assert said(axes)[:4] == ["interval of the fit", "n^-0.5", "runs, one per seed", "mean rate (0.6)"]
     assert said(axes)[4] == "expected at 40: 0.158 (0.15 to 0.17)"
-    points = next(line for line in axes.lines if line.get_label() == "runs, one a seed")
+    points = next(line for line in axes.lines if line.get_label() == "runs, one per seed")
     assert len(points.get_xdata()) == 6
     assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "10", "20", "40"]
     figure.canvas.draw()
@@ -52,7 +52,7 @@ def test_losses_that_hardly_differ_have_ticks_that_do():
 
 def test_without_a_fit_only_the_runs_are_drawn():
     axes = plot_scaling(SIZES[:4], SIZES[:4] ** -0.5, verdict="inconclusive: 2 sizes").axes[0]
-    assert said(axes) == ["runs, one a seed"] and axes.get_title(loc="left").startswith("inconclusive")
+    assert said(axes) == ["runs, one per seed"] and axes.get_title(loc="left").startswith("inconclusive")
 
 
 @dataclass
