@@ -1,7 +1,8 @@
-"""What a model of the next band has to beat.
+"""Baselines for next-band prediction.
 
-Persistence (the next cumulative band equals this one) and zero cost nothing to know; the Wiener predictor is the best
-linear filter over time, shared by all channels: a model above it has found something not linear, or across channels.
+Persistence (the next cumulative band equals the current one) and zero need no fitting. The Wiener predictor is the best
+linear filter over time, shared by all channels: a model that scores above it uses nonlinear structure or relations
+between channels.
 """
 
 from __future__ import annotations
@@ -11,29 +12,33 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def stage_pairs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the input and the target of every stage: zeros before the first band, then each band before the next.
+    """Return the input and the target of every stage.
 
     Parameters
     ----------
     levels : array of shape (..., stages, channels, time)
+        Cumulative bands, in uV.
 
     Returns
     -------
-    inputs, targets : arrays of that shape
+    inputs : array of shape (..., stages, channels, time)
+        Zeros for stage 1, then the cumulative band of the stage before, in uV.
+    targets : array of shape (..., stages, channels, time)
+        ``levels`` itself.
     """
     levels = np.asarray(levels)
     return np.concatenate([np.zeros_like(levels[..., :1, :, :]), levels[..., :-1, :, :]], axis=-3), levels
 
 
 class WienerBandPredictor:
-    """Predict each stage's increment with a linear FIR filter, fitted by ridge regression.
+    """A linear FIR filter that predicts the increment of each stage, fitted by ridge regression.
 
     Parameters
     ----------
     lag : int
-        Samples to either side of the one predicted.
+        Number of input samples on each side of the predicted sample.
     ridge : float
-        Regularisation, as a share of the mean eigenvalue.
+        Ridge penalty, as a fraction of the mean eigenvalue.
     """
 
     def __init__(self, lag: int = 50, ridge: float = 1e-6) -> None:
@@ -41,10 +46,18 @@ class WienerBandPredictor:
         self.weights: np.ndarray | None = None
 
     def fit(self, levels: np.ndarray, channel_step: int = 8) -> WienerBandPredictor:
-        """Fit on cumulative bands of shape (windows, stages, channels, time), every ``channel_step``-th channel."""
+        """Fit the filter of every stage and return this predictor.
+
+        Parameters
+        ----------
+        levels : array of shape (windows, stages, channels, time)
+            Cumulative bands of the training windows, in uV.
+        channel_step : int
+            Use every ``channel_step``-th channel only, which saves time.
+        """
         inputs, targets = stage_pairs(np.asarray(levels)[:, :, ::channel_step].astype(np.float64))
         stages, taps = inputs.shape[1], 2 * self.lag + 1
-        self.weights = np.zeros((stages, taps))  # stage 1 sees zeros: nothing linear can come of it
+        self.weights = np.zeros((stages, taps))  # the input of stage 1 is zero, so its filter stays zero
         for stage in range(1, stages):
             gram, moment = np.zeros((taps, taps)), np.zeros(taps)
             for window_in, window_out in zip(inputs[:, stage], targets[:, stage], strict=True):
@@ -56,34 +69,53 @@ class WienerBandPredictor:
         return self
 
     def predict(self, levels: np.ndarray) -> np.ndarray:
-        """Return each stage predicted from the true one before it, shape (windows, stages, channels, time)."""
+        """Predict each stage from the true stage before it.
+
+        Parameters
+        ----------
+        levels : array of shape (windows, stages, channels, time)
+            True cumulative bands, in uV.
+
+        Returns
+        -------
+        prediction : array of shape (windows, stages, channels, time)
+            In uV.
+
+        Raises
+        ------
+        ValueError
+            If the predictor has not been fitted.
+        """
         if self.weights is None:
-            raise ValueError("This predictor has no weights yet; call fit(levels) with training windows first.")
+            raise ValueError("This predictor has not been fitted; call fit(levels) with training windows first.")
         inputs, _ = stage_pairs(np.asarray(levels, dtype=np.float64))
         increments = [self._lags(inputs[:, stage]) @ taps for stage, taps in enumerate(self.weights)]
         return inputs + np.stack(increments, axis=1)
 
     def _lags(self, signal: np.ndarray) -> np.ndarray:
-        """View of shape (..., time, taps); outside the window there is silence."""
+        """Return a view of shape (..., time, taps), with zeros outside the window."""
         room = [(0, 0)] * (signal.ndim - 1) + [(self.lag, self.lag)]
         return sliding_window_view(np.pad(signal, room), 2 * self.lag + 1, axis=-1)
 
 
 def one_step_scores(prediction: np.ndarray, levels: np.ndarray) -> dict[str, object]:
-    """Score one-step predictions against persistence and zero, by stage and over the stages that have a band before.
+    """Compute the scores of one-step predictions beside persistence and zero, in total and for each stage.
 
-    Stage 1 is left out of the totals: its input is zeros, so there is nothing to predict from and persistence is zero.
+    The totals leave out stage 1, because its input is zero: nothing can be predicted from it, and persistence equals
+    zero there.
 
     Parameters
     ----------
-    prediction, levels : arrays of shape (windows, stages, channels, time)
-        Each stage predicted from the true one before it, and the true cumulative bands, in uV.
+    prediction : array of shape (windows, stages, channels, time)
+        Each stage predicted from the true stage before it, in uV.
+    levels : array of shape (windows, stages, channels, time)
+        True cumulative bands, in uV.
 
     Returns
     -------
     scores : dict
         ``mse``, ``mse_persistence``, ``mse_zero`` in uV^2; ``skill_persistence`` and ``skill_zero``
-        (``1 - mse / mse_baseline``); ``increment_r2``; and ``by_stage``, a list of the same for each stage.
+        (``1 - mse / mse_baseline``); ``increment_r2``; and ``by_stage``, a list with the same scores for each stage.
     """
     inputs, targets = stage_pairs(np.asarray(levels, dtype=np.float64))
     error = np.asarray(prediction, dtype=np.float64) - targets
@@ -102,7 +134,15 @@ def one_step_scores(prediction: np.ndarray, levels: np.ndarray) -> dict[str, obj
 
 
 def stage_scores(mse: float, increment_power: float, increment_mean: float, target_power: float) -> dict[str, float]:
-    """Return the scores of one stage from four means, all in uV^2 but the increment's mean (uV)."""
+    """Return the scores of one stage.
+
+    Parameters
+    ----------
+    mse, increment_power, target_power : float
+        Mean squares of the error, of the true increment and of the true cumulative band, in uV^2.
+    increment_mean : float
+        Mean of the true increment, in uV.
+    """
     variance = increment_power - increment_mean**2
     return {
         "mse": float(mse),
@@ -116,7 +156,7 @@ def stage_scores(mse: float, increment_power: float, increment_mean: float, targ
 
 
 def pooled_scores(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Return the means of `stage_scores` over stages 2 and up (of stage 1 where it is alone), and their skills."""
+    """Return the mean of `stage_scores` over stages 2 and up (stage 1 if there is no other), with their skills."""
     rows = rows[1:] or rows
     names = ("mse", "mse_persistence", "mse_zero", "increment_variance")
     mean = {name: float(np.mean([row[name] for row in rows])) for name in names}

@@ -1,7 +1,8 @@
 """Cumulative bands from npz files.
 
-Two layouts, told apart by their shape: the seed's, one window a file in ``<root>/{train,val}``, and a recording's, all
-its windows in one file with subject and run beside them. Files are checked by their headers before the first step.
+Two layouts are read, told apart by the shape of the arrays: the original Band-VAR layout (one window in each file, in
+``<root>/{train,val}``) and whole recordings (all windows of a recording in one file, with its subject and run). The
+headers of all files are checked before training starts.
 """
 
 from __future__ import annotations
@@ -19,28 +20,29 @@ from torch.utils.data import DataLoader, Dataset
 from nbkit.neuro.signals.splits import split_recordings
 
 KEYS = ("signal", "cumulative_bands", "bands", "sfreq")
-_SCALE_WINDOWS = 256  # enough for an RMS, and the same ones every time
+_SCALE_WINDOWS = 256  # enough for an RMS; evenly spaced, so that every session computes the same scale
 
 
 class EEGFrequencyDataset(Dataset):
-    """Windows of cumulative bands, one Tensor of shape (bands, channels, time) each.
+    """Windows of cumulative bands, each a Tensor of shape (bands, channels, time) in uV.
 
     Parameters
     ----------
     source : path or sequence of path
-        A folder, or npz files. Uncompressed files are mapped, not read; compressed ones are held in memory.
+        A folder, or npz files. Uncompressed files are memory-mapped; compressed files are read into memory.
     split : str, optional
-        The folder's sub-folder (train or val). Where there is none, all npz files of the folder are taken, and
-        ``fallback`` is true.
+        Sub-folder to read (train or val). If it has no npz file, all npz files of the folder are used and ``fallback``
+        is true.
     limit : int, optional
-        Keeps the first so many windows.
+        Use only the first ``limit`` windows.
 
     Raises
     ------
     FileNotFoundError
-        If there is no folder or no npz file.
+        If the folder does not exist or has no npz file.
     ValueError
-        If a file is damaged, lacks a key, or differs in shape, bands or sampling frequency from the first.
+        If ``limit`` is below 1, or a file is damaged, lacks a key, or differs from the first file in shape, bands or
+        sampling frequency.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class EEGFrequencyDataset(Dataset):
     ) -> None:
         self.paths, self.fallback = _npz_files(source, split)
         if limit is not None and limit < 1:
-            raise ValueError(f"{limit=} windows is none; give 1 or more, or leave it out for all.")
+            raise ValueError(f"{limit=} windows is too few; give 1 or more, or leave it out to use all windows.")
         first = _Header(self.paths[0])
         self.bands, self.sfreq = first.bands, first.sfreq
         self._places: list[tuple[int, int | None]] = []  # (file, window in it)
@@ -65,7 +67,7 @@ class EEGFrequencyDataset(Dataset):
 
     @property
     def input_shape(self) -> tuple[int, int]:
-        """(channels, time) of a window."""
+        """Shape of a window: (channels, time)."""
         return self._shape[1:]
 
     @property
@@ -84,10 +86,10 @@ class EEGFrequencyDataset(Dataset):
         return torch.from_numpy(np.array(levels if window is None else levels[window], dtype=np.float32))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}  # a worker maps the files itself
+        return {**self.__dict__, "_open": {}}  # memory maps cannot be pickled: each worker opens the files itself
 
     def column(self, name: str) -> list[str]:
-        """Return a text stored with each window, such as ``label``, ``subject`` or ``run``; "" where there is none."""
+        """Return a text entry of every window, such as ``label``, ``subject`` or ``run``; "" where it is not stored."""
         stored: dict[int, np.ndarray] = {}
         for number in sorted({number for number, _ in self._places}):
             with np.load(self.paths[number]) as file:
@@ -98,7 +100,10 @@ class EEGFrequencyDataset(Dataset):
         ]
 
     def stack(self, limit: int | None = None) -> np.ndarray:
-        """Return windows as one array of shape (windows, bands, channels, time), evenly spaced where limited."""
+        """Return windows as one array of shape (windows, bands, channels, time), in uV.
+
+        With ``limit``, at most that many windows are returned, evenly spaced over the data set.
+        """
         count = len(self) if limit is None else min(limit, len(self))
         return np.stack([self[int(i)].numpy() for i in np.linspace(0, len(self) - 1, count).round()])
 
@@ -109,14 +114,18 @@ class BandData(lightning.LightningDataModule):
     Parameters
     ----------
     source : path or sequence of path
-        A folder in the seed's layout (its train/ and val/ are the split), or the npz files of recordings, or a folder
-        of those: split by subject where there are several, by run where there is one.
-    batch_size, num_workers : int
-        Of the loaders.
-    val_fraction, seed : float, int
-        Of the split; ``seed`` also orders a plain loader's training windows.
+        A folder with train/ and val/ (which are the split), the npz files of recordings, or a folder of such files.
+        Recordings are split by subject if there are several subjects, otherwise by run.
+    batch_size : int
+        Windows in a batch.
+    val_fraction : float
+        Fraction of the recordings used for validation.
+    seed : int
+        Seed of the split, and of the order of the training windows.
     limit_train, limit_val : int, optional
-        Keeps the first so many windows.
+        Use only the first windows of either side.
+    num_workers : int
+        Worker processes of each loader.
     """
 
     def __init__(
@@ -137,7 +146,7 @@ class BandData(lightning.LightningDataModule):
         self._sets: tuple[EEGFrequencyDataset, EEGFrequencyDataset] | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Find, check and split the files; a second call does nothing."""
+        """Find, check and split the files. A second call does nothing."""
         if self._sets is not None:
             return
         folder = Path(self.source) if isinstance(self.source, (str, Path)) else None
@@ -145,7 +154,7 @@ class BandData(lightning.LightningDataModule):
             train = EEGFrequencyDataset(folder, "train", self.limit_train)
             val = EEGFrequencyDataset(folder, "val", self.limit_val)
         else:
-            # By name, so that the order does not depend on where a session put the files.
+            # Sorted by name, so that the split does not depend on the folder to which a session copied the files.
             rows = [_names(path) for path in sorted(_npz_files(self.source, None)[0], key=lambda p: (p.name, str(p)))]
             train_rows, val_rows = split_recordings(rows, self.val_fraction, self.seed)
             train = EEGFrequencyDataset([r["path"] for r in train_rows], limit=self.limit_train)
@@ -153,7 +162,8 @@ class BandData(lightning.LightningDataModule):
         if (val.num_stages, *val.input_shape) != (train.num_stages, *train.input_shape):
             raise ValueError(
                 f"Validation windows are (bands, channels, time) = {(val.num_stages, *val.input_shape)}, training "
-                f"windows {(train.num_stages, *train.input_shape)}; they must be the same."
+                f"windows {(train.num_stages, *train.input_shape)}; they must be equal. Create both with the same "
+                "settings."
             )
         self._sets = train, val
 
@@ -177,34 +187,37 @@ class BandData(lightning.LightningDataModule):
 
     @property
     def bands(self) -> tuple[tuple[float, float], ...]:
-        """Edges in Hz."""
+        """Band edges (l_freq, h_freq) in Hz."""
         return self.train_dataset.bands
 
     @property
     def sfreq(self) -> float:
-        """Samples a second, in Hz."""
+        """Sampling frequency in Hz."""
         return self.train_dataset.sfreq
 
     @property
     def scale(self) -> tuple[float, ...]:
-        """Root mean square of each band in the training windows, in the data's unit (uV)."""
+        """Root mean square (RMS) of each band in the training windows, in the unit of the data (uV)."""
         levels = self.train_dataset.stack(_SCALE_WINDOWS).astype(np.float64)
         increments = np.diff(levels, axis=1, prepend=0.0)
         rms = np.sqrt((increments**2).mean(axis=(0, 2, 3)))
         if not (np.isfinite(rms) & (rms > 0)).all():
             raise ValueError(
-                f"The bands' RMS in the training windows is {rms.tolist()}: a band is empty or not finite. Look at the "
-                "recordings, or leave that band out when the windows are made."
+                f"The RMS of the bands in the training windows is {rms.tolist()}: a band is empty or not finite. "
+                "Inspect the recordings, or leave that band out when you create the windows."
             )
         return tuple(float(value) for value in rms)
 
     def describe(self, key: str, default: str = "") -> str:
-        """Return a text stored beside the first training windows, such as ``data`` ("real", or what stands in)."""
+        """Return a text entry of the first training file, or ``default`` if the file lacks it.
+
+        The entry ``data``, for example, is "real" or the label of synthetic stand-in data.
+        """
         with np.load(self.train_dataset.paths[0]) as file:
             return str(file[key]) if key in file.files else default
 
     def ch_names(self) -> list[str]:
-        """Return the channels' names, or ch 0, ch 1 ... where the files hold none."""
+        """Return the channel names, or "ch 0", "ch 1" and so on if the files store none."""
         with np.load(self.train_dataset.paths[0]) as file:
             if "ch_names" in file.files:
                 return [str(name) for name in file["ch_names"]]
@@ -221,7 +234,7 @@ class BandData(lightning.LightningDataModule):
 
 
 class _Header:
-    """What a file says of itself, checked without reading its windows."""
+    """Shapes, bands and sampling frequency of an npz file, checked without reading its windows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -232,7 +245,7 @@ class _Header:
                 if missing:
                     raise ValueError(
                         f"{path} lacks {', '.join(missing)}; a sample needs {', '.join(KEYS)} and this one has "
-                        f"{', '.join(sorted(keys)) or 'nothing'}. Make it again with cumulative_frequency_levels."
+                        f"{', '.join(sorted(keys)) or 'nothing'}. Create it again with cumulative_frequency_levels."
                     )
                 levels, signal = _member_shape(archive, "cumulative_bands"), _member_shape(archive, "signal")
             with np.load(path) as file:
@@ -240,28 +253,31 @@ class _Header:
         except (zipfile.BadZipFile, EOFError, OSError) as error:
             size = path.stat().st_size if path.exists() else 0
             raise ValueError(
-                f"{path} cannot be read as npz ({error}); it has {size} bytes on disk and was left as it is. "
-                "Delete it and make it again."
+                f"{path} cannot be read as npz ({error}); it has {size} bytes on disk and was not changed. "
+                "Delete it and create it again."
             ) from error
         if len(levels) not in (3, 4):
             raise ValueError(
                 f"{path}: cumulative_bands has shape {levels}; it must be (bands, channels, time), or (windows, bands, "
-                "channels, time) for a whole recording."
+                "channels, time) for a whole recording. Create the file again."
             )
         self.windows = levels[0] if len(levels) == 4 else None
         self.shape = levels[-3:]
         wanted = (*levels[:-3], *self.shape[1:])
         if signal != wanted:
-            raise ValueError(f"{path}: signal has shape {signal}, its cumulative_bands {levels} ask for {wanted}.")
+            raise ValueError(
+                f"{path}: signal has shape {signal}; with cumulative_bands of shape {levels} it must be {wanted}. "
+                "Create the file again."
+            )
         if bands.shape != (self.shape[0], 2):
             raise ValueError(
-                f"{path}: bands has shape {bands.shape}, cumulative_bands {self.shape[0]} bands; give one (l_freq, "
-                "h_freq) in Hz for each."
+                f"{path}: bands has shape {bands.shape}, but cumulative_bands has {self.shape[0]} bands; give one "
+                "(l_freq, h_freq) in Hz for each band."
             )
         self.bands = tuple((round(float(low), 4), round(float(high), 4)) for low, high in bands)
 
     def check_like(self, first: _Header) -> None:
-        """Refuse a file that cannot be in one batch with the first."""
+        """Raise ValueError if windows of this file and of the first file cannot be in the same batch."""
         for what, mine, its in (
             ("windows of (bands, channels, time)", self.shape, first.shape),
             ("bands in Hz", self.bands, first.bands),
@@ -269,20 +285,23 @@ class _Header:
         ):
             if mine != its:
                 raise ValueError(
-                    f"{self.path} has {what} {mine}, {first.path.name} has {its}; one data set holds one kind. Make "
-                    "them again with the same settings, or keep them in separate folders."
+                    f"{self.path} has {what} {mine}, {first.path.name} has {its}; all files of a data set must agree. "
+                    "Create them again with the same settings, or keep them in separate folders."
                 )
 
 
 def _npz_files(source: str | Path | Sequence[str | Path], split: str | None) -> tuple[list[Path], bool]:
-    """The npz files, and whether the split's folder was absent and the whole root was taken."""
+    """Return the npz files, and whether the whole root was used because the split has no npz file."""
     if not isinstance(source, (str, Path)):
         files = [Path(path) for path in source]
         absent = [path for path in files if not path.is_file()]
         if not files:
-            raise FileNotFoundError("No npz files were given; make windows first (10_eeg_windows).")
+            raise FileNotFoundError("No npz files were given; create windows first (notebook 10_eeg_windows).")
         if absent:
-            raise FileNotFoundError(f"{absent[0]} is not there ({len(absent)} of {len(files)} npz files are missing).")
+            raise FileNotFoundError(
+                f"{absent[0]} does not exist ({len(absent)} of {len(files)} npz files are missing). Check the paths, "
+                "or create the windows again."
+            )
         return files, False
     root = Path(source)
     folder, fallback = root, False
@@ -292,14 +311,14 @@ def _npz_files(source: str | Path | Sequence[str | Path], split: str | None) -> 
     if not files:
         state = "has no npz file in it" if root.is_dir() else "does not exist"
         raise FileNotFoundError(
-            f"{root} {state}; a data set is <root>/train/*.npz and <root>/val/*.npz. "
-            "Make one with: python -m nbkit.neuro.bandvar.make_dummy ROOT"
+            f"{root} {state}; a data set has <root>/train/*.npz and <root>/val/*.npz. "
+            "Create a synthetic one with: python -m nbkit.neuro.bandvar.make_dummy ROOT"
         )
     return files, fallback
 
 
 def _names(path: Path) -> dict[str, Any]:
-    """Subject and run of a recording's file; its own name where it holds none."""
+    """Return the path, subject and run of a recording; the file name stands for a missing run."""
     with np.load(path) as file:
         subject = str(file["subject"]) if "subject" in file.files else "unknown"
         run = str(file["run"]) if "run" in file.files else path.stem
@@ -318,14 +337,15 @@ def _read_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _open_member(path: Path, key: str) -> np.ndarray:
-    """Map a stored array, or read a compressed one."""
+    """Return an array of an npz file: memory-mapped if it is uncompressed, otherwise read."""
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo(f"{key}.npy")
     if info.compress_type != zipfile.ZIP_STORED:
         with np.load(path) as file:
             return file[key]
     with path.open("rb") as file:
-        file.seek(info.header_offset + 26)  # the local header's name and extra lengths; the central ones may differ
+        # Read the lengths of the local header: those in the central directory may differ.
+        file.seek(info.header_offset + 26)
         name, extra = np.frombuffer(file.read(4), "<u2")
         file.seek(info.header_offset + 30 + int(name) + int(extra))
         shape, fortran, dtype = _read_header(file)

@@ -1,6 +1,6 @@
-"""Band-VAR end to end on synthetic data: make the set, train on it, draw the rollout.
+"""Band-VAR from start to end on synthetic data: create the data set, train, draw the rollout.
 
-Each part is the command of the same name; nothing here can be had only here.
+Each part is also available as a command of its own (make_dummy, train, plot_rollout).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from nbkit.neuro.bandvar import make_dummy, plot_rollout, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the three commands one after the other; give the first exit code that is not 0."""
+    """Run the three commands in order and return the exit code of the first that fails, or 0."""
     p = argparse.ArgumentParser(prog="python -m nbkit.neuro.bandvar.demo", description=__doc__.splitlines()[0])
     p.add_argument("folder", type=Path, nargs="?", default=Path("runs/bandvar_demo"))
     p.add_argument("--epochs", type=int, default=10)
-    p.add_argument("--device", help="cpu or cuda:0; chosen where not given")
+    p.add_argument("--device", help="cpu or cuda:0; by default the first GPU, or the CPU if there is none")
     args = p.parse_args(argv)
     data, run = args.folder / "data", args.folder / "run"
     training = ["--data-root", str(data), "--checkpoint-dir", str(run), "--epochs", str(args.epochs)]

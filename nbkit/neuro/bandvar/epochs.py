@@ -1,4 +1,4 @@
-"""What Band-VAR's command keeps of each epoch: a row of scores, and ``best.pt``."""
+"""Per-epoch scores and the best checkpoint of the Band-VAR training command."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from nbkit.ground.files import write_atomically
 
 
 class KeepEpochs(lightning.Callback):
-    """Print each epoch's scores, and keep the model with the lowest validation error.
+    """Print the scores of each epoch and save the model with the lowest validation error.
 
-    ``best.pt`` has one checkpoint, the optimizer's state included, and is replaced as a whole or not at all.
+    ``best.pt`` is one checkpoint that includes the optimizer state. It is replaced atomically, so that a kill never
+    leaves a damaged file.
 
     Parameters
     ----------
     path : Path
-        Of ``best.pt``.
+        Where to write ``best.pt``.
     held : dict or None
-        The checkpoint to go on from.
+        Checkpoint to resume from.
     log_interval : int
         Steps between printed lines; 0 prints none.
 
     Attributes
     ----------
     epoch, step : int
-        Done so far, those before the checkpoint included.
+        Completed epochs and steps, including those before the checkpoint.
     best : float
-        The lowest validation error, ``val_mse_all``.
+        Lowest validation error so far (``val_mse_all``), in uV^2.
     history : list of dict
-        A row for each epoch of this run.
+        One row of scores for each epoch of this run.
     """
 
     def __init__(self, path: Path, held: dict[str, Any] | None, log_interval: int) -> None:
@@ -46,7 +47,7 @@ class KeepEpochs(lightning.Callback):
         self._norms: list[float] = []
 
     def keep(self, module: Any, optimizer: dict[str, Any]) -> None:
-        """Write the module and the optimizer's state to ``best.pt``."""
+        """Write the module and the optimizer state to ``best.pt``."""
         content = {
             **module.description(), "bandvar": module.description(), "state_dict": module.state_dict(),
             "optimizer": optimizer, "epoch": self.epoch, "step": self.step, "val_loss": self.best,
@@ -58,7 +59,7 @@ class KeepEpochs(lightning.Callback):
             return
         optimizer, settings = trainer.optimizers[0], pl_module.settings
         optimizer.load_state_dict(self.held["optimizer"])
-        for group in optimizer.param_groups:  # this run's rate and decay, not the checkpoint's
+        for group in optimizer.param_groups:  # use the learning rate and decay of this run, not of the checkpoint
             group["lr"], group["weight_decay"] = settings.lr, settings.weight_decay
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -72,7 +73,7 @@ class KeepEpochs(lightning.Callback):
         self.step += 1
         if self.log_interval and self.step % self.log_interval == 0:
             last, norm = self._losses[-1], self._norms[-1]
-            print(f"step {self.step}: train_loss {last:.6g}, gradient norm {norm:.3g}", flush=True)
+            print(f"Step {self.step}: train_loss {last:.6g}, gradient norm {norm:.3g}", flush=True)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.epoch += 1
@@ -84,7 +85,7 @@ class KeepEpochs(lightning.Callback):
         }  # fmt: skip
         self.history.append(row)
         print(
-            f"epoch {self.epoch}: train_loss {row['train_loss']:.6g}, val_loss {row['val_loss']:.6g}, one-step skill "
+            f"Epoch {self.epoch}: train_loss {row['train_loss']:.6g}, val_loss {row['val_loss']:.6g}, one-step skill "
             f"against persistence {scores['val_skill_persistence']:+.4f}, against zero {scores['val_skill_zero']:+.4f}",
             flush=True,
         )

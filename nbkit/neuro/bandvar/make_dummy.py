@@ -1,6 +1,7 @@
-"""The synthetic data set in the seed's npz layout, from the command line.
+"""Write a synthetic data set in the original Band-VAR npz layout.
 
-The same arguments write the same numbers. It is a stand-in: phases are fixed per channel, so the next band is known.
+The same arguments write the same numbers. The data are a stand-in for recordings: the phases are fixed for each
+channel, so the next band can be predicted exactly.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write ``ROOT/train`` and ``ROOT/val``; give 0, or 2 with one line of reason."""
+    """Write ``ROOT/train`` and ``ROOT/val`` and return 0, or print one line with the error and return 2."""
     p = argparse.ArgumentParser(prog="python -m nbkit.neuro.bandvar.make_dummy", description=__doc__.splitlines()[0])
     p.add_argument("root", type=Path)
     p.add_argument("--train-samples", type=int, default=64)
@@ -26,7 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from nbkit.neuro.signals.recordings.synthetic import STAND_IN, write_dummy_dataset
 
     if min(args.train_samples, args.val_samples, args.channels, args.time_steps) < 1:
-        print("error: samples, channels and time steps must be 1 or more; nothing was written.", file=sys.stderr)
+        print(
+            f"error: --train-samples {args.train_samples}, --val-samples {args.val_samples}, --channels "
+            f"{args.channels} and --time-steps {args.time_steps} must each be 1 or more; nothing was written.",
+            file=sys.stderr,
+        )
         return 2
     try:
         root = write_dummy_dataset(
@@ -35,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FileExistsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {args.train_samples} + {args.val_samples} samples to {root}: {STAND_IN}")
+    print(f"Wrote {args.train_samples} training and {args.val_samples} validation samples to {root}: {STAND_IN}")
     return 0
 
 

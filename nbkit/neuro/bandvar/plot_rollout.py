@@ -1,6 +1,6 @@
-"""The figure and the scores of a rollout, from the command line.
+"""Draw a rollout and print its scores.
 
-Where a data root is given the rollout is held against one true window, with MSE a stage, cumulative MSE and SNR.
+With a data set, the rollout is compared with one true window: MSE of each stage, cumulative MSE and SNR.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw a rollout; give 0, or 2 with one line of reason for wrong usage or input."""
+    """Draw a rollout and return 0, or print one line with the error (wrong usage or input) and return 2."""
     p = argparse.ArgumentParser(prog="python -m nbkit.neuro.bandvar.plot_rollout", description=__doc__.splitlines()[0])
     p.add_argument("rollout", type=Path, help="demo_prediction.pt")
-    p.add_argument("out", type=Path, help="the figure to write (.png, .pdf, .svg)")
+    p.add_argument("out", type=Path, help="figure to write (.png, .pdf, .svg)")
     p.add_argument("--channel", type=int, default=0)
-    p.add_argument("--data-root", type=Path, help="a data set to take the true window from")
+    p.add_argument("--data-root", type=Path, help="data set that has the true window")
     p.add_argument("--split", default="val")
     p.add_argument("--sample-idx", type=int, default=0)
-    p.add_argument("--unit", default="uV", help="unit of the data set, for the axes")
-    p.add_argument("--json-out", type=Path, help="also write the scores here")
+    p.add_argument("--unit", default="uV", help="unit of the data set, shown on the axes")
+    p.add_argument("--json-out", type=Path, help="JSON file to which the scores are also written")
     args = p.parse_args(argv)
     try:
         scores = _draw(args)
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     for name, value in scores.items():
         print(f"{name}: {value}")
-    print(f"wrote {args.out}")
+    print(f"Wrote {args.out}")
     return 0
 
 
@@ -52,25 +52,28 @@ def _draw(args: argparse.Namespace) -> dict[str, Any]:
     rollout = held["rollout"]
     stages, channels, _ = rollout.shape
     if not 0 <= args.channel < channels:
-        raise ValueError(f"--channel {args.channel} is not there; the rollout has channels 0 to {channels - 1}.")
+        raise ValueError(f"--channel {args.channel} does not exist; the rollout has channels 0 to {channels - 1}.")
     truth, sfreq, bands = None, held.get("sfreq"), held.get("bands")
     if args.data_root is not None:
         data = EEGFrequencyDataset(args.data_root, args.split)
         if data.fallback:
-            print(f"notice: {args.data_root} has no {args.split}/*.npz; the whole root is taken", file=sys.stderr)
+            print(
+                f"warning: {args.data_root} has no {args.split}/*.npz; all npz files of the folder are used",
+                file=sys.stderr,
+            )
         if not 0 <= args.sample_idx < len(data):
             last = len(data) - 1
-            raise ValueError(f"--sample-idx {args.sample_idx} is not there; {args.split} has windows 0 to {last}.")
+            raise ValueError(f"--sample-idx {args.sample_idx} does not exist; {args.split} has windows 0 to {last}.")
         truth, sfreq, bands = data[args.sample_idx], data.sfreq, data.bands
         if truth.shape != rollout.shape:
             raise ValueError(
-                f"The rollout is (bands, channels, time) = {tuple(rollout.shape)}, the window {tuple(truth.shape)}; "
-                "give the data set that the model was trained on."
+                f"The rollout has (bands, channels, time) = {tuple(rollout.shape)}, the window {tuple(truth.shape)}; "
+                "they must be equal. Give the data set that the model was trained on."
             )
     bands = bands or effective_bands(DEFAULT_BANDS[:stages], sfreq or 100.0)
     names = band_names(bands)
     delta = held.get("delta_conditioned")
-    # The stored delta-conditioned rollout began from the first validation window; another window is not its truth.
+    # The stored delta-conditioned rollout started from the first validation window; no other window is its truth.
     if truth is not None and delta is not None and not torch.allclose(delta[0], truth[0], atol=1e-5):
         delta = None
     figure = plot_rollout(
@@ -86,7 +89,7 @@ def _draw(args: argparse.Namespace) -> dict[str, Any]:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     try:
         figure.savefig(args.out, dpi=120)
-    except ValueError as error:  # an ending matplotlib does not know
+    except ValueError as error:  # matplotlib does not know the file extension
         raise ValueError(f"{args.out} cannot be drawn: {error}") from None
     scores: dict[str, Any] = {}
     if truth is not None:
@@ -104,21 +107,26 @@ def _draw(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A rollout as the training wrote it, or a bare tensor."""
+    """Read a rollout: the file that training wrote, or a bare tensor."""
     import pickle
 
     import torch
 
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; the training writes it as demo_prediction.pt.")
+        raise FileNotFoundError(f"{path} does not exist; give the demo_prediction.pt of a training run.")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
         size = path.stat().st_size
-        raise ValueError(f"{path} cannot be read as a rollout ({type(error).__name__}, {size} bytes).") from error
+        raise ValueError(
+            f"{path} cannot be read as a rollout ({type(error).__name__}); it has {size} bytes on disk and was not "
+            "changed. Give the demo_prediction.pt of a training run."
+        ) from error
     held = {"rollout": held} if isinstance(held, torch.Tensor) else held
     if not isinstance(held, dict) or not isinstance(held.get("rollout"), torch.Tensor) or held["rollout"].ndim != 3:
-        raise ValueError(f"{path} holds no rollout of shape (bands, channels, time).")
+        raise ValueError(
+            f"{path} has no rollout of shape (bands, channels, time); give the demo_prediction.pt of a training run."
+        )
     return held
 
 

@@ -1,7 +1,7 @@
 """Rollouts: all bands of a window, each predicted from the prediction before it.
 
-The zero-start rollout is one fixed answer (it is told nothing about the window); only the delta-conditioned one, which
-is given the window's true first band, can follow a recording.
+The zero-start rollout is the same for every window, because its input has no information about the window. Only the
+delta-conditioned rollout, which starts from the true first band of a window, can follow a recording.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from torch import Tensor, nn
 def autoregressive_inference(
     model: nn.Module, num_stages: int, channels: int, time_steps: int, device: str | torch.device = "cpu"
 ) -> Tensor:
-    """Roll a model out from zeros through every stage.
+    """Compute the zero-start rollout: start from zeros and predict every stage.
 
     Parameters
     ----------
     model : nn.Module
-        Called with (1, channels, time), and the stage where it has ``num_stages`` above 0.
-    num_stages, channels, time_steps : int
-        Bands, and the window's size.
+        Called with a tensor of shape (1, channels, time), and with the stage if its ``num_stages`` is above 0.
+    num_stages : int
+        Number of bands.
+    channels, time_steps : int
+        Size of a window.
     device : str
-        Where to compute.
+        Device to compute on.
 
     Returns
     -------
     rollout : Tensor of shape (stages, channels, time)
-        On the CPU, in the unit the model was trained in.
+        On the CPU, in the unit of the training data (uV).
     """
     start = torch.zeros(1, channels, time_steps)
     return _roll(model, start, range(num_stages), device)[0]
@@ -43,20 +45,22 @@ def autoregressive_inference(
 def delta_conditioned_inference(
     model: nn.Module, first: Tensor | np.ndarray, num_stages: int, device: str | torch.device = "cpu"
 ) -> Tensor:
-    """Roll a model out from the true first band (delta, with the default bands).
+    """Compute rollouts that start from the true first band (delta, with the default bands).
 
     Parameters
     ----------
     model : nn.Module
     first : Tensor of shape (batch, channels, time)
-        The windows' true first cumulative band.
+        True first cumulative band of each window, in uV.
     num_stages : int
+        Number of bands.
     device : str
+        Device to compute on.
 
     Returns
     -------
     rollout : Tensor of shape (batch, stages, channels, time)
-        Stage 0 is ``first`` itself.
+        On the CPU, in uV. Stage 0 is ``first`` itself.
     """
     first = torch.as_tensor(first, dtype=torch.float32)
     rolled = _roll(model, first, range(1, num_stages), device)
@@ -64,7 +68,7 @@ def delta_conditioned_inference(
 
 
 def _roll(model: nn.Module, current: Tensor, stages: Sequence[int], device: str | torch.device) -> Tensor:
-    """Predictions of the stages in turn, (batch, len(stages), channels, time); the model's mode is given back."""
+    """Predict the stages in order, (batch, len(stages), channels, time), and restore the mode of the model."""
     told = getattr(model, "num_stages", 0) > 0
     was_training = model.training
     model = model.to(device).eval()
@@ -78,25 +82,28 @@ def _roll(model: nn.Module, current: Tensor, stages: Sequence[int], device: str 
 
 
 def rollout_scores(rollout: Tensor | np.ndarray, truth: Tensor | np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """Score a rollout against the true cumulative bands.
+    """Compute the scores of a rollout against the true cumulative bands.
 
     Parameters
     ----------
     rollout, truth : array of shape (..., stages, channels, time)
-        In uV. One rollout is held against every window of ``truth`` where only that one has a batch axis.
+        In uV. A rollout without a batch axis is compared with every window of ``truth``.
     names : sequence of str
-        A name a band (see `band_names`).
+        Name of each band (see `band_names`).
 
     Returns
     -------
     scores : dict
         ``stage_mse_<band>`` and ``cumulative_mse`` (their mean over stages) in uV^2; ``snr_db``, the power of the true
-        last stage over that of the error in it, in dB (0 dB: no better than predicting zero), ``inf`` where exact.
+        last stage divided by the power of its error, in dB (0 dB: no better than predicting zero; ``inf`` if exact).
     """
     truth = np.asarray(truth, dtype=np.float64)
     rollout = np.broadcast_to(np.asarray(rollout, dtype=np.float64), truth.shape)
     if truth.ndim < 3 or truth.shape[-3] != len(names):
-        raise ValueError(f"truth of shape {truth.shape} does not have the {len(names)} stages {', '.join(names)}.")
+        raise ValueError(
+            f"A truth of shape {truth.shape} does not have the {len(names)} stages {', '.join(names)}; give an array "
+            f"of shape (..., {len(names)}, channels, time)."
+        )
     error = (rollout - truth) ** 2
     by_stage = np.moveaxis(error, -3, 0).reshape(len(names), -1).mean(axis=1)
     scores = {f"stage_mse_{name}": float(value) for name, value in zip(names, by_stage, strict=True)}
@@ -106,7 +113,7 @@ def rollout_scores(rollout: Tensor | np.ndarray, truth: Tensor | np.ndarray, nam
 
 
 def snr_db(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Return the signal-to-noise ratio of a prediction in dB: power of the truth over power of the error."""
+    """Return the signal-to-noise ratio of a prediction in dB: the power of the truth over the power of the error."""
     power = float(np.mean(np.square(truth, dtype=np.float64)))
     noise = float(np.mean(np.square(np.asarray(prediction, np.float64) - truth)))
     if noise == 0:
@@ -117,7 +124,7 @@ def snr_db(truth: np.ndarray, prediction: np.ndarray) -> float:
 def rollout_table(
     model: nn.Module, truth: Tensor | np.ndarray, names: Sequence[str], device: str = "cpu"
 ) -> dict[str, dict[str, float]]:
-    """Score both rollouts of a model, and the baselines each has to beat, over windows.
+    """Compute the scores of both rollouts of a model, and of the baseline for each.
 
     Parameters
     ----------
@@ -125,13 +132,15 @@ def rollout_table(
     truth : array of shape (windows, stages, channels, time)
         True cumulative bands, in uV.
     names : sequence of str
-        A name a band.
+        Name of each band.
+    device : str
+        Device to compute on.
 
     Returns
     -------
     table : dict of dict
-        ``zero_start`` (beside ``zero``: predict nothing) and ``delta_conditioned`` (beside ``persistence``: keep the
-        true first band), each as `rollout_scores` has it.
+        The `rollout_scores` of ``zero_start`` and its baseline ``zero`` (predict zero), and of ``delta_conditioned``
+        and its baseline ``persistence`` (repeat the true first band).
     """
     truth = torch.as_tensor(np.asarray(truth), dtype=torch.float32)
     windows, stages, channels, time_steps = truth.shape
@@ -146,17 +155,17 @@ def rollout_table(
 
 
 def rollout_rows(table: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """Return a `rollout_table`'s scores, each with its unit and the baseline it has to beat.
+    """Return the scores of a `rollout_table` as rows, each with its unit and its baseline.
 
     Returns
     -------
     rows : list of dict
-        With name (``zero_start_stage_mse_delta`` and so on), value, unit, baseline and baseline_is. Scores that are
-        infinite, as the SNR of an exact prediction is, are left out.
+        With name (``zero_start_stage_mse_delta`` and so on), value, unit, baseline and baseline_is. Infinite scores,
+        such as the SNR of an exact prediction, are left out.
     """
     beside = {
-        "zero_start": ("zero", "zero: predict nothing"),
-        "delta_conditioned": ("persistence", "persistence: the true first band, kept"),
+        "zero_start": ("zero", "zero: predict 0"),
+        "delta_conditioned": ("persistence", "persistence: repeat the true first band"),
     }
     return [
         {"name": f"{kind}_{name}", "value": value, "unit": "dB" if name == "snr_db" else "uV^2",

@@ -1,7 +1,7 @@
 """Band-VAR training.
 
-The model learns every stage of a window at once, each from the true band before it (stage 1 from zeros). Validation is
-in uV^2, and never without persistence and zero beside it; its totals are over the stages that have a band before them.
+The model learns all stages of a window at once, each from the true band before it (stage 1 from zeros). Validation
+errors are in uV^2 and always shown beside persistence and zero; their totals are over stages 2 and up.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 @dataclass(frozen=True)
 class BandVARSettings:
-    """Settings of one training; the defaults are the seed's.
+    """Settings of a training run. The defaults are those of the original Band-VAR code.
 
-    ``free`` is for one 16 GB card, ``demo`` for two CPU cores and about a minute, ``smoke`` for seconds.
+    Presets: ``free`` for one GPU with 16 GB, ``demo`` for about a minute on two CPU cores, ``smoke`` for a few seconds.
     """
 
     d_model: int = 256
@@ -34,21 +34,21 @@ class BandVARSettings:
     num_layers: int = 4
     dropout: float = 0.1
     residual: bool = False  # predict the increment
-    stage_embedding: bool = False  # tell the model which band is to come
-    stem_taps: int = 1  # samples the projections see around each step; 1 is the seed's form
+    stage_embedding: bool = False  # add an embedding of the band to predict
+    stem_taps: int = 1  # kernel sizes of the projections in samples; 1 in the original code
     head_taps: int = 1
-    balance_stages: bool = False  # weigh each stage's error by its own band's power, not by the whole signal's
+    balance_stages: bool = False  # divide the error of each stage by the power of its band, not of the whole signal
     lr: float = 1e-4
     weight_decay: float = 0.0
     grad_clip: float = 1.0
     warmup_steps: int = 0
-    cosine: bool = False  # let the rate fall to 2 % of lr at the last step
+    cosine: bool = False  # cosine decay of the learning rate to 2 % of lr at the last step
     batch_size: int = 8
-    steps: int = 1000  # optimizer steps, which a cosine is laid over
+    steps: int = 1000  # optimizer steps; the length of the cosine
 
     @classmethod
     def free(cls) -> BandVARSettings:
-        """For 64 channels by 500 samples (5 s at 100 Hz) on one T4-class card."""
+        """Return settings for 64 channels by 500 samples (5 s at 100 Hz) on one T4-class GPU."""
         return cls(
             residual=True,
             stage_embedding=True,
@@ -64,7 +64,7 @@ class BandVARSettings:
 
     @classmethod
     def demo(cls) -> BandVARSettings:
-        """For 64 channels by 200 samples (2 s at 100 Hz) on two CPU cores."""
+        """Return settings for 64 channels by 200 samples (2 s at 100 Hz) on two CPU cores."""
         return cls(
             d_model=48,
             nhead=4,
@@ -84,7 +84,7 @@ class BandVARSettings:
 
     @classmethod
     def smoke(cls) -> BandVARSettings:
-        """For seconds on two CPU cores: the same code, smaller."""
+        """Return settings for a run of a few seconds on two CPU cores: the same code with a small model."""
         return cls(
             d_model=32,
             nhead=4,
@@ -104,7 +104,7 @@ class BandVARSettings:
 
 
 class BandVAR(ClippedModule):
-    """Train a model of the next cumulative band.
+    """Lightning module that trains `EEGScaleAutoregressiveModel`.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class BandVAR(ClippedModule):
     channels, time_steps : int
         Size of a window.
     bands : sequence of (l_freq, h_freq)
-        Edges in Hz; one stage each.
+        Band edges in Hz; each band is one stage.
     scale : sequence of float
         Root mean square of each band in the training data, in uV (see `BandData.scale`).
     """
@@ -127,7 +127,7 @@ class BandVAR(ClippedModule):
     ) -> None:
         super().__init__()
         if len(scale) != len(bands):
-            raise ValueError(f"{len(scale)} scales for {len(bands)} bands; give the RMS of each band in uV.")
+            raise ValueError(f"Got {len(scale)} scales for {len(bands)} bands; give the RMS of each band in uV.")
         self.settings = settings
         self.bands = tuple((float(low), float(high)) for low, high in bands)
         self.channels, self.time_steps = int(channels), int(time_steps)
@@ -147,23 +147,23 @@ class BandVAR(ClippedModule):
         power = torch.as_tensor(scale, dtype=torch.float32) ** 2
         if not settings.balance_stages:
             power = power.sum().expand_as(power)
-        self.register_buffer("error_unit", power.clone())  # uV^2 that count as an error of 1, by stage
+        self.register_buffer("error_unit", power.clone())  # divisor of the squared error of each stage, in uV^2
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
         self._sums: Tensor | None = None
 
     @classmethod
     def for_data(cls, settings: BandVARSettings, data: Any) -> BandVAR:
-        """Build the module for a `BandData`: its windows' size, bands and scale."""
+        """Build the module with the window size, bands and scale of a `BandData`."""
         return cls(settings, data.channels, data.time_steps, data.bands, data.scale)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> BandVAR:
-        """Build the module a checkpoint holds, weights and all.
+        """Load a module with its weights from a checkpoint.
 
         Raises
         ------
         ValueError
-            If the file is not a Band-VAR checkpoint.
+            If the file is not a Band-VAR checkpoint, or has settings of another version.
         """
         made, weights = held(path, "bandvar", device)
         settings = settings_from(BandVARSettings, made, path)
@@ -175,7 +175,7 @@ class BandVAR(ClippedModule):
         checkpoint["bandvar"] = self.description()
 
     def description(self) -> dict[str, Any]:
-        """Return what the module was built from, as numbers and text."""
+        """Return the arguments that rebuild the module, as plain numbers, text, lists and dicts."""
         return {
             "settings": asdict(self.settings),
             "channels": self.channels,
@@ -185,7 +185,7 @@ class BandVAR(ClippedModule):
         }
 
     def one_step(self, levels: Tensor) -> Tensor:
-        """Predict every stage from the true one before it.
+        """Predict every stage from the true stage before it.
 
         Parameters
         ----------
@@ -194,7 +194,8 @@ class BandVAR(ClippedModule):
 
         Returns
         -------
-        predicted : Tensor of that shape
+        predicted : Tensor of shape (batch, stages, channels, time)
+            In uV.
         """
         batch, stages = levels.shape[:2]
         inputs = torch.cat([torch.zeros_like(levels[:, :1]), levels[:, :-1]], dim=1)
@@ -202,7 +203,7 @@ class BandVAR(ClippedModule):
         return self.model(inputs.flatten(0, 1), stage).unflatten(0, (batch, stages))
 
     def loss(self, levels: Tensor) -> Tensor:
-        """Return the mean squared error over all stages, in units of the signal's (or each band's) power."""
+        """Return the mean squared error over all stages, relative to the power of the signal (or of each band)."""
         error = (self.one_step(levels) - levels).square().mean(dim=(0, 2, 3))
         return (error / self.error_unit).mean()
 
@@ -225,7 +226,13 @@ class BandVAR(ClippedModule):
         self.log_dict(self.validation_scores(sums.reshape(-1, *self._sums.shape).sum(dim=0)))
 
     def validation_sums(self, levels: Tensor) -> Tensor:
-        """Return what the validation scores are made of, shape (5, stages): sums over windows, so they add up."""
+        """Return the sums over windows that `validation_scores` needs; those of several batches can be added.
+
+        Returns
+        -------
+        sums : Tensor of shape (5, stages)
+            Squared error, squared increment, increment, squared target (uV^2, uV) and the number of windows.
+        """
         wide = levels.float()
         inputs = torch.cat([torch.zeros_like(wide[:, :1]), wide[:, :-1]], dim=1)
         increment = wide - inputs
@@ -239,11 +246,11 @@ class BandVAR(ClippedModule):
         return torch.stack([m.mean(dim=(2, 3)).double().sum(dim=0) for m in means])
 
     def validation_scores(self, sums: Tensor) -> dict[str, float]:
-        """Return the scores of summed `validation_sums`.
+        """Return the validation scores for added `validation_sums`.
 
-        ``val_mse`` (uV^2), ``val_skill_persistence``, ``val_skill_zero`` and ``val_increment_r2`` are over stages 2 and
-        up, as ``val_mse_persistence`` and ``val_mse_zero`` beside them; ``val_mse_all`` counts stage 1 too (the seed's
-        validation loss). Each band has its own ``val_mse_<band>`` and ``val_skill_<band>``.
+        ``val_mse``, ``val_mse_persistence`` and ``val_mse_zero`` (uV^2), ``val_skill_persistence``, ``val_skill_zero``
+        and ``val_increment_r2`` are over stages 2 and up. ``val_mse_all`` includes stage 1, as the validation loss of
+        the original code does. Each band has its own ``val_mse_<band>`` and ``val_skill_<band>``.
         """
         mse, power, mean, target = (sums[:4] / sums[4]).tolist()
         rows = [stage_scores(*values) for values in zip(mse, power, mean, target, strict=True)]
@@ -276,7 +283,7 @@ class BandVAR(ClippedModule):
 
 
 def evaluate(module: BandVAR, batches: Any) -> dict[str, float]:
-    """Return a module's validation scores over batches of cumulative bands."""
+    """Return the validation scores of a module over batches of cumulative bands (see `BandVAR.validation_scores`)."""
     was_training = module.training
     module.eval()
     with torch.no_grad():
@@ -286,7 +293,7 @@ def evaluate(module: BandVAR, batches: Any) -> dict[str, float]:
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the last validation's scores, each with its unit and its baseline; none before the first validation.
+    """Return the scores of the last validation as rows, each with its unit and its baseline.
 
     Parameters
     ----------
@@ -296,15 +303,16 @@ def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns
     -------
     rows : list of dict
-        With name, value, unit, baseline and baseline_is. ``val_mse`` and ``increment_r2`` stand beside persistence,
-        and once more beside predicting zero.
+        With name, value, unit, baseline and baseline_is; empty before the first validation. The baseline of ``val_mse``
+        and ``increment_r2`` is persistence; ``val_mse_against_zero`` and ``increment_r2_against_zero`` repeat them with
+        the baseline of predicting zero.
     """
     logged = [row for row in history if "val_mse" in row]
     if not logged:
         return []
     last = logged[-1]
     mse, persistence, zero = (last[name] for name in ("val_mse", "val_mse_persistence", "val_mse_zero"))
-    kept, nothing = "persistence: next band = this one", "zero: predict nothing"
+    kept, nothing = "persistence: next band = current band", "zero: predict 0"
     return [
         {"name": "val_mse", "value": mse, "unit": "uV^2", "baseline": persistence, "baseline_is": kept},
         {"name": "val_mse_against_zero", "value": mse, "unit": "uV^2", "baseline": zero, "baseline_is": nothing},

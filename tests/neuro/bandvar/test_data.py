@@ -104,7 +104,7 @@ def test_a_folder_without_samples_is_answered_in_words(tmp_path):
         EEGFrequencyDataset(tmp_path / "gone", "train")
     with pytest.raises(FileNotFoundError, match="has no npz file"):
         EEGFrequencyDataset(tmp_path, "train")
-    with pytest.raises(FileNotFoundError, match=r"x.npz is not there \(1 of 1"):
+    with pytest.raises(FileNotFoundError, match=r"x.npz does not exist \(1 of 1"):
         EEGFrequencyDataset([tmp_path / "x.npz"])
 
 
@@ -117,7 +117,7 @@ def test_a_folder_without_samples_is_answered_in_words(tmp_path):
         ({"signal": np.zeros((4, 25))}, r"signal has shape \(4, 25\)"),
         ({"bands": np.zeros((2, 2))}, "5 bands; give one"),
         ({"sfreq": np.float32(200)}, "sfreq in Hz 200.0, sample_000.npz has 100.0"),
-        ({"cumulative_bands": np.zeros((5, 4, 30)), "signal": np.zeros((4, 30))}, "one data set holds one kind"),
+        ({"cumulative_bands": np.zeros((5, 4, 30)), "signal": np.zeros((4, 30))}, "all files of a data set must agree"),
     ],
 )
 def test_a_sample_that_does_not_fit_is_answered_in_words(root, change, words):

@@ -99,10 +99,13 @@ def test_scale_is_saved_with_the_weights():
         (lambda: EEGScaleAutoregressiveModel(4, 16, 8, 2, stem_taps=4), "must be odd"),
         (
             lambda: EEGScaleAutoregressiveModel(4, 16, 8, 2, num_stages=3)(torch.zeros(1, 4, 16)),
-            "which band is to come",
+            "index of the band to predict",
         ),
         (lambda: EEGScaleAutoregressiveModel(4, 16, 8, 2, num_stages=3).set_scale([1.0]), "1 scales for 3 stages"),
-        (lambda: EEGScaleAutoregressiveModel(4, 16, 8, 2).set_scale([0.0, 1.0]), "must be a positive number a stage"),
+        (
+            lambda: EEGScaleAutoregressiveModel(4, 16, 8, 2).set_scale([0.0, 1.0]),
+            "must be a positive number for each stage",
+        ),
     ],
 )
 def test_mistakes_are_answered_in_words(call, words):

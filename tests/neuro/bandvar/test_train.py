@@ -118,12 +118,12 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_stops(root, tmp_path, capsys,
 @pytest.mark.parametrize(
     "more, words",
     [
-        (["--device", "warp"], "'warp' is no device"),
+        (["--device", "warp"], "'warp' is not a device"),
         (["--epochs", "-1"], "--epochs -1 is too small"),
         (["--lr", "nan"], "--lr nan must be above 0"),
         (["--d-model", "10", "--nhead", "4"], "d_model=10 is not a multiple of nhead=4"),
-        (["--resume", "gone.pt"], "gone.pt is not there"),
-        (["--limit-train-samples", "0"], "limit=0 windows is none"),
+        (["--resume", "gone.pt"], "gone.pt does not exist"),
+        (["--limit-train-samples", "0"], "limit=0 windows is too few"),
         (["--data-root", "nowhere"], "nowhere does not exist"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_root_without_val_says_that_it_validates_on_everything(root, tmp_path,
     shutil.copytree(root / "train", tmp_path / "set" / "train")
     argv = ["--data-root", str(tmp_path / "set"), "--epochs", "1", "--checkpoint-dir", str(tmp_path / "run"), *SMALL]
     assert train.main(argv) == 0
-    assert "training windows among it" in capsys.readouterr().err
+    assert "including the training windows" in capsys.readouterr().err
 
 
 def test_plot_rollout_draws_and_scores(root, run, tmp_path):
