@@ -1,1 +1,1 @@
-"""EEG windows as codes over several scales, and a transformer that generates them."""
+"""Tokenizer for EEG windows over several scales, and a transformer that generates the tokens."""

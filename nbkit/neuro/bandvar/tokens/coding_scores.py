@@ -1,4 +1,4 @@
-"""What a tokenizer keeps of real windows, beside a linear one of equal rate."""
+"""Reconstruction scores of a tokenizer, beside a linear tokenizer with the same number of bits."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from nbkit.neuro.signals.bands import band_names
 
 
 def bits_a_window(module: TokenizerTraining) -> float:
-    """Return the bits a window's tokens may hold: tokens times log2(codes)."""
+    """Return the number of bits that the tokens of a window can hold: tokens times log2(codes)."""
     return sum(module.tokenizer.lengths) * math.log2(module.settings.codes)
 
 
 def coding_rows(module: TokenizerTraining, data: BandData, limit: int = 1000) -> list[dict[str, Any]]:
-    """Score a tokenizer on validation windows.
+    """Compute the scores of a tokenizer on validation windows.
 
     Parameters
     ----------
     module : TokenizerTraining
     data : BandData
-        The PCA is fitted to its training windows.
+        The PCA is fitted to its training windows; the scores are those of its validation windows.
     limit : int
-        Windows taken of either side, evenly spaced.
+        Largest number of windows used of either side, evenly spaced.
 
     Returns
     -------
     rows : list of dict
-        With name, value, unit, baseline and baseline_is: ``r2`` of the whole signal, ``r2_<band>`` from all tokens,
-        beside a PCA of as many bits; ``r2_to_<band>`` of the cumulative band from the tokens up to its scale, beside
-        predicting nothing; ``perplexity`` and ``bits_a_window``.
+        With name, value, unit, baseline and baseline_is. ``r2`` (whole signal) and ``r2_<band>`` are from all tokens;
+        their baseline is a PCA with the same number of bits. ``r2_to_<band>`` is the cumulative band from the tokens up
+        to its scale; its baseline is predicting zero. ``perplexity`` and ``bits_a_window`` follow.
     """
     bits = bits_a_window(module)
     fitted = data.train_dataset.stack(limit)
@@ -54,10 +54,10 @@ def coding_rows(module: TokenizerTraining, data: BandData, limit: int = 1000) ->
         rows.append({"name": f"r2_{name}", "value": mine, "baseline": other, **row})
     to_each = 1 - ((cumulative - levels) ** 2).mean(axis=(0, 2, 3)) / (levels**2).mean(axis=(0, 2, 3))
     for name, share in zip(names, to_each, strict=True):
-        nothing = {"unit": "1", "baseline": 0.0, "baseline_is": "zero: predict nothing"}
+        nothing = {"unit": "1", "baseline": 0.0, "baseline_is": "zero: predict 0"}
         rows.append({"name": f"r2_to_{name}", "value": float(share), **nothing})
     used = float(perplexity(code_counts(tokens, module.settings.codes)))
-    codes = {"unit": "codes", "baseline": float(module.settings.codes), "baseline_is": "all codes alike"}
+    codes = {"unit": "codes", "baseline": float(module.settings.codes), "baseline_is": "all codes used equally often"}
     rows.append({"name": "perplexity", "value": used, **codes})
     uncoded = {"baseline": 32.0 * levels[0, -1].size, "baseline_is": "the window in float32"}
     return [*rows, {"name": "bits_a_window", "value": bits, "unit": "bit", **uncoded}]
@@ -65,7 +65,7 @@ def coding_rows(module: TokenizerTraining, data: BandData, limit: int = 1000) ->
 
 @torch.no_grad()
 def _through(module: TokenizerTraining, levels: np.ndarray) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    """Tokens, single bands from all of them, and cumulative bands scale by scale."""
+    """Return the tokens, the single bands decoded from all tokens, and the cumulative bands scale by scale."""
     was_training = module.training
     tokenizer = module.eval().tokenizer
     tokens, bands, cumulative = [], [], []

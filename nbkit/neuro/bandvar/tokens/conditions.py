@@ -1,6 +1,7 @@
-"""What a window is of: class, subject and task, as numbers.
+"""Conditions of a window: class, subject and task, as numbers.
 
-0 is "not said" in each of the three: what training did not know, and what guidance takes away.
+In each of the three, 0 means "unspecified": names that training did not have, and conditions that classifier-free
+guidance removes.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from torch import Tensor
 
 from nbkit.neuro.signals.recordings.eegbci import task_of_run
 
-REST_OR_MOVEMENT = {"T0": "rest", "T1": "movement", "T2": "movement"}  # events of eegbci
+REST_OR_MOVEMENT = {"T0": "rest", "T1": "movement", "T2": "movement"}  # event labels of eegbci
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """The names that training knew.
+    """Names of the classes, subjects and tasks of the training windows.
 
     Parameters
     ----------
     classes, subjects, tasks : tuple of str
+        Sorted names; the number of a name is its index plus 1.
     """
 
     classes: tuple[str, ...]
@@ -31,46 +33,58 @@ class Conditions:
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[str]]) -> Conditions:
-        """Take the names of (class, subject, task) rows; empty ones are none."""
+        """Collect the names of (class, subject, task) rows; empty names are left out."""
         columns = list(zip(*rows, strict=True)) or [(), (), ()]
         return cls(*[tuple(sorted({name for name in column if name})) for column in columns])
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """How many of each."""
+        """Number of classes, subjects and tasks."""
         return len(self.classes), len(self.subjects), len(self.tasks)
 
     def numbers(self, rows: Iterable[Sequence[str]]) -> Tensor:
-        """Return rows of names as numbers, int64 of shape (rows, 3); an unknown name is 0."""
+        """Return rows of names as numbers, int64 of shape (rows, 3); unknown names are 0."""
         known = (self.classes, self.subjects, self.tasks)
         table = [[names.index(n) + 1 if n in names else 0 for n, names in zip(row, known, strict=True)] for row in rows]
         return torch.tensor(table, dtype=torch.long).reshape(-1, 3)
 
     def asked(self, name: str, count: int, subject: str = "", task: str = "") -> Tensor:
-        """Return the condition of ``count`` windows of one class, for generating.
+        """Return the conditions for generating ``count`` windows of one class, int64 of shape (count, 3).
+
+        Parameters
+        ----------
+        name : str
+            Class; "" leaves it unspecified.
+        count : int
+            Number of windows.
+        subject, task : str
+            Unknown or empty names are unspecified.
 
         Raises
         ------
         ValueError
-            For a class that training did not know.
+            If training did not have the class.
         """
         if name and name not in self.classes:
-            raise ValueError(f"No class {name!r}; this model knows {', '.join(self.classes) or 'none'}.")
+            raise ValueError(
+                f"Unknown class {name!r}; this model knows {', '.join(self.classes) or 'no class'}. Give one of these, "
+                'or "" for no class.'
+            )
         return self.numbers([(name, subject, task)]).repeat(count, 1)
 
     def description(self) -> dict[str, list[str]]:
-        """Return the names as lists."""
+        """Return the names as a dict of lists, for a checkpoint."""
         return {key: list(value) for key, value in asdict(self).items()}
 
 
 def window_rows(dataset: object, class_of: Mapping[str, str] = REST_OR_MOVEMENT) -> list[tuple[str, str, str]]:
-    """Return (class, subject, task) of each window of an `EEGFrequencyDataset`; "" where it is not known.
+    """Return (class, subject, task) of each window of an `EEGFrequencyDataset`, with "" where unknown.
 
     Parameters
     ----------
     dataset : EEGFrequencyDataset
     class_of : mapping
-        From an event's label to its class; other labels have none.
+        From the label of an event to its class; windows with other labels have no class.
     """
     labels, subjects = dataset.column("label"), dataset.column("subject")
     runs, sources = dataset.column("run"), dataset.column("source")

@@ -1,8 +1,9 @@
-"""A linear tokenizer of the same rate: PCA whose components are rounded to a few bits each.
+"""Linear baseline with the same number of bits: PCA with quantised components.
 
-It is fitted to what `TokenizerTraining` is asked for (each band in units of its power), on the same training windows,
-and spends exactly as many bits a window: tokens times log2(codes). Bits go to components by need, and each is rounded
-to the levels that are best for a Gaussian (Lloyd 1982, https://doi.org/10.1109/TIT.1982.1056489).
+It is fitted to the same targets as `TokenizerTraining` (each band in units of its power), on the same training windows,
+and uses the same number of bits for each window: tokens times log2(codes). Bits are assigned to the components where
+they reduce the error most, and each component is rounded to the optimal levels for a Gaussian (Lloyd 1982,
+https://doi.org/10.1109/TIT.1982.1056489).
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ _MOST_BITS = 10
 
 
 def gaussian_levels(bits: int, iterations: int = 500) -> np.ndarray:
-    """Return the ``2 ** bits`` levels with the least mean squared error for a standard normal variable."""
+    """Return the ``2 ** bits`` levels with the lowest mean squared error for a standard normal variable."""
     from scipy.stats import norm
 
     count = 2**bits
     levels = norm.ppf((np.arange(count) + 0.5) / count)
     for _ in range(iterations):
         edges = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
-        levels = (norm.pdf(edges[:-1]) - norm.pdf(edges[1:])) / np.diff(norm.cdf(edges))  # each cell's mean
+        levels = (norm.pdf(edges[:-1]) - norm.pdf(edges[1:])) / np.diff(norm.cdf(edges))  # mean of each cell
     return levels
 
 
 def gaussian_distortion(levels: np.ndarray) -> float:
-    """Return the mean squared error of rounding a standard normal variable to levels that are their cells' means."""
+    """Return the mean squared error of rounding a standard normal variable to `gaussian_levels`."""
     from scipy.stats import norm
 
     edges = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
@@ -35,19 +36,20 @@ def gaussian_distortion(levels: np.ndarray) -> float:
 
 
 def spread_bits(variances: np.ndarray, bits: int, distortion: np.ndarray) -> np.ndarray:
-    """Spend bits one by one where each takes away the most error.
+    """Assign bits to components, one by one, each where it reduces the error most.
 
     Parameters
     ----------
     variances : array of shape (components,)
     bits : int
-        To spend in all.
+        Total number of bits.
     distortion : array of shape (bits + 1,)
-        Error of a component of variance 1 with 0, 1, ... bits.
+        Mean squared error of a component of variance 1 that has 0, 1, ... bits.
 
     Returns
     -------
     spent : int array of shape (components,)
+        Bits of each component.
     """
     spent = np.zeros(len(variances), dtype=int)
     gain = variances * (distortion[0] - distortion[1])
@@ -62,12 +64,12 @@ def spread_bits(variances: np.ndarray, bits: int, distortion: np.ndarray) -> np.
 
 
 class EqualRatePCA:
-    """Code windows with rounded principal components.
+    """Code windows with quantised principal components.
 
     Parameters
     ----------
     bits : float
-        A window may have; rounded down.
+        Bits for each window; rounded down.
     """
 
     def __init__(self, bits: float) -> None:
@@ -76,13 +78,19 @@ class EqualRatePCA:
         self.distortion = np.array([gaussian_distortion(levels) for levels in self.levels])
 
     def fit(self, bands: np.ndarray) -> EqualRatePCA:
-        """Fit to single (not cumulative) bands of shape (windows, bands, channels, time), in uV."""
+        """Fit and return this object.
+
+        Parameters
+        ----------
+        bands : array of shape (windows, bands, channels, time)
+            Single (not cumulative) bands, in uV.
+        """
         bands = np.asarray(bands, dtype=np.float32)
         self.rms = np.sqrt((bands.astype(np.float64) ** 2).mean(axis=(0, 2, 3)))[:, None, None]
         flat = (bands / self.rms).reshape(len(bands), -1).astype(np.float32)
         self.mean = flat.mean(axis=0)
         flat = flat - self.mean
-        # more values than windows: the windows' own inner products have all there is
+        # There are more values than windows, so the small Gram matrix of the windows gives all components.
         values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
         order = np.argsort(values)[::-1][: min(self.bits, len(values) - 1)]
         self.variances = np.maximum(values[order], 1e-12) / len(flat)
@@ -91,7 +99,7 @@ class EqualRatePCA:
         return self
 
     def reconstruct(self, bands: np.ndarray) -> np.ndarray:
-        """Return the windows after coding, bands of the same shape, in uV."""
+        """Return the coded and decoded bands, array of shape (windows, bands, channels, time) in uV."""
         bands = np.asarray(bands)
         scores = ((bands / self.rms).reshape(len(bands), -1) - self.mean) @ self.components.T
         units = scores / np.sqrt(self.variances)
@@ -104,7 +112,20 @@ class EqualRatePCA:
 
 
 def explained(true: np.ndarray, coded: np.ndarray) -> tuple[list[float], float]:
-    """Return the share of power explained in each band, and in their sum, of bands (windows, bands, channels, time)."""
+    """Compute the fraction of power explained.
+
+    Parameters
+    ----------
+    true, coded : array of shape (windows, bands, channels, time)
+        Single bands, in uV.
+
+    Returns
+    -------
+    by_band : list of float
+        Fraction explained in each band.
+    whole : float
+        Fraction explained in the sum of the bands.
+    """
     true, coded = np.asarray(true, np.float64), np.asarray(coded, np.float64)
     by_band = 1 - ((coded - true) ** 2).mean(axis=(0, 2, 3)) / (true**2).mean(axis=(0, 2, 3))
     whole, given = true.sum(axis=1), coded.sum(axis=1)

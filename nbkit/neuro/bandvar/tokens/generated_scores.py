@@ -1,7 +1,7 @@
-"""What generated windows are worth: spectra, copies, and a classifier's verdict.
+"""Scores of generated windows: spectra, copies of training windows, and classification.
 
-Every score has its counterpart from real windows beside it: two halves of real data differ, too, and a classifier is no
-better on generated windows than it is on real ones.
+Each score has a counterpart from real windows: two halves of real data differ as well, and a classifier is not expected
+to be better on generated windows than on real ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from nbkit.neuro.signals.bands import Band
 
 
 def mean_spectrum(windows: np.ndarray, sfreq: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the power spectral density of windows: one hann-windowed segment each, their mean taken off, averaged.
+    """Return the mean power spectral density of windows.
+
+    Each window is one Hann-windowed segment with its mean removed.
 
     Parameters
     ----------
@@ -36,27 +38,39 @@ def mean_spectrum(windows: np.ndarray, sfreq: float) -> tuple[np.ndarray, np.nda
 
 
 def window_spectra(windows: np.ndarray, sfreq: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return `mean_spectrum` before the mean, density of shape (windows, channels, freqs)."""
+    """Return the frequencies (Hz) and the power spectral density of each window.
+
+    The density has shape (windows, channels, freqs) and is in uV^2/Hz; `mean_spectrum` is its mean over windows.
+    """
     windows = np.asarray(windows, dtype=np.float64)
     steps = windows.shape[-1]
     taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(steps) / steps)
     spectra = np.abs(np.fft.rfft((windows - windows.mean(axis=-1, keepdims=True)) * taper)) ** 2
     spectra /= sfreq * (taper**2).sum()
-    spectra[..., 1 : -1 if steps % 2 == 0 else None] *= 2  # the negative frequencies' half
+    spectra[..., 1 : -1 if steps % 2 == 0 else None] *= 2  # one-sided: add the power of the negative frequencies
     return np.fft.rfftfreq(steps, 1 / sfreq), spectra
 
 
 def spectrum_gap(
     generated: np.ndarray, real: np.ndarray, sfreq: float, l_freq: float = 1.0, h_freq: float = 40.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far the spectrum of generated windows, averaged over channels, is above that of real ones.
+    """Return the difference in dB between the mean spectra of generated and real windows, averaged over channels.
+
+    Parameters
+    ----------
+    generated, real : array of shape (windows, channels, time)
+        In uV.
+    sfreq : float
+        Sampling frequency in Hz.
+    l_freq, h_freq : float
+        Frequency range in Hz.
 
     Returns
     -------
     freqs : array of shape (freqs,)
         From ``l_freq`` to ``h_freq``, in Hz.
     gap : array of shape (freqs,)
-        In dB; negative where power is missing.
+        In dB; negative where the generated windows have too little power.
     """
     freqs, ours = mean_spectrum(generated, sfreq)
     theirs = mean_spectrum(real, sfreq)[1]
@@ -65,7 +79,7 @@ def spectrum_gap(
 
 
 def band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band]) -> np.ndarray:
-    """Return the power of each window's bands, shape (windows, channels, bands), in uV^2."""
+    """Return the power of each window in each band, array of shape (windows, channels, bands) in uV^2."""
     freqs, spectra = window_spectra(windows, sfreq)
     width = freqs[1] - freqs[0]
     return np.stack(
@@ -74,17 +88,21 @@ def band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band]) -> np.
 
 
 def nearest_distances(queries: np.ndarray, references: np.ndarray, at_once: int = 64) -> np.ndarray:
-    """Return each query's distance to its nearest reference: root mean squared difference over channels and time.
+    """Return the distance of each query to its nearest reference.
+
+    The distance is the root mean squared difference over channels and time.
 
     Parameters
     ----------
     queries, references : array of shape (windows, ...)
-        In one unit, uV.
+        In the same unit, such as uV.
+    at_once : int
+        Queries compared at a time, which limits memory.
 
     Returns
     -------
     distances : array of shape (queries,)
-        In that unit.
+        In the unit of the windows.
     """
     flat = np.asarray(references, np.float64).reshape(len(references), -1)
     squares = (flat**2).sum(axis=1)
@@ -92,46 +110,57 @@ def nearest_distances(queries: np.ndarray, references: np.ndarray, at_once: int 
     for start in range(0, len(queries), at_once):
         part = np.asarray(queries[start : start + at_once], np.float64).reshape(-1, flat.shape[1])
         nearest = (squares - 2 * part @ flat.T).argmin(axis=1)
-        found.append(np.sqrt(((part - flat[nearest]) ** 2).mean(axis=1)))  # not from the expansion, which cancels
+        found.append(np.sqrt(((part - flat[nearest]) ** 2).mean(axis=1)))  # the expansion above loses digits
     return np.concatenate(found)
 
 
 def most_alike_tokens(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Return the largest share of a query's tokens that are one reference's, place by place; 1 is a copy."""
+    """Return, for each query, the largest fraction of tokens that equal those of one reference at the same position.
+
+    1 means that the query is a copy of a reference.
+    """
     queries, references = np.asarray(queries), np.asarray(references)
     return np.array([(references == query).mean(axis=1).max() for query in queries])
 
 
 class PowerClassifier:
-    """Tell classes from the log power of bands in each channel, by linear discriminant analysis.
+    """Linear discriminant analysis on the log band power of each channel.
 
     Parameters
     ----------
     sfreq : float
-        In Hz.
+        Sampling frequency in Hz.
     bands : sequence of (l_freq, h_freq)
-        In Hz; alpha and beta, where movement shows, by default.
+        In Hz; by default alpha and beta, which change with movement.
     """
 
     def __init__(self, sfreq: float, bands: Sequence[Band] = ((8.0, 13.0), (13.0, 30.0))) -> None:
         self.sfreq, self.bands = sfreq, tuple(bands)
 
     def fit(self, windows: np.ndarray, classes: Sequence[str]) -> PowerClassifier:
-        """Fit to real windows (windows, channels, time) in uV."""
+        """Fit and return this classifier.
+
+        Parameters
+        ----------
+        windows : array of shape (windows, channels, time)
+            Real windows, in uV.
+        classes : sequence of str
+            Class of each window.
+        """
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-        # equal priors: a class that is frequent is not a guess
+        # Equal priors: otherwise the classifier would prefer the most frequent class.
         share = np.full(len(set(classes)), 1 / len(set(classes)))
         self.model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=share)
         self.model.fit(self._features(windows), np.asarray(classes))
         return self
 
     def says(self, windows: np.ndarray) -> np.ndarray:
-        """Return the class of each window."""
+        """Return the predicted class of each window."""
         return self.model.predict(self._features(windows))
 
     def accuracy(self, windows: np.ndarray, classes: Sequence[str]) -> float:
-        """Return the balanced accuracy: the mean over classes of the share told rightly."""
+        """Return the balanced accuracy on windows of shape (windows, channels, time) in uV."""
         return balanced_accuracy(self.says(windows), classes)
 
     def _features(self, windows: np.ndarray) -> np.ndarray:
@@ -139,28 +168,44 @@ class PowerClassifier:
 
 
 def balanced_accuracy(said: Sequence[str], classes: Sequence[str]) -> float:
-    """Return the mean over classes of the share told rightly; chance is one over their number."""
+    """Return the balanced accuracy: the mean recall over classes. Chance level is 1 divided by their number.
+
+    Parameters
+    ----------
+    said, classes : sequence of str
+        Predicted and true class of each window.
+    """
     said, classes = np.asarray(said), np.asarray(classes)
     return float(np.mean([(said[classes == name] == name).mean() for name in np.unique(classes)]))
 
 
 def chance_accuracies(said: Sequence[str], classes: Sequence[str], draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """Return the accuracies of permuted labels, shape (draws,): what there is to be had without knowing."""
+    """Return the balanced accuracies with permuted labels, array of shape (draws,): the distribution under chance.
+
+    Parameters
+    ----------
+    said, classes : sequence of str
+        Predicted and true class of each window.
+    draws : int
+        Number of permutations.
+    seed : int
+        Seed of the permutations.
+    """
     order = np.random.default_rng(seed)
     return np.array([balanced_accuracy(said, order.permutation(np.asarray(classes))) for _ in range(draws)])
 
 
 def score_rows(scores: dict[str, float]) -> list[dict[str, Any]]:
-    """Return `judge`'s scores as rows with name, value, unit, baseline and baseline_is."""
-    half, nearest = "held-out real windows against training windows", "held-out real window to training window"
+    """Return the scores of `judge` as rows with name, value, unit, baseline and baseline_is."""
+    half, nearest = "held-out real windows against training windows", "held-out real windows to training windows"
     rows = [
         ("spectrum_gap_max", "dB", "spectrum_gap_max_real", half),
         ("spectrum_gap_mean", "dB", "spectrum_gap_mean_real", half),
         ("spectrum_gap_max_decoder_alone", "dB", "spectrum_gap_max_real", half),
-        ("class_accuracy_generated", "1", "class_accuracy_permuted", "the same verdicts, labels permuted"),
-        ("class_accuracy_decoder_alone", "1", "class_accuracy_permuted", "the same verdicts, labels permuted"),
-        ("class_accuracy_held_out_real", "1", "class_accuracy_permuted", "the same verdicts, labels permuted"),
-        ("class_p_value", "1", "class_p_value_level", "the usual level; below it: above chance"),
+        ("class_accuracy_generated", "1", "class_accuracy_permuted", "same predictions, labels permuted"),
+        ("class_accuracy_decoder_alone", "1", "class_accuracy_permuted", "same predictions, labels permuted"),
+        ("class_accuracy_held_out_real", "1", "class_accuracy_permuted", "same predictions, labels permuted"),
+        ("class_p_value", "1", "class_p_value_level", "significance level; a value below it is above chance"),
         ("nearest_distance", "uV", "nearest_distance_real", nearest),
         ("tokens_alike_most", "1", "tokens_alike_most_real", nearest),
     ]
@@ -184,27 +229,31 @@ def judge(
     held_out_tokens: np.ndarray,
     sfreq: float,
 ) -> dict[str, float]:
-    """Score generated windows against real ones.
+    """Compute the scores of generated windows against real windows.
 
     Parameters
     ----------
     generated, decoder_alone : array of shape (windows, channels, time)
-        With the missing power, and as the decoder's mean has them; in uV.
+        Generated windows with the missing power added, and as the decoder returns them; in uV.
     asked : sequence of str
-        The class each was asked to be.
+        Class for which each window was generated.
     tokens : array of shape (windows, tokens)
+        Tokens of the generated windows.
     train, held_out : array of shape (windows, channels, time)
-        Real ones, in uV.
+        Real windows, in uV.
     train_classes, held_out_classes : sequence of str
-        Windows without a class ("") take no part in the verdict.
+        Classes of the real windows; the classifier ignores windows without a class ("").
+    train_tokens, held_out_tokens : array of shape (windows, tokens)
+        Tokens of the real windows.
     sfreq : float
-        In Hz.
+        Sampling frequency in Hz.
 
     Returns
     -------
     scores : dict
-        As `score_rows` names them. The spectrum's gaps are absolute, from 1 to 40 Hz, against all real windows; the
-        classifier is fitted to training windows; distances and tokens are medians and maxima to training windows.
+        Scores with the names used by `score_rows`. Spectrum gaps are absolute, from 1 to 40 Hz, against all real
+        windows. The classifier is fitted to training windows. Distances are medians and token matches are maxima, both
+        against training windows.
     """
     everything = np.concatenate([train, held_out])
     gap = np.abs(spectrum_gap(generated, everything, sfreq)[1])

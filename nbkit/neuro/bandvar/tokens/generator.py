@@ -1,8 +1,8 @@
-"""A transformer that predicts all tokens of the next scale at once, from the scales before it.
+"""Transformer that predicts all tokens of the next scale at once, from the scales before it.
 
-No token's prediction depends on its own scale's tokens or on later ones: inputs of scale k are made of the sum of
-codes up to scale k - 1, and attention is causal by scale. Generating with the cache computes what the whole pass
-computes, on new tokens only.
+The prediction of a token does not depend on tokens of its own or later scales: the inputs of scale k are computed from
+the sum of codes up to scale k - 1, and attention is causal over scales. Generation with the cache computes the same
+result as the full pass, but only for the new tokens.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from nbkit.neuro.bandvar.tokens.scales import block_causal_mask, scale_of_token,
 
 
 class KeyValueCache:
-    """Keys and values of tokens that one attention layer has seen."""
+    """Keys and values of the tokens that one attention layer has processed."""
 
     def __init__(self) -> None:
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add those of new tokens, (batch, heads, tokens, width), and give all."""
+        """Append the keys and values of new tokens, each (batch, heads, tokens, width), and return those of all."""
         if self.keys is not None:
             keys, values = torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2)
         self.keys, self.values = keys, values
@@ -32,18 +32,31 @@ class KeyValueCache:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention whose queries, keys and values come from one layer, ``qkv``."""
+    """Multi-head self-attention with one projection, ``qkv``, for queries, keys and values."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"{width=} is not a multiple of {heads=}; each head takes width / heads of it.")
+            raise ValueError(f"{width=} is not a multiple of {heads=}; each head gets width / heads features.")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
-        """Attend; ``mask`` is bool of shape (tokens, tokens), True where a row may see a column."""
+        """Compute self-attention.
+
+        Parameters
+        ----------
+        hidden : Tensor of shape (batch, tokens, width)
+        mask : bool Tensor of shape (tokens, tokens), optional
+            True where the token of a row may attend to the token of a column.
+        cache : KeyValueCache, optional
+            Keys and values of earlier tokens; the new ones are appended.
+
+        Returns
+        -------
+        attended : Tensor of shape (batch, tokens, width)
+        """
         batch, tokens, width = hidden.shape
         split = self.qkv(hidden).view(batch, tokens, 3, self.heads, width // self.heads)
         queries, keys, values = split.permute(2, 0, 3, 1, 4)
@@ -54,9 +67,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward part, each normalised, shifted, scaled and gated by the condition (AdaLN).
+    """Transformer block with adaptive layer normalisation (AdaLN).
 
-    After Peebles and Xie 2022 (https://arxiv.org/abs/2212.09748).
+    Attention and feed-forward part are each normalised, then shifted, scaled and gated by the condition (Peebles and
+    Xie 2022, https://arxiv.org/abs/2212.09748).
     """
 
     def __init__(self, width: int, heads: int, drop_path: float, shared: bool) -> None:
@@ -67,14 +81,17 @@ class Block(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.drop_path = drop_path
-        # shared: one layer for all blocks (the transformer's), and a learned offset of it here
+        # shared: the transformer has one modulation layer for all blocks, and each block adds a learned offset
         self.modulation = None if shared else nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.offset = nn.Parameter(torch.zeros(1, 6, width)) if shared else None
 
     def forward(
         self, hidden: Tensor, condition: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
     ) -> Tensor:
-        """``condition``: (batch, width), or (batch, 6, width) where the modulation is shared."""
+        """Apply the block to ``hidden`` of shape (batch, tokens, width) and return the same shape.
+
+        ``condition`` has shape (batch, width), or (batch, 6, width) if the modulation is shared.
+        """
         if self.modulation is not None:
             six = self.modulation(condition).unflatten(-1, (6, -1))
         else:
@@ -86,7 +103,7 @@ class Block(nn.Module):
         return torch.addcmul(hidden, thought, self._kept(gate2, hidden))
 
     def _kept(self, gate: Tensor, hidden: Tensor) -> Tensor:
-        """Leave a whole branch out for some windows of a training batch (Huang et al. 2016, arXiv:1603.09382)."""
+        """Apply stochastic depth: drop the branch for some windows of a batch (Huang et al. 2016, arXiv:1603.09382)."""
         if not self.training or self.drop_path == 0:
             return gate
         kept = torch.rand(len(hidden), 1, 1, device=hidden.device) >= self.drop_path
@@ -94,24 +111,26 @@ class Block(nn.Module):
 
 
 class NextScaleTransformer(nn.Module):
-    """A transformer over scales of tokens, conditioned on class, subject and task.
+    """Transformer over scales of tokens, conditioned on class, subject and task.
 
     Parameters
     ----------
     lengths : sequence of int
-        Tokens of each scale.
+        Number of tokens of each scale.
     codes, latent_width : int
-        Of the tokenizer's codebook.
+        Number and width of the codes in the codebook of the tokenizer.
     conditions : sequence of int
-        How many classes, subjects and tasks there are; each has one more, 0, for "not said".
+        Numbers of classes, subjects and tasks; 0 is added to each for "unspecified".
     depth : int
-        Blocks; the width is ``64 * depth`` and there are ``depth`` heads.
+        Number of blocks and of heads; the width is ``64 * depth``.
     drop_path : float
-        Share of branches left out in the last block in training; rises linearly from 0.
+        Stochastic depth in training: probability of dropping a branch in the last block, rising linearly from 0 in the
+        first.
     shared_modulation : bool
-        One AdaLN layer for all blocks, which saves a third of the weights.
+        Use one AdaLN layer for all blocks, which saves a third of the weights.
     modulation_init, gate_init : float
-        Factors of the first AdaLN weights, of scales and shifts, and of gates: near 0, each block begins as identity.
+        Factors on the initial AdaLN weights: ``modulation_init`` for scales and shifts, ``gate_init`` for gates. With
+        gates near 0, each block starts as the identity.
     """
 
     def __init__(
@@ -146,7 +165,7 @@ class NextScaleTransformer(nn.Module):
         self._first_weights(modulation_init, gate_init)
 
     def condition(self, chosen: Tensor) -> Tensor:
-        """Return the condition of (class, subject, task) numbers, int64 of shape (batch, 3), as (batch, width)."""
+        """Return the embedding, (batch, width), of (class, subject, task) numbers, int64 of shape (batch, 3)."""
         return sum(table(column) for table, column in zip(self.conditions, chosen.unbind(1), strict=True))
 
     def forward(self, inputs: Tensor, chosen: Tensor) -> Tensor:
@@ -155,9 +174,9 @@ class NextScaleTransformer(nn.Module):
         Parameters
         ----------
         inputs : Tensor of shape (batch, tokens - lengths[0], latent_width)
-            As `MultiScaleQuantizer.next_inputs` gives; fewer whole scales are allowed.
+            Inputs from `MultiScaleQuantizer.next_inputs`; the last scales may be left out.
         chosen : Tensor of shape (batch, 3)
-            Numbers of class, subject and task; 0 is "not said".
+            Numbers of class, subject and task; 0 means "unspecified".
 
         Returns
         -------
@@ -171,11 +190,27 @@ class NextScaleTransformer(nn.Module):
     def forward_scale(
         self, inputs: Tensor | None, chosen: Tensor, scale: int, caches: Sequence[KeyValueCache]
     ) -> Tensor:
-        """Predict one scale, its earlier ones being in the caches; ``inputs`` are None for scale 0."""
+        """Predict one scale, with the earlier scales in the caches.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (batch, lengths[scale], latent_width) or None
+            Inputs of this scale; None for scale 0.
+        chosen : Tensor of shape (batch, 3)
+            Numbers of class, subject and task; 0 means "unspecified".
+        scale : int
+            Index of the scale, from 0.
+        caches : sequence of KeyValueCache
+            One for each block; see `caches`.
+
+        Returns
+        -------
+        logits : Tensor of shape (batch, lengths[scale], codes)
+        """
         condition = self.condition(chosen)
         if inputs is None:
             inputs = self.start.new_zeros(len(chosen), 0, self.word.in_features)
-        # a whole scale and all before it: nothing is masked
+        # No mask: the tokens of a scale may attend to their whole scale and to everything in the cache.
         return self._through(self._embedded(inputs, condition, scale), condition, None, caches)
 
     def caches(self) -> list[KeyValueCache]:
@@ -210,7 +245,7 @@ class NextScaleTransformer(nn.Module):
         nn.init.trunc_normal_(self.start, std=spread)
         nn.init.trunc_normal_(self.position, std=spread)
         with torch.no_grad():
-            self.head.weight.mul_(0.02)  # begin at equal chances
+            self.head.weight.mul_(0.02)  # start with nearly equal probabilities for all codes
             self.last_modulation[-1].weight.mul_(modulation_init)
             layers = [block.modulation[-1] for block in self.blocks if block.modulation is not None]
             for layer in layers + ([self.shared[-1]] if self.shared is not None else []):

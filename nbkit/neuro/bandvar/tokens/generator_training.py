@@ -1,7 +1,7 @@
 """Training of the next-scale transformer on tokens.
 
-The tokenizer is frozen and part of the module: one checkpoint is all that generating needs. Validation is the negative
-log-likelihood a token in nats, beside that of guessing each scale's codes by how frequent they are.
+The frozen tokenizer is part of the module, so that generation needs only one checkpoint. Validation computes the
+negative log-likelihood per token in nats; its baseline predicts the frequency of each code in each scale.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """Settings of one training; ``depth`` sets the width (64 times it) and the heads (one each).
+    """Settings of a training run. ``depth`` is the number of blocks and heads; the width is 64 times ``depth``.
 
-    Presets ``depth8`` to ``depth36`` are the sizes of the paper's family; ``free`` is ``depth8`` on one 16 GB card.
+    Presets: ``depth8`` to ``depth36`` are the model sizes of the paper, ``free`` is ``depth8`` for one GPU with 16 GB,
+    ``demo`` for some minutes on one CPU core, ``smoke`` for a few seconds.
     """
 
     depth: int = 8
     drop_path: float = 0.0
     shared_modulation: bool = False
-    modulation_init: float = 0.5  # factor of AdaLN's first scales and shifts
-    gate_init: float = 1e-5  # factor of AdaLN's first gates (the seed's --alng)
-    condition_dropout: float = 0.1  # how often class, subject and task are each left unsaid
-    progressive_until: float = 0.0  # share of the training by which all scales have come in; 0: from the start
-    lr_at_256: float = 1e-4  # highest rate at 256 windows an optimizer step; in proportion for others
+    modulation_init: float = 0.5  # factor on the initial AdaLN scales and shifts
+    gate_init: float = 1e-5  # factor on the initial AdaLN gates (--alng in the original code)
+    condition_dropout: float = 0.1  # probability of dropping each of class, subject and task
+    progressive_until: float = 0.0  # fraction of the training after which all scales are trained; 0: from the start
+    lr_at_256: float = 1e-4  # peak learning rate at 256 windows per optimizer step; scaled in proportion
     weight_decay: float = 0.05
     grad_clip: float = 2.0
     warmup_steps: int = 500
-    final_lr_ratio: float = 0.01  # last rate over highest (the seed's --wpe, which is no warm-up)
-    batch_size: int = 64  # of a process
+    final_lr_ratio: float = 0.01  # last over peak learning rate (--wpe in the original code, which is not a warm-up)
+    batch_size: int = 64  # for each process
     max_steps: int = 30_000
 
     @classmethod
@@ -55,47 +56,47 @@ class GeneratorSettings:
 
     @classmethod
     def free(cls) -> GeneratorSettings:
-        """For one T4-class card: depth 8, 27M weights without the tokenizer's."""
+        """Return settings for one T4-class GPU: depth 8, 27M weights without the tokenizer."""
         return cls._of_depth(8, lr_at_256=4e-4)
 
     @classmethod
     def depth8(cls) -> GeneratorSettings:
-        """Width 512."""
+        """Return settings with depth 8 and width 512."""
         return cls._of_depth(8)
 
     @classmethod
     def depth12(cls) -> GeneratorSettings:
-        """Width 768."""
+        """Return settings with depth 12 and width 768."""
         return cls._of_depth(12)
 
     @classmethod
     def depth16(cls) -> GeneratorSettings:
-        """Width 1024."""
+        """Return settings with depth 16 and width 1024."""
         return cls._of_depth(16)
 
     @classmethod
     def depth20(cls) -> GeneratorSettings:
-        """Width 1280."""
+        """Return settings with depth 20 and width 1280."""
         return cls._of_depth(20)
 
     @classmethod
     def depth24(cls) -> GeneratorSettings:
-        """Width 1536."""
+        """Return settings with depth 24 and width 1536."""
         return cls._of_depth(24)
 
     @classmethod
     def depth30(cls) -> GeneratorSettings:
-        """Width 1920."""
+        """Return settings with depth 30 and width 1920."""
         return cls._of_depth(30)
 
     @classmethod
     def depth36(cls) -> GeneratorSettings:
-        """Width 2304, one AdaLN layer for all blocks."""
+        """Return settings with depth 36 and width 2304, and one AdaLN layer for all blocks."""
         return cls._of_depth(36, shared_modulation=True)
 
     @classmethod
     def demo(cls) -> GeneratorSettings:
-        """For 42 tokens a window on one CPU core, some minutes."""
+        """Return settings for 42 tokens per window on one CPU core, for some minutes."""
         return cls(
             depth=3, drop_path=0.2, gate_init=1e-2, progressive_until=0.2, lr_at_256=2e-3, weight_decay=0.2,
             warmup_steps=30, batch_size=64, max_steps=300,
@@ -103,21 +104,21 @@ class GeneratorSettings:
 
     @classmethod
     def smoke(cls) -> GeneratorSettings:
-        """For seconds on a CPU: the same code, smaller."""
+        """Return settings for a run of a few seconds on a CPU: the same code with a small model."""
         return cls(depth=2, gate_init=1e-2, progressive_until=0.3, lr_at_256=6e-2, warmup_steps=2, batch_size=8,
                    max_steps=20)  # fmt: skip
 
 
 class GeneratorTraining(ClippedModule):
-    """Train a `NextScaleTransformer` on the tokens of a frozen tokenizer.
+    """Lightning module that trains a `NextScaleTransformer` on the tokens of a frozen tokenizer.
 
     Parameters
     ----------
     settings : GeneratorSettings
     tokenizer : TokenizerTraining
-        Trained; kept as it is.
+        Trained tokenizer; its weights do not change.
     conditions : Conditions
-        The names of classes, subjects and tasks.
+        Names of classes, subjects and tasks.
     """
 
     def __init__(self, settings: GeneratorSettings, tokenizer: TokenizerTraining, conditions: Conditions) -> None:
@@ -136,12 +137,12 @@ class GeneratorTraining(ClippedModule):
             settings.gate_init,
         )
         even = torch.full((len(self.quantizer.lengths), self.quantizer.codes), 1 / self.quantizer.codes)
-        self.register_buffer("frequency", even)  # of each code in each scale of the training windows
+        self.register_buffer("frequency", even)  # of each code in each scale, over the training windows
         self._sums: Tensor | None = None
 
     @classmethod
     def for_data(cls, settings: GeneratorSettings, tokenizer: TokenizerTraining, data: TokenData) -> GeneratorTraining:
-        """Build the module for a `TokenData`: its names, and how frequent each code is.
+        """Build the module with the condition names and code frequencies of a `TokenData`.
 
         Raises
         ------
@@ -151,8 +152,8 @@ class GeneratorTraining(ClippedModule):
         seen = sorted(set(file_names(data.windows.val_dataset.paths)) & set(tokenizer.trained_on))
         if seen:
             raise ValueError(
-                f"{len(seen)} files are held out here and the tokenizer was trained on them ({seen[0]}): no score of "
-                "them would be one of unseen windows. Give the val_fraction and seed of the tokenizer's training."
+                f"{len(seen)} files are held out here, but the tokenizer was trained on them ({seen[0]}), so their "
+                "scores would not be scores of unseen windows. Use the val_fraction and seed of the tokenizer training."
             )
         module = cls(settings, tokenizer, data.conditions)
         module.frequency.copy_(frequencies(data.train.tensors[0], module.quantizer.slices, module.quantizer.codes))
@@ -160,12 +161,12 @@ class GeneratorTraining(ClippedModule):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> GeneratorTraining:
-        """Build the module a checkpoint holds, tokenizer and all, in evaluation mode.
+        """Load a module with its tokenizer from a checkpoint, in evaluation mode.
 
         Raises
         ------
         ValueError
-            If the file holds no generator.
+            If the checkpoint has no generator.
         """
         made, weights = held(path, "band_generator", device)
         names = Conditions(**{key: tuple(value) for key, value in made["conditions"].items()})
@@ -183,16 +184,29 @@ class GeneratorTraining(ClippedModule):
 
     @property
     def quantizer(self) -> MultiScaleQuantizer:
-        """The tokenizer's, frozen."""
+        """The quantizer of the frozen tokenizer."""
         return self.coder.tokenizer.quantizer
 
     def train(self, mode: bool = True) -> GeneratorTraining:
         super().train(mode)
-        self.coder.eval()  # its codebook must not move
+        self.coder.eval()  # in training mode its codebook would change
         return self
 
     def losses(self, tokens: Tensor, chosen: Tensor, scales: int | None = None) -> Tensor:
-        """Return each token's negative log-likelihood, (batch, tokens of the first ``scales`` scales), in nats."""
+        """Return the negative log-likelihood of each token in nats.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (batch, tokens)
+        chosen : Tensor of shape (batch, 3)
+            Numbers of class, subject and task.
+        scales : int, optional
+            Use only the first ``scales`` scales.
+
+        Returns
+        -------
+        losses : Tensor of shape (batch, tokens of these scales)
+        """
         end = self.quantizer.slices[(scales or len(self.quantizer.slices)) - 1].stop
         inputs = self.quantizer.next_inputs(tokens)[:, : end - self.quantizer.lengths[0]]
         logits = self.model(inputs, chosen)
@@ -224,14 +238,24 @@ class GeneratorTraining(ClippedModule):
 
     @torch.no_grad()
     def validation_sums(self, tokens: Tensor, chosen: Tensor) -> Tensor:
-        """Return sums over windows, (3, tokens): of the likelihoods, of those of the codes' frequency, and ones."""
+        """Return the sums over windows that `validation_scores` needs; those of several batches can be added.
+
+        Returns
+        -------
+        sums : Tensor of shape (3, tokens)
+            Negative log-likelihood of the model, that of the code frequencies, and the number of windows.
+        """
         scale = self.model.scale_of[None].expand_as(tokens)
         guess = -self.frequency.log()[scale, tokens]
         ours = self.losses(tokens, chosen)
         return torch.stack([term.double().sum(dim=0) for term in (ours, guess, torch.ones_like(ours))])
 
     def validation_scores(self, sums: Tensor) -> dict[str, float]:
-        """Return ``val_nll`` and, beside it, ``val_nll_frequency``, in nats a token; ``val_nll_<band>`` is by scale."""
+        """Return the validation scores in nats per token.
+
+        ``val_nll`` is the model, ``val_nll_frequency`` the baseline of code frequencies, ``val_nll_<band>`` the model
+        on each scale.
+        """
         ours, guess, count = sums
         scores = {
             "val_nll": float(ours.sum() / count.sum()),
@@ -252,17 +276,17 @@ class GeneratorTraining(ClippedModule):
         chosen : Tensor of shape (windows, 3)
             See `Conditions.asked`.
         generator : torch.Generator, optional
-            On this module's device.
+            Random numbers, on the device of this module.
         at_once : int
-            Windows generated together.
+            Windows generated in one batch.
         **options
-            Of `generate_tokens`: guidance, top_k, top_p, temperature.
+            Passed to `generate_tokens`: guidance, top_k, top_p, temperature.
 
         Returns
         -------
         tokens : Tensor of shape (windows, tokens)
         levels : Tensor of shape (windows, scales, channels, time)
-            Cumulative bands in uV, as the decoder's mean has them; see `with_missing_power`.
+            Cumulative bands in uV, as decoded; they have too little power, see `with_missing_power`.
         """
         parts = [
             generate_tokens(self.model, self.quantizer, part, generator=generator, **options)
@@ -272,7 +296,10 @@ class GeneratorTraining(ClippedModule):
         return tokens, torch.cat([self.coder.tokenizer.decode(part) for part in tokens.split(at_once)])
 
     def with_missing_power(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return decoded windows (windows, channels, time) in uV, with noise of the power that a decoder leaves out."""
+        """Return decoded windows with added noise that has the power missing in the decoder output.
+
+        ``signal`` and the result have shape (windows, channels, time) and are in uV.
+        """
         return signal + self.coder.missing.draw(len(signal), generator)
 
     def configure_optimizers(self) -> dict[str, Any]:

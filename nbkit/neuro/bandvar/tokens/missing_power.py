@@ -1,9 +1,9 @@
-"""What a decoder leaves out, and noise that has it.
+"""Power that is missing in decoded windows, and noise that adds it.
 
-A few hundred bits cannot hold 5 s of 64 channels, so a decoder gives the part it knows, and too little power. The rest
-is described by its mean power at each frequency and its correlation between channels, both over training windows: that
-is the covariance of a Gaussian decoder, and a draw from it is a sample of the decoder where the decoder alone is the
-mean. It holds nothing of a class or a window.
+A few hundred bits cannot represent 5 s of 64 channels, so decoded windows have too little power. The missing part is
+described by its mean power at each frequency and its correlation between channels, both over training windows. This is
+the covariance of a Gaussian decoder: the decoder output is its mean, and adding a draw of the noise gives a sample. The
+noise has no information about the class or the window.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _DECAY = 0.99
 
 
 class MissingPower(nn.Module):
-    """Keep running spectra of true and decoded windows, and draw noise of their difference.
+    """Running spectra of true and decoded windows, and noise with the spectrum of their difference.
 
     Parameters
     ----------
     channels, time_steps : int
         Size of a window.
     bands : sequence of (l_freq, h_freq)
-        Edges in Hz; channels are correlated in the same way within a band.
+        Band edges in Hz; the correlation between channels is the same for all frequencies of a band.
     sfreq : float
-        Samples a second, in Hz.
+        Sampling frequency in Hz.
     """
 
     def __init__(self, channels: int, time_steps: int, bands: Sequence[Band], sfreq: float) -> None:
@@ -44,13 +44,13 @@ class MissingPower(nn.Module):
         self.register_buffer("weight", torch.zeros(()))
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Set all running averages to zero."""
         for buffer in (self.real, self.decoded, self.real_cross, self.decoded_cross, self.weight):
             buffer.zero_()
 
     @torch.no_grad()
     def update(self, real: Tensor, decoded: Tensor) -> None:
-        """Take in a batch of true and decoded windows, each (batch, channels, time) in uV."""
+        """Update the running averages with true and decoded windows, each (batch, channels, time) in uV."""
         for name, signal in (("real", real), ("decoded", decoded)):
             spectrum = torch.fft.rfft(signal.float())
             power, cross = getattr(self, name), getattr(self, f"{name}_cross")
@@ -63,7 +63,7 @@ class MissingPower(nn.Module):
 
     @torch.no_grad()
     def draw(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw noise windows, (count, channels, time) in uV; zeros before the first update."""
+        """Return random noise windows, (count, channels, time) in uV; zeros before the first update."""
         missing = (self.real - self.decoded).clamp_min(0) / self.weight.clamp_min(1e-12)
         shape = (count, *self.real.shape, 2)
         drawn = torch.view_as_complex(torch.randn(shape, generator=generator, device=self.real.device))
@@ -71,11 +71,11 @@ class MissingPower(nn.Module):
         for band, factor in enumerate(self._factors()):
             inside = self.band_of == band
             mixed[..., inside] = torch.einsum("cd,ndf->ncf", factor.to(drawn.dtype), drawn[..., inside])
-        # a complex draw has power 2
+        # Divide by 2, because a complex number with standard normal parts has power 2.
         return torch.fft.irfft(mixed * (missing / 2).sqrt(), n=self.time_steps)
 
     def _factors(self) -> list[Tensor]:
-        """A factor of each band's correlation between channels, its nearest that can be one."""
+        """Return, for each band, a factor of the nearest positive semidefinite correlation between channels."""
         factors = []
         for real, decoded in zip(self.real_cross, self.decoded_cross, strict=True):
             values, vectors = torch.linalg.eigh((real - decoded).double().cpu())

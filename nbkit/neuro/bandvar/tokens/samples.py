@@ -1,7 +1,7 @@
-"""Windows generated for every class, and what is to be said of them.
+"""Generate windows of every class and compare them with real windows.
 
-Each is asked for with the subject and task of a training window of its class, so that generated and real windows are
-of the same mixture.
+Each window is generated with the subject and task of a random training window of its class, so that generated and real
+windows have the same mixture of subjects and tasks.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Samples:
     Attributes
     ----------
     asked : str array of shape (windows,)
-        The class each was asked to be.
+        Class for which each window was generated.
     tokens : array of shape (windows, tokens)
     levels : array of shape (windows, scales, channels, time)
-        Cumulative bands, the decoder's mean, in uV.
+        Cumulative bands as decoded, in uV.
     signal : array of shape (windows, channels, time)
-        The last level with the power that decoders leave out, in uV.
+        The last level with the missing power added, in uV.
     """
 
     asked: np.ndarray
@@ -41,7 +41,7 @@ class Samples:
     signal: np.ndarray
 
     def of(self, name: str) -> np.ndarray:
-        """Return the windows that were asked to be of a class."""
+        """Return the windows generated for a class, array of shape (windows, channels, time) in uV."""
         return self.signal[self.asked == name]
 
 
@@ -53,27 +53,38 @@ def draw_samples(
     missing: MeasuredPower | None = None,
     **options: Any,
 ) -> Samples:
-    """Generate ``each`` windows of every class; the same call gives the same windows.
+    """Generate ``each`` windows of every class. The same arguments give the same windows.
 
     Parameters
     ----------
     module : GeneratorTraining
     data : TokenData
-        Its training windows give subjects and tasks.
-    each, seed : int
+        Subjects and tasks are drawn from its training windows.
+    each : int
+        Windows for each class.
+    seed : int
+        Seed of the random numbers.
     missing : MeasuredPower, optional
-        By class; what the tokenizer's training measured, alike for all classes, where not given.
+        Missing power of each class. By default the power measured in the tokenizer training, which is the same for all
+        classes.
     **options
-        Of `generate_tokens`: guidance, top_k, top_p, temperature.
+        Passed to `generate_tokens`: guidance, top_k, top_p, temperature.
+
+    Returns
+    -------
+    samples : Samples
 
     Raises
     ------
     ValueError
-        If training knew no class.
+        If the generator was trained without classes.
     """
     classes, known = module.conditions.classes, data.train.tensors[1]
     if not classes:
-        raise ValueError("This generator knows no class: its windows had no event that class_of names.")
+        raise ValueError(
+            "This generator has no classes: none of its training windows has an event label that class_of names. Train "
+            "it again with a class_of for the labels of your windows."
+        )
     generator = torch.Generator(module.frequency.device).manual_seed(seed)
     places = torch.Generator().manual_seed(seed)
     chosen = []
@@ -95,14 +106,14 @@ def draw_samples(
 
 @dataclass(frozen=True)
 class MeasuredPower:
-    """The power that a generator's windows miss, by class, and how far off they were without it.
+    """Missing power of generated windows for each class, and the spectral error before this correction.
 
     Attributes
     ----------
-    of_class : dict
-        Class to `MissingPower`.
+    of_class : dict of str to MissingPower
+        Missing power of each class.
     gap_before : float
-        Largest difference of spectra from 1 to 40 Hz with what the tokenizer's training had measured, in dB.
+        Largest spectral difference from 1 to 40 Hz with the missing power of the tokenizer training, in dB.
     """
 
     of_class: dict[str, MissingPower]
@@ -112,23 +123,27 @@ class MeasuredPower:
 def measure_missing_power(
     module: GeneratorTraining, data: TokenData, each: int = 200, seed: int = 0, **options: Any
 ) -> MeasuredPower:
-    """Measure the missing power on windows that the generator draws, against training windows of the same class.
+    """Measure the missing power of generated windows against training windows of the same class.
 
-    Codes drawn one by one fit together less well than those of a recording, slow waves above all, so that more power
-    is missing than the tokenizer's training saw; and what tokens cannot hold may differ between classes. Held-out
-    windows are not looked at.
+    Independently drawn codes fit together less well than the codes of a recording, above all for slow waves, so that
+    generated windows miss more power than the tokenizer training measured. The missing power may also differ between
+    classes. Held-out windows are not used.
 
     Parameters
     ----------
     module : GeneratorTraining
-        Stays as it is.
+        Not changed.
     data : TokenData
     each : int
-        Windows to draw of every class.
+        Windows to generate for each class.
     seed : int
-        Another than that of the windows that are judged.
+        Seed of the random numbers; must differ from the seed of the windows to be scored.
     **options
-        As for `draw_samples`.
+        Passed to `draw_samples`.
+
+    Returns
+    -------
+    measured : MeasuredPower
     """
     samples, real = draw_samples(module, data, each, seed, **options), RealWindows.of(data, limit=2000)
     gap = np.abs(spectrum_gap(samples.signal, real.signal, data.windows.sfreq)[1]).max()
@@ -139,7 +154,7 @@ def measure_missing_power(
         true = torch.from_numpy(real.signal[real.classes == name])
         missing = deepcopy(module.coder.missing).cpu()
         missing.reset()
-        for _ in range(60):  # the averages run over some hundred batches
+        for _ in range(60):  # several updates, because the running averages have a time constant of 100 batches
             ours, theirs = (x[torch.randint(len(x), (32,), generator=order)] for x in (drawn, true))
             missing.update(theirs, ours)
         measured[name] = missing
@@ -148,7 +163,16 @@ def measure_missing_power(
 
 @dataclass(frozen=True)
 class RealWindows:
-    """Real windows beside the generated ones: signal (windows, channels, time) in uV, classes and tokens."""
+    """Real windows for comparison with generated ones.
+
+    Attributes
+    ----------
+    signal : array of shape (windows, channels, time)
+        In uV.
+    classes : str array of shape (windows,)
+        "" where a window has no class.
+    tokens : array of shape (windows, tokens)
+    """
 
     signal: np.ndarray
     classes: np.ndarray
@@ -156,7 +180,7 @@ class RealWindows:
 
     @classmethod
     def of(cls, data: TokenData, held_out: bool = False, limit: int = 1000) -> RealWindows:
-        """Take training or held-out windows of a `TokenData`, evenly spaced where there are more than ``limit``."""
+        """Return training or held-out windows of a `TokenData`, at most ``limit``, evenly spaced."""
         dataset: EEGFrequencyDataset = data.windows.val_dataset if held_out else data.windows.train_dataset
         tokens, chosen = (data.val if held_out else data.train).tensors
         rows = np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int)
@@ -166,7 +190,7 @@ class RealWindows:
 
 
 def judge_samples(samples: Samples, train: RealWindows, held_out: RealWindows, sfreq: float) -> dict[str, float]:
-    """Score generated windows against real ones, as `judge` does."""
+    """Return the scores of generated windows against real windows (see `judge`)."""
     return judge(
         generated=samples.signal,
         decoder_alone=samples.levels[:, -1],
@@ -183,7 +207,13 @@ def judge_samples(samples: Samples, train: RealWindows, held_out: RealWindows, s
 
 
 def verdicts(samples: Samples, train: RealWindows, sfreq: float) -> dict[str, np.ndarray]:
-    """Give, for each class that was asked for, what a classifier of real training windows takes each window for."""
+    """Classify generated windows with a classifier fitted to real training windows.
+
+    Returns
+    -------
+    predicted : dict of str to array of shape (windows,)
+        For each class, the predicted classes of the windows that were generated for it.
+    """
     known = train.classes != ""
     classifier = PowerClassifier(sfreq).fit(train.signal[known], train.classes[known])
     return {str(name): classifier.says(samples.of(name)) for name in np.unique(samples.asked)}

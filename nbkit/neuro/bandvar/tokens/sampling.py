@@ -1,6 +1,6 @@
-"""Generating tokens, scale after scale.
+"""Token generation, scale after scale.
 
-With the cache or without, the same random numbers give the same tokens; a guidance of 1 is no guidance and costs no
+The same random numbers give the same tokens with and without the cache. A guidance of 1 means no guidance and needs no
 second pass.
 """
 
@@ -14,37 +14,37 @@ from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
 
 
 def keep_likely(logits: Tensor, top_k: int = 0, top_p: float = 0.0) -> Tensor:
-    """Set all but the likeliest codes to minus infinity.
+    """Set all logits except those of the most likely codes to minus infinity.
 
     Parameters
     ----------
     logits : Tensor of shape (..., codes)
     top_k : int
-        Keep so many; 0 keeps all.
+        Number of codes to keep; 0 keeps all.
     top_p : float
-        Of those, keep the fewest that together reach this probability; 0 or 1 keeps all.
+        Of these, keep the smallest set with at least this total probability; 0 or 1 keeps all.
 
     Returns
     -------
     kept : Tensor of shape (..., codes)
     """
     if top_k < 0 or not 0 <= top_p <= 1:
-        raise ValueError(f"{top_k=} and {top_p=}: top_k is a count from 0 (all), top_p a share from 0 to 1 (all).")
+        raise ValueError(f"Got {top_k=} and {top_p=}; top_k must be 0 (all) or more, and top_p from 0 to 1 (all).")
     if 0 < top_k < logits.shape[-1]:
         least = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     if 0 < top_p < 1:
         ordered, places = logits.sort(dim=-1, descending=True, stable=True)
         chances = ordered.softmax(dim=-1)
-        beyond = chances.cumsum(dim=-1) - chances >= top_p  # what is before this code already suffices
+        beyond = chances.cumsum(dim=-1) - chances >= top_p  # the codes before this one already reach top_p
         logits = logits.masked_fill(beyond.gather(-1, places.argsort(dim=-1)), -torch.inf)
     return logits
 
 
 def guided(with_class: Tensor, without: Tensor, guidance: float) -> Tensor:
-    """Push logits away from what would come without a class (Ho and Salimans 2022, https://arxiv.org/abs/2207.12598).
+    """Apply classifier-free guidance to logits (Ho and Salimans 2022, https://arxiv.org/abs/2207.12598).
 
-    ``guidance`` 1 gives ``with_class``, 0 ``without``, more exaggerates the difference.
+    A ``guidance`` of 1 returns ``with_class``, 0 returns ``without``, and values above 1 increase the difference.
     """
     return without + guidance * (with_class - without)
 
@@ -62,24 +62,26 @@ def generate_tokens(
     generator: torch.Generator | None = None,
     cached: bool = True,
 ) -> Tensor:
-    """Generate windows' tokens.
+    """Generate the tokens of windows.
 
     Parameters
     ----------
-    model, quantizer
-        Both are used in evaluation mode and given back in their own.
+    model : NextScaleTransformer
+    quantizer : MultiScaleQuantizer
+        Both are used in evaluation mode and then set back to their mode before the call.
     chosen : Tensor of shape (windows, 3)
-        Numbers of class, subject and task; 0 is "not said".
+        Numbers of class, subject and task; 0 means "unspecified".
     guidance : float
-        At every scale; the unguided pass has the same subject and task and no class.
-    top_k, top_p
+        Strength of classifier-free guidance at every scale. The pass without the class keeps subject and task.
+    top_k : int
+    top_p : float
         See `keep_likely`.
     temperature : float
-        Logits are divided by it; 0 takes the likeliest code.
+        Divisor of the logits; 0 takes the most likely code.
     generator : torch.Generator, optional
-        On the model's device; torch's own where not given.
+        Random numbers, on the device of the model; by default torch's global generator.
     cached : bool
-        False computes the whole masked pass for every scale, as training does: for comparison.
+        If False, compute the whole masked pass for every scale, as in training; for comparison.
 
     Returns
     -------
@@ -122,6 +124,6 @@ def _both(inputs: Tensor | None, twice: bool) -> Tensor | None:
 
 
 def _all_inputs(quantizer: MultiScaleQuantizer, tokens: Tensor) -> Tensor:
-    """Inputs of every scale, those not reached yet made of code 0: the mask keeps them from mattering."""
+    """Return the inputs of every scale; later scales use code 0, which the mask hides."""
     missing = sum(quantizer.lengths) - tokens.shape[1]
     return quantizer.next_inputs(torch.cat([tokens, tokens.new_zeros(len(tokens), missing)], dim=1))

@@ -1,7 +1,7 @@
-"""Scales: how many tokens each band gets, and which token may see which.
+"""Scales: the number of tokens of each band, and the attention mask between them.
 
-Scale lengths are the bands' upper edges in Hz, a token each per 500 samples at 100 Hz: (4, 8, 13, 30, 50), 105 in all.
-A token sees its own scale and the ones before it, never a later one.
+The number of tokens of a scale is proportional to the upper edge of its band: for 500 samples at 100 Hz, the lengths
+are (4, 8, 13, 30, 50), 105 tokens in total. A token may attend to its own scale and to earlier scales.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from torch import Tensor
 from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band
 
 SAMPLES_A_LATENT = 10  # the encoder's stride
-_HZ_OF_ALL = 50.0  # a band up to here gets a token for every latent
+_HZ_OF_ALL = 50.0  # a band with this upper edge has one token for every latent
 
 
 def scale_lengths(time_steps: int, bands: Sequence[Band] = DEFAULT_BANDS) -> tuple[int, ...]:
-    """Return the tokens of each scale.
+    """Return the number of tokens of each scale.
 
     Parameters
     ----------
     time_steps : int
         Samples in a window, a multiple of 10.
     bands : sequence of (l_freq, h_freq)
-        Edges in Hz; one scale each, and the last has a token for every latent.
+        Band edges in Hz. Each band is one scale; the last scale has one token for every latent.
 
     Raises
     ------
     ValueError
-        If the window is no whole number of latents.
+        If the window length is not a multiple of 10 samples.
 
     Examples
     --------
@@ -42,52 +42,56 @@ def scale_lengths(time_steps: int, bands: Sequence[Band] = DEFAULT_BANDS) -> tup
     latents, rest = divmod(int(time_steps), SAMPLES_A_LATENT)
     if rest or latents < 1:
         raise ValueError(
-            f"A window of {time_steps} samples is not whole latents of {SAMPLES_A_LATENT} samples; make windows of "
-            f"{max(1, latents) * SAMPLES_A_LATENT} or {(latents + 1) * SAMPLES_A_LATENT} samples (10_eeg_windows, "
-            "WINDOW_S)."
+            f"A window of {time_steps} samples is not a whole number of latents of {SAMPLES_A_LATENT} samples; create "
+            f"windows of {max(1, latents) * SAMPLES_A_LATENT} or {(latents + 1) * SAMPLES_A_LATENT} samples (WINDOW_S "
+            "in the notebook 10_eeg_windows)."
         )
     inner = [min(latents, max(1, round(high / _HZ_OF_ALL * latents))) for _, high in bands[:-1]]
     return (*inner, latents)
 
 
 def scale_of_token(lengths: Sequence[int]) -> Tensor:
-    """Return each token's scale, int64 of shape (tokens,), from 0."""
+    """Return the scale of each token, int64 of shape (tokens,), from 0."""
     return torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(list(lengths)))
 
 
 def scale_slices(lengths: Sequence[int]) -> list[slice]:
-    """Return where each scale lies in a sequence of all tokens."""
+    """Return the slice of each scale in the sequence of all tokens."""
     ends = torch.tensor(list(lengths)).cumsum(0).tolist()
     return [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
 
 
 def block_causal_mask(lengths: Sequence[int]) -> Tensor:
-    """Return who may see whom, bool of shape (tokens, tokens): row d sees column t where its scale is t's or later."""
+    """Return the attention mask, bool of shape (tokens, tokens).
+
+    Element (i, j) is True where token i may attend to token j, which is where the scale of j is not later.
+    """
     scale = scale_of_token(lengths)
     return scale[:, None] >= scale[None, :]
 
 
 def active_scales(step: int, steps: int, scales: int, until: float) -> tuple[int, float]:
-    """Return how many scales are trained at a step, and how far the newest has come in.
+    """Return the number of scales trained at a step, and the weight of the newest.
 
-    Progressive training: the first scale alone at first, one more at equal intervals, all from the share ``until`` of
-    the training on. The newest one's weight in the loss grows from 0 to 1 over half its interval.
+    Progressive training starts with the first scale and adds one scale at equal intervals, until all scales are trained
+    after the fraction ``until`` of the training. The weight of the newest scale in the loss rises from 0 to 1 over half
+    an interval.
 
     Parameters
     ----------
     step, steps : int
-        Where the training is, and its length.
+        Current step, and number of steps of the training.
     scales : int
-        In all.
+        Number of scales.
     until : float
-        Share of the training after which all scales are whole; 0 trains all from the start.
+        Fraction of the training after which all scales are trained; 0 trains all from the start.
 
     Returns
     -------
     count : int
-        1 to ``scales``.
+        Number of scales trained, from 1 to ``scales``.
     weight : float
-        Of the newest, above 0 and up to 1.
+        Weight of the newest scale, above 0 and up to 1.
     """
     if until <= 0 or scales == 1:
         return scales, 1.0
@@ -100,7 +104,21 @@ def active_scales(step: int, steps: int, scales: int, until: float) -> tuple[int
 
 
 def scale_weights(lengths: Sequence[int], count: int, newest: float) -> Tensor:
-    """Return each token's weight in the loss, shape (tokens of the first ``count`` scales,), their mean 1."""
+    """Return the weight of each token in the loss, with mean 1.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Number of tokens of each scale.
+    count : int
+        Number of scales trained.
+    newest : float
+        Weight of the newest scale relative to the others.
+
+    Returns
+    -------
+    weights : Tensor of shape (tokens of the first ``count`` scales,)
+    """
     scale = scale_of_token(lengths[:count])
     weight = torch.where(scale == count - 1, newest, 1.0)
     return weight / weight.mean()

@@ -1,6 +1,6 @@
-"""A spectral loss: magnitudes of short-time Fourier transforms at several resolutions.
+"""Spectral loss on short-time Fourier transform magnitudes at several resolutions.
 
-The same signal scores 0; phases play no part, which is what a squared error over time has already asked for.
+The loss of identical signals is 0. It ignores phases, which the squared error over time already covers.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 RESOLUTIONS = (32, 64, 128)  # samples in a segment: 0.3 to 1.3 s at 100 Hz
-_FLOOR = 1e-3  # of a signal near 1
+_FLOOR = 1e-3  # smallest magnitude, for signals of magnitude near 1; keeps the logarithm finite
 
 
 def stft_magnitudes(signal: Tensor, segment: int) -> Tensor:
-    """Return the magnitudes of hann-windowed segments that overlap by three quarters.
+    """Return the Fourier magnitudes of Hann-windowed segments that overlap by three quarters.
 
     Parameters
     ----------
     signal : Tensor of shape (..., time)
     segment : int
-        Samples in a segment.
+        Length of a segment in samples.
 
     Returns
     -------
@@ -34,24 +34,28 @@ def stft_magnitudes(signal: Tensor, segment: int) -> Tensor:
 
 
 def spectral_loss(estimate: Tensor, target: Tensor, resolutions: Sequence[int] = RESOLUTIONS) -> Tensor:
-    """Return the mean over resolutions of spectral convergence and log-magnitude distance.
+    """Return the mean over resolutions of the spectral convergence plus the log-magnitude distance.
 
-    After Yamamoto et al. 2020 (https://arxiv.org/abs/1910.11480). Both signals should be near 1.
+    The loss follows Yamamoto et al. 2020 (https://arxiv.org/abs/1910.11480).
 
     Parameters
     ----------
     estimate, target : Tensor of shape (..., time)
+        Signals scaled to magnitudes near 1.
     resolutions : sequence of int
-        Segments in samples; those longer than the signal are left out.
+        Segment lengths in samples; segments longer than the signal are left out.
 
     Returns
     -------
-    loss : Tensor
-        A scalar, without unit.
+    loss : Tensor of shape ()
+        Without unit.
     """
     fitting = [segment for segment in resolutions if segment <= target.shape[-1]]
     if not fitting:
-        raise ValueError(f"A signal of {target.shape[-1]} samples is shorter than all segments, {tuple(resolutions)}.")
+        raise ValueError(
+            f"A signal of {target.shape[-1]} samples is shorter than all segments, {tuple(resolutions)} samples; give "
+            "longer windows or a shorter segment."
+        )
     loss = estimate.new_zeros((), dtype=torch.float32)
     for segment in fitting:
         ours, wanted = stft_magnitudes(estimate.float(), segment), stft_magnitudes(target.float(), segment)

@@ -1,7 +1,7 @@
-"""Windows as tokens, with what they are of.
+"""Tokenised windows with their conditions.
 
-Every window is tokenised once, before the first step; the split is that of the windows the tokenizer was trained on, so
-what was held out there is held out here.
+Every window is tokenised once, before the first training step. The split is the one of the tokenizer training, so that
+the windows held out there are held out here.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from nbkit.neuro.bandvar.tokens.tokenizer import BandTokenizer
 
 
 class TokenData(lightning.LightningDataModule):
-    """Batches of (tokens (batch, tokens), chosen (batch, 3)): codes, and numbers of class, subject and task.
+    """Data module whose batches are (tokens, chosen).
+
+    ``tokens`` has shape (batch, tokens); ``chosen`` has shape (batch, 3), the numbers of class, subject and task.
 
     Parameters
     ----------
     windows : BandData
-        With the split that the tokenizer was trained with.
+        With the split of the tokenizer training.
     tokenizer : BandTokenizer
     batch_size : int
     class_of : mapping
-        From an event's label to its class.
+        From the label of an event to its class.
     """
 
     def __init__(
@@ -64,6 +66,9 @@ def tokens_of(tokenizer: BandTokenizer, dataset: EEGFrequencyDataset, at_once: i
 
 
 def frequencies(tokens: Tensor, slices: list[slice], codes: int) -> Tensor:
-    """Return how often each code occurs in each scale, one added to each, shape (scales, codes); rows sum to 1."""
+    """Return the relative frequency of each code in each scale, Tensor of shape (scales, codes); rows sum to 1.
+
+    One is added to each count, so that no frequency is 0.
+    """
     counts = torch.stack([torch.bincount(tokens[:, place].flatten(), minlength=codes) for place in slices]) + 1.0
     return counts / counts.sum(dim=1, keepdim=True)

@@ -1,8 +1,8 @@
-"""EEG windows to tokens and back.
+"""Tokenizer that converts EEG windows to tokens and back.
 
-Signals go in and come out in uV; the scaling is a buffer. The decoder sees nothing but a sum of codes. From the sum up
-to scale k it makes bands 0 to k and no other: cut the tokens after scale k, and what comes out is a cumulative band.
-Later scales also refine the bands before theirs.
+Inputs and outputs are in uV; the scaling is a buffer. The only input of the decoder is the sum of codes. From the sum
+up to scale k it decodes bands 0 to k only, so that the tokens up to scale k decode to a cumulative band. Later scales
+also refine the bands before theirs.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from nbkit.neuro.signals.bands import Band
 
 
 class BandTokenizer(nn.Module):
-    """A convolutional autoencoder with a multi-scale quantiser between its halves.
+    """Convolutional autoencoder with a multi-scale quantizer between encoder and decoder.
 
     Parameters
     ----------
     channels, time_steps : int
-        Size of a window; its time must be a multiple of 10 samples.
+        Size of a window; ``time_steps`` must be a multiple of 10 samples.
     bands : sequence of (l_freq, h_freq)
-        Edges in Hz; one token scale each.
+        Band edges in Hz; each band is one token scale.
     codes, latent_width : int
-        Of the codebook: how many, and how wide.
-    width, blocks : int
-        Of the convolutions: features, and residual blocks in each half.
+        Number and width of the codes in the codebook.
+    width : int
+        Features of the convolutions.
+    blocks : int
+        Residual blocks in the encoder and in the decoder.
     rank : int
-        Sources a band is mixed from; the head is this much narrower than the channels.
-    beta, restart_below
-        As in `MultiScaleQuantizer`.
+        Number of sources that are mixed into the channels of each band.
+    beta, restart_below : float
+        See `MultiScaleQuantizer`.
     """
 
     def __init__(
@@ -70,7 +72,13 @@ class BandTokenizer(nn.Module):
         self.register_buffer("band_rms", torch.ones(len(self.lengths)))  # uV
 
     def set_scale(self, scale: Sequence[float]) -> None:
-        """Take the root mean square of each band in the training windows, in uV; the network sees numbers near 1."""
+        """Set the scaling, so that the network works on numbers near 1.
+
+        Parameters
+        ----------
+        scale : sequence of float
+            Root mean square (RMS) of each band in the training windows, in uV.
+        """
         rms = torch.as_tensor(scale, dtype=torch.float32)
         if rms.shape != self.band_rms.shape or not (torch.isfinite(rms) & (rms > 0)).all():
             raise ValueError(f"{scale=} must be a positive number for each of {len(self.lengths)} bands: RMS in uV.")
@@ -82,25 +90,33 @@ class BandTokenizer(nn.Module):
         return self.band_rms.square().sum().sqrt()
 
     def quantize(self, levels: Tensor) -> Quantized:
-        """Quantise windows given as cumulative bands (batch, bands, channels, time), in uV.
+        """Encode and quantise cumulative bands of shape (batch, bands, channels, time), in uV.
 
-        The network is shown single bands, each in units of its RMS: gamma is a fiftieth of delta and would not be seen.
+        The input of the network is single bands, each in units of its RMS: gamma is fifty times weaker than delta and
+        would otherwise be ignored.
         """
         wanted = (len(self.lengths), self.channels, self.time_steps)
         if levels.shape[1:] != wanted:
             raise ValueError(
-                f"Windows of (bands, channels, time) = {tuple(levels.shape[1:])}; this tokenizer was built for "
-                f"{wanted}. Give windows made with the settings of its training."
+                f"The windows have (bands, channels, time) = {tuple(levels.shape[1:])}; this tokenizer was built for "
+                f"{wanted}. Give windows created with the settings of its training."
             )
         return self.quantizer(self.encoder((single_bands(levels) / self.band_rms[:, None, None]).flatten(1, 2)))
 
     @torch.no_grad()
     def encode(self, levels: Tensor) -> Tensor:
-        """Return the tokens (batch, tokens), int64, of cumulative bands (batch, bands, channels, time) in uV."""
+        """Return the tokens, int64 (batch, tokens), of cumulative bands (batch, bands, channels, time) in uV."""
         return self.quantize(levels).tokens
 
     def decode_sum(self, summed: Tensor, scale: int) -> Tensor:
-        """Return the bands up to ``scale`` of a sum of codes (batch, width, latents).
+        """Decode a sum of codes to the bands up to ``scale``.
+
+        Parameters
+        ----------
+        summed : Tensor of shape (batch, width, latents)
+            Sum of codes up to ``scale``.
+        scale : int
+            Index of the last scale, from 0.
 
         Returns
         -------
@@ -113,41 +129,44 @@ class BandTokenizer(nn.Module):
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
-        """Return the cumulative bands of as many whole scales as there are tokens for.
+        """Decode tokens to cumulative bands.
 
         Parameters
         ----------
         tokens : Tensor of shape (batch, tokens)
+            Tokens of all scales, or of the first complete scales.
 
         Returns
         -------
         levels : Tensor of shape (batch, scales, channels, time)
-            In uV, each from the tokens up to its scale; ``levels[:, -1]`` is the whole signal where all are given.
+            In uV, each decoded from the tokens up to its scale. With all tokens, ``levels[:, -1]`` is the whole signal.
         """
         sums = self.quantizer.partial_sums(tokens)
         if not sums:
-            raise ValueError(f"{tokens.shape[1]} tokens are less than the first scale's {self.lengths[0]}.")
+            raise ValueError(
+                f"Got {tokens.shape[1]} tokens; give at least the {self.lengths[0]} tokens of the first scale."
+            )
         return torch.stack([self.decode_sum(summed, scale).sum(dim=1) for scale, summed in enumerate(sums)], dim=1)
 
 
 def single_bands(levels: Tensor) -> Tensor:
-    """Return the bands whose running sum the levels (batch, bands, channels, time) are."""
+    """Return the single bands of cumulative bands, both of shape (batch, bands, channels, time)."""
     return torch.cat([levels[:, :1], levels[:, 1:] - levels[:, :-1]], dim=1)
 
 
 class _UnitLatents(nn.Module):
-    """Keep each window's latents at a root mean square of 1, or they run away from the codes."""
+    """Scale the latents of each window to a root mean square of 1; otherwise they drift away from the codes."""
 
     def forward(self, latents: Tensor) -> Tensor:
         return latents / (latents.square().mean(dim=(1, 2), keepdim=True) + 1e-6).sqrt()
 
 
 class _BandHead(nn.Module):
-    """Latent features to one band: a few sources, 20 samples of each a latent, mixed into channels."""
+    """Decode latent features to one band: each latent gives 20 samples of a few sources, mixed into channels."""
 
     def __init__(self, width: int, rank: int, channels: int) -> None:
         super().__init__()
-        # neighbours overlap by half, so that no seam shows
+        # Segments overlap by half, so that there are no visible borders.
         self.sources = nn.ConvTranspose1d(width, rank, 2 * SAMPLES_A_LATENT, SAMPLES_A_LATENT, SAMPLES_A_LATENT // 2)
         self.mix = nn.Conv1d(rank, channels, 1)
 

@@ -1,8 +1,8 @@
 """Tokenizer training.
 
-Every partial sum is decoded into the bands it is to hold, and each is held against the true band in units of that
-band's power, so that delta, fifty times stronger than gamma, is not all that is learned. Validation gives the share of
-power explained; zero explains 0.
+Partial sums of codes are decoded into the bands up to their scale, and the error of each band is divided by the power
+of that band: delta is fifty times stronger than gamma and would otherwise dominate. Validation scores are fractions of
+power explained; predicting zero explains 0.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """Settings of one tokenizer training; ``free`` is for 64 channels by 500 samples on one 16 GB card."""
+    """Settings of a tokenizer training. ``free`` is for 64 channels by 500 samples on one GPU with 16 GB."""
 
     codes: int = 4096
     latent_width: int = 32
     width: int = 384
     blocks: int = 3
-    rank: int = 32  # sources each band is mixed from
-    beta: float = 0.25  # weight of the commitment
+    rank: int = 32  # number of sources mixed into the channels of each band
+    beta: float = 0.25  # weight of the commitment loss
     quantizer_weight: float = 0.5
-    partial_weight: float = 0.25  # of the sums before the last
-    waveform_weight: float = 0.25  # of the whole signal's error, most of which is delta's
+    partial_weight: float = 0.25  # weight of the partial sums before the last
+    waveform_weight: float = 0.25  # weight of the error of the whole signal, which is mostly delta
     spectral_weight: float = 0.02
-    flips: bool = True  # turn windows over in sign and in time, by chance: four times the windows
-    restart_below: float = 0.05  # share of an equal share under which a code is dead
+    flips: bool = True  # augmentation: flip windows in sign and in time at random
+    restart_below: float = 0.05  # a code used less than this fraction of an equal share is dead
     lr: float = 3e-4
     weight_decay: float = 0.01
     grad_clip: float = 1.0
@@ -51,17 +51,17 @@ class TokenizerSettings:
 
     @classmethod
     def free(cls) -> TokenizerSettings:
-        """For one T4-class card."""
+        """Return settings for one T4-class GPU."""
         return cls()
 
     @classmethod
     def small_codebook(cls) -> TokenizerSettings:
-        """As ``free`` with 512 codes, the fewest: for a few hours of recordings."""
+        """Return ``free`` with 512 codes, for a few hours of recordings."""
         return cls(codes=512)
 
     @classmethod
     def demo(cls) -> TokenizerSettings:
-        """For 64 channels by 200 samples on one CPU core, some minutes."""
+        """Return settings for 64 channels by 200 samples on one CPU core, for some minutes."""
         return cls(
             codes=512, latent_width=16, width=128, blocks=2, rank=16, quantizer_weight=1.0, lr=2e-3, warmup_steps=50,
             batch_size=32, max_steps=1200,
@@ -69,14 +69,14 @@ class TokenizerSettings:
 
     @classmethod
     def smoke(cls) -> TokenizerSettings:
-        """For seconds on a CPU: the same code, smaller."""
+        """Return settings for a run of a few seconds on a CPU: the same code with a small model."""
         return cls(
             codes=64, latent_width=8, width=32, blocks=1, rank=8, lr=2e-3, warmup_steps=2, batch_size=4, max_steps=20
         )
 
 
 class TokenizerTraining(ClippedModule):
-    """Train a `BandTokenizer` on batches of cumulative bands.
+    """Lightning module that trains a `BandTokenizer` on batches of cumulative bands.
 
     Parameters
     ----------
@@ -84,13 +84,13 @@ class TokenizerTraining(ClippedModule):
     channels, time_steps : int
         Size of a window.
     bands : sequence of (l_freq, h_freq)
-        Edges in Hz.
+        Band edges in Hz.
     scale : sequence of float
         Root mean square of each band in the training windows, in uV (see `BandData.scale`).
     sfreq : float
-        Samples a second, in Hz.
+        Sampling frequency in Hz.
     trained_on : sequence of str
-        The training files, so that nobody takes one of them for held out.
+        Names of the training files; later phases check that they do not hold out one of them.
     """
 
     def __init__(
@@ -129,18 +129,18 @@ class TokenizerTraining(ClippedModule):
 
     @classmethod
     def for_data(cls, settings: TokenizerSettings, data: Any) -> TokenizerTraining:
-        """Build the module for a `BandData`: its windows' size, bands and scale."""
+        """Build the module with the window size, bands and scale of a `BandData`."""
         names = file_names(data.train_dataset.paths)
         return cls(settings, data.channels, data.time_steps, data.bands, data.scale, data.sfreq, names)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> TokenizerTraining:
-        """Build the module a checkpoint holds, weights and all, in evaluation mode.
+        """Load a module with its weights from a checkpoint, in evaluation mode.
 
         Raises
         ------
         ValueError
-            If the file holds no tokenizer.
+            If the checkpoint has no tokenizer.
         """
         made, weights = held(path, "band_tokenizer", device)
         module = cls.from_description(made, path)
@@ -149,12 +149,20 @@ class TokenizerTraining(ClippedModule):
 
     @classmethod
     def from_description(cls, made: dict[str, Any], path: str | Path) -> TokenizerTraining:
-        """Build an untrained module from what `description` gives."""
+        """Build an untrained module from a `description`.
+
+        Parameters
+        ----------
+        made : dict
+            As returned by `description`.
+        path : path
+            Checkpoint that has the description; named in error messages.
+        """
         settings = settings_from(TokenizerSettings, made, path)
         return cls(settings, **{k: v for k, v in made.items() if k != "settings"})
 
     def description(self) -> dict[str, Any]:
-        """Return what the module was built from, as numbers and text."""
+        """Return the arguments that rebuild the module, as plain numbers, text, lists and dicts."""
         return {
             "settings": asdict(self.settings),
             "channels": self.tokenizer.channels,
@@ -169,10 +177,23 @@ class TokenizerTraining(ClippedModule):
         checkpoint["band_tokenizer"] = self.description()
 
     def losses(self, levels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses by name, and the decoded signal, for true cumulative bands in uV."""
+        """Compute the training losses.
+
+        Parameters
+        ----------
+        levels : Tensor of shape (batch, bands, channels, time)
+            True cumulative bands, in uV.
+
+        Returns
+        -------
+        losses : dict of str to Tensor
+            ``bands``, ``partial``, ``waveform``, ``spectral`` and ``quantizer``.
+        decoded : Tensor of shape (batch, channels, time)
+            Decoded signal, in uV.
+        """
         tokenizer, quantized = self.tokenizer, self.tokenizer.quantize(levels)
         true, last = single_bands(levels), len(self.bands) - 1
-        # one earlier scale a step: all of them would cost as much as the rest of the step together
+        # One random earlier scale in each step: decoding all of them would double the cost of the step.
         earlier = int(torch.randint(max(1, last), ())) if last else 0
         errors = {}
         for scale in sorted({earlier, last}):
@@ -220,7 +241,15 @@ class TokenizerTraining(ClippedModule):
 
     @torch.no_grad()
     def validation_sums(self, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the scores are made of, sums over windows: (4, scales), and how often each code was taken."""
+        """Return the sums over windows that `validation_scores` needs; those of several batches can be added.
+
+        Returns
+        -------
+        sums : Tensor of shape (4, scales)
+            Squared error and power of each band, then of each cumulative band, in uV^2.
+        counts : Tensor of shape (codes,)
+            How often each code was used.
+        """
         tokens = self.tokenizer.encode(levels)
         cumulative = self.tokenizer.decode(tokens)
         bands = self.tokenizer.decode_sum(self.tokenizer.quantizer.partial_sums(tokens)[-1], len(self.bands) - 1)
@@ -230,12 +259,12 @@ class TokenizerTraining(ClippedModule):
         return sums, code_counts(tokens, self.settings.codes)
 
     def validation_scores(self, sums: Tensor, counts: Tensor) -> dict[str, float]:
-        """Return the scores of summed `validation_sums`.
+        """Return the validation scores for added `validation_sums`.
 
-        ``val_r2_<band>`` is the share of a band's power that all tokens explain, ``val_r2_to_<band>`` the share of the
-        cumulative band that the tokens up to its scale explain, ``val_r2`` that of the whole signal; ``val_bands`` is
-        the mean error over bands in units of their power, 1 for predicting nothing. ``val_perplexity`` and
-        ``val_codes_used`` are of the codebook.
+        ``val_r2_<band>`` is the fraction of the power of a band that all tokens explain, ``val_r2_to_<band>`` the
+        fraction of the cumulative band that the tokens up to its scale explain, and ``val_r2`` the fraction of the
+        whole signal. ``val_bands`` is the mean error over bands in units of their power (1 for predicting zero).
+        ``val_perplexity`` and ``val_codes_used`` describe the use of the codebook.
         """
         error, power, total_error, total = sums
         by_band, cumulative = (1 - error / power).tolist(), (1 - total_error / total).tolist()
@@ -260,7 +289,7 @@ class TokenizerTraining(ClippedModule):
 
 
 def tokenizer_scores(module: TokenizerTraining, batches: Any) -> dict[str, float]:
-    """Return a module's validation scores over batches of cumulative bands."""
+    """Return the validation scores of a module over batches of cumulative bands (see `validation_scores`)."""
     was_training = module.training
     module.eval()
     pairs = [module.validation_sums(batch.to(module.device)) for batch in batches]
@@ -269,12 +298,12 @@ def tokenizer_scores(module: TokenizerTraining, batches: Any) -> dict[str, float
 
 
 def flipped(levels: Tensor) -> Tensor:
-    """Turn each window of a batch over in sign, in time, in both or in neither, by chance; spectra stay."""
+    """Flip each window of a batch at random in sign, in time, in both or in neither; spectra do not change."""
     sign = torch.randint(2, (len(levels), 1, 1, 1), device=levels.device) * 2 - 1
     back = torch.randint(2, (len(levels), 1, 1, 1), device=levels.device).bool()
     return sign * torch.where(back, levels.flip(-1), levels)
 
 
 def file_names(paths: Sequence[Path]) -> list[str]:
-    """Return files by their folder and name, which stay the same from session to session."""
+    """Return the sorted "folder/name" of files, which is the same in every session."""
     return sorted(f"{Path(path).parent.name}/{Path(path).name}" for path in paths)

@@ -31,7 +31,7 @@ def test_lengths_follow_the_window_and_never_shrink():
 
 @pytest.mark.parametrize("steps", [0, 5, 128])
 def test_a_window_of_no_whole_latents_is_refused(steps):
-    with pytest.raises(ValueError, match="not whole latents"):
+    with pytest.raises(ValueError, match="not a whole number of latents"):
         scale_lengths(steps)
 
 

@@ -34,7 +34,7 @@ def test_a_cut_of_the_tokens_gives_the_same_first_scales(tokenizer):
     whole, cut = tokenizer.decode(tokens), tokenizer.decode(tokens[:, :10])
     assert cut.shape[1] == 3
     torch.testing.assert_close(cut, whole[:, :3])
-    with pytest.raises(ValueError, match="less than the first scale"):
+    with pytest.raises(ValueError, match="tokens of the first scale"):
         tokenizer.decode(tokens[:, :1])
 
 
