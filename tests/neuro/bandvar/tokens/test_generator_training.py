@@ -150,7 +150,7 @@ def test_one_checkpoint_generates_the_same_windows(data, tmp_path):
     np.testing.assert_array_equal(ours.tokens, theirs.tokens)
     np.testing.assert_allclose(ours.signal, theirs.signal, rtol=1e-5)
     torch.save({"state_dict": {}}, tmp_path / "b.ckpt")
-    with pytest.raises(ValueError, match="not band_generator; give"):
+    with pytest.raises(ValueError, match="not band_generator; pass"):
         GeneratorTraining.from_checkpoint(tmp_path / "b.ckpt")
 
 

@@ -113,7 +113,7 @@ def test_a_checkpoint_holds_the_whole_tokenizer(data, tmp_path):
     levels = torch.from_numpy(data.val_dataset.stack(4))
     assert torch.equal(again.tokenizer.encode(levels), module.eval().tokenizer.encode(levels))
     torch.save({"state_dict": {}}, tmp_path / "b.ckpt")
-    with pytest.raises(ValueError, match="not band_tokenizer; give"):
+    with pytest.raises(ValueError, match="not band_tokenizer; pass"):
         TokenizerTraining.from_checkpoint(tmp_path / "b.ckpt")
 
 
