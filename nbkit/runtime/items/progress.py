@@ -34,7 +34,7 @@ def bar(items: Iterable[Any], total: int, done: int, budget: Budget, what: str) 
 
 def outlook(left: int, finished: int, budget: Budget) -> str:
     """Return text with the time to the wall and the sessions that are left at this session's rate."""
-    words = f"wall in {show_duration(max(budget.wall(), 0))}"
+    words = f"time left {show_duration(max(budget.wall(), 0))}"
     sessions = sessions_left(left, finished, budget)
     return words if sessions is None else f"{words}, {sessions} more session{'s' if sessions != 1 else ''}"
 

@@ -1,7 +1,7 @@
 """Logged metrics, stored inside the checkpoint.
 
 The rows of a resumed training equal those of an uninterrupted one: rows that were logged after the last save are lost
-with the session and logged again, so each appears once.
+with the session and logged again, so each row appears once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class History(Logger):
         return {name: value for name, value in self._last.items() if math.isfinite(value)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return names and columns; the tensors are copies."""
+        """Return the names and columns for a checkpoint; the tensors are copies."""
         import torch
 
         def column(values: array, dtype: torch.dtype) -> torch.Tensor:

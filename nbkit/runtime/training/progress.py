@@ -1,4 +1,4 @@
-"""What a person sees of a training: how long it took to begin, steps, loss, and the time to the wall."""
+"""Progress of a training for the user: start-up time, steps, loss, and remaining time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLAIN_INTERVAL = 20.0  # seconds between lines where the output is a log file
 
 
 class TrainingProgress(Callback):
-    """Show a tqdm bar over all steps of the training, this session's and those before.
+    """Show a tqdm bar over all steps of the training, including those of earlier sessions.
 
     Parameters
     ----------
@@ -45,33 +45,35 @@ class TrainingProgress(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         new = trainer.global_step - self._bar.n
-        # reading the loss waits for a GPU, so it is read only when it is shown
+        # reading the loss makes the CPU wait for the GPU, so it is read only when it is shown
         if new and self._bar.update(new):
             shown = {name: f"{float(value):.4g}" for name, value in list(trainer.progress_bar_metrics.items())[:4]}
             if "loss" not in " ".join(shown) and isinstance(outputs, dict) and "loss" in outputs:
                 shown["loss"] = f"{float(outputs['loss']):.4g}"
             wall = self.budget.wall()
             if not math.isinf(wall):
-                shown["wall in"] = show_duration(max(0.0, wall))
+                shown["time left"] = show_duration(max(0.0, wall))
             self._bar.set_postfix(shown, refresh=False)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar; what it shows remains on the screen."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 class Startup(Callback):
-    """Say once how long it took from the start of the process to the first step, by part.
+    """Print once how long it took from the start of the process to the first step, and each part of it.
 
     Parameters
     ----------
     marks : dict
-        Filled by others: ``setup`` and ``train_start``, readings of the monotonic clock.
+        Times of the monotonic clock at ``setup`` and ``train_start``, filled by `Checkpointing`.
     before : dict
-        Readings at the beginning of ``fit``, after ``lightning`` was imported, after the ``state`` was found.
+        Times of the monotonic clock at the start of ``fit``, after ``lightning`` was imported, and after the ``state``
+        was found.
     say : callable
+        Prints one line.
     """
 
     def __init__(self, marks: dict[str, float], before: dict[str, float], say: Callable[[str], None]) -> None:
@@ -91,5 +93,5 @@ class Startup(Callback):
             "first batch": now - marks["train_start"],
         }
         shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.parts.items())
-        what = f"resumed at step {trainer.global_step}" if trainer.global_step else "first step"
-        self.say(f"{what} {sum(self.parts.values()):.1f} s after the process began ({shown})")
+        what = f"Resumed at step {trainer.global_step}" if trainer.global_step else "First step"
+        self.say(f"{what}, {sum(self.parts.values()):.1f} s after the process began ({shown}, in s)")

@@ -1,7 +1,7 @@
-"""The protocol of a session that trains: all that the training uses of it.
+"""Protocol of a session for training: the members that `fit` uses.
 
-`nbkit.runtime.session.Session` and `nbkit.runtime.follower.Follower` have these members. A class of your own that has
-them can be trained with, too.
+`nbkit.runtime.session.Session` and `nbkit.runtime.follower.Follower` have these members. `fit` also accepts any other
+class that has them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nbkit.runtime.store.protocol import Store
 
 
 class TrainingSession(Protocol):
-    """What `fit` reads and calls of a session."""
+    """Members of a session that `fit` reads and calls."""
 
     @property
     def slug(self) -> str:
@@ -25,41 +25,41 @@ class TrainingSession(Protocol):
 
     @property
     def id(self) -> str:
-        """Name of this session; it stands in every receipt."""
+        """Name of this session, which is recorded in every receipt."""
 
     @property
     def folder(self) -> Path:
-        """Folder of this machine for the checkpoints."""
+        """Local folder for the checkpoints."""
 
     @property
     def store(self) -> Store | None:
-        """Store that the checkpoints survive in; None keeps them on this machine only."""
+        """Store to which the checkpoints are uploaded; None to keep them on this machine only."""
 
     @property
     def outbox(self) -> Outbox | None:
-        """Uploads beside the training; None where there is no store."""
+        """Uploads that run during the training; None without a store."""
 
     @property
     def budget(self) -> Budget:
-        """Time that is left until the session ends."""
+        """Remaining time of the session."""
 
     @property
     def seed(self) -> int:
-        """Seed of the data's order and of every random number."""
+        """Seed of the order of the data and of all random numbers."""
 
     @property
     def device(self) -> Device | None:
-        """Device to train on; None where the session was opened without ``accelerator``."""
+        """Device to train on; None if the session was opened without ``accelerator``."""
 
     @property
     def rendezvous(self) -> Any:
-        """Torch's store that processes started by `fit` meet at; None in all others."""
+        """Torch's store through which processes started by `fit` connect; None in all others."""
 
     def say(self, text: str) -> None:
         """Print one line."""
 
     def journal(self, event: str, **fields: Any) -> None:
-        """Note one event for `run` and `rehearse`."""
+        """Record an event for `run` and `rehearse`."""
 
 
 def device_of(session: TrainingSession) -> Device:
@@ -68,7 +68,7 @@ def device_of(session: TrainingSession) -> Device:
     Raises
     ------
     UsageError
-        Where the session was opened without ``accelerator``.
+        If the session was opened without ``accelerator``.
     """
     if session.device is None:
         raise UsageError(

@@ -1,8 +1,8 @@
-"""A copy of a checkpoint in memory, taken between two steps.
+"""Snapshots: copies of a checkpoint in memory, taken between two steps.
 
-The copy into buffers that exist already is all that training waits for; a thread writes them out while training goes
-on. There is one set of buffers, so at most one extra copy, and what is in it can be read back with
-``weights_only=True``: anything else is refused by name before a byte is written.
+Training waits only for the copy into existing buffers; a thread writes the copy to disk while training continues. There
+is one set of buffers, so memory holds at most one extra copy. A snapshot can contain only what loads with
+``weights_only=True``. Anything else is an error that names the entry, before any byte is written.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LEAVES = (type(None), bool, int, float, str, torch.dtype, torch.device, torch.S
 
 
 class Buffers:
-    """Copy checkpoints into the same memory again and again."""
+    """Memory into which checkpoints are copied, reused for every snapshot."""
 
     def __init__(self) -> None:
-        self._held: dict[str, torch.Tensor] = {}
+        self._buffers: dict[str, torch.Tensor] = {}
 
     def copy(self, tree: Any) -> Any:
         """Return the tree with every tensor replaced by a copy in this object's memory.
@@ -37,7 +37,7 @@ class Buffers:
         Raises
         ------
         UsageError
-            Names the first entry that a checkpoint may not hold.
+            If an entry cannot be stored in a checkpoint; the message names the first one.
         """
         used: dict[str, torch.Tensor] = {}
         seen: dict[tuple, torch.Tensor] = {}
@@ -51,7 +51,7 @@ class Buffers:
             key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
             if tensor.numel() and key in seen:
                 return seen[key]
-            buffer = self._held.get(path)
+            buffer = self._buffers.get(path)
             if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
                 pinned = tensor.is_cuda
                 buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
@@ -64,12 +64,12 @@ class Buffers:
             result = _walk(tree, "", copied)
         if on_gpu:
             torch.cuda.synchronize()
-        self._held = used
+        self._buffers = used
         return result
 
     def bytes(self) -> int:
-        """Return the memory held, in bytes."""
-        return sum(buffer.numel() * buffer.element_size() for buffer in self._held.values())
+        """Return the size of the buffers in bytes."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self._buffers.values())
 
 
 def _walk(value: Any, path: str, copied: Any) -> Any:
@@ -83,7 +83,7 @@ def _walk(value: Any, path: str, copied: Any) -> Any:
             if type(key) not in _LEAVES and type(key) is not tuple:
                 raise _refused(f"{path or 'the top level'} has the key {key!r}", key)
         result = kind((key, _walk(item, f"{path}.{key}" if path else str(key), copied)) for key, item in value.items())
-        # torch keeps the versions of a module's layout beside the entries of its state_dict
+        # torch stores the versions of the modules' layouts as an attribute of the state_dict
         for name, item in vars(value).items() if kind is OrderedDict else ():
             setattr(result, name, _walk(item, f"{path}.{name}", copied))
         return result
@@ -105,28 +105,28 @@ def _refused(what: str, value: object) -> UsageError:
     kind = type(value)
     advice = ""
     if kind.__module__ == "numpy":
-        advice = " Write float(x), int(x) or torch.from_numpy(x) where it is set."
+        advice = " Use float(x), int(x) or torch.from_numpy(x) where it is set."
     elif "hyper_parameters" in what:
         advice = " Do not call save_hyperparameters with objects; keep them in module.settings, which nbkit saves."
     return UsageError(
-        f"the checkpoint cannot be saved: {what}, of type {kind.__module__}.{kind.__qualname__}. Allowed are tensors, "
-        "numbers, text, None and dict, list, tuple or set of them, so that it loads with weights_only=True."
-        f"{advice} Nothing was written; earlier checkpoints are untouched."
+        f"The checkpoint cannot be saved: {what}, of type {kind.__module__}.{kind.__qualname__}. Allowed are tensors, "
+        "numbers, text, None, and dict, list, tuple or set of them, so that it loads with weights_only=True."
+        f"{advice} Nothing was written; earlier checkpoints are unchanged."
     )
 
 
-_NICE = 10  # on two cores a writer of equal rank doubles the length of the steps beside it
+_NICE = 10  # on two cores a writer of the same priority doubles the duration of the training steps
 
 
 class Writer:
-    """Run one job at a time in a thread of its own.
+    """Run one job at a time in a separate thread.
 
     Parameters
     ----------
     say : callable
         Prints one line.
     measured : callable
-        Gets ("save", seconds) after every job.
+        Called with ("save", seconds) after every job.
     """
 
     def __init__(
@@ -142,16 +142,16 @@ class Writer:
         return self._thread is not None and self._thread.is_alive()
 
     def begin(self, job: Callable[[], Any], hurry: bool = False) -> None:
-        """Start a job; waits for the one before.
+        """Wait for the previous job, then start a job.
 
         Parameters
         ----------
         job : callable
         hurry : bool
-            Whether somebody waits for it; else it leaves the processor to the training.
+            True for normal priority, if the training waits for the job; False for low priority.
         """
         self.wait()
-        # not a daemon: an interpreter that ends normally finishes the file first
+        # not a daemon thread, so that an interpreter that exits normally finishes the file first
         self._thread = threading.Thread(target=self._run, args=(job, hurry), name="checkpoint-writer")
         self._thread.start()
 
@@ -159,36 +159,38 @@ class Writer:
         began = time.monotonic()
         if not hurry and sys.platform == "linux":
             with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)  # on Linux a thread has its own
+                os.setpriority(
+                    os.PRIO_PROCESS, threading.get_native_id(), _NICE
+                )  # on Linux this changes the thread only
         try:
             job()
             self.fault = None
         except BaseException as error:
             self.fault = error
-            self.say(f"saving failed: {worded(error)} Training goes on; earlier checkpoints are untouched.")
+            self.say(f"Saving failed: {as_sentence(error)} Training continues; earlier checkpoints are unchanged.")
         self.measured("save", time.monotonic() - began)
 
     def wait(self) -> None:
-        """Wait until the snapshot is on disk."""
+        """Wait until the job is done."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def finish(self) -> None:
-        """Wait, and raise what made the last write fail."""
+        """Wait until the job is done, and raise its error if it failed."""
         self.wait()
         fault, self.fault = self.fault, None
         if isinstance(fault, NbkitError):
             raise fault
         if fault is not None:
             raise StoreError(
-                f"the last checkpoint of this session could not be written: {worded(fault)} Earlier checkpoints are "
-                "untouched; the steps since then will be trained again. Free some space, then run again."
+                f"The last checkpoint of this session could not be written: {as_sentence(fault)} Earlier checkpoints "
+                "are unchanged; the steps after them will be trained again. Free some space and run again."
             ) from fault
 
 
-def worded(error: BaseException) -> str:
-    """Return an error as one sentence."""
+def as_sentence(error: BaseException) -> str:
+    """Return the message of an error as one sentence."""
     text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.strerror}: {error.filename}"

@@ -1,4 +1,4 @@
-"""The Lightning Trainer of a session, and the data in their derived order."""
+"""Lightning Trainer of a session, and its data in the order that the seed determines."""
 
 from __future__ import annotations
 
@@ -25,6 +25,25 @@ def make_trainer(
     io: Any,
     ranks: Ranks,
 ) -> Any:
+    """Return a Lightning Trainer with the device and precision of a session.
+
+    Parameters
+    ----------
+    session : TrainingSession
+    max_steps : int
+        Step at which the training ends.
+    options : dict
+        Arguments for the Trainer; they take precedence over the session's device and precision.
+    callbacks, loggers : list
+    io : CheckpointIO
+        Reads and writes the checkpoints.
+    ranks : Ranks
+        The processes that train together.
+
+    Returns
+    -------
+    trainer : lightning.Trainer
+    """
     options, device = dict(options), device_of(session)
     every = options.pop("val_check_interval")
     if every is not None:
@@ -59,7 +78,7 @@ def make_trainer(
 
 @contextlib.contextmanager
 def derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks) -> Iterator[Any]:
-    """Put the derived order into a DataModule for the length of a fit; the user's object stays what it was."""
+    """Make a DataModule use the resumable loaders during a fit, and restore the user's object afterwards."""
     if not isinstance(data, LightningDataModule):
         data = _with_loader(data)
     before = {name: vars(data)[name] for name in ("train_dataloader", "val_dataloader") if name in vars(data)}
@@ -90,7 +109,7 @@ def _with_loader(loader: Any) -> Any:
 
 
 def tear_down(trainer: Any, module: Any, data: Any) -> None:
-    """Call the teardown hooks that Lightning leaves out when its loops are left by an exception."""
+    """Call the teardown hooks, which Lightning does not call when an exception ends its loops."""
     data.teardown("fit")
     for callback in trainer.callbacks:
         callback.teardown(trainer, module, "fit")

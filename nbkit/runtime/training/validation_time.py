@@ -1,14 +1,14 @@
-"""How long validations take, and whether the one under way still ends before the wall.
+"""Duration of validations, and whether the present one ends before the time limit.
 
-The budget is asked in front of every training batch, and a validation has many batches of its own behind one of those.
-So it is asked in front of each of them too, and a validation that would pass the wall is left.
+The budget is checked before every training batch, but a whole validation with many batches can follow one of them. So
+the budget is also checked before every validation batch, and a validation that would exceed the time limit is aborted.
 """
 
 from __future__ import annotations
 
 from nbkit.runtime.budget import Budget
 
-_ROOM = 3  # lengths of the last validation that must be left, for another one to begin without a save in front of it
+_ROOM = 3  # with less time left than this multiple of the last validation, the state is saved before the next one
 
 
 class ValidationTime:
@@ -21,9 +21,9 @@ class ValidationTime:
     Attributes
     ----------
     seconds : float or None
-        Of the last whole validation in this session; None before there was one.
+        Duration of the last complete validation of this session; None before the first one.
     within_batch : float
-        Seconds of validation since the training batch under way began.
+        Seconds of validation since the present training batch began.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -35,26 +35,26 @@ class ValidationTime:
         self._slowest = 0.0
 
     def begin(self) -> None:
-        """Note that a validation begins."""
+        """Record the start of a validation."""
         self._began = self._batch_began = self.budget.clock()
         self.batches, self._slowest = 0, 0.0
 
     def end(self) -> None:
-        """Note that it ended."""
+        """Record the end of a validation."""
         self.within_batch = self.seconds = self.budget.clock() - self._began
 
     def next_batch_passes_wall(self) -> bool:
-        """Note that a batch is next, and return whether one as slow as the slowest so far would pass the reserve."""
+        """Record the start of a batch, and return whether one as slow as the slowest so far would use the reserve."""
         now = self.budget.clock()
         if self.batches:
             self._slowest = max(self._slowest, now - self._batch_began)
         self.batches += 1
         self._batch_began = now
-        # not `fits`: a signal's request waits for the end, where the state can be saved
+        # not `fits`: a stop requested by a signal waits for the end of the validation, where the state can be saved
         return self._slowest >= self.budget.left()
 
     def why_save(self) -> str:
-        """Return why the state in front of the next validation must be saved, as it may have to be left; else ""."""
+        """Return why the state must be saved before the next validation, which may be aborted; "" if it need not be."""
         if self.seconds is None:
             return "validation of unknown length"
         return "validation near the wall" if self.budget.left() < _ROOM * self.seconds else ""

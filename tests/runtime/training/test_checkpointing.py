@@ -295,7 +295,7 @@ def test_a_full_disk_in_the_middle_is_said_and_training_goes_on(tmp_path: Path) 
         assert fit(session, Tiny(pause=0.005), TinyData(), max_steps=20, save_every=0.001).complete
         return session.said
 
-    assert sum("saving failed" in line for line in run_child(train)) == 3
+    assert sum("Saving failed" in line for line in run_child(train)) == 3
 
 
 def test_a_checkpoint_that_would_not_load_stops_at_the_first_save(tmp_path: Path) -> None:

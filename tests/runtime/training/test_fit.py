@@ -251,7 +251,7 @@ def test_early_stopping_completes_a_training(tmp_path: Path) -> None:
 def test_time_to_the_first_step_is_said_with_its_parts(tmp_path: Path) -> None:
     run_child(train_tiny, tmp_path, max_steps=10)
     run = run_child(train_tiny, tmp_path, max_steps=12)
-    line = next(line for line in run.said if line.startswith("resumed at step 10"))
+    line = next(line for line in run.said if line.startswith("Resumed at step 10"))
     assert all(part in line for part in ("process began", "lightning", "state", "data", "model"))
     assert abs(sum(run.report.startup.values()) - float(re.search(r"([\d.]+) s after", line)[1])) < 0.06
 

@@ -222,7 +222,7 @@ def test_a_save_that_rank_0_cannot_do_ends_the_others_too(tmp_path: Path) -> Non
 
     outcomes = Team(2, tmp_path / "journal", train).end()
     assert "mine.settings" in outcomes[0].error
-    assert outcomes[1].error.startswith("NbkitError: rank 0 failed: UsageError: the checkpoint cannot be saved")
+    assert outcomes[1].error.startswith("NbkitError: rank 0 failed: UsageError: The checkpoint cannot be saved")
 
 
 def test_processes_may_meet_again_for_another_training(tmp_path: Path) -> None:

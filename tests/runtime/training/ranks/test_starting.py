@@ -109,7 +109,7 @@ def test_a_killed_helper_ends_the_script_with_words_and_torchrun_completes_it_to
 
     again = Script(tmp_path, launcher=TORCHRUN, options="")
     assert again.end() == 0, again.output()
-    assert "resumed at step" in again.output()
+    assert "Resumed at step" in again.output()
     reached = [line for line in again.output().splitlines() if line.startswith("reached")]
     assert sorted(reached) == ["reached 0 40 complete", "reached 1 40 complete"]
     assert again.output().count("nbkit session") == 2, "rank 0 alone prints a card and a closing"
