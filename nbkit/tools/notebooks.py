@@ -1,4 +1,4 @@
-"""Notebooks as files: finding one, its parameters, and what a reader should see in its figures."""
+"""Notebook files: find them, read and check their parameters, and read the captions of their figures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _DRAWS = re.compile(r"""session\.figure\(.*,\s*["']([\w-]+)["']\s*\)\s*$""", re.
 
 
 def find_notebook(text: str | os.PathLike[str]) -> Path:
-    """Return a notebook's path from what a user writes: a path, ``40_bandvar_train``, or the phase's slug.
+    """Return the path of a notebook, given as a path, a name such as ``40_bandvar_train``, or the phase's slug.
 
-    Names are looked for in ``notebooks/`` of the current folder, then of this checkout.
+    Names are searched in ``notebooks/`` of the current folder, then of this checkout.
 
     Raises
     ------
     UsageError
-        Where there is none of that name.
+        If there is no such notebook.
     """
     path = Path(text).expanduser()
     if path.is_file():
@@ -42,18 +42,18 @@ def find_notebook(text: str | os.PathLike[str]) -> Path:
 
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
-    """Return the names and values of a notebook's cell tagged ``parameters``; empty where it has none.
+    """Return the names and values in a notebook's cell tagged ``parameters``; empty if it has none.
 
     Raises
     ------
     UsageError
-        For a file that is no notebook, or a parameter that is no literal.
+        If the file is not a notebook, or a parameter is not a literal.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
         cells = list(content["cells"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is no Jupyter notebook ({error!r}). Nothing was begun.") from None
+        raise UsageError(f"{path} is not a Jupyter notebook ({error!r}). Nothing was begun.") from None
     found: dict[str, Any] = {}
     for cell in cells:
         if cell.get("cell_type") == "code" and "parameters" in cell.get("metadata", {}).get("tags", []):
@@ -73,17 +73,27 @@ def _assignments(source: str, path: Path) -> dict[str, Any]:
         }
     except (SyntaxError, ValueError) as error:
         raise UsageError(
-            f"the parameters cell of {path.name} must hold literals only, one name a line: {error}. Nothing was begun."
+            f"The parameters cell of {path.name} must contain literals only, one name per line: {error}. Nothing was "
+            "begun."
         ) from None
 
 
 def check_parameters(path: Path, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters that the notebook names, of the kind that it has there.
+    """Check parameters against those of a notebook, and return them with the notebook's types.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook, for error messages.
+    known : mapping
+        Its own parameters, from `notebook_parameters`.
+    given : mapping
+        Other values for some of them.
 
     Raises
     ------
     UsageError
-        For another name, or a value of another kind than the notebook's own.
+        If a name is unknown, or a value has another type than the notebook's own.
     """
     checked = {}
     for name, value in given.items():
@@ -96,26 +106,26 @@ def check_parameters(path: Path, known: Mapping[str, Any], given: Mapping[str, A
             value = list(value)
         elif own is not None and value is not None and type(value) is not type(own):
             raise UsageError(
-                f"{path.name}: {name} is {value!r} ({type(value).__name__}); the notebook has {own!r} "
-                f"({type(own).__name__}) there. Nothing was begun."
+                f"{path.name}: {name} is {value!r} ({type(value).__name__}), but must be {type(own).__name__}, as the "
+                f"notebook's own value {own!r}. Nothing was begun."
             )
         checked[name] = value
     return checked
 
 
 def parse_parameters(texts: list[str]) -> dict[str, Any]:
-    """Return parameters from ``NAME=VALUE`` texts; a value that is JSON is read as such, anything else is text.
+    """Return the parameters in texts like ``NAME=VALUE``; a value is read as JSON if it is JSON, else as text.
 
     Raises
     ------
     UsageError
-        For a text without ``=`` or a name that Python does not allow.
+        If a text has no ``=``, or its name is not a valid name in Python.
     """
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip().isidentifier():
-            raise UsageError(f"-p {text!r} is not NAME=VALUE, such as -p MAX_STEPS=300. Nothing was begun.")
+            raise UsageError(f"-p {text!r} is not NAME=VALUE. Write it like -p MAX_STEPS=300. Nothing was begun.")
         try:
             found[name.strip()] = json.loads(value)
         except ValueError:
@@ -124,11 +134,12 @@ def parse_parameters(texts: list[str]) -> dict[str, Any]:
 
 
 def captions_of(phase: Phase | None) -> dict[str, str]:
-    """Return the words below each figure's cell, by the figure's name; empty where the notebook is not here.
+    """Return the text below the cell of each figure by the figure's name; empty if the notebook does not exist.
 
     Parameters
     ----------
     phase : Phase or None
+        None for an unknown phase, which has no notebook.
     """
     return _read(home() / "notebooks" / phase.notebook) if phase is not None else {}
 

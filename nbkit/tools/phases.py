@@ -1,7 +1,7 @@
-"""The map of all phases, read from ``manifests/phases.toml``.
+"""Phases, read from ``manifests/phases.toml``.
 
-A phase is named in one place; notebooks, Kaggle's metadata, status and tests look it up here. A field that is not
-known is refused, so that a misspelt one cannot be passed over.
+Each phase is described in this one file; notebooks, Kaggle's metadata, status and tests read it from here. Unknown
+fields are rejected, so that a misspelt one is not silently ignored.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ _ACCOUNT = re.compile(r"(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})?(?<!-)")
 
 @dataclass(frozen=True)
 class Phase:
-    """Describe one phase.
+    """Description of one phase.
 
     Attributes
     ----------
     slug : str
-        Its one name, such as ``bandvar_train``.
+        Unique name, such as ``bandvar_train``.
     number : int
-        Place in the order.
+        Position in the order.
     title : str
     module : str
-        Where its logic lives; empty where it has none of its own.
+        Module with its code; empty if it has none of its own.
     needs : tuple of str
         Slugs of the phases that it reads from.
     makes : tuple of str
-        What it leaves in the store, in words.
+        Description of what it writes to the store.
     accelerator : str
         ``gpu``, ``cpu`` or ``any``.
     sessions : int
-        Sessions expected at the free preset.
+        Expected number of sessions with the preset ``free``.
     session_hours : float
-        Hours of each.
+        Length of one session in hours.
     items : bool
-        True where it works through a manifest.
+        True if it processes the items of a manifest.
     figures : tuple of str
-        Names of the figures it stores.
+        Names of the figures that it stores.
     scores : tuple of str
-        Names of the scores that say best how it went; the report's first table shows them.
+        Names of its most important scores, which the first table of the report shows.
     """
 
     slug: str
@@ -77,7 +77,7 @@ class Phase:
 
 
 def phases_file() -> Path:
-    """Return the file of this checkout, or the one that came with the installed package."""
+    """Return the path of the file in this checkout, or in the installed package."""
     return home() / "manifests" / "phases.toml"
 
 
@@ -87,13 +87,13 @@ def load_phases(path: Path | None = None) -> tuple[Phase, ...]:
     Parameters
     ----------
     path : Path or None
-        Another file than this installation's.
+        File to read; this installation's by default.
 
     Raises
     ------
     UsageError
-        For a file that is not there or not TOML, an unknown or missing field, a value of another type, a slug or
-        number that stands twice, or a need that no phase has or that comes later.
+        If the file does not exist or is not TOML, a field is unknown or missing, a value has another type, a slug or
+        number occurs twice, or a phase needs one that does not exist or comes later.
     """
     path = path or phases_file()
     document = _document(path)
@@ -106,17 +106,17 @@ def load_phases(path: Path | None = None) -> tuple[Phase, ...]:
 
 
 def load_owner(path: Path | None = None) -> str:
-    """Return the GitHub account that holds this copy; "" where none is named."""
+    """Return the GitHub account of this copy of the repository; "" if none is set."""
     return check_owner(_document(path or phases_file()).get("owner", ""))
 
 
 def check_owner(owner: object) -> str:
-    """Return the name of a GitHub account, or "".
+    """Check the name of a GitHub account, or "", and return it.
 
     Raises
     ------
     UsageError
-        For a name that no account can have.
+        If no account can have this name.
     """
     if not isinstance(owner, str) or not _ACCOUNT.fullmatch(owner):
         raise UsageError(
@@ -130,13 +130,21 @@ def _document(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"the map of phases {path} is not there; reinstall nbkit or clone it again.") from None
+        raise UsageError(
+            f"The file of phases {path} does not exist. Reinstall nbkit or clone it again. Nothing was begun."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the map of phases {path} cannot be read: {error}. Nothing was begun.") from None
+        raise UsageError(f"The file of phases {path} cannot be read: {error}. Nothing was begun.") from None
 
 
 def find_phase(slug: str, phases: tuple[Phase, ...] | None = None) -> Phase:
-    """Return one phase by its slug, or refuse with the nearest."""
+    """Return the phase with a slug.
+
+    Raises
+    ------
+    UsageError
+        If there is none; the message names the most similar slug.
+    """
     phases = load_phases() if phases is None else phases
     for phase in phases:
         if phase.slug == slug:
@@ -180,13 +188,13 @@ def _check_order(phases: list[Phase], path: Path) -> None:
         values = [getattr(phase, what) for phase in phases]
         for value in values:
             if values.count(value) > 1:
-                raise UsageError(f"{path}: {what} {value!r} stands twice. Nothing was begun.")
+                raise UsageError(f"{path}: the {what} {value!r} occurs twice. Nothing was begun.")
     before: list[str] = []
     for phase in phases:
         for need in phase.needs:
             if need not in before:
                 raise UsageError(
-                    f"{path}: {phase.slug} needs {need!r}, which no phase before it is. Allowed: "
+                    f"{path}: {phase.slug} needs {need!r}, which is not an earlier phase. Allowed: "
                     f"{', '.join(before) or 'nothing yet'}. Nothing was begun."
                 )
         before.append(phase.slug)

@@ -1,8 +1,8 @@
-"""The owner of this copy: one line in ``manifests/phases.toml``, and the places that follow it.
+"""Owner of this copy of the repository: write it to ``manifests/phases.toml`` and to the files that depend on it.
 
-``make badges OWNER=account`` writes the GitHub account that holds the repository there, into the badges of
-``colab/README.md`` and into Kaggle's metadata. As long as no account is named, the table links to the notebooks
-themselves: a badge for nobody's account would lead nowhere. The notebooks name no owner at all.
+``make badges OWNER=account`` writes the GitHub account of the repository to this file, to the badges in
+``colab/README.md`` and to Kaggle's metadata. While no account is set, the table links to the notebook files, because a
+badge without an account would lead nowhere. The notebooks contain no owner.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OWNER = re.compile(r'^owner = ".*"', re.MULTILINE)
 
 
 def badge_row(phase: Phase, owner: str) -> str:
-    """Return a phase's row of the table in ``colab/README.md``."""
+    """Return the row of a phase in the table of ``colab/README.md``."""
     where = f"[the notebook](../notebooks/{phase.notebook})"
     if owner:
         image = f"![Open in Colab]({_COLAB}/assets/colab-badge.svg)"
@@ -34,19 +34,19 @@ def badge_row(phase: Phase, owner: str) -> str:
 
 
 def with_badge(text: str, phase: Phase, owner: str) -> str:
-    """Return the text of ``colab/README.md`` with a phase's row at its place in the order."""
+    """Return the text of ``colab/README.md`` with the row of a phase added, sorted by number."""
     before = [found.end() for found in _ROW.finditer(text) if int(found[1]) < phase.number]
     at = max(before, default=text.index("\n", text.index("|---")) + 1)
     return text[:at] + badge_row(phase, owner) + text[at:]
 
 
 def kernel_id(phase: Phase, owner: str) -> str:
-    """Return a phase's id at Kaggle as its metadata hold it; a push puts the name of whoever is logged in first."""
+    """Return the id of a phase in Kaggle's metadata; a push replaces its owner with the user who is logged in."""
     return f"{owner or PLACEHOLDER}/nbkit-{phase.kaggle_folder}"
 
 
 def write_owner(owner: str = "") -> list[str]:
-    """Write the owner into this checkout, everywhere; where it stands already, change nothing.
+    """Write the owner to all files of this checkout that depend on it; files with this owner are not changed.
 
     Parameters
     ----------
@@ -56,16 +56,18 @@ def write_owner(owner: str = "") -> list[str]:
     Returns
     -------
     changed : list of str
-        The files, by their names in the checkout.
+        Paths of the changed files in the checkout.
 
     Raises
     ------
     UsageError
-        For a name that no GitHub account has, where none is given or set, or outside of a checkout.
+        If the name is not valid, none is given or set, or this is not a checkout.
     """
     root = phases_file().parents[1]
     if not (root / "colab" / "README.md").is_file():
-        raise UsageError(f"{root} is not a checkout of nbkit. Clone nbkit and run this there. Nothing was written.")
+        raise UsageError(
+            f"{root} is not a checkout of nbkit. Clone nbkit and run this in the clone. Nothing was written."
+        )
     owner = check_owner(owner or load_owner())
     if not owner:
         raise UsageError(
@@ -82,7 +84,7 @@ def write_owner(owner: str = "") -> list[str]:
             metadata = json.loads(path.read_text("utf-8")) | {"id": kernel_id(phase, owner)}
             files[path] = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
     files[root / "colab" / "README.md"] = table
-    # the line itself comes last: until it is written, a run that was killed has set no owner
+    # phases.toml is written last: if this process is killed before that, no owner is set and it can be run again
     files[phases_file()] = _OWNER.sub(f'owner = "{owner}"', phases_file().read_text("utf-8"), count=1)
     changed = [path for path, text in files.items() if path.read_text("utf-8") != text]
     for path in changed:
@@ -91,7 +93,7 @@ def write_owner(owner: str = "") -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the owner, print what changed, and return the exit code."""
+    """Write the owner, print the changed files, and return the exit code."""
     try:
         changed = write_owner(arguments[0] if arguments else "")
     except NbkitError as error:

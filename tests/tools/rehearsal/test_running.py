@@ -97,7 +97,7 @@ def test_a_parameter_that_is_no_literal_is_refused(make_notebook):
     ("given", "words"),
     [
         ({"STEP": 3}, "Did you mean 'STEPS'"),
-        ({"STEPS": "many"}, "STEPS is 'many' (str); the notebook has 300 (int)"),
+        ({"STEPS": "many"}, "STEPS is 'many' (str), but must be int, as the notebook's own value 300"),
         ({"STEPS": 2.5}, "STEPS is 2.5 (float)"),
         ({"SMOKE": 1}, "SMOKE is 1 (int)"),
     ],
@@ -131,7 +131,7 @@ def test_what_is_not_name_and_value_is_refused(text):
 @pytest.mark.parametrize("content", ["", "{}", "[1, 2]", '{"cells": 3}', "not json"])
 def test_a_file_that_is_no_notebook_is_refused(tmp_path, content):
     (tmp_path / "x.ipynb").write_text(content)
-    with pytest.raises(UsageError, match="no Jupyter notebook"):
+    with pytest.raises(UsageError, match="not a Jupyter notebook"):
         run_notebook(tmp_path / "x.ipynb")
 
 
