@@ -45,7 +45,7 @@ def test_maps_that_are_none_are_refused():
         plot_brain({}, "z")
     with pytest.raises(ValueError, match="'a' has no value at all"):
         plot_brain({"a": np.full(1284, np.nan)}, "z")
-    with pytest.raises(ValueError, match="1000 vertices are no whole fsaverage"):
+    with pytest.raises(ValueError, match="map of 1000 vertices is no complete fsaverage surface"):
         plot_brain({"a": np.zeros(1000)}, "z")
     with pytest.raises(ValueError, match="limit=-1"):
         plot_brain({"a": FRONT}, "z", limit=-1)
