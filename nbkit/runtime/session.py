@@ -34,13 +34,13 @@ from nbkit.runtime.ledger.outbox import THREADS, Outbox
 from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.results.showing import Showing
+from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.threads import wait_asleep
 from nbkit.runtime.training.newest import newest_receipt
 from nbkit.runtime.training.ranks.world import current_world
-from nbkit.runtime.training.signals import StopSignals
 from nbkit.runtime.words import parse_duration
 
 if TYPE_CHECKING:
