@@ -133,6 +133,24 @@ def circle_faults(root: Path) -> list[str]:
     ]
 
 
+def import_faults(root: Path) -> list[str]:
+    """Return imports of our own modules that do not exist, inside functions too; those fail only when they run."""
+    modules = {".".join(path.relative_to(root).with_suffix("").parts) for path in (root / "nbkit").rglob("*.py")}
+    modules |= {name.removesuffix(".__init__") for name in modules}
+    faults = []
+    for path in sorted([*(root / "nbkit").rglob("*.py"), *(root / "tests").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                named = [node.module or ""]
+            faults += [
+                f"{path.relative_to(root)}:{node.lineno} imports {name}"
+                for name in named
+                if name.partition(".")[0] == "nbkit" and name not in modules
+            ]
+    return faults
+
+
 def room_faults(root: Path, files: list[str]) -> list[str]:
     """Return folders of nbkit that hold too many files, and files that are too short to stand alone."""
     modules = [Path(name) for name in files if name.startswith("nbkit/") and name.endswith(".py")]
@@ -244,6 +262,10 @@ def files(root) -> list[str]:
 
 def test_no_floor_imports_what_it_must_not_know(root):
     assert floor_faults(root) == []
+
+
+def test_every_import_of_our_own_modules_exists(root):
+    assert import_faults(root) == []
 
 
 def test_no_packages_import_each_other_in_a_circle(root):
@@ -387,6 +409,18 @@ def test_the_circle_probe_passes_where_a_package_opens_a_room_inside_it(tmp_path
         "nbkit/runtime/session.py": "import nbkit.runtime.store.opening",
     }
     assert circle_faults(planted(tmp_path, tree)) == []
+
+
+def test_the_import_probe_fails_on_modules_that_are_gone(tmp_path):
+    tree = {
+        "nbkit/a.py": "def f():\n    from nbkit.gone import X",
+        "nbkit/b/__init__.py": "",
+        "tests/test_a.py": "import nbkit.a\nimport nbkit.b.gone\nfrom nbkit.b import c",
+    }
+    assert import_faults(planted(tmp_path, tree)) == [
+        "nbkit/a.py:2 imports nbkit.gone",
+        "tests/test_a.py:2 imports nbkit.b.gone",
+    ]
 
 
 def test_the_room_probe_fails_on_crowded_folders_and_scraps(tmp_path):
