@@ -203,7 +203,7 @@ class Session(Showing):
         settings: Mapping[str, Any] | None = None,
         retry_failed: bool = False,
     ) -> Iterator[Item]:
-        """Yield the pending items of this session's shard until none is left or the time limit is near.
+        """Return an iterator over the pending items of this session's shard; it ends early if time runs out.
 
         Parameters
         ----------
@@ -240,6 +240,8 @@ class Session(Showing):
         ----------
         process : callable
             ``process(row) -> {name: array or path}``.
+        manifest, settings
+            As in `work`.
         executor : concurrent.futures.Executor or None
             Any, such as Dask's ``client.get_executor()``; None computes in this process.
         at_once : int or None

@@ -94,4 +94,4 @@ def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
     folded = {one.lower(): one for one in allowed}
     close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.5)
     hint = f" Did you mean {folded[close[0]]!r}?" if close else ""
-    return f"there is no {what} {name!r}.{hint} Allowed: {', '.join(allowed) or 'none'}."
+    return f"There is no {what} {name!r}.{hint} Allowed: {', '.join(allowed) or 'none'}."

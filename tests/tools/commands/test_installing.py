@@ -99,7 +99,7 @@ def test_extras_that_a_notebook_names_go_along(image, capsys, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda command: subprocess.CompletedProcess(command, 0))
     assert installing.main(["tribe"]) == 0 and "no-such-thing" in capsys.readouterr().out
     assert installing.main(["trbe"]) == 2
-    assert "there is no extra 'trbe'. Did you mean 'tribe'? Allowed: dev, tribe." in capsys.readouterr().err
+    assert "There is no extra 'trbe'. Did you mean 'tribe'? Allowed: dev, tribe." in capsys.readouterr().err
 
 
 def test_kaggles_copy_installs_the_extras_of_the_notebook():
