@@ -1,8 +1,8 @@
-"""A recording with units never seen, taken in without touching what is shared.
+"""Adaptation of a pretrained model to recordings with new units.
 
-Only the new pages learn: units are identified by their embeddings, as in POYO (Azabou et al. 2023, arXiv:2310.16046).
-Every other weight is frozen, so no rounding, decay or momentum moves it; after an adaptation it is the same to the bit.
-LoRA adds matrices beside the frozen ones where identities alone do not do.
+Only the embeddings and mean rates of the new units are trained, as in POYO (Azabou et al. 2023, arXiv:2310.16046). All
+other weights are frozen and stay bit-identical: weight decay and momentum cannot change them. LoRA can add trainable
+low-rank matrices to the frozen layers where unit embeddings alone are not enough.
 """
 
 from __future__ import annotations
@@ -19,54 +19,69 @@ from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.nn.lora import LoraReport, add_lora
 
 LORA_TARGETS = ("tokenizer.key", "tokenizer.value", "q", "kv", "proj", "fc1", "fc2", "in_proj", "out_proj", "state")
-"""Layers that take an adapter: keys and values of units, all attention, MLPs, and Mamba's projections."""
+"""Layers that get an adapter: keys and values of units, all attention, MLPs, and the projections of Mamba."""
 
 
 def add_recordings(module: Pretrainer, recordings: Sequence[RecordingUnits]) -> list[RecordingPage]:
-    """Return a module pages for more recordings, and return them; all it had stays as it was.
+    """Add recordings to a module in place, without changing its existing weights.
 
-    A new unit begins in the middle of the units there are, at its own mean rate.
+    The embedding of a new unit starts near the mean of the existing embeddings, and its rate at its own mean rate.
 
     Parameters
     ----------
     module : Pretrainer
     recordings : sequence of RecordingUnits
-        Such as ``SpikeData(paths, table=module.table).table.recordings`` holds at its end.
+        For example the last entries of ``SpikeData(paths, table=module.table).table.recordings``.
+
+    Returns
+    -------
+    pages : list of RecordingPage
+        Weights of the new recordings.
 
     Raises
     ------
     ValueError
-        If the module has a recording of that name.
+        If the module already has a recording with one of these names.
     """
     table = module.table.with_recordings(recordings)
     known = [page.unit_embed.detach() for page in module.model.book.pages]
     middle = sum(page.mean(dim=0) for page in known) / len(known)
     pages = module.model.book.add(recordings)
     for page in pages:
-        # Not quite in the middle: units that begin alike and fire alike would never be told apart.
+        # Keep a part of the random start: units with equal embeddings and similar firing would stay identical.
         page.unit_embed.data.mul_(0.3).add_(middle)
     module.table = module.model.table = table
     return pages
 
 
 def identify_units(module: Pretrainer, data: Any) -> list[RecordingPage]:
-    """Take in a data set's recordings, and leave their pages alone trainable.
+    """Add the new recordings of a data set and make only their weights trainable.
 
-    Afterwards any trainer fits the module: its optimizer holds the new pages and nothing else.
+    Any trainer can then fit the module: its optimizer has the weights of the new recordings only.
 
     Parameters
     ----------
     module : Pretrainer
-        Pretrained.
+        Pretrained module; changed in place.
     data : SpikeData
-        Made with ``table=module.table``.
+        Created with ``table=module.table``.
+
+    Returns
+    -------
+    pages : list of RecordingPage
+        Weights of the new recordings.
+
+    Raises
+    ------
+    ValueError
+        If the module already has all recordings of the data.
     """
     names = [recording.name for recording in module.table.recordings]
     new = [recording for recording in data.table.recordings if recording.name not in names]
     if not new:
         raise ValueError(
-            f"All {len(names)} recordings of the data are known to the model; there is no unit to identify. Give "
-            "recordings that were held out, with SpikeData(..., table=module.table)."
+            f"The model already has all recordings of the data (it has {len(names)}), so no unit is new. "
+            "Give held-out recordings, loaded with SpikeData(..., table=module.table)."
         )
     module.requires_grad_(False)
     pages = add_recordings(module, new)
@@ -79,13 +94,21 @@ def identify_units(module: Pretrainer, data: Any) -> list[RecordingPage]:
 def add_lora_to(
     module: Pretrainer, r: int = 8, alpha: float = 16.0, targets: Sequence[str] = LORA_TARGETS
 ) -> LoraReport:
-    """Put low-rank matrices beside the frozen layers, in place; pages that were trainable stay so.
+    """Add trainable low-rank matrices to the frozen layers, in place.
+
+    Weights of recordings that were trainable stay trainable.
 
     Parameters
     ----------
     module : Pretrainer
-    r, alpha, targets
+    r : int
+    alpha : float
+    targets : sequence of str
         See `nbkit.neuro.nn.lora.add_lora`.
+
+    Returns
+    -------
+    report : LoraReport
     """
     open_pages = [page for page in module.model.book.pages if page.unit_embed.requires_grad]
     report = add_lora(module.model, targets, r, alpha)
@@ -96,11 +119,11 @@ def add_lora_to(
 
 
 def shared_weights(module: Pretrainer, but: Sequence[RecordingPage] = ()) -> dict[str, Tensor]:
-    """Return copies of all weights that are in none of these pages, to compare them afterwards."""
+    """Return copies of all weights by name, except those of the given pages, for a later comparison."""
     own = {id(weight) for page in but for weight in page.parameters()}
     return {name: weight.detach().clone() for name, weight in module.named_parameters() if id(weight) not in own}
 
 
 def _all_from_the_start(module: Pretrainer) -> None:
-    """An adaptation has no curriculum: its recordings are what there is, however noisy."""
+    """Turn the curriculum off: an adaptation uses all of its recordings from the start, however noisy."""
     module.settings = replace(module.settings, curriculum_share=0.0)

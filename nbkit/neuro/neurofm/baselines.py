@@ -1,7 +1,7 @@
-"""What a foundation model has to beat: a Wiener filter, a GRU, and for head direction a Bayesian decoder.
+"""Baseline decoders: a Wiener filter, a GRU, and a Bayesian decoder for head direction.
 
-All read the same windows of one recording, are fitted on its training windows alone and asked for the same bins of the
-same windows. None sees bins beyond the window it is asked about.
+All baselines are fitted to the training windows of one recording and decode the same bins of the same test windows. No
+baseline uses bins outside the window that it decodes.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from nbkit.neuro.signals.spikes.windows import SpikeShard
 from nbkit.neuro.training.brief import BestStep, fit_once
 
 _RIDGES = 10.0 ** np.arange(-1, 6)
-_TAPS = 5  # to a side
+_TAPS = 5  # number of weights on each side
 
 
 def fit_wiener(counts: np.ndarray, behaviour: np.ndarray, lags: int = 15) -> WienerFilter:
-    """Fit a linear decoder of counts up to ``lags`` bins before and after, its ridge chosen on the last fifth.
+    """Fit a linear decoder on the counts of each bin and of ``lags`` bins before and after it.
 
-    Beyond 5 lags to a side, neighbouring bins share a weight, so that there are 11 a unit at most.
+    The ridge penalty is chosen on the last fifth of the windows. With more than 5 lags, neighbouring bins share a
+    weight, so that each unit has about 11 weights for each output.
 
     Parameters
     ----------
     counts : ndarray of shape (windows, bins, units)
+        Spike counts.
     behaviour : ndarray of shape (windows, bins, dims)
-        Bins where it is NaN are left out.
+        Bins with NaN are left out.
     lags : int
-        Shorter than a window.
+        Number of bins on each side; less than the length of a window.
 
     Returns
     -------
@@ -60,8 +62,11 @@ class WienerFilter:
     Attributes
     ----------
     weights : ndarray of shape (units * taps + 1, dims)
+        The last row is the constant.
     lags : int
+        Number of bins used before and after each bin.
     ridge : float
+        Chosen ridge penalty.
     """
 
     weights: np.ndarray
@@ -69,18 +74,19 @@ class WienerFilter:
     ridge: float
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
-        """Decode windows of shape (windows, bins, units)."""
+        """Decode counts (windows, bins, units) to behaviour (windows, bins, dims), in the unit of the behaviour."""
         return _lagged(counts, self.lags) @ self.weights
 
 
 class GRUDecoder(nn.Module):
-    """Read a recording's counts forwards and backwards by a GRU, and decode each bin linearly.
+    """Bidirectional GRU over spike counts with a linear output for each bin.
 
     Parameters
     ----------
     n_units, dims : int
+        Number of units and of behaviour dimensions.
     width : int
-        Of each direction.
+        Hidden size of each direction.
     """
 
     def __init__(self, n_units: int, dims: int, width: int = 64) -> None:
@@ -91,27 +97,41 @@ class GRUDecoder(nn.Module):
         self.register_buffer("scale", torch.ones(dims))
 
     def forward(self, counts: torch.Tensor) -> torch.Tensor:
-        """Return behaviour, from its mean in its scale, of shape (windows, bins, dims)."""
+        """Return standardised behaviour (windows, bins, dims) for counts (windows, bins, units)."""
         return self.decode(self.read(counts.sqrt())[0])
 
     @torch.no_grad()
     def decode_windows(self, counts: np.ndarray) -> np.ndarray:
-        """Decode windows of shape (windows, bins, units) in the behaviour's own unit."""
+        """Decode counts (windows, bins, units) to behaviour (windows, bins, dims), in the unit of the behaviour."""
         return (self(torch.as_tensor(counts, dtype=torch.float32)) * self.scale + self.mean).numpy()
 
 
 def fit_gru(
     counts: np.ndarray, behaviour: np.ndarray, steps: int = 400, width: int = 64, lr: float = 3e-3, seed: int = 0
 ) -> GRUDecoder:
-    """Train a GRU by AdamW with dropped units, keeping the weights that do best on the last tenth of the windows.
+    """Train a GRU decoder with AdamW and dropout of whole units.
+
+    The last tenth of the windows is held out, and the weights with the lowest error on it are kept.
 
     Parameters
     ----------
     counts : ndarray of shape (windows, bins, units)
+        Spike counts.
     behaviour : ndarray of shape (windows, bins, dims)
-        Bins where it is NaN are left out.
-    steps, width, lr, seed
-        16 windows a step.
+        Bins with NaN are left out.
+    steps : int
+        Optimizer steps of 16 windows each.
+    width : int
+        Hidden size of each direction.
+    lr : float
+        Peak learning rate.
+    seed : int
+        Seed of weights and batches.
+
+    Returns
+    -------
+    decoder : GRUDecoder
+        In evaluation mode.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -134,7 +154,7 @@ def fit_gru(
 
 
 class _GRUTraining(lightning.LightningModule):
-    """Train a `GRUDecoder` on windows drawn at random, a tenth of the units hidden in each."""
+    """Train a `GRUDecoder` on random windows, with a random tenth of the units hidden in each window."""
 
     def __init__(self, model: GRUDecoder, counts: torch.Tensor, behaviour: torch.Tensor, steps: int, lr: float) -> None:
         super().__init__()
@@ -142,7 +162,7 @@ class _GRUTraining(lightning.LightningModule):
         self.counts, self.behaviour = counts, behaviour
 
     def training_step(self, batch: int, batch_idx: int) -> torch.Tensor:
-        # Lightning reads batches ahead; drawn here, windows and hidden units come from one sequence.
+        # Draw here and not in the loader: Lightning prefetches batches, which would change the order of the draws.
         pick = torch.randint(len(self.counts), (16,))
         shown = (torch.rand(16, 1, self.counts.shape[2]) > 0.1) / 0.9
         return _error(self.model(self.counts[pick] * shown), self.behaviour[pick])
@@ -154,20 +174,21 @@ class _GRUTraining(lightning.LightningModule):
 
 
 class BayesianDirection:
-    """Decode an angle by Bayes' rule from tuning curves, each bin for itself.
+    """Bayesian decoder of an angle from tuning curves, for each bin on its own.
 
-    Zhang et al. (1998, doi 10.1152/jn.1998.79.2.1017), with a prior of how long each direction was faced.
+    The decoder follows Zhang et al. (1998, doi 10.1152/jn.1998.79.2.1017). The prior is the time spent in each
+    direction.
 
     Parameters
     ----------
     counts : ndarray of shape (bins, units)
-        Of training.
+        Spike counts of the training bins.
     angle : ndarray of shape (bins,)
-        In rad; NaN is left out.
+        In rad; bins with NaN are left out.
     sectors : int
-        Of the circle.
+        Number of angle bins of the circle.
     smooth : float
-        Standard deviation of the smoothing of tuning curves and of the prior, in sectors.
+        Standard deviation of the Gaussian that smooths tuning curves and prior, in sectors.
     """
 
     def __init__(self, counts: np.ndarray, angle: np.ndarray, sectors: int = 60, smooth: float = 2.0) -> None:
@@ -178,29 +199,29 @@ class BayesianDirection:
         stay = gaussian_filter1d(np.bincount(place, minlength=sectors).astype(float), smooth, mode="wrap")
         fired = np.stack([np.bincount(place, weights=unit, minlength=sectors) for unit in counts[known].T])
         fired = gaussian_filter1d(fired, smooth, axis=1, mode="wrap")
-        self.tuning = (fired / np.maximum(stay, 1e-9)).T + 1e-3  # (sectors, units), spikes a bin
+        self.tuning = (fired / np.maximum(stay, 1e-9)).T + 1e-3  # (sectors, units), spikes per bin
         self.prior = stay / stay.sum()
         self.angles = (np.arange(sectors) + 0.5) * 2 * np.pi / sectors
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
-        """Return the posterior's circular mean, in rad, for counts of shape (..., units)."""
+        """Return the circular mean of the posterior, in rad, for counts of shape (..., units)."""
         log = counts @ np.log(self.tuning).T - self.tuning.sum(axis=1) + np.log(self.prior + 1e-12)
         posterior = np.exp(log - log.max(axis=-1, keepdims=True))
         return np.angle((posterior * np.exp(1j * self.angles)).sum(axis=-1))
 
 
 def angle_error_deg(decoded: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the angle between two directions in degrees, 0 to 180, for angles in rad."""
+    """Return the absolute angle between two directions, given in rad, in degrees from 0 to 180."""
     return np.degrees(np.abs(np.angle(np.exp(1j * (np.asarray(decoded) - np.asarray(truth))))))
 
 
 def r2_score(truth: np.ndarray, decoded: np.ndarray) -> float:
-    """Return the share of behaviour's variance that is decoded, over all dims; 0: as good as the mean.
+    """Return the fraction of the variance of the behaviour that is decoded, over all dims (0: as good as the mean).
 
     Parameters
     ----------
     truth, decoded : ndarray of shape (windows, bins, dims)
-        Bins where the truth is NaN are left out.
+        Bins where ``truth`` is NaN are left out.
     """
     known = np.isfinite(truth).all(axis=-1)
     truth, decoded = truth[known], decoded[known]
@@ -208,12 +229,15 @@ def r2_score(truth: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def windows_of(shard: SpikeShard, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts and behaviour of some windows as arrays in memory."""
+    """Return the counts (windows, bins, units) and behaviour (windows, bins, dims) of some windows of a shard."""
     return np.asarray(shard.counts[windows], np.float32), np.asarray(shard.behaviour[windows], np.float64)
 
 
 def _lagged(counts: np.ndarray, lags: int) -> np.ndarray:
-    """Square roots of counts at every tap, zero beyond the window, and a constant: (windows, bins, features)."""
+    """Return the regression features, (windows, bins, features).
+
+    They are the mean square roots of the counts at every tap, with zeros outside the window, and a constant.
+    """
     windows, bins, units = counts.shape
     width = -(-lags // _TAPS)
     steps = [*range(-(lags // width) * width, lags + 1, width)]
@@ -229,7 +253,7 @@ def _lagged(counts: np.ndarray, lags: int) -> np.ndarray:
 
 
 def _ridge(design: np.ndarray, target: np.ndarray, ridges: np.ndarray | list[float]) -> list[np.ndarray]:
-    """Weights for every ridge, by one decomposition; the constant, the last feature, is not shrunk."""
+    """Return the weights for every ridge, from one decomposition; the constant, the last feature, is not penalised."""
     mean_in, mean_out = design[:, :-1].mean(axis=0), target.mean(axis=0)
     centred = design[:, :-1] - mean_in
     values, axes = np.linalg.eigh(centred.T @ centred)

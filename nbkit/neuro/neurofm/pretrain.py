@@ -1,7 +1,8 @@
-"""Pretraining (phase 50): foretell hidden units, decode behaviour, tell windows that follow each other from others.
+"""Pretraining (phase 50): predict masked units, decode behaviour, and contrast consecutive windows with others.
 
-One pass reads every window with a share of its units hidden; the Poisson loss is over the hidden ones alone. Random
-numbers come from torch's generator in the training step; validation hides each unit in turn and draws nothing.
+Each training step masks a random fraction of the units of every window, and the Poisson loss is over the masked units
+only. Random numbers are drawn from torch's generator in the training step. Validation masks each unit in turn and draws
+no random numbers.
 """
 
 from __future__ import annotations
@@ -27,32 +28,40 @@ MONITOR = "val_loss"
 
 
 def laid_over(settings: NeuroFMSettings, data: Any) -> NeuroFMSettings:
-    """Return settings whose lengths are in optimizer steps, for so many training windows."""
+    """Return settings with lengths in optimizer steps, computed from epochs and the number of training windows."""
     return counted(settings, math.ceil(len(data.train_dataloader()) / settings.accumulate))
 
 
 def rotating_mask(slot: Tensor, present: Tensor, ratio: float, turn: int) -> Tensor:
-    """Hide units by turns: each is hidden in one of 1 / ratio turns, whatever its batch.
+    """Return the units to mask in one turn: each unit is masked in one of 1 / ratio turns, independent of its batch.
 
     Parameters
     ----------
     slot : Tensor of shape (batch, units)
-        A unit's place in its recording.
-    present : Tensor of shape (batch, units)
+        Index of each unit in its recording.
+    present : bool Tensor of shape (batch, units)
+        False for padding.
     ratio : float
+        Fraction of the units to mask.
     turn : int
+        Number of the turn, from 0.
+
+    Returns
+    -------
+    hidden : bool Tensor of shape (batch, units)
     """
     return ((slot + turn) % max(2, round(1 / ratio)) == 0) & present
 
 
 class Pretrainer(ClippedModule):
-    """Pretrain NeuroFM.
+    """Lightning module that pretrains `NeuroFM`.
 
     Parameters
     ----------
     settings : NeuroFMSettings
-        With its steps counted, see `laid_over`.
+        With lengths in steps; see `laid_over`.
     table : UnitTable
+        Units, kinds and tasks of the recordings.
     """
 
     def __init__(self, settings: NeuroFMSettings, table: UnitTable) -> None:
@@ -64,23 +73,24 @@ class Pretrainer(ClippedModule):
 
     @classmethod
     def for_data(cls, settings: NeuroFMSettings, data: Any) -> Pretrainer:
-        """Build the module for data, its steps counted.
+        """Build the module for a `SpikeData`, with lengths converted to steps.
 
         Raises
         ------
         ValueError
-            If the windows are not those of the settings.
+            If the windows of the data do not have the bins of the settings.
         """
         if data.n_bins != settings.n_bins or abs(data.bin_s - settings.bin_s) > 1e-9:
             raise ValueError(
-                f"The windows have {data.n_bins} bins of {data.bin_s:g} s, the settings {settings.n_bins} of "
-                f"{settings.bin_s:g} s. Cut the windows with the settings' n_bins and bin_s, or set these two."
+                f"The windows have {data.n_bins} bins of {data.bin_s:g} s, the settings {settings.n_bins} bins of "
+                f"{settings.bin_s:g} s. Create the windows with the n_bins and bin_s of the settings, or change the "
+                "settings."
             )
         return cls(laid_over(settings, data), data.table)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Pretrainer:
-        """Build the module a checkpoint holds, units and all."""
+        """Load a module with its weights and unit table from a checkpoint."""
         made, weights = held(path, "neurofm")
         module = cls(settings_from(NeuroFMSettings, made, path), UnitTable.from_dict(made["table"]))
         load_strictly(module, weights, path)
@@ -98,27 +108,34 @@ class Pretrainer(ClippedModule):
         own = [recording.name for recording in self.table.recordings]
         if names != own:
             raise ValueError(
-                f"The checkpoint was trained on {len(names)} recordings ({', '.join(names[:4])} ...), this is for "
-                f"{len(own)} ({', '.join(own[:4])} ...): another training. Give it the same recordings, or a store of "
-                "its own."
+                f"The checkpoint was trained on {len(names)} recordings ({', '.join(names[:4])} ...), this model is "
+                f"for {len(own)} ({', '.join(own[:4])} ...). Nothing was loaded. Give the same recordings, or use "
+                "another store for this training."
             )
 
     def configure_callbacks(self) -> list[lightning.Callback]:
         return [Patience(MONITOR, self.settings.patience_steps)] if self.settings.patience_steps else []
 
     def forward(self, batch: Mapping[str, Tensor], hidden: Tensor | None = None) -> Answer:
-        """Read a batch; see `NeuroFM.forward`."""
+        """Apply the network to a batch; see `NeuroFM.forward`."""
         return self.model(batch, hidden)
 
     def losses(self, batch: Mapping[str, Tensor], hidden: Tensor, weight: Tensor) -> dict[str, Tensor]:
-        """Return the four losses of a batch.
+        """Return the losses of a batch by name.
 
         Parameters
         ----------
         batch : mapping
-        hidden : Tensor of shape (batch, units)
+            See `NeuroFM.forward`.
+        hidden : bool Tensor of shape (batch, units)
+            Masked units.
         weight : Tensor of shape (batch,)
-            Of each window; those of weight 0 teach nothing.
+            Weight of each window; windows with weight 0 do not contribute.
+
+        Returns
+        -------
+        losses : dict of str to Tensor
+            ``masked`` and ``behaviour``; ``contrast`` and ``forecast`` if their weights in the settings are not 0.
         """
         s, answer = self.settings, self(batch, hidden)
         counts = batch["counts"].float()
@@ -131,7 +148,7 @@ class Pretrainer(ClippedModule):
         losses["behaviour"] = mean_where(error, known * weight[:, None, None])
         follows = batch["has_next"] * weight
         if s.contrast_weight:
-            # The neighbour is read whole, as in use, and stands still: a target without gradient costs a third.
+            # The next window is not masked, as in use, and gets no gradient, which cuts its cost to a third.
             with torch.no_grad():
                 place = self({**batch, "counts": batch["next_counts"]}).place
             losses["contrast"] = info_nce(answer.place, place, s.temperature, follows)
@@ -142,7 +159,7 @@ class Pretrainer(ClippedModule):
         return losses
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of losses."""
+        """Return the sum of losses, weighted by the settings."""
         return sum(getattr(self.settings, f"{name}_weight") * value for name, value in losses.items())
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
@@ -165,10 +182,13 @@ class Pretrainer(ClippedModule):
         self._sums = sums if self._sums is None else self._sums + sums
 
     def sums(self, batch: Mapping[str, Tensor], turn: int) -> Tensor:
-        """Return what scores are made of, in float64 of shape (6 + 4 dims,), to be added over batches.
+        """Return the sums that `scores` needs; those of several batches can be added.
 
-        Hidden units' NLL, the same under mean rates, both squared errors, spikes, how many counts; then for each dim
-        of behaviour, in its scale: squared error, sum, sum of squares and count.
+        Returns
+        -------
+        sums : float64 Tensor of shape (6 + 4 * dims,)
+            For masked units: NLL of the model and of mean rates, squared errors of both, number of spikes and number of
+            counts. Then, for each dim of the standardised behaviour: squared error, sum, sum of squares and count.
         """
         counts, present = batch["counts"].double(), batch["present"]
         hidden = rotating_mask(batch["slot"], present, self.settings.mask_ratio, turn)
@@ -195,11 +215,11 @@ class Pretrainer(ClippedModule):
         self.log_dict({f"val_{name}": value for name, value in self.scores(gathered).items()})
 
     def scores(self, sums: Tensor) -> dict[str, Tensor]:
-        """Return the scores that `sums` over all batches make.
+        """Return the scores for `sums` added over all batches.
 
-        ``bits_per_spike`` (0: as good as mean rates), ``count_mse`` beside ``count_mse_mean_rate``, ``r2`` of behaviour
-        over all dims (0: as good as the mean), ``loss``: hidden units' NLL less that under mean rates, plus the
-        behaviour's error.
+        ``bits_per_spike`` is 0 for predictions as good as mean rates; ``count_mse`` has the baseline
+        ``count_mse_mean_rate``; ``r2`` is that of behaviour over all dims, 0 for predictions as good as the mean;
+        ``loss`` is the NLL of masked units minus that of mean rates, plus the error of the behaviour.
         """
         nll, by_mean, mse, mse_by_mean, spikes, cells = sums[:6]
         error, total, squares, count = sums[6:].reshape(4, -1)
@@ -222,15 +242,19 @@ class Pretrainer(ClippedModule):
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the last validation's scores, each with its unit and its baseline; none before the first validation."""
+    """Return the scores of the last validation as rows with name, value, unit, baseline and baseline_is.
+
+    The list is empty before the first validation.
+    """
     logged = [row for row in history if MONITOR in row]
     if not logged:
         return []
     last = logged[-1]
     return [
         {"name": "val_bits_per_spike", "value": last["val_bits_per_spike"], "unit": "bit/spike", "baseline": 0.0,
-         "baseline_is": "each unit's mean rate in training"},
+         "baseline_is": "mean rate of each unit in training"},
         {"name": "val_count_mse", "value": last["val_count_mse"], "unit": "spikes^2",
-         "baseline": last["val_count_mse_mean_rate"], "baseline_is": "each unit's mean rate in training"},
-        {"name": "val_r2", "value": last["val_r2"], "unit": "1", "baseline": 0.0, "baseline_is": "the mean behaviour"},
+         "baseline": last["val_count_mse_mean_rate"], "baseline_is": "mean rate of each unit in training"},
+        {"name": "val_r2", "value": last["val_r2"], "unit": "1", "baseline": 0.0,
+         "baseline_is": "mean of the behaviour"},
     ]  # fmt: skip

@@ -1,9 +1,9 @@
-"""Scaling: the same network on more recordings, and larger networks on the same ones.
+"""Scaling experiments: the same network on more recordings, and larger networks on the same recordings.
 
-Every training is scored on the same later minutes of the same recordings, which all of them train on; what grows is
-what else they see. Otherwise a curve would compare the recordings and not their number. Epochs are kept, as the seed
-has it, so twice the recordings are twice the steps: what falls with size here is what data and the steps over it bring
-together.
+Every training is scored on the same held-out minutes of the same recordings, and all trainings train on these
+recordings; only the number of additional recordings differs. Otherwise a curve would compare recordings and not their
+number. The number of epochs is constant, as in the original plan, so that twice the recordings mean twice the steps:
+the curves show the joint effect of more data and more steps.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from nbkit.neuro.neurofm.search import MEAN_RATE, config_name, trial_row
 
 @dataclass(frozen=True)
 class ScalingSettings:
-    """What is scaled; the defaults are the seed's experiments 1 and 2."""
+    """Settings of the scaling experiments. The defaults are experiments 1 and 2 of the original plan."""
 
-    sizes: tuple[int, ...] = (5, 10, 20, 40)  # recordings
+    sizes: tuple[int, ...] = (5, 10, 20, 40)  # numbers of recordings
     model_sizes: tuple[tuple[int, int], ...] = ((64, 16), (128, 32), (256, 64), (512, 128))  # dim, latents
     data_model: tuple[int, int] = (128, 32)  # dim, latents of the data experiment
     blocks: int = 4
@@ -31,17 +31,17 @@ class ScalingSettings:
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: int = 20
     next_size: int = 80
-    worth: float = 0.01  # bit/spike that must be gained for the next size to be worth while
-    level: float = 0.9
+    worth: float = 0.01  # gain in bit/spike that makes the next size worthwhile
+    level: float = 0.9  # of the intervals
 
     @classmethod
     def free(cls) -> ScalingSettings:
-        """The seed's sizes, for one 16 GB card."""
+        """Return the sizes of the original plan, for one GPU with 16 GB."""
         return cls()
 
     @classmethod
     def smoke(cls) -> ScalingSettings:
-        """For seconds on two CPU cores."""
+        """Return settings for a run of a few seconds on two CPU cores."""
         return cls(
             sizes=(2, 4, 8), model_sizes=((16, 8), (32, 8)), data_model=(32, 8), blocks=1, model_recordings=2,
             seeds=(0, 1), epochs=2, next_size=16,
@@ -49,13 +49,21 @@ class ScalingSettings:
 
 
 def scaling_rows(settings: ScalingSettings) -> list[dict[str, Any]]:
-    """Return a row a training of both experiments, a seed after the other.
+    """Return one row for each training of both experiments, ordered by seed (see `trial_row`).
 
-    The recordings that are scored are those of the smallest size.
+    The scored recordings are those of the smallest size.
+
+    Raises
+    ------
+    ValueError
+        If the model experiment has fewer recordings than are scored.
     """
     s, judged = settings, min(settings.sizes)
     if s.model_recordings < judged:
-        raise ValueError(f"model_recordings is {s.model_recordings}; the {judged} that are scored must be among them.")
+        raise ValueError(
+            f"model_recordings is {s.model_recordings}; it must be at least {judged}, the number of scored recordings "
+            "(the smallest of sizes)."
+        )
     rows = []
     for seed in s.seeds:
         rows += [
@@ -73,20 +81,22 @@ def scaling_rows(settings: ScalingSettings) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class ScalingReport:
-    """What the trainings that are done say.
+    """Results of the completed trainings.
 
     Attributes
     ----------
     sizes, losses : ndarray of shape (runs,)
-        Of the data experiment; losses are Poisson deviances in bit/spike.
+        Numbers of recordings and losses of the data experiment; losses are Poisson deviances in bit/spike.
     mean_rate_loss : float
-        Loss of the mean-rate model on the same windows.
+        Loss of the mean-rate model on the same windows, in bit/spike.
     verdict : Verdict
+        Whether more recordings help.
     spot : SweetSpot
         Of the model experiment; without configurations before its first training is done.
     rows : list of dict
-        For a session's results.
+        For the results of a session: name, value, unit, baseline, baseline_is.
     words : str
+        Summary in a few lines.
     """
 
     sizes: np.ndarray
@@ -98,14 +108,14 @@ class ScalingReport:
     words: str
 
     def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-        """Return sizes, the fitted loss and its interval up to the next size; None without a fit."""
+        """Return sizes up to the next size, the fitted loss there, and the ends of its interval; None without a fit."""
         if self.verdict.fit is None:
             return None
         at = np.geomspace(self.sizes.min(), self.verdict.next_size, 60)
         return at, *self.verdict.fit.predict(at)
 
     def prediction(self) -> tuple[float, float, float, float] | None:
-        """Return the next size, the loss expected there, and its interval; None without a fit."""
+        """Return the next size, the expected loss there, and the ends of its interval; None without a fit."""
         if self.verdict.fit is None:
             return None
         at = [self.verdict.next_size]
@@ -113,7 +123,7 @@ class ScalingReport:
 
     @property
     def law(self) -> str:
-        """The fitted numbers, in words."""
+        """The fitted power law as text; empty without a fit."""
         fit = self.verdict.fit
         if fit is None:
             return ""
@@ -122,15 +132,19 @@ class ScalingReport:
 
 
 def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSettings, asked: int) -> ScalingReport:
-    """Judge what is done so far.
+    """Evaluate the completed trainings.
 
     Parameters
     ----------
     trials : sequence of mapping
-        As `nbkit.neuro.neurofm.trial.read_trials` gives them; trainings of other experiments are passed over.
+        Results from `nbkit.neuro.neurofm.trial.read_trials`; those of other experiments are ignored.
     settings : ScalingSettings
     asked : int
-        Trainings of both experiments.
+        Number of trainings of both experiments.
+
+    Returns
+    -------
+    report : ScalingReport
     """
     data = [t for t in trials if t["experiment"] == "data"]
     models = [t for t in trials if t["experiment"] == "model"]
@@ -142,7 +156,7 @@ def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSetting
     spot = (
         find_sweet_spot(runs)
         if runs
-        else SweetSpot("none yet", "none yet", "no network of this experiment is done", ())
+        else SweetSpot("none yet", "none yet", "no training of this experiment is done", ())
     )
 
     rows = []
@@ -151,10 +165,14 @@ def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSetting
         rows.append({"name": f"loss_{size:g}_recordings", "value": float(here.mean()), "unit": "bit/spike",
                      "baseline": baseline, "baseline_is": MEAN_RATE})  # fmt: skip
     if verdict.fit is not None:
-        worth = {"unit": "bit/spike", "baseline": verdict.worth, "baseline_is": "what makes the next size worth while"}
+        worth = {
+            "unit": "bit/spike",
+            "baseline": verdict.worth,
+            "baseline_is": "gain that makes the next size worthwhile",
+        }
         rows += [
             {"name": "alpha", "value": verdict.fit.alpha, "unit": "1", "baseline": 0.0,
-             "baseline_is": "the number of recordings makes no difference"},
+             "baseline_is": "the number of recordings has no effect"},
             {"name": "gain_at_next_low", "value": verdict.gain_low, **worth},
             {"name": "gain_at_next_high", "value": verdict.gain_high, **worth},
         ]  # fmt: skip
@@ -164,5 +182,5 @@ def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSetting
                      "baseline_is": MEAN_RATE})  # fmt: skip
     done = len(data) + len(models)
     lines = [verdict.words, f"sweet spot: {spot.name} ({spot.reason})"]
-    lines.append(f"{done} of {asked} trainings are done" + ("; what follows is of these" if done < asked else ""))
+    lines.append(f"{done} of {asked} trainings are done" + ("; all results are from these" if done < asked else ""))
     return ScalingReport(sizes, losses, baseline, verdict, spot, rows, "\n".join(lines))

@@ -1,6 +1,7 @@
-"""Search over sizes: a grid of networks, several seeds each, one row of a manifest a training.
+"""Search over network sizes: a grid of configurations with several seeds each.
 
-A row says all that a trial depends on, so a trial that was killed is done again with the same result.
+Each training is one row of a manifest. A row has everything on which the training depends, so that a killed trial can
+be repeated with the same result.
 """
 
 from __future__ import annotations
@@ -11,35 +12,51 @@ from typing import Any
 
 from nbkit.neuro.neurofm.scaling_laws.sweet_spot import SweetSpot, find_sweet_spot
 
-MEAN_RATE = "every unit's mean rate"
+MEAN_RATE = "mean rate of each unit"
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What is searched; the defaults are the seed's grid on 10 recordings."""
+    """Settings of the search. The defaults are the grid of the original plan, with 10 recordings."""
 
     dims: tuple[int, ...] = (128, 256)
     blocks: tuple[int, ...] = (4, 8)
     seeds: tuple[int, ...] = (0, 1, 2)
     recordings: int = 10
-    judged: int = 4  # recordings that are scored, on time that is held out
+    judged: int = 4  # number of scored recordings, on held-out time
     epochs: int = 20
 
     @classmethod
     def free(cls) -> SearchSettings:
-        """The seed's grid, for one 16 GB card."""
+        """Return the grid of the original plan, for one GPU with 16 GB."""
         return cls()
 
     @classmethod
     def smoke(cls) -> SearchSettings:
-        """For seconds on two CPU cores."""
+        """Return settings for a run of a few seconds on two CPU cores."""
         return cls(dims=(16, 32), blocks=(1, 2), seeds=(0, 1), recordings=2, judged=2, epochs=3)
 
 
 def trial_row(
     experiment: str, *, dim: int, blocks: int, latents: int, recordings: int, judged: int, seed: int, epochs: int
 ) -> dict[str, Any]:
-    """Return one row of a manifest: a training and all that it depends on, beside the settings that all share."""
+    """Return one row of a manifest: everything on which a training depends, except the shared settings.
+
+    Parameters
+    ----------
+    experiment : str
+        Name of the experiment, such as "search", "data" or "model".
+    dim, blocks, latents : int
+        Width, Mamba blocks and latents of the network.
+    recordings, judged : int
+        Numbers of training recordings and of scored recordings.
+    seed, epochs : int
+
+    Returns
+    -------
+    row : dict
+        The arguments, the number of attention heads (``heads``) and a unique ``key``.
+    """
     heads = max(2, min(8, dim // 32))
     key = f"{experiment}-d{dim}-b{blocks}-l{latents}-n{recordings}-s{seed}"
     return {
@@ -49,16 +66,16 @@ def trial_row(
 
 
 def search_rows(settings: SearchSettings) -> list[dict[str, Any]]:
-    """Return one row per training of the grid: all configurations of a seed come before the next seed.
+    """Return one row for each training of the grid, ordered by seed (see `trial_row`).
 
     Raises
     ------
     ValueError
-        Where more recordings are scored than there are.
+        If more recordings are scored than trained on, or none.
     """
     s = settings
     if not 1 <= s.judged <= s.recordings:
-        raise ValueError(f"{s.judged} recordings are scored of {s.recordings}; score 1 to {s.recordings} of them.")
+        raise ValueError(f"judged is {s.judged}, with {s.recordings} recordings; it must be from 1 to {s.recordings}.")
     return [
         trial_row("search", dim=dim, blocks=blocks, latents=max(8, dim // 4), recordings=s.recordings, judged=s.judged,
                   seed=seed, epochs=s.epochs)
@@ -68,16 +85,16 @@ def search_rows(settings: SearchSettings) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class SearchReport:
-    """What the trials that are done say.
+    """Results of the completed trials.
 
     Attributes
     ----------
     spot : SweetSpot
-        Scores are bits a spike, compute PFLOP.
+        Scores are in bit/spike, compute in PFLOP.
     rows : list of dict
-        For a session's results: name, value, unit, baseline, baseline_is.
+        For the results of a session: name, value, unit, baseline, baseline_is.
     words : str
-        A table and what is still missing.
+        Table of configurations, and the number of trials that are not done.
     """
 
     spot: SweetSpot
@@ -86,18 +103,22 @@ class SearchReport:
 
 
 def report_search(trials: Sequence[Mapping[str, Any]], asked: int) -> SearchReport:
-    """Compare the configurations of the trials that are done.
+    """Compare the configurations of the completed trials.
 
     Parameters
     ----------
     trials : sequence of mapping
-        As `nbkit.neuro.neurofm.trial.read_trials` gives them.
+        Results from `nbkit.neuro.neurofm.trial.read_trials`.
     asked : int
-        Trials of the whole grid.
+        Number of trials of the whole grid.
+
+    Returns
+    -------
+    report : SearchReport
     """
     if not trials:
         return SearchReport(
-            SweetSpot("none yet", "none yet", "no trial is done", ()), [], f"no trial of {asked} is done"
+            SweetSpot("none yet", "none yet", "no trial is done", ()), [], f"0 of {asked} trials are done"
         )
     runs = [{"name": config_name(t), "compute": t["compute"], "score": t["bits_per_spike"]} for t in trials]
     spot = find_sweet_spot(runs)
@@ -110,16 +131,16 @@ def report_search(trials: Sequence[Mapping[str, Any]], asked: int) -> SearchRepo
          "baseline_is": MEAN_RATE},
     ]  # fmt: skip
     width = max(len("configuration"), *(len(one.name) for one in spot.configurations))
-    lines = [f"{'configuration':<{width}}  seeds  bit/spike  +- error  PFLOP of a training"]
+    lines = [f"{'configuration':<{width}}  seeds  bit/spike  +- error  PFLOP per training"]
     for one in spot.configurations:
-        mark = "  <- take this" if one.name == spot.name else ""
+        mark = "  <- sweet spot" if one.name == spot.name else ""
         lines.append(
             f"{one.name:<{width}}  {one.seeds:>5}  {one.score:>9.4f}  {one.error:>8.4f}  {one.compute:.4g}{mark}"
         )
-    left = f"{asked - len(trials)} of {asked} trials are still to do" if len(trials) < asked else "all trials are done"
+    left = f"{asked - len(trials)} of {asked} trials are not done" if len(trials) < asked else "all trials are done"
     return SearchReport(spot, rows, "\n".join([*lines, f"{spot.reason}; {left}"]))
 
 
 def config_name(trial: Mapping[str, Any]) -> str:
-    """Name a configuration by width, Mamba blocks and latents."""
+    """Return the name of a configuration: width, Mamba blocks and latents."""
     return f"d{trial['dim']} b{trial['blocks']} l{trial['latents']}"

@@ -1,10 +1,10 @@
-"""Transfer (phase 53): what a pretrained network is worth on recordings, units and a modality it has never seen.
+"""Transfer (phase 53): adaptation of a pretrained network to new recordings, units and a new modality.
 
-Three ways on the same windows for the same steps: *identified* learns the new units' embeddings and leaves every shared
-weight alone, *finetuned* learns all from the pretrained weights, *scratch* learns all from random ones. A shot is one
-labelled window. With 0 shots no behaviour is shown, and units are learned from how they fire together; what is scored
-then is how well hidden units are foretold. Velocity cannot be decoded without a label where tuning looks the same from
-every side: the pretrained axes could lie any way around.
+Three methods use the same windows and the same number of steps: *identified* trains only the embeddings of the new
+units, *finetuned* trains all weights from the pretrained ones, *scratch* trains all weights from random ones. A shot is
+one labelled window. With 0 shots no behaviour is used: the units are learned from their joint firing, and the score is
+the prediction of masked units. Velocity cannot be decoded without labels if the tuning is the same in all directions,
+because the pretrained axes could have any rotation.
 """
 
 from __future__ import annotations
@@ -30,41 +30,42 @@ HELD_OUT, OTHER = "held out", "other modality"
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """What is held out, how much is shown, and how long is adapted; the defaults are the seed's 15 and 5 of 20."""
+    """Settings of the transfer experiment. The defaults are those of the original plan: 15 and 5 of 20 recordings."""
 
     recordings: int = 20
     held_share: float = 0.25
-    other_recordings: int = 3  # of another modality, where they are made up
-    shots: tuple[int, ...] = (0, 1, 2, 5, 10)  # labelled windows
+    other_recordings: int = 3  # simulated recordings of another modality
+    shots: tuple[int, ...] = (0, 1, 2, 5, 10)  # numbers of labelled windows
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 150
     batch_size: int = 8
     lr: float = 1e-3
-    identify_lr: float = 1e-2  # embeddings alone bear, and need, larger steps
+    identify_lr: float = 1e-2  # training only embeddings allows and needs a higher learning rate
     level: float = 0.9
 
     @classmethod
     def free(cls) -> TransferSettings:
-        """For one 16 GB card."""
+        """Return settings for one GPU with 16 GB."""
         return cls()
 
     @classmethod
     def smoke(cls) -> TransferSettings:
-        """For seconds on two CPU cores."""
+        """Return settings for a run of a few seconds on two CPU cores."""
         return cls(recordings=5, held_share=0.4, other_recordings=1, shots=(0, 5), seeds=(0,), steps=20, lr=3e-3)
 
 
 @dataclass(frozen=True)
 class Held:
-    """Recordings by what they are for.
+    """Files of recordings by their use.
 
     Attributes
     ----------
     pretraining : tuple of Path
+        Recordings for pretraining, all of the most frequent modality.
     held : tuple of Path
-        Of the same modality.
+        Held-out recordings of the same modality.
     other : tuple of Path
-        Of another modality than most.
+        Recordings of other modalities; all are held out.
     """
 
     pretraining: tuple[Path, ...]
@@ -73,7 +74,11 @@ class Held:
 
 
 def hold_out(paths: Sequence[str | Path], settings: TransferSettings, seed: int = 2025) -> Held:
-    """Keep some recordings of the commonest modality, and all of other ones, from the pretraining."""
+    """Split recordings into those for pretraining, held-out ones, and those of other modalities.
+
+    A fraction ``settings.held_share`` of the recordings of the most frequent modality is held out, and all recordings
+    of other modalities.
+    """
     modality = {Path(path): SpikeShard(path).modality for path in paths}
     found = list(modality.values())
     most = max(dict.fromkeys(found), key=found.count)
@@ -82,7 +87,7 @@ def hold_out(paths: Sequence[str | Path], settings: TransferSettings, seed: int 
 
 
 def transfer_rows(held: Held, settings: TransferSettings) -> list[dict[str, Any]]:
-    """Return a row a recording, number of shots and seed; all ways of it are one item."""
+    """Return one row for each held-out recording, number of shots and seed; one item runs all three methods."""
     cases = [(HELD_OUT, path) for path in held.held] + [(OTHER, path) for path in held.other]
     return [
         {"key": f"{path.stem}-k{shots}-s{seed}", "kind": kind, "recording": path.stem, "shots": shots, "seed": seed}
@@ -92,17 +97,17 @@ def transfer_rows(held: Held, settings: TransferSettings) -> list[dict[str, Any]
 
 @dataclass(frozen=True)
 class Adaptation:
-    """Adapt a pretrained network to a recording in every way, and score it there: a plain function of a row.
+    """Adapt a pretrained network to a recording by each method and compute the scores; a function of a row.
 
     Attributes
     ----------
     checkpoint : str
-        Of the pretrained network.
+        Path of the pretrained network.
     paths : tuple of str
-        Files of windows; a row names one by its stem.
+        Files of windows; a row refers to one by its stem.
     settings : TransferSettings
     accelerator, precision : str
-        As Lightning names them.
+        Arguments of Lightning's Trainer.
     """
 
     checkpoint: str
@@ -112,14 +117,19 @@ class Adaptation:
     precision: str = "32-true"
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the scores of every way on the recording's later minutes.
+        """Return the scores of all methods on the held-out minutes of the recording.
+
+        Parameters
+        ----------
+        row : mapping
+            One of `transfer_rows`.
 
         Returns
         -------
         result : dict
-            The row's own values; ``r2_<way>``, ``bits_<way>``; ``r2_wiener`` fitted on the same labelled windows (not
-            a number without any) and ``r2_possible``, the best decoder's (not a number for measured recordings);
-            ``bits_untouched``, of the pretrained network before any learning.
+            The values of the row; ``r2_<method>`` and ``bits_<method>`` (bit/spike); ``r2_wiener`` of a Wiener filter
+            fitted to the same labelled windows (NaN without labels); ``r2_possible`` of the optimal decoder (NaN for
+            measured recordings); ``bits_untouched`` of the pretrained network before adaptation.
         """
         shots, seed = int(row["shots"]), int(row["seed"])
         path = next(path for path in self.paths if Path(path).stem == row["recording"])
@@ -159,17 +169,17 @@ class Adaptation:
 
 
 def labelled(data: SpikeData, shots: int, seed: int) -> np.ndarray:
-    """Draw the windows that are shown with their labels, the same for every way.
+    """Return the sorted numbers of the labelled windows, drawn at random and the same for every method.
 
     Raises
     ------
     ValueError
-        Where the recording has fewer.
+        If the recording has fewer training windows than ``shots``.
     """
     there = data.windows[0][0]
     if shots > len(there):
         raise ValueError(
-            f"Recording {data.shards[0].name} has {len(there)} training windows, and {shots} shots are asked for. Take "
+            f"{shots} shots were requested, but recording {data.shards[0].name} has {len(there)} training windows. Use "
             "fewer shots or longer recordings."
         )
     return np.sort(np.random.default_rng([seed, len(there)]).permutation(there)[:shots])

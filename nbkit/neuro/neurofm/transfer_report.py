@@ -1,7 +1,7 @@
-"""What adaptations say (phase 53): few-shot curves, zero labels, and whether pretraining was worth it.
+"""Report of the transfer experiment (phase 53): few-shot curves, scores without labels, benefit of pretraining.
 
-Pretrained is called better than scratch only where the interval of their difference over recordings lies above 0. The
-pretrained way that is compared was chosen before looking: the one that leaves shared weights alone.
+Pretraining is called better than training from scratch only if the whole interval of their difference over recordings
+is above 0. The compared method was fixed before the results were known: *identified*, which keeps the shared weights.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Advantage:
-    """By how much pretrained is above scratch, over recordings.
+    """Difference between pretrained and from scratch over recordings.
 
     Attributes
     ----------
     mean, low, high : float
-        In R2; the interval is not a number with fewer than 2 recordings.
+        Mean difference in R2 and its interval; the interval is NaN with fewer than 2 recordings.
     recordings : int
+        Number of recordings.
     """
 
     mean: float
@@ -40,32 +41,34 @@ class Advantage:
 
     @property
     def words(self) -> str:
-        """The verdict with its numbers."""
+        """The conclusion with its numbers, as text."""
         if self.recordings == 0:
             return "no few-shot case is done yet"
         if not np.isfinite(self.low):
-            return f"pretrained less scratch: {self.mean:+.3f} R2 on one recording; no interval, so nothing is said"
-        place = "above" if self.low > 0 else "below" if self.high < 0 else "not to be told from"
+            return f"pretrained minus scratch: {self.mean:+.3f} R2 on one recording; no interval, so no conclusion"
+        place = "better than" if self.low > 0 else "worse than" if self.high < 0 else "not clearly different from"
         interval = f"{self.mean:+.3f} R2, {self.low:+.3f} to {self.high:+.3f} over {self.recordings} recordings"
-        return f"pretrained is {place} scratch at equal windows and steps ({interval})"
+        return f"pretrained is {place} scratch with equal windows and steps ({interval})"
 
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What the cases that are done say.
+    """Results of the completed cases.
 
     Attributes
     ----------
     curves : dict of str to (shots, scores)
-        R2 on held-out recordings by way, ``scores`` of shape (recordings and seeds, shots); whole curves only.
+        R2 on held-out recordings for each method, with ``scores`` of shape (recordings and seeds, shots); only complete
+        curves.
     levels : dict of str to float
-        What they stand beside.
+        Reference levels of R2.
     zero : dict of str to dict of str to list of float
-        By kind of recording and way: bits a spike without a label, one a recording and seed.
+        For each kind of recording and method: bit/spike without labels, one value for each recording and seed.
     advantage : Advantage
     rows : list of dict
-        For a session's results.
+        For the results of a session: name, value, unit, baseline, baseline_is.
     words : str
+        Summary in a few lines.
     """
 
     curves: dict[str, tuple[list[int], np.ndarray]]
@@ -77,7 +80,7 @@ class TransferReport:
 
 
 def read_cases(paths: Sequence[Any]) -> list[dict[str, Any]]:
-    """Read what adaptations left, in plain values, by key."""
+    """Return the saved results of adaptations as dicts of plain values, sorted by key."""
     cases = []
     for path in paths:
         with np.load(path) as file:
@@ -86,7 +89,17 @@ def read_cases(paths: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def few_shot_advantage(cases: Sequence[Mapping[str, Any]], level: float = 0.9) -> Advantage:
-    """Compare pretrained with scratch on held-out recordings, each recording's mean over shots and seeds one value."""
+    """Compare pretrained with scratch on held-out recordings.
+
+    Each recording contributes one value, its mean difference over shots and seeds.
+
+    Parameters
+    ----------
+    cases : sequence of mapping
+        Results from `read_cases`.
+    level : float
+        Confidence level of the interval over recordings (Student's t).
+    """
     from scipy.stats import t
 
     gaps: dict[str, list[float]] = {}
@@ -101,19 +114,23 @@ def few_shot_advantage(cases: Sequence[Mapping[str, Any]], level: float = 0.9) -
 
 
 def report_transfer(cases: Sequence[Mapping[str, Any]], asked: int, level: float = 0.9) -> TransferReport:
-    """Judge what is done so far.
+    """Evaluate the completed cases.
 
     Parameters
     ----------
     cases : sequence of mapping
-        As `read_cases` gives them.
+        Results from `read_cases`.
     asked : int
-        Cases in all.
+        Number of cases of the whole experiment.
     level : float
-        Of the interval over recordings.
+        Confidence level of the interval over recordings.
+
+    Returns
+    -------
+    report : TransferReport
     """
     held = [case for case in cases if case["kind"] == HELD_OUT]
-    curves, levels = _curves(held), {"the mean behaviour": 0.0}
+    curves, levels = _curves(held), {"mean of the behaviour": 0.0}
     possible = [case["r2_possible"] for case in held if np.isfinite(case["r2_possible"])]
     if possible:
         levels["best possible"] = float(np.mean(possible))
@@ -150,12 +167,12 @@ def _rows(
     for kind, name in ((HELD_OUT, "zero_shot"), (OTHER, "cross_modal")):
         if kind in zero:
             rows.append({"name": f"{name}_bits_per_spike", "value": float(np.mean(zero[kind][_WORDS[COMPARED]])),
-                         "unit": "bit/spike", "baseline": 0.0, "baseline_is": "every unit's mean rate"})  # fmt: skip
+                         "unit": "bit/spike", "baseline": 0.0, "baseline_is": "mean rate of each unit"})  # fmt: skip
     for shots in sorted({case["shots"] for case in held if case["shots"] > 0}):
         here = [case for case in held if case["shots"] == shots]
         rows.append({"name": f"r2_at_{shots}_windows", "value": float(np.mean([c[f"r2_{COMPARED}"] for c in here])),
                      "unit": "1", "baseline": float(np.mean([c["r2_scratch"] for c in here])),
-                     "baseline_is": "the same network from scratch, equal windows and steps"})  # fmt: skip
+                     "baseline_is": "the same network from scratch, with equal windows and steps"})  # fmt: skip
         rows.append({"name": f"r2_at_{shots}_windows_beside_wiener", "value": rows[-1]["value"], "unit": "1",
                      "baseline": float(np.mean([c["r2_wiener"] for c in here])),
                      "baseline_is": "a Wiener filter on the same windows"})  # fmt: skip

@@ -1,8 +1,8 @@
-"""One training as a plain function of a manifest's row: what search and scaling are made of.
+"""Trials: one training as a function of one manifest row, for search and scaling.
 
-The row, the settings that all share and the files decide the result, down to the bit on a CPU: a trial that is killed
-is done again whole, on this machine or another, by one process or several. A training too long for one session is no
-trial: give it to `50_neurofm_validate` with the same settings, where a session ends anywhere and the next goes on.
+The row, the shared settings and the files determine the result, on a CPU bit for bit. A killed trial is repeated from
+its start, on this machine or another, by one process or by several. A training that is too long for one session is not
+suitable as a trial: run it in `50_neurofm_validate` with the same settings, where each session continues the last one.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.neurofm.pretrain import Pretrainer, rotating_mask
 from nbkit.neuro.training.brief import fit_once
 
-FRACTIONS = (0.75, 0.0, 0.25)  # of each recording's time: to train on, to choose by (nothing is chosen), to score on
+FRACTIONS = (0.75, 0.0, 0.25)  # of the time of each recording: training, validation (not needed), scoring
 _TEXTS = ("key", "experiment")
 _WHOLE = ("dim", "blocks", "latents", "recordings", "judged", "seed", "epochs")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Train a network on some recordings and score it on later minutes of the first of them.
+    """Train a network on some recordings and compute its scores on held-out minutes of the first of them.
 
     Attributes
     ----------
     settings : NeuroFMSettings
-        What all trials share; a row's dim, heads, blocks, latents and epochs take the place of its own.
+        Settings shared by all trials; dim, heads, blocks, latents and epochs are replaced by those of the row.
     paths : tuple of str
-        Files of windows, a recording each; the first ``judged`` of a row are trained on by every trial.
+        Files of windows, one for each recording. Every trial trains on the first ``judged`` (see the row).
     accelerator, precision : str
-        As Lightning names them.
+        Arguments of Lightning's Trainer.
     threads : int
-        Of the CPU; another number adds in another order, and gives other last digits.
+        CPU threads. Another number changes the order of additions and so the last digits of the result.
     """
 
     settings: NeuroFMSettings
@@ -56,25 +56,25 @@ class Trial:
     threads: int = 1
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return scores and what they took.
+        """Train and return the scores and costs of one trial.
 
         Parameters
         ----------
         row : mapping
-            As `nbkit.neuro.neurofm.search.trial_row` makes it.
+            See `nbkit.neuro.neurofm.search.trial_row`.
 
         Returns
         -------
         result : dict
-            The row's own values; ``loss`` and ``mean_rate_loss``, Poisson deviances of hidden units in bit/spike;
-            ``bits_per_spike``, their difference; ``r2`` of behaviour; ``weights``, ``steps``, ``compute`` in PFLOP
-            (matrix products and convolutions, counted), ``windows`` trained on; ``seconds``, the only value that is
-            measured and not the same twice.
+            The values of the row; ``loss`` and ``mean_rate_loss``, Poisson deviances of masked units in bit/spike;
+            ``bits_per_spike``, their difference; ``r2`` of behaviour; ``weights`` and ``steps``; ``compute`` in PFLOP
+            (matrix products and convolutions); ``windows``, the number of training windows; ``seconds``, the only value
+            that differs between repetitions.
 
         Raises
         ------
         ValueError
-            Where the row wants more recordings than there are.
+            If the row requests more recordings than exist.
         """
         seed = int(row["seed"])
         chosen = chosen_recordings(len(self.paths), int(row["judged"]), int(row["recordings"]), seed)
@@ -110,17 +110,27 @@ class Trial:
 
 
 def chosen_recordings(there: int, judged: int, count: int, seed: int) -> list[int]:
-    """Return which recordings a trial trains on: those that are scored, and others drawn by the seed.
+    """Return the numbers of the recordings for training: the scored ones, and others drawn at random.
+
+    Parameters
+    ----------
+    there : int
+        Number of existing recordings.
+    judged : int
+        Number of scored recordings, which are the first ones.
+    count : int
+        Number of training recordings.
+    seed : int
 
     Raises
     ------
     ValueError
-        Where there are not so many.
+        Unless ``judged <= count <= there``.
     """
     if not judged <= count <= there:
         raise ValueError(
-            f"A trial of {count} recordings, {judged} of them scored, and {there} are there. Make more recordings, or "
-            "ask for fewer (sizes, recordings, judged in the settings)."
+            f"A trial needs {count} recordings with {judged} of them scored, but there are {there}. Provide more "
+            "recordings, or request fewer (sizes, recordings, judged in the settings)."
         )
     drawn = np.random.default_rng([seed, count]).permutation(np.arange(judged, there))
     return [*range(judged), *sorted(drawn[: count - judged].tolist())]
@@ -128,7 +138,7 @@ def chosen_recordings(there: int, judged: int, count: int, seed: int) -> list[in
 
 @contextlib.contextmanager
 def one_draw(seed: int, threads: int = 1) -> Iterator[None]:
-    """Draw from torch's generator by a seed and compute on so many threads; both are as before afterwards."""
+    """Seed torch's random generator and set the number of threads; restore both at the end."""
     before = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -140,30 +150,30 @@ def one_draw(seed: int, threads: int = 1) -> Iterator[None]:
 
 
 def train(module: lightning.LightningModule, batches: Any, accelerator: str, precision: str) -> None:
-    """Train a module for its own steps, in one go, and leave nothing on the disk."""
+    """Train a module for ``module.settings.steps`` steps without writing files."""
     settings: Any = module.settings
     fit_once(
         module, batches, steps=settings.steps, accumulate_grad_batches=settings.accumulate, accelerator=accelerator,
         precision=precision,
     )  # fmt: skip
     if accelerator in ("gpu", "cuda"):
-        module.to("cuda")  # Lightning moves it to the CPU at the end, where scoring would take longer than training
+        module.to("cuda")  # Lightning moves it to the CPU at the end, where scoring would be slower than training
 
 
 @torch.no_grad()
 def score(module: Pretrainer, batches: Any) -> dict[str, float]:
-    """Return a network's scores, every unit hidden in its turn.
+    """Return the scores of a network, with every unit masked in turn.
 
     Parameters
     ----------
     module : Pretrainer
     batches : iterable of mapping
-        As `SpikeData` gives them.
+        Batches of a `SpikeData`.
 
     Returns
     -------
     scores : dict
-        loss, mean_rate_loss, bits_per_spike in bit/spike; r2.
+        ``loss``, ``mean_rate_loss`` and ``bits_per_spike`` in bit/spike; ``r2``.
     """
     training = module.training
     module.eval()
@@ -175,7 +185,7 @@ def score(module: Pretrainer, batches: Any) -> dict[str, float]:
             sums = sums + module.sums(batch, turn).cpu()
             hidden = rotating_mask(batch["slot"], batch["present"], ratio, turn)
             saturated += float((saturated_nll(batch["counts"].double()) * hidden[:, None]).sum())
-    module.train(training)  # Lightning trains in the mode that it finds
+    module.train(training)  # restore the mode: Lightning does not set it before a later training
     nll, by_mean, *_, spikes, _ = sums[:6].tolist()
     bits = max(1.0, spikes) * math.log(2)
     found = module.scores(sums)
@@ -186,14 +196,14 @@ def score(module: Pretrainer, batches: Any) -> dict[str, float]:
 
 
 def saturated_nll(counts: Tensor) -> Tensor:
-    """Return the lowest Poisson NLL that any prediction of a count can have: that of the count itself."""
+    """Return the lowest possible Poisson NLL of each count: that of predicting the count itself."""
     return counts - torch.xlogy(counts, counts)
 
 
 class _Flops(TorchDispatchMode):
-    """Count matrix products and convolutions by torch's own formulas.
+    """Count the operations of matrix products and convolutions with the formulas of torch.
 
-    torch's FlopCounterMode counts the same, and fails on a module that is called without gradients.
+    torch's FlopCounterMode counts the same but fails on a module that is called without gradients.
     """
 
     total = 0.0
@@ -206,7 +216,7 @@ class _Flops(TorchDispatchMode):
 
 
 def step_flops(module: Pretrainer, batches: Any) -> float:
-    """Count the floating-point operations of one training batch, forward and backward."""
+    """Return the number of floating-point operations of one training batch, forward and backward."""
     batch = {name: value.to(module.device) for name, value in next(iter(batches)).items()}
     module.train()
     with _Flops() as counter:
@@ -218,9 +228,9 @@ def step_flops(module: Pretrainer, batches: Any) -> float:
 
 @contextlib.contextmanager
 def workers(count: int) -> Iterator[Executor | None]:
-    """Return an executor of so many processes, each on one thread; None for one, which needs no executor.
+    """Yield an executor with ``count`` processes of one thread each, or None if ``count`` is 1 or less.
 
-    Processes are spawned, not forked: a fork after torch has started its threads, or CUDA, hangs.
+    Processes are spawned, because a fork hangs after torch has started threads or CUDA.
     """
     if count <= 1:
         yield None
@@ -232,7 +242,7 @@ def workers(count: int) -> Iterator[Executor | None]:
 
 
 def read_trials(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
-    """Read what trials left, in plain values, by key."""
+    """Return the saved results of trials as dicts of plain values, sorted by key."""
     found = []
     for path in paths:
         with np.load(path) as file:

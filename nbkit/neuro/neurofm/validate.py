@@ -1,7 +1,7 @@
-"""What a trained model is worth (phase 50): beside the best decoder there is, a Wiener filter and a GRU.
+"""Comparison of a trained model with other decoders (phase 50): the optimal decoder, a Wiener filter and a GRU.
 
-Every decoder is asked for the same bins of the same held-out windows of one recording. The rivals are fitted on that
-recording's training windows; the best decoder knows the tuning and is there for simulated recordings alone.
+Every decoder predicts the same bins of the same held-out windows of one recording. The baselines are fitted to the
+training windows of that recording. The optimal decoder knows the true tuning and exists for simulated recordings only.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ OPTIMAL, MODEL, WIENER, GRU, BAYES, MEAN = "best possible", "NeuroFM", "Wiener",
 
 @dataclass(frozen=True)
 class DecoderScore:
-    """How well one decoder does on one recording.
+    """Score of one decoder on one recording.
 
     Attributes
     ----------
     recording, decoder : str
     r2 : float
-        Share of variance decoded; 0 for the mean.
+        Fraction of variance decoded; 0 for the mean.
     angle_deg : float
-        Median error of an angle; NaN where the behaviour is none. Chance is 90 where all directions are faced alike;
-        else that of the mean, a constant guess.
+        Median absolute error of an angle in degrees; NaN if the behaviour is not an angle. Chance level is 90 if all
+        directions are equally frequent, otherwise the error of the decoder "mean", a constant prediction.
     """
 
     recording: str
@@ -53,7 +53,10 @@ class DecoderScore:
 
 @torch.no_grad()
 def decode(module: Pretrainer, windows: SpikeWindows, batch_size: int = 32) -> dict[str, np.ndarray]:
-    """Return each recording's decoded behaviour in its own unit, (windows, bins, dims), in the order of the windows."""
+    """Return the decoded behaviour of each recording by name.
+
+    Each array has shape (windows, bins, dims), in the order of the windows and the unit of the behaviour.
+    """
     module.eval()
     found: dict[str, list[np.ndarray]] = {}
     for batch in DataLoader(windows, batch_size, collate_fn=collate):
@@ -68,13 +71,15 @@ def decode(module: Pretrainer, windows: SpikeWindows, batch_size: int = 32) -> d
 
 @torch.no_grad()
 def held_out_bits(module: Pretrainer, windows: SpikeWindows, batch_size: int = 32) -> dict[str, float]:
-    """Return each recording's bits a spike over mean rates, each unit hidden once and foretold from the others.
+    """Return the bit/spike above mean rates of each recording by name.
+
+    Each unit is masked once and predicted from the other units.
 
     Parameters
     ----------
     module : Pretrainer
     windows : SpikeWindows
-        Of a time that was not trained on. The mean rates are those of the training windows.
+        Held-out windows. The mean rates are those of the training windows.
     batch_size : int
     """
     module.eval()
@@ -100,16 +105,18 @@ def held_out_bits(module: Pretrainer, windows: SpikeWindows, batch_size: int = 3
 def compare_decoders(
     module: Pretrainer, data: SpikeData, side: str = "test", *, lag_s: float = 0.3, gru_steps: int = 400
 ) -> list[DecoderScore]:
-    """Return every decoder's score on each recording that has a behaviour.
+    """Return the scores of all decoders on each recording that has a behaviour.
 
     Parameters
     ----------
     module : Pretrainer
     data : SpikeData
     side : {"test", "val"}
+        Windows to score on.
     lag_s : float
-        Of the Wiener filter, to both sides, in s.
+        Time used by the Wiener filter before and after each bin, in s.
     gru_steps : int
+        Training steps of the GRU.
     """
     ours, scores = decode(module, data.side(side)), []
     for shard, sides in zip(data.shards, data.windows, strict=True):
@@ -133,7 +140,7 @@ def compare_decoders(
 
 
 def mean_scores(scores: Sequence[DecoderScore]) -> dict[str, float]:
-    """Return each decoder's mean R2 over recordings, in a fixed order."""
+    """Return the mean R2 of each decoder over recordings, in a fixed order of decoders."""
     order = (OPTIMAL, MODEL, GRU, WIENER, BAYES, MEAN)
     return {
         name: float(np.mean([score.r2 for score in scores if score.decoder == name]))
@@ -143,13 +150,13 @@ def mean_scores(scores: Sequence[DecoderScore]) -> dict[str, float]:
 
 
 def result_rows(scores: Sequence[DecoderScore], bits: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return what a session reports: each with its unit and what it stands beside."""
+    """Return the results of a session as rows with name, value, unit, baseline and baseline_is."""
     rows, means = [], mean_scores(scores)
     for name, rival in ((MODEL, WIENER), (GRU, WIENER), (WIENER, MEAN), (OPTIMAL, MEAN)):
         if name in means and rival in means:
             rows.append(
                 {"name": f"test_r2_{_key(name)}", "value": means[name], "unit": "1", "baseline": means[rival],
-                 "baseline_is": {WIENER: "a Wiener filter on the same windows", MEAN: "the mean behaviour"}[rival]}
+                 "baseline_is": {WIENER: "a Wiener filter on the same windows", MEAN: "mean of the behaviour"}[rival]}
             )  # fmt: skip
     for score in scores:
         if np.isfinite(score.angle_deg):
@@ -160,7 +167,7 @@ def result_rows(scores: Sequence[DecoderScore], bits: Mapping[str, float]) -> li
     if bits:
         rows.append(
             {"name": "test_bits_per_spike", "value": float(np.mean([*bits.values()])), "unit": "bit/spike",
-             "baseline": 0.0, "baseline_is": "each unit's mean rate in training"}
+             "baseline": 0.0, "baseline_is": "mean rate of each unit in training"}
         )  # fmt: skip
     return rows
 

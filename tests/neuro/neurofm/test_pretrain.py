@@ -107,9 +107,9 @@ def test_another_training_is_refused(trained, tmp_path_factory, data):
     checkpoint = {}
     trained[0].on_save_checkpoint(checkpoint)
     other = SpikeData(write_populations(tmp_path_factory.mktemp("o"), units=(4, 4, 4)), gap_s=1.0)
-    with pytest.raises(ValueError, match="trained on 2 recordings .* this is for 3"):
+    with pytest.raises(ValueError, match="trained on 2 recordings .* this model is for 3"):
         Pretrainer.for_data(TINY, other).on_load_checkpoint(checkpoint)
-    with pytest.raises(ValueError, match="20 bins of 0.02 s, the settings 50"):
+    with pytest.raises(ValueError, match="20 bins of 0.02 s, the settings 50 bins"):
         Pretrainer.for_data(replace(TINY, n_bins=50), data)
 
 

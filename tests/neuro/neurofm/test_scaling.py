@@ -72,5 +72,5 @@ def test_smoke_has_enough_runs_for_a_fit():
 
 
 def test_the_scored_recordings_must_be_among_those_of_every_run():
-    with pytest.raises(ValueError, match="model_recordings is 4; the 5 that are scored"):
+    with pytest.raises(ValueError, match="model_recordings is 4; it must be at least 5"):
         scaling_rows(ScalingSettings(model_recordings=4))

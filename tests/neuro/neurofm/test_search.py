@@ -32,20 +32,20 @@ def test_the_report_names_the_best_and_the_one_to_take():
     assert (
         values["best_bits_per_spike"]["baseline"] == 0.0 and "mean rate" in values["best_bits_per_spike"]["baseline_is"]
     )
-    assert "all trials are done" in report.words and report.words.count("<- take this") == 1
+    assert "all trials are done" in report.words and report.words.count("<- sweet spot") == 1
 
 
 def test_a_part_of_the_grid_is_reported_as_a_part():
     rows = search_rows(SearchSettings.free())
     report = report_search([done(row, 0.1) for row in rows[:3]], len(rows))
-    assert "9 of 12 trials are still to do" in report.words and "says nothing of how sure" in report.words
+    assert "9 of 12 trials are not done" in report.words and "the uncertainty is unknown" in report.words
 
 
 def test_before_the_first_trial_the_report_is_empty():
     report = report_search([], 4)
-    assert report.rows == [] and report.spot.configurations == () and report.words == "no trial of 4 is done"
+    assert report.rows == [] and report.spot.configurations == () and report.words == "0 of 4 trials are done"
 
 
 def test_wrong_sizes_are_refused():
-    with pytest.raises(ValueError, match="5 recordings are scored of 3"):
+    with pytest.raises(ValueError, match="judged is 5, with 3 recordings"):
         search_rows(SearchSettings(recordings=3, judged=5))

@@ -122,5 +122,5 @@ def test_shots_are_drawn_by_the_seed_and_more_than_there_are_are_refused(held):
     data = SpikeData(held.held[:1], fractions=FRACTIONS)
     drawn = {tuple(labelled(data, 3, seed)) for seed in range(9)}
     assert len(drawn) > 4 and all(len(set(one)) == 3 for one in drawn)
-    with pytest.raises(ValueError, match="99 shots are asked for"):
+    with pytest.raises(ValueError, match="99 shots were requested"):
         labelled(data, 99, 0)

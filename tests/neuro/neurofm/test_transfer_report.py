@@ -29,7 +29,11 @@ def cases(gap: float, spread: float = 0.0, recordings: int = 5, seeds: int = 2) 
 
 @pytest.mark.parametrize(
     ("gap", "spread", "words"),
-    [(0.2, 0.02, "above scratch"), (-0.2, 0.02, "below scratch"), (0.02, 0.3, "not to be told from scratch")],
+    [
+        (0.2, 0.02, "better than scratch"),
+        (-0.2, 0.02, "worse than scratch"),
+        (0.02, 0.3, "not clearly different from scratch"),
+    ],
 )
 def test_the_verdict_follows_the_interval_over_recordings(gap, spread, words):
     assert words in few_shot_advantage(cases(gap, spread)).words
@@ -48,7 +52,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 
 def test_one_recording_has_no_interval_and_opens_no_gate():
     report = report_transfer(cases(0.3, recordings=1), 12)
-    assert "no interval, so nothing is said" in report.words and "6 of 12 cases" in report.words
+    assert "no interval, so no conclusion" in report.words and "6 of 12 cases" in report.words
     assert "few_shot_advantage_low" not in [row["name"] for row in report.rows]
 
 

@@ -153,5 +153,5 @@ def test_every_trial_trains_on_the_recordings_that_are_scored():
         chosen = chosen_recordings(9, 2, 5, seed)
         assert chosen[:2] == [0, 1] and len(set(chosen)) == 5 and max(chosen) < 9
     assert len({tuple(chosen_recordings(9, 2, 5, seed)) for seed in range(20)}) > 5, "the others are the seed's"
-    with pytest.raises(ValueError, match="A trial of 10 recordings, 2 of them scored, and 9 are there"):
+    with pytest.raises(ValueError, match="A trial needs 10 recordings with 2 of them scored, but there are 9"):
         chosen_recordings(9, 2, 10, 0)

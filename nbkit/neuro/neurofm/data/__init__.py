@@ -1,1 +1,1 @@
-"""Recordings of spikes as batches: pools, curricula, and padded windows."""
+"""Batches of spike recordings: pools, curriculum, and padded windows."""

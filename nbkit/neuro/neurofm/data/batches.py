@@ -1,8 +1,8 @@
-"""Batches of windows of any recordings, ragged units padded.
+"""Batches of windows from several recordings, with padding for different numbers of units.
 
-Recordings are split in time: a stretch to train on, one to validate on, one to test on, with a gap between them that
-belongs to none. Whole recordings are held out by `hold_out_recordings` before anything is read. Means, scales and mean
-rates come from training windows alone.
+Recordings are split in time into training, validation and test, with unused gaps between them. `hold_out_recordings`
+holds out whole recordings before any window is read. Means, scales and mean rates are computed from training windows
+only.
 """
 
 from __future__ import annotations
@@ -27,24 +27,29 @@ SIDES = ("train", "val", "test")
 def hold_out_recordings(
     paths: Sequence[str | Path], fraction: float = 0.25, seed: int = 2025
 ) -> tuple[list[Path], list[Path]]:
-    """Split whole recordings by their names: those to pretrain on, and those never seen (15 and 5 of 20)."""
+    """Split whole recordings by name and return the paths for pretraining and the held-out paths (15 and 5 of 20)."""
     shards = {SpikeShard(path).name: Path(path) for path in paths}
     kept, held = split_groups(list(shards), (1 - fraction, fraction), seed)
     return [shards[name] for name in sorted(kept)], [shards[name] for name in sorted(held)]
 
 
 class SpikeWindows(Dataset):
-    """Windows of some recordings, with the window that follows each.
+    """Windows of several recordings, each with the window that follows it.
 
     Parameters
     ----------
     shards : sequence of SpikeShard
     windows : sequence of int array
-        Which of each shard's.
+        Numbers of the windows to use, for each shard.
     table : UnitTable
-        That knows all of them.
+        With all of these recordings.
     max_units : int, optional
-        Draws so many units of a window that has more, from torch's generator; all where not given.
+        From windows with more units, draw this many with torch's generator; by default all units are used.
+
+    Raises
+    ------
+    ValueError
+        If the table does not have a recording, or has other units for it.
     """
 
     def __init__(
@@ -63,8 +68,8 @@ class SpikeWindows(Dataset):
             if known.unit_ids != shard.unit_ids:
                 raise ValueError(
                     f"Recording {shard.name} has {shard.n_units} units, {', '.join(shard.unit_ids[:3])} ...; the table "
-                    f"knows {len(known.unit_ids)}, {', '.join(known.unit_ids[:3])} .... A recording of other units "
-                    "needs another name."
+                    f"has {len(known.unit_ids)} for it, {', '.join(known.unit_ids[:3])} .... Give a recording with "
+                    "other units another name."
                 )
             number = [*table.offsets].index(shard.name)
             self._facts.append(
@@ -102,7 +107,10 @@ class SpikeWindows(Dataset):
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack windows; units are padded to the most there are, and ``present`` says which are none."""
+    """Stack windows to a batch.
+
+    Units are padded to the largest number in the batch; ``present`` (batch, units) is False for padding.
+    """
     most = max(len(sample["unit"]) for sample in samples)
 
     def padded(name: str, axis: int) -> Tensor:
@@ -133,22 +141,27 @@ class SpikeData(lightning.LightningDataModule):
     paths : path or sequence of path
         Files of windows (see `nbkit.neuro.signals.spikes.windows`).
     batch_size : int
+        Windows in a batch.
     fractions : (train, val, test)
-        Of each recording's time, in this order; 0 for a side that is not wanted.
+        Fractions of the time of each recording, in this order; 0 leaves a side out.
     gap_s : float
-        Between sides, in s.
+        Unused time between sides, in s.
     max_units : int, optional
-        Units of a training window at most.
+        Largest number of units in a training window.
     limit_train : int, optional
-        Keeps the first so many training windows of each recording, for few-shot curves.
+        Use only the first ``limit_train`` training windows of each recording, for few-shot curves.
     table : UnitTable, optional
-        What a model knows already; recordings it lacks are added at its end. Made of these recordings where not given.
-    num_workers, seed : int
+        Table of a model; recordings that it lacks are added at its end. By default a table of these recordings is
+        created.
+    num_workers : int
+        Worker processes of each loader.
+    seed : int
+        Seed of the order of training windows.
 
     Raises
     ------
     ValueError
-        If recordings differ in bins, or a task in its dims.
+        If recordings differ in bins, a task differs in its dims, or a task has no training data.
     """
 
     def __init__(
@@ -166,10 +179,13 @@ class SpikeData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         files = [paths] if isinstance(paths, (str, Path)) else paths
-        # By name, so that the order does not hang on where a session put the files.
+        # Sorted by name, so that the order does not depend on the folder to which a session copied the files.
         self.shards = sorted((SpikeShard(path) for path in files), key=lambda shard: shard.name)
         if not self.shards:
-            raise ValueError("No file of spike windows was given; cut recordings first (bin_recording).")
+            raise ValueError(
+                "No file of spike windows was given; create windows first (prepare_recordings, or bin_recording and "
+                "write_windows)."
+            )
         _check_alike(self.shards)
         self.batch_size, self.max_units = batch_size, max_units
         self.num_workers, self.seed = num_workers, seed
@@ -191,15 +207,17 @@ class SpikeData(lightning.LightningDataModule):
         return self.shards[0].bin_s
 
     def describe(self) -> str:
-        """Return what the recordings say of themselves: "real", or what stands in."""
+        """Return the data labels of the recordings: "real", or the label of synthetic stand-in data."""
         return "; ".join(dict.fromkeys(shard.data for shard in self.shards))
 
     def side(self, name: str) -> SpikeWindows:
-        """Return the windows of a side: train, val or test."""
+        """Return the windows of a side: "train", "val" or "test"."""
         number = SIDES.index(name)
         windows = [sides[number] for sides in self.windows]
         if not sum(map(len, windows)):
-            raise ValueError(f"There is no {name} side: its fraction is 0.")
+            raise ValueError(
+                f"There is no {name} side: it has 0 windows. Give it a larger fraction, or give longer recordings."
+            )
         return SpikeWindows(self.shards, windows, self.table, self.max_units if name == "train" else None)
 
     def train_dataloader(self) -> DataLoader:
@@ -218,7 +236,7 @@ class SpikeData(lightning.LightningDataModule):
     def _units_of(self, number: int, table: UnitTable | None) -> RecordingUnits:
         shard, train = self.shards[number], self.windows[number][0]
         chosen = train if len(train) else np.arange(len(shard))
-        # Half a spike over the stretch: of a unit that was silent there, that much is known.
+        # Add half a spike, so that the mean rate of a silent unit is low but not 0.
         means = (shard.counts[chosen].sum(axis=(0, 1), dtype=float) + 0.5) / (len(chosen) * shard.n_bins + 1)
         task = shard.task or NO_TASK
         if table is not None and task not in [known.name for known in table.tasks]:
@@ -232,13 +250,18 @@ class SpikeData(lightning.LightningDataModule):
             having = [n for n, shard in enumerate(self.shards) if shard.task == name]
             first, dims = self.shards[having[0]], {self.shards[n].behaviour.shape[2] for n in having}
             if len(dims) > 1:
-                raise ValueError(f"Task {name!r} has {sorted(dims)} dims; one task has one kind of behaviour.")
+                raise ValueError(
+                    f"Task {name!r} has {sorted(dims)} dims in different recordings; they must be equal. Give "
+                    "different behaviours different names."
+                )
             values = np.concatenate(
                 [self.shards[n].behaviour[self.windows[n][0]].reshape(-1, *dims).astype(float) for n in having]
             )
             mean, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
             if not np.isfinite(mean).all():
-                raise ValueError(f"Task {name!r} has no value in any training window; split otherwise or leave it out.")
+                raise ValueError(
+                    f"Task {name!r} has no value in any training window. Change the fractions, or leave the task out."
+                )
             tasks.append(
                 Task(
                     name, first.behaviour_unit, tuple(mean.tolist()), tuple(np.maximum(spread, 1e-6).tolist()),
@@ -253,8 +276,9 @@ def _check_alike(shards: Sequence[SpikeShard]) -> None:
     for shard in shards:
         if shard.n_bins != first.n_bins or abs(shard.bin_s - first.bin_s) > 1e-9:
             raise ValueError(
-                f"Recording {shard.name} has windows of {shard.n_bins} bins of {shard.bin_s:g} s, {first.name} of "
-                f"{first.n_bins} of {first.bin_s:g} s; one data set has one kind. Cut them again alike."
+                f"Recording {shard.name} has windows of {shard.n_bins} bins of {shard.bin_s:g} s, {first.name} has "
+                f"windows of {first.n_bins} bins of {first.bin_s:g} s; they must be equal. Create the windows again "
+                "with the same settings."
             )
 
 

@@ -1,7 +1,7 @@
-"""Easy recordings first, harder ones by and by (Bengio et al. 2009, doi 10.1145/1553374.1553380).
+"""Curriculum learning: easy recordings first, harder ones later (Bengio et al. 2009, doi 10.1145/1553374.1553380).
 
-What is in at a step depends on the step, the settings and the recordings' SNR alone. The order in which windows come is
-the loader's and does not change: a window that is not in yet has weight 0.
+The recordings used at a step depend only on the step, the settings and the SNR of the recordings. The order of the
+windows is that of the loader and does not change: windows that are not used yet have weight 0.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from torch import Tensor
 
 
 def lowest_snr(step: int, steps: int, share: float, easy: float = 0.8, hard: float = 0.3, best: float = 1.0) -> float:
-    """Return the SNR from which on recordings are in.
+    """Return the lowest SNR of the recordings used at a step.
 
-    Three equal stages fill the first ``share`` of the steps: easy (from ``easy``), medium (from half way) and hard
-    (from ``hard``); after them all recordings are in, the worst too.
+    The curriculum has three stages of equal length in the first ``share`` of the steps: easy (SNR from ``easy``),
+    medium (from the middle between ``easy`` and ``hard``) and hard (from ``hard``). After them all recordings are used.
 
     Parameters
     ----------
     step, steps : int
+        Current step, and number of steps of the training.
     share : float
-        0: all are in from the start.
+        Fraction of the steps that the curriculum lasts; 0 uses all recordings from the start.
     easy, hard : float
+        Lowest SNR of the first and of the last stage.
     best : float
-        The highest SNR there is: a stage never leaves out all recordings.
+        Highest SNR of all recordings; the result is never above it, so that no stage leaves out all recordings.
 
     Examples
     --------
@@ -37,5 +39,5 @@ def lowest_snr(step: int, steps: int, share: float, easy: float = 0.8, hard: flo
 
 
 def curriculum_weight(snr: Tensor, lowest: float) -> Tensor:
-    """Give 1 for windows of recordings that are in, else 0."""
+    """Return 1 for windows whose SNR is at least ``lowest``, and 0 for others; same shape as ``snr``."""
     return (snr >= lowest - 1e-6).to(torch.float32)

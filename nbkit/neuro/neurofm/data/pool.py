@@ -1,7 +1,7 @@
-"""The pool of recordings that search, scaling and transfer draw from: real ones, or made-up ones that say so.
+"""Pool of recordings for search, scaling and transfer: real recordings, or simulated ones with a label.
 
-Made-up recordings are a function of their settings, their number and the seed: a session on a wiped machine makes the
-same files again.
+Simulated recordings depend only on their settings, their number and the seed, so that a session on a new machine
+creates the same files again.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from nbkit.neuro.signals.spikes.windows import SpikeShard, write_windows
 
 @dataclass(frozen=True)
 class Pool:
-    """Files of windows, a recording each, by name.
+    """Files of windows, one for each recording, sorted by name.
 
     Attributes
     ----------
     paths : tuple of str
     data : str
-        "real", or what stands in.
+        "real", or the label of synthetic stand-in data.
     units : tuple of int
-        Of each.
+        Number of units of each recording.
     windows : tuple of int
-        Of each.
+        Number of windows of each recording.
     """
 
     paths: tuple[str, ...]
@@ -39,7 +39,7 @@ class Pool:
 
     @property
     def words(self) -> str:
-        """How many of what, in a line."""
+        """One line with the numbers of recordings, units and windows, and the label of the data."""
         each = f"{min(self.units)} to {max(self.units)} units, {min(self.windows)} to {max(self.windows)} windows each"
         return f"{len(self.paths)} recordings, {each}; data: {self.data}"
 
@@ -55,38 +55,42 @@ def open_pool(
     imaging: int = 0,
     seed: int = 2025,
 ) -> Pool:
-    """Write files of windows of recordings, and give them by name.
+    """Write files of windows for recordings and return the pool.
 
     Parameters
     ----------
     sources : path, sequence of path or None
-        NWB files or folders of them; none makes recordings up.
+        NWB files or folders of them; None simulates recordings.
     folder : path
-        For the files.
+        Where to write the files.
     count : int
-        How many are needed, imaging not counted.
+        Number of recordings needed, without imaging.
     settings : NeuroFMSettings
-        Bins and windows.
+        Settings with the bins and windows.
     population : PopulationSettings
-        Of the made-up ones; their bins are those of `settings`.
+        Settings of simulated recordings; the bins are those of ``settings``.
     behaviour : str
-        Of the NWB files; see `nbkit.neuro.neurofm.data.recordings.prepare_recordings`.
+        Behaviour in the NWB files; see `nbkit.neuro.neurofm.data.recordings.prepare_recordings`.
     imaging : int
-        How many more are made up as two-photon imaging would show them; real ones bring their own.
+        Number of additional recordings simulated as two-photon imaging; not used with ``sources``.
     seed : int
-        Of the made-up ones.
+        Seed of the simulation.
+
+    Returns
+    -------
+    pool : Pool
 
     Raises
     ------
     ValueError
-        Where there are fewer recordings than are needed.
+        If there are fewer recordings than needed.
     """
     paths = prepare_recordings(
         folder, settings, sources or (), behaviour, count=count, population=population, seed=seed
     )
     if len(paths) < count:
         raise ValueError(
-            f"there are {len(paths)} recordings, and {count} are needed. Give more files, or ask for fewer."
+            f"There are {len(paths)} recordings, but {count} are needed. Give more files, or request fewer recordings."
         )
     if not sources:
         like = replace(population, bin_s=settings.bin_s)

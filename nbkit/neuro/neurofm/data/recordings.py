@@ -1,6 +1,6 @@
-"""Files of windows from NWB files, or from simulated populations where none are given.
+"""Files of windows from NWB files, or from simulated populations if there are none.
 
-The same sources and settings give the same files wherever they are written, so a session may make them anew.
+The same sources and settings give the same files on every machine, so that a session can create them again.
 """
 
 from __future__ import annotations
@@ -30,30 +30,35 @@ def prepare_recordings(
     snrs: Sequence[float] = STAND_IN_SNRS,
     seed: int = 2025,
 ) -> list[Path]:
-    """Write a file of windows a recording, in the settings' bins, and give the paths.
+    """Write one file of windows for each recording and return the paths.
 
     Parameters
     ----------
     folder : path
+        Where to write the files.
     settings : NeuroFMSettings
-        ``bin_s`` and ``n_bins`` count.
+        Only ``bin_s`` and ``n_bins`` are used.
     nwb : path or sequence of path
-        NWB files, or folders of them; where empty, ``count`` recordings are simulated and say so of themselves.
+        NWB files, or folders of them. If empty, ``count`` recordings are simulated and labelled as synthetic.
     behaviour : str
-        Name of a series in each NWB file to be decoded; the recording is then cut to the time in which it was measured.
+        Name of a behaviour series in each NWB file. The recording is cut to the time in which it was measured.
     count : int
-        Of simulated recordings.
+        Number of simulated recordings.
     population : PopulationSettings, optional
-        Of the simulation; ``PopulationSettings()`` where not given. Its bins are the settings'.
+        Settings of the simulation, by default ``PopulationSettings()``. Its bins are replaced by those of ``settings``.
     snrs : sequence of float
-        Of the simulated recordings, in turn.
+        SNR of the simulated recordings, used in turn.
     seed : int
-        Of the simulation.
+        Seed of the simulation.
+
+    Returns
+    -------
+    paths : list of Path
 
     Raises
     ------
     FileNotFoundError
-        If a folder holds no NWB file.
+        If a folder has no NWB file.
     """
     if not nwb:
         like = replace(population or PopulationSettings(), bin_s=settings.bin_s)
@@ -75,7 +80,7 @@ def _files(given: Sequence[str | Path]) -> list[Path]:
         inside = sorted(path.rglob("*.nwb")) if path.is_dir() else [path]
         if not inside:
             raise FileNotFoundError(
-                f"{path} holds no NWB file (*.nwb). Download some first, such as `dandi download DANDI:000140`."
+                f"{path} holds no NWB file (*.nwb). Download one first, for example: dandi download DANDI:000140"
             )
         files += inside
     return files

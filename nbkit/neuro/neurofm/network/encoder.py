@@ -1,8 +1,8 @@
-"""From a token a bin to a state a bin: Mamba at several rates, latents, and the population.
+"""Population encoder: from one token to one state for each bin.
 
-Time mixes in Mamba blocks, whole windows in a few latents (Perceiver IO, Jaegle et al. 2022, arXiv:2107.14795), and the
-population through these latents (induced set attention, Lee et al. 2019, arXiv:1810.00825): every step costs bins times
-latents or units times latents.
+Mamba blocks at several rates mix information over time, a few latents summarise the window (Perceiver IO, Jaegle et al.
+2022, arXiv:2107.14795), and units exchange information through these latents (induced set attention, Lee et al. 2019,
+arXiv:1810.00825). The cost of the attention is proportional to bins times latents and units times latents.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from nbkit.neuro.nn.ssm import BidirectionalMamba
 
 
 class CrossAttention(nn.Module):
-    """Add to some tokens what they read in others, both normalised before.
+    """Cross-attention from some tokens to others, with pre-normalisation and a residual connection.
 
     Parameters
     ----------
     dim, heads : int
+        Width, and number of attention heads.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -33,7 +34,10 @@ class CrossAttention(nn.Module):
         self.q, self.kv, self.proj = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
 
     def forward(self, own: Tensor, other: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Return (batch, tokens, dim) for own (batch, tokens, dim) that reads other (batch, others, dim) where seen."""
+        """Return updated tokens (batch, tokens, dim).
+
+        ``own`` (batch, tokens, dim) attends to ``other`` (batch, others, dim) where ``seen`` (batch, others) is True.
+        """
         q = self.q(self.norm_own(own)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(self.norm_other(other)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if seen is None else seen[:, None, None, :]
@@ -44,15 +48,16 @@ class CrossAttention(nn.Module):
 
 
 class MultiRateMamba(nn.Module):
-    """Read the bins in several streams, each of which sees means of so many of them, and join the streams.
+    """Mamba blocks in several parallel streams at different time resolutions.
 
     Parameters
     ----------
     dim, blocks : int
-        Of each stream.
+        Width and number of blocks of each stream.
     rates : sequence of int
-        Bins a step of each stream.
+        Bins averaged to one step, for each stream.
     d_state : int
+        State size of Mamba.
     """
 
     def __init__(self, dim: int, blocks: int, rates: Sequence[int] = (1, 4), d_state: int = 16) -> None:
@@ -68,18 +73,19 @@ class MultiRateMamba(nn.Module):
             if rate == 1:
                 read.append(stream(x))
                 continue
-            # ceil_mode: a last step of fewer bins is the mean of those, not of zeros beyond the window
+            # ceil_mode: a last step with fewer bins is the mean of these bins, without zeros from outside the window
             slow = F.avg_pool1d(x.transpose(1, 2), rate, ceil_mode=True).transpose(1, 2)
             read.append(stream(slow).repeat_interleave(rate, dim=1)[:, :bins])
         return x + self.join(torch.cat(read, dim=-1))
 
 
 class PopulationLayer(nn.Module):
-    """Let units and latents read each other: units mix through the latents, at units times latents.
+    """Cross-attention between units and latents, so that units exchange information at a cost of units times latents.
 
     Parameters
     ----------
     dim, heads : int
+        Width, and number of attention heads.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -88,24 +94,32 @@ class PopulationLayer(nn.Module):
         self.norm, self.mlp = nn.LayerNorm(dim), MLP(dim, 2 * dim)
 
     def forward(self, latents: Tensor, units: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Return latents (batch, latents, dim) and units (batch, units, dim); of unseen units nothing is read."""
+        """Return updated latents (batch, latents, dim) and units (batch, units, dim).
+
+        The latents do not attend to units where ``seen`` (batch, units) is False.
+        """
         latents = self.gather(latents, units, seen)
         units = self.hand_back(units, latents)
         return latents, units + self.mlp(self.norm(units))
 
 
 class PopulationEncoder(nn.Module):
-    """Mamba over bins, latents over the window, the population transformer over units, and back to bins.
+    """Mamba over bins, latents over the window, a population transformer over units, and attention back to bins.
 
     Parameters
     ----------
     dim, heads : int
+        Width, and number of attention heads.
     blocks : int
-        Mamba blocks a stream.
+        Mamba blocks in each stream.
     rates : sequence of int
+        Bins per step of each stream.
     latents : int
+        Number of latents.
     perceiver_layers, population_layers : int
+        Layers from bins to latents, and between latents and units.
     d_state : int
+        State size of Mamba.
     """
 
     def __init__(
@@ -131,16 +145,16 @@ class PopulationEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, counts: Tensor, units: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return states of the bins, latents, and units in the light of the window.
+        """Return states of the bins, latents, and unit embeddings updated with the window.
 
         Parameters
         ----------
         tokens : Tensor of shape (batch, bins, dim)
         counts : Tensor of shape (batch, bins, units)
         units : Tensor of shape (batch, units, dim)
-            Embeddings.
-        seen : Tensor of shape (batch, units)
-            The counts of other units are not read; these units are told only that they are hidden.
+            Embeddings of the units.
+        seen : bool Tensor of shape (batch, units)
+            False for padding and masked units. Their counts are not used; they get a learned mask token.
 
         Returns
         -------
@@ -161,7 +175,7 @@ class PopulationEncoder(nn.Module):
 
 
 def _places(bins: int, dim: int, like: Tensor) -> Tensor:
-    """Sines and cosines of each bin's place (Vaswani et al. 2017), for any number of bins."""
+    """Return sinusoidal position encodings (bins, dim), after Vaswani et al. 2017."""
     rate = torch.exp(torch.arange(0, dim, 2, device=like.device) * (-math.log(1e4) / dim))
     angle = torch.arange(bins, device=like.device)[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim].to(like.dtype)

@@ -1,6 +1,6 @@
-"""What the model's states are asked for: behaviour, counts, likeness of windows, what comes next.
+"""Output heads: behaviour, spike counts, contrastive embedding of windows, and forecast.
 
-A head takes a number a window, never one for the batch: windows of different tasks stand in one batch.
+Heads that depend on the task get one task number for each window, because a batch has windows of different tasks.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MOST_LOG_COUNT = 8.0  # 3,000 spikes a bin: beyond lies an overflow, not a rate
+MOST_LOG_COUNT = 8.0  # 3,000 spikes per bin, above any real rate; prevents an overflow of exp
 
 
 class BehaviourHead(nn.Module):
-    """Decode each window's behaviour by its task's own two layers.
+    """Decode behaviour with two layers of separate weights for each task.
 
     Parameters
     ----------
     dim : int
+        Width of the states.
     tasks : int
-        Number 0 is "no task" and has weights, too, that nothing trains.
+        Number of tasks. Number 0, "no task", also has weights, which are not trained.
     outputs : int
-        Dims of the widest task; those beyond a task's own mean nothing.
+        Largest number of dims of a task; for other tasks the remaining outputs have no meaning.
     """
 
     def __init__(self, dim: int, tasks: int, outputs: int) -> None:
@@ -40,10 +41,10 @@ class BehaviourHead(nn.Module):
 
 
 class CountHead(nn.Module):
-    """Give each unit's log expected count in each bin: its own mean, and how state and unit agree.
+    """Predict the log expected count of each unit in each bin.
 
-    Starts as the mean-rate model. A unit's vector decides what it reads from a state, so a head has no size that hangs
-    on how many units there are.
+    The log count is the log mean rate of the unit plus a scaled inner product of state and unit embedding, so that the
+    size of the head does not depend on the number of units. The head starts as the mean-rate model.
     """
 
     def __init__(self, dim: int) -> None:
@@ -54,20 +55,24 @@ class CountHead(nn.Module):
         nn.init.zeros_(self.state.bias)
 
     def forward(self, states: Tensor, units: Tensor, log_rate: Tensor) -> Tensor:
-        """Return (batch, bins, units) for states (batch, bins, dim), units (batch, units, dim) and their log rates."""
+        """Return log expected counts (batch, bins, units).
+
+        The inputs are states (batch, bins, dim), unit embeddings (batch, units, dim) and log mean rates (batch, units).
+        """
         unit = self.unit(self.norm(units))
-        with torch.autocast(states.device.type, enabled=False):  # exp of this is compared with counts
+        with torch.autocast(states.device.type, enabled=False):  # the loss needs exp of this in full precision
             wide = self.state.weight.dtype
             agree = self.state(states.to(wide)) @ unit.to(wide).mT / math.sqrt(unit.shape[-1])
             return (log_rate.to(wide)[:, None] + agree).clamp(max=MOST_LOG_COUNT)
 
 
 class ContrastHead(nn.Module):
-    """Give a window's place on a sphere: windows that follow each other should lie near.
+    """Embed a window on the unit sphere, where consecutive windows should be close to each other.
 
     Parameters
     ----------
     dim, width : int
+        Width of the latents and of the embedding.
     """
 
     def __init__(self, dim: int, width: int) -> None:
@@ -81,11 +86,12 @@ class ContrastHead(nn.Module):
 
 
 class ForecastHead(nn.Module):
-    """Give states for the first bins after the window, from its last state and its latents.
+    """Predict states for the first bins after a window, from its last state and its latents.
 
     Parameters
     ----------
     dim, bins : int
+        Width of the states, and number of bins to predict.
     """
 
     def __init__(self, dim: int, bins: int) -> None:
@@ -94,5 +100,5 @@ class ForecastHead(nn.Module):
         self.layers = nn.Sequential(nn.Linear(2 * dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, bins * dim))
 
     def forward(self, states: Tensor, latents: Tensor) -> Tensor:
-        """Return (batch, bins, dim)."""
+        """Return states (batch, forecast bins, dim) for states (batch, bins, dim) and latents (batch, latents, dim)."""
         return self.layers(torch.cat([states[:, -1], latents.mean(dim=1)], dim=-1)).unflatten(-1, (self.bins, -1))

@@ -1,7 +1,7 @@
-"""Losses over spikes and what they are measured in.
+"""Losses for spike counts, and their units.
 
-A mean is over what counts (hidden units that are there, windows that have a behaviour), weighted by the curriculum;
-with nothing to count it is 0, not 0 / 0.
+Means are over the relevant elements only (masked units, windows with a behaviour), with the weights of the curriculum.
+A mean over nothing is 0, not NaN.
 """
 
 from __future__ import annotations
@@ -14,47 +14,50 @@ from torch import Tensor
 
 
 def poisson_nll(log_counts: Tensor, counts: Tensor) -> Tensor:
-    """Return each count's negative log-likelihood in nat, without the factorial, which no prediction changes.
+    """Return the Poisson negative log-likelihood of each count in nats, without the constant factorial term.
 
     Parameters
     ----------
-    log_counts : Tensor
-        Log expected count.
-    counts : Tensor
-        Of the same shape; sizes of imaging events, which are no whole numbers, give the quasi-likelihood.
+    log_counts : Tensor of any shape
+        Log expected counts.
+    counts : Tensor of the same shape
+        For sizes of imaging events, which are not integers, the result is the quasi-likelihood.
     """
     return log_counts.exp() - counts * log_counts
 
 
 def mean_where(values: Tensor, weight: Tensor) -> Tensor:
-    """Return the weighted mean, without asking the accelerator how much there is; 0 where all weights are."""
+    """Return the weighted mean, or 0 if all weights are 0, without a synchronisation with the accelerator."""
     weight = weight.to(values.dtype).expand_as(values)
     return (values * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def bits_per_spike(nll: Tensor, mean_rate_nll: Tensor, spikes: Tensor) -> Tensor:
-    """Return how much better than a unit's mean rate its counts are foretold (Pei et al. 2021, arXiv:2109.04463).
+    """Return the improvement in bit/spike over the mean rates of the units (Pei et al. 2021, arXiv:2109.04463).
 
     Parameters
     ----------
-    nll, mean_rate_nll : Tensor
-        Sums of `poisson_nll` under the model and under mean rates from training data.
-    spikes : Tensor
-        How many there were.
+    nll, mean_rate_nll : Tensor of shape ()
+        Sums of `poisson_nll` for the model and for mean rates of the training data, in nats.
+    spikes : Tensor of shape ()
+        Number of spikes.
     """
     return (mean_rate_nll - nll) / spikes.clamp(min=1) / math.log(2)
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float, weight: Tensor) -> Tensor:
-    """Return the contrastive loss of pairs among a batch's others (van den Oord et al. 2018, arXiv:1807.03748).
+    """Return the InfoNCE loss of pairs, with the rest of the batch as negatives (van den Oord et al. 2018).
+
+    See arXiv:1807.03748. The loss is the mean of both directions.
 
     Parameters
     ----------
     first, second : Tensor of shape (pairs, width)
-        On the unit sphere.
+        Embeddings on the unit sphere.
     temperature : float
+        Divisor of the inner products.
     weight : Tensor of shape (pairs,)
-        0 for what is no pair: such a row is neither asked nor among the others.
+        Weight of each pair. Rows with weight 0 are not pairs; they are not used as negatives either.
     """
     score = first @ second.T / temperature
     no_pair = weight == 0

@@ -1,8 +1,8 @@
 """NeuroFM: one network for the spikes of many recordings.
 
-Spikes of any number of units become one token a bin; Mamba blocks, latents and a population transformer make states of
-bins and units; heads give behaviour, every unit's expected counts, and what comes next. All weights but a page a
-recording (its units' embeddings and mean rates) are shared.
+The tokenizer turns the spikes of any number of units into one token for each bin. Mamba blocks, latents and a
+population transformer compute states of bins and units. Heads predict behaviour, the expected counts of every unit, and
+the start of the next window. All weights are shared between recordings, except the embeddings and mean rates of units.
 """
 
 from __future__ import annotations
@@ -22,35 +22,36 @@ from nbkit.neuro.neurofm.network.units import UnitTable
 
 @dataclass(frozen=True)
 class NeuroFMSettings:
-    """Sizes of the network, of its windows and of its training; the defaults are `quick_test`.
+    """Settings of the network, its windows and its training. The defaults are `quick_test`.
 
-    Lengths in epochs become steps by `nbkit.neuro.neurofm.pretrain.laid_over`; those in steps, where above 0, stand.
+    `nbkit.neuro.neurofm.pretrain.laid_over` converts lengths in epochs to steps; lengths in steps that are above 0 take
+    precedence.
     """
 
     dim: int = 128
     heads: int = 4
-    blocks: int = 4  # Mamba blocks a stream
-    rates: tuple[int, ...] = (1, 4)  # bins a step of each stream
+    blocks: int = 4  # Mamba blocks in each stream
+    rates: tuple[int, ...] = (1, 4)  # bins per step of each stream
     d_state: int = 16
     latents: int = 32
     perceiver_layers: int = 2
     population_layers: int = 2
-    queries: int = 4  # readings of the population a bin
+    queries: int = 4  # tokenizer queries for each bin
     contrast_dim: int = 64
     forecast_bins: int = 10
-    stitch: bool = False  # a matrix a recording between its tokens and the others'
+    stitch: bool = False  # add a stitch matrix for each recording, see RecordingPage
     bin_s: float = 0.01
     n_bins: int = 100
-    max_units: int = 384  # drawn anew for each training window; validation takes all
+    max_units: int = 384  # units drawn at random for each training window; validation uses all
     mask_ratio: float = 0.15
     masked_weight: float = 1.0
     behaviour_weight: float = 1.0
     contrast_weight: float = 0.1
     forecast_weight: float = 0.1
     temperature: float = 0.1
-    snr_easy: float = 0.8  # the curriculum's first stage takes recordings from here on
-    snr_hard: float = 0.3  # and its last all above this
-    curriculum_share: float = 0.3  # of the steps, until all recordings are in; 0: all from the start
+    snr_easy: float = 0.8  # lowest SNR in the first stage of the curriculum
+    snr_hard: float = 0.3  # lowest SNR in its last stage
+    curriculum_share: float = 0.3  # fraction of the steps with a curriculum; 0: all recordings from the start
     lr: float = 3e-4
     min_lr: float = 3e-5
     weight_decay: float = 0.01
@@ -67,57 +68,57 @@ class NeuroFMSettings:
 
     @classmethod
     def quick_test(cls) -> NeuroFMSettings:
-        """The seed's first rung: 4 recordings."""
+        """Return settings for the first step of the original plan: 4 recordings."""
         return cls()
 
     @classmethod
     def small(cls) -> NeuroFMSettings:
-        """Width 64, 16 latents: the first of the model sizes."""
+        """Return settings with width 64 and 16 latents, the smallest model size."""
         return cls(dim=64, latents=16, epochs=20)
 
     @classmethod
     def medium(cls) -> NeuroFMSettings:
-        """Width 128, 32 latents."""
+        """Return settings with width 128 and 32 latents."""
         return cls(dim=128, latents=32, epochs=20)
 
     @classmethod
     def large(cls) -> NeuroFMSettings:
-        """Width 256, 64 latents."""
+        """Return settings with width 256 and 64 latents."""
         return cls(dim=256, heads=8, latents=64, epochs=20)
 
     @classmethod
     def xl(cls) -> NeuroFMSettings:
-        """Width 512, 128 latents."""
+        """Return settings with width 512 and 128 latents."""
         return cls(dim=512, heads=8, latents=128, epochs=20)
 
     @classmethod
     def hyperparam_small(cls) -> NeuroFMSettings:
-        """The search's width 128 with 4 blocks."""
+        """Return settings of the search with width 128 and 4 blocks."""
         return cls(epochs=20)
 
     @classmethod
     def hyperparam_medium(cls) -> NeuroFMSettings:
-        """The search's width 256 with 4 blocks."""
+        """Return settings of the search with width 256 and 4 blocks."""
         return cls(dim=256, heads=8, latents=64, epochs=20)
 
     @classmethod
     def hyperparam_large(cls) -> NeuroFMSettings:
-        """The search's width 256 with 8 blocks."""
+        """Return settings of the search with width 256 and 8 blocks."""
         return cls(dim=256, heads=8, latents=64, blocks=8, epochs=20)
 
     @classmethod
     def cloud_aws_a100(cls) -> NeuroFMSettings:
-        """For 50 to 100 recordings on one 80 GB card."""
+        """Return settings for 50 to 100 recordings on one GPU with 80 GB."""
         return cls(dim=256, heads=8, latents=64, blocks=8, batch_size=32, accumulate=1, epochs=50, patience_epochs=5)
 
     @classmethod
     def free(cls) -> NeuroFMSettings:
-        """For 20 to 40 recordings on one 16 GB card, in float16."""
+        """Return settings for 20 to 40 recordings on one GPU with 16 GB, in float16."""
         return cls(batch_size=32, accumulate=1, epochs=20)
 
     @classmethod
     def smoke(cls) -> NeuroFMSettings:
-        """For seconds on two CPU cores: the same code, smaller."""
+        """Return settings for a run of a few seconds on two CPU cores: the same code with a small model."""
         return cls(
             dim=32, heads=2, blocks=1, d_state=4, latents=8, perceiver_layers=1, population_layers=1, contrast_dim=16,
             forecast_bins=5, bin_s=0.02, n_bins=50, max_units=64, curriculum_share=0.15, lr=5e-3, min_lr=3e-4,
@@ -126,20 +127,20 @@ class NeuroFMSettings:
 
 
 class Answer(NamedTuple):
-    """What the network makes of a batch.
+    """Outputs of the network for a batch.
 
     Attributes
     ----------
     states : Tensor of shape (batch, bins, dim)
     latents : Tensor of shape (batch, latents, dim)
     behaviour : Tensor of shape (batch, bins, dims)
-        In units of the task's scale, from its mean; see `NeuroFM.in_units`.
+        Standardised behaviour; see `NeuroFM.in_units`.
     log_counts : Tensor of shape (batch, bins, units)
-        Log expected spikes of every unit, hidden ones too.
+        Log expected counts of every unit, including masked units.
     place : Tensor of shape (batch, width)
-        The window on the sphere of the contrastive loss.
+        Embedding of the window on the unit sphere, for the contrastive loss.
     forecast : Tensor of shape (batch, forecast bins, units)
-        Log expected spikes in the first bins of the next window.
+        Log expected counts in the first bins of the next window.
     """
 
     states: Tensor
@@ -151,12 +152,13 @@ class Answer(NamedTuple):
 
 
 class NeuroFM(nn.Module):
-    """Read windows of spike counts of any recordings in a table.
+    """Network for windows of spike counts from any recording of a table.
 
     Parameters
     ----------
     settings : NeuroFMSettings
     table : UnitTable
+        Units, kinds and tasks of the recordings.
     """
 
     def __init__(self, settings: NeuroFMSettings, table: UnitTable) -> None:
@@ -181,19 +183,23 @@ class NeuroFM(nn.Module):
         self.register_buffer("task_scale", torch.tensor(scales))
 
     def forward(self, batch: Mapping[str, Tensor], hidden: Tensor | None = None) -> Answer:
-        """Read a batch as `nbkit.neuro.neurofm.data.batches.SpikeData` gives it.
+        """Apply the network to a batch of a `nbkit.neuro.neurofm.data.batches.SpikeData`.
 
         Parameters
         ----------
         batch : mapping
-            ``counts`` (batch, bins, units), ``unit`` (batch, units) places in the table, ``present`` (batch, units)
-            False for padding, ``kind``, ``task`` and ``recording`` (batch,).
-        hidden : Tensor of shape (batch, units), optional
-            True for units whose counts must not be read.
+            ``counts`` (batch, bins, units); ``unit`` (batch, units), indices in the table; ``present`` (batch, units),
+            False for padding; ``kind``, ``task`` and ``recording`` (batch,).
+        hidden : bool Tensor of shape (batch, units), optional
+            True for masked units, whose counts are not used.
+
+        Returns
+        -------
+        answer : Answer
         """
         counts, present = batch["counts"].to(self.task_mean.dtype), batch["present"]
         seen = present if hidden is None else present & ~hidden
-        # Hidden before anything is computed: no path, and no rounding, leads from their counts to an answer.
+        # Set to 0 before any computation, so that the counts of masked units cannot influence an output.
         counts = counts * seen[:, None]
         units, log_rate = self.book(batch["unit"])
         tokens = self.tokenizer(counts, units, seen, batch["kind"])
@@ -208,13 +214,13 @@ class NeuroFM(nn.Module):
         )  # fmt: skip
 
     def standardised(self, behaviour: Tensor, task: Tensor) -> Tensor:
-        """Return behaviour (batch, bins, dims) from the tasks' mean, in their scale, as the head gives it."""
+        """Return behaviour (batch, bins, dims) standardised by the mean and scale of its task, as the head predicts."""
         return (behaviour - self.task_mean[task][:, None]) / self.task_scale[task][:, None]
 
     def in_units(self, decoded: Tensor, task: Tensor) -> Tensor:
-        """Return what the head decoded in the tasks' own units."""
+        """Return predictions of the head (batch, bins, dims) in the units of the tasks."""
         return decoded * self.task_scale[task][:, None] + self.task_mean[task][:, None]
 
     def shared(self) -> dict[str, Tensor]:
-        """Return every weight that belongs to no single recording."""
+        """Return all weights by name, except those of single recordings."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("book.")}

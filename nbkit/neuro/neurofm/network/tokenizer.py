@@ -1,9 +1,9 @@
-"""Spikes to one token a bin, from any number of units.
+"""Spike tokenizer: one token for each bin, from any number of units.
 
-A unit's token in a bin is its embedding times the square root of its count; a few queries attend to the tokens of the
-units that are there. Since a unit's tokens of all bins lie on one line, keys and values are computed once a unit, and
-the (bins, units, dim) tensor of tokens is never made: the cost grows with bins times units, and with nothing squared.
-Permuting units together with their identities changes nothing.
+The token of a unit in a bin is the embedding of the unit times the square root of its count. A few queries attend to
+the tokens of all units. The tokens of one unit are multiples of one vector, so keys and values are computed once for
+each unit and the tensor of shape (bins, units, dim) is never stored: the cost is proportional to bins times units. The
+result does not depend on the order of the units.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from torch import Tensor, nn
 
 from nbkit.neuro.neurofm.network.units import RecordingUnits
 
-# Adam moves all weights alike, but a unit is seen in its own recording's windows alone: embeddings are kept in units in
-# which they have less far to go.
+# Adam changes all weights by similar amounts, but the embedding of a unit is updated only in windows of its own
+# recording. The parameters are therefore stored divided by 5, so that each update is 5 times larger.
 _QUICK = 5.0
-_RAREST = 1e-4  # spikes a bin: a unit that was silent in training may yet fire
+_RAREST = 1e-4  # spikes per bin; keeps the log rate of a unit without spikes in training finite
 
 
 class RecordingPage(nn.Module):
-    """What belongs to one recording's units alone.
+    """Weights of one recording: embeddings and mean rates of its units.
 
     Parameters
     ----------
     recording : RecordingUnits
     dim : int
+        Width of the embeddings.
     stitch : bool
-        Also a matrix that maps the recording's tokens on to the others' (as in LFADS, Pandarinath et al. 2018,
-        doi 10.1038/s41592-018-0109-9); the identity at first.
+        Also add a matrix that maps the tokens of this recording to the space of the others (as in LFADS, Pandarinath et
+        al. 2018, doi 10.1038/s41592-018-0109-9). It starts as the identity.
     """
 
     def __init__(self, recording: RecordingUnits, dim: int, stitch: bool = False) -> None:
@@ -44,7 +45,7 @@ class RecordingPage(nn.Module):
 
 
 class UnitBook(nn.Module):
-    """A page a recording, read as one table.
+    """Weights of all recordings, one `RecordingPage` each, indexed as one table.
 
     Parameters
     ----------
@@ -60,23 +61,26 @@ class UnitBook(nn.Module):
         self.pages = nn.ModuleList(RecordingPage(recording, dim, stitch) for recording in recordings)
 
     def forward(self, unit: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeddings (batch, units, dim) and log mean counts (batch, units) of units by their places."""
+        """Return the embeddings (batch, units, dim) and log mean counts (batch, units) of units.
+
+        ``unit`` (batch, units) has the indices of the units in the table.
+        """
         vectors = torch.cat([page.unit_embed for page in self.pages])
         rates = torch.cat([page.log_rate for page in self.pages])
         return vectors[unit] * _QUICK, rates[unit]
 
     def mean_log_counts(self, unit: Tensor) -> Tensor:
-        """Return units' log mean counts of the training windows, which no training changes: the mean-rate model."""
+        """Return the log mean counts of units in the training windows: the mean-rate model, which is not trained."""
         return torch.cat([page.mean_log for page in self.pages])[unit]
 
     def stitches(self, recording: Tensor) -> Tensor | None:
-        """Return each window's matrix, (batch, dim, dim); None where there are none."""
+        """Return the stitch matrix of each window, (batch, dim, dim), or None without stitching."""
         if not self.stitch:
             return None
         return torch.stack([page.stitch_embed for page in self.pages])[recording]
 
     def add(self, recordings: Sequence[RecordingUnits]) -> list[RecordingPage]:
-        """Append pages, and give them."""
+        """Append the weights of new recordings and return them."""
         like = self.pages[0].unit_embed
         new = [RecordingPage(recording, self.dim, self.stitch).to(like) for recording in recordings]
         self.pages.extend(new)
@@ -86,22 +90,23 @@ class UnitBook(nn.Module):
 class SpikeTokenizer(nn.Module):
     """Pool the units of each bin by masked cross-attention.
 
-    Each kind of recording (a species and a modality) has its own keys and values, as a change to those all share; a
-    kind never seen takes the shared ones.
+    Each kind of recording (species and modality) has its own change to the shared key and value projections. Unknown
+    kinds use the shared projections.
 
     Parameters
     ----------
     dim, heads : int
+        Width, and number of attention heads.
     kinds : int
-        Of recordings.
+        Number of kinds of recordings.
     queries : int
-        How many readings of the population a bin gets.
+        Number of learned queries for each bin.
     """
 
     def __init__(self, dim: int, heads: int, kinds: int, queries: int = 4) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"{dim=} is not a multiple of {heads=}; each head takes dim / heads of it.")
+            raise ValueError(f"{dim=} is not a multiple of {heads=}; each head gets dim / heads features.")
         self.heads = heads
         self.query_embed = nn.Parameter(torch.randn(queries, dim))
         self.key, self.value = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
@@ -111,18 +116,18 @@ class SpikeTokenizer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, counts: Tensor, units: Tensor, seen: Tensor, kind: Tensor) -> Tensor:
-        """Return a token a bin.
+        """Return one token for each bin.
 
         Parameters
         ----------
         counts : Tensor of shape (batch, bins, units)
-            Spikes, or the events' size: 0 or more.
+            Spike counts, or sizes of imaging events; 0 or more.
         units : Tensor of shape (batch, units, dim)
-            Embeddings.
-        seen : Tensor of shape (batch, units)
-            False for units that are padding or hidden; nothing of them is read.
+            Embeddings of the units.
+        seen : bool Tensor of shape (batch, units)
+            False for padding and masked units, which are not used.
         kind : Tensor of shape (batch,)
-            0 for one that was never trained.
+            Kind of recording; 0 for an unknown kind.
 
         Returns
         -------
@@ -137,9 +142,9 @@ class SpikeTokenizer(nn.Module):
         level = counts.sqrt().to(keys.dtype)[:, None, :, None]  # (batch, 1, bins, 1, units)
         score = (queries @ keys.mT)[:, :, None] / math.sqrt(keys.shape[-1]) * level
         score = score.masked_fill(~seen[:, None, None, None], float("-inf"))
-        # A window all of whose units are hidden has nothing to attend to: zeros, not 0 / 0.
+        # If all units of a window are masked, the softmax is NaN; the token must be 0.
         weight = score.softmax(dim=-1).masked_fill(~seen.any(dim=1)[:, None, None, None, None], 0.0).to(level.dtype)
         pooled = (weight * level).flatten(2, 3) @ values  # (batch, heads, bins * queries, .)
         pooled = pooled.unflatten(2, (bins, -1)).permute(0, 2, 3, 1, 4).flatten(2)
-        # A mean over n units shrinks with sqrt(n) whatever they say; what they say should not.
+        # A mean over n independent units shrinks with sqrt(n); undo that, so that the scale does not depend on n.
         return self.norm(self.join(pooled * seen.sum(dim=1).clamp(min=1).sqrt()[:, None, None].to(pooled.dtype)))

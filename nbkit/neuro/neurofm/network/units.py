@@ -1,7 +1,8 @@
-"""What a model knows of its recordings: their units, what kind of recording each is, and which behaviour it has.
+"""Table of the recordings of a model: units, kind of recording, and behaviour.
 
-A unit's place in the table is its recording's offset plus its own place there, so units of two recordings never share
-an embedding, whatever their ids are. A table only grows at its end: places that were given stay.
+The index of a unit in the table is the offset of its recording plus its index in the recording, so that units of
+different recordings never share an embedding, even with equal ids. New recordings are added at the end: existing
+indices do not change.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ NO_TASK = "none"
 
 @dataclass(frozen=True)
 class Task:
-    """A behaviour that is decoded.
+    """A behaviour to decode.
 
     Attributes
     ----------
     name, unit : str
     mean, scale : tuple of float
-        What each dim is reduced by and divided by before it is learned, from training data.
+        Mean and standard deviation of each dim in the training data, for standardisation.
     circular : bool
-        The dims are cosine and sine of an angle.
+        True if the dims are cosine and sine of an angle.
     """
 
     name: str
@@ -39,18 +40,18 @@ class Task:
 
 @dataclass(frozen=True)
 class RecordingUnits:
-    """One recording as the model sees it.
+    """Units and properties of one recording.
 
     Attributes
     ----------
     name : str
     unit_ids : tuple of str
     mean_counts : tuple of float
-        Spikes a bin of each unit in the training windows: the mean-rate model.
+        Mean spikes per bin of each unit in the training windows: the mean-rate model.
     kind : str
-        ``"<species>/<modality>"``, which has its own tokenizer.
+        ``"<species>/<modality>"``; each kind has its own tokenizer weights.
     task : str
-        Name of its `Task`, or ``"none"``.
+        Name of the `Task`, or ``"none"``.
     snr : float
         See `nbkit.neuro.signals.spikes.recording.recording_snr`.
     """
@@ -64,19 +65,19 @@ class RecordingUnits:
 
 
 class UnitTable:
-    """Places of all units, kinds and tasks.
+    """Indices of all units, kinds and tasks.
 
     Parameters
     ----------
     recordings : sequence of RecordingUnits
     tasks : sequence of Task
     kinds : sequence of str, optional
-        Those with an own tokenizer; those of the recordings where not given.
+        Kinds with their own tokenizer weights; by default those of the recordings.
 
     Raises
     ------
     ValueError
-        If a recording comes twice, or names a task that is not there.
+        If there is no recording, a name is not unique, or a recording has an unknown task.
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class UnitTable:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice or not names:
             raise ValueError(
-                f"{len(names)} recordings, {', '.join(twice[:5]) or 'none at all'} more than once: units are told "
-                "apart by their recording's name. Give each file of windows once, and recordings names of their own."
+                f"Got {len(names)} recordings; names used more than once: {', '.join(twice[:5]) or 'none'}. Give at "
+                "least one recording, each file once, and each recording a unique name."
             )
         self.offsets, self.n_units = {}, 0
         for recording in self.recordings:
@@ -97,38 +98,39 @@ class UnitTable:
             self.n_units += len(recording.unit_ids)
             if recording.task != NO_TASK and recording.task not in [task.name for task in self.tasks]:
                 raise ValueError(
-                    f"Recording {recording.name} has the task {recording.task!r}, which is none of "
-                    f"{', '.join(task.name for task in self.tasks) or 'no task at all'}."
+                    f"Recording {recording.name} has the unknown task {recording.task!r}; known tasks: "
+                    f"{', '.join(task.name for task in self.tasks) or 'none'}. Add the task to the table, or use "
+                    f"{NO_TASK!r}."
                 )
 
     def task_id(self, name: str) -> int:
-        """Return a task's number: 0 for none, from 1 on the tasks."""
+        """Return the number of a task, from 1; 0 for no task."""
         return 0 if name == NO_TASK else 1 + [task.name for task in self.tasks].index(name)
 
     def kind_id(self, kind: str) -> int:
-        """Return a kind's number: 0 for one that has no tokenizer of its own and takes the shared one."""
+        """Return the number of a kind, from 1; 0 for an unknown kind, which uses the shared tokenizer weights."""
         return 1 + self.kinds.index(kind) if kind in self.kinds else 0
 
     def find(self, name: str) -> RecordingUnits:
-        """Return a recording by its name."""
+        """Return a recording by its name, or raise ValueError if the table does not have it."""
         if name not in self.offsets:
             raise ValueError(
-                f"The model has no units of recording {name!r}; it knows {', '.join([*self.offsets][:8])} "
-                f"({len(self.offsets)}). Add it first (nbkit.neuro.neurofm.adapt.add_recordings)."
+                f"The model has no units of recording {name!r}; it has {len(self.offsets)} recordings: "
+                f"{', '.join([*self.offsets][:8])}. Add it first (nbkit.neuro.neurofm.adapt.add_recordings)."
             )
         return self.recordings[[*self.offsets].index(name)]
 
     @property
     def most_dims(self) -> int:
-        """Dims of the widest task; at least 1."""
+        """Largest number of dims of a task; at least 1."""
         return max([task.dims for task in self.tasks], default=1)
 
     def with_recordings(self, more: Sequence[RecordingUnits]) -> UnitTable:
-        """Return a table that has these recordings at its end; tasks and tokenizers stay as they are."""
+        """Return a table with more recordings at its end and the same tasks and kinds."""
         return UnitTable((*self.recordings, *more), self.tasks, self.kinds)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the table in plain numbers and text, as a checkpoint holds it."""
+        """Return the table as plain numbers, text, lists and dicts, for a checkpoint."""
         return {
             "recordings": [_plain(asdict(recording)) for recording in self.recordings],
             "tasks": [_plain(asdict(task)) for task in self.tasks],
@@ -137,7 +139,7 @@ class UnitTable:
 
     @classmethod
     def from_dict(cls, held: Mapping[str, Any]) -> UnitTable:
-        """Build the table that `as_dict` wrote."""
+        """Build a table from the result of `as_dict`."""
         recordings = [RecordingUnits(**_tuples(row)) for row in held["recordings"]]
         return cls(recordings, [Task(**_tuples(row)) for row in held["tasks"]], held["kinds"])
 

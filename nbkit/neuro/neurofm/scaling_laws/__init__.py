@@ -1,1 +1,1 @@
-"""How scores grow with data, size and compute, and what that costs."""
+"""Scaling of scores with data, model size and compute, and its costs."""

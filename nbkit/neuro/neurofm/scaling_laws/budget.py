@@ -1,8 +1,9 @@
-"""The seed's plans for a budget, calculated: prices are inputs, and what the seed wrote stands beside.
+"""Budget plans with calculated costs beside the costs of the original plan.
 
-The seed's text has five phases and its budgets six and four lines; ranges stand here by their middle. Its figures do
-not have one price: one A100 costs about 4 dollars an hour in them and four together about 5, so the lines on four cost
-more here than there, unless the price of such a node is given.
+Prices are inputs. The text of the original plan has five phases, and its budgets have six and four lines; ranges are
+replaced by their middle. The original costs do not follow from one price: one A100 costs about 4 dollars an hour, but
+four together cost about 5. Lines on four GPUs are therefore more expensive here, unless the price of a node of four is
+given.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from typing import Any
 from nbkit.neuro.neurofm.scaling_laws.ladder import RUNGS, Gate, gate_of
 
 DISAGREEMENTS = (
-    "the text has 5 phases, the budget 6: the budget adds a baseline of 20 recordings and an evaluation, and leaves "
-    "out the phase across species (250 to 350), with which the five come to about 725 of 500",
-    "the search is 20 to 30 recordings, 5 to 10 runs of 4 to 6 h and 80 to 120 in the text, and 10 recordings, 5 runs "
-    "and 50 in the budget",
-    "one A100 costs about 4 an hour in text and budget, four A100 together about 5: at one price the multi-modal line "
-    "costs 640, not 200",
-    "many modalities are 200 recordings in the text, 150 in the conservative plan and '100+' on the ladder",
-    "100 to 150 Allen Neuropixels recordings: Visual Coding has 58 and Visual Behavior about 153 (both counts "
-    "unverified), so one data set alone may not do",
+    "The text has 5 phases, the budget 6: the budget adds a baseline of 20 recordings and an evaluation, and leaves "
+    "out the phase across species (250 to 350 dollars), with which the five phases cost about 725 of 500 dollars.",
+    "The search has 20 to 30 recordings and 5 to 10 runs of 4 to 6 h for 80 to 120 dollars in the text, but 10 "
+    "recordings and 5 runs for 50 dollars in the budget.",
+    "One A100 costs about 4 dollars an hour in text and budget, but four A100 together about 5: at one price per GPU "
+    "the multi-modal line costs 640 dollars, not 200.",
+    "Many modalities means 200 recordings in the text, 150 in the conservative plan and '100+' on the ladder.",
+    "The text wants 100 to 150 Allen Neuropixels recordings: Visual Coding has 58 and Visual Behavior about 153 (both "
+    "counts unverified), so one data set alone may not be enough.",
 )
 
 
@@ -35,13 +36,13 @@ class Line:
     ----------
     name : str
     recordings : int
-        The rung it belongs to; 0 where it belongs to none.
+        Rung of the ladder to which the line belongs; 0 for no rung.
     hours : float
-        On its machine.
+        Duration in h.
     gpus : int
-        That machine's accelerators; 0 where it is one's own and nothing is paid.
+        Number of paid accelerators; 0 for one's own machine, which costs nothing.
     wrote : float
-        Dollars that the seed wrote down for it.
+        Cost in the original plan, in dollars.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Plan:
-    """A named plan and the budget it has to keep within."""
+    """A named plan with its lines and its budget in dollars."""
 
     name: str
     lines: tuple[Line, ...]
@@ -86,14 +87,19 @@ PLANS = {plan.name: plan for plan in (CONSERVATIVE, AGGRESSIVE, FIVE_PHASES)}
 
 @dataclass(frozen=True)
 class Prices:
-    """What an hour costs.
+    """Prices per hour.
 
     Attributes
     ----------
     gpu_hour : float
-        Of one accelerator.
+        Price of one accelerator, in dollars per hour.
     node_hour : float or None
-        Of a machine of four; four times `gpu_hour` where not given.
+        Price of a machine with four accelerators; None means four times ``gpu_hour``.
+
+    Raises
+    ------
+    ValueError
+        If a price is negative or not finite.
     """
 
     gpu_hour: float
@@ -103,15 +109,15 @@ class Prices:
         for name in ("gpu_hour", "node_hour"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}; a price is a number of at least 0.")
+                raise ValueError(f"The price {name} is {value}; it must be a finite number of 0 or more.")
 
     @classmethod
     def seed(cls) -> Prices:
-        """Those that the seed's budget implies."""
+        """Return the prices implied by the budget of the original plan."""
         return cls(4.0, 5.0)
 
     def of(self, line: Line, hours: float | None = None) -> float:
-        """Return the price of a line; of other hours than planned where given."""
+        """Return the price of a line in dollars, for the given hours or else the planned hours."""
         hours = line.hours if hours is None else hours
         if line.gpus == 4 and self.node_hour is not None:
             return hours * self.node_hour
@@ -120,16 +126,17 @@ class Prices:
 
 @dataclass(frozen=True)
 class Spending:
-    """What a plan costs.
+    """Costs of a plan, in dollars.
 
     Attributes
     ----------
+    plan : Plan
     costs : tuple of float
-        A line each.
+        Cost of each line.
     total, buffer : float
-        All of it, and what is left of the budget; below 0 where it does not fit.
+        Total cost, and the rest of the budget; negative if the plan does not fit.
     wrote_total, wrote_buffer : float
-        As the seed wrote.
+        The same in the original plan.
     """
 
     plan: Plan
@@ -141,12 +148,12 @@ class Spending:
 
     @property
     def fits(self) -> bool:
-        """Whether the budget suffices."""
+        """True if the plan fits into the budget."""
         return self.buffer >= 0
 
     @property
     def words(self) -> str:
-        """A table: each line's calculated price beside the one that the seed wrote."""
+        """Table with the calculated and the originally written cost of each line."""
         width = max(len(line.name) for line in self.plan.lines)
         rows = [f"{self.plan.name:<{width}}  {'calculated':>10}  {'written':>8}"]
         for line, cost in zip(self.plan.lines, self.costs, strict=True):
@@ -157,54 +164,63 @@ class Spending:
 
 
 def spend(plan: Plan, prices: Prices, hours: Mapping[int, float] | None = None) -> Spending:
-    """Calculate what a plan costs.
+    """Compute the costs of a plan.
 
     Parameters
     ----------
     plan : Plan
     prices : Prices
     hours : mapping of int to float, optional
-        By rung, hours that were measured or calculated by a measured rate, in place of the plan's.
+        Measured hours for each rung, which replace those of the plan.
+
+    Returns
+    -------
+    spending : Spending
 
     Raises
     ------
     ValueError
-        For hours that are below 0.
+        If hours are negative or not finite.
     """
     hours = dict(hours or {})
     for rung, value in hours.items():
         if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"the rung of {rung} recordings has {value} h; hours are numbers of at least 0.")
+            raise ValueError(f"The rung of {rung} recordings has {value} h; hours must be finite and 0 or more.")
     costs = tuple(prices.of(line, hours.get(line.recordings)) for line in plan.lines)
     wrote = sum(line.wrote for line in plan.lines)
     return Spending(plan, costs, sum(costs), plan.budget - sum(costs), wrote, plan.budget - wrote)
 
 
 def decide(spending: Spending, done: Sequence[str], gates: Mapping[int, Gate], spent: float | None = None) -> str:
-    """Say of the next line whether to go, and why.
+    """Decide whether to start the next line of a plan.
 
-    Go where its gate has passed and the budget holds it; the lines after it need not fit yet, since their own gates may
-    shut before any of their price is due.
+    The answer is "go" if its gate has passed and its cost fits into the rest of the budget. Later lines need not fit
+    yet, because their own gates may stop them before they cost anything.
 
     Parameters
     ----------
     spending : Spending
     done : sequence of str
-        Names of the lines that are done.
+        Names of the completed lines.
     gates : mapping of int to Gate
-        By rung; a rung that is not there has an unmeasured gate. A line of no rung has none.
+        Gate of each rung; the gate of a missing rung is not measured. Lines without a rung have no gate.
     spent : float, optional
-        So far; the calculated price of what is done by default.
+        Dollars spent so far; by default the calculated cost of the completed lines.
 
     Returns
     -------
     words : str
-        Begins with "go", "no go" or "done".
+        Starts with "go", "no go" or "done".
+
+    Raises
+    ------
+    ValueError
+        If ``done`` has a line that the plan does not have.
     """
     lines = spending.plan.lines
     unknown = sorted(set(done) - {line.name for line in lines})
     if unknown:
-        raise ValueError(f"the {spending.plan.name} plan has no lines {unknown}; it has {[x.name for x in lines]}.")
+        raise ValueError(f"The {spending.plan.name} plan has no lines {unknown}; it has {[x.name for x in lines]}.")
     priced = list(zip(lines, spending.costs, strict=True))
     spent = sum(cost for line, cost in priced if line.name in done) if spent is None else spent
     left = spending.plan.budget - spent
@@ -215,9 +231,9 @@ def decide(spending: Spending, done: Sequence[str], gates: Mapping[int, Gate], s
         if line.recordings and (gate is None or not gate.passed):
             return f"no go: {line.name}: its gate is {'not measured' if gate is None else gate.state}"
         if cost > left:
-            return f"no go: {line.name} costs {cost:.0f}, and {left:.0f} of {spending.plan.budget:.0f} are left"
+            return f"no go: {line.name} costs {cost:.0f}, but {left:.0f} of {spending.plan.budget:.0f} are left"
         return f"go: {line.name} for {cost:.0f}; {left - cost:.0f} are left after it"
-    return f"done: every line of the {spending.plan.name} plan; {left:.0f} are left"
+    return f"done: all lines of the {spending.plan.name} plan; {left:.0f} are left"
 
 
 def decisions(
@@ -226,26 +242,26 @@ def decisions(
     node_per_hour: float | None = None,
     done: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
-    """Lay out both budget plans at given prices, and say of each whether to go on.
+    """Return both budget plans at given prices as text, each with the decision about its next line.
 
     Parameters
     ----------
-    results
-        As in `nbkit.neuro.neurofm.scaling_laws.ladder.gate_of`.
-    price_per_hour, node_per_hour
-        See `Prices`.
+    results : mapping of str to mapping
+        See `nbkit.neuro.neurofm.scaling_laws.ladder.gate_of`.
+    price_per_hour, node_per_hour : float
+        Prices in dollars per hour; see `Prices`.
     done : mapping of str to sequence of str, optional
-        By plan, the lines that are done.
+        Names of the completed lines of each plan.
 
     Raises
     ------
     ValueError
-        For a plan or a line that there is none of.
+        If ``done`` has an unknown plan or line.
     """
     done = dict(done or {})
     strangers = sorted(set(done) - set(PLANS))
     if strangers:
-        raise ValueError(f"there are no plans {strangers}; there are {sorted(PLANS)}.")
+        raise ValueError(f"There are no plans {strangers}; there are {sorted(PLANS)}.")
     gates = {rung.recordings: gate_of(rung.recordings, results) for rung in RUNGS}
     parts = []
     for plan in (CONSERVATIVE, AGGRESSIVE):

@@ -1,8 +1,8 @@
-"""The ladder: more recordings only where those below have shown that they help.
+"""Scaling ladder: use more recordings only after smaller experiments have shown a benefit.
 
-Each rung says what it needs, what it takes by a measured rate, and what must have been shown before it is begun. A
-gate reads nothing but the results that earlier phases left: a check passes where a score is better than the baseline
-that stands beside it, fails where it is not, and is open where it was not measured. An open gate is shut.
+Each rung has its costs, calculated from a measured rate, and a gate: results that must exist before it is started. A
+gate uses only the results of earlier phases. A check passes if a score is better than its baseline, fails if it is not,
+and is not measured if the score is missing. A gate passes only if all of its checks pass.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 PASSED, FAILED, OPEN = "passed", "failed", "not measured"
-SESSION_SHARE = 0.9  # of a session; the rest goes into starting, saving and uploads
+SESSION_SHARE = 0.9  # fraction of a session used for training; the rest is start-up, saving and uploads
 
 
 @dataclass(frozen=True)
 class Check:
-    """Name a score that must be above its own baseline.
+    """A score that must be above its baseline.
 
     Attributes
     ----------
     slug, metric : str
-        Where it stands: a phase and a name in its results.
+        Phase, and name of the score in its results.
     means : str
-        What it shows, in words.
+        Meaning of the check, as text.
     """
 
     slug: str
@@ -35,22 +35,23 @@ class Check:
 
 @dataclass(frozen=True)
 class Rung:
-    """Hold one step of the ladder.
+    """One step of the ladder.
 
     Attributes
     ----------
     recordings : int
+        Number of recordings.
     title : str
     phases : tuple of str
-        Slugs of the notebooks that do it.
+        Slugs of the notebooks of this step.
     runs : int
-        Trainings.
+        Number of trainings.
     epochs : int
-        Passes over the data in each.
+        Passes over the data in each training.
     gate : tuple of Check
-        What must have been shown before.
+        Checks that must pass before this step.
     planned_hours, planned_dollars : (low, high)
-        The seed's own figures for all runs, to compare with.
+        Hours and dollars of all runs in the original plan, for comparison.
     """
 
     recordings: int
@@ -63,13 +64,15 @@ class Rung:
     planned_dollars: tuple[float, float]
 
 
-_BEATS_MEAN = Check("neurofm_validate", "test_bits_per_spike", "4 recordings: foretells more than mean rates do")
-_BEATS_WIENER = Check("neurofm_validate", "test_r2_neurofm", "4 recordings: decodes better than a Wiener filter")
-_SEARCHED = Check("neurofm_search", "best_bits_per_spike", "the best of the search beats the mean rate")
+_BEATS_MEAN = Check("neurofm_validate", "test_bits_per_spike", "4 recordings: better prediction than mean rates")
+_BEATS_WIENER = Check("neurofm_validate", "test_r2_neurofm", "4 recordings: better decoding than a Wiener filter")
+_SEARCHED = Check("neurofm_search", "best_bits_per_spike", "the best network of the search is better than mean rates")
 _NOT_FULL = Check("neurofm_scaling", "gain_at_next_high", "the scaling verdict is not 'at capacity'")
 _HELPS = Check("neurofm_scaling", "gain_at_next_low", "the scaling verdict is 'more data helps'")
 _ZERO_SHOT = Check("neurofm_transfer", "zero_shot_bits_per_spike", "held-out recordings: above chance without training")
-_FEW_SHOT = Check("neurofm_transfer", "few_shot_advantage_low", "few shots: pretrained above scratch, interval and all")
+_FEW_SHOT = Check(
+    "neurofm_transfer", "few_shot_advantage_low", "few shots: pretrained better than scratch, whole interval"
+)
 _CROSS = Check("neurofm_transfer", "cross_modal_bits_per_spike", "the other modality: above chance without training")
 
 _LAWS = ("neurofm_scaling", "neurofm_transfer")
@@ -84,7 +87,7 @@ RUNGS = (
 
 @dataclass(frozen=True)
 class Answer:
-    """Say how one check stands."""
+    """State of one check: "passed", "failed" or "not measured", with its numbers as text."""
 
     check: Check
     state: str
@@ -93,15 +96,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Gate:
-    """Say whether a rung may be begun.
+    """All checks before a rung.
 
     Attributes
     ----------
     recordings : int
-        The rung.
+        Number of recordings of the rung.
     answers : tuple of Answer
+        State of each check.
     stand_in : str
-        What the data behind it stand in for; empty for real ones.
+        Label of synthetic stand-in data on which the scores were measured; empty for real data.
     """
 
     recordings: int
@@ -110,36 +114,42 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        """True where every check has passed."""
+        """True if all checks have passed."""
         return all(answer.state == PASSED for answer in self.answers)
 
     @property
     def state(self) -> str:
-        """The worst of its checks: failed before not measured before passed."""
+        """Worst state of the checks: "failed", then "not measured", then "passed"."""
         states = {answer.state for answer in self.answers}
         return next((state for state in (FAILED, OPEN) if state in states), PASSED)
 
     @property
     def words(self) -> str:
-        """A line for each check."""
+        """State of the gate and one line for each check, as text."""
         lines = [f"gate of {self.recordings} recordings: {'go' if self.passed else 'no go'} ({self.state})"]
         lines += [f"  {answer.state:<12}  {answer.words}" for answer in self.answers]
-        return "\n".join(lines + ([f"  shown on: {self.stand_in}"] if self.stand_in else []))
+        return "\n".join(lines + ([f"  measured on: {self.stand_in}"] if self.stand_in else []))
 
 
 @dataclass(frozen=True)
 class StepRate:
-    """How long a training step takes, and where that was measured.
+    """Measured duration of a training step.
 
     Attributes
     ----------
     seconds : float
-        An optimizer step of `batch_size` windows.
+        Duration of an optimizer step of ``batch_size`` windows, in s.
     batch_size : int
+        Windows per step.
     windows : float
-        Windows a recording.
+        Mean number of windows per recording.
     where : str
-        The machine and the model, in words.
+        Description of the machine and the network.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite and above 0.
     """
 
     seconds: float
@@ -150,25 +160,27 @@ class StepRate:
     def __post_init__(self) -> None:
         for name in ("seconds", "batch_size", "windows"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} is {getattr(self, name)}; a rate needs a number above 0. Measure it first.")
+                raise ValueError(
+                    f"The rate has {name} = {getattr(self, name)}; it must be finite and above 0. Measure it first."
+                )
 
     @property
     def words(self) -> str:
-        """The rate in a line."""
-        step = f"{self.seconds:.3g} s a step of {self.batch_size} windows"
-        return f"{step}, {self.windows:.3g} windows a recording; {self.where}"
+        """The rate in one line."""
+        step = f"{self.seconds:.3g} s per step of {self.batch_size} windows"
+        return f"{step}, {self.windows:.3g} windows per recording; {self.where}"
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What a host grants, and what it takes for it.
+    """Quota and price of a host.
 
     Attributes
     ----------
     weekly_hours, session_hours : float
-        Of quota a week, and of the longest session.
+        Quota in hours per week, and the longest session in hours.
     price_per_hour : float or None
-        Of an accelerator hour; None where none is paid.
+        Price of an accelerator in dollars per hour; None if it is free.
     """
 
     weekly_hours: float = 30.0
@@ -178,16 +190,20 @@ class Grant:
 
 @dataclass(frozen=True)
 class RungCost:
-    """What a rung takes, by a rate.
+    """Costs of a rung at a measured rate.
 
     Attributes
     ----------
     steps : int
-        Of one run.
-    hours, weeks : float
-        Of all runs; weeks of quota.
+        Optimizer steps of one run.
+    hours : float
+        Hours of all runs.
     sessions : int
+        Sessions of all runs.
+    weeks : float
+        Weeks of quota of all runs.
     dollars : float or None
+        Price of all runs; None if the host is free.
     """
 
     steps: int
@@ -198,21 +214,21 @@ class RungCost:
 
 
 def find_rung(recordings: int) -> Rung:
-    """Return the rung of so many recordings.
+    """Return the rung with this number of recordings.
 
     Raises
     ------
     ValueError
-        Where the ladder has no such rung.
+        If the ladder has no such rung.
     """
     for rung in RUNGS:
         if rung.recordings == recordings:
             return rung
-    raise ValueError(f"the ladder has no rung of {recordings} recordings; it has {[r.recordings for r in RUNGS]}.")
+    raise ValueError(f"The ladder has no rung of {recordings} recordings; it has {[r.recordings for r in RUNGS]}.")
 
 
 def rung_cost(rung: Rung, rate: StepRate, grant: Grant) -> RungCost:
-    """Calculate what a rung takes at a rate."""
+    """Return the costs of a rung at a measured rate."""
     steps = rung.epochs * math.ceil(rung.recordings * rate.windows / rate.batch_size)
     hours = rung.runs * steps * rate.seconds / 3600
     sessions = max(1, math.ceil(hours / (SESSION_SHARE * grant.session_hours)))
@@ -221,23 +237,26 @@ def rung_cost(rung: Rung, rate: StepRate, grant: Grant) -> RungCost:
 
 
 def measured_rate(trials: Sequence[Mapping[str, Any]], where: str) -> StepRate:
-    """Return the rate of the data experiment's trainings, which all have the same network.
+    """Return the measured rate of the trainings of the data experiment, which all have the same network.
 
     Parameters
     ----------
     trials : sequence of mapping
-        As `nbkit.neuro.neurofm.trial.read_trials` gives them.
+        Results from `nbkit.neuro.neurofm.trial.read_trials`.
     where : str
-        The machine.
+        Description of the machine.
 
     Raises
     ------
     ValueError
-        Where no training of that experiment is done.
+        If no training of the data experiment is done.
     """
     data = [trial for trial in trials if trial["experiment"] == "data"]
     if not data:
-        raise ValueError(f"{len(trials)} trainings are done, none on growing data: no rate is measured yet.")
+        raise ValueError(
+            f"{len(trials)} trainings are done, but none of the data experiment, so there is no measured rate. "
+            "Complete at least one training of that experiment (52_neurofm_scaling)."
+        )
     steps, first = sum(trial["steps"] for trial in data), data[0]
     batch = round(sum(trial["windows"] * trial["epochs"] for trial in data) / steps)
     windows = sum(trial["windows"] for trial in data) / sum(trial["recordings"] for trial in data)
@@ -246,14 +265,14 @@ def measured_rate(trials: Sequence[Mapping[str, Any]], where: str) -> StepRate:
 
 
 def gate_of(recordings: int, results: Mapping[str, Mapping[str, Any]]) -> Gate:
-    """Say how the gate of a rung stands, with those of all rungs below it.
+    """Return the gate of a rung, including the gates of all rungs below it.
 
     Parameters
     ----------
     recordings : int
-        The rung.
+        Number of recordings of the rung.
     results : mapping of str to mapping
-        By phase, what its results.json holds: ``metrics`` with ``value``, ``baseline``, ``baseline_is``; ``data``.
+        Content of results.json of each phase: ``metrics`` with ``value``, ``baseline``, ``baseline_is``; ``data``.
 
     Returns
     -------
@@ -264,7 +283,7 @@ def gate_of(recordings: int, results: Mapping[str, Mapping[str, Any]]) -> Gate:
         found = results.get(check.slug, {})
         metric = found.get("metrics", {}).get(check.metric)
         if metric is None:
-            answers.append(Answer(check, OPEN, f"{check.means}: {check.slug} has left no {check.metric}"))
+            answers.append(Answer(check, OPEN, f"{check.means}: {check.slug} has no result {check.metric}"))
             continue
         value, baseline = metric["value"], metric["baseline"]
         better = value > baseline
@@ -277,30 +296,30 @@ def gate_of(recordings: int, results: Mapping[str, Mapping[str, Any]]) -> Gate:
 
 
 def checks_of(rung: Rung) -> list[Check]:
-    """Return a rung's checks after those of the rungs below it: who passed over a rung has not passed it."""
+    """Return the checks of all rungs up to a rung: skipping a rung does not skip its checks."""
     return list(dict.fromkeys(check for r in RUNGS if r.recordings <= rung.recordings for check in r.gate))
 
 
 def require_gate(recordings: int, results: Mapping[str, Mapping[str, Any]], ignore: bool = False) -> Gate:
-    """Return the gate of a rung, and stop where it is shut.
+    """Return the gate of a rung, or raise if it has not passed.
 
     Parameters
     ----------
     recordings, results
         As in `gate_of`.
     ignore : bool
-        True to go on in spite of a shut gate.
+        If True, do not raise.
 
     Raises
     ------
     ValueError
-        Where the gate is shut and not ignored.
+        If the gate has not passed and ``ignore`` is False.
     """
     gate = gate_of(recordings, results)
     if not gate.passed and not ignore:
         raise ValueError(
-            f"{gate.words}\nNothing was begun. Do what is not measured, mend what failed, or go on all the same with "
-            "IGNORE_GATE = True."
+            f"{gate.words}\nNothing was started. Run the phases whose results are not measured, improve those that "
+            "failed, or continue anyway with IGNORE_GATE = True."
         )
     return gate
 
@@ -308,15 +327,15 @@ def require_gate(recordings: int, results: Mapping[str, Mapping[str, Any]], igno
 def ladder_rows(
     results: Mapping[str, Mapping[str, Any]], rate: StepRate, grant: Grant | None = None
 ) -> list[dict[str, Any]]:
-    """Return the whole ladder as rows: what each rung takes and how its gate stands.
+    """Return all rungs as rows, each with its costs and the state of its gate.
 
     Parameters
     ----------
-    results
+    results : mapping of str to mapping
         As in `gate_of`.
     rate : StepRate
     grant : Grant, optional
-        Kaggle's free quota by default.
+        By default the free quota of Kaggle.
 
     Returns
     -------
@@ -339,11 +358,11 @@ def ladder_rows(
 
 
 def ladder_table(rows: Sequence[Mapping[str, Any]], rate: StepRate) -> str:
-    """Lay the ladder out for reading."""
-    head = ("recordings", "what", "runs x steps", "hours", "sessions", "weeks of quota", "price", "gate")
+    """Return the rows of the ladder as a text table."""
+    head = ("recordings", "step", "runs x steps", "hours", "sessions", "weeks of quota", "price", "gate")
     cells = [head]
     for row in rows:
-        price = "none paid" if row["dollars"] is None else f"{row['dollars']:.0f}"
+        price = "free" if row["dollars"] is None else f"{row['dollars']:.0f}"
         hours, weeks = f"{row['hours']:.3g}", f"{row['weeks']:.2g}"
         runs = f"{row['runs']} x {row['steps']}"
         cells.append(

@@ -1,9 +1,9 @@
-"""How a loss falls with the amount of data: a power law with intervals, and a verdict that may be "inconclusive".
+"""Power law of a loss over the amount of data, with intervals and a verdict that may be "inconclusive".
 
-``loss = a * size**-alpha + c`` (Hestness et al. 2017, https://arxiv.org/abs/1712.00409; the irreducible ``c`` as in
-Hoffmann et al. 2022, https://arxiv.org/abs/2203.15556). Four sizes and three numbers leave next to nothing to judge a
-fit by, so the noise is taken from runs of several seeds at the same size, and a verdict is only given where the whole
-interval of the gain at the next size stands on one side of what is worth having.
+The model is ``loss = a * size**-alpha + c`` (Hestness et al. 2017, https://arxiv.org/abs/1712.00409; the irreducible
+``c`` as in Hoffmann et al. 2022, https://arxiv.org/abs/2203.15556). With four sizes and three parameters, the residuals
+say little about the fit. The noise is therefore estimated from several seeds at the same size, and a verdict is given
+only if the whole interval of the gain at the next size is on one side of the worthwhile gain.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-STEEPEST = 4.0  # above it only the smallest size would differ from the rest
-_GRID = 96  # exponents that are tried; two finer grids follow around the best
+STEEPEST = 4.0  # largest exponent; with a larger one only the smallest size would differ from the rest
+_GRID = 96  # exponents of the first grid; two finer grids follow around the best
 HELPS, CAPACITY, INCONCLUSIVE = "more data helps", "at capacity", "inconclusive"
 LEAST_SIZES = 3
 LEAST_FREEDOM = 3
@@ -22,24 +22,24 @@ LEAST_FREEDOM = 3
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """Hold a fitted ``loss = a * size**-alpha + c`` and the fits to its bootstrap draws.
+    """A fitted ``loss = a * size**-alpha + c`` with bootstrap draws.
 
     Attributes
     ----------
     sizes, losses : ndarray of shape (runs,)
-        What was fitted; several runs of one size differ in their seed.
+        Fitted data; runs of the same size differ in their seed.
     alpha, a, c : float
-        ``alpha`` is 0 where the loss does not fall at all.
+        Fitted parameters; ``alpha`` is 0 if the loss does not fall.
     draws : ndarray of shape (draws, 3)
         alpha, a, c of every bootstrap draw.
     noise : float
-        Standard deviation of single runs, in the loss's unit.
+        Standard deviation of single runs, in the unit of the loss.
     freedom : int
-        Degrees of freedom that the noise was estimated with.
+        Degrees of freedom of the noise estimate.
     noise_from : str
         "seeds" or "residuals".
     level : float
-        Of all its intervals.
+        Confidence level of all intervals.
     """
 
     sizes: np.ndarray
@@ -54,13 +54,13 @@ class PowerLaw:
     level: float
 
     def interval(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the lower and upper end of the central interval of draws, along their first axis."""
+        """Return the lower and upper end of the central interval of draws along their first axis."""
         low, high = np.quantile(values, [(1 - self.level) / 2, (1 + self.level) / 2], axis=0)
         return low, high
 
     @property
     def alpha_interval(self) -> tuple[float, float]:
-        """The exponent's interval."""
+        """Lower and upper end of the interval of the exponent."""
         low, high = self.interval(self.draws[:, 0])
         return float(low), float(high)
 
@@ -74,7 +74,7 @@ class PowerLaw:
         Returns
         -------
         loss, low, high : ndarray of shape (sizes,)
-            Of the mean over seeds; one run differs from it by `noise`.
+            Mean over seeds and ends of its interval; a single run deviates from the mean by ``noise``.
         """
         sizes = np.asarray(sizes, dtype=float)
         loss = self.a * sizes**-self.alpha + self.c
@@ -83,7 +83,7 @@ class PowerLaw:
         return loss, low, high
 
     def gain(self, now: float, then: float) -> tuple[float, float, float]:
-        """Return by how much the loss falls from one size to another, and the interval of that."""
+        """Return the decrease of the loss from size ``now`` to size ``then``, and the ends of its interval."""
         alpha, a, _ = self.draws.T
         low, high = self.interval(a * (now**-alpha - then**-alpha))
         return self.a * (now**-self.alpha - then**-self.alpha), float(low), float(high)
@@ -91,7 +91,7 @@ class PowerLaw:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Say whether more data helps, by which rule, and what the next size would bring.
+    """Whether more data helps, the reason, and the expected gain at the next size.
 
     Attributes
     ----------
@@ -99,11 +99,11 @@ class Verdict:
     reason : str
         The rule with its numbers.
     fit : PowerLaw or None
-        None where there are too few runs for one.
+        None with too few runs for a fit.
     next_size, worth : float
-        The size that is asked about, and the fall in loss that makes it worth while.
+        The next size, and the decrease of the loss that makes it worthwhile.
     gain, gain_low, gain_high : float
-        By how much the loss falls there, with its interval; not a number without a fit.
+        Expected decrease of the loss at the next size and its interval; NaN without a fit.
     """
 
     verdict: str
@@ -117,7 +117,7 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """Verdict and reason in a line."""
+        """Verdict and reason in one line."""
         return f"{self.verdict}: {self.reason}"
 
 
@@ -132,27 +132,28 @@ def fit_power_law(
 ) -> PowerLaw:
     """Fit a power law to runs of several sizes and seeds, with bootstrap intervals.
 
-    For every exponent the best ``a >= 0`` and ``c >= floor`` are known in closed form, so only the exponent is searched
-    (variable projection, Golub and Pereyra 1973): there is no start value and no local minimum to fall into. Deviations
-    of runs from the mean of their size are pooled, scaled to be unbiased, drawn with replacement and added to the
-    means; each draw's scale is drawn too (by the chi-square law of its degrees of freedom), since a noise known from
-    few seeds is known badly. Where no size has two seeds, the residuals of the fit take the place of the deviations.
+    For a given exponent, the optimal ``a >= 0`` and ``c >= floor`` have a closed form, so only the exponent is searched
+    (variable projection, Golub and Pereyra 1973): no start value is needed, and there are no local minima. For the
+    bootstrap, the deviations of runs from the mean of their size are pooled, scaled to be unbiased, drawn with
+    replacement and added to the means. The scale of each draw is random as well (chi-square with the degrees of
+    freedom), because few seeds give an uncertain noise estimate. If no size has two seeds, the residuals of the fit
+    replace the deviations.
 
-    A 90 % interval holds the truth in about 90 % of the cases, and in about 80 % where the true ``c`` is the floor
-    itself: draws cannot fall below it, so the gain is then given too small rather than too large.
+    A 90 % interval contains the true value in about 90 % of the cases. If the true ``c`` is at the floor, the coverage
+    is about 80 %: draws cannot be below the floor, so the gain is then estimated too small rather than too large.
 
     Parameters
     ----------
     sizes, losses : sequence of float of shape (runs,)
-        One a run; the same size once a seed.
+        Size and loss of each run; runs with several seeds have the same size.
     floor : float
-        Below it no loss can fall; 0 for a deviance or a squared error.
+        Lower bound of the loss; 0 for a deviance or a squared error.
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
     draws : int
-        Bootstrap draws.
+        Number of bootstrap draws.
     seed : int
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -161,13 +162,13 @@ def fit_power_law(
     Raises
     ------
     ValueError
-        For other than finite numbers, losses below the floor, fewer than 3 sizes, or too few runs to know the noise by.
+        If a number is not finite, a loss is below the floor, or there are too few sizes (fewer than 3) or runs.
     """
     sizes, losses = _checked(sizes, losses, floor)
     places, where, counts = np.unique(sizes, return_inverse=True, return_counts=True)
     too_few = _too_few(places, counts)
     if too_few:
-        raise ValueError(f"no power law can be fitted: {too_few}. Run more sizes or seeds.")
+        raise ValueError(f"A power law cannot be fitted: {too_few}. Run more sizes or seeds.")
     means = np.bincount(where, losses) / counts
     alpha, a, c = (float(found[0]) for found in _solve(places, means[None], counts, floor))
 
@@ -200,27 +201,33 @@ def judge(
     draws: int = 1000,
     seed: int = 0,
 ) -> Verdict:
-    """Return whether more data helps, from the runs that there are so far.
+    """Decide from the completed runs whether more data helps.
 
-    The rule: "more data helps" where the whole interval of the gain at the next size lies at or above what is worth
-    having and the losses fall with log size beyond their noise (a one-sided t-test of the slope), "at capacity" where
-    all of the interval lies below, else "inconclusive"; and "inconclusive" where there are too few runs for a fit. Each
-    of the first two is then wrong in about half of ``1 - level`` of the cases at most. The t-test is needed since a
-    fitted curve never rises: noise alone would often seem to bring a very small gain.
+    The verdict is "more data helps" if the whole interval of the gain at the next size is at or above the worthwhile
+    gain and the losses fall significantly with log size (one-sided t-test of the slope). It is "at capacity" if the
+    whole interval is below the worthwhile gain, and otherwise, or with too few runs for a fit, "inconclusive". Each of
+    the first two is wrong in at most about half of ``1 - level`` of the cases. The t-test is needed because a fitted
+    curve never rises, so that noise alone often gives a small positive gain.
 
     Parameters
     ----------
     sizes, losses : sequence of float of shape (runs,)
+        Size and loss of each run.
     next_size : float, optional
-        Twice the largest by default.
+        By default twice the largest size.
     worth : float, optional
-        Fall in loss that makes the next size worth while; 1 % of the mean loss at the largest size by default.
+        Decrease of the loss that makes the next size worthwhile; by default 1 % of the mean loss at the largest size.
     floor, level, draws, seed
         As in `fit_power_law`.
 
     Returns
     -------
     verdict : Verdict
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, a loss is below the floor, or ``next_size`` is not above the largest size.
     """
     sizes, losses = _checked(sizes, losses, floor)
     if len(sizes) == 0:
@@ -228,7 +235,7 @@ def judge(
     now = float(sizes.max())
     next_size = 2 * now if next_size is None else float(next_size)
     if next_size <= now:
-        raise ValueError(f"next_size is {next_size:g}, and runs of {now:g} are there already; give a larger one.")
+        raise ValueError(f"next_size is {next_size:g}, but there are runs of size {now:g} already; give a larger one.")
     here = float(losses[sizes == now].mean())
     worth = 0.01 * abs(here) if worth is None else float(worth)
     too_few = _too_few(*np.unique(sizes, return_counts=True))
@@ -239,18 +246,18 @@ def judge(
     between = f"from {now:g} to {next_size:g} the loss falls by {low:.3g} to {high:.3g} ({level:.0%} interval)"
     falls = _falls(fit)
     if low >= worth and falls:
-        verdict, reason = HELPS, f"{between}, at least the {worth:.3g} that is worth having"
+        verdict, reason = HELPS, f"{between}, at or above the worthwhile gain of {worth:.3g}"
     elif low >= worth:
-        verdict, reason = INCONCLUSIVE, f"{between}, but over all sizes it does not fall beyond its noise"
+        verdict, reason = INCONCLUSIVE, f"{between}, but over all sizes its decrease is not significant"
     elif high < worth:
-        verdict, reason = CAPACITY, f"{between}, less than the {worth:.3g} that is worth having"
+        verdict, reason = CAPACITY, f"{between}, below the worthwhile gain of {worth:.3g}"
     else:
-        verdict, reason = INCONCLUSIVE, f"{between}, on both sides of the {worth:.3g} that is worth having"
+        verdict, reason = INCONCLUSIVE, f"{between}, partly above and partly below the worthwhile gain of {worth:.3g}"
     return Verdict(verdict, reason, fit, next_size, worth, gain, low, high)
 
 
 def _falls(fit: PowerLaw) -> bool:
-    """Return whether the losses fall with log size beyond their noise."""
+    """Return whether the losses fall significantly with log size (one-sided t-test of the slope)."""
     from scipy.stats import t
 
     log_size = np.log(fit.sizes) - np.log(fit.sizes).mean()
@@ -262,29 +269,33 @@ def _falls(fit: PowerLaw) -> bool:
 def _checked(sizes: Sequence[float], losses: Sequence[float], floor: float) -> tuple[np.ndarray, np.ndarray]:
     sizes, losses = np.asarray(sizes, dtype=float), np.asarray(losses, dtype=float)
     if sizes.ndim != 1 or sizes.shape != losses.shape:
-        raise ValueError(f"sizes have shape {sizes.shape}, losses {losses.shape}; give one of each a run.")
+        raise ValueError(
+            f"Sizes have shape {sizes.shape}, losses {losses.shape}; give one size and one loss for each run."
+        )
     if not (np.isfinite(sizes).all() and np.isfinite(losses).all()):
         bad = np.flatnonzero(~(np.isfinite(sizes) & np.isfinite(losses)))
-        raise ValueError(f"runs {bad.tolist()} have no finite size or loss; leave them out, and say so.")
+        raise ValueError(
+            f"Runs {bad.tolist()} have a size or loss that is not finite; repeat them, or leave them out and report it."
+        )
     if len(sizes) and sizes.min() <= 0:
-        raise ValueError(f"the smallest size is {sizes.min():g}; a power law needs sizes above 0.")
+        raise ValueError(f"The smallest size is {sizes.min():g}; a power law needs sizes above 0.")
     if len(losses) and losses.min() < floor:
         raise ValueError(
-            f"a loss is {losses.min():.4g}, below the floor {floor:g}. Give a loss that cannot fall below a known "
-            "floor, such as a Poisson deviance, or the floor with floor=."
+            f"The lowest loss is {losses.min():.4g}, below the floor {floor:g}. Give a loss with a known lower bound, "
+            "such as a Poisson deviance, or set its lower bound with floor=."
         )
     return sizes, losses
 
 
 def _too_few(places: np.ndarray, counts: np.ndarray) -> str:
-    """Say why there is no fit; nothing where there can be one."""
+    """Return the reason why a fit is not possible, or "" if it is possible."""
     if len(places) < LEAST_SIZES:
         there = ", ".join(f"{place:g}" for place in places)
-        return f"runs of {len(places)} size{'s' * (len(places) != 1)} ({there}); three numbers need {LEAST_SIZES}"
+        return f"runs of {len(places)} size{'s' * (len(places) != 1)} ({there}); a fit needs {LEAST_SIZES} sizes"
     freedom = max(int((counts - 1).sum()), int(counts.sum()) - 3)
     if freedom < LEAST_FREEDOM:
         return (
-            f"{int(counts.sum())} runs and three numbers to fit leave {freedom} to know the noise by; at least "
+            f"{int(counts.sum())} runs and three parameters leave {freedom} degrees of freedom for the noise; at least "
             f"{LEAST_FREEDOM} are needed: run more seeds"
         )
     return ""
@@ -293,32 +304,41 @@ def _too_few(places: np.ndarray, counts: np.ndarray) -> str:
 def _solve(
     places: np.ndarray, means: np.ndarray, counts: np.ndarray, floor: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return alpha, a and c for many sets of means at once.
+    """Fit many sets of means at once.
 
     Parameters
     ----------
     places : ndarray of shape (sizes,)
+        Sizes.
     means : ndarray of shape (sets, sizes)
+        Mean losses.
     counts : ndarray of shape (sizes,)
-        Runs a size, the weights.
+        Number of runs of each size, used as weights.
     floor : float
-        Of c.
+        Lower bound of c.
+
+    Returns
+    -------
+    alpha, a, c : ndarray of shape (sets,)
     """
     first = places[0]
     relative = np.log(places / first)
-    grid = np.linspace(0.0, 1.0, _GRID + 1)[1:] ** 2 * STEEPEST  # as fine as exponents are told apart
+    grid = np.linspace(0.0, 1.0, _GRID + 1)[1:] ** 2 * STEEPEST  # finer at small exponents, where curves differ more
     best, a, c = _best(grid[None], relative, means, counts, floor)
     for width in (0.02, 0.0005):
         around = best[:, None] + width * np.linspace(-1, 1, 33) * np.sqrt(best * STEEPEST)[:, None]
         best, a, c = _best(np.clip(around, 1e-6, STEEPEST), relative, means, counts, floor)
-    alpha = np.where(a > 0, best, 0.0)  # a constant has every exponent; 0 says that size does not matter
+    alpha = np.where(a > 0, best, 0.0)  # a constant fits any exponent; 0 means no effect of size
     return alpha, a * first**alpha, c
 
 
 def _best(
     alphas: np.ndarray, relative: np.ndarray, means: np.ndarray, counts: np.ndarray, floor: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the exponent of least squared error for each set (rows of `alphas`, or one for all), with its a and c."""
+    """Return the exponent with the lowest squared error for each set, with its a and c.
+
+    ``alphas`` has one row of candidates for each set, or one row for all sets.
+    """
     weight = counts / counts.sum()
     curve = np.exp(-alphas[..., None] * relative)  # (sets, exponents, sizes)
     means = means[:, None, :]
@@ -326,7 +346,7 @@ def _best(
     centred = curve - curve_mean[..., None]
     a = (centred * (means - mean[..., None])) @ weight / (centred**2 @ weight)
     c = mean - a * curve_mean
-    held = (curve * (means - floor)) @ weight / (curve**2 @ weight)  # with c at its floor
+    held = (curve * (means - floor)) @ weight / (curve**2 @ weight)  # optimal a if c is at its floor
     a, c = np.where(c < floor, held, a), np.maximum(c, floor)
     flat = a <= 0
     a, c = np.where(flat, 0.0, a), np.where(flat, mean, c)

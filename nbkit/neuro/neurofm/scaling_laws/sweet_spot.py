@@ -1,7 +1,8 @@
-"""Where more compute stops buying a better score.
+"""Sweet spot: the cheapest configuration whose score is not clearly below the best.
 
-The rule is Breiman's (1984) one standard error: the cheapest configuration whose mean score lies within one standard
-error of the best one's. It needs several seeds a configuration; with one there is no error, and the best is named.
+The rule is the one-standard-error rule (Breiman et al. 1984): take the cheapest configuration whose mean score is
+within one standard error of the best mean score. It needs several seeds for each configuration; with one seed there is
+no standard error, and the best configuration is returned.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Configuration:
-    """What one configuration costs and scores, over its seeds.
+    """Cost and score of one configuration, over its seeds.
 
     Attributes
     ----------
     name : str
     compute : float
-        Mean over seeds, in the unit that came in.
+        Mean over seeds, in the unit of the input.
     score : float
         Mean over seeds; higher is better.
     error : float
-        Standard error of the score, by the spread that all configurations share; 0 where no seed was repeated.
+        Standard error of the score, from the pooled standard deviation of all configurations; 0 if no configuration has
+        several seeds.
     seeds : int
+        Number of seeds.
     on_front : bool
-        Whether no other costs at most as much and scores higher.
+        True if the configuration is Pareto-optimal: no other has a higher score at the same or lower cost.
     """
 
     name: str
@@ -40,15 +43,16 @@ class Configuration:
 
 @dataclass(frozen=True)
 class SweetSpot:
-    """Give the configuration to take, the best one, and why they differ.
+    """Chosen configuration, best configuration, and the reason for the choice.
 
     Attributes
     ----------
     name, best : str
+        Names of the chosen configuration and of the one with the best score.
     reason : str
         The rule with its numbers.
     configurations : tuple of Configuration
-        From cheap to dear.
+        Sorted by compute, cheapest first.
     """
 
     name: str
@@ -58,12 +62,12 @@ class SweetSpot:
 
 
 def find_sweet_spot(runs: Sequence[Mapping[str, object]]) -> SweetSpot:
-    """Find the cheapest configuration that cannot be told from the best.
+    """Find the cheapest configuration within one standard error of the best.
 
     Parameters
     ----------
     runs : sequence of mapping
-        Each with ``name``, ``compute`` (above 0) and ``score`` (higher is better); one a seed.
+        One for each seed of each configuration, with ``name``, ``compute`` (above 0) and ``score`` (higher is better).
 
     Returns
     -------
@@ -72,7 +76,7 @@ def find_sweet_spot(runs: Sequence[Mapping[str, object]]) -> SweetSpot:
     Raises
     ------
     ValueError
-        For no runs, or numbers that are not finite.
+        If there are no runs, a number is not finite, or a compute is not above 0.
 
     Examples
     --------
@@ -82,12 +86,15 @@ def find_sweet_spot(runs: Sequence[Mapping[str, object]]) -> SweetSpot:
     'small'
     """
     if not runs:
-        raise ValueError("no run is done yet: there is nothing to compare. Let trials end first.")
+        raise ValueError("There are 0 completed runs, so there is nothing to compare. Complete some trials first.")
     groups: dict[str, list[tuple[float, float]]] = {}
     for run in runs:
         compute, score = float(run["compute"]), float(run["score"])
         if not (np.isfinite(score) and np.isfinite(compute) and compute > 0):
-            raise ValueError(f"{run['name']} has compute {compute:g} and score {score:g}; both must be finite numbers.")
+            raise ValueError(
+                f"Run {run['name']} has compute {compute:g} and score {score:g}; both must be finite, and compute "
+                "above 0. Leave the run out, or repeat it."
+            )
         groups.setdefault(str(run["name"]), []).append((compute, score))
     freedom = sum(len(group) - 1 for group in groups.values())
     squares = sum(len(group) * float(np.var([score for _, score in group])) for group in groups.values())
@@ -105,12 +112,12 @@ def find_sweet_spot(runs: Sequence[Mapping[str, object]]) -> SweetSpot:
     best = max(found, key=lambda one: one.score)
     spot = next(one for one in found if one.score >= best.score - best.error)
     if not freedom:
-        reason = f"{best.name} scores best; one seed each says nothing of how sure that is"
+        reason = f"{best.name} has the best score; with one seed each, the uncertainty is unknown"
     elif spot is best:
-        reason = f"{best.name} scores {best.score:.4g}, and no cheaper one comes within one standard error"
+        reason = f"{best.name} scores {best.score:.4g}, and no cheaper one is within one standard error"
     else:
         reason = (
-            f"{spot.name} scores {spot.score:.4g} for {spot.compute / best.compute:.0%} of the compute of {best.name}, "
-            f"the best with {best.score:.4g}: within one standard error ({best.error:.2g})"
+            f"{spot.name} scores {spot.score:.4g} with {spot.compute / best.compute:.0%} of the compute of "
+            f"{best.name}, the best with {best.score:.4g}: within one standard error ({best.error:.2g})"
         )
     return SweetSpot(spot.name, best.name, reason, tuple(found))

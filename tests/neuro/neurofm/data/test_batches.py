@@ -84,10 +84,10 @@ def test_recordings_that_do_not_fit_are_refused(tmp_path):
     paths = write_populations(tmp_path, units=(4,))
     other = replace(PopulationSettings.smoke(), units=4, duration_s=24.0)
     longer = write_windows(tmp_path / "b", [simulate_population(other, "longer")], 25)
-    with pytest.raises(ValueError, match="windows of 20 bins of 0.02 s, longer of 25|longer has windows of 25"):
+    with pytest.raises(ValueError, match="windows of 20 bins of 0.02 s, longer has windows of 25"):
         SpikeData(paths + longer)
     same = write_windows(tmp_path / "c", [simulate_population(other, "rec0")], 20)
-    with pytest.raises(ValueError, match="rec0 more than once"):
+    with pytest.raises(ValueError, match="used more than once: rec0"):
         SpikeData(paths + same)
     with pytest.raises(ValueError, match="No file"):
         SpikeData([])

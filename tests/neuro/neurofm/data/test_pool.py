@@ -37,5 +37,5 @@ def test_real_recordings_get_no_made_up_ones_beside_them_and_too_few_are_refused
     files = write_populations(tmp_path, units=(4, 6))
     monkeypatch.setattr(pool_module, "prepare_recordings", lambda *_, **__: files)
     assert open_pool("spikes.nwb", tmp_path, 2, SETTINGS, WORLD, imaging=3).units == (4, 6)
-    with pytest.raises(ValueError, match="there are 2 recordings, and 3 are needed"):
+    with pytest.raises(ValueError, match="There are 2 recordings, but 3 are needed"):
         open_pool("spikes.nwb", tmp_path, 3, SETTINGS, WORLD)

@@ -36,11 +36,11 @@ def test_a_table_goes_through_text_unchanged():
 
 
 def test_what_cannot_be_told_apart_is_refused():
-    with pytest.raises(ValueError, match="2 recordings, a more than once"):
+    with pytest.raises(ValueError, match="2 recordings; names used more than once: a"):
         UnitTable([units("a", 3), units("a", 2)], [VELOCITY])
-    with pytest.raises(ValueError, match="none at all"):
+    with pytest.raises(ValueError, match="0 recordings; names used more than once: none"):
         UnitTable([], [])
-    with pytest.raises(ValueError, match="task 'velocity', which is none of no task at all"):
+    with pytest.raises(ValueError, match="unknown task 'velocity'; known tasks: none"):
         UnitTable([units("a", 3)], [])
-    with pytest.raises(ValueError, match="no units of recording 'z'; it knows a"):
+    with pytest.raises(ValueError, match="no units of recording 'z'; it has 1 recordings: a"):
         UnitTable([units("a", 3)], [VELOCITY]).find("z")

@@ -71,7 +71,7 @@ def test_both_plans_are_laid_out_with_a_decision_each():
 
 
 def test_wrong_values_are_refused():
-    with pytest.raises(ValueError, match="gpu_hour is -1"):
+    with pytest.raises(ValueError, match="price gpu_hour is -1"):
         Prices(-1)
     with pytest.raises(ValueError, match="rung of 4 recordings has nan h"):
         spend(CONSERVATIVE, Prices(1), {4: float("nan")})

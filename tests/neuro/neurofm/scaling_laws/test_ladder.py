@@ -64,8 +64,8 @@ def test_a_shut_gate_says_each_check_and_what_to_do():
 def test_a_gate_that_opened_on_made_up_data_says_so():
     scores = {check.metric: 0.5 for check in checks_of(find_rung(20))}
     results = left_by(20, scores, data="synthetic spikes")
-    assert require_gate(20, results).passed and "shown on: synthetic spikes" in gate_of(20, results).words
-    assert "shown on" not in gate_of(20, left_by(20, scores)).words
+    assert require_gate(20, results).passed and "measured on: synthetic spikes" in gate_of(20, results).words
+    assert "measured on" not in gate_of(20, left_by(20, scores)).words
 
 
 def test_who_passed_over_a_rung_has_not_passed_it():
@@ -88,7 +88,7 @@ def test_the_table_has_a_line_a_rung_and_names_the_rate():
     rows = ladder_rows(left_by(10, {"test_bits_per_spike": 0.3, "test_r2_neurofm": 0.05}), RATE)
     assert [row["gate"] for row in rows] == [PASSED, FAILED, FAILED, FAILED, FAILED]
     lines = ladder_table(rows, RATE).splitlines()
-    assert len(lines) == 7 and lines[-1] == "rate: 0.5 s a step of 16 windows, 100 windows a recording; one T4"
+    assert len(lines) == 7 and lines[-1] == "rate: 0.5 s per step of 16 windows, 100 windows per recording; one T4"
 
 
 def test_the_rate_is_that_of_the_trainings_on_growing_data():
@@ -101,12 +101,12 @@ def test_the_rate_is_that_of_the_trainings_on_growing_data():
     rate = measured_rate(trials, "one T4")
     assert (rate.seconds, rate.batch_size, rate.windows) == (pytest.approx(0.3), 8, 80)
     assert rate.where == "one T4; width 128, 4 blocks, 32 latents"
-    with pytest.raises(ValueError, match="1 trainings are done, none on growing data"):
+    with pytest.raises(ValueError, match="1 trainings are done, but none of the data experiment"):
         measured_rate(trials[2:], "")
 
 
 def test_wrong_values_are_refused():
     with pytest.raises(ValueError, match=r"no rung of 5 recordings; it has \[4, 10"):
         find_rung(5)
-    with pytest.raises(ValueError, match="seconds is 0"):
+    with pytest.raises(ValueError, match="seconds = 0"):
         StepRate(0, 16, 100, "")

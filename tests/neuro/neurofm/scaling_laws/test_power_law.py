@@ -119,7 +119,7 @@ def test_one_seed_at_many_sizes_takes_the_noise_from_the_residuals():
 
 @pytest.mark.parametrize(
     ("sizes", "words"),
-    [([], "no run"), ([4, 8, 8], "2 sizes"), ([5, 10, 20, 40], "leave 1 to know the noise by")],
+    [([], "no run"), ([4, 8, 8], "2 sizes"), ([5, 10, 20, 40], "leave 1 degrees of freedom for the noise")],
 )
 def test_too_few_runs_are_inconclusive_and_say_what_is_missing(sizes, words):
     verdict = judge(sizes, [1.0 / n for n in sizes])
@@ -129,14 +129,14 @@ def test_too_few_runs_are_inconclusive_and_say_what_is_missing(sizes, words):
 def test_a_verdict_holds_its_rule_and_its_numbers():
     verdict = judge(*runs(0.5, 1.0, 0.3, 0.005, 0), worth=0.01)
     assert verdict.next_size == 80 and verdict.words.startswith("more data helps: from 40 to 80")
-    assert "0.01 that is worth having" in verdict.reason and verdict.gain_low < verdict.gain < verdict.gain_high
+    assert "worthwhile gain of 0.01" in verdict.reason and verdict.gain_low < verdict.gain < verdict.gain_high
 
 
 @pytest.mark.parametrize(
     ("sizes", "losses", "options", "words"),
     [
-        ([1, 2], [1.0], {}, "one of each a run"),
-        ([1, 2, 4], [1.0, np.nan, 0.5], {}, r"runs \[1\] have no finite"),
+        ([1, 2], [1.0], {}, "one size and one loss for each run"),
+        ([1, 2, 4], [1.0, np.nan, 0.5], {}, r"Runs \[1\] have a size or loss that is not finite"),
         ([0, 2, 4], [1.0, 0.8, 0.5], {}, "above 0"),
         ([1, 2, 4], [1.0, 0.8, -0.5], {}, "below the floor 0"),
         ([1, 2, 4], [1.0, 0.8, 0.5], {"next_size": 4}, "give a larger one"),
@@ -148,5 +148,5 @@ def test_wrong_values_are_refused(sizes, losses, options, words):
 
 
 def test_a_fit_that_cannot_be_made_is_refused():
-    with pytest.raises(ValueError, match="three numbers need 3"):
+    with pytest.raises(ValueError, match="a fit needs 3 sizes"):
         fit_power_law([4, 8], [1.0, 0.5])

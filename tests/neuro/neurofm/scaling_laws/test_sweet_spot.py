@@ -30,7 +30,7 @@ def test_with_less_noise_the_best_itself_is_worth_its_price():
 
 def test_one_seed_names_the_best_and_says_what_is_not_known():
     spot = find_sweet_spot(runs(TABLE, 0.0, seeds=1))
-    assert spot.name == "256/64" and "says nothing of how sure" in spot.reason
+    assert spot.name == "256/64" and "the uncertainty is unknown" in spot.reason
 
 
 def test_the_front_holds_what_nothing_cheaper_beats():
@@ -46,7 +46,7 @@ def test_the_front_holds_what_nothing_cheaper_beats():
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [([], "no run is done"), ([{"name": "a", "compute": 0, "score": 1}], "must be finite"),
+    [([], "0 completed runs"), ([{"name": "a", "compute": 0, "score": 1}], "must be finite, and compute above 0"),
      ([{"name": "a", "compute": 1, "score": np.nan}], "a has compute 1 and score nan")],
 )  # fmt: skip
 def test_wrong_values_are_refused(given, words):
