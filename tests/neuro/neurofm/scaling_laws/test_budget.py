@@ -54,7 +54,7 @@ def test_the_next_line_goes_only_through_its_gate_and_within_the_budget():
     assert decide(found, names[:1], {}).startswith("no go: search")
     assert decide(found, names[:4], PASSED) == "go: many modalities, 150 recordings for 200; 118 are left after it"
     assert decide(found, names[:4], PASSED, spent=350) == (
-        "no go: many modalities, 150 recordings costs 200, and 150 of 500 are left"
+        "no go: many modalities, 150 recordings costs 200, but 150 of 500 are left"
     )
     assert decide(found, names[:5], {}).startswith("go: evaluation"), "a line of no rung has no gate"
     assert decide(found, names, {}).startswith("done")
