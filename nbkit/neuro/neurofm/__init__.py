@@ -1,1 +1,1 @@
-"""NeuroFM: one model for spikes of many recordings, and how far more of them help."""
+"""NeuroFM: one model for the spikes of many recordings, and experiments on its scaling."""
