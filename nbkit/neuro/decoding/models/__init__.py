@@ -1,1 +1,1 @@
-"""Published EEG foundation models, and how a recording is brought into the form that each expects."""
+"""Published EEG foundation models, and the preparation of recordings for each of them."""

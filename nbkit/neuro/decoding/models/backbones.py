@@ -1,8 +1,8 @@
-"""braindecode's networks as one kind of module: windows in, one embedding a window out.
+"""Uniform modules around braindecode's networks that map each window to one embedding.
 
-Their heads are taken off, so nothing is left that a decoder would not use, and every projection of their attention is
-called as a module, so that whatever is put around a linear layer (LoRA, 4-bit weights) takes part. An embedding is the
-mean of a network's tokens.
+Heads are removed, so that a decoder uses all remaining weights. Every projection of the attention is called as a
+module, so that wrappers of linear layers (LoRA, 4-bit weights) have an effect. An embedding is the mean of a network's
+tokens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from nbkit.neuro.decoding.models.table import ModelSpec
 from nbkit.neuro.nn.open_attention import open_attention
 
-# Where each network keeps the attention that LoRA goes into; names within the network.
+# Names of the attention modules within each network to which LoRA is applied.
 _ATTENTION = {
     "bendr": r"contextualizer\.transformer_layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj|out_proj)",
     "biot": r"encoder\.transformer\.layers\.layers\.\d+\.\d+\.fn\.(to_q|to_k|to_v|to_out)",
@@ -44,11 +44,11 @@ class Backbone(nn.Module):
     Parameters
     ----------
     key : str
-        Of the model.
+        Key of the model.
     network : torch.nn.Module
-        See `make_network`; finished here, so weights are loaded before.
+        See `make_network`; it is modified here, so load its weights before.
     ch_names : sequence of str
-        Of its windows.
+        Channel names of the windows.
     """
 
     def __init__(self, key: str, network: nn.Module, ch_names: Sequence[str]) -> None:
@@ -56,7 +56,7 @@ class Backbone(nn.Module):
         self.key, self.ch_names = key, tuple(ch_names)
         network.final_layer = nn.Identity()
         if key == "signaljepa":
-            network.transformer.decoder = nn.Identity()  # of its pretraining only
+            network.transformer.decoder = nn.Identity()  # used in pretraining only
         if key == "labram":
             call_qkv(network)
         open_attention(network)
@@ -64,7 +64,7 @@ class Backbone(nn.Module):
 
     def tokens(self, windows: Tensor) -> Tensor:
         """Return a network's tokens, of shape (batch, tokens, dim)."""
-        if self.key == "luna":  # returns its tokens where its head is none
+        if self.key == "luna":  # without a head, its forward returns the tokens
             return self.network(windows)
         names = {"ch_names": list(self.ch_names)} if self.key == "labram" else {}
         features = self.network(windows, return_features=True, **names)["features"]
@@ -75,21 +75,21 @@ class Backbone(nn.Module):
         return self.tokens(windows).mean(1)
 
     def lora_targets(self) -> tuple[str, ...]:
-        """Name the layers that LoRA goes into: the projections of every attention."""
+        """Return the names of the layers to which LoRA is applied: the projections of every attention module."""
         pattern = re.compile(r"network\.(?:" + _ATTENTION[self.key] + ")")
         return tuple(name for name, _ in self.named_modules() if pattern.fullmatch(name))
 
 
 def known_channels(key: str) -> tuple[str, ...]:
-    """Name the channels that a model has weights for, in its order; none where it takes any."""
+    """Return the channels for which a model has weights, in its order; empty if it takes any channels."""
     if key == "bendr":
         from braindecode.models.bendr import BENDR_CHANNEL_ORDER
 
-        return tuple(BENDR_CHANNEL_ORDER[:-1])  # SCALE is made where windows are normalised
+        return tuple(BENDR_CHANNEL_ORDER[:-1])  # without SCALE, which normalisation adds
     if key == "biot":
         from braindecode.models.biot import BIOT_CHANNEL_ORDER
 
-        return tuple(BIOT_CHANNEL_ORDER[:16])  # the other two are of a sleep study
+        return tuple(BIOT_CHANNEL_ORDER[:16])  # the other two are from a sleep data set
     if key == "eegpt":
         from braindecode.models.eegpt import EEGPT_CHANNELS
 
@@ -99,19 +99,19 @@ def known_channels(key: str) -> tuple[str, ...]:
 
         return tuple(LABRAM_CHANNEL_ORDER)
     if key == "signaljepa":
-        from braindecode.models.signal_jepa import _PRETRAIN_CHS_INFO  # its one list of them
+        from braindecode.models.signal_jepa import _PRETRAIN_CHS_INFO  # private, but the only list of these channels
 
         return tuple(row["ch_name"] for row in _PRETRAIN_CHS_INFO)
     return ()
 
 
 def reve_places() -> dict[str, list[float]]:
-    """Return the places that REVE was trained with, by channel, from the hub's cache or the hub.
+    """Return the channel positions that REVE was trained with, from the local cache of the hub or by downloading them.
 
     Raises
     ------
     ValueError
-        If they cannot be had.
+        If they cannot be loaded.
     """
     from braindecode.models.reve import RevePositionBank
 
@@ -119,8 +119,8 @@ def reve_places() -> dict[str, list[float]]:
         bank = RevePositionBank()
     except RuntimeError as error:
         raise ValueError(
-            f"REVE's published weights go with its published places of channels: {error}. Switch the network on, or "
-            "ask for weights='random'."
+            f"REVE's published weights need its published channel positions, which could not be loaded: {error}. Turn "
+            "the network on, or pass weights='random'."
         ) from error
     return dict(zip(bank.position_names, bank.embedding.tolist(), strict=True))
 
@@ -128,19 +128,19 @@ def reve_places() -> dict[str, list[float]]:
 def make_network(
     spec: ModelSpec, ch_names: Sequence[str], n_times: int, places: Mapping[str, Sequence[float]], seed: int = 0
 ) -> nn.Module:
-    """Build a model's network with random weights; no connection is needed.
+    """Return a model's network with random weights; this needs no network connection.
 
     Parameters
     ----------
     spec : ModelSpec
     ch_names : sequence of str
-        Of its windows, without SCALE.
+        Channel names of the windows, without SCALE.
     n_times : int
-        Samples of a window.
+        Number of samples per window.
     places : mapping of str to (x, y, z)
-        Of the channels on the head, in m, for the models that need them.
+        Positions of the channels on the head, in m, for models that need them.
     seed : int
-        Of the weights.
+        Random seed of the weights.
     """
     import braindecode.models
 
@@ -161,10 +161,10 @@ def make_network(
 
 
 def call_qkv(network: nn.Module) -> None:
-    """Let braindecode's Labram call its query, key and value projection, in place.
+    """Modify braindecode's Labram in place, so that it calls its query, key and value projection as a module.
 
-    Its attention multiplies with the projection's weights and never calls it, so LoRA there gets no gradient and 4-bit
-    weights fail. What comes out is the same.
+    Its own attention multiplies with the projection's weights and never calls the module, so LoRA there would get no
+    gradient and 4-bit weights would fail. The output does not change.
     """
     for block in network.blocks:
         block.attn.forward = types.MethodType(_labram_attention, block.attn)
@@ -183,10 +183,10 @@ def _labram_attention(self: nn.Module, x: Tensor) -> Tensor:
 
 
 class _places_for_reve:
-    """While it lasts, braindecode's REVE finds positions on disk, where it would else fetch them from the hub.
+    """Context in which braindecode's REVE reads positions from disk instead of fetching them from the hub.
 
-    It reads them where it is built, from the folder that MNE's setting REVE_POSITIONS_PATH names; they stay in the
-    module afterwards.
+    REVE reads them when it is built, from the folder in MNE's setting REVE_POSITIONS_PATH; afterwards they are part of
+    the module.
     """
 
     def __init__(self, places: Mapping[str, Sequence[float]]) -> None:

@@ -1,8 +1,8 @@
-"""A recording's channels to a model's, each by a named way or not at all.
+"""Map a recording's channels to those of a model.
 
-A channel of the model comes from the channel of that name, from the same site under its other name, from the difference
-of two (bipolar derivations), from its neighbours by spherical splines, or the plan is refused. Nothing is padded, and
-nothing of the recording is left out without being named.
+A channel of the model comes from the channel of the same name, from the same site under its other name, from the
+difference of two channels (bipolar derivation), or from its neighbours by spherical splines; otherwise an error is
+raised. No channel is padded, and channels of the recording that are not used are named.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import numpy as np
 from nbkit.neuro.decoding.models.positions import ALIASES, TEN_FIVE, angle, directions, plain
 from nbkit.neuro.decoding.models.splines import spline_weights
 
-FARTHEST = 30.0  # degrees from an interpolated channel to the nearest recorded one: within the spacing of the 10-20
-ELSEWHERE = 40.0  # degrees from a site of the 10-20 system: further off, names are another scheme's
-FEWEST = 8  # recorded channels with positions that splines are laid through
+FARTHEST = 30.0  # degrees from an interpolated channel to the nearest recorded one: the spacing of the 10-20 system
+ELSEWHERE = 40.0  # degrees from a site of the 10-20 system above which names must belong to another naming scheme
+FEWEST = 8  # recorded channels with positions that spline interpolation needs
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """Where a channel of the model comes from.
+    """Source of one of the model's channels.
 
     Parameters
     ----------
     ch_name : str
-        The model's.
+        Name of the model's channel.
     how : {"same", "alias", "bipolar", "interpolated"}
     source : str
-        The recording's channel or channels; of an interpolated one the nearest.
+        The recording's channel or channels; the nearest channel if it is interpolated.
     degrees : float
-        To the nearest recorded channel, where it is interpolated.
+        Angle to the nearest recorded channel, if it is interpolated.
     """
 
     ch_name: str
@@ -45,17 +45,18 @@ class Treatment:
 
 @dataclass(frozen=True)
 class ChannelPlan:
-    """How the channels of a recording become those of a model.
+    """Mapping of a recording's channels to those of a model.
 
     Parameters
     ----------
     sources, targets : tuple of str
-        The recording's and the model's channels.
+        Channels of the recording and of the model.
     matrix : ndarray of shape (targets, sources)
+        Weights of the sources in each target.
     treatments : tuple of Treatment
-        Of each target.
+        Source of each target.
     unused : tuple of str
-        Channels of the recording that go into none.
+        Channels of the recording that are not used.
     """
 
     sources: tuple[str, ...]
@@ -65,14 +66,14 @@ class ChannelPlan:
     unused: tuple[str, ...]
 
     def apply(self, windows: np.ndarray) -> np.ndarray:
-        """Return the model's channels, of shape (windows, targets, time)."""
+        """Return the model's channels, shape (windows, targets, time), of windows of shape (windows, sources, time)."""
         if self._picks is not None:
             return windows[:, self._picks]
         return self.matrix.astype(windows.dtype) @ windows
 
     @cached_property
     def said(self) -> tuple[str, ...]:
-        """What was done, in words: every channel that is not simply itself is named."""
+        """Description of the mapping, which names every channel that is not simply copied."""
         counts = Counter(treatment.how for treatment in self.treatments)
         words = [f"{counts['same']} of {len(self.targets)} channels by name"]
         for how, verb in (("alias", "under another name"), ("bipolar", "as differences")):
@@ -88,7 +89,7 @@ class ChannelPlan:
 
     @cached_property
     def _picks(self) -> list[int] | None:
-        """Where every target is one source as it is, the sources' places: copying loses no bit."""
+        """Indices of the sources if every target is a copy of one source, because copying is exact; else None."""
         ones = (self.matrix == 1).sum(1) == 1
         if ones.all() and (self.matrix != 0).sum() == len(self.targets):
             return [int(row.argmax()) for row in self.matrix]
@@ -104,20 +105,20 @@ def plan_channels(
     model: str = "the model",
     farthest: float = FARTHEST,
 ) -> ChannelPlan:
-    """Plan how a recording's channels become a model's.
+    """Return the mapping of a recording's channels to those of a model.
 
     Parameters
     ----------
     ch_names : sequence of str
-        The recording's.
+        Channels of the recording.
     targets : sequence of str
-        The model's; "A-B" is the difference of A and B.
+        Channels of the model; "A-B" is the difference of A and B.
     positions, template
-        Of the recording's channels, see `directions`.
+        Positions of the recording's channels, see `directions`.
     model : str
-        Its name, for errors.
+        Name of the model, for messages.
     farthest : float
-        From a channel that is interpolated to the nearest recorded one, in degrees.
+        Largest angle between an interpolated channel and the nearest recorded one, in degrees.
 
     Returns
     -------
@@ -126,7 +127,7 @@ def plan_channels(
     Raises
     ------
     ValueError
-        If a name comes twice, or if a target has neither a channel of its name nor neighbours to be interpolated from.
+        If a name occurs twice, or a target is neither recorded nor can be interpolated from its neighbours.
     """
     laid = directions(ch_names, positions, template)
     where = _by_name(ch_names, laid, positions)
@@ -155,7 +156,7 @@ def reachable(
     positions: Mapping[str, Sequence[float]] | None = None,
     template: str | None = None,
 ) -> list[str]:
-    """Return the targets that a plan would not refuse, in their order."""
+    """Return the targets that are recorded or can be interpolated, in their order."""
     laid = directions(ch_names, positions, template)
     where = _by_name(ch_names, laid, positions)
     neighbours = _Neighbours(laid, FARTHEST, [plain(target) for target in targets])
@@ -163,17 +164,17 @@ def reachable(
 
 
 class _Neighbours:
-    """The channels whose place is known, and splines through them."""
+    """Channels with known positions, and spline interpolation from them."""
 
     def __init__(self, laid: Mapping[str, np.ndarray], farthest: float, sites: Sequence[str]) -> None:
         self.laid, self.farthest = laid, farthest
-        self.sites = directions(sites)  # of all at once: E1 says where it is only beside the net's other names
+        self.sites = directions(sites)  # all at once: "E1" has a position only together with the net's other names
 
     def near(self, name: str) -> tuple[str, str, float] | str:
-        """The channel nearest to a place on the head, or why nothing can be interpolated there."""
+        """Return the channel nearest to a site and its angle in degrees, or the reason why interpolation fails."""
         place = self.sites.get(name)
         if place is None:
-            return "its place on the head is not known"
+            return "its position on the head is not known"
         if len(self.laid) < FEWEST:
             return f"splines need {FEWEST} channels with positions, there are {len(self.laid)}"
         nearest = min(self.laid, key=lambda ch: angle(self.laid[ch], place))
@@ -183,7 +184,7 @@ class _Neighbours:
         return "interpolated", nearest, degrees
 
     def rows(self, names: Sequence[str], ch_names: Sequence[str]) -> dict[str, np.ndarray]:
-        """What each channel adds to these places, each a row over all channels."""
+        """Return the weights of all channels at these positions, one row for each."""
         if not names:
             return {}
         weights = np.zeros((len(names), len(ch_names)))
@@ -195,14 +196,15 @@ class _Neighbours:
 def _by_name(
     ch_names: Sequence[str], laid: Mapping[str, np.ndarray], positions: Mapping[str, Sequence[float]] | None
 ) -> dict[str, int]:
-    """The channels' places in the recording under their plain names; none where the names are another scheme's.
+    """Return the channels' indices by their plain names; empty if the names belong to another naming scheme.
 
-    BioSemi's A1 is at the vertex, the 10-20 system's at the left ear: there no name says where a channel is.
+    Example: A1 is at the vertex in BioSemi's scheme and at the left ear in the 10-20 system, so in a BioSemi recording
+    names do not determine positions.
     """
     twice = [name for name, count in Counter(map(plain, ch_names)).items() if count > 1]
     if not len(ch_names) or twice:
         seen = f"{', '.join(twice[:6])} more than once" if twice else "no channel"
-        raise ValueError(f"The recording has {seen}; give every channel once, by a name of its own.")
+        raise ValueError(f"The recording has {seen}; pass every channel once, with a unique name.")
     usual = directions([plain(name) for name in ch_names], template=TEN_FIVE)
     off = {
         name: round(angle(laid[name], usual[plain(name)]))
@@ -213,14 +215,14 @@ def _by_name(
     wrong = [f"{name} ({degrees} degrees)" for name, degrees in off.items() if plain(name) in given]
     if wrong:
         raise ValueError(
-            f"By the positions given, {', '.join(wrong[:6])} lie elsewhere than the 10-20 system has them. Give x to "
-            "the right, y to the front and z up (MNE's head frame), or other names."
+            f"By the positions given, {', '.join(wrong[:6])} are not where the 10-20 system has them. Pass x to the "
+            "right, y to the front and z up (MNE's head frame), or use other names."
         )
     return {} if off else {plain(name): place for place, name in enumerate(ch_names)}
 
 
 def _at(name: str, where: Mapping[str, int]) -> tuple[str, int] | None:
-    """How and where a channel is recorded: under its name, or its site's other one."""
+    """Return how a channel is recorded (under its name or an alias) and its index; None if it is not recorded."""
     for how, known in (("same", name), ("alias", ALIASES.get(name, name))):
         if known in where:
             return how, where[known]
@@ -244,10 +246,10 @@ def _refusal(
     strange = [name for name in ch_names if name not in neighbours.laid]
     known = f"; no position is known of {', '.join(strange[:6])}" if strange else ""
     return (
-        f"{model} needs {len(targets)} channels and {len(lacking)} of them cannot be had ({first}). The recording has "
+        f"{model} needs {len(targets)} channels and {len(lacking)} of them are missing ({first}). The recording has "
         f"{len(ch_names)}: {', '.join(map(str, ch_names[:8]))}{' ...' if len(ch_names) > 8 else ''}{known}. A channel "
-        f"may be there by its name or be interpolated from {FEWEST} or more channels with positions, at most "
-        f"{neighbours.farthest:.0f} degrees from the nearest. Rename the channels, give their positions, or take a "
+        f"must be recorded under its name, or be interpolated from {FEWEST} or more channels with positions, at most "
+        f"{neighbours.farthest:.0f} degrees from the nearest. Rename the channels, pass their positions, or choose a "
         "model with another montage (list_foundation_models)."
     )
 
@@ -261,26 +263,26 @@ def choose_channels(
     template: str | None = None,
     model: str = "the model",
 ) -> list[str]:
-    """Return those of a model's channels that a recording is best shown as.
+    """Return the subset of a model's channels that fits a recording best.
 
-    They are the recording's own where the model knows at least half of them by name, in the recording's order; else
-    those of the model's standard ones that can be interpolated.
+    If the model knows at least half of the recording's channels by name, these channels are returned in the recording's
+    order; otherwise the model's standard channels that can be interpolated.
 
     Parameters
     ----------
     ch_names : sequence of str
-        The recording's.
+        Channels of the recording.
     known, standard : sequence of str
-        All that the model knows, and those it is given where the recording's names are none of them.
+        All channels that the model knows, and the subset to use if it does not know the recording's names.
     positions, template
         See `directions`.
     model : str
-        Its name, for errors.
+        Name of the model, for messages.
 
     Raises
     ------
     ValueError
-        If a channel is known neither by its name nor by its place, or if the standard channels cannot be interpolated.
+        If neither the name nor the position of a channel is known, or the standard channels cannot be interpolated.
     """
     laid = directions(ch_names, positions, template)
     where = _by_name(ch_names, laid, positions)
@@ -289,8 +291,8 @@ def choose_channels(
     strange = [name for name in ch_names if found.get(name) is None and name not in laid]
     if strange:
         raise ValueError(
-            f"{model} does not know the channels {', '.join(strange[:8])} and nothing says where they are. Leave out "
-            f"what is no EEG, rename the rest (it knows {', '.join(list(known)[:6])} ...), or give positions= or "
+            f"{model} does not know the channels {', '.join(strange[:8])}, and their positions are not known. Leave "
+            f"out what is not EEG, rename the rest (it knows {', '.join(list(known)[:6])} ...), or pass positions= or "
             "template=."
         )
     named = list(dict.fromkeys(name for name in found.values() if name is not None))
@@ -300,7 +302,7 @@ def choose_channels(
     if len(near) < FEWEST:
         raise ValueError(
             f"{model} knows {len(named)} of the recording's {len(ch_names)} channels by name, and {len(near)} of its "
-            f"{len(standard)} standard ones lie near enough to be interpolated; {FEWEST} are needed. Rename the "
-            "channels, or give montage= with the names that the model is to see."
+            f"{len(standard)} standard ones are near enough to be interpolated; {FEWEST} are needed. Rename the "
+            "channels, or pass montage= with the names of the model's channels to use."
         )
     return near

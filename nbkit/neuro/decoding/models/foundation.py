@@ -1,7 +1,7 @@
-"""One foundation model, ready for a recording's windows.
+"""A frozen foundation model for the windows of a recording.
 
-Frozen: its weights never change, what is trained is a copy that `with_head` gives. The same windows give the same
-embeddings, in batches of any size, and its fingerprint says of which weights and which preparation they are.
+Its weights never change; training uses a copy from `with_head`. The same windows give the same embeddings in batches of
+any size, and the model's fingerprint identifies its weights and preparation.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from torch import Tensor, nn
 from nbkit.neuro.decoding.models.channels import FARTHEST, ChannelPlan, plan_channels
 from nbkit.neuro.decoding.models.preparing import Prepared, prepare
 
-PREPARATION = 1  # counts changes to how windows are prepared: embeddings of another one are another model's
+PREPARATION = 1  # version of the preparation of windows; a change makes cached embeddings invalid
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Decoder(nn.Module):
-    """A backbone with a head: embeddings to outputs.
+    """A backbone with a head that maps embeddings to outputs.
 
     Parameters
     ----------
     backbone : torch.nn.Module
-        Windows of shape (batch, channels, time) to embeddings of shape (batch, dim).
+        Maps windows of shape (batch, channels, time) to embeddings of shape (batch, dim).
     dim, n_outputs : int
     dropout : float
-        Before the head.
+        Dropout before the head.
     """
 
     def __init__(self, backbone: nn.Module, dim: int, n_outputs: int, dropout: float = 0.0) -> None:
@@ -42,37 +42,37 @@ class Decoder(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, n_outputs))
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return logits, or values that were learned, of shape (batch, n_outputs)."""
+        """Return logits, or predicted values, of shape (batch, n_outputs)."""
         return self.head(self.backbone(windows))
 
 
 class FoundationModel:
-    """A frozen backbone with what its windows have to be.
+    """A frozen backbone with the properties of the windows that it takes.
 
     Parameters
     ----------
     key : str
     backbone : torch.nn.Module
-        Windows of shape (batch, channels, time) to embeddings of shape (batch, dim).
+        Maps windows of shape (batch, channels, time) to embeddings of shape (batch, dim).
     ch_names : sequence of str
-        That it takes, without a channel that normalisation adds.
+        Channels that it takes, without a channel that normalisation adds.
     sfreq : float
-        In Hz.
+        Sampling frequency, in Hz.
     n_times : int
-        Samples of a window.
+        Number of samples per window.
     dim : int
-        Of an embedding.
+        Length of an embedding.
     normalisation : str
         See `normalise`.
     weights : str
-        Where they come from, in words: "random, seed 0" or how many were loaded from what.
+        Description of their source: "random, seed 0", or how many were loaded from which file.
     lora_targets : sequence of str
-        Layers of the backbone that LoRA goes into.
+        Layers of the backbone to which LoRA is applied.
     positions, template
-        Of the recordings' channels, see `directions`.
+        Positions of the recordings' channels, see `directions`.
     device : str
     farthest : float
-        From a channel that is interpolated to the nearest recorded one, in degrees.
+        Largest angle between an interpolated channel and the nearest recorded one, in degrees.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class FoundationModel:
     ) -> None:
         self.key, self.ch_names, self.sfreq, self.n_times, self.dim = key, tuple(ch_names), sfreq, n_times, dim
         self.normalisation, self.weights = normalisation, weights
-        # What a network itself holds fixed stays so in what is trained.
+        # Parameters that the network itself keeps fixed must stay fixed in a trained copy.
         self._learnable = frozenset(name for name, p in backbone.named_parameters() if p.requires_grad)
         self.module = backbone.requires_grad_(False).eval().to(device)
         self._targets, self._positions, self._template = tuple(lora_targets), positions, template
@@ -107,27 +107,27 @@ class FoundationModel:
 
     @property
     def seconds(self) -> float:
-        """Length of its windows, in s."""
+        """Length of the model's windows, in s."""
         return self.n_times / self.sfreq
 
     @property
     def random(self) -> bool:
-        """Whether nothing was learned: what it finds is chance and the network's own form."""
+        """Whether the weights are random, so that results show only chance and the network's architecture."""
         return self.weights.startswith("random")
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
         return next(self.module.parameters()).device
 
     @property
     def parameters(self) -> int:
-        """How many weights it has."""
+        """Number of weights."""
         return sum(p.numel() for p in self.module.parameters())
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of its weights and of everything that is done to windows before them."""
+        """SHA-256 of the weights and of everything that defines the preparation of windows."""
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode())
         for name, value in sorted(self.module.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -136,7 +136,7 @@ class FoundationModel:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What an embedding depends on beside the windows and the weights."""
+        """Everything that an embedding depends on besides the windows and the weights."""
         from importlib.metadata import PackageNotFoundError, version
 
         try:
@@ -155,18 +155,18 @@ class FoundationModel:
         positions: Mapping[str, Sequence[float]] | None = None,
         template: str | None = None,
     ) -> ChannelPlan:
-        """Say which of a recording's channels become the model's, and how.
+        """Return the plan that maps a recording's channels to those of the model.
 
         Parameters
         ----------
         ch_names : sequence of str
         positions, template
-            Of the recording's channels, see `directions`; those that the model was built with where not given.
+            Positions of the recording's channels, see `directions`; by default those given when the model was built.
 
         Raises
         ------
         ValueError
-            If one of the model's can be had in no way.
+            If one of the model's channels is neither recorded nor can be interpolated.
         """
         positions = self._positions if positions is None else positions
         template = self._template if template is None else template
@@ -191,33 +191,33 @@ class FoundationModel:
         positions: Mapping[str, Sequence[float]] | None = None,
         template: str | None = None,
     ) -> Prepared:
-        """Bring a recording's windows to the model's channels, sampling frequency, length and scale.
+        """Convert a recording's windows to the model's channels, sampling frequency, length and scale.
 
         Parameters
         ----------
         windows : ndarray of shape (windows, channels, time)
             In uV.
         ch_names : sequence of str
-            Of the recording.
+            Channel names of the recording.
         sfreq : float
-            Of the recording, in Hz.
+            Sampling frequency of the recording, in Hz.
         positions, template
             See `plan`.
 
         Returns
         -------
         prepared : Prepared
-            With what was done, in words.
+            The windows, and a description of each step.
 
         Raises
         ------
         ValueError
-            If a channel cannot be had, a value is not finite, or windows are shorter than the model's.
+            If a channel is missing and cannot be interpolated, a value is not finite, or windows are too short.
         """
         plan = self.plan(ch_names, positions, template)
         return prepare(windows, float(sfreq), plan, self.sfreq, self.n_times, self.normalisation, self.key)
 
-    @torch.no_grad()  # not inference_mode: some networks keep tensors that training meets again
+    @torch.no_grad()  # not inference_mode: some networks cache tensors, which training later uses again
     def embed(
         self,
         prepared: Prepared | np.ndarray,
@@ -232,7 +232,7 @@ class FoundationModel:
         prepared : Prepared or float32 ndarray of shape (windows, channels, time)
         batch_size : int
         device : str, optional
-            Where to compute; the model stays there.
+            Device to compute on; the model stays there afterwards.
         precision : {"fp32", "fp16", "bf16"}
 
         Returns
@@ -242,13 +242,13 @@ class FoundationModel:
         Raises
         ------
         ValueError
-            If the windows are none of `prepare`, or there is no such precision.
+            If the windows do not have the form that `prepare` returns, or the precision is unknown.
         """
         array = prepared.array if isinstance(prepared, Prepared) else np.asarray(prepared, np.float32)
         if array.ndim != 3 or array.shape[-1] != self.n_times:
             raise ValueError(
-                f"Windows of shape {array.shape}; {self.key} takes (windows, channels, {self.n_times}) as prepare() "
-                "gives them."
+                f"Windows have shape {array.shape}; {self.key} takes (windows, channels, {self.n_times}). Call "
+                "prepare() first."
             )
         if device is not None:
             self.module.to(device)
@@ -260,19 +260,28 @@ class FoundationModel:
         return out
 
     def with_head(self, n_outputs: int, dropout: float = 0.0, seed: int = 0) -> Decoder:
-        """Return a copy of the model with a head on its embeddings, all of it to be trained that its network learns.
+        """Return a trainable copy of the model with a head on its embeddings.
 
         Parameters
         ----------
         n_outputs : int
-            Classes, or values of a regression.
+            Number of classes, or of values of a regression.
         dropout : float
-            Before the head.
+            Dropout before the head.
         seed : int
-            Of the head's weights.
+            Random seed of the head's weights.
+
+        Returns
+        -------
+        decoder : Decoder
+
+        Raises
+        ------
+        ValueError
+            If ``n_outputs`` is below 1.
         """
         if n_outputs < 1:
-            raise ValueError(f"{n_outputs=}; a head has 1 output or more.")
+            raise ValueError(f"Got {n_outputs=}; a head needs 1 or more outputs.")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             decoder = Decoder(copy.deepcopy(self.module), self.dim, n_outputs, dropout)
@@ -281,21 +290,21 @@ class FoundationModel:
         return decoder.to(self.device)
 
     def lora_targets(self) -> tuple[str, ...]:
-        """Name the layers of a decoder's backbone that LoRA goes into (see `add_lora`)."""
+        """Names of the layers of a decoder's backbone to which LoRA is applied, see `add_lora`."""
         return tuple(f"backbone.{name}" for name in self._targets)
 
 
 @contextmanager
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
-    """Compute in half precision where that is asked for.
+    """Return a context that computes in half precision if ``precision`` is "fp16" or "bf16".
 
     Raises
     ------
     ValueError
-        If there is no such precision.
+        If the precision is unknown.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"{precision=} is unknown; it may be {', '.join(PRECISIONS)}.")
+        raise ValueError(f"The value {precision=} is unknown; choose one of {', '.join(PRECISIONS)}.")
     kind = PRECISIONS[precision]
     with torch.autocast(device.type, kind, enabled=kind is not None):
         yield

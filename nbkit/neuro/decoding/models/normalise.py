@@ -1,7 +1,7 @@
-"""The scale each model's pretraining data had.
+"""Normalise windows to the scale of each model's pretraining data.
 
-From microvolts, for each window by itself, so that no window knows of another. The recipes are those of the models'
-own code, as OpenEEGBench collects them.
+Input is in microvolts. Each window is normalised by itself, so that no information passes between windows. The recipes
+are those of the models' own code, as collected by OpenEEGBench.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 _TINY = 1e-8
-# Largest less smallest value of BENDR's pretraining data, in uV: SCALE is a window's range as a part of it.
+# Range (maximum minus minimum) of BENDR's pretraining data, in uV; SCALE is a window's range relative to it.
 BENDR_RANGE_UV = 3276.7 + 1583.9258304722666
 
 
@@ -50,22 +50,22 @@ def _min_max_scale(windows: np.ndarray) -> np.ndarray:
 _RECIPES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "average_z": (
         _average_z,
-        "against the average of all channels, then each channel less its mean, over its standard deviation",
+        "average reference, then each channel minus its mean, divided by its standard deviation",
     ),
-    "channel_z": (_channel_z, "each channel less its mean, over its standard deviation"),
-    "channel_z_15": (_channel_z_15, "each channel less its mean, over its standard deviation, cut at 15 of them"),
+    "channel_z": (_channel_z, "each channel minus its mean, divided by its standard deviation"),
+    "channel_z_15": (_channel_z_15, "each channel minus its mean, divided by its standard deviation, clipped at 15"),
     "hundredth": (_hundredth, "in units of 100 uV"),
-    "microvolt": (_microvolt, "in uV, as they are"),
+    "microvolt": (_microvolt, "in uV, not scaled"),
     "min_max_scale": (
         _min_max_scale,
-        "each window from -1 to 1 over all its channels, and its range as a channel SCALE more",
+        "each window scaled to -1 to 1 over all its channels, with its range as an additional channel SCALE",
     ),
-    "percentile_95": (_percentile_95, "each channel over the 95th percentile of its absolute values"),
+    "percentile_95": (_percentile_95, "each channel divided by the 95th percentile of its absolute values"),
 }
 
 
 def normalise(windows: np.ndarray, recipe: str) -> tuple[np.ndarray, str]:
-    """Bring windows to the scale a model knows, and say how.
+    """Normalise windows for a model, and return them with a description.
 
     Parameters
     ----------
@@ -76,13 +76,14 @@ def normalise(windows: np.ndarray, recipe: str) -> tuple[np.ndarray, str]:
     Returns
     -------
     scaled : ndarray of shape (windows, channels, time)
-        With one channel more, SCALE, for ``min_max_scale``.
+        With the additional channel SCALE for ``min_max_scale``.
     said : str
+        Description of the normalisation.
 
     Raises
     ------
     ValueError
-        If there is no such recipe.
+        If the recipe is unknown.
     """
     if recipe not in _RECIPES:
         raise ValueError(f"There is no normalisation {recipe!r}; there are: {', '.join(_RECIPES)}.")

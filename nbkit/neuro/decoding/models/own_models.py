@@ -1,6 +1,6 @@
-"""Encoders that were pretrained here, as foundation models.
+"""Use encoders that were pretrained with nbkit as foundation models.
 
-A system hands over any module that says of itself what `WindowEncoder` names; this package knows none of them.
+A system passes any module with the attributes of `WindowEncoder`; this package does not import the systems.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from nbkit.neuro.nn.open_attention import open_attention
 
 @runtime_checkable
 class WindowEncoder(Protocol):
-    """A module that gives one vector a window, and says what windows have to be.
+    """Interface of a module that returns one vector per window and describes the windows that it takes.
 
     Attributes
     ----------
     key : str
-        Its name, such as "our_labram".
+        Name of the model, such as "our_labram".
     ch_names : tuple of str
-        Of the windows it takes.
+        Channel names of the windows.
     sfreq : float
-        Theirs, in Hz.
+        Sampling frequency of the windows, in Hz.
     n_times : int
-        Their samples.
+        Number of samples per window.
     dim : int
-        Of a vector.
+        Length of a vector.
     weights : str
-        Where they come from; begins with "random" where nothing was learned.
+        Description of their source; begins with "random" for untrained weights.
     lora_layers : tuple of str
-        Linear layers, by their whole names or the ends of them, that LoRA goes into. Attention of torch's own class is
-        opened: its layers are called q_proj, k_proj, v_proj and out_proj.
+        Linear layers to which LoRA is applied, given by their full names or the ends of these. Attention of torch's own
+        class is split into layers named q_proj, k_proj, v_proj and out_proj.
     """
 
     key: str
@@ -60,29 +60,29 @@ def own_model(
     device: str = "cpu",
     farthest: float = FARTHEST,
 ) -> FoundationModel:
-    """Take an encoder of our own as a foundation model; the encoder itself is left as it is.
+    """Return an encoder as a foundation model; the encoder itself is not changed.
 
     Parameters
     ----------
     encoder : torch.nn.Module
         With the attributes of `WindowEncoder`.
     positions, template
-        Of the channels of recordings that it will be given, see `directions`.
+        Positions of the channels of future recordings, see `directions`.
     device : str
     farthest : float
-        From a channel that is interpolated to the nearest recorded one, in degrees; a net that covers the face needs 60
-        to be guessed from a cap.
+        Largest angle between an interpolated channel and the nearest recorded one, in degrees; a net that covers the
+        face needs 60 if it is interpolated from a cap.
 
     Raises
     ------
     ValueError
-        If it does not say what windows it takes.
+        If the encoder does not describe the windows that it takes.
     """
     lacking = [name for name in WindowEncoder.__annotations__ if not hasattr(encoder, name)]
     if lacking or not isinstance(encoder, nn.Module):
         raise ValueError(
-            f"{type(encoder).__name__} is not known to be an encoder of windows: it has no {', '.join(lacking)}. A "
-            "checkpoint becomes one by the encoder_for_decoding of its system."
+            f"{type(encoder).__name__} is not an encoder of windows: it has no {', '.join(lacking)}. To get an encoder "
+            "from a checkpoint, call encoder_for_decoding of its system."
         )
     backbone = copy.deepcopy(encoder)
     open_attention(backbone)

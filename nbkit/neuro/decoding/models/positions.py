@@ -1,7 +1,7 @@
-"""Where electrodes are on the head, as directions from its middle.
+"""Positions of electrodes on the head, as directions from its centre.
 
-From names (10-05 system, EGI's nets) or from given positions. Every montage is brought to the head's own axes (nasion,
-ears) before directions are taken, so an EGI net and the 10-20 system can be compared: named sites of both lie about 7
+They come from names (10-05 system, EGI's nets) or from given positions. Every montage is first aligned to the axes of
+the head (nasion, ears), so an EGI net and the 10-20 system can be compared: sites with the same name are about 7
 degrees apart.
 """
 
@@ -12,17 +12,17 @@ from functools import lru_cache
 
 import numpy as np
 
-# The same sites under the 10-20 system's older names and the 10-10 system's.
+# Sites with an older name in the 10-20 system and another in the 10-10 system.
 _TWINS = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 ALIASES = {**_TWINS, **{new: old for old, new in _TWINS.items()}}
-# EGI's nets by the electrodes they have; a net's names with and without its reference.
-TEN_FIVE = "standard_1005"  # MNE's name for the 10-05 system on a template head, until 1.13
+TEN_FIVE = "standard_1005"  # MNE's name for the 10-05 system on a template head, until MNE 1.13
+# EGI's nets by the range of their highest electrode number, without and with the reference.
 _EGI = {(32, 33): "GSN-HydroCel-32", (64, 65): "GSN-HydroCel-65_1.0", (124, 129): "GSN-HydroCel-129",
         (250, 257): "GSN-HydroCel-257"}  # fmt: skip
 
 
 def plain(name: str) -> str:
-    """Return a channel's name in upper case, without what EDF files put around it.
+    """Return a channel's name in upper case, without the prefixes and suffixes that EDF files add.
 
     Examples
     --------
@@ -40,31 +40,31 @@ def directions(
     positions: Mapping[str, Sequence[float]] | None = None,
     template: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the direction of every channel whose place is known.
+    """Return the direction of every channel with a known position.
 
     Parameters
     ----------
     ch_names : sequence of str
     positions : mapping of str to (x, y, z), optional
-        In any unit, x to the right and y to the front (MNE's head frame); taken for all channels it names.
+        In any unit, with x to the right and y to the front (MNE's head frame); used for all channels that it contains.
     template : str, optional
-        One of MNE's built-in montages for the names that ``positions`` lacks; found from the names where not given.
+        One of MNE's built-in montages, for channels that are not in ``positions``; by default chosen from the names.
 
     Returns
     -------
     directions : dict of str to ndarray of shape (3,)
-        Of length 1, under the names as they were given.
+        Unit vectors, by the names as they were given.
 
     Raises
     ------
     ValueError
-        If a given position is no position.
+        If a given position is not three finite numbers, or the template is unknown.
     """
     known = {}
     given = {plain(name): np.asarray(place, float) for name, place in (positions or {}).items()}
     wrong = [name for name, place in given.items() if place.shape != (3,) or not np.isfinite(place).all()]
     if wrong:
-        raise ValueError(f"The positions of {', '.join(wrong[:6])} are not three finite numbers; give x, y and z.")
+        raise ValueError(f"The positions of {', '.join(wrong[:6])} are not three finite numbers; pass x, y and z.")
     if given:
         middle = _middle(np.stack(list(given.values())))
         known.update({name: _unit(place - middle) for name, place in given.items()})
@@ -76,7 +76,7 @@ def directions(
 
 
 def head_places(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
-    """Return places on the template head, in m: the 10-05 system's own, and for other names where a direction leads to.
+    """Return positions on the template head, in m: from the 10-05 system, or from the direction for other names.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def angle(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _net_of(ch_names: Sequence[str]) -> str | None:
-    """The EGI net that has these names, where they can be of one only."""
+    """Return the EGI net that has these names, or None if there is none or more than one."""
     numbers = {int(plain(name)[1:]) for name in ch_names if plain(name)[:1] == "E" and plain(name)[1:].isdigit()}
     for (least, most), net in _EGI.items():
         if numbers and least <= max(numbers) <= most and len(numbers) > least // 2:
@@ -117,12 +117,12 @@ def _template(name: str) -> dict[str, np.ndarray]:
     middle = _middle(np.stack(list(places.values())))
     found = {ch: _unit(place - middle) for ch, place in places.items()}
     if name.endswith("-129") or name.endswith("-257"):
-        found.setdefault("E" + name.rsplit("-", 1)[1], found["CZ"])  # some files number the reference
+        found.setdefault("E" + name.rsplit("-", 1)[1], found["CZ"])  # in some files the reference has a number
     return found
 
 
 def _own_name(template: str) -> str:
-    """A montage under the name that this MNE has for it."""
+    """Return a montage's name in the installed version of MNE."""
     import mne
 
     names = mne.channels.get_builtin_montages()
@@ -133,7 +133,7 @@ def _own_name(template: str) -> str:
 
 
 def _middle(places: np.ndarray) -> np.ndarray:
-    """The middle of the sphere nearest to the places; of few places that of a head, for they fix no sphere."""
+    """Return the centre of the sphere fitted to the positions; with few positions, the centre of a standard head."""
     radius = np.linalg.norm(places, axis=1).mean()
     if len(places) < 16:
         return np.array([0.0, 0.15, 0.4]) * radius

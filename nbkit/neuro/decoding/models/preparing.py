@@ -1,7 +1,7 @@
-"""A recording's windows as a model wants them.
+"""Prepare a recording's windows for a model.
 
-Channels, sampling frequency, length and scale, in this order, each said. A window that lacks something is refused: no
-sample and no channel is made up.
+Channels, sampling frequency, length and scale are converted in this order, and every step is described. Incomplete
+windows raise an error: no sample and no channel is filled with invented values.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from nbkit.neuro.decoding.models.normalise import normalise
 
 @dataclass(frozen=True)
 class Prepared:
-    """Windows that a model can be given.
+    """Windows in the form that a model takes.
 
     Parameters
     ----------
     array : float32 ndarray of shape (windows, channels, time)
     said : tuple of str
-        What was done to them.
+        Description of each step of the preparation.
     """
 
     array: np.ndarray
@@ -43,28 +43,32 @@ def prepare(
     recipe: str,
     model: str = "the model",
 ) -> Prepared:
-    """Bring windows to a model's channels, sampling frequency, length and scale.
+    """Convert windows to a model's channels, sampling frequency, length and scale.
 
     Parameters
     ----------
     windows : ndarray of shape (windows, channels, time)
         In uV.
     sfreq : float
-        Theirs, in Hz.
+        Sampling frequency of the windows, in Hz.
     plan : ChannelPlan
     to_sfreq : float
-        The model's, in Hz.
+        Sampling frequency of the model, in Hz.
     n_times : int
-        Samples that the model takes; the middle of longer windows is kept.
+        Number of samples that the model takes; the middle of longer windows is used.
     recipe : str
         See `normalise`.
     model : str
-        Its name, for errors.
+        Name of the model, for messages.
+
+    Returns
+    -------
+    prepared : Prepared
 
     Raises
     ------
     ValueError
-        If windows have another number of channels, values that are not finite, or are too short.
+        If windows have the wrong number of channels, contain values that are not finite, or are too short.
     """
     windows = _checked(windows, plan.sources)
     said = list(plan.said)
@@ -76,8 +80,8 @@ def prepare(
     if length < n_times:
         raise ValueError(
             f"Windows of {windows.shape[-1]} samples at {sfreq:g} Hz ({windows.shape[-1] / sfreq:.3f} s); {model} was "
-            f"built for {n_times / to_sfreq:g} s and fills nothing up. Cut windows of that length, or build it with a "
-            "shorter window."
+            f"built for {n_times / to_sfreq:g} s, and windows are not padded. Cut windows of that length, or build it "
+            "with a shorter window."
         )
     if length > n_times:
         begin = (length - n_times) // 2
@@ -89,7 +93,7 @@ def prepare(
 
 
 def resample(signal: np.ndarray, sfreq: float, to_sfreq: float) -> np.ndarray:
-    """Return a signal at another sampling frequency, through a filter that keeps what would fold back.
+    """Return a signal resampled to another sampling frequency, with an anti-aliasing filter.
 
     Parameters
     ----------
@@ -104,7 +108,7 @@ def resample(signal: np.ndarray, sfreq: float, to_sfreq: float) -> np.ndarray:
     from scipy.signal import resample_poly
 
     ratio = Fraction(to_sfreq / sfreq).limit_denominator(1000)
-    # A window begins and ends anywhere: a line through its ends is taken off first, so the edges do not ring.
+    # The ends of a window have arbitrary values: a line through them is subtracted first, so that edges do not ring.
     return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
 
 
@@ -114,7 +118,7 @@ def _checked(windows: np.ndarray, ch_names: Sequence[str]) -> np.ndarray:
         windows = windows.astype(np.float64)
     if windows.ndim != 3 or windows.shape[1] != len(ch_names):
         raise ValueError(
-            f"Windows of shape {windows.shape} for {len(ch_names)} channel names; they may be (windows, channels, "
+            f"Windows have shape {windows.shape} for {len(ch_names)} channel names; they must be (windows, channels, "
             "time) with a name for every channel."
         )
     bad = ~np.isfinite(windows).all(-1)
@@ -123,6 +127,6 @@ def _checked(windows: np.ndarray, ch_names: Sequence[str]) -> np.ndarray:
         first = f"window {rows[0]}, channel {ch_names[columns[0]]}"
         raise ValueError(
             f"{bad.any(1).sum()} of {len(windows)} windows hold values that are not finite (the first: {first}). Leave "
-            "these windows out, or interpolate the channel before cutting."
+            "these windows out, or interpolate the channel before cutting windows."
         )
     return windows

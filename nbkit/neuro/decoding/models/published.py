@@ -1,8 +1,8 @@
-"""What others published for these models: anchors, measured elsewhere, on other data than any run here.
+"""Published scores of these models, for orientation.
 
 Balanced accuracy on PhysioNet's motor imagery, four classes, held-out people: El Ouahidi et al. (2025), REVE,
-https://arxiv.org/abs/2510.21585, table 2 and its frozen counterpart. A number without its protocol is not comparable;
-they are drawn in a panel of their own and never beside a score as if the two were one thing.
+https://arxiv.org/abs/2510.21585, table 2 and its counterpart for frozen models. They were measured on other data and
+with another protocol than any run here, so they are not comparable with its scores and have a panel of their own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One recording in, one embedding a second out: any montage, any sampling frequency.
+"""Embed a recording of any montage and sampling frequency at regular intervals.
 
-An embedding belongs to the middle of its window, and only whole windows are embedded: the first comes half a window
-after the recording's beginning, the last half a window before its end.
+The time of an embedding is the centre of its window, and only whole windows are embedded: the first time is half a
+window after the start of the recording, and the last is half a window or more before its end.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecordingEmbedding:
-    """A recording as a path through a model's embeddings.
+    """A recording as a sequence of a model's embeddings.
 
     Parameters
     ----------
     embeddings : float32 ndarray of shape (windows, dim)
     times_s : ndarray of shape (windows,)
-        Middles of the windows, in s from the recording's first sample.
+        Centres of the windows, in s from the recording's first sample.
     window_s : float
         Length of a window, in s.
     weights : str
-        The model's, in words.
+        Description of the model's weights.
     said : tuple of str
-        What was done to the recording.
+        Description of each step of the preprocessing.
     """
 
     embeddings: np.ndarray
@@ -63,25 +63,26 @@ def embed_recording(
 ) -> RecordingEmbedding:
     """Embed a recording, window by window.
 
-    Channels that are marked as bad, or are not of EEG, are left out; what the model has in their place is interpolated.
+    Channels that are marked as bad or are not EEG are left out; the model's channels at their positions are
+    interpolated.
 
     Parameters
     ----------
     raw : mne.io.BaseRaw or Recording
-        Of mne in V, of ours in uV, as either has it.
+        In V for MNE and in uV for `Recording`, as usual in each.
     model : FoundationModel or str
-        Built already, or a key of `list_foundation_models`.
+        A model that is already built, or a key of `list_foundation_models`.
     every : float
-        From one window to the next, in s.
+        Time between windows, in s.
     weights : "hub", "random" or path
-        Of a model that is named by its key.
+        Weights, if the model is given by its key.
     window : float
-        Of a model that is named by its key, in s.
+        Length of a window in s, if the model is given by its key.
     positions, template
-        Of the channels, see `directions`; the recording's own montage where not given.
+        Positions of the channels, see `directions`; by default those of the recording's montage.
     filtered : bool
-        Filter to the band of the model's pretraining first (Butterworth, fourth order, both ways). Our own models are
-        given the recording as it is.
+        Whether to filter to the band of the model's pretraining first (Butterworth, fourth order, zero phase). Models
+        pretrained with nbkit always get the unfiltered recording.
     batch_size, device, precision
         See `FoundationModel.embed`.
 
@@ -92,10 +93,10 @@ def embed_recording(
     Raises
     ------
     ValueError
-        If the recording is shorter than a window, has no EEG channel, or lacks channels of the model.
+        If the recording is shorter than a window, has no EEG channel, or lacks channels that the model needs.
     """
     if not every > 0:
-        raise ValueError(f"{every=} s; the step from one window to the next is above 0.")
+        raise ValueError(f"Got {every=} s; the time between windows must be above 0.")
     recording, laid = _taken(raw)
     positions = laid if positions is None and laid else positions
     if isinstance(model, str):
@@ -116,7 +117,7 @@ def embed_recording(
     spare = signal.shape[1] - model.n_times
     if spare < 0:
         raise ValueError(
-            f"The recording has {recording.seconds:.2f} s, a window of {model.key} {model.seconds:g} s; build the "
+            f"The recording has {recording.seconds:.2f} s, a window of {model.key} {model.seconds:g} s. Build the "
             "model with a shorter window."
         )
     begins = np.round(np.arange(int(spare / model.sfreq / every + 1e-9) + 1) * every * model.sfreq).astype(int)
@@ -132,7 +133,7 @@ def embed_recording(
 
 
 def _taken(raw: mne.io.BaseRaw | Recording) -> tuple[Recording, dict[str, np.ndarray]]:
-    """The EEG of a recording in uV, and where its channels are if it says so."""
+    """Return the EEG channels of a recording in uV, and their positions if the recording has them."""
     if isinstance(raw, Recording):
         return raw, {}
     bad = [name for name in raw.info["bads"]]
@@ -145,7 +146,7 @@ def _taken(raw: mne.io.BaseRaw | Recording) -> tuple[Recording, dict[str, np.nda
 
 
 def _band(signal: np.ndarray, sfreq: float, l_freq: float, h_freq: float) -> tuple[np.ndarray, str]:
-    """Both edges where the sampling leaves room for the upper one, else the lower alone."""
+    """Filter a signal; return it and a description. The upper edge is used only if the sampling frequency allows it."""
     from scipy.signal import butter, sosfiltfilt
 
     if h_freq < 0.45 * sfreq:

@@ -1,7 +1,7 @@
-"""Foundation models by name.
+"""Build foundation models by name.
 
-Random weights need no network and are always called random; published ones come from the hub or a file, all of them or
-an error.
+Random weights need no network connection and are always labelled as random. Published weights come from the hub or a
+file, and are loaded completely or raise an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEN_TWENTY = tuple("Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".
 
 
 def list_foundation_models() -> pd.DataFrame:
-    """List the foundation models: one row a model, with what it takes and where its weights are."""
+    """Return a table with one row per foundation model: its inputs, size and source of weights."""
     import pandas as pd
 
     takes = {
@@ -63,19 +63,20 @@ def load_model(
     key : str
         See `list_foundation_models`.
     weights : "random", "hub" or path
-        Where they come from. "hub" takes the published ones and is the only one that needs a network.
+        Source of the weights. "hub" loads the published ones; only this needs a network connection.
     ch_names : sequence of str
-        The recording's.
+        Channel names of the recording.
     window : float, optional
-        Of the recording's windows, in s; that of the model's pretraining where not given.
+        Length of the recording's windows, in s; by default that of the model's pretraining.
     montage : sequence of str, optional
-        The channels that the model is to see, where it leaves a choice; found from the recording's where not given.
+        Input channels of the model, for models that leave a choice; by default found from the recording's channels.
     positions, template
-        Of the recording's channels, for names that say nothing; see `directions`.
+        Positions of the recording's channels, for names without a known position; see `directions`.
     strict : bool
-        Refuse weights that are not all of the model's; else those that lack stay random, and ``weights`` names them.
+        Whether to reject weights that are not complete. Otherwise missing ones stay random, and the attribute
+        ``weights`` of the model names them.
     seed : int
-        Of random weights.
+        Random seed of random weights.
     device : str
 
     Returns
@@ -85,9 +86,9 @@ def load_model(
     Raises
     ------
     ValueError
-        If there is no such model, if its channels or window do not fit, or if its weights cannot be had.
+        If the key is unknown, the channels or the window do not fit, or the weights cannot be loaded.
     FileNotFoundError
-        If there is no such file.
+        If there is no file of weights at the given path.
     """
     spec = spec_of(key)
     published = reve_places() if key == "reve" and str(weights) == "hub" else {}
@@ -97,8 +98,8 @@ def load_model(
     if spec.channels == "positions" and not published and len(laid) < len(targets):
         unknown = [name for name in targets if name not in laid]
         raise ValueError(
-            f"{key} sees where channels are, and no position is known of {', '.join(unknown[:8])}. Leave out what is "
-            "no EEG, give positions=, or template= with the name of one of MNE's montages."
+            f"{key} uses the positions of channels, and no position is known of {', '.join(unknown[:8])}. Leave out "
+            "channels that are not EEG, pass positions=, or template= with the name of one of MNE's montages."
         )
     places = {name: published[name] for name in targets} if published else head_places(laid)
     network = make_network(spec, targets, n_times, places, seed)
@@ -124,7 +125,10 @@ def _channels(
 ) -> list[str]:
     if spec.channels == "fixed":
         if montage is not None:
-            raise ValueError(f"{spec.key} takes its own {len(known)} channels and no montage={list(montage)[:4]} ....")
+            raise ValueError(
+                f"{spec.key} takes its own {len(known)} channels, not montage={list(montage)[:4]} .... Leave montage= "
+                "out."
+            )
         return list(known)
     if montage is not None:
         strange = [name for name in montage if known and name.upper() not in map(str.upper, known)]
@@ -134,17 +138,17 @@ def _channels(
             )
         return list(montage)
     if known:
-        # Every model that knows names knows these 62; some have sites twice, or derivations.
+        # Every model with a list of names has these 62; some lists also have a site twice, or bipolar derivations.
         standard = [name for name in known if name.upper() in known_channels("eegpt")]
         return choose_channels(ch_names, known, standard, positions=positions, template=template, model=spec.key)
     return [str(name) for name in ch_names]
 
 
 def _n_times(spec: ModelSpec, window: float) -> int:
-    """Samples of a window, a multiple of the model's step."""
+    """Return the number of samples of a window, a multiple of the model's step."""
     if not spec.shortest_s <= window <= spec.longest_s:
         raise ValueError(
             f"Windows of {window:g} s; {spec.key} takes {spec.shortest_s:g} to {spec.longest_s:g} s (pretrained on "
-            f"{spec.window_s:g} s). Cut other windows, or take another model."
+            f"{spec.window_s:g} s). Cut windows of another length, or choose another model."
         )
     return int(window * spec.sfreq + 1e-6) // spec.step * spec.step

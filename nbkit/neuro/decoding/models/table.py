@@ -1,6 +1,6 @@
-"""The eight foundation models: what each was trained on, and so what it has to be given.
+"""Table of the eight foundation models: their pretraining data and the inputs that they expect.
 
-One row a model, as its authors' code has it; where the models' own papers and their hub pages differ, the note says so.
+Each row follows the code of the model's authors. If their paper or hub page differs from it, the note says so.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ TRAIN_MODES = ("frozen", "head", "full", "lora", "qlora")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model is and what it takes.
+    """Description of a model and its inputs.
 
     Parameters
     ----------
     key : str
     network : str
-        Its class in braindecode.models.
+        Class in braindecode.models.
     repo, filename : str
-        Of the published weights on huggingface.co.
+        Repository and file of the published weights on huggingface.co.
     dim : int
         Length of an embedding.
     sfreq : float
-        In Hz.
+        Sampling frequency, in Hz.
     channels : {"any", "positions", "names", "fixed"}
-        Any channels; any with positions on the head; any of a list of names; exactly a list.
+        Any channels; any channels with positions on the head; any from a list of names; or exactly a given list.
     window_s : float
-        Of its pretraining, in s.
+        Length of windows in pretraining, in s.
     shortest_s, longest_s : float
-        That it can take, in s.
+        Shortest and longest window that it accepts, in s.
     step : int
-        Windows are cut to a multiple of this many samples.
+        Windows are cut to a multiple of this number of samples.
     normalisation : str
         See `normalise`.
     l_freq, h_freq : float
-        Edges of a filter that leaves what its pretraining data held, in Hz. As published, but for BIOT and EEGPT.
+        Band edges of its pretraining data, in Hz; as published, except for BIOT and EEGPT.
     parameters_m : float
-        Millions of weights, without a head.
+        Number of weights without a head, in millions.
     licence : str
-        Of the weights, where it is known.
+        Licence of the weights, if known.
     note : str
     """
 
@@ -106,12 +106,12 @@ MODELS = {row.key: row for row in _ROWS}
 
 
 def spec_of(key: str) -> ModelSpec:
-    """Return a model's row.
+    """Return the description of a model.
 
     Raises
     ------
     ValueError
-        If there is no such model.
+        If the key is unknown.
     """
     if key not in MODELS:
         raise ValueError(f"There is no foundation model {key!r}; there are: {', '.join(MODELS)}.")

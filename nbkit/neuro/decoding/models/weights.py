@@ -1,7 +1,7 @@
-"""Published weights into a network: every one of them, or none and a reason.
+"""Load published weights into a network, completely or with an error.
 
-A file's head is left out and said; what else it holds and what the network has must be the same. There is no way from
-weights that cannot be had back to random ones.
+A file's head is left out and reported; all its other weights must be the same as the network's. If weights cannot be
+loaded, random ones are never used silently in their place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nbkit.neuro.decoding.models.table import ModelSpec
 from nbkit.neuro.training.weights import LoadReport, load_strictly
 
-# What files hold beside the backbone: heads, and what pretraining alone used.
+# Weights in the files that do not belong to the backbone: heads, and parts that only pretraining used.
 _LEFT_OUT = {
     "eegpt": ("final_layer.", "chans_id", "chan_proj.", "predictor.", "reconstructor."),
     "luna": ("final_layer.", "decoder_head.", "channel_emb."),
@@ -24,21 +24,22 @@ _LEFT_OUT = {
 
 
 def load_weights(spec: ModelSpec, network: nn.Module, path: str | Path, strict: bool = True) -> str:
-    """Load a file's weights into a network of `make_network`, before its head is taken off.
+    """Load a file's weights into a network of `make_network`, before its head is removed.
 
     Parameters
     ----------
     spec : ModelSpec
     network : torch.nn.Module
     path : str or Path
-        A .safetensors file, or one of torch that holds nothing but weights.
+        A .safetensors file, or a torch file that contains only weights.
     strict : bool
-        Refuse a file that does not hold every weight of the backbone; else what it lacks stays random, and is named.
+        Whether to reject a file that lacks a weight of the backbone; otherwise missing weights stay random and are
+        named.
 
     Returns
     -------
     said : str
-        How many of the backbone's weights the file held, and what of it was left out.
+        Description of how many of the backbone's weights the file had, and which part of the file was left out.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def load_weights(spec: ModelSpec, network: nn.Module, path: str | Path, strict: 
     merged = {name: value for name, value in weights.items() if name not in left_out}
     merged |= {name: value for name, value in own.items() if name.startswith(heads)}
     if spec.key == "labram" and "temporal_embedding" in merged:
-        # Published for 15 s and one row more; a shorter window uses the first rows.
+        # The published table is for 15 s and has one row more; a shorter window uses its first rows.
         rows = own["temporal_embedding"].shape[1]
         merged["temporal_embedding"] = merged["temporal_embedding"][:, :rows]
     lacking = [] if strict else [n for n, v in own.items() if n not in merged or merged[n].shape != v.shape]
@@ -68,19 +69,19 @@ def load_weights(spec: ModelSpec, network: nn.Module, path: str | Path, strict: 
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """Return the weights in a file by name.
+    """Return the weights in a file, by name.
 
     Raises
     ------
     FileNotFoundError
         If there is no file.
     ValueError
-        If it holds something else.
+        If the file holds something else.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no file of weights {path}; give its path, weights='hub' or weights='random'."
+            f"There is no file of weights {path}; pass the path of a file, weights='hub' or weights='random'."
         )
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -90,17 +91,17 @@ def read_weights(path: str | Path) -> Mapping[str, Tensor]:
     for name in ("state_dict", "model"):
         held = held[name] if isinstance(held, dict) and isinstance(held.get(name), Mapping) else held
     if not isinstance(held, Mapping) or not all(isinstance(value, Tensor) for value in held.values()):
-        raise ValueError(f"{path} holds no weights by name, but {type(held).__name__}; give a saved state_dict.")
+        raise ValueError(f"{path} holds no weights by name, but {type(held).__name__}; pass a saved state_dict.")
     return held
 
 
 def fetch(spec: ModelSpec) -> Path:
-    """Return the published file of a model's weights, from the hub's cache or the hub.
+    """Return the path of a model's published weights, from the local cache of the hub or by downloading them.
 
     Raises
     ------
     ValueError
-        If it cannot be had; nothing stands in for it.
+        If the file cannot be loaded; there is no fallback.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
@@ -111,12 +112,12 @@ def fetch(spec: ModelSpec) -> Path:
         except EntryNotFoundError as error:
             if isinstance(error, LocalEntryNotFoundError):
                 raise
-            return Path(hf_hub_download(spec.repo, "pytorch_model.bin"))  # the same weights in older repositories
+            return Path(hf_hub_download(spec.repo, "pytorch_model.bin"))  # name of the same file in older repositories
     except (HfHubHTTPError, EntryNotFoundError, OSError) as error:
         raise ValueError(
-            f"The weights of {spec.key} ({spec.repo}/{spec.filename}, licence: {spec.licence}) could not be had: "
-            f"{type(error).__name__}: {str(error).splitlines()[0]}. Switch the network on, accept the terms and log in "
-            "where the repository is gated, give weights=<path of the file>, or ask for weights='random'."
+            f"The weights of {spec.key} ({spec.repo}/{spec.filename}, licence: {spec.licence}) could not be loaded: "
+            f"{type(error).__name__}: {str(error).splitlines()[0]}. Turn the network on; for a gated repository, "
+            "accept its terms and log in; or pass weights=<path of the file> or weights='random'."
         ) from error
 
 

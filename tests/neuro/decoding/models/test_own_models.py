@@ -39,7 +39,7 @@ def test_an_encoder_says_what_it_takes_and_is_left_as_it_is(encoder):
     assert type(encoder.attention) is nn.MultiheadAttention and all(p.requires_grad for p in encoder.parameters())
     windows = np.random.default_rng(0).normal(size=(4, 4, 100)) * 30
     prepared = model.prepare(windows, ["Pz", "C4", "C3", "Cz"], 200.0)
-    assert prepared.array.shape == (4, 3, 50) and "in uV, as they are" in prepared.said
+    assert prepared.array.shape == (4, 3, 50) and "in uV, not scaled" in prepared.said
     with torch.no_grad():
         truth = encoder(torch.from_numpy(prepared.array))
     np.testing.assert_allclose(model.embed(prepared), truth, atol=1e-5)
@@ -57,7 +57,7 @@ def test_adapters_go_into_its_opened_attention(encoder):
 
 
 def test_what_says_nothing_of_itself_is_refused():
-    with pytest.raises(ValueError, match="Linear is not known to be an encoder of windows: it has no key, ch_names"):
+    with pytest.raises(ValueError, match="Linear is not an encoder of windows: it has no key, ch_names"):
         own_model(nn.Linear(3, 3))
 
 

@@ -57,7 +57,7 @@ def test_the_middle_of_a_longer_window_is_kept_and_said():
     windows = np.tile(np.arange(1000.0), (2, 3, 1))
     found = prepared(windows, 200.0, 200.0, 400)
     assert np.array_equal(found.array[0, 0], np.arange(300, 700)) and found.array.dtype == np.float32
-    assert found.said == ("3 of 3 channels by name", "the middle 2.000 of 5.000 s", "in uV, as they are")
+    assert found.said == ("3 of 3 channels by name", "the middle 2.000 of 5.000 s", "in uV, not scaled")
     exact = prepared(windows[..., :400], 200.0, 200.0, 400)
     assert len(exact) == 2 and not any("middle" in words for words in exact.said)
 
@@ -75,7 +75,9 @@ def test_channels_go_first_and_every_step_is_said():
 
 def test_refuses_what_it_would_have_to_make_up():
     windows = rhythm(200.0, 2.0, 10.0)
-    with pytest.raises(ValueError, match=r"Windows of 400 samples at 200 Hz \(2.000 s\); labram was built for 4 s and"):
+    with pytest.raises(
+        ValueError, match=r"Windows of 400 samples at 200 Hz \(2.000 s\); labram was built for 4 s, and"
+    ):
         prepared(windows, 200.0, 200.0, 800)
     windows[1, 2, 7] = np.nan
     with pytest.raises(

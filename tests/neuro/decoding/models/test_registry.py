@@ -215,7 +215,7 @@ def test_montage_says_what_a_model_sees():
     assert model.ch_names == ("C3", "Cz", "C4")
     with pytest.raises(ValueError, match="signaljepa has no Q9; it knows Fp1, "):
         load_model("signaljepa", montage=["C3", "Q9"], window=2.0)
-    with pytest.raises(ValueError, match="biot takes its own 16 channels"):
+    with pytest.raises(ValueError, match="biot takes its own 16 channels, not montage="):
         load_model("biot", montage=["C3"], window=2.0)
 
 
@@ -224,20 +224,20 @@ def test_refusals_name_what_was_seen_and_what_is_allowed():
         load_model("lambram")
     with pytest.raises(ValueError, match=r"Windows of 0.5 s; labram takes 1 to 15 s \(pretrained on 15 s\)"):
         load_model("labram", window=0.5)
-    with pytest.raises(ValueError, match="luna sees where channels are, and no position is known of Q1"):
+    with pytest.raises(ValueError, match="luna uses the positions of channels, and no position is known of Q1"):
         load_model("luna", ch_names=["C3", "Q1"], window=2.0)
     with pytest.raises(ValueError, match="labram does not know the channels EXG1"):
         load_model("labram", ch_names=[*TEN_TWENTY, "EXG1"], window=2.0)
     model = load_model("biot", window=2.0)
-    with pytest.raises(ValueError, match="biot needs 16 channels and .* cannot be had"):
+    with pytest.raises(ValueError, match="biot needs 16 channels and .* are missing"):
         model.prepare(np.zeros((1, 4, 512)), ["TP9", "AF7", "AF8", "TP10"], 256.0)
     with pytest.raises(ValueError, match=r"built for 2 s"):
         model.prepare(np.ones((1, 19, 256)), TEN_TWENTY, 256.0)
     with pytest.raises(ValueError, match=r"biot takes \(windows, channels, 400\)"):
         model.embed(np.zeros((1, 16, 512)))
-    with pytest.raises(ValueError, match="precision='fp8' is unknown; it may be fp32, fp16, bf16"):
+    with pytest.raises(ValueError, match="precision='fp8' is unknown; choose one of fp32, fp16, bf16"):
         model.embed(np.zeros((1, 16, 400)), precision="fp8")
-    with pytest.raises(ValueError, match="n_outputs=0; a head has 1"):
+    with pytest.raises(ValueError, match="n_outputs=0; a head needs 1"):
         model.with_head(0)
 
 

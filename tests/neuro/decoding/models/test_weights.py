@@ -102,7 +102,7 @@ def test_reves_published_places_stand_before_templates(hub, tmp_path, monkeypatc
 
 def test_nothing_stands_in_for_weights_that_cannot_be_had(hub):
     with pytest.raises(
-        ValueError, match=r"weights of biot \(braindecode/biot.*could not be had: LocalEntryNotFound.*'rand"
+        ValueError, match=r"weights of biot \(braindecode/biot.*could not be loaded: LocalEntryNotFound.*'rand"
     ):
         load_model("biot", weights="hub", window=2.0)
     with pytest.raises(FileNotFoundError, match="no file of weights nowhere.safetensors"):
