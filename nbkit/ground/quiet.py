@@ -17,7 +17,7 @@ _NOISE = (
 
 @contextlib.contextmanager
 def quiet_lightning(*more: str) -> Iterator[None]:
-    """Hide Lightning's log messages below the level of a warning, and warnings with certain known texts.
+    """Return a context that hides Lightning's log messages below a warning, and warnings with certain known texts.
 
     All other warnings are shown. Levels and filters are restored at the end.
 

@@ -30,7 +30,12 @@ class LoadReport:
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> LoadReport:
-    """Load weights into a module, requiring exactly its names and shapes, and report how many matched.
+    """Load weights into a module, requiring exactly its names and shapes.
+
+    Returns
+    -------
+    report : LoadReport
+        Number of matching weights, and the name of the file.
 
     Raises
     ------

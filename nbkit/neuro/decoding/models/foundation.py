@@ -290,7 +290,7 @@ class FoundationModel:
         return decoder.to(self.device)
 
     def lora_targets(self) -> tuple[str, ...]:
-        """Names of the layers of a decoder's backbone to which LoRA is applied, see `add_lora`."""
+        """Return the names of the layers of a decoder's backbone to which LoRA is applied, see `add_lora`."""
         return tuple(f"backbone.{name}" for name in self._targets)
 
 

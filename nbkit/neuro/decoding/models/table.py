@@ -67,19 +67,19 @@ _ROWS = (
     ModelSpec(
         "bendr", "BENDR", "braindecode/braindecode-bendr", 512, 256.0, "fixed", 60.0, 2.0, 60.0, 1, "min_max_scale",
         0.1, 100.0, 157.1, "unknown",
-        "19 channels of the 10-20 system and SCALE, the window's range against that of the pretraining's data",
+        "19 channels of the 10-20 system and SCALE, the window's range relative to that of the pretraining data",
     ),
     ModelSpec(
         "biot", "BIOT", "braindecode/biot-pretrained-prest-16chs", 256, 200.0, "fixed", 10.0, 1.0, 30.0, 100,
-        "percentile_95", 0.1, 75.0, 3.19, "unknown", "16 bipolar derivations (TCP), taken as differences of channels",
+        "percentile_95", 0.1, 75.0, 3.19, "unknown", "16 bipolar derivations (TCP), as differences of channels",
     ),
     ModelSpec(
         "cbramod", "CBraMod", "braindecode/cbramod-pretrained", 200, 200.0, "any", 30.0, 1.0, 60.0, 200, "hundredth",
-        0.3, 75.0, 4.92, "bsd-3-clause", "knows channels by their order only; pretrained on 19 of the 10-20 system",
+        0.3, 75.0, 4.92, "bsd-3-clause", "knows channels only by order; pretrained on 19 of the 10-20 system",
     ),
     ModelSpec(
         "eegpt", "EEGPT", "braindecode/eegpt-pretrained", 2048, 256.0, "names", 4.0, 1.0, 60.0, 32, "average_z",
-        0.1, 100.0, 25.3, "unknown", "the seed says 250 Hz, the pretraining and braindecode 256 Hz",
+        0.1, 100.0, 25.3, "unknown", "250 Hz in the seed project, 256 Hz in pretraining and braindecode",
     ),
     ModelSpec(
         "labram", "Labram", "braindecode/labram-pretrained", 200, 200.0, "names", 15.0, 1.0, 15.0, 200, "hundredth",
@@ -88,17 +88,17 @@ _ROWS = (
     ModelSpec(
         "luna", "LUNA", "PulpBio/LUNA", 256, 256.0, "positions", 5.0, 1.0, 60.0, 40, "channel_z", 0.1, 75.0, 6.57,
         "cc-by-nd-4.0",
-        "the seed says 200 Hz, its authors resample to 256 Hz; bipolar derivations in its pretraining on TUEG",
+        "200 Hz in the seed project, but its authors resample to 256 Hz; pretrained on bipolar derivations of TUEG",
         filename="LUNA_base.safetensors",
     ),
     ModelSpec(
         "reve", "REVE", "brain-bzh/reve-base", 512, 200.0, "positions", 10.0, 1.0, 60.0, 20, "channel_z_15", 0.5, 99.5,
-        69.2, "gated: its terms are to be accepted on the hub",
+        69.2, "gated: accept its terms on the hub",
         "published positions for its channels' names; patches of 1 s, 0.9 s apart",
     ),
     ModelSpec(
         "signaljepa", "SignalJEPA", "braindecode/signal-jepa", 64, 128.0, "names", 16.0, 1.25, 60.0, 1, "microvolt",
-        0.5, 40.0, 2.27, "unknown", "the seed says 200 Hz, it was trained at 128 Hz; any of 62 names",
+        0.5, 40.0, 2.27, "unknown", "200 Hz in the seed project, but it was trained at 128 Hz; any of 62 names",
     ),
 )  # fmt: skip
 
