@@ -76,10 +76,12 @@ def selective_scan(
     B, C = (t if t.dim() == 4 else t.unsqueeze(2) for t in (B, C))
     _check(x, delta, A, B, C, form)
     wide = torch.promote_types(x.dtype, torch.float32)
+    # autocast would compute products in half precision, and their errors add up over the steps
     with torch.autocast(x.device.type, enabled=False):
         if form == "mamba_ssm":
             y = _by_mamba_ssm(x, delta, A.to(wide), B, C).to(wide)
         else:
+            # rows of the batch are independent, so a large batch is scanned in parts that fit into memory
             rows = [t.to(wide).split(_rows(x.shape[1], A.numel(), form)) for t in (x, delta, B, C)]
             parts = [_Scan.apply(*part, A.to(wide), form == "parallel") for part in zip(*rows, strict=True)]
             y = parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -96,6 +98,7 @@ class _Scan(torch.autograd.Function):
         with _one_thread(x.device):
             work = _Chunks(x, delta, B, C, A, parallel)
             y, borders = work.outputs()
+        # only the states at the borders are kept, one per chunk; backward recomputes those between them
         ctx.save_for_backward(x, delta, B, C, A, borders)
         ctx.parallel = parallel
         return work.unfold(y)
@@ -155,6 +158,7 @@ class _Chunks:
 
     def fold(self, t: Tensor, groups: int) -> Tensor:
         """Reshape (batch, length, groups * values) to (steps, chunks * batch, groups, values)."""
+        # the last chunk is padded: delta = 0 is a decay of 1 and no input, so the state does not change
         missing = self.folds * self.steps - self.length if self.folds > 1 else 0
         t = F.pad(t, (0, 0, 0, missing)).view(self.batch, self.folds, -1, groups, t.shape[2] // groups)
         return t.permute(2, 1, 0, 3, 4).flatten(1, 2).contiguous()
@@ -170,6 +174,7 @@ class _Chunks:
         state = torch.zeros_like(self.states[0])
         for part in self.parts:
             decay, states = self._decay_and_drive(part)
+            # stacked chunks run side by side, so each needs its initial state before it begins
             if self.folds > 1:
                 state = self._starts(decay, states)
             borders.append(state)
@@ -186,6 +191,7 @@ class _Chunks:
         later = torch.zeros_like(self.states[0])  # gradient of the state before the next chunk
         for part, start in zip(reversed(self.parts), borders.flip(0), strict=True):
             decay, states = self._decay_and_drive(part)
+            # from here on states holds h[t], and of_states will hold the gradient with respect to h[t]
             _run(decay, states, start)
             of_states = torch.mul(grad[part], self.C[part].transpose(-1, -2), out=adjoint[: len(states)])
             if self.folds > 1:
@@ -195,10 +201,12 @@ class _Chunks:
             grad_B[part] = of_states @ self.driven[part].transpose(-1, -2)
             of_driven = self.B[part].transpose(-1, -2) @ of_states
             grad_x[part] = of_driven * self.delta[part]
+            # d h[t] / d (delta A) = exp(delta A) h[t-1], written into the buffer of the decay
             decay[0].mul_(start)
             decay[1:].mul_(states[:-1])
             of_exponent = decay.mul_(of_states)
             torch.mul(of_exponent, self.delta[part], out=of_states)
+            # a product with a row of ones adds the sum over steps and rows in one call
             flat = of_states.view(-1, grad_A.shape[1])
             grad_A.addmm_(flat.new_ones(1, len(flat)), flat)
             grad_delta[part] = of_exponent.mul_(self.A).sum(-2, keepdim=True)
@@ -212,10 +220,12 @@ class _Chunks:
 
     def _starts(self, decay: Tensor, driven: Tensor) -> Tensor:
         """Return the initial state of each of the stacked chunks."""
+        # first pass: the end state of each chunk for an initial state of 0
         ends = driven[0].clone()
         for k in range(1, len(driven)):
             torch.addcmul(driven[k], decay[k], ends, out=ends)
         ends, whole = self._by_fold(ends), self._by_fold(self._whole())
+        # second pass, over chunks only: start[m] = end[m-1] + (decay over chunk m-1) start[m-1]
         starts = torch.zeros_like(ends)
         for m in range(1, self.folds):
             torch.addcmul(ends[m - 1], whole[m - 1], starts[m - 1], out=starts[m])
@@ -242,6 +252,7 @@ class _Chunks:
 
 def _run(decay: Tensor, driven: Tensor, state: Tensor) -> Tensor:
     """Replace the inputs of the states by the states, in place, and return the last state."""
+    # the buffer of the inputs becomes that of the states; out of place, each step would allocate a tensor
     for kept, new in zip(decay.unbind(), driven.unbind(), strict=True):
         state = new.addcmul_(kept, state)
     return state

@@ -109,12 +109,14 @@ class ResumableLoader:
         # the body of a generator runs at the first next(): workers start when epoch and batch are known
         epoch, start = self.epoch, self.start
         batches = iter(self._inner)
+        # not "for batch in batches": the number of the batch is part of its seed
         for number in range(start, len(self)):
             try:
                 batch = next(batches)
             except BaseException:
                 self.failed = True
                 raise
+            # the next iteration starts at the beginning again, even if this one is left half-way
             self.start = 0
             if self.training:
                 seed_batch(self.seed, epoch, number, self._indices.rank)
@@ -206,6 +208,7 @@ class _Indices:
         if self.world_size == 1:
             return whole
         # as DistributedSampler does: padded from the beginning, then every world_size-th index
+        # np.resize repeats the array from its beginning until the length is reached
         return np.resize(whole, len(self) * self.world_size)[self.rank :: self.world_size]
 
 
@@ -241,6 +244,7 @@ class _Seeded(Dataset):
     def __getitems__(self, places: list[tuple[int, int]]) -> list[Any]:
         if not self._many:
             return [self[place] for place in places]
+        # one seed for the whole batch: the dataset fetches all of its items in one call
         self.seeding(self.seed, *places[0])
         return self.dataset.__getitems__([index for _, index in places])
 

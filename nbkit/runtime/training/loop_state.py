@@ -84,6 +84,7 @@ def _overrides_batch_start(trainer: Any) -> bool:
 
     if type(trainer.lightning_module).on_train_batch_start is not LightningModule.on_train_batch_start:
         return True
+    # a hook at the start of a batch may change anything, and it runs before or after ours depending on the order
     others = [cb for cb in trainer.callbacks if not type(cb).__module__.startswith("nbkit.")]
     return any(type(cb).on_train_batch_start is not Callback.on_train_batch_start for cb in others)
 
@@ -103,10 +104,12 @@ def in_front_of_batch(loops: dict[str, Any], epoch: int, batch: int, begun: bool
     epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
     for scope in ("total", "current"):
         done = epochs[scope]
+        # before a batch exactly `epoch` epochs are complete, whichever hook has saved
         done["completed"] = done["processed"] = epoch
         done["ready"] = done["started"] = epoch + begun
     for counters in loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"].values():
         for scope in ("total", "current"):
+            # an optimizer step counts as "ready" when it begins; before a batch none is under way
             counters[scope]["ready"] = counters[scope]["completed"]
     total = batches["total"]["completed"]
     # Lightning reads one "ready" more than "started" as "before a batch"
@@ -115,6 +118,7 @@ def in_front_of_batch(loops: dict[str, Any], epoch: int, batch: int, begun: bool
     # a save never follows the last batch of an epoch directly: the end of the epoch and its validation come first
     batches["is_last_batch"] = False
     for state in loops["state_dict"].get("combined_loader", ()):
+        # the position of the next batch, wherever the loader itself was when Lightning asked it
         state.update(epoch=epoch, batch=batch)
 
 
@@ -197,6 +201,7 @@ def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
             **{name: entry[name] for name in _META if name not in ("fx", "name")},
         )
         metric = results[f"{entry['fx']}.{entry['name']}"]
+        # drop what was cached for the placeholder that was logged above
         metric._computed = None
         if entry["value"] is not None:
             metric.value = entry["value"].to(device)
@@ -204,6 +209,7 @@ def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
             metric.cumulated_batch_size = entry["count"].to(device)
         metric._forward_cache = None if entry["forward"] is None else entry["forward"].to(device)
         metric.has_reset, metric._update_count = entry["has_reset"], entry["updates"]
+    # by these two Lightning recognizes the first batch of an epoch, where it resets running means
     connector._first_loop_iter, connector._current_fx = saved["first_batch"], saved["hook"]
     connector._callback_metrics.update(_on(saved["callback"], device))
     connector._logged_metrics.update(_on(saved["logged"], device))

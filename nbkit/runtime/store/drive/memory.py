@@ -96,6 +96,7 @@ class Memory:
             found.setdefault(join(path, row["title"]), []).append((row["createdDate"], row["id"]))
         with self._lock:
             self._scanned[path] = time.monotonic()
+            # folders that we know and that the listing lacks were deleted, or were created too recently to be listed
             for known in [p for p in self._folders if p.rpartition("/")[0] == path]:
                 found.setdefault(known, [])
             for sub, dated in found.items():
@@ -142,6 +143,7 @@ class Memory:
         with self._lock:
             new: dict[str, dict[str, Entry]] = {}
             for title, ids in self._files.get(path, {}).items():
+                # what this process has just written may be missing in the listing and must not be forgotten
                 late = {id: entry for id, entry in ids.items() if self._is_late(id)}
                 if late:
                     new[title] = late
@@ -153,9 +155,8 @@ class Memory:
         with self._lock:
             files = self._files.setdefault(path, {})
             for row in rows:
-                if (
-                    row["id"] not in self._removed and "md5Checksum" in row
-                ):  # Google's own documents have none and are no files of ours
+                # Google's own documents have no checksum, and are not files of ours
+                if row["id"] not in self._removed and "md5Checksum" in row:
                     files.setdefault(row["title"], {})[row["id"]] = Entry.of(row)
             if listed is not None:
                 self._listed[path] = listed
@@ -165,6 +166,7 @@ class Memory:
         path, title = split(name)
         with self._lock:
             ids = self._files.setdefault(path, {}).setdefault(title, {})
+            # older files that the answer lacks are gone; recent ones may only be missing in it
             for id in [id for id in ids if not self._is_late(id)]:
                 del ids[id]
             self.add_files(path, rows)

@@ -117,6 +117,7 @@ class DriveStore:
     def _insert(self, content: Content, name: str, state: Path) -> Entry | None:
         """Create a file; return None if the name has to be looked up again."""
         path, title = split(name)
+        # a large upload that a kill interrupted continues under its own id, or Drive would hold two files
         id = saved_id(state, content) or self._tree.begin(name)
         parents = [{"id": self._tree.folder(path, make=True)[0]}]
         body = {"id": id, "title": title, "mimeType": "application/octet-stream", "parents": parents}

@@ -128,6 +128,7 @@ def upload(
 
     def send_chunk(http: Any) -> tuple[Any, dict[str, Any] | None]:
         try:
+            # the library stores the address of the upload in the request; it is saved even if this chunk fails
             return sending.next_chunk(http=http)
         finally:
             kept.write(sending.resumable_uri)

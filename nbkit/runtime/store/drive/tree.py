@@ -91,10 +91,13 @@ class DriveTree:
         parent, title = split(path)
         if not fresh and self.memory.folder(path) and self.memory.is_scanned(parent):
             return self.memory.folder(path)
+        # one thread asks; the others wait and then find the answer in the memory
         with self._asking:
             parents = self.folder(parent, make, fresh)
             if not parents:
                 return ()
+            # a valid listing may be trusted that a folder is missing only if the folder would be created then:
+            # another session may have created it meanwhile, and two folders of a name count as one
             believed = self.memory.is_scanned(parent) and (make or self.memory.folder(path))
             if fresh or not believed:
                 rows = self._children(parents, f"mimeType='{FOLDER}'", f"looking for the folder {path}")
@@ -164,6 +167,7 @@ class DriveTree:
         if not newest:
             self.memory.take_files(path, self._children(self.folder(path), f"mimeType!='{FOLDER}'", doing), began)
             return
+        # Drive's clock decides, not ours; the margin covers writes that became visible out of order
         since = (datetime.fromisoformat(newest) - _MARGIN).strftime("%Y-%m-%dT%H:%M:%S")
         rows = self._children(self.folder(path), f"mimeType!='{FOLDER}' and modifiedDate > '{since}'", doing)
         self.memory.add_files(path, rows, began)
