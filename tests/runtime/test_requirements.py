@@ -6,7 +6,6 @@ import importlib.metadata
 import re
 import sys
 
-import lightning
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +15,6 @@ from packaging.version import Version
 from nbkit.runtime import requirements as listed
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.requirements import TESTED, check_tested, required, requirements
-from nbkit.runtime.training.fit import fit
-from tests.runtime.training.training_support import FakeSession, Points, Tiny
 
 
 def pins(text: str) -> dict[str, Version]:
@@ -76,6 +73,11 @@ def test_a_version_is_refused_exactly_outside_of_the_range(numbers):
 
 @pytest.mark.parametrize("version", ["2.4.0", "2.7.0rc0", "2.7.0", "3.0.0"])
 def test_nothing_is_trained_with_another_lightning(tmp_path, monkeypatch, version):
+    import lightning
+
+    from nbkit.runtime.training.fit import fit
+    from tests.runtime.training.training_support import FakeSession, Points, Tiny
+
     monkeypatch.setattr(lightning, "__version__", version)
     session = FakeSession(tmp_path / "machine", tmp_path / "store")
     with pytest.raises(UsageError, match=f"Lightning {version} is installed.*Nothing was trained"):

@@ -83,7 +83,7 @@ def held(path: str | Path, kind: str, device: str = "cpu") -> tuple[dict[str, An
     checkpoint = torch.load(path, map_location=device, weights_only=True)
     if not isinstance(checkpoint, dict) or kind not in checkpoint:
         named = checkpoint.items() if isinstance(checkpoint, dict) else ()
-        kinds = sorted(name for name, value in named if isinstance(value, dict) and "settings" in value)
+        kinds = sorted(name for name, value in named if isinstance(value, dict) and {"settings", "sfreq"} & set(value))
         found = ", ".join(kinds) or "no model of ours"
         raise ValueError(f"{path} holds {found}, not {kind}; pass a checkpoint of that phase.")
     return checkpoint[kind], checkpoint["state_dict"]

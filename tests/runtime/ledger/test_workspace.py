@@ -29,7 +29,7 @@ def test_a_killed_sessions_items_do_not_reach_another_store(tmp_path, capfd):
     other = nbkit.open_session("toy", store=tmp_path / "b", folder=tmp_path / "here")
     other.close()
     assert not list((tmp_path / "b").rglob("*.npz"))
-    assert f"for {tmp_path / 'a'}; a session with that store brings it there" in capfd.readouterr().out
+    assert f"for {tmp_path / 'a'}. The next session with that store uploads it" in capfd.readouterr().out
 
     same = nbkit.open_session("toy", store=tmp_path / "a", folder=tmp_path / "here")
     left = []

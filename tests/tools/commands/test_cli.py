@@ -34,7 +34,7 @@ def test_help_names_the_commands(root, tmp_path):
         (["run", "05_toy.ipynb", "-p", "N"], "not NAME=VALUE"),
         (["run", "05_toy.ipynb", "--limit", "soon"], "The duration 'soon'"),
         (["rehearse", "05_toy.ipynb", "--session", "-3s"], "The duration '-3s'"),
-        (["rehearse", "05_toy.ipynb", "--kill", "all"], "no way to kill 'all'"),
+        (["rehearse", "05_toy.ipynb", "--kill", "all"], "no kind of kill 'all'"),
         (["rehearse", "05_toy.ipynb", "--seed", "x"], "seed"),
         (["status", "Not-a-slug"], "Phase slug 'Not-a-slug'"),
         (["status", "--store", "05_toy.ipynb"], "is a file"),
