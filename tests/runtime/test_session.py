@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as arrays_of
 
 import nbkit
 from nbkit.runtime.errors import DamagedError, NbkitError, UsageError
-from nbkit.runtime.items.work import Item
+from nbkit.runtime.items.work import Item, _write_arrays
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.folder import FolderStore
 from tests.runtime.children import die, fork, reap
@@ -78,6 +80,30 @@ def _with(items):
         with item:
             yield item
             item.skip("test")
+
+
+def test_arrays_may_have_any_name(opened, tmp_path):
+    """numpy.savez takes names as arguments: "file" was refused there, and "allow_pickle" lost."""
+    arrays = {
+        name: np.arange(n + 3, dtype=np.float32) for n, name in enumerate(("self", "file", "allow_pickle", "args"))
+    }
+    session = opened()
+    for item in session.work(ROWS[:1]):
+        with item:
+            item.save(**arrays)
+    session.close()
+    with np.load(tmp_path / "store" / "toy" / "items" / "k0.npz") as stored:
+        assert set(stored) == set(arrays) and all((stored[name] == array).all() for name, array in arrays.items())
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), arrays_of(np.float32, (2, 3)), min_size=1))
+def test_arrays_are_written_as_numpy_writes_them(arrays):
+    ours, numpys = io.BytesIO(), io.BytesIO()
+    _write_arrays(arrays, ours)
+    np.savez(numpys, **arrays)
+    with np.load(io.BytesIO(ours.getvalue())) as stored, np.load(io.BytesIO(numpys.getvalue())) as expected:
+        assert list(stored) == list(expected)
+        assert all(stored[name].tobytes() == expected[name].tobytes() for name in expected)
 
 
 def test_what_is_no_result_is_said(opened, tmp_path, capfd):

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 import traceback
+import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import filterfalse
@@ -62,7 +63,7 @@ class Item(Mapping):
     def __len__(self) -> int:
         return len(self._row)
 
-    def save(self, **results: Any) -> None:
+    def save(self, /, **results: Any) -> None:
         """Keep the item's results: arrays together in ``<key>.npz``, files under their own names.
 
         Parameters
@@ -152,7 +153,7 @@ def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[O
     outputs = []
     if arrays:
         name = f"{ledger.slug}/items/{key}.npz"
-        size, sha256 = write_atomically(ledger.local(name), lambda file: np.savez(_Sequential(file), **arrays))
+        size, sha256 = write_atomically(ledger.local(name), partial(_write_arrays, arrays))
         outputs.append(Output(name, size, sha256))
     for path in files.values():
         name = check_name(f"{ledger.slug}/items/{key}/{path.name}", "the output")
@@ -171,15 +172,25 @@ def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[O
     return outputs
 
 
+def _write_arrays(arrays: Mapping[str, Any], file: Any) -> None:
+    """Write an npz file as `numpy.savez` does, for arrays of any name.
+
+    `numpy.savez` takes the names as arguments, so it refuses ``file``, or uses ``allow_pickle`` for itself.
+    """
+    from numpy.lib import format as npy
+
+    target: Any = _Sequential(file)
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, array, allow_pickle=False)
+
+
 class _Sequential:
     """Write-only file for zipfile, which then writes sequentially."""
 
     def __init__(self, file: Any) -> None:
-        self._file = file
         self.write, self.flush = file.write, file.flush
-
-    def read(self, *_: Any) -> bytes:
-        raise OSError("write only")  # numpy checks that it exists; zipfile does not call it in mode "w"
 
 
 def pending(ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[int]:
