@@ -35,6 +35,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 # a class of the script itself, as a notebook's cells have them; data with a function that plain pickle refuses
 SCRIPT = """
+import os
 import sys
 import nbkit
 from tests.runtime.training.training_support import Tiny, TinyData
@@ -45,7 +46,9 @@ class Mine(Tiny):
 session = nbkit.open_session("tiny", store="store", folder="here", accelerator="cpu")
 data = TinyData(batch_size=2, validation=True, augment=True)
 report = session.fit(Mine(pause=PAUSE), data, max_steps=40, save_every=0.001, log_every_n_steps=1, OPTIONS)
-print("reached", session.rank, report.step, report.reason, flush=True)
+sys.stdout.flush()
+words = f"\\nreached {session.rank} {report.step} {report.reason}\\n"
+os.write(1, words.encode())  # in one write: two processes share this output
 sys.exit(session.close()["exit"])
 """
 
