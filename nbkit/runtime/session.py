@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from nbkit.ground.files import remove_stray_temps
 from nbkit.runtime.budget import Budget, process_age
-from nbkit.runtime.card import CardFacts, closing_card, opening_card
+from nbkit.runtime.card import CardFacts, opening_card
+from nbkit.runtime.closing import Closing
 from nbkit.runtime.device import Device, open_device
-from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.items import work
@@ -45,8 +45,6 @@ from nbkit.runtime.words import parse_duration
 
 if TYPE_CHECKING:
     from nbkit.runtime.training.fit import FitReport
-
-_LEAVING = 20.0  # seconds of uploads when a process ends without closing its session
 
 
 def open_session(
@@ -108,7 +106,7 @@ def open_session(
     return Session(slug, opened, length, smoke=smoke, shard=shard, seed=seed, accelerator=accelerator, folder=local)
 
 
-class Session(Showing):
+class Session(Showing, Closing):
     """A session of a phase on this host. `open_session` creates it."""
 
     rank = 0  # among the processes that train together; the others have a Follower
@@ -323,73 +321,6 @@ class Session(Showing):
         """Wait until this session's results are in the store, because they are read from there."""
         self.outbox.drain(None if self.budget.limit is None else max(0.0, self.budget.wall()))
         self.ledger.flush()
-
-    # -- the end --
-
-    def close(self) -> dict[str, Any]:
-        """Finish the uploads in the time that is left, and print what was done and what is left.
-
-        Returns
-        -------
-        summary : dict
-            ``complete``, ``done``, ``left``, ``failed``, ``reason``, ``not_stored`` and ``exit``, the exit code.
-        """
-        if self._closed:
-            raise UsageError("This session is closed already. Open another one with nbkit.open_session.")
-        self._signals.restore()
-        # the last records go to the store after the last uploads
-        left_for_uploads = max(0.0, self.budget.wall() - max(0.5, 2 * self.budget.estimate("flush")))
-        waiting = self.outbox.drain(None if self.budget.limit is None else left_for_uploads)
-        self.outbox.close()
-        left, failed = self.left()
-        steps_left = max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
-        complete = not left and not steps_left and not waiting
-        unfinished = "wall" if waiting and self.budget.left() <= 0 else "left"
-        reason = self.budget.stop_reason or self._steps.get("reason") or ("complete" if complete else unfinished)
-        summary = {
-            "complete": complete, "done": len(self.ledger.state.done), "left": left, "failed": failed, **self._steps,
-            "reason": reason, "not_stored": waiting, "exit": 3 if not complete else 1 if failed else 0,
-        }  # fmt: skip
-        fault = None
-        try:
-            ending = round(time.monotonic() - self._work_ended, 2)
-            row = {k: v for k, v in summary.items() if k != "not_stored"}
-            self.ledger.note({"e": "close", "ending": ending, "of": len(self._manifest or ())} | row)
-            self.ledger.close()
-        except (NbkitError, OSError) as error:
-            fault = str(error)
-            summary |= {"complete": False, "exit": 3}
-        self.ledger.release()
-        self._workspace.release()
-        self._closed = True
-        atexit.unregister(self._leave)
-        print(closing_card(self._facts(), summary, fault), flush=True)
-        self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
-        return summary
-
-    def _leave(self) -> None:
-        """Upload as much as possible when the process ends without `close`."""
-        if self._closed or os.getpid() != self._pid:
-            return
-        self._closed = True
-        self._signals.restore()
-        self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
-        self.outbox.close()
-        try:
-            self.ledger.flush()
-        except (NbkitError, OSError) as error:
-            print(f"[nbkit] The last records could not be stored: {error}")
-        self.ledger.release()
-        self._workspace.release()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._leave()
 
 
 def _address(url: str) -> str:

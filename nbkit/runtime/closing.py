@@ -1,0 +1,109 @@
+"""The end of a session: the last uploads, the last records, the closing card.
+
+Closing waits for the uploads until the time limit and names what is not in the store. A process that ends without
+closing its session still uploads for some seconds.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from nbkit.runtime.card import CardFacts, closing_card
+from nbkit.runtime.errors import NbkitError, UsageError
+
+if TYPE_CHECKING:
+    from nbkit.runtime.budget import Budget
+    from nbkit.runtime.ledger.ledger import Ledger
+    from nbkit.runtime.ledger.manifest import Manifest
+    from nbkit.runtime.ledger.outbox import Outbox
+    from nbkit.runtime.ledger.workspace import Workspace
+    from nbkit.runtime.signals import StopSignals
+
+_LEAVING = 20.0  # seconds of uploads when a process ends without closing its session
+
+
+class Closing:
+    """The part of a session that is about its end."""
+
+    budget: Budget
+    ledger: Ledger
+    outbox: Outbox
+    left: Callable[[], tuple[int, int]]
+    journal: Callable[..., None]
+    _facts: Callable[..., CardFacts]
+    _manifest: Manifest | None
+    _steps: dict[str, Any]
+    _work_ended: float
+    _signals: StopSignals
+    _workspace: Workspace
+    _closed: bool
+    _pid: int
+
+    def close(self) -> dict[str, Any]:
+        """Finish the uploads in the time that is left, and print what was done and what is left.
+
+        Returns
+        -------
+        summary : dict
+            ``complete``, ``done``, ``left``, ``failed``, ``reason``, ``not_stored`` and ``exit``, the exit code.
+        """
+        if self._closed:
+            raise UsageError("This session is closed already. Open another one with nbkit.open_session.")
+        self._signals.restore()
+        # the last records go to the store after the last uploads
+        left_for_uploads = max(0.0, self.budget.wall() - max(0.5, 2 * self.budget.estimate("flush")))
+        waiting = self.outbox.drain(None if self.budget.limit is None else left_for_uploads)
+        self.outbox.close()
+        left, failed = self.left()
+        steps_left = max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
+        complete = not left and not steps_left and not waiting
+        unfinished = "wall" if waiting and self.budget.left() <= 0 else "left"
+        reason = self.budget.stop_reason or self._steps.get("reason") or ("complete" if complete else unfinished)
+        summary = {
+            "complete": complete, "done": len(self.ledger.state.done), "left": left, "failed": failed, **self._steps,
+            "reason": reason, "not_stored": waiting, "exit": 3 if not complete else 1 if failed else 0,
+        }  # fmt: skip
+        fault = None
+        try:
+            ending = round(time.monotonic() - self._work_ended, 2)
+            row = {k: v for k, v in summary.items() if k != "not_stored"}
+            self.ledger.note({"e": "close", "ending": ending, "of": len(self._manifest or ())} | row)
+            self.ledger.close()
+        except (NbkitError, OSError) as error:
+            fault = str(error)
+            summary |= {"complete": False, "exit": 3}
+        self.ledger.release()
+        self._workspace.release()
+        self._closed = True
+        atexit.unregister(self._leave)
+        print(closing_card(self._facts(), summary, fault), flush=True)
+        self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
+        return summary
+
+    def _leave(self) -> None:
+        """Upload as much as possible when the process ends without `close`."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        self._signals.restore()
+        self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
+        self.outbox.close()
+        try:
+            self.ledger.flush()
+        except (NbkitError, OSError) as error:
+            print(f"[nbkit] The last records could not be stored: {error}")
+        self.ledger.release()
+        self._workspace.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._leave()
