@@ -1,17 +1,17 @@
 """Saving a training, always between two batches.
 
-All saves happen before a batch begins: after the previous batch, its validation and the end of its epoch, and only if
-no gradient is pending. So no checkpoint is ever taken "on the last batch of an epoch", and every checkpoint is a state
-that an uninterrupted run passes through. Requests to save (the clock, an epoch, a best score, a signal, the wall) only
-set a flag, which is handled there.
+All saves happen before a batch is fetched: after the previous batch, its validation and the end of its epoch, and only
+if no gradient is pending. So no checkpoint is ever taken "on the last batch of an epoch", none holds what fetching or
+moving a batch has changed, and every checkpoint is a state that an uninterrupted run passes through. Requests to save
+(the clock, an epoch, a best score, a signal, the wall) only set a flag, which is handled there.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,8 @@ from nbkit.runtime.training.generations import Generations
 from nbkit.runtime.training.history import History
 from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.snapshot import Buffers, Writer
-from nbkit.runtime.training.validation_time import ValidationTime
+from nbkit.runtime.training.validation_time import BatchTime, ValidationTime
 from nbkit.runtime.words import show_duration
-
-_RECENT = 32  # batches that the estimate of the next one looks back on
 
 
 class PlannedStop(Exception):
@@ -87,18 +85,17 @@ class Checkpointing(Callback):
         self.loader: Any = None  # the ResumableLoader, once Lightning has asked for it
         self.marks: dict[str, float] = {}
         self.steps_this_session = self.saves = 0
-        self.seconds_training = self.stalled = 0.0
+        self.stalled = 0.0
         self.best: float | None = None
         self.completed = False
         self.first_step: int | None = None
         self._saved_loops: dict[str, Any] | None = None
         self._saved_metrics: dict[str, Any] | None = None
-        self._seconds: deque[float] = deque(maxlen=_RECENT)
         self._validation = ValidationTime(budget)
+        self._time = BatchTime(budget, self._validation)
         self.stopped_at: int | None = None  # the step that was saved last, where a validation was left
         self._saved_step = 0
         self._write_metrics: Callable[[Path], None] | None = None
-        self._batch_began: float | None = None
         self._last_save = time.monotonic()
         self._due: set[str] = set()
         self._last_step = 0
@@ -107,6 +104,10 @@ class Checkpointing(Callback):
         self._stepped = True  # whether an optimizer stepped in the batch before
         self._fingerprint: loop_state.Fingerprint | None = None
         self._before_batch: tuple[int, ...] | None = None
+
+    @property
+    def seconds_training(self) -> float:
+        return self._time.total
 
     # -- resuming -----------------------------------------------------------------------------------------------------
 
@@ -137,6 +138,7 @@ class Checkpointing(Callback):
         self.signals.install()  # again: Lightning has replaced the handlers
         self.marks.setdefault("train_start", time.monotonic())
         self._fingerprint = loop_state.Fingerprint(trainer)
+        self.loader.before_batch = partial(self.before_batch, trainer)
         self._last_save = time.monotonic()
         if self.monitor and not trainer.enable_validation:
             raise UsageError(
@@ -144,28 +146,30 @@ class Checkpointing(Callback):
                 "validation_step and a val_dataloader). Leave monitor out or add them. Nothing was trained."
             )
 
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        self._put_back(trainer)
-        self.marks.setdefault("first_batch", time.monotonic())
+    def before_batch(self, trainer: Any, batch: int) -> None:
+        """Save or stop if it is time to; the loader calls this before it fetches a batch."""
+        # Lightning's counters of the first batch of a resume can be put back only once it has counted that batch
+        if self._saved_loops is None:
+            self._enter(trainer, batch)
+
+    def _enter(self, trainer: Any, batch: int) -> None:
         if self.first_step is None:
             self.first_step = self._last_step = self._saved_step = trainer.global_step
             self._begun_at = loop_state.place(trainer)
             self.journal("ready", step=self.first_step)
-        self._count_time()
-        if self._at_boundary(trainer, batch_idx):
-            self._serve(trainer, batch_idx)
-        self._batch_began, self._validation.within_batch = self.budget.clock(), 0.0
-        seed_step(self.seed, trainer.current_epoch, batch_idx, self.ranks.rank)
+        self._time.end()
+        if self._at_boundary(trainer, batch):
+            self._serve(trainer, batch)
+        self._time.begin()
         assert self._fingerprint is not None  # since on_train_start
         self._before_batch = self._fingerprint.take(trainer)
 
-    def _count_time(self) -> None:
-        """Add the time since the last batch began (step, validation, waiting for data) to the training time."""
-        now = self.budget.clock()  # also measures the validation in between
-        if self._batch_began is not None:
-            self.seconds_training += now - self._batch_began
-            self._seconds.append(now - self._batch_began - self._validation.within_batch)
-            self._batch_began = None
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if self._saved_loops is not None:
+            self._put_back(trainer)
+            self._enter(trainer, batch_idx)
+        self.marks.setdefault("first_batch", time.monotonic())
+        seed_step(self.seed, trainer.current_epoch, batch_idx, self.ranks.rank)
 
     def _at_boundary(self, trainer: Any, batch_idx: int) -> bool:
         """Return whether no gradient is pending before this batch."""
@@ -177,7 +181,7 @@ class Checkpointing(Callback):
     def _serve(self, trainer: Any, batch_idx: int) -> None:
         ahead = trainer.accumulate_grad_batches
         validates = loop_state.validation_ahead(trainer, batch_idx, ahead)
-        estimate = self._estimate() * ahead + ((self._validation.seconds or 0.0) if validates else 0.0)
+        estimate = self._time.next() * ahead + ((self._validation.seconds or 0.0) if validates else 0.0)
         stop = not self.budget.fits(estimate)
         due = "" if stop or not self.ranks.first else self._what_is_due(trainer, validates)
         stop, save = self.ranks.any(stop, bool(due))
@@ -204,13 +208,6 @@ class Checkpointing(Callback):
         # the clock can wait until the writer is free; the other reasons need exactly this state, so training waits
         serve = self._due - {"clock"} or (self._due and not self.writer.busy)
         return ", ".join(sorted(self._due)) if serve else ""
-
-    def _estimate(self) -> float:
-        """Return the seconds that the next batch may take: the mean of the recent ones plus two standard deviations."""
-        if not self._seconds:
-            return 0.0
-        mean = sum(self._seconds) / len(self._seconds)
-        return mean + 2 * math.sqrt(sum((s - mean) ** 2 for s in self._seconds) / len(self._seconds))
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._stepped = trainer.global_step != self._last_step
@@ -273,12 +270,12 @@ class Checkpointing(Callback):
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         if loop_state.epoch_is_over(trainer):
             if trainer.global_step >= trainer.max_steps:
-                self._count_time()
+                self._time.end()
             if self.save_each_epoch:
                 self._due.add("epoch")
             return
         # max_steps was reached inside the epoch: means over a part of an epoch must not be logged as those of an epoch
-        self._count_time()
+        self._time.end()
         epoch, batch = loop_state.place(trainer)
         self._save(trainer, "complete", wait=True, complete=True, place=(epoch - 1, batch))
         raise StopIteration

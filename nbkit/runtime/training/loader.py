@@ -7,7 +7,7 @@ workers has no influence.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,8 @@ class ResumableLoader:
     ) -> None:
         self.seed, self.training, self.accept_changes = seed, training, accept_changes
         self.epoch = self.start = 0
+        # called with the number of every batch before it is fetched; set by `Checkpointing`
+        self.before_batch: Callable[[int], None] = lambda number: None
         self.failed = False  # whether the last iteration ended with an error raised by the dataset
         self._indices = _Indices(plain, seed, rank, world_size)
         self._places = _Places(self._indices, plain.batch_size, plain.drop_last, self)
@@ -108,9 +110,12 @@ class ResumableLoader:
     def _iterate(self) -> Generator[Any, None, None]:
         # the body of a generator runs at the first next(): workers start when epoch and batch are known
         epoch, start = self.epoch, self.start
-        batches = iter(self._inner)
+        batches: Iterator[Any] | None = None
         # not "for batch in batches": the number of the batch is part of its seed
         for number in range(start, len(self)):
+            self.before_batch(number)
+            if batches is None:
+                batches = iter(self._inner)  # after the state is as it was: workers start with a copy of it
             try:
                 batch = next(batches)
             except BaseException:

@@ -1,4 +1,4 @@
-"""Duration of validations, and whether the present one ends before the time limit.
+"""Duration of batches and validations, and whether the present validation ends before the time limit.
 
 The budget is checked before every training batch, but a whole validation with many batches can follow one of them. So
 the budget is also checked before every validation batch, and a validation that would exceed the time limit is aborted.
@@ -6,8 +6,12 @@ the budget is also checked before every validation batch, and a validation that 
 
 from __future__ import annotations
 
+import math
+from collections import deque
+
 from nbkit.runtime.budget import Budget
 
+_RECENT = 32  # batches that the estimate of the next one looks back on
 _ROOM = 3  # with less time left than this multiple of the last validation, the state is saved before the next one
 
 
@@ -58,3 +62,44 @@ class ValidationTime:
         if self.seconds is None:
             return "validation of unknown length"
         return "validation near the wall" if self.budget.left() < _ROOM * self.seconds else ""
+
+
+class BatchTime:
+    """Measure the training batches (waiting for data, step, and the validation that follows).
+
+    Parameters
+    ----------
+    budget : Budget
+    validation : ValidationTime
+        Its time within a batch is left out of the estimate.
+
+    Attributes
+    ----------
+    total : float
+        Seconds of all batches of this session.
+    """
+
+    def __init__(self, budget: Budget, validation: ValidationTime) -> None:
+        self.budget, self.validation = budget, validation
+        self.total = 0.0
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        """Record that a batch begins."""
+        self._began, self.validation.within_batch = self.budget.clock(), 0.0
+
+    def end(self) -> None:
+        """Record that the batch that began last is over, with all that followed it."""
+        now = self.budget.clock()
+        if self._began is not None:
+            self.total += now - self._began
+            self._recent.append(now - self._began - self.validation.within_batch)
+            self._began = None
+
+    def next(self) -> float:
+        """Return the seconds that the next batch may take: the mean of the recent ones plus two standard deviations."""
+        if not self._recent:
+            return 0.0
+        mean = sum(self._recent) / len(self._recent)
+        return mean + 2 * math.sqrt(sum((s - mean) ** 2 for s in self._recent) / len(self._recent))
