@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.items import work
 from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.items.loop import ItemLoop
+from nbkit.runtime.items.naming import check_names
 from nbkit.runtime.items.work import Item
 from nbkit.runtime.journal import append_event
 from nbkit.runtime.ledger.ledger import Ledger
@@ -260,7 +262,9 @@ class Session(Showing, Closing):
             pass
 
     def _prepare(self, manifest: Any, settings: Mapping[str, Any] | None) -> Manifest:
-        self._manifest = read_manifest(manifest, self.slug).shard(self.shard)
+        whole = read_manifest(manifest, self.slug)
+        self._manifest = whole.shard(self.shard)
+        self._loop = replace(self._loop, names=check_names(whole, self.ledger))
         if settings is not None:
             self._loop.use_settings(settings)
         return self._manifest

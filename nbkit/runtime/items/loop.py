@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.items.naming import OutputNames
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.outbox import Outbox
 from nbkit.runtime.ledger.segments import version_of
@@ -35,6 +36,8 @@ class ItemLoop:
         Appends an event for the rehearsal that runs this session.
     store : str
         URL of the store, for messages.
+    names : OutputNames
+        Names that belong to the items of the manifest.
     """
 
     ledger: Ledger
@@ -43,6 +46,7 @@ class ItemLoop:
     say: Callable[[str], None]
     journal: Callable[..., None]
     store: str
+    names: OutputNames = field(default_factory=lambda: OutputNames(""))
 
     def may_go_on(self, kind: str | None) -> bool:
         """Return whether another piece of work of this kind still ends before the wall.

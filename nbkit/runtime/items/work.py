@@ -22,9 +22,9 @@ from typing import Any
 from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import ColumnError, NbkitError, UsageError
 from nbkit.runtime.items.loop import ItemLoop
+from nbkit.runtime.items.naming import OutputNames, arrays_name, file_name
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import Manifest
-from nbkit.runtime.names import check_name
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TRIES = 3  # failures of an item after which it is not tried again
@@ -78,7 +78,7 @@ class Item(Mapping):
         """
         if self._outputs:
             raise UsageError(f"Item {self.key} was saved already. Pass all results to one item.save(...).")
-        self._outputs = save_results(self._ledger, self.key, results)
+        self._outputs = save_results(self._ledger, self._loop.names, self.key, results)
 
     def skip(self, reason: str) -> None:
         """Record that the item rightly has no result, and why; it counts as done."""
@@ -136,7 +136,7 @@ class Item(Mapping):
         self._loop.outbox.send_item(self.key)
 
 
-def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[Output]:
+def save_results(ledger: Ledger, names: OutputNames, key: str, results: Mapping[str, Any]) -> list[Output]:
     """Write an item's results to this machine's disk, atomically; return their names, sizes and hashes."""
     import numpy as np
 
@@ -150,18 +150,14 @@ def save_results(ledger: Ledger, key: str, results: Mapping[str, Any]) -> list[O
                 f"{name!r} of item {key} is a {type(results[name]).__name__}, which is not an array of plain values "
                 "(dtype object). Allowed are numbers, text, or the path of a file. The item is not recorded."
             )
+    targets = [file_name(ledger.slug, key, path.name) for path in files.values()]
+    names.refuse_taken(key, [path.name for path in files.values()])
     outputs = []
     if arrays:
-        name = f"{ledger.slug}/items/{key}.npz"
+        name = arrays_name(ledger.slug, key)
         size, sha256 = write_atomically(ledger.local(name), partial(_write_arrays, arrays))
         outputs.append(Output(name, size, sha256))
-    for path in files.values():
-        name = check_name(f"{ledger.slug}/items/{key}/{path.name}", "the output")
-        if name in {output.name for output in outputs}:
-            raise UsageError(
-                f"Item {key} has two files called {path.name}; the second would replace the first. Rename one. "
-                "The item is not recorded."
-            )
+    for path, name in zip(files.values(), targets, strict=True):
         if not path.is_file():
             raise UsageError(
                 f"Item {key} has the file {path} as result, which does not exist. The item is not recorded."
