@@ -23,10 +23,16 @@ class SnapshotIO(CheckpointIO):
     ----------
     loaded : tuple of (Path, dict) or None
         A checkpoint that was read already, so that it is not read twice.
+    before_loading : callable or None
+        Called with a checkpoint before Lightning loads its weights into the module.
     """
 
-    def __init__(self, loaded: tuple[Path, dict[str, Any]] | None = None) -> None:
-        self._loaded = loaded
+    def __init__(
+        self,
+        loaded: tuple[Path, dict[str, Any]] | None = None,
+        before_loading: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self._loaded, self._before_loading = loaded, before_loading
 
     def save_checkpoint(
         self,
@@ -42,6 +48,8 @@ class SnapshotIO(CheckpointIO):
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if self._loaded is not None and Path(path) == self._loaded[0]:
             checkpoint, self._loaded = self._loaded[1], None
+            if self._before_loading is not None:
+                self._before_loading(checkpoint)
             return checkpoint
         return load_checkpoint(Path(path))
 

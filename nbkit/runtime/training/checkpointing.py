@@ -22,12 +22,16 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.training import loop_state
 from nbkit.runtime.training.draws import seed_step, seed_validation
+from nbkit.runtime.training.exact.exact_state import ExactState
+from nbkit.runtime.training.exact.gradients import clears_next
 from nbkit.runtime.training.generations import Generations
 from nbkit.runtime.training.history import History
 from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.snapshot import Buffers, Writer
 from nbkit.runtime.training.validation_time import BatchTime, ValidationTime
 from nbkit.runtime.words import show_duration
+
+_PATIENCE = 32  # batches that a save waits at most for the end of an accumulation
 
 
 class PlannedStop(Exception):
@@ -53,6 +57,8 @@ class Checkpointing(Callback):
         Validation metric whose best checkpoint is kept, and whether ``min`` or ``max`` is best.
     facts : dict
         Written into every receipt (settings, versions, precision, ...).
+    exact : ExactState or None
+        What Lightning's checkpoint leaves out of the model and its optimizers.
     ranks : Ranks or None
         The processes that train together; None for a single process.
     say, journal : callable
@@ -71,6 +77,7 @@ class Checkpointing(Callback):
         monitor: str | None = None,
         mode: str = "min",
         facts: dict[str, Any] | None = None,
+        exact: ExactState | None = None,
         ranks: Ranks | None = None,
         say: Callable[[str], None] = print,
         journal: Callable[..., None] | None = None,
@@ -79,7 +86,7 @@ class Checkpointing(Callback):
         self.seed, self.save_every, self.save_each_epoch = seed, save_every, save_each_epoch
         self.monitor, self.mode, self.facts = monitor, mode, facts or {}
         self.say, self.journal = say, journal or (lambda event, **fields: None)
-        self.ranks = ranks or Ranks()
+        self.exact, self.ranks = exact or ExactState(), ranks or Ranks()
         self.writer = Writer(say, budget.measured)
         self.buffers = Buffers()
         self.loader: Any = None  # the ResumableLoader, once Lightning has asked for it
@@ -101,7 +108,6 @@ class Checkpointing(Callback):
         self._last_step = 0
         self._begun_at = (0, 0)
         self._looked_at_metrics = False
-        self._stepped = True  # whether an optimizer stepped in the batch before
         self._fingerprint: loop_state.Fingerprint | None = None
         self._before_batch: tuple[int, ...] | None = None
 
@@ -133,8 +139,13 @@ class Checkpointing(Callback):
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         self.marks.setdefault("setup", time.monotonic())
+        self.exact.setup(module)
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        self.exact.on_fit_start(trainer)
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
+        self.exact.on_train_start(trainer)
         self.signals.install()  # again: Lightning has replaced the handlers
         self.marks.setdefault("train_start", time.monotonic())
         self._fingerprint = loop_state.Fingerprint(trainer)
@@ -146,8 +157,12 @@ class Checkpointing(Callback):
                 "validation_step and a val_dataloader). Leave monitor out or add them. Nothing was trained."
             )
 
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        self.exact.put_back(trainer)  # before other hooks change it for the epoch that begins
+
     def before_batch(self, trainer: Any, batch: int) -> None:
         """Save or stop if it is time to; the loader calls this before it fetches a batch."""
+        self.exact.put_back(trainer)
         # Lightning's counters of the first batch of a resume can be put back only once it has counted that batch
         if self._saved_loops is None:
             self._enter(trainer, batch)
@@ -158,8 +173,7 @@ class Checkpointing(Callback):
             self._begun_at = loop_state.place(trainer)
             self.journal("ready", step=self.first_step)
         self._time.end()
-        if self._at_boundary(trainer, batch):
-            self._serve(trainer, batch)
+        self._serve(trainer, batch)
         self._time.begin()
         assert self._fingerprint is not None  # since on_train_start
         self._before_batch = self._fingerprint.take(trainer)
@@ -171,19 +185,17 @@ class Checkpointing(Callback):
         self.marks.setdefault("first_batch", time.monotonic())
         seed_step(self.seed, trainer.current_epoch, batch_idx, self.ranks.rank)
 
-    def _at_boundary(self, trainer: Any, batch_idx: int) -> bool:
-        """Return whether no gradient is pending before this batch."""
-        if trainer.lightning_module.automatic_optimization:
-            return batch_idx % trainer.accumulate_grad_batches == 0
-        # with manual optimization the gradients are used up if an optimizer stepped in the previous batch
-        return self._stepped
-
     def _serve(self, trainer: Any, batch_idx: int) -> None:
-        ahead = trainer.accumulate_grad_batches
+        clean = clears_next(trainer, batch_idx) or not trainer.lightning_module.automatic_optimization
+        if self.ranks.size > 1 and not clean:
+            return  # every process holds the sum over its own share
+        window = trainer.accumulate_grad_batches
+        ahead = window if clean and (self.ranks.size > 1 or window <= _PATIENCE) else 1
         validates = loop_state.validation_ahead(trainer, batch_idx, ahead)
         estimate = self._time.next() * ahead + ((self._validation.seconds or 0.0) if validates else 0.0)
         stop = not self.budget.fits(estimate)
-        due = "" if stop or not self.ranks.first else self._what_is_due(trainer, validates)
+        waits = not clean and window <= _PATIENCE  # for gradients that need not be saved
+        due = "" if stop or waits or not self.ranks.first else self._what_is_due(trainer, validates)
         stop, save = self.ranks.any(stop, bool(due))
         if stop:
             reason = self.ranks.first_of(self.budget.stop_reason)
@@ -210,8 +222,7 @@ class Checkpointing(Callback):
         return ", ".join(sorted(self._due)) if serve else ""
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._stepped = trainer.global_step != self._last_step
-        if self._stepped:
+        if trainer.global_step != self._last_step:
             self.steps_this_session += trainer.global_step - self._last_step
             self._last_step = trainer.global_step
             self.journal("step", step=trainer.global_step)
@@ -305,7 +316,7 @@ class Checkpointing(Callback):
         if trainer.validating or trainer.sanity_checking or not trainer.training:
             return False
         batch = loop_state.place(trainer)[1]
-        if not trainer.lightning_module.automatic_optimization or not self._at_boundary(trainer, batch):
+        if not clears_next(trainer, batch):
             return False
         if self._fingerprint is not None and loop_state.batch_in_hand(trainer):
             return self._fingerprint.unchanged(trainer, self._before_batch)
@@ -338,6 +349,7 @@ class Checkpointing(Callback):
         began = time.monotonic()
         metrics = loop_state.running_metrics(trainer)
         metrics["first_batch"] = batch == 0
+        state = self.exact.state(trainer, batch)
         # running means differ between processes; everything else is the same on all ranks
         of_ranks = self.ranks.gather(metrics if self.ranks.first else loop_state.on_cpu(metrics))
         receipt_fields = {
@@ -353,7 +365,8 @@ class Checkpointing(Callback):
         def receive(checkpoint: dict[str, Any]) -> None:
             loop_state.in_front_of_batch(checkpoint["loops"]["fit_loop"], epoch, batch, begun)
             checkpoint["epoch"] = epoch
-            checkpoint["nbkit"] = {"history": self.history.state_dict(), "metrics": metrics, "best": self.best}
+            ours = {"history": self.history.state_dict(), "metrics": metrics, "best": self.best, "exact": state}
+            checkpoint["nbkit"] = ours
             if of_ranks and len(of_ranks) > 1:
                 checkpoint["nbkit"]["metrics_of_others"] = of_ranks[1:]
             self._write(checkpoint, receipt_fields, final=wait)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from nbkit.ground.quiet import quiet_lightning
@@ -263,13 +264,15 @@ def _train(
     from nbkit.runtime.signals import StopSignals
     from nbkit.runtime.training.checkpoint_io import SnapshotIO
     from nbkit.runtime.training.checkpointing import Checkpointing, PlannedStop
+    from nbkit.runtime.training.exact.exact_state import ExactState
     from nbkit.runtime.training.history import History
     from nbkit.runtime.training.progress import Startup, TrainingProgress
     from nbkit.runtime.training.trainer import derived_order, make_trainer, tear_down
 
     total = facts["max_steps"]
     history = History()
-    io = SnapshotIO((state.path, state.checkpoint) if state.receipt else None)
+    exact = ExactState(accept, session.say if ranks.first else _nothing)
+    io = SnapshotIO((state.path, state.checkpoint) if state.receipt else None, partial(exact.before_loading, module))
     signals = StopSignals(session.budget.request_stop, session.say)
     saving = Checkpointing(
         generations,
@@ -279,6 +282,7 @@ def _train(
         session.seed,
         **{**saves, "save_every": parse_duration(saves["save_every"])},
         facts=facts,
+        exact=exact,
         ranks=ranks,
         say=session.say if ranks.first else _nothing,
         journal=session.journal if ranks.first else _nothing,
@@ -315,6 +319,7 @@ def _train(
             raise
         finally:
             progress.close()
+            exact.leave(module)
             saving.writer.wait()
             if saving.loader is not None:
                 saving.loader.end()

@@ -22,14 +22,16 @@ def place(trainer: Any) -> tuple[int, int]:
 
 
 def epoch_is_over(trainer: Any) -> bool:
-    """Return whether Lightning's epoch loop ended because the epoch has no more batches."""
-    return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or place(trainer)[1] >= trainer.num_training_batches
+    """Return whether Lightning's epoch loop ended because the epoch has no more batches, or its rest is skipped."""
+    if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or place(trainer)[1] >= trainer.num_training_batches:
+        return True
+    return trainer.global_step < trainer.max_steps and not trainer.should_stop
 
 
 def batch_in_hand(trainer: Any) -> bool:
     """Return whether a batch has begun and not ended."""
-    total = trainer.fit_loop.epoch_loop.batch_progress.total
-    return total.ready != total.completed
+    current = trainer.fit_loop.epoch_loop.batch_progress.current
+    return current.ready != current.completed
 
 
 def validation_ahead(trainer: Any, batch: int, batches: int) -> bool:
@@ -39,7 +41,9 @@ def validation_ahead(trainer: Any, batch: int, batches: int) -> bool:
         return False
     if trainer.check_val_every_n_epoch is not None and (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch:
         return False
-    done = batch if trainer.check_val_every_n_epoch is not None else trainer.fit_loop.epoch_loop.total_batch_idx
+    done = batch
+    if trainer.check_val_every_n_epoch is None:
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.ready - batch_in_hand(trainer)
     if every == float("inf"):
         return batch + batches >= trainer.num_training_batches
     return done // every != (done + batches) // every
@@ -60,13 +64,15 @@ class Fingerprint:
         module = trainer.lightning_module
         self._module = module
         self._tensors = list(module.state_dict(keep_vars=True).values())
+        self._parameters, self._parts = list(module.parameters()), list(module.modules())
         self._hooked = _overrides_batch_start(trainer)
 
     def take(self, trainer: Any) -> tuple[int, ...]:
         """Return the current counts."""
         results = trainer.fit_loop.epoch_loop._results
         logged = sum(metric._update_count for metric in results.values())
-        return (trainer.global_step, len(results), logged, *[t._version for t in self._tensors if _counted(t)])
+        trained = [p.requires_grad for p in self._parameters] + [part.training for part in self._parts]
+        return (trainer.global_step, len(results), logged, hash(tuple(trained)), *map(_changes, self._tensors))
 
     def unchanged(self, trainer: Any, then: tuple[int, ...] | None) -> bool:
         """Return whether nothing has changed; False also if a user's hook may have changed other things."""
@@ -75,8 +81,8 @@ class Fingerprint:
         return same and not self._hooked and then is not None and self.take(trainer) == then
 
 
-def _counted(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and not value.is_inference()
+def _changes(value: Any) -> int:
+    return value._version if isinstance(value, torch.Tensor) and not value.is_inference() else 0
 
 
 def _overrides_batch_start(trainer: Any) -> bool:
@@ -111,9 +117,9 @@ def in_front_of_batch(loops: dict[str, Any], epoch: int, batch: int, begun: bool
         for scope in ("total", "current"):
             # an optimizer step counts as "ready" when it begins; before a batch none is under way
             counters[scope]["ready"] = counters[scope]["completed"]
-    total = batches["total"]["completed"]
-    # Lightning reads one "ready" more than "started" as "before a batch"
-    batches["total"].update(ready=total + 1, started=total, processed=total)
+    if batches["current"]["ready"] == batches["current"]["completed"]:
+        # Lightning reads one "ready" more than "started" as "before a batch"
+        batches["total"]["ready"] += 1
     batches["current"].update(ready=batch + 1, started=batch, processed=batch, completed=batch)
     # a save never follows the last batch of an epoch directly: the end of the epoch and its validation come first
     batches["is_last_batch"] = False
@@ -148,6 +154,11 @@ def put_back_counters(trainer: Any, saved: Mapping[str, Any]) -> None:
             getattr(loop, name).load_state_dict(value)
             if last is not None and loop is trainer.fit_loop.epoch_loop:
                 getattr(loop, name).is_last_batch = last
+    # Lightning treats the whole first epoch as restarted, and at its end steps no scheduler of interval "epoch" that
+    # watches a metric; from here on the loops are those of a run that was never interrupted
+    fit_loop = trainer.fit_loop
+    for loop in (fit_loop, fit_loop.epoch_loop, fit_loop.epoch_loop.val_loop):
+        loop.on_iteration_done()
 
 
 def running_metrics(trainer: Any) -> dict[str, Any]:
@@ -172,6 +183,8 @@ def running_metrics(trainer: Any) -> dict[str, Any]:
         "callback": dict(connector._callback_metrics),
         "logged": dict(connector._logged_metrics),
         "bar": dict(connector._progress_bar_metrics),
+        # validation batches so far: the steps at which metrics of single validation batches are logged
+        "validated": dict(trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader),
         "modules": {path: _metric_state(metric) for path, metric in _metric_modules(trainer.lightning_module)},
     }
 
@@ -214,6 +227,12 @@ def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
     connector._callback_metrics.update(_on(saved["callback"], device))
     connector._logged_metrics.update(_on(saved["logged"], device))
     connector._progress_bar_metrics.update(saved["bar"])
+    if saved.get("validated"):
+        val_loop = trainer.fit_loop.epoch_loop.val_loop
+        trainer.validating = True
+        val_loop.setup_data()  # now, as it would clear the count later
+        trainer.training = True
+        val_loop._seen_batches_per_dataloader.update(saved["validated"])
     for path, metric in _metric_modules(trainer.lightning_module):
         if path in saved["modules"]:
             _set_metric_state(metric, saved["modules"][path], device)

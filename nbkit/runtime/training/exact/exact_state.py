@@ -1,0 +1,121 @@
+"""Everything that Lightning's checkpoint leaves out of a model and its optimizers, saved and put back as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from nbkit.runtime.training.exact.gradients import pending, put_back
+from nbkit.runtime.training.exact.groups import check_groups, form_groups, group_names
+from nbkit.runtime.training.exact.growth import give_saved_shapes, grown, shapes
+from nbkit.runtime.training.exact.modes import (
+    attributes,
+    changed_attributes,
+    changed_options,
+    options,
+    put_back_attributes,
+    put_back_options,
+    put_back_switches,
+    switched_off,
+)
+
+# the switches and shapes of modules trained before in this process: as they came, and as their training left them
+_trained_before: WeakKeyDictionary[Any, tuple[tuple[Any, Any], tuple[Any, Any]]] = WeakKeyDictionary()
+
+
+class ExactState:
+    """Save and restore what the loops, hooks and optimizers of a training hold beside Lightning's checkpoint.
+
+    Many parts are compared with what the module, the optimizers and the Trainer came with when a session began: what
+    differs was changed by the training and is restored, everything else is the user's.
+
+    Parameters
+    ----------
+    accept : bool
+        Accept that the user's module or optimizers differ from those of the checkpoint.
+    say : callable
+        Prints one line.
+    """
+
+    def __init__(self, accept: bool = False, say: Callable[[str], None] = print) -> None:
+        self.accept, self.say = accept, say
+        self._shapes: dict[str, list[int]] = {}
+        self._groups: list[list[list[str]]] = []
+        self._switches: dict[str, list[str]] = {}
+        self._attributes: dict[str, dict[str, Any]] = {}
+        self._options: dict[str, Any] = {}
+        self._optimizers: list[Any] = []
+        self._saved: dict[str, Any] | None = None
+
+    # in the order in which a session comes by
+
+    def setup(self, module: Any) -> None:
+        """Put a module that an earlier session of this process has left half-way back to the switches it came with."""
+        came = now = (switched_off(module), shapes(module))
+        if module in _trained_before:
+            before, left = _trained_before[module]
+            if now == left:
+                came = before
+                put_back_switches(module, came[0], {}, {}, self.accept, self.say)
+                self._shapes = came[1]
+        _trained_before[module] = (came, now)
+
+    def leave(self, module: Any) -> None:
+        """Record how the session leaves the module."""
+        if module in _trained_before:
+            _trained_before[module] = (_trained_before[module][0], (switched_off(module), shapes(module)))
+
+    def before_loading(self, module: Any, checkpoint: dict[str, Any]) -> None:
+        """Prepare the module for the weights of a checkpoint."""
+        self._saved = checkpoint.get("nbkit", {}).get("exact")
+        if self._saved is not None:
+            self._shapes = {**shapes(module), **self._shapes}
+            give_saved_shapes(module, checkpoint["state_dict"], self._saved["grown"], self._shapes)
+
+    def on_fit_start(self, trainer: Any) -> None:
+        """Record what the session came with, and prepare the optimizers for their state."""
+        module = trainer.lightning_module
+        if self._saved is None:
+            self._shapes = {**shapes(module), **self._shapes}
+        self._switches, self._groups = switched_off(module), group_names(trainer)
+        self._attributes = attributes(module)
+        if self._saved is not None:
+            form_groups(trainer, self._saved["groups"], self._saved["first_groups"])
+        self._optimizers = list(trainer.optimizers)
+
+    def on_train_start(self, trainer: Any) -> None:
+        """Record the options that the session came with."""
+        self._options = options(trainer)
+
+    def put_back(self, trainer: Any) -> None:
+        """Set everything to its value at the save, directly before the first batch or epoch of the session."""
+        saved, self._saved = self._saved, None
+        if saved is None:
+            return
+        first, now = saved["first_switches"], self._switches
+        put_back_switches(trainer.lightning_module, saved["switches"], first, now, self.accept, self.say)
+        put_back_attributes(trainer.lightning_module, saved["attributes"])
+        put_back_options(trainer, saved["options"])
+        put_back(trainer, saved["gradients"])
+
+    def state(self, trainer: Any, batch: int) -> dict[str, Any]:
+        """Return the state in front of a batch.
+
+        Raises
+        ------
+        UsageError
+            If a later session could not restore it.
+        """
+        module = trainer.lightning_module
+        check_groups(trainer, self._optimizers)
+        return {
+            "grown": grown(module, self._shapes),
+            "switches": switched_off(module),
+            "first_switches": self._switches,
+            "groups": group_names(trainer),
+            "first_groups": self._groups,
+            "attributes": changed_attributes(module, self._attributes),
+            "options": changed_options(trainer, self._options),
+            "gradients": pending(trainer, batch),
+        }

@@ -1,0 +1,97 @@
+"""Parameter groups that were added to an optimizer during the training.
+
+A group is saved by the names of its parameters. Before the state of the optimizer is loaded, the groups are formed
+again, so that a backbone added at epoch 1 goes on with its own moments and rate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbkit.runtime.errors import UsageError
+
+Groups = list[list[list[str]]]  # names by optimizer and group
+
+
+def group_names(trainer: Any) -> Groups:
+    """Return the names of the parameters in every group of every optimizer; empty where a parameter has no name."""
+    names = {id(parameter): name for name, parameter in trainer.lightning_module.named_parameters()}
+    return [
+        [[names.get(id(parameter), "") for parameter in group["params"]] for group in optimizer.param_groups]
+        for optimizer in trainer.optimizers
+    ]
+
+
+def form_groups(trainer: Any, saved: Groups, first: Groups) -> None:
+    """Give the optimizers of this session the groups of a checkpoint.
+
+    Parameters
+    ----------
+    saved, first : list
+        The groups at the save, and those that ``configure_optimizers`` gave in that session.
+
+    Raises
+    ------
+    UsageError
+        If ``configure_optimizers`` now gives other groups, or a parameter cannot be found by name.
+    """
+    now = group_names(trainer)
+    if now == saved:
+        return
+    if now != first:
+        raise UsageError(
+            f"configure_optimizers gives other parameter groups than at the checkpoint: {_difference(first, now)}. Its "
+            "moments belong to other parameters. Build the optimizers as before, or start over with fresh=True. The "
+            "checkpoint is untouched."
+        )
+    parameters = dict(trainer.lightning_module.named_parameters())
+    for number, (optimizer, groups) in enumerate(zip(trainer.optimizers, saved, strict=True)):
+        if now[number] == groups:
+            continue
+        unknown = sorted({name for group in groups for name in group if name not in parameters})
+        if unknown:
+            words = ", ".join(name or "one without a name" for name in unknown[:8])
+            raise UsageError(
+                f"Optimizer {number} had been given parameters during the training that the module does not have now: "
+                f"{words}. Create them in __init__ or configure_model, so that every session has them, or start over "
+                "with fresh=True. The checkpoint is untouched."
+            )
+        begun = optimizer.param_groups
+        formed = []
+        for index, names in enumerate(groups):
+            # the options themselves are loaded with the state of the optimizer
+            options = begun[index] if index < len(begun) else optimizer.defaults
+            formed.append({**options, "params": [parameters[name] for name in names]})
+        optimizer.param_groups[:] = formed
+
+
+def check_groups(trainer: Any, optimizers: list[Any]) -> None:
+    """Raise an error where a checkpoint could not be resumed: other optimizers than ``configure_optimizers`` gave.
+
+    Parameters
+    ----------
+    optimizers : list
+        Those that the session began with.
+    """
+    if len(optimizers) != len(trainer.optimizers) or any(
+        a is not b for a, b in zip(optimizers, trainer.optimizers, strict=True)
+    ):
+        raise UsageError(
+            f"trainer.optimizers was replaced before step {trainer.global_step + 1}, and no later session could do "
+            "that at the same place. Give all optimizers in configure_optimizers, and add parameters with "
+            "optimizer.add_param_group. Earlier checkpoints are unchanged."
+        )
+
+
+def _difference(then: Groups, now: Groups) -> str:
+    if len(then) != len(now):
+        return f"{len(then)} optimizers -> {len(now)}"
+    for number, (a, b) in enumerate(zip(then, now, strict=True)):
+        if len(a) != len(b):
+            return f"optimizer {number} had {len(a)} groups and has {len(b)}"
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
+            if x != y:
+                at = next((i for i, (p, q) in enumerate(zip(x, y, strict=False)) if p != q), min(len(x), len(y)))
+                before, after = (names[at] if at < len(names) else "nothing" for names in (x, y))
+                return f"optimizer {number}, group {index}, parameter {at}: {before} -> {after}"
+    return "nothing"
