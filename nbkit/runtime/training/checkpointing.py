@@ -1,9 +1,9 @@
 """Saving a training, always between two batches.
 
-All saves happen before a batch is fetched: after the previous batch, its validation and the end of its epoch, and only
-if no gradient is pending. So no checkpoint is ever taken "on the last batch of an epoch", none holds what fetching or
-moving a batch has changed, and every checkpoint is a state that an uninterrupted run passes through. Requests to save
-(the clock, an epoch, a best score, a signal, the wall) only set a flag, which is handled there.
+All saves happen before a batch is fetched: after the previous batch, its validation and the end of its epoch, and with
+the gradients that are pending then. So no checkpoint is ever taken "on the last batch of an epoch", none holds what
+fetching or moving a batch has changed, and every checkpoint is a state that an uninterrupted run passes through.
+Requests to save (the clock, an epoch, a best score, a signal, the wall) only set a flag, which is handled there.
 """
 
 from __future__ import annotations
@@ -96,8 +96,6 @@ class Checkpointing(Callback):
         self.best: float | None = None
         self.completed = False
         self.first_step: int | None = None
-        self._saved_loops: dict[str, Any] | None = None
-        self._saved_metrics: dict[str, Any] | None = None
         self._validation = ValidationTime(budget)
         self._time = BatchTime(budget, self._validation)
         self.stopped_at: int | None = None  # the step that was saved last, where a validation was left
@@ -123,17 +121,7 @@ class Checkpointing(Callback):
             raise UsageError("The checkpoint was not written by nbkit, so its position in the data is not known.")
         self.history.load_state_dict(ours["history"])
         self.best = ours["best"]
-        of_ranks = [ours["metrics"], *ours.get("metrics_of_others", ())]
-        self._saved_loops = checkpoint["loops"]["fit_loop"]
-        # with another number of processes they are sums over other shares of the data
-        self._saved_metrics = of_ranks[self.ranks.rank] if len(of_ranks) == self.ranks.size else None
-
-    def _put_back(self, trainer: Any) -> None:
-        if self._saved_loops is not None:
-            loop_state.put_back_counters(trainer, self._saved_loops)
-            if self._saved_metrics is not None:
-                loop_state.put_back_metrics(trainer, self._saved_metrics)
-            self._saved_loops = self._saved_metrics = None
+        self.exact.on_load_checkpoint(checkpoint, self.ranks.rank, self.ranks.size)
 
     # -- where everything happens -------------------------------------------------------------------------------------
 
@@ -164,7 +152,7 @@ class Checkpointing(Callback):
         """Save or stop if it is time to; the loader calls this before it fetches a batch."""
         self.exact.put_back(trainer)
         # Lightning's counters of the first batch of a resume can be put back only once it has counted that batch
-        if self._saved_loops is None:
+        if not self.exact.loops_wait:
             self._enter(trainer, batch)
 
     def _enter(self, trainer: Any, batch: int) -> None:
@@ -179,8 +167,8 @@ class Checkpointing(Callback):
         self._before_batch = self._fingerprint.take(trainer)
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        if self._saved_loops is not None:
-            self._put_back(trainer)
+        if self.exact.loops_wait:
+            self.exact.put_back_loops(trainer)
             self._enter(trainer, batch_idx)
         self.marks.setdefault("first_batch", time.monotonic())
         seed_step(self.seed, trainer.current_epoch, batch_idx, self.ranks.rank)
@@ -320,7 +308,7 @@ class Checkpointing(Callback):
             return False
         if self._fingerprint is not None and loop_state.batch_in_hand(trainer):
             return self._fingerprint.unchanged(trainer, self._before_batch)
-        return self.loader is not None and self.loader.failed and self._saved_loops is None
+        return self.loader is not None and self.loader.failed and not self.exact.loops_wait
 
     # -- saving -------------------------------------------------------------------------------------------------------
 

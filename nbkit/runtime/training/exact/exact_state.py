@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from nbkit.runtime.training import loop_state
 from nbkit.runtime.training.exact.gradients import pending, put_back
 from nbkit.runtime.training.exact.groups import check_groups, form_groups, group_names
-from nbkit.runtime.training.exact.growth import give_saved_shapes, grown, shapes
+from nbkit.runtime.training.exact.growth import Shapes, give_saved_shapes, grown, shapes
 from nbkit.runtime.training.exact.modes import (
     attributes,
     changed_attributes,
@@ -40,13 +41,15 @@ class ExactState:
 
     def __init__(self, accept: bool = False, say: Callable[[str], None] = print) -> None:
         self.accept, self.say = accept, say
-        self._shapes: dict[str, list[int]] = {}
+        self._shapes: Shapes = {}
         self._groups: list[list[list[str]]] = []
         self._switches: dict[str, list[str]] = {}
         self._attributes: dict[str, dict[str, Any]] = {}
         self._options: dict[str, Any] = {}
         self._optimizers: list[Any] = []
         self._saved: dict[str, Any] | None = None
+        self._loops: dict[str, Any] | None = None
+        self._metrics: dict[str, Any] | None = None
 
     # in the order in which a session comes by
 
@@ -73,6 +76,14 @@ class ExactState:
             self._shapes = {**shapes(module), **self._shapes}
             give_saved_shapes(module, checkpoint["state_dict"], self._saved["grown"], self._shapes)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any], rank: int, ranks: int) -> None:
+        """Keep the counters and running metrics of a checkpoint until they can be put back."""
+        ours = checkpoint["nbkit"]
+        of_ranks = [ours["metrics"], *ours.get("metrics_of_others", ())]
+        self._loops = checkpoint["loops"]["fit_loop"]
+        # with another number of processes they are sums over other shares of the data
+        self._metrics = of_ranks[rank] if len(of_ranks) == ranks else None
+
     def on_fit_start(self, trainer: Any) -> None:
         """Record what the session came with, and prepare the optimizers for their state."""
         module = trainer.lightning_module
@@ -98,6 +109,19 @@ class ExactState:
         put_back_attributes(trainer.lightning_module, saved["attributes"])
         put_back_options(trainer, saved["options"])
         put_back(trainer, saved["gradients"])
+
+    @property
+    def loops_wait(self) -> bool:
+        """Whether the counters of the loops are still to be put back."""
+        return self._loops is not None
+
+    def put_back_loops(self, trainer: Any) -> None:
+        """Set the counters and running metrics, after Lightning has counted the first batch of the session."""
+        assert self._loops is not None
+        loop_state.put_back_counters(trainer, self._loops)
+        if self._metrics is not None:
+            loop_state.put_back_metrics(trainer, self._metrics)
+        self._loops = self._metrics = None
 
     def state(self, trainer: Any, batch: int) -> dict[str, Any]:
         """Return the state in front of a batch.

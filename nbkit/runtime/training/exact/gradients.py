@@ -26,7 +26,9 @@ def pending(trainer: Any, batch: int) -> dict[str, torch.Tensor]:
     """Return the gradients that an uninterrupted run would still hold when the given batch is trained, by name."""
     cleared: set[int] = set()
     if clears_next(trainer, batch):
-        cleared = {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
+        cleared = {
+            id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]
+        }
     return {name: p.grad for name, p in _parameters(trainer) if p.grad is not None and id(p) not in cleared}
 
 

@@ -12,20 +12,20 @@ import torch
 
 from nbkit.runtime.errors import UsageError
 
-Shapes = dict[str, list[int]]
+Shapes = dict[str, list[int] | None]
 
 
 def shapes(module: Any) -> Shapes:
-    """Return the shape of every tensor of a module's state; a lazy parameter has none yet and is left out."""
+    """Return the shape of every tensor of a module's state; a lazy parameter has none yet."""
     lazy = torch.nn.parameter.UninitializedTensorMixin
     return {
-        name: list(value.shape)
+        name: None if isinstance(value, lazy) else list(value.shape)
         for name, value in module.state_dict(keep_vars=True).items()
-        if isinstance(value, torch.Tensor) and not isinstance(value, lazy)
+        if isinstance(value, torch.Tensor)
     }
 
 
-def grown(module: Any, first: Shapes) -> dict[str, list[int] | None]:
+def grown(module: Any, first: Shapes) -> Shapes:
     """Return the buffers that have another shape than when the session began, with that first shape; None for none.
 
     Raises
@@ -34,7 +34,7 @@ def grown(module: Any, first: Shapes) -> dict[str, list[int] | None]:
         If parameters have come, gone or changed their shape: a later session could not load them.
     """
     now, buffers = shapes(module), dict(module.named_buffers())
-    lazy = {name for name in now if name not in first and _is_materialized(module, name)}
+    lazy = {name for name, shape in first.items() if shape is None}
     changed = {name for name in set(now) | set(first) if now.get(name) != first.get(name)} - lazy
     other = sorted(name for name in changed if name not in buffers)
     if other:
@@ -47,7 +47,7 @@ def grown(module: Any, first: Shapes) -> dict[str, list[int] | None]:
     return {name: first.get(name) for name in sorted(changed)}
 
 
-def give_saved_shapes(module: Any, state: dict[str, Any], saved: dict[str, list[int] | None], came: Shapes) -> None:
+def give_saved_shapes(module: Any, state: dict[str, Any], saved: Shapes, came: Shapes) -> None:
     """Give grown buffers the shape of a checkpoint, so that it can be loaded.
 
     Parameters
@@ -67,17 +67,3 @@ def give_saved_shapes(module: Any, state: dict[str, Any], saved: dict[str, list[
         here = owner._buffers.get(leaf)
         device = here.device if here is not None else module.device
         owner.register_buffer(leaf, torch.empty_like(state[name], device=device))
-
-
-def _is_materialized(module: Any, name: str) -> bool:
-    """Return whether a parameter was lazy when the session began and got its shape in the first batch."""
-    path, _, _ = name.rpartition(".")
-    owner = module.get_submodule(path)
-    return hasattr(owner, "cls_to_become") or type(owner).__name__ in _OF_LAZY
-
-
-_OF_LAZY = {
-    kind.cls_to_become.__name__
-    for kind in vars(torch.nn).values()
-    if isinstance(kind, type) and getattr(kind, "cls_to_become", None) is not None
-}
