@@ -1,0 +1,1 @@
+"""The proof that a user's own training resumes bit for bit."""

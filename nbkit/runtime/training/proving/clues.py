@@ -1,0 +1,113 @@
+"""What a user's code calls that can give another result in another session: the clock, the system's entropy, files.
+
+The compiled functions of the user's own classes are read, not their source, because classes of a notebook have none.
+A call that is found is no fault: it is named only where a proof has found one of its kind.
+"""
+
+from __future__ import annotations
+
+import dis
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from nbkit.runtime.training.proving.ownership import of_library
+
+_CALLS = {
+    "clock": {"time", "time_ns", "perf_counter", "monotonic", "now", "utcnow", "today", "process_time"},
+    "entropy": {"urandom", "uuid1", "uuid4", "SystemRandom", "token_bytes", "token_hex", "randbits", "getpid"},
+    "generator": {"default_rng", "Generator", "RandomState", "Random", "SeedSequence"},
+    "hash": {"hash", "set", "frozenset", "id"},
+    "file": {"open", "write_text", "write_bytes", "touch", "mkdir", "savez", "tofile", "memmap", "exists", "is_file"},
+    "thread": {"Thread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "Pool", "Process"},
+    "environment": {"environ", "getenv", "putenv"},
+}
+_OWNERS = {"environ"}  # names that count although something is called of them
+_DEPTH = 4
+
+
+def clues_of(module: Any, data: Any, callbacks: Any) -> list[list[str]]:
+    """Return (kind, call, where) for every call of these kinds in the classes and functions that a training uses."""
+    found: list[list[str]] = []
+    seen: set[int] = set()
+    roots = [module, data, *callbacks, *(module.modules() if hasattr(module, "modules") else ())]
+    for hook in map(_epoch_hook, roots):
+        if hook is not None:
+            found.append(["epoch start", hook.__name__, hook.__qualname__])
+    for root in roots:
+        for code in _codes(root, seen, 0):
+            for kind, call in _calls(code):
+                place = f"{code.co_qualname}, line {code.co_firstlineno} of {code.co_filename.rpartition('/')[2]}"
+                if [kind, call, place] not in found:
+                    found.append([kind, call, place])
+    return found
+
+
+def _epoch_hook(thing: Any) -> Any:
+    """Return the user's own hook at the start of an epoch, if there is one."""
+    hook = getattr(type(thing), "on_train_epoch_start", None)
+    return hook if hook is not None and not of_library(hook) else None
+
+
+def _codes(thing: Any, seen: set[int], depth: int) -> Iterator[types.CodeType]:
+    """Yield the code of an object's class, of the functions it holds, and of what these name."""
+    if depth > _DEPTH or id(thing) in seen or isinstance(thing, types.ModuleType):
+        return
+    seen.add(id(thing))
+    if isinstance(thing, types.FunctionType):
+        if of_library(thing):
+            return
+        yield from _nested(thing.__code__)
+        for name in _all_names(thing.__code__):
+            value = thing.__globals__.get(name)
+            if isinstance(value, types.FunctionType | type):
+                yield from _codes(value, seen, depth + 1)
+        for cell in thing.__closure__ or ():
+            try:
+                yield from _codes(cell.cell_contents, seen, depth + 1)
+            except ValueError:
+                continue  # not yet assigned
+        return
+    if isinstance(thing, types.MethodType):
+        yield from _codes(thing.__func__, seen, depth)
+        return
+    kind = thing if isinstance(thing, type) else type(thing)
+    for owner in kind.__mro__:
+        if not of_library(owner) and (owner is thing or id(owner) not in seen):
+            seen.add(id(owner))
+            for item in vars(owner).values():
+                item = getattr(item, "__func__", getattr(item, "fget", item))
+                if isinstance(item, types.FunctionType):
+                    yield from _codes(item, seen, depth + 1)
+    if not isinstance(thing, type):
+        for value in list(getattr(thing, "__dict__", {}).values()):
+            if hasattr(value, "__dict__") and not isinstance(value, type):
+                yield from _codes(value, seen, depth + 1)
+
+
+def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            yield from _nested(part)
+
+
+def _all_names(code: types.CodeType) -> set[str]:
+    return {name for part in _nested(code) for name in part.co_names}
+
+
+def _calls(code: types.CodeType) -> Iterator[tuple[str, str]]:
+    read = list(dis.get_instructions(code))
+    called = set()
+    for one, after in zip(read, [*read[1:], read[-1]], strict=True):
+        # "time" is the clock in time.time(), and only the name of a module in time.sleep()
+        is_owner = one.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME")) and after.opname in ("LOAD_ATTR", "LOAD_METHOD")
+        if one.opname.startswith(("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM", "LOAD_GLOBAL", "LOAD_NAME")) and (
+            not is_owner or one.argval in _OWNERS
+        ):
+            called.add(one.argval)
+    for kind, names in _CALLS.items():
+        for name in sorted(called & names, key=str):
+            yield kind, name
+    if any(one.opname in ("BUILD_SET", "SET_UPDATE", "SET_ADD") for one in read):
+        yield "hash", "a set"
