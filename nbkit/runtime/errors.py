@@ -45,3 +45,9 @@ class StoreError(NbkitError, OSError):
 
 class DamagedError(NbkitError):
     """Stored state fails its check, and there is no intact copy of it."""
+
+
+class ProofEnded(NbkitError):
+    """Ends a notebook that `nbkit prove` runs, after the proof."""
+
+    exit_code = 0

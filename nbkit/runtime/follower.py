@@ -86,6 +86,13 @@ class Follower:
         self._report = fit(self, module, data, **options)
         return self._report
 
+    def prove(self, *args: Any, **options: Any) -> Any:
+        """Raise an error: a proof starts its own processes."""
+        raise UsageError(
+            f"This is rank {self.rank} of a training that torchrun started, and a proof starts its own processes. Run "
+            "it as a plain script, with devices= as an option. Nothing was begun."
+        )
+
     def work(self, *args: Any, **options: Any) -> Any:
         """Raise an error: items are not shared between processes that train together."""
         raise UsageError(

@@ -42,11 +42,13 @@ from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.threads import wait_asleep
 from nbkit.runtime.training.newest import newest_receipt
+from nbkit.runtime.training.proving.asked import in_its_place, prove_and_end
 from nbkit.runtime.training.ranks.world import current_world
 from nbkit.runtime.words import parse_duration
 
 if TYPE_CHECKING:
     from nbkit.runtime.training.fit import FitReport
+    from nbkit.runtime.training.proving.report import ProofReport
 
 
 def open_session(
@@ -104,7 +106,7 @@ def open_session(
         where = Path(folder if folder is not None else detect().folder) / slug
         return Follower(slug, opened, smoke=smoke, seed=seed, device=device, folder=where)
     length = parse_duration(limit if limit is not None else os.environ.get("NBKIT_LIMIT"))
-    local = Path(folder) if folder is not None else None
+    opened, local = in_its_place(opened, Path(folder) if folder is not None else None, slug)
     return Session(slug, opened, length, smoke=smoke, shard=shard, seed=seed, accelerator=accelerator, folder=local)
 
 
@@ -286,8 +288,23 @@ class Session(Showing, Closing):
         """
         from nbkit.runtime.training.fit import fit
 
+        prove_and_end(self, module, data, options)
         report = fit(self, module, data, **options)
         self._steps = {"step": report.step, "max_steps": report.max_steps, "reason": report.reason}
+        self._work_ended = time.monotonic()
+        return report
+
+    def prove(self, module: Any, data: Any, **options: Any) -> ProofReport:
+        """Check on copies, in at most two minutes, that this training resumes bit for bit; print and return the result.
+
+        Some steps are trained in one go and again with stops and a kill. If they differ, the report names the first
+        tensor and step, and the likeliest cause. Module, data, store and folder are left as they are.
+        See `nbkit.runtime.training.proving.proof.prove` for the options; those of `fit` are passed on.
+        """
+        from nbkit.runtime.training.proving.proof import prove
+
+        report = prove(self, module, data, **options)
+        self.say(report.words())
         self._work_ended = time.monotonic()
         return report
 

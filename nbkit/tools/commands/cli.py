@@ -1,4 +1,4 @@
-"""The commands: check, run, rehearse, status, report, verify, login, push, pull, quota, dispatch, new.
+"""The commands: check, run, rehearse, prove, status, report, verify, login, push, pull, quota, dispatch, new.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. nbkit's own errors are printed as a
 message; any other exception is a bug of nbkit and shows its traceback.
@@ -142,6 +142,43 @@ def rehearse(
     )
     if json_:
         print(json.dumps(documents, indent=1))
+    return code
+
+
+@app.command()
+def prove(
+    notebook: Annotated[str, typer.Argument(metavar="NOTEBOOK", help="a path, or a name such as 40_bandvar_train")],
+    parameter: ParameterOption = None,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="read other phases from it; nothing is written. Without: they are run small"),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="the notebook's own sizes, not SMOKE")] = False,
+    steps: Annotated[int, typer.Option(min=4, help="steps of the two trainings")] = 36,
+    stops: Annotated[int, typer.Option(min=1, help="how often the second one is stopped; one stop is a kill")] = 6,
+    seed: Annotated[int | None, typer.Option(help="where it is stopped; by default the session's seed")] = None,
+    limit: Annotated[str, typer.Option(metavar="2min", help="longest time of the proof")] = "2min",
+    json_: JsonOption = False,
+) -> int:
+    """Prove in two minutes that a notebook's training resumes bit for bit; name what differs first, and why.
+
+    The notebook runs up to its first session.fit. Instead of the training, some steps are trained in one go and again
+    with stops inside and between epochs, around validations and with a kill, each time in a fresh process. Weights,
+    buffers, optimizer, schedulers, callbacks and metrics are compared bit for bit. Your store and folder are not
+    written to. Exit code 0: exact. 1: not exact; the first tensor and step that differ, and the likeliest cause with
+    its remedy, are printed.
+    """
+    from nbkit.tools.commands.proving import prove_notebook
+    from nbkit.tools.notebooks import parse_parameters
+
+    options = {"steps": steps, "stops": stops, "seed": seed, "limit": limit}
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    code, found = prove_notebook(notebook, parse_parameters(parameter or []), store, full, options, say)
+    if found:
+        _show(found, json_, found["words"])
     return code
 
 

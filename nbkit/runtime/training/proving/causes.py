@@ -69,8 +69,8 @@ REMEDIES = {
     ),
     "process": (
         "state that belongs to the Python process: a global, class attribute, closure or cache",
-        "Another session begins with it as it was at the import. Move it into the module as a buffer, or compute it from "
-        "trainer.global_step and current_epoch.",
+        "Another session begins with it as it was at the import. Move it into the module as a buffer, or compute it "
+        "from trainer.global_step and current_epoch.",
     ),
     "environment": (
         "an environment variable that the training changes and reads",

@@ -41,7 +41,12 @@ class Difference:
     @property
     def trained(self) -> bool:
         """Whether the training itself differs, not only a metric or a callback's state."""
-        return any(name.startswith(_TRAINED) for name in (self.name, *self.others))
+        return bool(self.trained_names)
+
+    @property
+    def trained_names(self) -> set[str]:
+        """The names that are part of the training."""
+        return {name for name in (self.name, *self.others) if name.startswith(_TRAINED)}
 
 
 Records = Sequence[Mapping[str, Any]]
@@ -80,7 +85,9 @@ def first_difference(
     return minor
 
 
-def final_difference(whole: Mapping[str, Any], stopped: Mapping[str, Any], ignored: Iterable[str] = ()) -> Difference | None:
+def final_difference(
+    whole: Mapping[str, Any], stopped: Mapping[str, Any], ignored: Iterable[str] = ()
+) -> Difference | None:
     """Return what differs between the last checkpoints of both runs."""
     found = _differing(whole["final"], stopped["final"], set(ignored))
     if not found:

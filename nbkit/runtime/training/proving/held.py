@@ -93,7 +93,7 @@ class _Walk:
             yield path, value.__self__ if isinstance(value, types.MethodType) else value.args
         elif isinstance(value, types.GeneratorType):
             frame = value.gi_frame
-            for name, item in (frame.f_locals.items() if frame is not None else ()):
+            for name, item in frame.f_locals.items() if frame is not None else ():
                 yield f"{path} (a generator, {name})", item
         elif not isinstance(value, type):
             hidden = _namesof_library(value)
@@ -159,7 +159,7 @@ def _leaf(value: Any) -> str | None:
         return f"random generator {of_plain(value.bit_generator.state)}"
     if isinstance(value, np.random.RandomState):
         _, keys, place, *_ = value.get_state(legacy=True)
-        return f"random generator #{zlib.crc32(keys.tobytes()):08x} at {place}"
+        return f"random generator #{zlib.crc32(np.asarray(keys).tobytes()):08x} at {place}"
     if isinstance(value, random.Random):
         return f"random generator {zlib.crc32(repr(value.getstate()).encode()):08x}"
     if hasattr(value, "cache_info") and callable(value.cache_info):

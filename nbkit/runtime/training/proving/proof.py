@@ -35,9 +35,18 @@ from nbkit.runtime.training.ranks.world import current_world
 from nbkit.runtime.words import parse_duration
 
 STEPS, STOPS, LIMIT = 36, 6, "2min"
+_NAMED = 4
 _SHARE = 0.2  # of the time limit for the batches of one run; there are up to four runs
 _EPOCHS, _VALIDATIONS, _VALIDATION_BATCHES = 3, 4, 3
-_NOT_OURS = ("loggers", "fresh", "accept_changes", "save_every", "max_steps", "limit_val_batches", "limit_train_batches")
+_NOT_OURS = (
+    "loggers",
+    "fresh",
+    "accept_changes",
+    "save_every",
+    "max_steps",
+    "limit_val_batches",
+    "limit_train_batches",
+)
 
 
 def prove(
@@ -89,9 +98,9 @@ def prove(
     allowed = parse_duration(limit) or float("inf")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nbkit-proof-")))
+        running = interpreters or stack.enter_context(Interpreters(folder / "log.txt"))
         content = _pickled(session, module, data, _options(module, options, steps))
         (folder / "parts.pickle").write_bytes(content)
-        running = interpreters or stack.enter_context(Interpreters(folder / "log.txt"))
         trials = _Trials(folder, running, began + min(allowed, 3600.0), allowed * _SHARE)
         report = _proof(trials, stops, session.seed if seed is None else seed, device_of(session).accelerator != "cpu")
     return replace(report, seconds=time.monotonic() - began)
@@ -121,20 +130,26 @@ def _proof(trials: _Trials, stops: int, seed: int, on_gpu: bool) -> ProofReport:
     difference = found[0] if found else final_difference(whole, stopped)
     if difference is None:
         return report
+    report = replace(report, exact=False, first=difference)
+    resumed = found[1] if found else None
+    if not trials.time_for_another():
+        return replace(report, cause=_lost(difference, records, resumed, whole["clues"]))
     again, repeated = trials.whole("again", 0)
     of_same = differing_names(records, repeated) | _names(final_difference(whole, again))
-    if not difference.trained and (found := first_difference(records, sessions, of_same)) is None:
-        rest = final_difference(whole, stopped, of_same)
-        if rest is None:
-            return replace(report, notes=tuple(sorted(of_same)[:4]))
-        difference = rest
-    report = replace(report, exact=False, first=difference)
-    if difference.trained and {difference.name, *difference.others} & of_same:
+    if difference.trained_names & of_same:
         return replace(report, cause=causes.not_repeatable(whole["clues"], on_gpu))
-    other, hashed = trials.whole("other-hashes", 1)
-    if {difference.name, *difference.others} & (differing_names(records, hashed) | _names(final_difference(whole, other))):
-        return replace(report, cause=causes.of_hashes(whole["clues"]))
-    return replace(report, cause=_lost(difference, records, found[1] if found else None, whole["clues"]))
+    if not difference.trained:
+        found = first_difference(records, sessions, of_same)
+        left = found[0] if found else final_difference(whole, stopped, of_same)
+        if left is None:
+            return replace(report, exact=True, first=None, notes=tuple(sorted(of_same)[:_NAMED]))
+        difference, resumed = left, found[1] if found else None
+        report = replace(report, first=difference)
+    if trials.time_for_another():
+        other, hashed = trials.whole("other-hashes", 1)
+        if difference.trained_names & (differing_names(records, hashed) | _names(final_difference(whole, other))):
+            return replace(report, cause=causes.of_hashes(whole["clues"]))
+    return replace(report, cause=_lost(difference, records, resumed, whole["clues"]))
 
 
 def _lost(difference: Difference, records: list[dict[str, Any]], resumed: Any, clues: Any) -> causes.Cause:
@@ -153,10 +168,17 @@ class _Trials:
 
     def __init__(self, folder: Path, running: Interpreters, end: float, seconds: float) -> None:
         self.folder, self.running, self.end, self.seconds = folder, running, end, seconds
+        self._took = 0.0  # of a run in one go
+
+    def time_for_another(self) -> bool:
+        """Return whether there is time for another run in one go."""
+        return time.monotonic() + 1.5 * self._took < self.end
 
     def whole(self, name: str, interpreter: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Train in one go; raise an error if that fails, because then nothing can be compared."""
+        began = time.monotonic()
         ended, records = self._run(self.folder / name, interpreter, None, self.seconds)
+        self._took = time.monotonic() - began
         if "error" in ended:
             kind = getattr(errors, ended["error"], UsageError) if ended["ours"] else UsageError
             if ended["ours"]:

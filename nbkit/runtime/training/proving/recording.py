@@ -1,6 +1,6 @@
 """The recorder of a trial: what the training's state is at every batch, and the stops.
 
-It writes one line a batch, so that the lines of a session that is killed are kept. It changes nothing and draws nothing.
+It writes one line a batch, so that those of a session that is killed are kept. It changes nothing and draws nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Recorder(Callback):
     """
 
     def __init__(self, path: Path, budget: Any, stop: Stop | None, seconds: float | None) -> None:
-        self._path, self._budget, self._stop, self._seconds = path, budget, stop, seconds
+        self._path: Path | None = path
+        self._budget, self._stop, self._seconds = budget, stop, seconds
         self._began = 0.0
         self._place = (0, 0)
         self._every = 0
@@ -85,6 +86,7 @@ class Recorder(Callback):
 
     def _write(self, when: str, trainer: Any, **fields: Any) -> None:
         line = {"when": when, "place": self._place, "step": trainer.global_step, **fields}
+        assert self._path is not None
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

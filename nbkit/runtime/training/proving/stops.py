@@ -67,7 +67,7 @@ def draw_stops(batches: Sequence[Batch], count: int, seed: int) -> list[Stop]:
     rng = random.Random(seed)
     free = list(range(len(batches) - 1))  # after a stop at the last batch nothing would be left to train
     drawn: list[tuple[int, Stop]] = []
-    kinds = [*_kinds(batches), *[("any", free, "start", False)] * count]
+    kinds = [*_kinds(batches), *[("at random", free, "start", False)] * count]
     for kind, candidates, when, kill in kinds[:count]:
         left = [number for number in candidates if number in free]
         if not left:
