@@ -293,8 +293,8 @@ def _pickled(session: TrainingSession, module: Any, data: Any, options: dict[str
     except Exception as error:
         name = next((name for name, part in parts.items() if not _can_be_pickled(cloudpickle, part)), "training")
         raise UsageError(
-            f"The {name.replace('options', 'callbacks')} cannot be copied for a proof: {error}. Keep open files, locks, "
-            "connections and generator objects out of them, or open them in setup(). Nothing was trained."
+            f"The {name.replace('options', 'callbacks')} cannot be copied for a proof: {error}. Keep open files, "
+            "locks, connections and generator objects out of them, or open them in setup(). Nothing was trained."
         ) from error
 
 
