@@ -1,8 +1,8 @@
 """The likeliest cause of a difference, and what to do about it.
 
 Two more uninterrupted runs tell what no look at one of them can: if they differ from the first one, the training is not
-repeatable at all, and stops have nothing to do with it. Otherwise a resume has lost something, and what Python's objects
-hold is compared at the batch where the session resumed.
+repeatable at all, and stops have nothing to do with it. Otherwise a resume has lost something, and what the objects of
+Python hold is compared at the batch where the session resumed.
 """
 
 from __future__ import annotations
