@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 _RECENT = 8  # measurements kept per kind; so few, because a store that becomes slow must show soon
 _FIRST_RESERVE = 0.03  # reserve as a share of the limit before anything is measured
+_GRACE = 20.0  # seconds after a signal by which everything ends: containers and Kaggle kill 30 s after SIGTERM
 _LARGEST_SHARE = 0.25  # largest reserve as a share of the limit; a larger one would stop all work on a slow store
 
 
@@ -36,6 +37,7 @@ class Budget:
         self.clock = clock
         self.started = clock() if started is None else started
         self.stop_reason: str | None = None
+        self.signalled = False
         self._seen: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
 
     def elapsed(self) -> float:
@@ -79,6 +81,14 @@ class Budget:
     def request_stop(self, reason: str) -> None:
         """Request that the loop or training stops at the next safe point; the first reason is kept."""
         self.stop_reason = self.stop_reason or reason
+
+    def stop_for_signal(self, name: str) -> None:
+        """Request a stop for a signal; after all but an interrupt from the keyboard, the wall comes near as well."""
+        self.request_stop(name)
+        self.signalled = True
+        if name != "SIGINT":
+            end = self.elapsed() + _GRACE
+            self.limit = end if self.limit is None else min(self.limit, end)
 
 
 def process_age() -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +35,7 @@ from nbkit.runtime.ledger.outbox import THREADS, Outbox
 from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.results.showing import Showing
-from nbkit.runtime.signals import StopSignals
+from nbkit.runtime.signals import ENDING, StopSignals
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
@@ -146,7 +145,7 @@ class Session(Showing, Closing):
         endings = [e["close"].get("ending", 0.0) for e in self.ledger.state.sessions.values() if "close" in e]
         if endings:
             self.budget.measured("close", max(endings[-3:]))
-        self._signals = StopSignals(self.budget.request_stop, self.say, (signal.SIGTERM,))
+        self._signals = StopSignals(self.budget.stop_for_signal, self.say, ENDING)
         self._signals.install()
         self._closed, self._pid = False, os.getpid()
         atexit.register(self._leave)  # a notebook whose cell raised an error ends without close()

@@ -1,7 +1,7 @@
 """Signals that request a stop.
 
-The first SIGTERM or SIGINT requests a stop at the next safe point; a second SIGINT interrupts at once, as users
-expect. The earlier handlers are restored afterwards.
+The first SIGTERM, SIGHUP (a closed terminal or connection) or SIGINT requests a stop at the next safe point; a second
+SIGINT interrupts at once, as users expect. The earlier handlers are restored afterwards.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+# what asks a process to end; Windows has no SIGHUP
+ENDING = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__)
 
 
 class StopSignals:
@@ -31,7 +34,7 @@ class StopSignals:
         self,
         request_stop: Callable[[str], None],
         say: Callable[[str], None] = print,
-        watched: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
+        watched: tuple[signal.Signals, ...] = (*ENDING, signal.SIGINT),
     ) -> None:
         self.request_stop, self.say, self.watched = request_stop, say, watched
         self.interrupted = False
@@ -49,6 +52,8 @@ class StopSignals:
             return  # Python lets only the main thread set handlers; the wall still stops the training
         for number in self.watched:
             before = signal.getsignal(number)
+            if number not in (signal.SIGTERM, signal.SIGINT) and before == signal.SIG_IGN:
+                continue  # started with nohup, to outlive its terminal
             if before != self._handle:
                 self._before.setdefault(number, before)
                 signal.signal(number, self._handle)
@@ -64,8 +69,8 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            # a DataLoader worker inherits this handler, and SIGTERM must still end it
-            if number == signal.SIGTERM:
+            # a DataLoader worker inherits this handler, and these signals must still end it
+            if number in ENDING:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return

@@ -227,24 +227,26 @@ class Checkpointing(Callback):
     def on_validation_batch_start(
         self, trainer: Any, module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if not trainer.sanity_checking and self.ranks.any(self._validation.next_batch_passes_wall())[0]:
+        if not trainer.sanity_checking and self.ranks.any(self._validation.must_be_left())[0]:
             self._leave_validation(trainer)
         seed_validation(self.seed, dataloader_idx, batch_idx)
 
     def _leave_validation(self, trainer: Any) -> None:
         """Stop inside a validation; the steps since the last save will be done again."""
         loop_state.leave_validation(trainer)
-        self.budget.request_stop("wall")
+        reason = self.ranks.first_of(self.budget.stop_reason) or "wall"
+        self.budget.request_stop(reason)
         self.stopped_at = self._saved_step
         self.writer.finish()
         if self.generations is not None:
             self.generations.send_left_over(self._write_metrics, final=True)
+        why = "the wall is near" if reason == "wall" else f"{reason} asks for the end"
         self.say(
             f"the validation after step {trainer.global_step} was left after {self._validation.batches - 1} batches: "
-            f"the wall is near. The state of step {self._saved_step} is saved and goes on from there. If it never "
+            f"{why}. The state of step {self._saved_step} is saved and goes on from there. If it never "
             "ends in time, give longer sessions or fewer batches (limit_val_batches)."
         )
-        raise PlannedStop(self.ranks.first_of(self.budget.stop_reason))
+        raise PlannedStop(reason)
 
     def on_validation_end(self, trainer: Any, module: Any) -> None:
         if trainer.sanity_checking:

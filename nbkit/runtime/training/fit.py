@@ -273,7 +273,7 @@ def _train(
     history = History()
     exact = ExactState(accept, session.say if ranks.first else _nothing)
     io = SnapshotIO((state.path, state.checkpoint) if state.receipt else None, partial(exact.before_loading, module))
-    signals = StopSignals(session.budget.request_stop, session.say)
+    signals = StopSignals(session.budget.stop_for_signal, session.say)
     saving = Checkpointing(
         generations,
         history,

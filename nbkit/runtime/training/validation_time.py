@@ -1,7 +1,8 @@
 """Duration of batches and validations, and whether the present validation ends before the time limit.
 
 The budget is checked before every training batch, but a whole validation with many batches can follow one of them. So
-the budget is also checked before every validation batch, and a validation that would exceed the time limit is aborted.
+the budget is also checked before every validation batch, and a validation that would exceed the time limit, or that
+still lasts long when a signal asks for the end, is aborted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 from nbkit.runtime.budget import Budget
 
 _RECENT = 32  # batches that the estimate of the next one looks back on
+_LONG = 10.0  # seconds of a validation that a stop by a signal does not wait for
 _ROOM = 3  # with less time left than this multiple of the last validation, the state is saved before the next one
 
 
@@ -47,20 +49,29 @@ class ValidationTime:
         """Record the end of a validation."""
         self.within_batch = self.seconds = self.budget.clock() - self._began
 
-    def next_batch_passes_wall(self) -> bool:
-        """Record the start of a batch, and return whether one as slow as the slowest so far would use the reserve."""
+    def must_be_left(self) -> bool:
+        """Record the start of a batch, and return whether the validation must be left before it.
+
+        It must be left if a batch as slow as the slowest so far would use the reserve, or if a signal asks for the end
+        and what remains takes long.
+        """
         now = self.budget.clock()
         if self.batches:
             self._slowest = max(self._slowest, now - self._batch_began)
         self.batches += 1
         self._batch_began = now
-        # not `fits`: a stop requested by a signal waits for the end of the validation, where the state can be saved
+        remains = math.inf if self.seconds is None else self.seconds - (now - self._began)
+        if self.budget.signalled and not 0 <= remains <= _LONG:
+            return True
+        # not `fits`: other stops wait for the end of the validation, where the state can be saved
         return self._slowest >= self.budget.left()
 
     def why_save(self) -> str:
         """Return why the state must be saved before the next validation, which may be aborted; "" if it need not be."""
         if self.seconds is None:
             return "validation of unknown length"
+        if self.seconds > _LONG:
+            return "long validation"
         return "validation near the wall" if self.budget.left() < _ROOM * self.seconds else ""
 
 

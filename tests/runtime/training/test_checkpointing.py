@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from nbkit.runtime.errors import StoreError, UsageError
+from nbkit.runtime.signals import ENDING
 from nbkit.runtime.training import checkpointing
 from nbkit.runtime.training.fit import fit
 from tests.runtime.training.training_support import (
@@ -64,7 +66,7 @@ def stop_by(number: int, folder: Path, **options):
     return child.end()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDING + (signal.SIGINT,))
 @pytest.mark.parametrize("workers", [0, 2])
 def test_signal_saves_at_the_next_step_and_stops(number: int, workers: int, tmp_path: Path) -> None:
     """Trap 7: Lightning's default writes nothing on SIGTERM or SIGINT."""
@@ -228,11 +230,24 @@ class Clocked(Tiny):
         self.clock[0] += self.seconds[min(self.validated, len(self.seconds)) - 1]
 
 
-def clocked_fit(folder: Path, limit: float | None, seconds: list[float], **options) -> tuple:
+class Signalled(Clocked):
+    """Get a signal inside the second validation."""
+
+    def __init__(self, *args, number: int) -> None:
+        super().__init__(*args)
+        self.number = number
+
+    def validation_step(self, batch, batch_idx) -> None:
+        super().validation_step(batch, batch_idx)
+        if self.validated == 2 and batch_idx == 4:
+            os.kill(os.getpid(), self.number)
+
+
+def clocked_fit(folder: Path, limit: float | None, seconds: list[float], kind=Clocked, **options) -> tuple:
     clock = [0.0]
     session = FakeSession(folder, store=folder / "store")
     session.budget.limit, session.budget.clock, session.budget.started = limit, lambda: clock[0], 0.0
-    module, data = Clocked(clock, seconds), TinyData()
+    module, data = kind(clock, seconds), TinyData()
     data.val_dataloader = lambda: DataLoader(Points(80), batch_size=4)  # 20 batches
     report = fit(session, module, data, max_steps=20, save_every=None, **options)
     modes = [name for name, part in module.named_modules() if not part.training]
@@ -253,15 +268,34 @@ def test_a_validation_that_would_pass_the_wall_is_left_and_the_result_is_the_sam
 
 
 def test_a_validation_near_the_wall_has_a_save_in_front_of_it_in_case_it_is_left(tmp_path: Path) -> None:
-    # the first takes 20 s, and fewer than 60 are left then; the second becomes slower than the first told
-    step, reason, gone, _, saves, _ = run_child(clocked_fit, tmp_path / "a", 70.0, [1.0, 10.0])
-    assert (step, reason) == (17, "wall") and gone <= 70.0
+    # the first takes 10 s, and fewer than 30 are left then; the second becomes slower than the first told
+    step, reason, gone, _, saves, _ = run_child(clocked_fit, tmp_path / "a", 35.0, [0.5, 5.0])
+    assert (step, reason) == (17, "wall") and gone <= 35.0
     assert saves[-1] == (17, "validation near the wall")
 
 
 def test_a_validation_with_room_behind_it_needs_no_save(tmp_path: Path) -> None:
-    *_, saves, _ = run_child(clocked_fit, tmp_path / "a", 1000.0, [1.0])
+    *_, saves, _ = run_child(clocked_fit, tmp_path / "a", 1000.0, [0.5])
     assert [why for _, why in saves] == ["first step", "validation of unknown length", "complete"]
+
+
+@pytest.mark.parametrize("number", ENDING + (signal.SIGINT,))
+@pytest.mark.parametrize(("seconds", "left"), [(3.0, True), (0.4, False)])
+def test_a_signal_inside_a_validation_is_answered_soon(number: int, seconds: float, left: bool, tmp_path: Path) -> None:
+    kind = partial(Signalled, number=number)
+    step, reason, gone, modes, saves, _ = run_child(clocked_fit, tmp_path / "a", None, [seconds], kind)
+    assert reason == signal.Signals(number).name and modes == ["net.2"]
+    # 20 batches of the first validation, then 5 of the second, or all of it
+    assert (step, gone) == (17, 25 * seconds) if left else (18, 40 * seconds)
+    assert saves[-1] == ((17, "long validation") if left else (18, "stop"))
+    *_, resumed = run_child(clocked_fit, tmp_path / "a", None, [seconds])
+    *_, whole = run_child(clocked_fit, tmp_path / "b", None, [seconds])
+    assert resumed == whole
+
+
+def test_a_long_validation_has_a_save_in_front_of_it(tmp_path: Path) -> None:
+    *_, saves, _ = run_child(clocked_fit, tmp_path / "a", None, [1.0])
+    assert [why for _, why in saves] == ["first step", "validation of unknown length", "long validation", "complete"]
 
 
 def test_a_full_disk_at_the_last_save_is_an_error_with_words(tmp_path: Path) -> None:
