@@ -1,13 +1,12 @@
-"""Notebook files: find them, read and check their parameters, and read the captions of their figures."""
+"""Notebook files: find them, read them in one form whatever their origin, and read the captions of their figures."""
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
-from collections.abc import Mapping
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.words import unknown
 from nbkit.tools.phases import Phase
 
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # of a cell
 _DRAWS = re.compile(r"""session\.figure\(.*,\s*["']([\w-]+)["']\s*\)\s*$""", re.MULTILINE)
 
 
@@ -41,96 +41,70 @@ def find_notebook(text: str | os.PathLike[str]) -> Path:
     raise UsageError(f"{unknown('notebook', os.fspath(text), [*map(str, sorted(beside)), *known])} Nothing was begun.")
 
 
-def notebook_parameters(path: Path) -> dict[str, Any]:
-    """Return the names and values in a notebook's cell tagged ``parameters``; empty if it has none.
+def read_notebook(path: Path) -> dict[str, Any]:
+    """Return the content of a notebook in the form that all tools can read.
+
+    A byte-order mark is skipped, every source is one text, and what notebooks of some origins lack is added: cell ids,
+    metadata, outputs, the language. A cell that an earlier run injected becomes part of the parameters cell.
 
     Raises
     ------
     UsageError
-        If the file is not a notebook, or a parameter is not a literal.
+        If the file is not a notebook, has an old format or another language than Python, or several cells are tagged
+        ``parameters``.
     """
+    content: Any = None
     try:
-        content = json.loads(path.read_text("utf-8"))
-        cells = list(content["cells"])
-    except (ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_bytes())
+        cells = [_cell(cell) for cell in content["cells"]]
+        metadata = dict(content.get("metadata") or {})
+        kernel = {"display_name": "Python 3", "name": "python3", **(metadata.get("kernelspec") or {})}
+        about = {**(metadata.get("language_info") or {})}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(content, dict) and "worksheets" in content:
+            words = "has a format older than Jupyter's 4. Open it in Jupyter and save it again"
+            raise UsageError(f"{path} {words}. Nothing was begun.") from None
         raise UsageError(f"{path} is not a Jupyter notebook ({error!r}). Nothing was begun.") from None
-    found: dict[str, Any] = {}
-    for cell in cells:
-        if cell.get("cell_type") == "code" and "parameters" in cell.get("metadata", {}).get("tags", []):
-            found |= _assignments("".join(cell["source"]), path)
-    return found
+    language = str(about.get("name") or kernel.get("language") or "python")
+    if language.lower() not in ("python", "python3", "ipython"):
+        raise UsageError(f"{path.name} is a notebook in {language}; nbkit runs notebooks in Python. Nothing was begun.")
+    metadata |= {"kernelspec": {"language": "python", **kernel}, "language_info": {"name": "python", **about}}
+    return {**content, "cells": _joined(cells, path), "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
-def _assignments(source: str, path: Path) -> dict[str, Any]:
-    try:
-        tree = ast.parse(source)
-        return {
-            target.id: ast.literal_eval(statement.value)
-            for statement in tree.body
-            if isinstance(statement, ast.Assign)
-            for target in statement.targets
-            if isinstance(target, ast.Name)
-        }
-    except (SyntaxError, ValueError) as error:
+def _cell(cell: dict[str, Any]) -> dict[str, Any]:
+    source, metadata = cell["source"], dict(cell.get("metadata") or {})
+    if not isinstance(metadata.get("tags", []), list):
+        raise TypeError(f"the tags of a cell are {metadata['tags']!r}")
+    empty = {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
+    return {**empty, **cell, "source": source if isinstance(source, str) else "".join(source), "metadata": metadata}
+
+
+def _joined(cells: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Return the cells with ids of their own, and with what a run injected joined to the parameters cell."""
+    tagged = tagged_cells(cells, "parameters")
+    if len(tagged) > 1:
         raise UsageError(
-            f"The parameters cell of {path.name} must contain literals only, one name per line: {error}. Nothing was "
-            "begun."
-        ) from None
+            f"{path.name} has {len(tagged)} cells tagged 'parameters', but a run replaces the values of one. Join them "
+            "into one cell. Nothing was begun."
+        )
+    if tagged:
+        for injected in tagged_cells(cells, "injected-parameters"):
+            tagged[0]["source"] += f"\n{injected['source']}"
+            cells = [cell for cell in cells if cell is not injected]
+    seen: set[str] = set()
+    for number, cell in enumerate(cells):
+        name = cell.get("id")
+        if not isinstance(name, str) or not _ID.fullmatch(name) or name in seen:
+            name = next(one for n in count(number) if (one := f"cell-{n}") not in seen)
+            cell["id"] = name
+        seen.add(name)
+    return cells
 
 
-def check_parameters(path: Path, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check parameters against those of a notebook, and return them with the notebook's types.
-
-    Parameters
-    ----------
-    path : Path
-        The notebook, for error messages.
-    known : mapping
-        Its own parameters, from `notebook_parameters`.
-    given : mapping
-        Other values for some of them.
-
-    Raises
-    ------
-    UsageError
-        If a name is unknown, or a value has another type than the notebook's own.
-    """
-    checked = {}
-    for name, value in given.items():
-        if name not in known:
-            raise UsageError(f"{path.name}: {unknown('parameter', name, known)} Nothing was begun.")
-        own = known[name]
-        if isinstance(own, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if isinstance(own, list | tuple) and isinstance(value, list | tuple):
-            value = list(value)
-        elif own is not None and value is not None and type(value) is not type(own):
-            raise UsageError(
-                f"{path.name}: {name} is {value!r} ({type(value).__name__}), but must be {type(own).__name__}, as the "
-                f"notebook's own value {own!r}. Nothing was begun."
-            )
-        checked[name] = value
-    return checked
-
-
-def parse_parameters(texts: list[str]) -> dict[str, Any]:
-    """Return the parameters in texts like ``NAME=VALUE``; a value is read as JSON if it is JSON, else as text.
-
-    Raises
-    ------
-    UsageError
-        If a text has no ``=``, or its name is not a valid name in Python.
-    """
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip().isidentifier():
-            raise UsageError(f"-p {text!r} is not NAME=VALUE. Write it like -p MAX_STEPS=300. Nothing was begun.")
-        try:
-            found[name.strip()] = json.loads(value)
-        except ValueError:
-            found[name.strip()] = {"True": True, "False": False, "None": None}.get(value, value)
-    return found
+def tagged_cells(cells: list[dict[str, Any]], tag: str) -> list[dict[str, Any]]:
+    """Return the code cells with a tag."""
+    return [cell for cell in cells if cell["cell_type"] == "code" and tag in cell["metadata"].get("tags", [])]
 
 
 def captions_of(phase: Phase | None) -> dict[str, str]:
@@ -147,13 +121,13 @@ def captions_of(phase: Phase | None) -> dict[str, str]:
 @cache
 def _read(path: Path) -> dict[str, str]:
     try:
-        cells = json.loads(path.read_text("utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError):
+        cells = read_notebook(path)["cells"]
+    except (OSError, UsageError):
         return {}
     found = {}
     for cell, after in zip(cells, cells[1:], strict=False):
-        if cell.get("cell_type") == "code" and after.get("cell_type") == "markdown":
-            words = [part for part in "".join(after["source"]).split("\n\n") if "You should see" in part]
-            for name in _DRAWS.findall("".join(cell["source"])):
+        if cell["cell_type"] == "code" and after["cell_type"] == "markdown":
+            words = [part for part in after["source"].split("\n\n") if "You should see" in part]
+            for name in _DRAWS.findall(cell["source"]):
                 found[name] = " ".join(" ".join(words).replace("**", "").replace("*", "").split())
     return found

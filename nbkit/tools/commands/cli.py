@@ -87,7 +87,7 @@ def run_command(
     smoke: SmokeOption = False,
 ) -> int:
     """Run one session of a notebook here; its executed copy goes to the store."""
-    from nbkit.tools.notebooks import parse_parameters
+    from nbkit.tools.parameters import parse_parameters
     from nbkit.tools.rehearsal.running import run_notebook
 
     return run_notebook(notebook, parse_parameters(parameter or []), store=store, limit=limit, smoke=smoke)
@@ -122,7 +122,7 @@ def rehearse(
     copy that a push would send is run as Kaggle runs it.
     """
     from nbkit.runtime.words import parse_duration
-    from nbkit.tools.notebooks import parse_parameters
+    from nbkit.tools.parameters import parse_parameters
     from nbkit.tools.rehearsal.live_line import LiveLine
     from nbkit.tools.rehearsal.rehearse import Script
     from nbkit.tools.rehearsal.rehearse import rehearse as play
@@ -268,7 +268,7 @@ def push(
     from nbkit.runtime.store.opening import store_address
     from nbkit.tools.kaggle.client import connect
     from nbkit.tools.kaggle.push import push_phase, reachable
-    from nbkit.tools.notebooks import parse_parameters
+    from nbkit.tools.parameters import parse_parameters
     from nbkit.tools.status.status import read_status
 
     address = reachable(store_address(store))

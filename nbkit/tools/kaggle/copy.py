@@ -6,15 +6,14 @@ the set-up cell installs nbkit from the wheel in an attached private dataset. No
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import UsageError
-from nbkit.tools.notebooks import check_parameters, notebook_parameters
+from nbkit.tools.notebooks import read_notebook
+from nbkit.tools.parameters import check_parameters, notebook_parameters, replace_values
 
 # Kaggle mounts a wheel in <slug>/ or, since recently, datasets/<owner>/<slug>/; --no-deps keeps the image's own torch.
 SET_UP = """\
@@ -49,14 +48,13 @@ def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]
         If the cell does not have a name, or a value has another type.
     """
     checked = check_parameters(notebook, notebook_parameters(notebook), parameters)
-    content = json.loads(notebook.read_text("utf-8"))
+    content = read_notebook(notebook)
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     for cell in code:
         cell["outputs"], cell["execution_count"] = [], None
-        cell["source"] = "".join(cell["source"])
         if "parameters" in cell["metadata"].get("tags", []):
             cell["source"] = replace_values(cell["source"], checked)
-    if code and code[0].get("id") == "set-up":
+    if code and code[0]["id"] == "set-up":
         code[0]["source"] = SET_UP.replace("EXTRAS", "".join(f', "{extra}"' for extra in extras_of(code[0]["source"])))
     return content
 
@@ -65,34 +63,6 @@ def extras_of(set_up: str) -> list[str]:
     """Return the extras that follow ``nbkit install`` in a notebook's own set-up cell."""
     found = re.search(r"nbkit install((?: [\w-]+)*)", set_up)
     return found[1].split() if found else []
-
-
-def replace_values(source: str, values: Mapping[str, Any]) -> str:
-    """Return the source of a parameters cell with other values; comments and order are preserved.
-
-    Parameters
-    ----------
-    source : str
-        Assignments of literals.
-    values : mapping
-        Value for each name. Names that the source does not assign are ignored.
-    """
-    lines = source.encode("utf-8").splitlines(keepends=True)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
-    data = b"".join(lines)
-    spans = []
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            name, node = statement.targets[0].id, statement.value
-            if name in values:
-                first = starts[node.lineno - 1] + node.col_offset
-                last = starts[node.end_lineno - 1] + node.end_col_offset
-                spans.append((first, last, repr(values[name]).encode("utf-8")))
-    for first, last, text in reversed(spans):
-        data = data[:first] + text + data[last:]
-    return data.decode("utf-8")
 
 
 def require_names(notebook: Path, names: tuple[str, ...]) -> None:

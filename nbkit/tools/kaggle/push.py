@@ -23,6 +23,7 @@ from nbkit.tools.kaggle.client import KEY_FILE, Kaggle, KaggleError
 from nbkit.tools.kaggle.copy import pushed_copy, require_names
 from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, KAGGLE_KEY, ensure_dataset, ensure_wheel, look
 from nbkit.tools.kaggle.runs import Push, record_push
+from nbkit.tools.parameters import refuse_options
 from nbkit.tools.phases import Phase, find_phase
 
 PLACEHOLDER = "KAGGLE_USERNAME"
@@ -122,6 +123,7 @@ def push_phase(
             f"--limit {WALL_HOURS - _LEAVE:g}h. Nothing was sent."
         )
     hours = length + _LEAVE if hours is None else hours
+    refuse_options(parameters or {}, {"STORE": "--store", "LIMIT": "--limit"})
     given = {"STORE": address, "LIMIT": f"{3600 * length:.0f}s", **(parameters or {})}
     require_names(notebook, ("STORE", "LIMIT"))
     content = pushed_copy(notebook, given)

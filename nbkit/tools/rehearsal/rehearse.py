@@ -25,7 +25,8 @@ from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.training.newest import newest_step
 from nbkit.runtime.words import counted, show_duration, unknown
-from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_parameters
+from nbkit.tools.notebooks import find_notebook
+from nbkit.tools.parameters import check_parameters, notebook_parameters, refuse_options
 from nbkit.tools.phases import Phase, load_phases
 from nbkit.tools.rehearsal.accounts import RehearsedSession, account, not_begun, report, summary
 from nbkit.tools.rehearsal.kaggle_machine import KaggleMachine
@@ -269,6 +270,7 @@ def rehearse(
             "phase. Nothing was begun."
         )
     notebooks = [find_notebook(path) for path in notebooks]
+    refuse_options(parameters or {}, {"STORE": "--store", "LIMIT": "--session"})
     shared = _distribute(notebooks, _absolute(parameters or {}, say), smoke)
     address = store_address(store)
     documents: list[dict[str, Any]] = []

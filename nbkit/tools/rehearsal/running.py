@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import write_json
 from nbkit.ground.home import import_folder
 from nbkit.runtime import errors
 from nbkit.runtime.errors import NbkitError, UsageError
@@ -24,10 +25,12 @@ from nbkit.runtime.names import check_name
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.words import parse_duration
-from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_parameters
+from nbkit.tools.notebooks import find_notebook, read_notebook
+from nbkit.tools.parameters import check_parameters, notebook_parameters
 
 DONE, FAILED, LEFT = 0, 1, 3
 _TRACE_LINES = 12
+_ASKED = "StdinNotImplementedError"  # of input() and getpass() in a kernel without a person
 
 
 def run_notebook(
@@ -71,20 +74,25 @@ def run_notebook(
     path = find_notebook(path)
     folder = Path(folder or ".").resolve()
     known = notebook_parameters(path)
-    params = check_parameters(path, known, {**(params or {}), **({"SMOKE": True} if smoke else {})})
+    params = check_parameters(path, known, params or {})
+    smoke = bool(_once(params, "SMOKE", smoke or None, "--smoke"))
+    params |= check_parameters(path, known, {"SMOKE": True} if smoke else {})
+    store = store_address(
+        _once(params, "STORE", store, "--store") or os.environ.get("NBKIT_STORE") or known.get("STORE")
+    )
+    limit = _once(params, "LIMIT", limit, "--limit")
     parse_duration(limit)
-    store = store_address(store)
     # a value in the notebook takes precedence over the environment, so it is replaced
     if known.get("STORE") is not None:
-        params.setdefault("STORE", store)
+        params["STORE"] = store
     if limit is not None and known.get("LIMIT") is not None:
-        params.setdefault("LIMIT", limit)
+        params["LIMIT"] = limit
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nbkit-run-") as scratch:
         journal = Path(os.environ.get(VARIABLE) or Path(scratch, "journal.jsonl")).resolve()
         before = len(read_journal(journal))
-        executed = Path(scratch, path.name)
+        executed = Path(scratch, "executed.ipynb")  # papermill fills in braces of a name
         variables = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}
         with environment(variables | kernel_of_this_python(Path(scratch))):
             fault = _execute(path, executed, params, folder, quiet)
@@ -96,6 +104,20 @@ def run_notebook(
             print(_message(fault), file=sys.stderr, flush=True)
         return _exit_of(fault)
     return exit_code(events, path)
+
+
+def _once(params: dict[str, Any], name: str, given: Any, option: str) -> Any:
+    """Take a parameter that an option sets, too, out of the parameters, and return the one value that was given.
+
+    Raises
+    ------
+    UsageError
+        If both were given, and differ.
+    """
+    own = params.pop(name, None)
+    if own is not None and given is not None and own != given:
+        raise UsageError(f"{option} {given} and -p {name}={own} contradict each other. Give one. Nothing was begun.")
+    return own if given is None else given
 
 
 # -- the kernel --------------------------------------------------------------------------------------------------------
@@ -123,9 +145,11 @@ def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, q
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
+    source = executed.with_name("notebook.ipynb")
+    source.write_text(json.dumps(read_notebook(path)), "utf-8")
     try:
         papermill.execute_notebook(
-            str(path),
+            str(source),
             str(executed),
             parameters=params,
             kernel_name="python3",
@@ -134,8 +158,8 @@ def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, q
             stdout_file=None if quiet else sys.stdout,
             stderr_file=None if quiet else sys.stderr,
         )
-    except PapermillExecutionError as error:
-        return error
+    except PapermillExecutionError:
+        return _unexpected(executed)
     except DeadKernelError:
         return NbkitError(
             f"{path.name}: the kernel died, most often because memory ran out. The work in the store is safe. Run the "
@@ -143,6 +167,28 @@ def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, q
         )
     except PapermillException as error:
         return UsageError(f"Papermill cannot run {path.name}: {error}. Nothing was begun.")
+    return None
+
+
+def _unexpected(executed: Path) -> Exception | None:
+    """Return the error of the first cell that is not tagged ``raises-exception``; None if such cells alone raised.
+
+    Papermill runs on after an expected error, but reports it at the end as if it had stopped the notebook.
+    """
+    from papermill.exceptions import PapermillExecutionError
+    from papermill.execute import ERROR_MARKER_TAG
+
+    content = read_notebook(executed)
+    for index, cell in enumerate(content["cells"]):
+        errors_of = [one for one in cell.get("outputs", []) if one["output_type"] == "error"]
+        calm = [one for one in errors_of if one["ename"] == "SystemExit" and one["evalue"] in ("", "0")]
+        if "raises-exception" in cell["metadata"].get("tags", []) or len(calm) == len(errors_of):
+            continue
+        found = next(one for one in errors_of if one not in calm)
+        told = {name: found[name] for name in ("ename", "evalue", "traceback")}
+        return PapermillExecutionError(index, cell["execution_count"], cell["source"], **told)
+    content["cells"] = [c for c in content["cells"] if ERROR_MARKER_TAG not in c["metadata"].get("tags", [])]
+    write_json(executed, content)
     return None
 
 
@@ -171,6 +217,11 @@ def _message(fault: Exception) -> str:
         return f"error: {fault}"
     if _our_class(fault) is not None:
         return f"error: {fault.evalue}"
+    if fault.ename == _ASKED:
+        return (
+            f"error: Cell {fault.exec_count} asks for input, and nobody can answer during a run. Make the answer a "
+            "parameter (-p NAME=VALUE), or a secret an environment variable. The work in the store is safe."
+        )
     trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(fault.traceback)).strip().splitlines()
     return "\n".join(
         [
@@ -188,7 +239,9 @@ def _our_class(fault: Any) -> type[NbkitError] | None:
 
 def _exit_of(fault: Exception) -> int:
     ours = type(fault) if isinstance(fault, NbkitError) else _our_class(fault)
-    return ours.exit_code if ours is not None else FAILED
+    if ours is None:
+        return UsageError.exit_code if getattr(fault, "ename", "") == _ASKED else FAILED
+    return ours.exit_code
 
 
 def exit_code(events: list[Event], path: Path) -> int:

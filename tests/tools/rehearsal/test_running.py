@@ -12,7 +12,8 @@ import pytest
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.opening import store_address
-from nbkit.tools.notebooks import check_parameters, find_notebook, notebook_parameters, parse_parameters
+from nbkit.tools.notebooks import find_notebook
+from nbkit.tools.parameters import parse_parameters
 from nbkit.tools.rehearsal.running import exit_code, run_notebook
 from tests.conftest import CLOSE, OPEN, PARAMETERS
 
@@ -83,49 +84,32 @@ def test_a_store_and_smoke_given_here_win_over_the_notebooks_own(make_notebook, 
     assert (tmp_path / "store/toy/ledger").is_dir() and not (tmp_path / "here/elsewhere").exists()
 
 
-def test_parameters_are_those_of_the_tagged_cell(make_notebook):
-    path = make_notebook("A = 1  # steps\nB = (1.5, 2)\nC = None\nSMOKE = False", "D = 4")
-    assert notebook_parameters(path) == {"A": 1, "B": (1.5, 2), "C": None, "SMOKE": False}
+def test_typed_store_limit_and_steps_are_taken_from_the_command_line(make_notebook, tmp_path):
+    """An annotated STORE or LIMIT was not seen, and the option for it was silently ignored."""
+    notebook = make_notebook(
+        'STORE: str = "elsewhere"\nLIMIT: str = "9" + "h"\nSTEPS: int = 3\nNAME: str | None = None\nSMOKE: bool=False',
+        OPEN.replace("smoke=", "store=STORE, limit=LIMIT, smoke="),
+        CLOSE + "\nassert session.budget.limit == 30 and (STEPS, NAME, SMOKE) == (5, '2024', True)",
+    )
+    given = parse_parameters(["STEPS=5", "NAME=2024", "SMOKE=true"])
+    assert run_notebook(notebook, given, store=tmp_path / "store", limit="30s", quiet=True) == 0
+    assert (tmp_path / "store/toy/ledger").is_dir() and not (tmp_path / "here/elsewhere").exists()
 
 
-def test_a_parameter_that_is_no_literal_is_refused(make_notebook):
-    with pytest.raises(UsageError, match="literals only"):
-        notebook_parameters(make_notebook("A = print(1)"))
+def test_the_notebooks_own_store_counts_where_nothing_else_is_said(make_notebook, tmp_path):
+    notebook = make_notebook('STORE = "mine"\nSMOKE = False', OPEN.replace("smoke=", "store=STORE, smoke="), CLOSE)
+    assert run_notebook(notebook, quiet=True) == 0
+    assert list((tmp_path / "here/mine/toy/sessions").glob("*.ipynb")) and not (tmp_path / "here/nbkit-store").exists()
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"STEP": 3}, "Did you mean 'STEPS'"),
-        ({"STEPS": "many"}, "STEPS is 'many' (str), but must be int, as the notebook's own value 300"),
-        ({"STEPS": 2.5}, "STEPS is 2.5 (float)"),
-        ({"SMOKE": 1}, "SMOKE is 1 (int)"),
-    ],
+    ("options", "given"),
+    [({"store": "a"}, {"STORE": "b"}), ({"limit": "9h"}, {"LIMIT": "8h"}), ({"smoke": True}, {"SMOKE": False})],
 )
-def test_a_wrong_parameter_is_refused_before_anything_begins(tmp_path, given, words):
-    known = {"STEPS": 300, "RATE": 0.1, "RUNS": [3, 4], "PATH": None, "SMOKE": False}
-    with pytest.raises(UsageError) as caught:
-        check_parameters(tmp_path / "x.ipynb", known, given)
-    assert words in str(caught.value)
-
-
-def test_numbers_and_sequences_are_taken_as_the_notebook_has_them(tmp_path):
-    known = {"RATE": 0.1, "RUNS": (3, 4), "PATH": None}
-    taken = check_parameters(tmp_path / "x.ipynb", known, {"RATE": 1, "RUNS": [5], "PATH": "there"})
-    assert taken == {"RATE": 1.0, "RUNS": [5], "PATH": "there"} and isinstance(taken["RATE"], float)
-
-
-def test_values_are_json_where_they_can_be():
-    texts = ["A=3", "B=0.5", "C=[1, 2]", "D=true", "E=True", "F=eegbci", 'G="7"', "H=a=b", "I=null", "J="]
-    assert parse_parameters(texts) == {
-        "A": 3, "B": 0.5, "C": [1, 2], "D": True, "E": True, "F": "eegbci", "G": "7", "H": "a=b", "I": None, "J": ""
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("text", ["A", "=3", "A B=3", "3=A"])
-def test_what_is_not_name_and_value_is_refused(text):
-    with pytest.raises(UsageError, match="not NAME=VALUE"):
-        parse_parameters([text])
+def test_an_option_and_a_parameter_that_contradict_each_other_are_refused(make_notebook, options, given):
+    notebook = make_notebook("STORE = None\nLIMIT = None\nSMOKE = False")
+    with pytest.raises(UsageError, match="contradict each other"):
+        run_notebook(notebook, given, **options)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1, 2]", '{"cells": 3}', "not json"])

@@ -1,0 +1,262 @@
+"""Parameters of a notebook: the names and values in its cell tagged ``parameters``.
+
+They are read without running anything. A value may be an expression of literals, such as ``2 * 60``; whatever needs
+other names or calls is refused in words, because a run could not replace it. Text from a command line takes the type
+that the notebook's own value or annotation has.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.words import unknown
+from nbkit.tools.literals import evaluate
+from nbkit.tools.notebooks import read_notebook, tagged_cells
+
+_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
+_WORDS = {
+    str: "text", int: "a whole number", float: "a finite number", bool: "true or false", list: "a list such as [1, 2]",
+    tuple: "a list such as [1, 2]", dict: 'names with values such as {"a": 1}',
+}  # fmt: skip
+_NOT_GIVEN = object()
+
+
+class Parameters(dict[str, Any]):
+    """Names and values of a parameters cell; ``kinds`` has the types of those that are annotated."""
+
+    def __init__(self, values: Mapping[str, Any] | None = None, kinds: Mapping[str, type] | None = None) -> None:
+        super().__init__(values or {})
+        self.kinds = dict(kinds or {})
+
+
+class Typed(str):
+    """Text of a value as it was typed in a command line."""
+
+
+def notebook_parameters(path: Path) -> Parameters:
+    """Return the names and values in a notebook's cells tagged ``parameters``; empty if it has none.
+
+    Raises
+    ------
+    UsageError
+        If the file is not a notebook, or a parameter is not an expression of literals.
+    """
+    found = Parameters()
+    for cell in tagged_cells(read_notebook(path)["cells"], "parameters"):
+        try:
+            for name, value, kind in _assignments(cell["source"]):
+                found[name] = value
+                if kind is not None:
+                    found.kinds[name] = kind
+        except (SyntaxError, ValueError) as error:
+            raise UsageError(
+                f"The parameters cell of {path.name} cannot be read: {error}. Nothing was begun."
+            ) from None
+    return found
+
+
+def _assignments(source: str) -> Iterator[tuple[str, Any, type | None]]:
+    lines = re.split(r"\r\n|\r|\n", source)
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        line = lines[(error.lineno or 1) - 1].strip()
+        move = " Move it to a cell of its own." if line[:1] in ("%", "!") else ""
+        raise ValueError(f"line {error.lineno}, {line!r}, is not Python ({error.msg}).{move}".rstrip(".")) from None
+    for statement in tree.body:
+        written = lines[statement.lineno - 1].strip()
+        if isinstance(statement, ast.Import | ast.ImportFrom | ast.Expr | ast.Pass):
+            continue
+        kind = None
+        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            targets, kind = [statement.target], _annotated(statement.annotation)
+        elif isinstance(statement, ast.Assign):
+            targets = statement.targets
+        else:
+            raise ValueError(f"line {statement.lineno}, {written!r}, is not of the form NAME = VALUE")
+        for target in targets:
+            if isinstance(target, ast.Tuple | ast.List):
+                raise ValueError(f"line {statement.lineno}, {written!r}, sets several names. Write one name per line")
+            if isinstance(target, ast.Name):
+                yield target.id, evaluate(statement.value, written), kind
+
+
+def _annotated(annotation: ast.expr) -> type | None:
+    """Return the type that an annotation such as ``int``, ``"str"``, ``str | None`` or ``list[int]`` names."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        try:
+            annotation = ast.parse(annotation.value, mode="eval").body
+        except SyntaxError:
+            return None
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        sides = [annotation.left, annotation.right]
+    elif isinstance(annotation, ast.Subscript) and _last_name(annotation.value) in ("Optional", "Union", "Final"):
+        inner = annotation.slice
+        sides = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    elif isinstance(annotation, ast.Subscript):
+        return _annotated(annotation.value)
+    else:
+        return _TYPES.get((_last_name(annotation) or "").lower())
+    named = [side for side in sides if not (isinstance(side, ast.Constant) and side.value is None)]
+    return _annotated(named[0]) if len(named) == 1 else None
+
+
+def _last_name(node: ast.expr) -> str | None:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+
+
+def check_parameters(path: Path, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check parameters against those of a notebook, and return them with the notebook's types.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook, for error messages.
+    known : mapping
+        Its own parameters, from `notebook_parameters`.
+    given : mapping
+        Other values for some of them. Text from `parse_parameters` takes the type of the notebook's own value or
+        annotation: ``2024`` is a text for a text, and a number for a number.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown, or a value has another type than the notebook's own.
+    """
+    checked = {}
+    for name, value in given.items():
+        if name not in known:
+            none = "" if known else f" {path.name} has no cell tagged 'parameters'."
+            raise UsageError(f"{path.name}: {unknown('parameter', name, known)}{none} Nothing was begun.")
+        own = known[name]
+        kind = type(own) if own is not None else getattr(known, "kinds", {}).get(name)
+        if kind is int and getattr(known, "kinds", {}).get(name) is float:
+            kind = float
+        fitted = _fit(value, kind)
+        if fitted is _NOT_GIVEN:
+            wanted, typed = kind or float, isinstance(value, Typed)
+            seen = f"{str(value)!r} (text)" if typed else f"{value!r} ({type(value).__name__})"
+            raise UsageError(
+                f"{path.name}: {name} is {seen}, but must be {wanted.__name__}, as the notebook's own value {own!r}: "
+                f"{_WORDS.get(wanted, 'the same type')}. Nothing was begun."
+            )
+        checked[name] = fitted
+    return checked
+
+
+def _fit(value: Any, kind: type | None) -> Any:
+    """Return a value as this type; _NOT_GIVEN if it does not fit."""
+    if isinstance(value, Typed):
+        value = _typed_as(str(value), kind)
+    if value is None or kind is None:
+        fitted = value
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        fitted = float(value)
+    elif kind in (list, tuple) and isinstance(value, list | tuple):
+        fitted = list(value)
+    else:
+        fitted = value if type(value) is kind else _NOT_GIVEN
+    return _NOT_GIVEN if isinstance(fitted, float) and not math.isfinite(fitted) else fitted
+
+
+def _typed_as(text: str, kind: type | None) -> Any:
+    """Return the value that a typed text means for a parameter of this type."""
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        value = {"True": True, "False": False, "None": None}.get(text.strip(), text)
+    if kind is str:
+        return value if value is None or isinstance(value, str) else text
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.strip().lower(), value)
+    # not without a type: 2024-1 may be the name of a folder
+    if kind is not None and isinstance(value, str):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = evaluate(ast.parse(text.strip(), mode="eval").body)
+    return int(value) if kind is int and isinstance(value, float) and value.is_integer() else value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not finite")
+
+
+def parse_parameters(texts: list[str]) -> dict[str, Any]:
+    """Return the names and the typed texts in texts like ``NAME=VALUE``; `check_parameters` gives them their types.
+
+    Raises
+    ------
+    UsageError
+        If a text has no ``=``, its name is not a valid name in Python, or a name is given two values.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier():
+            raise UsageError(f"-p {text!r} is not NAME=VALUE. Write it like -p MAX_STEPS=300. Nothing was begun.")
+        if not value.isprintable() and not value.isascii():
+            _check_unicode(text)
+        if found.get(name, value) != value:
+            raise UsageError(f"-p {name} is given twice: {found[name]!r} and {value!r}. Nothing was begun.")
+        found[name] = Typed(value)
+    return found
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"-p {text!r} is not valid Unicode. Nothing was begun.") from None
+
+
+def refuse_options(given: Mapping[str, Any], options: Mapping[str, str]) -> None:
+    """Refuse parameters that an option of the command sets.
+
+    Raises
+    ------
+    UsageError
+        If one of them is given; `options` has the option by the parameter's name.
+    """
+    for name, option in options.items():
+        if name in given:
+            raise UsageError(f"-p {name}={given[name]}: give it as {option} of this command. Nothing was begun.")
+
+
+def replace_values(source: str, values: Mapping[str, Any]) -> str:
+    """Return the source of a parameters cell with other values; comments and order are preserved.
+
+    Parameters
+    ----------
+    source : str
+        Assignments, with annotations or without.
+    values : mapping
+        Value for each name. Names that the source does not assign are ignored.
+    """
+    lines = source.encode("utf-8").splitlines(keepends=True)
+    starts = [0, *itertools.accumulate(map(len, lines))]
+    data = b"".join(lines)
+    spans, last_line = [], ""
+    for statement in ast.parse(source).body:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+            continue
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        names = [target.id for target in targets if isinstance(target, ast.Name) and target.id in values]
+        if len(targets) > 1:  # NAME = OTHER = VALUE: an assignment below changes one of them only
+            last_line += "".join(f"\n{name} = {values[name]!r}" for name in names)
+        elif names:
+            node = statement.value
+            first = starts[node.lineno - 1] + node.col_offset
+            last = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
+            spans.append((first, last, repr(values[names[0]]).encode("utf-8")))
+    for first, last, text in reversed(spans):
+        data = data[:first] + text + data[last:]
+    return data.decode("utf-8") + last_line
