@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from nbkit.runtime.card import CardFacts, closing_card
-from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.opened import closed, shut
 
 if TYPE_CHECKING:
     from nbkit.runtime.budget import Budget
@@ -29,6 +30,7 @@ _LEAVING = 20.0  # seconds of uploads when a process ends without closing its se
 class Closing:
     """The part of a session that is about its end."""
 
+    slug: str
     budget: Budget
     ledger: Ledger
     outbox: Outbox
@@ -52,7 +54,7 @@ class Closing:
             ``complete``, ``done``, ``left``, ``failed``, ``reason``, ``not_stored`` and ``exit``, the exit code.
         """
         if self._closed:
-            raise UsageError("This session is closed already. Open another one with nbkit.open_session.")
+            raise closed(self.slug)
         self._signals.restore()
         # the last records go to the store after the last uploads
         left_for_uploads = max(0.0, self.budget.wall() - max(0.5, 2 * self.budget.estimate("flush")))
@@ -79,6 +81,7 @@ class Closing:
         self.ledger.release()
         self._workspace.release()
         self._closed = True
+        shut(self)
         atexit.unregister(self._leave)
         print(closing_card(self._facts(), summary, fault), flush=True)
         self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
@@ -89,6 +92,7 @@ class Closing:
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
+        shut(self)
         self._signals.restore()
         self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
         self.outbox.close()
@@ -98,6 +102,7 @@ class Closing:
             print(f"[nbkit] The last records could not be stored: {error}")
         self.ledger.release()
         self._workspace.release()
+        atexit.unregister(self._leave)
 
     def __enter__(self) -> Self:
         return self

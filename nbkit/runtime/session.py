@@ -34,6 +34,7 @@ from nbkit.runtime.ledger.manifest import Manifest, read_manifest
 from nbkit.runtime.ledger.outbox import THREADS, Outbox
 from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
+from nbkit.runtime.opened import leave_earlier
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.signals import ENDING, StopSignals
 from nbkit.runtime.store.opening import open_store
@@ -130,7 +131,9 @@ class Session(Showing, Closing):
         self._raw_store = store
         self.store: Store = Retried(store, time_left=self.budget.wall)
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        self._workspace = take_workspace((folder or self.host.folder) / slug, _address(store.url))
+        root, address = (folder or self.host.folder) / slug, _address(store.url)
+        note_open = leave_earlier(self, root, address)
+        self._workspace = take_workspace(root, address)
         self.folder: Path = self._workspace.folder
         remove_stray_temps(self.folder)
         self.ledger = self._or_release(lambda: Ledger(self.folder, slug, self.id, self.store))
@@ -163,6 +166,7 @@ class Session(Showing, Closing):
         print(self._or_release(lambda: opening_card(self._facts(step, waiting))), flush=True)
         elapsed = round(self.budget.elapsed(), 3)
         self.journal("open", slug=slug, session=self.id, done=len(self.ledger.state.done), step=step, elapsed=elapsed)
+        note_open()
 
     def _or_release(self, call: Callable[[], Any]) -> Any:
         """Call a function; if it raises, release the workspace, so that the next session can take it over."""

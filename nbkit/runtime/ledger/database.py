@@ -7,6 +7,7 @@ is not damage.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.ledger.segments import is_whole
+from nbkit.runtime.opened import closed
 
 Row = tuple[int, str, int | None, str]
 """A record: id, session, number (None until the store holds the outputs), line."""
@@ -141,7 +143,9 @@ def is_record_id(session: object, number: object) -> bool:
 
 
 def not_recorded(folder: Path, error: Exception) -> NbkitError:
-    """Return the error for a database that cannot be written."""
+    """Return the error for a database that cannot be written, or that its session has closed."""
+    if isinstance(error, sqlite3.ProgrammingError) or getattr(error, "errno", None) == errno.EBADF:
+        return closed(folder.parent.name)
     return NbkitError(
         f"The ledger in {folder} could not record ({error}). The current item is not recorded and will be done again; "
         "everything recorded before is safe. Free some disk space and run again."

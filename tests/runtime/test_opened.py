@@ -1,0 +1,142 @@
+"""Cells run again in one kernel: a closed session says so, and a new one goes on from what the old one did."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nbkit
+from nbkit.runtime import opened as opened_module
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.ledger.segments import read_state
+from nbkit.runtime.session import Session
+from nbkit.runtime.store.folder import FolderStore
+
+ROWS = [{"key": f"k{i}"} for i in range(6)]
+CALLS = {
+    "work": lambda session: session.work(ROWS),
+    "map": lambda session: session.map(dict, ROWS),
+    "fit": lambda session: session.fit(None, None),
+    "inputs": lambda session: session.inputs("toy"),
+    "checkpoint": lambda session: session.checkpoint(),
+    "history": lambda session: session.history(),
+    "result": lambda session: session.result("a", 1.0, unit="1", baseline=0.0, baseline_is="nothing"),
+    "note": lambda session: session.note(data="real"),
+    "figure": lambda session: session.figure(None, "f"),
+    "page": lambda session: session.page("p", "<p>"),
+    "close": lambda session: session.close(),
+}
+
+
+def open_toy(root: Path, **options) -> Session:
+    return nbkit.open_session("toy", **({"store": root / "store", "folder": root / "work"} | options))
+
+
+def run(session: Session, stop_at: str | None = None, seen: list | None = None) -> None:
+    for item in session.work(ROWS):
+        with item:
+            if item.key == stop_at:
+                raise KeyboardInterrupt
+            (seen if seen is not None else []).append(item.key)
+            item.save(x=np.zeros(2))
+
+
+@pytest.mark.parametrize("ended", ["close", "_leave"])
+@pytest.mark.parametrize("call", CALLS)
+def test_every_method_of_a_closed_session_says_that_it_is_closed(tmp_path, call, ended):
+    session = open_toy(tmp_path)
+    getattr(session, ended)()
+    with pytest.raises(UsageError, match="This session of toy is closed. Run the cell with nbkit.open_session again"):
+        CALLS[call](session)
+
+
+def test_every_public_method_is_in_the_list_or_rightly_works_after_the_end():
+    public = {name for name in dir(Session) if not name.startswith("_") and callable(getattr(Session, name))}
+    after = {"close", "left", "say", "journal"}
+    assert public - after <= set(opened_module._NEED_OPEN)
+    assert public - after | {"close"} <= set(CALLS) | {"prove"}
+
+
+@pytest.mark.parametrize("use", ["enter", "save and leave", "failed", "next"])
+def test_an_item_that_outlives_its_session_says_that_it_is_closed(tmp_path, use):
+    """It said: Cannot operate on a closed database. Free some disk space and run again."""
+    session = open_toy(tmp_path)
+    items = session.work(ROWS)
+    item = next(items)
+    if use == "enter":
+        session.close()
+        with pytest.raises(UsageError, match="This session of toy is closed"), item:
+            pass
+        return
+    with item:
+        item.save(x=[1])
+    other = next(items)
+    other.__enter__()
+    session.close()
+    with pytest.raises(UsageError, match="This session of toy is closed"):
+        if use == "save and leave":
+            other.save(x=[1])
+            other.__exit__(None, None, None)
+        elif use == "failed":
+            other.__exit__(ValueError, ValueError("x"), None)
+        else:
+            for late in items:
+                with late:
+                    late.save(x=[1])
+
+
+def test_run_all_again_after_the_end_finds_all_done(tmp_path, capsys):
+    for turn in range(3):
+        session, seen = open_toy(tmp_path), []
+        run(session, seen=seen)
+        assert session.close()["complete"] and len(seen) == (6 if turn == 0 else 0)
+    assert "was still open" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stop_at", ["k0", "k3", "k5"])
+def test_run_all_again_after_an_interrupt_goes_on_in_the_same_workspace(tmp_path, stop_at, capsys):
+    session, seen = open_toy(tmp_path), []
+    with pytest.raises(KeyboardInterrupt):
+        run(session, stop_at, seen)
+    again = open_toy(tmp_path)
+    assert f"Session {session.id} of toy was still open in this process" in capsys.readouterr().out
+    assert again.folder == session.folder
+    run(again, seen=seen)
+    assert again.close()["complete"] and sorted(seen) == [row["key"] for row in ROWS]
+    with pytest.raises(UsageError, match="is closed"):
+        session.work(ROWS)
+    state = read_state(FolderStore(tmp_path / "store"), "toy", tmp_path / "read")
+    assert len(state.done) == 6 and len(state.sessions) == 2
+
+
+def test_the_open_cell_run_twice_and_a_failing_opening_leave_one_session(tmp_path, monkeypatch):
+    first = open_toy(tmp_path)
+    second = open_toy(tmp_path)
+    assert first._closed and not second._closed and second.folder == first.folder
+    with monkeypatch.context() as patch:
+        patch.setattr("nbkit.runtime.session.opening_card", lambda facts: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            open_toy(tmp_path)
+    third = open_toy(tmp_path)
+    assert third.folder == first.folder and third.close()["done"] == 0
+    assert not opened_module._open
+
+
+def test_sessions_of_other_phases_shards_stores_folders_and_threads_stay_open(tmp_path):
+    """Two notebooks in one kernel, and parallel sessions in one process, are no rerun of a cell."""
+    first = open_toy(tmp_path)
+    others = [
+        nbkit.open_session("other", store=tmp_path / "store", folder=tmp_path / "work"),
+        open_toy(tmp_path, shard="1/2"),
+        open_toy(tmp_path, store=tmp_path / "b"),
+        open_toy(tmp_path, folder=tmp_path / "c"),
+    ]
+    thread = threading.Thread(target=lambda: others.append(open_toy(tmp_path)))
+    thread.start()
+    thread.join()
+    assert len(others) == 5
+    run(first)
+    assert [session.close()["complete"] for session in [first, *others]] == [True] * 6
