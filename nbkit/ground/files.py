@@ -151,3 +151,12 @@ def write_json(path: Path, value: Any) -> tuple[int, str]:
     """
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
     return write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file atomically that only its owner may read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = temp_name(path)
+    temp.unlink(missing_ok=True)
+    os.close(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # a write into it keeps its mode
+    write_atomically(path, lambda file: file.write(data), temp)

@@ -131,7 +131,7 @@ class Session(Showing, Closing):
         self._raw_store = store
         self.store: Store = Retried(store, time_left=self.budget.wall)
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        root, address = (folder or self.host.folder) / slug, _address(store.url)
+        root, address = (folder or self.host.folder) / slug, _address(self.store.url)
         note_open = leave_earlier(self, root, address)
         self._workspace = take_workspace(root, address)
         self.folder: Path = self._workspace.folder
@@ -140,7 +140,7 @@ class Session(Showing, Closing):
         self.ledger.time_left = self.budget.wall
         threads = getattr(store, "uploads_at_once", THREADS)  # a remote store needs more parallel uploads
         self.outbox = Outbox(self.ledger, store, self.budget, threads, say=self.say)
-        self._loop = ItemLoop(self.ledger, self.outbox, self.budget, self.say, self.journal, store.url)
+        self._loop = ItemLoop(self.ledger, self.outbox, self.budget, self.say, self.journal, self.store.url)
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._work_ended = began

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.store.address import show
 from nbkit.runtime.words import unknown
 from nbkit.tools.literals import evaluate
 from nbkit.tools.notebooks import read_notebook, tagged_cells
@@ -206,7 +207,7 @@ def parse_parameters(texts: list[str]) -> dict[str, Any]:
         if not value.isprintable() and not value.isascii():
             _check_unicode(text)
         if found.get(name, value) != value:
-            raise UsageError(f"-p {name} is given twice: {found[name]!r} and {value!r}. Nothing was begun.")
+            raise UsageError(f"-p {name} is given twice: {show(found[name])!r} and {show(value)!r}. Nothing was begun.")
         found[name] = Typed(value)
     return found
 
@@ -228,7 +229,9 @@ def refuse_options(given: Mapping[str, Any], options: Mapping[str, str]) -> None
     """
     for name, option in options.items():
         if name in given:
-            raise UsageError(f"-p {name}={given[name]}: give it as {option} of this command. Nothing was begun.")
+            raise UsageError(
+                f"-p {name}={show(str(given[name]))}: give it as {option} of this command. Nothing was begun."
+            )
 
 
 def replace_values(source: str, values: Mapping[str, Any]) -> str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nbkit.ground.files import write_atomically
+from nbkit.ground.files import write_private
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.database import holds_work
+from nbkit.runtime.store.address import show
 
 _MOST = 64
-_STORE = "store"  # file in a workspace: the URL of the store that it belongs to
+_STORE = "store"  # file in a workspace: the shown address of the store that it belongs to
 
 
 class Workspace:
@@ -89,9 +90,10 @@ def take_workspace(root: Path, store: str) -> Workspace:
 def _owner(folder: Path, store: str) -> str:
     """Return the store that a workspace belongs to; a new one belongs to this store."""
     path = folder / _STORE
-    if not path.is_file():
-        write_atomically(path, lambda file: file.write(store.encode("utf-8")))
-    return path.read_text("utf-8")
+    owner = show(path.read_text("utf-8")) if path.is_file() else store
+    if not path.is_file() or path.stat().st_mode & 0o077:  # earlier versions wrote it with its secrets, for all to read
+        write_private(path, owner.encode("utf-8"))
+    return owner
 
 
 def _with(workspace: Workspace, elsewhere: list[str]) -> Workspace:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.store.address import show
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
 
@@ -49,7 +50,7 @@ def _open_drive(url: str) -> Store:
         from nbkit.runtime.store.drive.store import open_drive
     except ImportError as error:
         raise UsageError(
-            f"The store {url!r} needs PyDrive2, which is not installed ({error}). Run 'pip install PyDrive2'. Nothing "
-            "was written."
+            f"The store {show(url)!r} needs PyDrive2, which is not installed ({error}). Run 'pip install PyDrive2'. "
+            "Nothing was written."
         ) from error
     return open_drive(url)

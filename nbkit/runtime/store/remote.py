@@ -17,6 +17,7 @@ from typing import Any
 from nbkit.ground.files import TEMP_SUFFIX, sha256_of, write_atomically
 from nbkit.runtime.errors import DamagedError, StoreError, UsageError
 from nbkit.runtime.names import check_name, check_prefix
+from nbkit.runtime.store.address import has_secrets, hide, show
 from nbkit.runtime.store.folder import copy_checked
 from nbkit.runtime.store.protocol import Stat
 
@@ -40,10 +41,11 @@ class FsspecStore:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url if url.endswith("://") else url.rstrip("/")
+        self._address = url if url.endswith("://") else url.rstrip("/")
+        self.url = show(self._address)
         from fsspec import AbstractFileSystem
 
-        self.fs, self.root = _open(self.url)
+        self.fs, self.root = _open(self._address)
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self._whole = protocol in _WHOLE_UPLOADS
         self._move_copies = type(self.fs).mv is AbstractFileSystem.mv
@@ -71,7 +73,7 @@ class FsspecStore:
             raise
         except Exception as error:
             self._remove(temp)
-            raise _worded(error, "put", name, self.url) from error
+            raise _worded(error, "put", name, self._address) from _cause(error, self._address)
         return Stat(name, size, f"sha256:{sha256}")
 
     def _expect(self, target: str, size: int, sha256: str, name: str) -> None:
@@ -111,7 +113,7 @@ class FsspecStore:
         except (DamagedError, StoreError):
             raise
         except Exception as error:
-            raise _worded(error, "get", name, self.url) from error
+            raise _worded(error, "get", name, self._address) from _cause(error, self._address)
         return Stat(name, size, f"sha256:{found}")
 
     def stat(self, name: str) -> Stat | None:
@@ -122,7 +124,7 @@ class FsspecStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:
-            raise _worded(error, "stat", name, self.url) from error
+            raise _worded(error, "stat", name, self._address) from _cause(error, self._address)
         return Stat(name, int(info["size"])) if info["type"] == "file" else None
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
@@ -133,7 +135,7 @@ class FsspecStore:
         except FileNotFoundError:
             return
         except Exception as error:
-            raise _worded(error, "list", prefix, self.url) from error
+            raise _worded(error, "list", prefix, self._address) from _cause(error, self._address)
         base = self.fs._strip_protocol(self.root).rstrip("/")
         for path, info in sorted(found.items()):
             name = path.removeprefix(base).lstrip("/")
@@ -148,7 +150,7 @@ class FsspecStore:
         except FileNotFoundError:
             return
         except Exception as error:
-            raise _worded(error, "delete", name, self.url) from error
+            raise _worded(error, "delete", name, self._address) from _cause(error, self._address)
 
     def connect(self) -> FsspecStore:
         """Return a store with a file system instance that no other thread uses."""
@@ -165,9 +167,9 @@ def _open(url: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
         raise UsageError(
-            f"The store {url!r} cannot be opened: {error}. Allowed are a folder, or a URL that fsspec knows with its "
-            "package installed. Nothing was written."
-        ) from error
+            f"The store {show(url)!r} cannot be opened: {hide(str(error), url)}. Allowed are a folder, or a URL that "
+            "fsspec knows with its package installed. Nothing was written."
+        ) from _cause(error, url)
 
 
 def _worded(error: Exception, verb: str, name: str, url: str) -> StoreError:
@@ -176,5 +178,10 @@ def _worded(error: Exception, verb: str, name: str, url: str) -> StoreError:
     status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int):
         permanent = status < 500 and status not in (408, 409, 425, 429)
-    words = f"{verb} {name} in {url} failed: {type(error).__name__}: {error}"
+    words = f"{verb} {name} in {show(url)} failed: {type(error).__name__}: {hide(str(error), url)}"
     return StoreError(words, passing=not (permanent or full))
+
+
+def _cause(error: Exception, url: str) -> Exception | None:
+    """Return an error as the cause of another, unless a traceback would show the secrets of the address with it."""
+    return None if has_secrets(url) else error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nbkit.runtime.errors import StoreError
+from nbkit.runtime.store.address import show
 from nbkit.runtime.store.protocol import Stat, Store
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ class Retried:
         first_wait: float = _FIRST_WAIT,
         time_left: Callable[[], float] | None = None,
     ) -> None:
-        self.inner, self.url = store, store.url
+        self.inner, self.url = store, show(store.url)
         self._tries, self._first_wait, self._time_left = tries, first_wait, time_left
 
     def _call(self, verb: Callable[..., Any], *args: Any) -> Any:

@@ -19,6 +19,7 @@ from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.requirements import TESTED, requirements
+from nbkit.runtime.store.address import hide, show
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.words import counted
 from nbkit.tools.table import text_table
@@ -137,11 +138,11 @@ def check_store(store: str | None = None) -> Finding:
                 opened.delete(name)
             if opened.stat(name) is not None:
                 do = "give a store where you may delete files"
-                return Finding("store", "fault", f"{address} does not delete", do)
+                return Finding("store", "fault", f"{show(address)} does not delete", do)
     except (NbkitError, OSError) as error:
         do = "give another with --store, or the variable NBKIT_STORE: a folder that you may write to, or a URL"
-        return Finding("store", "fault", f"{address}: {error}", do)
-    return Finding("store", "ok", f"{address}: a probe was written, read back and deleted")
+        return Finding("store", "fault", f"{show(address)}: {hide(str(error), address)}", do)
+    return Finding("store", "ok", f"{show(address)}: a probe was written, read back and deleted")
 
 
 def check_drive(store: str | None = None) -> list[Finding]:

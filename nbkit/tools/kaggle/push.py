@@ -17,6 +17,7 @@ from typing import Any
 
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.store.address import has_secrets, show
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import parse_duration
 from nbkit.tools.kaggle.client import KEY_FILE, Kaggle, KaggleError
@@ -160,6 +161,12 @@ def reachable(address: str) -> str:
         raise UsageError(
             f"The store {address} is a folder of this machine, and a run on Kaggle cannot reach it. Use a store with a "
             "URL: 'nbkit login drive' creates gdrive://<folder id>. Pass it with --store or NBKIT_STORE. Nothing was "
+            "sent."
+        )
+    if has_secrets(address):
+        raise UsageError(
+            f"The address of the store {show(address)} holds a password or token, and a pushed notebook contains the "
+            "address. Use a store whose credential is a file of its own: 'nbkit login drive' creates one. Nothing was "
             "sent."
         )
     return address

@@ -20,6 +20,7 @@ from typing import Any
 from nbkit.ground.files import write_json
 from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.ledger.segments import read_state
+from nbkit.runtime.store.address import show as shown
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
@@ -284,7 +285,8 @@ def rehearse(
                 documents.append(not_begun(notebook.name, missing))
                 say(report(documents[-1]))
                 continue
-            say(f"{notebook.name}: sessions of {show_duration(script.session)}, kill {script.kill}, store {address}")
+            length, where = show_duration(script.session), shown(address)
+            say(f"{notebook.name}: sessions of {length}, kill {script.kill}, store {where}")
             document = whole.run(notebook)
             documents.append(document)
             say(report(document))

@@ -22,6 +22,7 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts import environment
 from nbkit.runtime.journal import VARIABLE, Event, of_kind, read_journal
 from nbkit.runtime.names import check_name
+from nbkit.runtime.store.address import has_secrets, hide, hide_in, show
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.words import parse_duration
@@ -84,7 +85,7 @@ def run_notebook(
     parse_duration(limit)
     # a value in the notebook takes precedence over the environment, so it is replaced
     if known.get("STORE") is not None:
-        params["STORE"] = store
+        params["STORE"] = None if has_secrets(store) else store  # None: the variable's
     if limit is not None and known.get("LIMIT") is not None:
         params["LIMIT"] = limit
 
@@ -101,7 +102,7 @@ def run_notebook(
             _store_executed(executed, store, events, path)
     if fault is not None:
         if _exit_of(fault) != DONE:  # a notebook that ends after its proof raises an error that is none
-            print(_message(fault), file=sys.stderr, flush=True)
+            print(hide(_message(fault), store), file=sys.stderr, flush=True)
         return _exit_of(fault)
     return exit_code(events, path)
 
@@ -116,7 +117,10 @@ def _once(params: dict[str, Any], name: str, given: Any, option: str) -> Any:
     """
     own = params.pop(name, None)
     if own is not None and given is not None and own != given:
-        raise UsageError(f"{option} {given} and -p {name}={own} contradict each other. Give one. Nothing was begun.")
+        raise UsageError(
+            f"{option} {show(str(given))} and -p {name}={show(str(own))} contradict each other. Give one. Nothing was "
+            "begun."
+        )
     return own if given is None else given
 
 
@@ -271,6 +275,8 @@ def _store_executed(executed: Path, store: str, events: list[Event], path: Path)
     slug = opened[-1]["slug"] if opened else re.sub(r"^\d+_", "", path.stem)
     session = opened[-1]["session"] if opened else f"no-session-{executed.stat().st_mtime_ns}"
     name = check_name(f"{slug}/sessions/{session}.ipynb")
+    if has_secrets(store):
+        write_json(executed, hide_in(read_notebook(executed), store))
     try:
         Retried(open_store(store)).put(executed, name)
     except NbkitError as error:

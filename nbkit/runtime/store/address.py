@@ -1,0 +1,130 @@
+"""Addresses of stores as people may see them: without the passwords and tokens that they hold.
+
+An address may say who is asking: ``ftp://me:PASSWORD@host/folder``, ``https://host/folder?sig=TOKEN``. Whatever is
+printed or kept in a file has the address as `show` returns it. Two stores never look alike because of it, except for
+the secrets themselves, so the shown address is also the name of a store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+HIDDEN = "***"
+_HARMLESS = {"endpoint", "endpoint_url", "region", "project", "host", "port", "version", "anon", "timeout", "protocol"}
+_TOKEN_USERS = ("http", "https", "dav", "davs", "webdav", "webdavs", "github", "gist", "git", "hf")
+_URL = re.compile(r"[A-Za-z][\w.+-]*://[^\s'\"<>`]+")
+_CHAINED = re.compile(r"::(?=[A-Za-z][\w.+-]*(?:://|::|$))")  # such as simplecache::ftp://...
+_SHORTEST = 4  # letters; shorter ones are ordinary parts of words
+
+
+def show(address: str | os.PathLike[str]) -> str:
+    """Return an address without its passwords and tokens.
+
+    Examples
+    --------
+    >>> show("sftp://me:secret@host/folder"), show("az://data/x?sig=abc&version=2")
+    ('sftp://me:***@host/folder', 'az://data/x?sig=***&version=2')
+    """
+    return "".join(HIDDEN if secret else part for part, secret in _parts(os.fspath(address)))
+
+
+def has_secrets(address: str | os.PathLike[str]) -> bool:
+    """Return whether an address holds a password or token, or did before it was shown."""
+    return any(secret for _, secret in _parts(os.fspath(address)))
+
+
+def hide(text: str, address: str | os.PathLike[str] = "") -> str:
+    """Return a text without the secrets of an address in any of their spellings, and of every URL in it.
+
+    Parameters
+    ----------
+    text : str
+        Such as the message of an error.
+    address : str
+        Of the store that it is about.
+    """
+    text = _URL.sub(lambda found: show(found[0]), text)
+    for secret in sorted(_secrets(os.fspath(address)), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def hide_in(document: Any, address: str | os.PathLike[str]) -> Any:
+    """Return a JSON document in which every text is without the secrets of an address."""
+    if isinstance(document, dict):
+        return {hide_in(name, address): hide_in(value, address) for name, value in document.items()}
+    if isinstance(document, list):
+        return [hide_in(value, address) for value in document]
+    return hide(document, address) if isinstance(document, str) else document
+
+
+def _secrets(address: str) -> set[str]:
+    """Return the secrets of an address as they may stand in a message: as they are, decoded, encoded."""
+    found = set()
+    for secret in (part for part, is_secret in _parts(address) if is_secret and part != HIDDEN):
+        # a password with a slash in it is taken apart by those who read the address
+        plain = {secret, unquote(secret), unquote_plus(secret), *re.split("[/?#@:]", secret)}
+        found |= plain | {spell(one) for one in plain for spell in (quote, quote_plus, _quote_all, _escaped)}
+    return {one for one in found if len(one) >= _SHORTEST}
+
+
+def _quote_all(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _escaped(text: str) -> str:
+    return repr(text)[1:-1]
+
+
+def _parts(address: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of an address in their order, each with whether it is a secret."""
+    for number, link in enumerate(_CHAINED.split(address)):
+        if number:
+            yield "::", False
+        scheme, colon, rest = link.partition("://")
+        if not colon:
+            yield link, False
+            continue
+        yield scheme + colon, False
+        user, secret, rest = _user_of(scheme.lower(), rest)
+        if user:
+            yield user, False
+        if secret:
+            yield secret, True
+        yield from _query_of(rest)
+
+
+def _user_of(scheme: str, rest: str) -> tuple[str, str, str]:
+    """Return what stands in front of the secret of the user, that secret, and what follows it."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    end = authority.rfind("@")
+    if end < 0 and not authority.startswith("[") and not (authority.partition(":")[2] or "0").isdigit():
+        end = rest.rfind("@")  # no port: the beginning of a password with a slash in it, which no store can open
+    if end < 0:
+        return "", "", rest
+    name, colon, password = rest[:end].partition(":")
+    if colon:
+        return name + colon, password, rest[end:]
+    return ("", name, rest[end:]) if scheme.split("+")[-1] in _TOKEN_USERS else (name, "", rest[end:])
+
+
+def _query_of(rest: str) -> Iterator[tuple[str, bool]]:
+    """Yield a path and its query; the values of its names are secrets, but for some that are known not to be."""
+    path, mark, query = rest.partition("?")
+    head, sharp, fragment = path.partition("#")
+    if not mark and "=" in fragment:
+        path, mark, query = head, sharp, fragment
+    yield path + mark, False
+    for piece in re.split(r"([&;#])", query):
+        name, equals, value = piece.partition("=")
+        if piece in ("&", ";", "#", "") or name.lower() in _HARMLESS:
+            yield piece, False
+        elif equals:
+            yield name + equals, False
+            yield value, bool(value)
+        else:
+            yield piece, True
