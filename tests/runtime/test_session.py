@@ -346,7 +346,7 @@ def test_the_reserve_is_for_the_slowest_of_the_last_endings(opened):
 def test_close_twice_is_refused(opened):
     session = opened()
     session.close()
-    with pytest.raises(UsageError, match="closed already"):
+    with pytest.raises(UsageError, match="toy is closed"):
         session.close()
 
 
