@@ -169,7 +169,7 @@ def prove(
     its remedy, are printed.
     """
     from nbkit.tools.commands.proving import prove_notebook
-    from nbkit.tools.notebooks import parse_parameters
+    from nbkit.tools.parameters import parse_parameters
 
     options = {"steps": steps, "stops": stops, "seed": seed, "limit": limit}
 

@@ -12,10 +12,12 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.hosts import environment
 from nbkit.runtime.journal import VARIABLE as JOURNAL
 from nbkit.runtime.journal import of_kind, read_journal
+from nbkit.runtime.store.address import show
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.training.proving.asked import VARIABLE
 from nbkit.runtime.words import parse_duration
-from nbkit.tools.notebooks import find_notebook, notebook_parameters
+from nbkit.tools.notebooks import find_notebook
+from nbkit.tools.parameters import notebook_parameters, refuse_options
 from nbkit.tools.phases import Phase, load_phases
 from nbkit.tools.rehearsal.running import DONE, FAILED, LEFT, run_notebook
 
@@ -57,6 +59,7 @@ def prove_notebook(
         If there is no such notebook, it trains nothing, or a phase that it needs fails.
     """
     path = find_notebook(notebook)
+    refuse_options(params, {"STORE": "--store", "LIMIT": "--limit"})
     small = not full and "SMOKE" in notebook_parameters(path)
     parse_duration((options or {}).get("limit"))
     with tempfile.TemporaryDirectory(prefix="nbkit-prove-") as scratch:
@@ -87,8 +90,8 @@ def _run_needs(path: Path, store: str, given: bool, scratch: Path, say: Callable
             continue
         if given:
             raise UsageError(
-                f"{path.name} needs the results of {phase.slug}, which {store} does not have. Run "
-                f"'nbkit run {phase.slug} --smoke --store {store}' first, or leave --store out: then the phases "
+                f"{path.name} needs the results of {phase.slug}, which {show(store)} does not have. Run "
+                f"'nbkit run {phase.slug} --smoke --store {show(store)}' first, or leave --store out: then the phases "
                 "that it needs are run in a temporary store. Nothing was written."
             )
         say(f"First, at small sizes: {phase.notebook}, which {path.name} needs ...")

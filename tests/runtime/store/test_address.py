@@ -61,7 +61,7 @@ def test_no_secret_is_in_a_message_about_the_store_in_any_spelling(form, words):
 @pytest.mark.parametrize(
     "address",
     [
-        "nbkit-store", "/home/me:you@there/x?a=b", "memory://", "memory://folder", "gdrive://1AbC", "s3://bucket/a@b/c",
+        "nbkit-store", "/data/me:you@there/x?a=b", "memory://", "memory://folder", "gdrive://1AbC", "s3://bucket/a@b/c",
         "sftp://host:22/a@b", "sftp://me@host/folder", "abfs://box@account.dfs.core.windows.net/x", "file:///a/b",
         "az://box/x?endpoint_url=http://localhost&version=2", "C:\\Users\\me",
     ],
