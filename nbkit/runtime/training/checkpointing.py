@@ -21,9 +21,10 @@ from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.training import loop_state
-from nbkit.runtime.training.draws import seed_step, seed_validation
+from nbkit.runtime.training.draws import seed_epoch, seed_step, seed_validation
 from nbkit.runtime.training.exact.exact_state import ExactState
-from nbkit.runtime.training.exact.gradients import clears_next
+from nbkit.runtime.training.exact.gradients import check_shared, clears_next
+from nbkit.runtime.training.exact.notices import Notices
 from nbkit.runtime.training.generations import Generations
 from nbkit.runtime.training.history import History
 from nbkit.runtime.training.ranks.ranks import Ranks
@@ -87,6 +88,7 @@ class Checkpointing(Callback):
         self.monitor, self.mode, self.facts = monitor, mode, facts or {}
         self.say, self.journal = say, journal or (lambda event, **fields: None)
         self.exact, self.ranks = exact or ExactState(), ranks or Ranks()
+        self._notices = Notices(self.ranks.size, say)
         self.writer = Writer(say, budget.measured)
         self.buffers = Buffers()
         self.loader: Any = None  # the ResumableLoader, once Lightning has asked for it
@@ -105,7 +107,6 @@ class Checkpointing(Callback):
         self._due: set[str] = set()
         self._last_step = 0
         self._begun_at = (0, 0)
-        self._looked_at_metrics = False
         self._fingerprint: loop_state.Fingerprint | None = None
         self._before_batch: tuple[int, ...] | None = None
 
@@ -127,7 +128,7 @@ class Checkpointing(Callback):
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         self.marks.setdefault("setup", time.monotonic())
-        self.exact.setup(module)
+        self.exact.setup(trainer)
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         self.exact.on_fit_start(trainer)
@@ -147,6 +148,7 @@ class Checkpointing(Callback):
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
         self.exact.put_back(trainer)  # before other hooks change it for the epoch that begins
+        seed_epoch(self.seed, trainer.current_epoch, self.ranks.rank)
 
     def before_batch(self, trainer: Any, batch: int) -> None:
         """Save or stop if it is time to; the loader calls this before it fetches a batch."""
@@ -182,13 +184,13 @@ class Checkpointing(Callback):
         validates = loop_state.validation_ahead(trainer, batch_idx, ahead)
         estimate = self._time.next() * ahead + ((self._validation.seconds or 0.0) if validates else 0.0)
         stop = not self.budget.fits(estimate)
-        waits = not clean and window <= _PATIENCE  # for gradients that need not be saved
+        # for a state without pending gradients, but the best one is that of its validation
+        waits = not clean and window <= _PATIENCE and "best" not in self._due
         due = "" if stop or waits or not self.ranks.first else self._what_is_due(trainer, validates)
         stop, save = self.ranks.any(stop, bool(due))
         if stop:
             reason = self.ranks.first_of(self.budget.stop_reason)
-            assert reason is not None  # the process that wants to stop has one
-            self.budget.request_stop(reason)
+            self.budget.request_stop(reason or "wall")
             self._save(trainer, "stop", wait=True)
             raise PlannedStop(self.budget.stop_reason)
         if save:
@@ -214,10 +216,7 @@ class Checkpointing(Callback):
             self.steps_this_session += trainer.global_step - self._last_step
             self._last_step = trainer.global_step
             self.journal("step", step=trainer.global_step)
-        if self.ranks.size > 1 and not self._looked_at_metrics:
-            self._looked_at_metrics = True
-            if names := loop_state.unsynced(trainer):
-                self.say(f"{', '.join(names)}: logged without sync_dist=True, so the history shows rank 0's share only")
+        self._notices.batch_ended(trainer)
 
     # -- validation ---------------------------------------------------------------------------------------------------
 
@@ -330,6 +329,8 @@ class Checkpointing(Callback):
         self._due.clear()
         self._saved_step = step
         held = self.generations is not None and self.generations.holds(step, epoch, batch, complete)
+        if self.generations is not None and not complete and not best and step > (self.first_step or 0):
+            held |= self.generations.holds_step(step)  # at an earlier batch: it is not replaced for so little
         if self.ranks.any(held)[0]:
             if wait:
                 self.writer.finish()
@@ -340,6 +341,7 @@ class Checkpointing(Callback):
         metrics = loop_state.running_metrics(trainer)
         metrics["first_batch"] = batch == 0
         state = self.exact.state(trainer, batch)
+        check_shared(state["gradients"], self.ranks)
         # running means differ between processes; everything else is the same on all ranks
         of_ranks = self.ranks.gather(metrics if self.ranks.first else loop_state.on_cpu(metrics))
         receipt_fields = {

@@ -73,6 +73,11 @@ def seed_item(seed: int, epoch: int, index: int) -> None:
     _seed_all(derive("item", seed, epoch, index))
 
 
+def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
+    """Seed the global generators for the hooks at the start of an epoch."""
+    _seed_all(derive("epoch", seed, epoch, *_others(rank)))
+
+
 def seed_batch(seed: int, epoch: int, batch: int, rank: int = 0) -> None:
     """Seed the global generators for what Lightning does with a batch between loading it and the step."""
     _seed_all(derive("batch", seed, epoch, batch, *_others(rank)))

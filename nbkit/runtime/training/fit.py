@@ -17,6 +17,7 @@ from nbkit.ground.quiet import quiet_lightning
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.requirements import check_tested
 from nbkit.runtime.threads import kept_threads
+from nbkit.runtime.training.exact.callbacks import check_callbacks
 from nbkit.runtime.training.protocol import TrainingSession, device_of
 from nbkit.runtime.training.ranks.meeting import together
 from nbkit.runtime.training.ranks.ranks import Ranks
@@ -169,7 +170,8 @@ def fit(
         If another process of the training died.
     """
     began = time.monotonic()
-    _check_options(trainer_options, mode)
+    check_callbacks(callbacks)
+    _check_options({**trainer_options, "val_check_interval": val_check_interval}, mode)
     device = device_of(session)
     world = choose_world(trainer_options, device)
     total = _max_steps(module, max_steps)
@@ -352,6 +354,12 @@ def _check_options(options: dict[str, Any], mode: str) -> None:
     for name in options:
         if name in _OURS:
             raise UsageError(f"{name} is not an option of fit: {_OURS[name]}. Nothing was trained.")
+    every = options["val_check_interval"]
+    if every is not None and not isinstance(every, int | float):
+        raise UsageError(
+            f"val_check_interval={every!r} validates by the clock, which would come at other steps in every run. Give "
+            "a number of batches or a share of an epoch. Nothing was trained."
+        )
     if mode not in ("min", "max"):
         raise UsageError(f"mode={mode!r} is unknown; allowed are 'min' and 'max'. Nothing was trained.")
 

@@ -226,11 +226,17 @@ class Generations:
         receipt = self._here.get(step)
         return receipt is not None and (receipt.epoch, receipt.batch, receipt.complete) == (epoch, batch, complete)
 
+    def holds_step(self, step: int) -> bool:
+        """Return whether a state of this step, at whatever batch, is saved here."""
+        return step in self._here
+
     def write(self, tree: Any, fields: dict[str, Any]) -> Receipt:
         """Write a generation: first the checkpoint, then its receipt; then delete what is no longer needed."""
         import torch
 
         path = self.folder / f"step-{fields['step']:09d}.ckpt"
+        # of two places of one step: between the files of both, neither would count as damaged
+        path.with_suffix(".json").unlink(missing_ok=True)
         size, sha256 = write_atomically(path, lambda file: torch.save(tree, file))
         receipt = Receipt(slug=self.slug, size=size, sha256=sha256, time=time.time(), **fields)
         receipt.write(self.folder)

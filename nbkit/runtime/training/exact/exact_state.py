@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from nbkit.runtime.training import loop_state
+from nbkit.runtime.training.exact.callbacks import check_callbacks
 from nbkit.runtime.training.exact.gradients import pending, put_back
 from nbkit.runtime.training.exact.groups import check_groups, form_groups, group_names
 from nbkit.runtime.training.exact.growth import Shapes, give_saved_shapes, grown, shapes
@@ -53,8 +54,10 @@ class ExactState:
 
     # in the order in which a session comes by
 
-    def setup(self, module: Any) -> None:
-        """Put a module that an earlier session of this process has left half-way back to the switches it came with."""
+    def setup(self, trainer: Any) -> None:
+        """Check the callbacks, and put a module that an earlier session of this process left half-way as it came."""
+        check_callbacks(trainer.callbacks)  # again, as the module may have added some
+        module = trainer.lightning_module
         came = now = (switched_off(module), shapes(module))
         if module in _trained_before:
             before, left = _trained_before[module]

@@ -12,6 +12,9 @@ from typing import Any
 
 import torch
 
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.ranks.ranks import Ranks
+
 
 def clears_next(trainer: Any, batch: int) -> bool:
     """Return whether Lightning clears the optimized gradients in the given batch before it computes new ones."""
@@ -45,9 +48,17 @@ def put_back(trainer: Any, saved: dict[str, torch.Tensor]) -> None:
             parameter.grad = gradient.to(parameter.device)
 
 
-def checksum(gradients: dict[str, torch.Tensor]) -> float:
-    """Return a number by which processes see whether they hold the same gradients."""
-    return float(sum(gradient.double().sum() for gradient in gradients.values()))
+def check_shared(gradients: dict[str, torch.Tensor], ranks: Ranks) -> None:
+    """Raise an error if processes hold different pending gradients, of which only those of rank 0 would be saved."""
+    if ranks.size == 1:
+        return
+    sums = ranks.gather({"sum": float(sum(gradient.double().sum() for gradient in gradients.values()))})
+    if sums and len({repr(each) for each in sums}) > 1:
+        raise UsageError(
+            "The processes hold different gradients between two batches (no_sync in manual optimization), which cannot "
+            "be saved. Let every backward pass sync, or step before training_step returns. Earlier checkpoints are "
+            "unchanged."
+        )
 
 
 def _parameters(trainer: Any) -> Iterator[tuple[str, Any]]:

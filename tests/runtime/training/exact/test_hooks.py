@@ -236,3 +236,20 @@ def test_a_module_trained_again_in_one_process_begins_as_it_came(tmp_path: Path)
         one_session(tmp_path / "again", module, callbacks=[Fails()], save_every=None)
     one_session(tmp_path / "again", module)
     assert digest(checkpoint_of(tmp_path / "again")) == digest(whole)
+
+
+def test_draws_at_the_start_of_an_epoch_do_not_depend_on_the_process(tmp_path: Path) -> None:
+    class Draws(Tiny):
+        def on_train_epoch_start(self) -> None:
+            self.net[0].weight.data += 0.01 * torch.randn_like(self.net[0].weight)
+
+    def begun_with(number: int) -> Draws:
+        module = Draws()
+        torch.manual_seed(number)
+        return module
+
+    first, second = (
+        in_sessions(tmp_path / f"{number}", lambda number=number: begun_with(number), steps=steps, max_steps=20)
+        for number, steps in ((1, None), (2, 4))
+    )
+    assert digest(first) == digest(second)
