@@ -137,7 +137,8 @@ def fit(
     data : LightningDataModule or DataLoader
         Provides one plain torch DataLoader for training; nbkit replaces its order and start.
     max_steps : int or None
-        Optimizer steps in all sessions together; None takes ``module.settings.max_steps``. May be increased later.
+        Optimizer steps in all sessions together; None takes ``module.settings.max_steps``. May be increased later; a
+        schedule that is built for max_steps then changes as well, which needs `accept_changes`.
     monitor, mode : str
         A validation metric whose best checkpoint is kept besides the two newest; ``"min"`` or ``"max"`` is best.
     save_every : str, float or None

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -78,11 +78,11 @@ def _walk(value: Any, path: str, copied: Any) -> Any:
         return copied(value, path)
     if kind in _LEAVES:
         return value
-    if kind in (dict, OrderedDict):
+    if kind in (dict, OrderedDict, Counter):
         for key in value:
             if type(key) not in _LEAVES and type(key) is not tuple:
                 raise _refused(f"{path or 'the top level'} has the key {key!r}", key)
-        result = kind((key, _walk(item, f"{path}.{key}" if path else str(key), copied)) for key, item in value.items())
+        result = kind({key: _walk(item, f"{path}.{key}" if path else str(key), copied) for key, item in value.items()})
         # torch stores the versions of the modules' layouts as an attribute of the state_dict
         for name, item in vars(value).items() if kind is OrderedDict else ():
             setattr(result, name, _walk(item, f"{path}.{name}", copied))

@@ -21,6 +21,7 @@ from nbkit.runtime.training.exact.modes import (
     put_back_switches,
     switched_off,
 )
+from nbkit.runtime.training.exact.schedules import Built, as_built, check_built, check_length, take_over
 
 # the switches and shapes of modules trained before in this process: as they came, and as their training left them
 _trained_before: WeakKeyDictionary[Any, tuple[tuple[Any, Any], tuple[Any, Any]]] = WeakKeyDictionary()
@@ -45,6 +46,7 @@ class ExactState:
         self._shapes: Shapes = {}
         self._groups: list[list[list[str]]] = []
         self._switches: dict[str, list[str]] = {}
+        self._built: Built = {}
         self._attributes: dict[str, dict[str, Any]] = {}
         self._options: dict[str, Any] = {}
         self._optimizers: list[Any] = []
@@ -94,7 +96,10 @@ class ExactState:
             self._shapes = {**shapes(module), **self._shapes}
         self._switches, self._groups = switched_off(module), group_names(trainer)
         self._attributes = attributes(module)
+        self._built = as_built(trainer)
+        check_length(trainer)
         if self._saved is not None:
+            check_built(self._saved["built"], self._built, self.accept, self.say)
             form_groups(trainer, self._saved["groups"], self._saved["first_groups"])
         self._optimizers = list(trainer.optimizers)
 
@@ -109,6 +114,7 @@ class ExactState:
             return
         first, now = saved["first_switches"], self._switches
         put_back_switches(trainer.lightning_module, saved["switches"], first, now, self.accept, self.say)
+        take_over(trainer, saved["built"], self._built)
         put_back_attributes(trainer.lightning_module, saved["attributes"])
         put_back_options(trainer, saved["options"])
         put_back(trainer, saved["gradients"])
@@ -140,6 +146,7 @@ class ExactState:
             "grown": grown(module, self._shapes),
             "switches": switched_off(module),
             "first_switches": self._switches,
+            "built": self._built,
             "groups": group_names(trainer),
             "first_groups": self._groups,
             "attributes": changed_attributes(module, self._attributes),
