@@ -112,8 +112,8 @@ def check_length(trainer: Any) -> None:
             continue
         if (config.interval, config.frequency) == ("step", 1) and scheduler.total_steps < trainer.max_steps:
             raise UsageError(
-                f"OneCycleLR is built for {scheduler.total_steps} steps, and max_steps is {trainer.max_steps}. Build it "
-                f"with total_steps=self.trainer.max_steps, or give max_steps={scheduler.total_steps}. Nothing was "
+                f"OneCycleLR is built for {scheduler.total_steps} steps, and max_steps is {trainer.max_steps}. Build "
+                f"it with total_steps=self.trainer.max_steps, or give max_steps={scheduler.total_steps}. Nothing was "
                 "trained."
             )
 
