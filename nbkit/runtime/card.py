@@ -9,8 +9,9 @@ from typing import Any
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.device import Device
 from nbkit.runtime.hosts import Host, store_warning
+from nbkit.runtime.ledger.claims import aside_words
 from nbkit.runtime.ledger.ledger import Ledger
-from nbkit.runtime.words import counted, show_duration
+from nbkit.runtime.words import counted, last_line, listed, show_duration
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,15 @@ def _items(session: CardFacts) -> str:
     text = f"{len(state.done)} done"
     if session.ledger.here:
         text += f", {len(session.ledger.here)} done and being uploaded"
-    failed = sum(key not in state.done for key in state.failures)
+    blame = session.ledger.blame()
+    failed = sum(key not in state.done and key not in blame.aside for key in state.failures)
     if failed:
         text += f", {failed} failed"
-    deadly = [key for key, n in state.deaths.items() if n >= 3 and key not in state.done]
-    if deadly:
-        text += f"; 3 kills or more during {', '.join(deadly[:3])}"
+    if blame.aside:
+        text += f", {len(blame.aside)} set aside: {aside_words(blame.aside)}"
+    suspects = blame.suspects.keys() - blame.aside.keys()
+    if suspects:
+        text += f"; sessions died in {listed(sorted(suspects))}, tried last"
     return text
 
 
@@ -102,9 +106,12 @@ def closing_card(session: CardFacts, summary: dict[str, Any], fault: str | None)
         rows.append(("step", f"{summary['step']} of {summary['max_steps']}"))
     rows.append(("left", f"{counted(summary['left'], 'item')}, {summary['failed']} failed"))
     if summary["failed"]:
-        errors = session.ledger.state.errors
-        key = next(k for k in errors if k not in session.ledger.state.done)
-        rows.append(("error", f"{key}: {errors[key].strip().splitlines()[-1][:120]}"))
+        state, aside = session.ledger.state, session.ledger.blame().aside
+        key = next((k for k in state.errors if k not in state.done), None)
+        if key is not None:
+            rows.append(("error", f"{key}: {last_line(state.errors[key], 120)}"))
+        if aside:
+            rows.append(("set aside", f"{aside_words(aside)}; retry_failed=True tries again"))
     if summary["not_stored"]:
         names = summary["not_stored"]
         rows.append(("not stored", f"{counted(len(names), 'file')}, such as {names[0]}; kept in {session.folder}"))

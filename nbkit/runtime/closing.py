@@ -97,6 +97,7 @@ class Closing:
         self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
         self.outbox.close()
         try:
+            self.ledger.interrupted()
             self.ledger.flush()
         except (NbkitError, OSError) as error:
             print(f"[nbkit] The last records could not be stored: {error}")

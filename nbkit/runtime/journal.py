@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "NBKIT_JOURNAL"
+KILLED = "NBKIT_KILLED"  # names of sessions, with commas, that were killed from outside: no item is to blame
 Event = dict[str, Any]
 
 

@@ -24,11 +24,12 @@ from nbkit.runtime.device import Device, open_device
 from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.items import work
+from nbkit.runtime.items.claiming import Claiming, spare
 from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.naming import check_names
 from nbkit.runtime.items.work import Item
-from nbkit.runtime.journal import append_event
+from nbkit.runtime.journal import KILLED, append_event
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.manifest import Manifest, read_manifest
 from nbkit.runtime.ledger.outbox import THREADS, Outbox
@@ -140,7 +141,8 @@ class Session(Showing, Closing):
         self.ledger.time_left = self.budget.wall
         threads = getattr(store, "uploads_at_once", THREADS)  # a remote store needs more parallel uploads
         self.outbox = Outbox(self.ledger, store, self.budget, threads, say=self.say)
-        self._loop = ItemLoop(self.ledger, self.outbox, self.budget, self.say, self.journal, self.store.url)
+        claiming = Claiming(self.ledger, store, self.budget, self.say)
+        self._loop = ItemLoop(self.ledger, self.outbox, self.budget, self.say, self.journal, self.store.url, claiming)
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._work_ended = began
@@ -162,6 +164,7 @@ class Session(Showing, Closing):
         step = newest.step if newest else 0
         before = {"done": len(self.ledger.state.done), "step": step}  # the state that earlier sessions left
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **before})
+        spare(self.ledger, os.environ.get(KILLED, "").split(","))
         waiting = len(self.outbox.waiting())
         print(self._or_release(lambda: opening_card(self._facts(step, waiting))), flush=True)
         elapsed = round(self.budget.elapsed(), 3)

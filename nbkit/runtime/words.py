@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nbkit.runtime.errors import UsageError
 
@@ -77,6 +77,25 @@ def counted(count: int, what: str) -> str:
     ('1 item', '1,200 items')
     """
     return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def last_line(error: str, width: int = 200) -> str:
+    """Return the last line of a traceback, without characters that control a terminal."""
+    lines = [line for line in error.strip().splitlines() if line.strip()]
+    text = "".join(c if c.isprintable() else "?" for c in lines[-1].strip()) if lines else "no message"
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def unknown(what: str, name: str, allowed: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.items.claiming import Claiming
 from nbkit.runtime.items.naming import OutputNames
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.outbox import Outbox
@@ -36,6 +37,8 @@ class ItemLoop:
         Appends an event for the rehearsal that runs this session.
     store : str
         URL of the store, for messages.
+    claiming : Claiming
+        Tells the store which items come next.
     names : OutputNames
         Names that belong to the items of the manifest.
     """
@@ -46,6 +49,7 @@ class ItemLoop:
     say: Callable[[str], None]
     journal: Callable[..., None]
     store: str
+    claiming: Claiming
     names: OutputNames = field(default_factory=lambda: OutputNames(""))
 
     def may_go_on(self, kind: str | None) -> bool:

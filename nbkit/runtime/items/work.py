@@ -1,7 +1,8 @@
 """The item loop: pending items of a shard, one after the other, until none is left or the wall is near.
 
 An item that raises an error is recorded with its traceback, and the loop continues. Items during which earlier sessions
-were killed come last, so that an item which crashes its machine cannot keep the others from being done.
+may have died come last, so that an item which takes its machine down cannot keep the others from being done; see
+`nbkit.runtime.ledger.claims`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import ColumnError, NbkitError, UsageError
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.naming import OutputNames, arrays_name, file_name
+from nbkit.runtime.ledger.claims import Blame
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import Manifest
 
@@ -115,6 +117,7 @@ class Item(Mapping):
             self._record_done(seconds, seconds if waited is None else waited)
             return False
         if not isinstance(error, Exception):
+            self._ledger.rest()  # interrupted, not killed
             return False
         if isinstance(error, OSError) and error.errno in _FULL:
             # not the item's fault: on a full disk each item would fail, after three times for good
@@ -189,46 +192,68 @@ class _Sequential:
         self.write, self.flush = file.write, file.flush
 
 
-def pending(ledger: Ledger, manifest: Manifest, retry_failed: bool = False) -> Iterator[int]:
-    """Yield positions of the rows to do: new ones first, then those with earlier failures or kills."""
+def pending(
+    ledger: Ledger, manifest: Manifest, retry_failed: bool = False, blame: Blame | None = None
+) -> Iterator[int]:
+    """Yield positions of the rows to do: new ones first, then those with earlier failures or kills.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    manifest : Manifest
+    retry_failed : bool
+        Whether to yield also those that failed too often or were set aside.
+    blame : Blame or None
+        As the ledger has it now, if the caller asked already.
+    """
     state, keys, later, position = ledger.state, manifest.keys, [], 0
+    blame = blame or ledger.blame()
+    troubled = state.failures.keys() | blame.deaths.keys() | blame.suspects.keys()
     for key in filterfalse(state.done.__contains__, keys):  # skips a million done items in C
         position = keys.index(key, position)
         if ledger.is_done(key):
             continue
-        if key in state.failures or key in state.deaths:
+        if key in troubled or key in state.failures:
             later.append(position)
         else:
             yield position
-    for position in sorted(later, key=lambda p: _trouble(ledger, manifest.keys[p])):
-        key = manifest.keys[position]
-        if not ledger.is_done(key) and (retry_failed or state.failures.get(key, 0) < TRIES):
+
+    def trouble(position: int) -> tuple[int, int]:
+        key = keys[position]
+        return state.failures.get(key, 0) + blame.deaths[key], blame.suspects.get(key, (0, 0))[1]
+
+    for position in sorted(later, key=trouble):
+        key = keys[position]
+        if not ledger.is_done(key) and (
+            retry_failed or (state.failures.get(key, 0) < TRIES and key not in blame.aside)
+        ):
             yield position
 
 
 def left(ledger: Ledger, manifest: Manifest) -> tuple[int, int]:
-    """Return how many items of a manifest are pending, and how many have failed for good."""
+    """Return how many items of a manifest are pending, and how many have failed for good or were set aside."""
     undone = [key for key in manifest.keys if not ledger.is_done(key)]
-    failed = sum(ledger.state.failures.get(key, 0) >= TRIES for key in undone)
+    aside = ledger.blame().aside
+    failed = sum(ledger.state.failures.get(key, 0) >= TRIES or key in aside for key in undone)
     return len(undone) - failed, failed
-
-
-def _trouble(ledger: Ledger, key: str) -> int:
-    return ledger.state.failures.get(key, 0) + ledger.state.deaths.get(key, 0)
 
 
 def items(loop: ItemLoop, manifest: Manifest, retry_failed: bool = False) -> Iterator[Item]:
     """Yield the pending items until none is left or the next one would not end in time."""
-    ledger = loop.ledger
-    for position in pending(ledger, manifest, retry_failed):
-        if not loop.may_go_on("item"):
-            return
-        if ledger.is_done(manifest.keys[position]):
-            continue  # a parallel session was faster
-        item = Item(manifest.row(position), loop)
-        yield item
-        if not item.entered:
-            raise UsageError(
-                f"Item {item.key} was passed over: nothing is recorded unless the loop's body is in 'with item:'. Put "
-                "it there and run again; everything recorded before is safe."
-            )
+    ledger, blame = loop.ledger, loop.ledger.blame()
+    positions = pending(ledger, manifest, retry_failed, blame)
+    try:
+        for position in loop.claiming.batches(positions, manifest.keys, blame):
+            if not loop.may_go_on("item"):
+                return
+            if ledger.is_done(manifest.keys[position]):
+                continue  # a parallel session was faster
+            item = Item(manifest.row(position), loop)
+            yield item
+            if not item.entered:
+                raise UsageError(
+                    f"Item {item.key} was passed over: nothing is recorded unless the loop's body is in 'with item:'. "
+                    "Put it there and run again; everything recorded before is safe."
+                )
+    finally:
+        loop.claiming.release()

@@ -8,7 +8,6 @@ them, verified; only then does its record go into a segment.
 from __future__ import annotations
 
 import math
-import os
 import sqlite3
 import threading
 import time
@@ -19,7 +18,9 @@ from typing import Any
 
 from nbkit.ground.files import fsync_folder, write_atomically
 from nbkit.runtime.errors import DamagedError
+from nbkit.runtime.ledger.claims import BETWEEN, OUTSIDE, Blame, blame
 from nbkit.runtime.ledger.database import NumberedRow, Row, is_record_id, not_recorded, open_database
+from nbkit.runtime.ledger.in_work import InWork
 from nbkit.runtime.ledger.merging import merge_finished
 from nbkit.runtime.ledger.segments import (
     Record,
@@ -78,6 +79,7 @@ class Ledger:
         self.here: dict[str, int] = {}
         self.settings: str | None = None
         self.time_left: Callable[[], float] = lambda: math.inf
+        self.released = False
         self._put_seconds = 0.0
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
@@ -88,7 +90,7 @@ class Ledger:
         self._merge_finished_sessions()
         for name, words in self.state.damaged.items():
             self.notes.append(f"Segment {name} is damaged: {words}. Items of lost records are done again.")
-        self._slot = os.open(folder / "in-work", os.O_RDWR | os.O_CREAT, 0o644)
+        self._in_work = InWork(folder)
         self._recover(rows)
 
     # -- opening --
@@ -109,11 +111,12 @@ class Ledger:
             elif number is not None:
                 # its segment may already be in the store; the number prevents that it counts twice
                 self.state.add(session, [(number, record)])
-        key = os.pread(self._slot, 4096, 0).rstrip(b"\0").decode("utf-8", "replace")
-        if key:
-            self._clear_slot()
-            if key not in self.state.done and key not in self.here:
-                self.note({"e": "died", "k": key})
+        key, of = self._in_work.read()
+        if key and not self.is_done(key):
+            self.note({"e": "died", "k": key, "of": of} if of else {"e": "died", "k": key})
+        elif of in self.state.claims.newest and of not in self.state.claims.closed:
+            self.note({"e": "ended", "of": of, "how": BETWEEN})
+        self.rest()
 
     def _known(self, record: Record) -> bool:
         """Return whether the store's records have this very result; another session's result may differ."""
@@ -143,12 +146,10 @@ class Ledger:
 
     def begin(self, key: str) -> None:
         """Record which item is in work, so that the next session knows which one a kill interrupted."""
-        try:
-            os.pwrite(self._slot, key.encode().ljust(1024, b"\0"), 0)
-        except OSError as error:
-            raise not_recorded(self.folder, error) from error
+        self._in_work.write(key, self.session)
 
-    def _clear_slot(self) -> None:
+    def rest(self) -> None:
+        """Record that no item is in work."""
         self.begin("")
 
     def done(self, key: str, outputs: Iterable[Output], seconds: float = 0.0, **more: Any) -> None:
@@ -163,8 +164,18 @@ class Ledger:
 
     def failed(self, key: str, error: str) -> None:
         """Record that an item raised an error."""
-        self.note({"e": "failed", "k": key, "err": error})
-        self._clear_slot()
+        claim = self.state.claims.newest.get(self.session, (0,))[0]
+        self.note({"e": "failed", "k": key, "err": error, "n": claim})
+        self.rest()
+
+    def interrupted(self) -> None:
+        """Record that this session ends without closing, and that no item is to blame."""
+        self.note({"e": "ended", "of": self.session, "how": OUTSIDE})
+        self.rest()
+
+    def blame(self) -> Blame:
+        """Return which items earlier sessions may have died in."""
+        return blame(self.state.claims, self.is_done, self.session, time.time())
 
     def note(self, record: Record) -> None:
         """Record an event without outputs; it goes to the store with the next segment."""
@@ -247,7 +258,7 @@ class Ledger:
 
     # -- segments --
 
-    def flush(self, store: Store | None = None) -> int:
+    def flush(self, store: Store | None = None, merge: bool = True) -> int:
         """Write the records of everything that is in the store as one segment per session; return their count."""
         store = store or self.store
         with self._flushing:
@@ -269,7 +280,8 @@ class Ledger:
                 if lines := self._lines_of(segment):  # nobody reads it there any more
                     self._own.remove(segment)
                     self._own.append(self._put(store, self.session, segment.first, lines))
-            self._merge(store)
+            if merge:
+                self._merge(store)
             return len(rows)
 
     def _remove(self, rows: list[int]) -> None:
@@ -370,9 +382,8 @@ class Ledger:
         """Close files without touching the store."""
         with self._lock:
             self._db.close()
-            if self._slot >= 0:
-                os.close(self._slot)
-                self._slot = -1
+            self._in_work.close()
+            self.released = True
         fsync_folder(self.folder)
 
     def counts(self) -> dict[str, int]:

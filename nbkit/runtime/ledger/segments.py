@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
+from nbkit.runtime.ledger.claims import Claims
 from nbkit.runtime.store.protocol import Store
 
 T = TypeVar("T")
@@ -157,6 +158,7 @@ class LedgerState:
     failures: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
+    claims: Claims = field(default_factory=Claims)
     sessions: dict[str, Record] = field(default_factory=dict)
     settings: dict[str, Record] = field(default_factory=dict)
     """Version to settings."""
@@ -252,10 +254,12 @@ class LedgerState:
             known = self.done.get(key, [])
             self.done[key] = known + [o for o in outputs if o not in known]
             self.made_with |= {record["v"]} if "v" in record else set()
-        elif kind == "failed":
+            return
+        new = self.claims.take(session, record)
+        if kind == "failed":
             self.failures[key] = self.failures.get(key, 0) + 1
             self.errors[key] = max(self.errors.get(key, ""), str(record.get("err", "")))
-        elif kind == "died":
+        elif kind == "died" and new:
             self.deaths[key] = self.deaths.get(key, 0) + 1
         elif kind in ("open", "close"):
             self.sessions.setdefault(session, {})[kind] = record

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nbkit.ground.home import import_folder
-from nbkit.runtime.journal import VARIABLE, of_kind, read_journal
+from nbkit.runtime.journal import KILLED, VARIABLE, of_kind, read_journal
 from nbkit.tools.rehearsal.accounts import RehearsedSession
 from nbkit.tools.rehearsal.live_line import doing
 from nbkit.tools.rehearsal.process_tree import ProcessTree
@@ -67,6 +67,8 @@ class ThisMachine:
     smoke: bool = False
     at_work: bool = False
     show: Callable[[str], None] | None = None
+    killed: list[str] = field(default_factory=list)
+    """Sessions that this machine killed: no item is to blame for it."""
 
     def play(self, notebook: Path, number: int, limit: float, kill_after: float | None) -> RehearsedSession:
         """Run one session, kill it if the plan says so, delete its folder, and return its record.
@@ -89,6 +91,7 @@ class ThisMachine:
             VARIABLE: str(journal), "TMPDIR": str(temporary),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(import_folder()), os.environ.get("PYTHONPATH")])),
         }  # fmt: skip
+        variables[KILLED] = ",".join(self.killed)
         command, folder, environment = self.prepare(notebook, limit, room, os.environ | variables)
         session = RehearsedSession(number, time.time(), limit=limit)
         with open(self._session_file(number, "log"), "wb") as log:
@@ -106,6 +109,8 @@ class ThisMachine:
         session.exit_code = process.returncode
         session.events = read_journal(journal)
         session.ending = _ending(session, killed, kill_after)
+        if killed:
+            self.killed += [event["session"] for event in of_kind(session.events, "open")]
         shutil.rmtree(room)
         return session
 

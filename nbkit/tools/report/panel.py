@@ -199,6 +199,7 @@ def _widgets() -> Any:
 def _lines(rows: Sequence[PhaseStatus], use: StoreUse | None) -> list[str]:
     lines = [line for row in rows for line in shard_lines(row)]
     lines += [f"✖ {row.slug}, {show_duration(row.error_age)} ago: {row.error}" for row in rows if row.error]
+    lines += [f"✖ {row.slug}, set aside: {row.set_aside}" for row in rows if row.set_aside]
     lines += [f"! {row.slug}: {note}" for row in rows for note in row.notes]
     return [*lines, *([total(rows)] if total(rows) else []), *([use.words()] if use else [])]
 

@@ -76,6 +76,8 @@ def facts_of(record: PhaseRecord, size: int) -> list[tuple[str, str]]:
         pairs.append(("Newest checkpoint", f"step {row.step:,}, {show_duration(row.checkpoint_age)} old"))
     if row.error:
         pairs.append(("Last error", f"{row.error} ({show_duration(row.error_age)} ago)"))
+    if row.set_aside:
+        pairs.append(("Set aside", row.set_aside))
     for shard in row.shards:
         left = "?" if shard.left is None else f"{shard.left:,}"
         pairs.append((f"Shard {shard.shard}", f"{shard.done:,} done, {left} left, {shard.failed:,} failed"))

@@ -17,12 +17,14 @@ from typing import Any
 from nbkit.ground.files import read_json
 from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.items.work import TRIES
+from nbkit.runtime.ledger.claims import aside_words, blame
 from nbkit.runtime.ledger.manifest import manifest_folder, parse_shard, read_manifest, shard_of
 from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.segments import LedgerState, Record, read_state
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import newest_receipts
+from nbkit.runtime.words import last_line
 from nbkit.tools.phases import Phase, load_phases
 from nbkit.tools.status.listing import Listing, list_once
 from nbkit.tools.status.past_sessions import CountedState, PastSession, goodput_of, past_sessions
@@ -76,6 +78,8 @@ class PhaseStatus:
         Name of the newest checkpoint, `checkpoint_age` seconds old.
     error : str or None
         Newest failure of an item that was not done later, as ``key: message``, `error_age` seconds old.
+    set_aside : str or None
+        Items that are not tried again, because too many sessions died in them.
     shards : tuple of ShardStatus
         Set where the newest session worked on a part of the manifest.
     past : tuple of PastSession
@@ -104,6 +108,7 @@ class PhaseStatus:
     checkpoint_age: float | None = None
     error: str | None = None
     error_age: float | None = None
+    set_aside: str | None = None
     shards: tuple[ShardStatus, ...] = ()
     past: tuple[PastSession, ...] = ()
     goodput: float | None = None
@@ -166,7 +171,8 @@ def read_phase(
     newest = receipts[0] if receipts else None
     closes = [record["close"] for record in state.sessions.values() if "close" in record]
     last: Record = max(closes, key=lambda record: record.get("t", 0.0), default={})
-    failed = sum(key not in state.done for key in state.failures)
+    aside = blame(state.claims, state.done.__contains__, "", time.time()).aside
+    failed = len({key for key in state.failures if key not in state.done} | aside.keys())
     shards = _shards(state)
     left = _items_left(state, last, shards, slug, phase, failed)
     step, max_steps = (newest.step, newest.max_steps) if newest else (0, 0)
@@ -198,6 +204,7 @@ def read_phase(
         checkpoint_age=time.time() - newest.time if newest else None,
         error=f"{error[0]}: {last_line(error[2])}" if error else None,
         error_age=time.time() - error[1] if error else None,
+        set_aside=aside_words(aside) if aside else None,
         shards=shards,
         past=past,
         goodput=goodput_of(past, useful, rehearsal),
@@ -218,13 +225,6 @@ def read_document(store: Store | Listing, name: str, cache: Path) -> tuple[dict[
     except DamagedError as error:
         return None, [f"{name} cannot be read: {error}"]
     return (found, []) if isinstance(found, dict) else (None, [f"{name} does not hold a JSON object"])
-
-
-def last_line(error: str, width: int = 200) -> str:
-    """Return the last line of a traceback, without characters that control a terminal."""
-    lines = [line for line in error.strip().splitlines() if line.strip()]
-    text = "".join(c if c.isprintable() else "?" for c in lines[-1].strip()) if lines else "no message"
-    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _shards(state: CountedState) -> tuple[ShardStatus, ...]:

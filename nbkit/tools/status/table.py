@@ -37,6 +37,8 @@ def words(rows: Sequence[PhaseStatus], use: StoreUse | None = None, history: boo
         lines += shard_lines(row)
         if row.error:
             lines.append(f"error: {row.slug}, {show_duration(row.error_age)} ago: {row.error}")
+        if row.set_aside:
+            lines.append(f"set aside: {row.slug}: {row.set_aside}; retry_failed=True tries again")
         lines += [f"note: {note}" for note in row.notes]
     lines += [line for line in (total(rows),) if line]
     if history:

@@ -14,8 +14,9 @@ import nbkit
 from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.store.folder import FolderStore
+from nbkit.runtime.words import last_line
 from nbkit.tools.phases import Phase
-from nbkit.tools.status.status import last_line, read_phase, read_status
+from nbkit.tools.status.status import read_phase, read_status
 from nbkit.tools.status.table import words
 
 TRAINING = Phase("toy", 1, "Toy", "", (), (), "gpu", 1, 9.0, False, (), ())

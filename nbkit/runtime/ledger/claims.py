@@ -1,0 +1,176 @@
+"""Claims: what a session is about to do, known to the store before it begins, and what is to blame where one died.
+
+A session that does not close leaves its newest claim open. One of the items in it may have taken the machine down: they
+are suspects, done after all others and in smaller claims, until a claim holds one item and the death is exactly that
+item's. An item with enough exact deaths is set aside: three, where no session died otherwise.
+
+Sessions also die for no item's reason, as where a host takes its machine back. Where that is usual, three deaths in one
+item prove little, so more are asked for: as many as such deaths make improbable. So random kills do not set a healthy
+item aside, and whoever kills sessions on purpose says so (``ended``). The verdict is made anew from the records each
+time: it falls where the item is done after all, as with ``retry_failed=True``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbkit.runtime.words import listed
+
+DEATHS = 3  # exact ones that set an item aside where sessions do not die otherwise
+_MOST_DEATHS = 10  # that are asked for where they often do
+_CHANCE = 0.01  # probability that random kills alone set an item aside
+_SMALLER = 32  # parts of an open claim in which its items are claimed again
+_UNLIMITED = 2 * 86400.0  # seconds after which a session without a limit is no longer thought to live
+OUTSIDE, BETWEEN = "outside", "between items"  # how a session ended that no item ended
+
+
+@dataclass
+class Claims:
+    """Records about sessions that began items, by session."""
+
+    newest: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+    """Number and keys of the newest claim; all items of earlier ones had ended when it was made."""
+    failed: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(session, key) to the number of the newest claim in which the item raised an error, so did not kill."""
+    died: dict[str, set[str]] = field(default_factory=dict)
+    """Items during which sessions certainly ended."""
+    ended: dict[str, str] = field(default_factory=dict)
+    """How sessions ended that no item ended."""
+    opened: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Times of the opening and of the latest possible end."""
+    seen: dict[str, float] = field(default_factory=dict)
+    """Time of the newest record."""
+    closed: set[str] = field(default_factory=set)
+    anonymous: Counter[str] = field(default_factory=Counter)
+    """Key to deaths that records of earlier versions tell of, which do not name the session."""
+
+    def take(self, session: str, record: dict[str, Any]) -> bool:
+        """Take a record; return False for a death that was known."""
+        kind, of = record["e"], record.get("of", "")
+        self.seen[session] = max(self.seen.get(session, 0.0), float(record.get("t", 0.0)))
+        if kind == "begun":
+            if record["n"] > self.newest.get(session, (0,))[0]:
+                self.newest[session] = record["n"], record["k"]
+        elif kind == "failed":
+            known = self.failed.get((session, record["k"]), 0)
+            self.failed[session, record["k"]] = max(known, record.get("n", 0))
+        elif kind == "died" and not of:
+            self.anonymous[record["k"]] += 1
+        elif kind == "died":
+            known_of = self.died.setdefault(of, set())
+            if record["k"] in known_of:
+                return False
+            known_of.add(record["k"])
+        elif kind == "ended":
+            self.ended[of] = max(self.ended.get(of, ""), record["how"])
+        elif kind == "open":
+            began = float(record.get("t", 0.0))
+            self.opened[session] = began, began + float(record.get("limit") or _UNLIMITED)
+        elif kind == "close":
+            self.closed.add(session)
+            self.newest.pop(session, None)
+        return True
+
+    def open_claim(self, session: str) -> tuple[int, list[str]]:
+        """Return the number of keys in a session's newest claim, and those in which it may have ended."""
+        exact = self.died.get(session)
+        if exact:
+            return 1, sorted(exact)
+        number, keys = self.newest.get(session, (0, []))
+        return len(keys), [key for key in keys if self.failed.get((session, key), 0) < number]
+
+    def may_live(self, session: str, openings: list[float], now: float) -> bool:
+        """Return whether a session without a closing record may be at work: others have opened while it was."""
+        if session in self.died or session not in self.opened:
+            return False
+        began, latest = self.opened[session]
+        after = bisect.bisect_right(openings, began)
+        return after < len(openings) and openings[after] < self.seen[session] and now < latest
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What the records say about items that are not done.
+
+    Attributes
+    ----------
+    deaths : Counter
+        Key to the number of sessions that ended exactly in it.
+    suspects : dict
+        Key to (size of its next claim, place among the suspects).
+    aside : dict
+        Key to its number of deaths, of items that are set aside.
+    """
+
+    deaths: Counter[str]
+    suspects: dict[str, tuple[int, int]]
+    aside: dict[str, int]
+
+    def claim_size(self, key: str) -> int:
+        """Return how many items may be claimed together with this one."""
+        return self.suspects.get(key, (_SMALLER**4, 0))[0]
+
+
+def blame(claims: Claims, is_done: Callable[[str], bool], session: str, now: float) -> Blame:
+    """Weigh what is known about sessions that did not close.
+
+    Parameters
+    ----------
+    claims : Claims
+    is_done : callable
+        Whether an item is done, and so not to blame.
+    session : str
+        The session that asks.
+    now : float
+        Seconds since 1970.
+    """
+    deaths = Counter({key: count for key, count in claims.anonymous.items() if not is_done(key)})
+    suspects: dict[str, tuple[int, int]] = {}
+    openings = sorted(began for began, _ in claims.opened.values())
+    at_random, judged = 0, len(claims.closed - {session})
+    names = (claims.opened.keys() | claims.newest.keys() | claims.died.keys() | claims.ended.keys()) - claims.closed
+    for one in sorted(names - {session}):
+        how = claims.ended.get(one)
+        if how == OUTSIDE:
+            continue
+        size, keys = (0, []) if how == BETWEEN else claims.open_claim(one)
+        keys = [key for key in keys if not is_done(key)]
+        smaller = max(1, size // _SMALLER)
+        for place, key in enumerate(reversed(keys)):  # those at the end were hardly begun
+            suspects[key] = min(suspects.get(key, (smaller, place)), (smaller, place))
+        if claims.may_live(one, openings, now):
+            continue
+        judged += 1
+        at_random += not keys
+        if size == 1:
+            deaths.update(keys)
+    aside = {key: n for key, n in deaths.items() if n >= _needed(at_random, judged - n)}
+    return Blame(deaths, suspects, aside)
+
+
+def aside_words(aside: dict[str, int]) -> str:
+    """Return which items were set aside and why."""
+    named = [f"{key} (its machine died {n} times)" for key, n in sorted(aside.items())]
+    return listed(named)
+
+
+def _needed(at_random: int, others: int) -> int:
+    """Return the number of deaths that sets an item aside.
+
+    Parameters
+    ----------
+    at_random : int
+        Sessions that died for no item's reason.
+    others : int
+        Sessions that did not die in the item.
+    """
+    if not at_random:
+        return DEATHS
+    if at_random >= others:
+        return _MOST_DEATHS
+    return min(_MOST_DEATHS, max(DEATHS, math.ceil(math.log(_CHANCE) / math.log(at_random / others))))
