@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from nbkit.runtime.training import loop_state
+from nbkit.runtime.training.exact.begun import StartHooks
 from nbkit.runtime.training.exact.callbacks import check_callbacks
 from nbkit.runtime.training.exact.gradients import pending, put_back
 from nbkit.runtime.training.exact.groups import check_groups, form_groups, group_names
@@ -51,6 +52,7 @@ class ExactState:
         self._options: dict[str, Any] = {}
         self._optimizers: list[Any] = []
         self._saved: dict[str, Any] | None = None
+        self._begun: StartHooks | None = None
         self._loops: dict[str, Any] | None = None
         self._metrics: dict[str, Any] | None = None
 
@@ -78,6 +80,7 @@ class ExactState:
         """Prepare the module for the weights of a checkpoint."""
         self._saved = checkpoint.get("nbkit", {}).get("exact")
         if self._saved is not None:
+            self._begun = StartHooks(checkpoint)
             self._shapes = {**shapes(module), **self._shapes}
             give_saved_shapes(module, checkpoint["state_dict"], self._saved["grown"], self._shapes)
 
@@ -98,20 +101,25 @@ class ExactState:
         self._attributes = attributes(module)
         self._built = as_built(trainer)
         check_length(trainer)
-        if self._saved is not None:
+        if self._saved is not None and self._begun is not None:
             check_built(self._saved["built"], self._built, self.accept, self.say)
+            self._begun.on_fit_start(trainer)
             form_groups(trainer, self._saved["groups"], self._saved["first_groups"])
         self._optimizers = list(trainer.optimizers)
 
     def on_train_start(self, trainer: Any) -> None:
         """Record the options that the session came with."""
         self._options = options(trainer)
+        if self._begun is not None:
+            self._begun.on_train_start(trainer)
 
     def put_back(self, trainer: Any) -> None:
         """Set everything to its value at the save, directly before the first batch or epoch of the session."""
         saved, self._saved = self._saved, None
-        if saved is None:
+        if saved is None or self._begun is None:
             return
+        self._begun.undo(trainer)
+        self._begun = None
         first, now = saved["first_switches"], self._switches
         put_back_switches(trainer.lightning_module, saved["switches"], first, now, self.accept, self.say)
         take_over(trainer, saved["built"], self._built)

@@ -253,3 +253,36 @@ def test_draws_at_the_start_of_an_epoch_do_not_depend_on_the_process(tmp_path: P
         for number, steps in ((1, None), (2, 4))
     )
     assert digest(first) == digest(second)
+
+
+class Starts(Tiny):
+    """What hooks of a start do: load pretrained weights, set a rate, draw, begin a schedule anew."""
+
+    def __init__(self, hook: str) -> None:
+        super().__init__()
+        self.hook = hook
+
+    def start(self) -> None:
+        with torch.no_grad():
+            self.net[0].weight.data = torch.full_like(self.net[0].weight, 0.1)
+            self.net[3].bias += torch.rand(1)
+            self.net[1].running_mean.fill_(0.5)
+
+    def on_fit_start(self) -> None:
+        if self.hook == "on_fit_start":
+            self.start()
+
+    def on_train_start(self) -> None:
+        if self.hook == "on_train_start":
+            self.start()
+            self.optimizers().param_groups[0]["lr"] = 3e-3
+            self.lr_schedulers().last_epoch = 2
+
+
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_train_start"])
+def test_hooks_of_the_start_change_nothing_in_a_resumed_session(hook: str, tmp_path: Path) -> None:
+    def module() -> Starts:
+        torch.manual_seed(3)
+        return Starts(hook)
+
+    assert_same(tmp_path, module, steps=(7,), max_steps=20)
