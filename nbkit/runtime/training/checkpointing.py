@@ -226,7 +226,8 @@ class Checkpointing(Callback):
     def on_validation_batch_start(
         self, trainer: Any, module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if not trainer.sanity_checking and self.ranks.any(self._validation.must_be_left())[0]:
+        batches = sum(trainer.num_val_batches)
+        if not trainer.sanity_checking and self.ranks.any(self._validation.must_be_left(batches))[0]:
             self._leave_validation(trainer)
         seed_validation(self.seed, dataloader_idx, batch_idx)
 

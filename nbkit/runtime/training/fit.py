@@ -153,10 +153,12 @@ def fit(
     fresh : bool
         Start again beside the earlier checkpoints, which are kept. Use it in one session only.
     accept_changes : bool
-        Resume although the settings, the data or the number of devices differ from the checkpoint. With another number
-        of devices the total batch must stay the same; then every step sees the same samples, but is not bit-exact.
+        Resume although the settings, the data, the number of devices, frozen parts or what optimizers and schedules are
+        built with differ from the checkpoint; the new ones hold from there on. With another number of devices the total
+        batch must stay the same; then every step sees the same samples, but is not bit-exact.
     callbacks, loggers : sequences
-        Further Lightning callbacks and loggers; loggers work on rank 0.
+        Further Lightning callbacks and loggers; loggers work on rank 0. Those that would fight with a training in
+        sessions (ModelCheckpoint, Timer, the finders, ...) are refused with what to use instead.
     **trainer_options
         Passed to ``lightning.Trainer``; for several devices give ``devices``, and ``strategy`` ``"ddp"`` or
         ``"ddp_find_unused_parameters_true"``.

@@ -49,19 +49,23 @@ class ValidationTime:
         """Record the end of a validation."""
         self.within_batch = self.seconds = self.budget.clock() - self._began
 
-    def must_be_left(self) -> bool:
+    def must_be_left(self, batches: float) -> bool:
         """Record the start of a batch, and return whether the validation must be left before it.
 
         It must be left if a batch as slow as the slowest so far would use the reserve, or if a signal asks for the end
         and what remains takes long.
+
+        Parameters
+        ----------
+        batches : float
+            Number of all batches of the validation.
         """
-        now = self.budget.clock()
+        now, done = self.budget.clock(), self.batches
         if self.batches:
             self._slowest = max(self._slowest, now - self._batch_began)
         self.batches += 1
         self._batch_began = now
-        remains = math.inf if self.seconds is None else self.seconds - (now - self._began)
-        if self.budget.signalled and not 0 <= remains <= _LONG:
+        if self.budget.signalled and done and (batches - done) * (now - self._began) / done > _LONG:
             return True
         # not `fits`: other stops wait for the end of the validation, where the state can be saved
         return self._slowest >= self.budget.left()
