@@ -1,0 +1,378 @@
+"""One cell of the matrix: a training in one go, the same in short sessions, and what the two differ in.
+
+A cell is exact, or refused in words before the first step. Everything else is a fault: other bits, a refusal after work
+was done, a traceback of someone else, a hang. What plain Lightning refuses by itself is no training and counts apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.training.fit import fit
+from tests.runtime.training.matrix.factors import (
+    CALLBACKS,
+    CLOCKS,
+    HOOKS,
+    INTERVALS,
+    SCHEDULERS,
+    make_callback,
+)
+from tests.runtime.training.matrix.subject import DATAS, MODULES, OPTIMIZATIONS, VALIDATIONS, Data, Subject, train_loader
+from tests.runtime.training.training_support import Child, FakeSession, checkpoint_of
+
+WAYS = ("request", "SIGTERM", "exception")  # how a session is made to end within a hook
+SECONDS = 60.0  # a cell that takes longer hangs
+SESSIONS = 12
+_BATCHES = 18
+_NOT_OF_FIT = ("scheduler", "interval")
+
+FACTORS: dict[str, tuple[Any, ...]] = {
+    "module": MODULES,
+    "optimization": OPTIMIZATIONS,
+    "scheduler": SCHEDULERS,
+    "interval": INTERVALS,
+    "callback": CALLBACKS,
+    "data": DATAS,
+    "validation": VALIDATIONS,
+    "hook": HOOKS,
+    "way": WAYS,
+    "saves": (None, 1e-9),
+}
+
+
+def allowed(row: dict[str, Any]) -> bool:
+    """Return whether a cell, or a part of one, can be."""
+    get = row.get
+    if get("interval") == "metric" and get("scheduler") not in (None, "ReduceLROnPlateau"):
+        return False
+    if get("scheduler") == "none" and get("interval") not in (None, "step"):
+        return False
+    if get("optimization") == "accumulated by a schedule" and get("callback") == "GradientAccumulationScheduler":
+        return False
+    return not ("validation_" in str(get("hook")) and get("validation") == "none")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and one way of stopping it."""
+
+    module: str = "plain"
+    optimization: str = "automatic"
+    scheduler: str = "none"
+    interval: str = "step"
+    callback: str = "none"
+    data: str = "shuffled"
+    validation: str = "each epoch"
+    hook: str = "callback.on_train_batch_start"
+    way: str = "request"
+    saves: float | None = None
+
+    @property
+    def unit(self) -> str:
+        """Lightning's interval."""
+        return "epoch" if self.interval == "metric" or self.interval.startswith("epoch") else "step"
+
+    @property
+    def max_steps(self) -> int:
+        """About four epochs and a half."""
+        each = {"accumulated": 3, "accumulated by a schedule": 2, "manual, accumulated": 3}.get(self.optimization, 1)
+        return _BATCHES // each + (6 if self.optimization == "manual, two of different rhythm" else 0)
+
+    def words(self) -> str:
+        """Return the cell as what it differs in from the plainest one."""
+        plain = Cell()
+        named = [f"{k}={v!r}" for k, v in vars(self).items() if v != getattr(plain, k)]
+        return f"Cell({', '.join(named)})"
+
+    __str__ = words
+
+
+@dataclass
+class Found:
+    """What a cell came to: ``exact``, ``refused``, ``not of Lightning`` or ``fault``, and the words for it."""
+
+    outcome: str
+    words: str = ""
+    sessions: int = 0
+    stops: int = 0
+
+
+class Thrown(Exception):
+    """Raised within a hook, as an error of the user's."""
+
+
+# -- a session -------------------------------------------------------------------------------------------------------
+
+
+def _parts(cell: Cell, folder: Path, fire: Callable[[], None] | None) -> tuple[Any, Any, dict[str, Any]]:
+    """Return module, data and options; `fire` is called in the cell's hook before anything else."""
+    owner, _, hook = cell.hook.partition(".")
+    module_class, data_class, callbacks = Subject, Data, []
+    if fire is not None and owner == "module":
+        module_class = _firing(Subject, hook, fire)
+    if fire is not None and owner == "data":
+        data_class = _firing(Data, hook, fire)
+    metric = "loss" if cell.validation == "none" else "val_loss"
+    if cell.callback != "none":
+        callbacks.append(make_callback(cell.callback, folder, metric))
+    if cell.optimization == "accumulated by a schedule":
+        callbacks.append(lightning.pytorch.callbacks.GradientAccumulationScheduler({0: 2, 1: 1, 3: 3}))
+    if fire is not None and owner == "callback":
+        callbacks.append(_firing(lightning.Callback, hook, fire)())
+    data = train_loader(cell.data) if cell.data == "plain loader" else data_class(cell)
+    options: dict[str, Any] = {"callbacks": callbacks, "log_every_n_steps": 2}
+    if cell.optimization == "accumulated":
+        options["accumulate_grad_batches"] = 3
+    if cell.module == "clips":
+        options["gradient_clip_val"] = 0.5
+    every = {"within an epoch": 0.5, "every 3 batches": 3}.get(cell.validation)
+    if every:
+        options["val_check_interval"] = every
+    if cell.validation == "every 2nd epoch":
+        options["check_val_every_n_epoch"] = 2
+    return module_class(cell), data, options
+
+
+def _firing(kind: type, hook: str, fire: Callable[[], None]) -> type:
+    """Return a class whose hook calls `fire` and then what it was."""
+    before = getattr(kind, hook)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        fire()
+        return before(self, *args, **kwargs)
+
+    method.__name__ = hook
+    return type(kind.__name__, (kind,), {hook: method, "__module__": kind.__module__})
+
+
+def session(cell: Cell, root: Path, number: int, at: int | None, steps: int | None, way: str) -> Any:
+    """Train in one session that ends at the `at`-th call of the hook, after so many steps, or at the end."""
+    # nothing of this process may count: each session finds other generators
+    torch.manual_seed(1000 + number)
+    random.seed(number)
+    np.random.seed(number)
+    own = FakeSession(root / "machine", root / "store", steps=steps, slug="cell")
+    calls = 0
+
+    def fire() -> None:
+        nonlocal calls
+        calls += 1
+        if calls != at:
+            return
+        if way == "request":
+            own.budget.request_stop("wall")
+        elif way == "SIGTERM":
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif way == "SIGKILL":
+            os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            raise Thrown
+
+    module, data, options = _parts(cell, root, fire)
+    if cell.validation != "none" and cell.data == "plain loader":
+        options["limit_val_batches"] = 0
+    report = fit(own, module, data, max_steps=cell.max_steps, save_every=cell.saves, **options)
+    return report, module
+
+
+# -- a cell ----------------------------------------------------------------------------------------------------------
+
+
+def once(cell: Cell, root: Path) -> tuple[str, Any]:
+    """Train without a stop; returns ``trained`` and the state, ``refused`` or ``error`` and the words."""
+    try:
+        report, module = session(replace(cell, saves=None), root, 0, None, None, "none")
+    except UsageError as error:
+        return "refused", str(error)
+    except Exception as error:
+        return "error", _told(error)
+    if not report.complete:
+        return "error", f"the training in one go ended with {report.reason}"
+    return "trained", state_of(cell, root, module)
+
+
+def in_sessions(cell: Cell, root: Path, rng: random.Random) -> tuple[Any, int, int]:
+    """Train in sessions; the even ones end within the hook, the odd ones after some steps. Returns state and counts."""
+    stops = 0
+    for number in range(SESSIONS):
+        calm = number >= SESSIONS - 3
+        at = rng.randint(1, 7) if number % 2 == 0 and not calm else None
+        steps = rng.randint(1, 5) if number % 2 and not calm else None
+        try:
+            report, module = session(cell, root, number + 1, at, steps, cell.way)
+        except Thrown:
+            stops += 1
+            continue
+        if report.complete:
+            return state_of(cell, root, module), number + 1, stops
+        stops += 1
+    raise AssertionError(f"not complete after {SESSIONS} sessions")
+
+
+def run_cell(cell: Cell, root: Path, seed: int = 0) -> Found:
+    """Run a cell and say what it came to."""
+    with _alarm(SECONDS):
+        return _run(cell, root, seed)
+
+
+def _run(cell: Cell, root: Path, seed: int) -> Found:
+    kind, there = once(cell, root / "once")
+    if kind == "refused":
+        return _refused(cell, there, root / "once")
+    if kind == "error":
+        plain = plain_lightning(cell, root / "plain")
+        if plain is not None:
+            return Found("not of Lightning", plain)
+        return Found("fault", f"in one go: {there}")
+    try:
+        here, sessions, stops = in_sessions(cell, root / "many", random.Random(f"{cell}{seed}"))
+    except UsageError as error:
+        return Found("fault", f"refused late: {error}")
+    except Exception as error:
+        return Found("fault", f"in sessions: {_told(error)}")
+    differs = first_difference(there, here)
+    if differs is None:
+        return Found("exact", "", sessions, stops)
+    again = once(cell, root / "again")[1]
+    if first_difference(there, again) is not None:
+        return Found("fault", f"not even two uninterrupted ones agree: {first_difference(there, again)}")
+    return Found("fault", f"other bits: {differs}", sessions, stops)
+
+
+def _refused(cell: Cell, words: str, folder: Path) -> Found:
+    """Judge a refusal: nothing is trained, it names what it refuses, and it says what to do."""
+    left = [*folder.rglob("*.ckpt")]
+    named = [level for level in vars(cell).values() if isinstance(level, str) and level != "none"]
+    if left:
+        return Found("fault", f"refused after a checkpoint was written: {words}")
+    if "othing was trained" not in words or len(words) < 60:
+        return Found("fault", f"refused in words that help little: {words}")
+    del named
+    return Found("refused", words)
+
+
+def plain_lightning(cell: Cell, root: Path) -> str | None:
+    """Return the words in which Lightning itself refuses the same training; None if it trains."""
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        module, data, options = _parts(cell, root, None)
+        if isinstance(options.get("val_check_interval"), int):
+            options["check_val_every_n_epoch"] = None
+        trainer = lightning.Trainer(
+            max_steps=cell.max_steps, max_epochs=-1, logger=False, default_root_dir=str(root), accelerator="cpu",
+            enable_model_summary=False, num_sanity_val_steps=0, **options,
+        )  # fmt: skip
+        if isinstance(data, Data):
+            trainer.fit(module, datamodule=data)
+        else:
+            trainer.fit(module, data)
+    except Exception as error:
+        return _told(error)
+    return None
+
+
+def _told(error: BaseException) -> str:
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    name = f"{where.tb_frame.f_code.co_filename.rpartition('site-packages/')[2]}:{where.tb_lineno}" if where else "?"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]} ({name})"
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Any:
+    def over(*_: Any) -> None:
+        raise TimeoutError(f"hangs: not through after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def isolated(cell: Cell, root: Path, seed: int = 0) -> Found:
+    """Run a cell in a forked process, so that none leaves anything to another."""
+    began = time.monotonic()
+    outcome = Child(run_cell, cell, root, seed).end()
+    shutil.rmtree(root, ignore_errors=True)
+    if outcome.signal is not None:
+        return Found("fault", f"the process was ended by signal {outcome.signal}")
+    if outcome.error is not None:
+        seconds = time.monotonic() - began
+        return Found("fault", f"{outcome.error.splitlines()[0]} ({seconds:.0f} s)")
+    return outcome.result
+
+
+# -- comparing -------------------------------------------------------------------------------------------------------
+
+_CALLBACKS_CLOCKS = ("time_elapsed",)
+
+
+def state_of(cell: Cell, root: Path, module: Any) -> dict[str, Any]:
+    """Return everything that must be the same: the last checkpoint, and the module as it is left."""
+    saved = checkpoint_of(root / "machine")
+    history, metrics = saved["nbkit"].pop("history"), saved["nbkit"].pop("metrics")
+    names = history["names"]
+    rows = [
+        (step, names[which], value)
+        for step, which, value in zip(
+            history["step"].tolist(), history["name"].tolist(), history["value"].tolist(), strict=True
+        )
+    ]
+    if cell.callback in CLOCKS:
+        rows = [row for row in rows if row[1].partition("_")[0] in ("loss", "val", "epochs", "error", "mean", "far")]
+        metrics = {}
+    saved["nbkit"].pop("threads", None)
+    for name in ("pytorch-lightning_version", "hparams_name", "datamodule_hparams_name"):
+        saved.pop(name, None)
+    tree = {**saved, "history": rows, "metrics": metrics, "module": dict(module.state_dict())}
+    return {k: v for k, v in tree.items() if k != "loops"}
+
+
+def first_difference(a: Any, b: Any, path: str = "") -> str | None:
+    """Return the first place where two trees differ, in words; None if they are the same bit for bit."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        same = a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+        return None if same else f"{path}: {_short(a)} and {_short(b)}"
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in [*a, *(k for k in b if k not in a)]:
+            if key in _CALLBACKS_CLOCKS:
+                continue
+            if key not in a or key not in b:
+                return f"{path}.{key} is only {'there' if key in a else 'here'}"
+            if found := first_difference(a[key], b[key], f"{path}.{key}"):
+                return found
+        return None
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        for i, (x, y) in enumerate(zip(a, b, strict=False)):
+            if found := first_difference(x, y, f"{path}[{i}]"):
+                return found
+        return None if len(a) == len(b) else f"{path}: {len(a)} and {len(b)} entries"
+    same = type(a) is type(b) and (repr(a) == repr(b))
+    return None if same else f"{path}: {_short(a)} and {_short(b)}"
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+__all__ = ["FACTORS", "Cell", "NbkitError", "Found", "allowed", "isolated", "run_cell"]
