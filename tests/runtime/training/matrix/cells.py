@@ -118,7 +118,7 @@ class Thrown(Exception):
 # -- a session -------------------------------------------------------------------------------------------------------
 
 
-def _parts(cell: Cell, folder: Path, fire: Callable[[], None] | None) -> tuple[Any, Any, dict[str, Any]]:
+def parts_of(cell: Cell, folder: Path, fire: Callable[[], None] | None) -> tuple[Any, Any, dict[str, Any]]:
     """Return module, data and options; `fire` is called in the cell's hook before anything else."""
     owner, _, hook = cell.hook.partition(".")
     module_class, data_class, callbacks = Subject, Data, []
@@ -182,7 +182,7 @@ def session(cell: Cell, root: Path, number: int, at: int | None, steps: int | No
         else:
             raise Thrown
 
-    module, data, options = _parts(cell, root, fire)
+    module, data, options = parts_of(cell, root, fire)
     if cell.validation != "none" and cell.data == "plain loader":
         options["limit_val_batches"] = 0
     report = fit(own, module, data, max_steps=cell.max_steps, save_every=cell.saves, **options)
@@ -202,7 +202,7 @@ def once(cell: Cell, root: Path) -> tuple[str, Any]:
         return "error", _told(error)
     if not report.complete:
         return "error", f"the training in one go ended with {report.reason}"
-    return "trained", state_of(cell, root, module)
+    return "trained", state_of(cell, root / "machine", module)
 
 
 def in_sessions(cell: Cell, root: Path, rng: random.Random) -> tuple[Any, int, int]:
@@ -218,7 +218,7 @@ def in_sessions(cell: Cell, root: Path, rng: random.Random) -> tuple[Any, int, i
             stops += 1
             continue
         if report.complete:
-            return state_of(cell, root, module), number + 1, stops
+            return state_of(cell, root / "machine", module), number + 1, stops
         stops += 1
     raise AssertionError(f"not complete after {SESSIONS} sessions")
 
@@ -269,7 +269,7 @@ def plain_lightning(cell: Cell, root: Path) -> str | None:
     """Return the words in which Lightning itself refuses the same training; None if it trains."""
     root.mkdir(parents=True, exist_ok=True)
     try:
-        module, data, options = _parts(cell, root, None)
+        module, data, options = parts_of(cell, root, None)
         if isinstance(options.get("val_check_interval"), int):
             options["check_val_every_n_epoch"] = None
         trainer = lightning.Trainer(
@@ -326,9 +326,9 @@ def isolated(cell: Cell, root: Path, seed: int = 0) -> Found:
 _CALLBACKS_CLOCKS = ("time_elapsed",)
 
 
-def state_of(cell: Cell, root: Path, module: Any) -> dict[str, Any]:
-    """Return everything that must be the same: the last checkpoint, and the module as it is left."""
-    saved = checkpoint_of(root / "machine")
+def state_of(cell: Cell, folder: Path, module: Any) -> dict[str, Any]:
+    """Return everything that must be the same: the last checkpoint, and the module as it is left if one is given."""
+    saved = checkpoint_of(folder)
     history, metrics = saved["nbkit"].pop("history"), saved["nbkit"].pop("metrics")
     names = history["names"]
     rows = [
@@ -343,8 +343,8 @@ def state_of(cell: Cell, root: Path, module: Any) -> dict[str, Any]:
     saved["nbkit"].pop("threads", None)
     for name in ("pytorch-lightning_version", "hparams_name", "datamodule_hparams_name"):
         saved.pop(name, None)
-    tree = {**saved, "history": rows, "metrics": metrics, "module": dict(module.state_dict())}
-    return {k: v for k, v in tree.items() if k != "loops"}
+    tree = {**saved, "history": rows, "metrics": metrics, "module": dict(module.state_dict()) if module else None}
+    return {name: value for name, value in tree.items() if name != "loops"}
 
 
 def first_difference(a: Any, b: Any, path: str = "") -> str | None:

@@ -1,0 +1,39 @@
+"""The same bits or a refusal in words, for a covering part of the matrix.
+
+Here every level occurs: each of Lightning's callbacks, each of torch's schedulers, each hook, each kind of module and
+data. The pairs, and triples at random, are in tests/bench/bench_matrix.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nbkit.runtime.training import loop_state
+from tests.runtime.training.matrix.cells import FACTORS, Cell, allowed, isolated
+from tests.runtime.training.matrix.covering import covering
+from tests.runtime.training.matrix.open_faults import OPEN, is_open
+
+pytestmark = pytest.mark.train
+
+SOUND = {name: [level for level in levels if (name, level) not in OPEN] for name, levels in FACTORS.items()}
+CELLS = [Cell(**row) for row in covering(SOUND, allowed, seed=16, pairs_of=lambda a, b: False)]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_cell_is_exact_or_refused_in_words(cell: Cell, tmp_path: Path) -> None:
+    found = isolated(cell, tmp_path / "cell")
+    assert found.outcome in ("exact", "refused", "not of Lightning"), found.words
+
+
+def test_most_cells_are_trained_and_stopped(tmp_path: Path) -> None:
+    assert not any(is_open(cell) for cell in CELLS)
+    found = isolated(Cell(module="noise", hook="callback.on_train_batch_end"), tmp_path / "cell")
+    assert found.outcome == "exact" and found.stops >= 2, "a cell that is never stopped shows nothing"
+
+
+def test_a_broken_promise_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_state, "put_back_metrics", lambda *args: None)
+    found = isolated(Cell(module="noise"), tmp_path / "cell")
+    assert found.outcome == "fault" and "other bits" in found.words
