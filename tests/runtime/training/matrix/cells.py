@@ -21,7 +21,7 @@ import lightning
 import numpy as np
 import torch
 
-from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.fit import fit
 from tests.runtime.training.matrix.factors import (
     CALLBACKS,
@@ -31,14 +31,22 @@ from tests.runtime.training.matrix.factors import (
     SCHEDULERS,
     make_callback,
 )
-from tests.runtime.training.matrix.subject import DATAS, MODULES, OPTIMIZATIONS, VALIDATIONS, Data, Subject, train_loader
+from tests.runtime.training.matrix.subject import (
+    DATAS,
+    MODULES,
+    OPTIMIZATIONS,
+    VALIDATIONS,
+    Data,
+    Subject,
+    data_class,
+    train_loader,
+)
 from tests.runtime.training.training_support import Child, FakeSession, checkpoint_of
 
 WAYS = ("request", "SIGTERM", "exception")  # how a session is made to end within a hook
 SECONDS = 60.0  # a cell that takes longer hangs
 SESSIONS = 12
-_BATCHES = 18
-_NOT_OF_FIT = ("scheduler", "interval")
+_BATCHES = 18  # four epochs and a half
 
 FACTORS: dict[str, tuple[Any, ...]] = {
     "module": MODULES,
@@ -88,7 +96,7 @@ class Cell:
 
     @property
     def max_steps(self) -> int:
-        """About four epochs and a half."""
+        """Optimizer steps of all sessions together."""
         each = {"accumulated": 3, "accumulated by a schedule": 2, "manual, accumulated": 3}.get(self.optimization, 1)
         return _BATCHES // each + (6 if self.optimization == "manual, two of different rhythm" else 0)
 
@@ -121,19 +129,19 @@ class Thrown(Exception):
 def parts_of(cell: Cell, folder: Path, fire: Callable[[], None] | None) -> tuple[Any, Any, dict[str, Any]]:
     """Return module, data and options; `fire` is called in the cell's hook before anything else."""
     owner, _, hook = cell.hook.partition(".")
-    module_class, data_class, callbacks = Subject, Data, []
+    module_class, of_data, callbacks = Subject, data_class(cell), []
     if fire is not None and owner == "module":
         module_class = _firing(Subject, hook, fire)
     if fire is not None and owner == "data":
-        data_class = _firing(Data, hook, fire)
-    metric = "loss" if cell.validation == "none" else "val_loss"
+        of_data = _firing(of_data, hook, fire)
+    metric = "loss" if cell.validation == "none" or cell.data == "plain loader" else "val_loss"
     if cell.callback != "none":
         callbacks.append(make_callback(cell.callback, folder, metric))
     if cell.optimization == "accumulated by a schedule":
         callbacks.append(lightning.pytorch.callbacks.GradientAccumulationScheduler({0: 2, 1: 1, 3: 3}))
     if fire is not None and owner == "callback":
         callbacks.append(_firing(lightning.Callback, hook, fire)())
-    data = train_loader(cell.data) if cell.data == "plain loader" else data_class(cell)
+    data = train_loader(cell.data) if cell.data == "plain loader" else of_data(cell)
     options: dict[str, Any] = {"callbacks": callbacks, "log_every_n_steps": 2}
     if cell.optimization == "accumulated":
         options["accumulate_grad_batches"] = 3
@@ -156,7 +164,10 @@ def _firing(kind: type, hook: str, fire: Callable[[], None]) -> type:
         return before(self, *args, **kwargs)
 
     method.__name__ = hook
-    return type(kind.__name__, (kind,), {hook: method, "__module__": kind.__module__})
+    members = {hook: method, "__module__": kind.__module__}
+    if hook == "load_state_dict" and kind is lightning.Callback:
+        members["state_dict"] = lambda self: {"some": 1}  # without a state it is not called
+    return type(kind.__name__, (kind,), members)
 
 
 def session(cell: Cell, root: Path, number: int, at: int | None, steps: int | None, way: str) -> Any:
@@ -183,8 +194,6 @@ def session(cell: Cell, root: Path, number: int, at: int | None, steps: int | No
             raise Thrown
 
     module, data, options = parts_of(cell, root, fire)
-    if cell.validation != "none" and cell.data == "plain loader":
-        options["limit_val_batches"] = 0
     report = fit(own, module, data, max_steps=cell.max_steps, save_every=cell.saves, **options)
     return report, module
 
@@ -256,12 +265,10 @@ def _run(cell: Cell, root: Path, seed: int) -> Found:
 def _refused(cell: Cell, words: str, folder: Path) -> Found:
     """Judge a refusal: nothing is trained, it names what it refuses, and it says what to do."""
     left = [*folder.rglob("*.ckpt")]
-    named = [level for level in vars(cell).values() if isinstance(level, str) and level != "none"]
     if left:
         return Found("fault", f"refused after a checkpoint was written: {words}")
     if "othing was trained" not in words or len(words) < 60:
         return Found("fault", f"refused in words that help little: {words}")
-    del named
     return Found("refused", words)
 
 
@@ -373,6 +380,3 @@ def first_difference(a: Any, b: Any, path: str = "") -> str | None:
 def _short(value: Any) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) < 60 else text[:57] + "..."
-
-
-__all__ = ["FACTORS", "Cell", "NbkitError", "Found", "allowed", "isolated", "run_cell"]

@@ -324,28 +324,43 @@ class Data(lightning.LightningDataModule):
 
     def __init__(self, cell: Any) -> None:
         super().__init__()
-        self.cell, self.seen, self.batch_size = cell, 0, BATCH
-        if cell.validation != "none":
-            self.val_dataloader = self._validation
+        self.cell, self.batch_size = cell, BATCH
 
     def train_dataloader(self) -> Any:
         return train_loader(self.cell.data)
 
-    def _validation(self) -> Any:
+
+class Validated(Data):
+    """Has validation loaders too."""
+
+    def val_dataloader(self) -> Any:
         loader = DataLoader(Points(6), batch_size=3)
         return [loader, DataLoader(Points(4), batch_size=4)] if self.cell.validation == "two loaders" else loader
 
+
+class Counting(Validated):
+    """Keeps a count that changes the batches, and does all that Lightning asks for to keep it."""
+
+    seen = 0
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        if self.cell.data != "stateful module" or not self.trainer.training:
+        if not self.trainer.training:
             return batch
         self.seen += 1
         return [batch[0] * (1 + 0.01 * self.seen), batch[1]]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen} if self.cell.data == "stateful module" else {}
+        return {"seen": self.seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seen = state.get("seen", 0)
+        self.seen = state["seen"]
+
+
+def data_class(cell: Any) -> type[Data]:
+    """Return the kind of data module that a cell has."""
+    if cell.data == "stateful module":
+        return Counting
+    return Data if cell.validation == "none" else Validated
 
 
 def train_loader(kind: str) -> Any:

@@ -1,4 +1,4 @@
-"""The generator of the matrix: every allowed pair occurs, nothing forbidden does, and every library's name is a level."""
+"""The generator of the matrix: every allowed pair occurs, nothing forbidden does, the libraries' names are levels."""
 
 from __future__ import annotations
 
