@@ -339,7 +339,13 @@ def journal_of(path: Path) -> list[dict[str, Any]]:
 
 
 def train_with_kills(
-    folder: Path, kills: int, rng: random.Random, when: Any = None, most: int = 60, **options: Any
+    folder: Path,
+    kills: int,
+    rng: random.Random,
+    when: Any = None,
+    most: int = 60,
+    train: Any = train_tiny,
+    **options: Any,
 ) -> tuple[int, list[dict[str, Any]]]:
     """Train in sessions, SIGKILL the first ones, until it is complete.
 
@@ -348,6 +354,8 @@ def train_with_kills(
     when : callable or None
         Gets (events of this session, kills so far) and says whether to kill now; None kills after a random number of
         steps of each session.
+    train : callable
+        What a session runs; gets (folder, **options).
     """
     journal = Path(folder) / "journal.jsonl"
     done, changing = 0, options.get("workers") == "changed"
@@ -357,7 +365,7 @@ def train_with_kills(
         before = len(journal_of(journal))
         os.environ["NBKIT_JOURNAL"] = str(journal)
         try:
-            child = Child(train_tiny, folder, **options)
+            child = Child(train, folder, **options)
         finally:
             del os.environ["NBKIT_JOURNAL"]
         if done < kills:
