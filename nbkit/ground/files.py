@@ -8,6 +8,7 @@ session removes when it opens.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 
 TEMP_SUFFIX = ".part"
 _BLOCK = 1 << 20
+_NOT_SUPPORTED = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM, errno.ENOSYS}
 
 
 def sha256_of(path: Path) -> str:
@@ -30,10 +32,15 @@ class _Hashing:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.size, self.digest = file, 0, hashlib.sha256()
+        self.fault: OSError | None = None
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        self.file.write(view)
+        try:
+            self.file.write(view)
+        except OSError as error:
+            self.fault = self.fault or error
+            raise
         self.digest.update(view)
         self.size += len(view)
         return len(view)
@@ -61,12 +68,18 @@ def write_atomically(path: Path, write: Callable[[Any], object], temp: Path | No
     sha256 : str
         SHA-256 of these bytes, 64 hexadecimal digits.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temp = temp or temp_name(path)
     try:
         with open(temp, "wb") as file:
             hashing = _Hashing(file)
-            write(hashing)
+            try:
+                write(hashing)
+            except Exception as error:
+                if hashing.fault is None or error is hashing.fault:
+                    raise
+                # a writer of archives, such as torch's, hides a full disk behind an error of its own
+                raise hashing.fault from error
             file.flush()
             os.fsync(file.fileno())
         os.replace(temp, path)
@@ -83,6 +96,19 @@ def temp_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{TEMP_SUFFIX}")
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it that are missing, synced, so that they survive a power cut."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        if folder == folder.parent:
+            break
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        fsync_folder(new.parent)
+
+
 def fsync_folder(folder: Path) -> None:
     """Sync a folder, so that a rename in it survives a power cut where the system supports that."""
     try:
@@ -90,8 +116,10 @@ def fsync_folder(folder: Path) -> None:
     except OSError:
         return  # Windows and some mounts cannot open folders; the rename itself is done
     try:
-        with contextlib.suppress(OSError):  # some network mounts raise EINVAL
-            os.fsync(handle)
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
     finally:
         os.close(handle)
 

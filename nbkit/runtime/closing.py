@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
@@ -94,12 +95,12 @@ class Closing:
         self._closed = True
         shut(self)
         self._signals.restore()
-        self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
-        self.outbox.close()
         try:
+            self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
+            self.outbox.close()
             self.ledger.interrupted()
             self.ledger.flush()
-        except (NbkitError, OSError) as error:
+        except (NbkitError, OSError, sqlite3.Error) as error:
             print(f"[nbkit] The last records could not be stored: {error}")
         self.ledger.release()
         self._workspace.release()

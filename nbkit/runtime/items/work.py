@@ -7,7 +7,6 @@ may have died come last, so that an item which takes its machine down cannot kee
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import time
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from nbkit.ground.files import write_atomically
+from nbkit.runtime.disk import FULL, DiskError, on_disk
 from nbkit.runtime.errors import ColumnError, NbkitError, UsageError
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.naming import OutputNames, arrays_name, file_name
@@ -28,7 +28,6 @@ from nbkit.runtime.ledger.claims import Blame
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import Manifest
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TRIES = 3  # failures of an item after which it is not tried again
 
 
@@ -119,7 +118,9 @@ class Item(Mapping):
         if not isinstance(error, Exception):
             self._ledger.rest()  # interrupted, not killed
             return False
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, DiskError):
+            raise error
+        if isinstance(error, OSError) and error.errno in FULL:
             # not the item's fault: on a full disk each item would fail, after three times for good
             raise NbkitError(
                 f"Item {self.key} met a full disk ({error.strerror}: {error.filename or 'while writing'}). It is not "
@@ -156,16 +157,18 @@ def save_results(ledger: Ledger, names: OutputNames, key: str, results: Mapping[
     targets = [file_name(ledger.slug, key, path.name) for path in files.values()]
     names.refuse_taken(key, [path.name for path in files.values()])
     outputs = []
+    not_recorded = f"Item {key} is not recorded and will be done again"
     if arrays:
         name = arrays_name(ledger.slug, key)
-        size, sha256 = write_atomically(ledger.local(name), partial(_write_arrays, arrays))
+        with on_disk(not_recorded, ledger.folder, sum(array.nbytes for array in arrays.values())):
+            size, sha256 = write_atomically(ledger.local(name), partial(_write_arrays, arrays))
         outputs.append(Output(name, size, sha256))
     for path, name in zip(files.values(), targets, strict=True):
         if not path.is_file():
             raise UsageError(
                 f"Item {key} has the file {path} as result, which does not exist. The item is not recorded."
             )
-        with open(path, "rb") as source:
+        with on_disk(not_recorded, ledger.folder, path.stat().st_size), open(path, "rb") as source:
             size, sha256 = write_atomically(ledger.local(name), partial(shutil.copyfileobj, source))
         outputs.append(Output(name, size, sha256))
     return outputs

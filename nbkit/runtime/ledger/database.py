@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from nbkit.runtime.disk import disk_advice, disk_fault
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.ledger.segments import is_whole
 from nbkit.runtime.opened import closed
@@ -87,7 +88,10 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
                 db.close()
                 raise not_recorded(folder, error) from error
         db.close()
-        note(_set_aside(path, fault))
+        try:
+            note(_set_aside(path, fault))
+        except OSError as error:
+            raise not_recorded(folder, error) from error
     raise NbkitError(f"No ledger can be kept in {folder}: {fault}. Choose another folder for the session with folder=.")
 
 
@@ -148,5 +152,5 @@ def not_recorded(folder: Path, error: Exception) -> NbkitError:
         return closed(folder.parent.name)
     return NbkitError(
         f"The ledger in {folder} could not record ({error}). The current item is not recorded and will be done again; "
-        "everything recorded before is safe. Free some disk space and run again."
+        f"everything recorded before is safe. {disk_advice(disk_fault(error))}"
     )

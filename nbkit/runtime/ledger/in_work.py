@@ -23,7 +23,10 @@ class InWork:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._file = os.open(folder / "in-work", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._file = os.open(folder / "in-work", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise not_recorded(folder, error) from error
 
     def read(self) -> tuple[str, str]:
         """Return the key and the session of the item that was in work last; each empty where it is not known."""

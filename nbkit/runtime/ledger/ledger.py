@@ -7,6 +7,7 @@ them, verified; only then does its record go into a segment.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 import threading
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nbkit.ground.files import fsync_folder, write_atomically
+from nbkit.ground.files import fsync_folder, make_folder, write_atomically
 from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.ledger.claims import BETWEEN, OUTSIDE, Blame, blame
 from nbkit.runtime.ledger.database import NumberedRow, Row, is_record_id, not_recorded, open_database
@@ -74,7 +75,7 @@ class Ledger:
 
     def __init__(self, folder: Path, slug: str, session: str, store: Store) -> None:
         self.folder, self.slug, self.session, self.store = folder, slug, session, store
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.notes: list[str] = []
         self.here: dict[str, int] = {}
         self.settings: str | None = None
@@ -100,11 +101,11 @@ class Ledger:
         for row, session, number, line in rows:
             record = decode_line(line)
             if record is None or not is_record_id(session, number):
-                self._db.execute("DELETE FROM records WHERE id=?", (row,))
+                self._write("DELETE FROM records WHERE id=?", (row,))
                 self.notes.append("A damaged record of an earlier session was dropped; its item is done again.")
             elif number is None and record["e"] == "done":
                 if record["k"] in self.here or self._known(record) or not self._outputs_whole(record):
-                    self._db.execute("DELETE FROM records WHERE id=?", (row,))
+                    self._write("DELETE FROM records WHERE id=?", (row,))
                 else:
                     self.here[record["k"]] = row
                     self.state.made_with |= {record["v"]} if "v" in record else set()
@@ -218,7 +219,7 @@ class Ledger:
         with self._lock:
             row = self.here.pop(key, None)
             if row is not None:
-                self._db.execute("DELETE FROM records WHERE id=?", (row,))
+                self._write("DELETE FROM records WHERE id=?", (row,))
 
     def outputs(self, key: str) -> list[Output]:
         """Return the outputs of an item that is done here and not yet in the store."""
@@ -254,7 +255,7 @@ class Ledger:
     def remove_upload(self, row: int) -> None:
         """Record that an upload has arrived."""
         with self._lock:
-            self._db.execute("DELETE FROM parcels WHERE id=?", (row,))
+            self._write("DELETE FROM parcels WHERE id=?", (row,))
 
     # -- segments --
 
@@ -384,7 +385,8 @@ class Ledger:
             self._db.close()
             self._in_work.close()
             self.released = True
-        fsync_folder(self.folder)
+        with contextlib.suppress(OSError):  # all records were synced when they were written
+            fsync_folder(self.folder)
 
     def counts(self) -> dict[str, int]:
         """Return how many items are in the store, done here only, and waiting as records."""

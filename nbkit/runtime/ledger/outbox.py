@@ -34,6 +34,7 @@ _AGAIN_EVERY = 5.0  # seconds between tries of uploads that met passing faults
 
 Job = tuple[str, str | int]
 _WAKE: Job = ("wake", "")
+_NO_MEMORY = "this machine's memory is used up"
 
 
 class Outbox:
@@ -177,17 +178,24 @@ class Outbox:
     def _run(self) -> None:
         store = Retried(self._store.connect(), time_left=self.budget.wall)
         while not self._stop.is_set():
-            job = self._next()
-            if job is not None:
-                try:
-                    self._do(store, job)
-                finally:
-                    with self._state:
-                        if job not in self._put_off:
-                            self._kept_back.discard(job)
-                        self._open -= 1
-                        self._state.notify_all()
-            self._tend(store)
+            try:
+                self._take_one(store)
+                self._tend(store)
+            except MemoryError:  # the thread must outlive it, or all that is queued would wait for ever
+                self._note_fault("the queue", _NO_MEMORY)
+
+    def _take_one(self, store: Store) -> None:
+        job = self._next()
+        if job is None:
+            return
+        try:
+            self._do(store, job)
+        finally:
+            with self._state:
+                if job not in self._put_off:
+                    self._kept_back.discard(job)
+                self._open -= 1
+                self._state.notify_all()
 
     def _do(self, store: Store, job: Job) -> None:
         kind, what = job
@@ -200,8 +208,11 @@ class Outbox:
                 then = self._send_upload(store, int(what))
         except StoreError as error:
             return self._refuse(job, error)
-        except NbkitError as error:  # not recorded, as on a full disk: the next session sends it again
-            return self._note_fault(str(what), str(error))
+        except (NbkitError, OSError, sqlite3.Error, MemoryError) as error:
+            # a fault of this machine, such as a full disk: the next session sends it again
+            if not self._stop.is_set():  # after close() the ledger is closed
+                self._note_fault(str(what), str(error) or _NO_MEMORY)
+            return None
         except Exception as error:  # a bug of ours must be visible and must not stop the other uploads
             if not self._stop.is_set():  # after close() the ledger is closed: the next session sends it
                 self.say(f"Uploading {what} failed unexpectedly:\n{traceback.format_exc()}")
@@ -216,8 +227,8 @@ class Outbox:
         if then is not None:
             try:
                 then()
-            except (StoreError, NbkitError) as error:
-                self._note_fault(str(what), str(error))
+            except (NbkitError, OSError, MemoryError) as error:
+                self._note_fault(str(what), str(error) or _NO_MEMORY)
             except Exception:
                 self.say(f"The callback after the upload of {what} failed:\n{traceback.format_exc()}")
 
@@ -234,7 +245,10 @@ class Outbox:
             return self.ledger.forget(key)
         self.ledger.stored(key)
         for output in outputs:
-            self.ledger.local(output.name).unlink(missing_ok=True)
+            try:
+                self.ledger.local(output.name).unlink(missing_ok=True)
+            except OSError as error:
+                self.say(f"{output.name} is in the store, and its copy here stays: {error}")
 
     def _send_upload(self, store: Store, row: int) -> Callable[[], None] | None:
         upload = self.ledger.uploads().get(row) or {"files": [], "label": ""}
@@ -310,9 +324,9 @@ class Outbox:
                 self.ledger.refresh(store)
                 # a slow listing must not become most of the traffic
                 self._refreshed = time.monotonic() + 10 * (time.monotonic() - now)
-        except (NbkitError, OSError, sqlite3.Error) as error:
+        except (NbkitError, OSError, sqlite3.Error, MemoryError) as error:
             if not self._stop.is_set():
-                self._note_fault("ledger", str(error))
+                self._note_fault("ledger", str(error) or _NO_MEMORY)
         else:
             if flush or refresh:
                 self.faults.pop("ledger", None)

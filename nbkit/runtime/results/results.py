@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import read_json, write_json
+from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.protocol import Store
 
@@ -37,7 +38,8 @@ class Results:
         try:
             store.get(self.name, fetched)
         except FileNotFoundError:
-            fetched.unlink(missing_ok=True)
+            with on_disk(f"An old copy of {self.name} was not removed", folder):
+                fetched.unlink(missing_ok=True)
         for path in (fetched, self.path) if unsent else (fetched,):
             if path.is_file():
                 self._take_in(path, f"{self.name} in {store.url}" if path == fetched else str(path))
@@ -98,7 +100,8 @@ class Results:
 
     def write(self) -> None:
         """Write the file to this session's folder."""
-        write_json(self.path, self.content)
+        with on_disk(f"{self.name} was not written", self.path.parent):
+            write_json(self.path, self.content)
 
 
 def _finite(number: Any, what: str) -> float:

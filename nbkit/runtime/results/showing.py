@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbkit.ground.figures import caption_stand_in
 from nbkit.ground.files import write_atomically
+from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_name
 from nbkit.runtime.results.results import Results
@@ -126,7 +127,8 @@ class Showing:
 
     def _show(self, content: bytes, local: str, file: str) -> None:
         path = self.folder / local
-        write_atomically(path, lambda out: out.write(content))
+        with on_disk(f"{file} was not written", self.folder, len(content)):
+            write_atomically(path, lambda out: out.write(content))
         self.outbox.send([(path, file)], file)
 
 

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import platform
-import shutil
 import stat as stat_module
 import threading
 import time
@@ -18,14 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nbkit.ground.files import TEMP_SUFFIX, copy_hashed, is_alive, sha256_of, write_atomically
+from nbkit.ground.files import TEMP_SUFFIX, copy_hashed, is_alive, make_folder, sha256_of, write_atomically
+from nbkit.runtime.disk import FULL, disk_fault, disk_words
 from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.names import check_name, check_prefix
 from nbkit.runtime.store.protocol import Stat
 
 _PASSING = {errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE, errno.EIO, errno.ENETDOWN}
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class FolderStore:
@@ -81,7 +79,7 @@ class FolderStore:
                 raise _worded(error, "get", name, path.parent) from error
             raise FileNotFoundError(errno.ENOENT, f"the store {self.root} holds no {name}") from None
         except OSError as error:
-            raise _worded(error, "get", name, path.parent if error.errno in _FULL else self.root) from error
+            raise _worded(error, "get", name, path.parent if error.errno in FULL else self.root) from error
         return Stat(name, size, f"sha256:{found}")
 
     def stat(self, name: str) -> Stat | None:
@@ -128,7 +126,7 @@ class FolderStore:
     def _incoming(self) -> Path:
         """Return a temporary path on the store's file system; the first call removes what killed sessions left."""
         folder = self.root / ".incoming"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not self._swept:
             self._swept = True
             for path in folder.iterdir():
@@ -148,22 +146,14 @@ def _abandoned(path: Path) -> bool:
 
 
 def _worded(error: OSError, verb: str, name: str, root: Path) -> StoreError:
-    if error.errno in _FULL:
-        free = _free(root)
+    number = disk_fault(error)
+    if number is not None and number not in _PASSING:
         return StoreError(
-            f"The disk of {root} is full: {verb} {name} failed with {free} free. No incomplete file was left. Free "
-            "some space or use another disk, and run again: files that are not stored yet are kept here."
+            f"{disk_words(number, root)}. {verb} {name} failed, and no incomplete file counts. Free some space or use "
+            "another disk, and run again: files that are not stored yet are kept here."
         )
     words = os.strerror(error.errno) if error.errno else str(error)
     return StoreError(f"{verb} {name} in {root} failed: {words}", passing=error.errno in _PASSING)
-
-
-def _free(root: Path) -> str:
-    while not root.exists() and root != root.parent:
-        root = root.parent
-    with contextlib.suppress(OSError):
-        return f"{shutil.disk_usage(root).free / 1e6:.1f} MB"
-    return "an unknown amount"
 
 
 def copy_checked(

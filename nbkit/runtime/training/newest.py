@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
+from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.store.protocol import Stat, Store
@@ -85,7 +86,10 @@ def newest_step(store: Store, slug: str) -> int:
 def _newest_first(store: Store, slug: str, notes: list[str]) -> Generator[Receipt, None, None]:
     runs = stored_runs(store, slug)
     names = _receipts_of(runs[max(runs)]) if runs else []
-    with tempfile.TemporaryDirectory(prefix="nbkit-receipts-") as folder:
+    with (
+        on_disk("The newest checkpoint is not known", Path(tempfile.gettempdir())),
+        tempfile.TemporaryDirectory(prefix="nbkit-receipts-", ignore_cleanup_errors=True) as folder,
+    ):
         for name in names:
             try:
                 yield fetch_receipt(store, name, Path(folder, "receipt.json"))
