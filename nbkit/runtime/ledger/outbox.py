@@ -176,9 +176,10 @@ class Outbox:
         return None if job is _WAKE else job
 
     def _run(self) -> None:
-        store = Retried(self._store.connect(), time_left=self.budget.wall)
+        store: Store | None = None
         while not self._stop.is_set():
             try:
+                store = store or Retried(self._store.connect(), time_left=self.budget.wall)
                 self._take_one(store)
                 self._tend(store)
             except MemoryError:  # the thread must outlive it, or all that is queued would wait for ever
