@@ -87,8 +87,12 @@ class Budget:
         self.request_stop(name)
         self.signalled = True
         if name != "SIGINT":
-            end = self.elapsed() + _GRACE
-            self.limit = end if self.limit is None else min(self.limit, end)
+            self.end_within(_GRACE)
+
+    def end_within(self, seconds: float) -> None:
+        """Bring the time limit near: no wait, call or upload lasts longer than this from now on."""
+        end = self.elapsed() + seconds
+        self.limit = end if self.limit is None else min(self.limit, end)
 
 
 def process_age() -> float:

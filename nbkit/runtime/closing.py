@@ -56,11 +56,12 @@ class Closing:
         """
         if self._closed:
             raise closed(self.slug)
-        self._signals.restore()
-        # the last records go to the store after the last uploads
-        left_for_uploads = max(0.0, self.budget.wall() - max(0.5, 2 * self.budget.estimate("flush")))
-        waiting = self.outbox.drain(None if self.budget.limit is None else left_for_uploads)
+        # the last records go to the store after the last uploads; a signal meanwhile brings the wall near
+        seconds = self.budget.estimate("flush") or self.budget.estimate("upload")
+        kept = min(max(0.5, 2 * seconds), 0.5 * max(0.0, self.budget.wall()))
+        waiting = self.outbox.drain(lambda: self.budget.wall() - kept)
         self.outbox.close()
+        waiting = self.outbox.waiting() if waiting else waiting
         left, failed = self.left()
         steps_left = max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
         complete = not left and not steps_left and not waiting
@@ -76,9 +77,10 @@ class Closing:
             row = {k: v for k, v in summary.items() if k != "not_stored"}
             self.ledger.note({"e": "close", "ending": ending, "of": len(self._manifest or ())} | row)
             self.ledger.close()
-        except (NbkitError, OSError) as error:
+        except (NbkitError, OSError, sqlite3.Error) as error:
             fault = str(error)
             summary |= {"complete": False, "exit": 3}
+        self._signals.restore()
         self.ledger.release()
         self._workspace.release()
         self._closed = True
@@ -96,7 +98,8 @@ class Closing:
         shut(self)
         self._signals.restore()
         try:
-            self.outbox.drain(min(_LEAVING, max(0.0, self.budget.wall())))
+            self.budget.end_within(_LEAVING)
+            self.outbox.drain(self.budget.wall)
             self.outbox.close()
             self.ledger.interrupted()
             self.ledger.flush()

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from nbkit.runtime.training.fit import FitReport
     from nbkit.runtime.training.proving.report import ProofReport
 
+_SLOW_OPENING = 10.0  # seconds from which the time of the opening is printed
+
 
 def open_session(
     slug: str,
@@ -168,6 +170,8 @@ class Session(Showing, Closing):
         waiting = len(self.outbox.waiting())
         print(self._or_release(lambda: opening_card(self._facts(step, waiting))), flush=True)
         elapsed = round(self.budget.elapsed(), 3)
+        if (asked := time.monotonic() - began) > _SLOW_OPENING:
+            self.say(f"Opening took {asked:.0f} s of this session: {self.store.url} answers slowly.")
         self.journal("open", slug=slug, session=self.id, done=len(self.ledger.state.done), step=step, elapsed=elapsed)
         note_open()
 
@@ -346,7 +350,7 @@ class Session(Showing, Closing):
 
     def _finish_uploads(self) -> None:
         """Wait until this session's results are in the store, because they are read from there."""
-        self.outbox.drain(None if self.budget.limit is None else max(0.0, self.budget.wall()))
+        self.outbox.drain(self.budget.wall)
         self.ledger.flush()
 
 

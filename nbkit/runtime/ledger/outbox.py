@@ -8,6 +8,7 @@ what is lost with a machine.
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import sqlite3
 import threading
@@ -117,7 +118,7 @@ class Outbox:
                     raise queue.Full
                 return self._queue.put(job, timeout=_TICK)
             except queue.Full:
-                if self.budget.wall() <= 0 or self.refused is not None:
+                if self.budget.wall() <= 0 or self.budget.stop_reason or self.refused is not None:
                     break
         with self._state:
             self._left_over.append(job)  # it is recorded: the next session sends it
@@ -129,28 +130,30 @@ class Outbox:
             names += [output.name for output in self.ledger.outputs(key)]
         return list(dict.fromkeys(names))
 
-    def drain(self, timeout: float | None = None) -> list[str]:
+    def drain(self, time_left: Callable[[], float] | float | None = None) -> list[str]:
         """Wait until all files are in the store or the time is up.
 
         Parameters
         ----------
-        timeout : float or None
-            Seconds; None waits as long as it takes.
+        time_left : callable, float or None
+            Seconds that it may still wait, or a function that returns them; None waits as long as it takes.
 
         Returns
         -------
         waiting : list of str
             Names of the files that are not in the store.
         """
-        end = None if timeout is None else time.monotonic() + timeout
+        began = time.monotonic()
+        seconds = math.inf if time_left is None else time_left
         with self._state:
             self._try_again()
             # `_tend` queues uploads that meet passing faults again, until the store is given up
             while (self._open or self._put_off) and not self.refused:
-                left = None if end is None else end - time.monotonic()
-                if left is not None and left <= 0:
+                # asked each time, because a signal may bring the end nearer
+                left = seconds() if callable(seconds) else began + seconds - time.monotonic()
+                if left <= 0:
                     break
-                self._state.wait(min(_TICK, left) if left is not None else _TICK)
+                self._state.wait(min(_TICK, left))
         return self.waiting()
 
     def close(self) -> None:

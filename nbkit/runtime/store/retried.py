@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from nbkit.runtime.errors import StoreError
 from nbkit.runtime.store.address import show
+from nbkit.runtime.store.bounded import Bounded
 from nbkit.runtime.store.protocol import Stat, Store
 
 T = TypeVar("T")
@@ -101,7 +102,7 @@ class Retried:
     first_wait : float
         Seconds; see `retry`.
     time_left : callable or None
-        Seconds that may still be spent waiting.
+        Seconds that may still be spent; a call that has not ended by then is left.
     """
 
     def __init__(
@@ -113,29 +114,37 @@ class Retried:
     ) -> None:
         self.inner, self.url = store, show(store.url)
         self._tries, self._first_wait, self._time_left = tries, first_wait, time_left
+        self._bounded = Bounded(time_left) if time_left is not None else None
 
-    def _call(self, verb: Callable[..., Any], *args: Any) -> Any:
-        return retry(lambda: verb(*args), self._tries, self._first_wait, time_left=self._time_left)
+    def _call(self, verb: Callable[..., Any], *args: Any, what: str) -> Any:
+        def call() -> Any:
+            return verb(*args) if self._bounded is None else self._bounded.call(lambda: verb(*args), what)
+
+        return retry(call, self._tries, self._first_wait, time_left=self._time_left)
 
     def put(self, path: Path, name: str) -> Stat:
-        return self._call(self.inner.put, path, name)
+        return self._call(self.inner.put, path, name, what=f"put {name} in {self.url}")
 
     def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
-        return self._call(self.inner.get, name, path, sha256)
+        return self._call(self.inner.get, name, path, sha256, what=f"get {name} from {self.url}")
 
     def stat(self, name: str) -> Stat | None:
-        return self._call(self.inner.stat, name)
+        return self._call(self.inner.stat, name, what=f"stat {name} in {self.url}")
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
-        return iter(self._call(lambda: list(self.inner.list(prefix))))
+        return iter(self._call(lambda: list(self.inner.list(prefix)), what=f"list {prefix} in {self.url}"))
 
     def list_outside(self, prefix: str, without: Collection[str]) -> Iterator[Stat]:
         """Return what `list` returns, where the store can do so without what lies in some folders."""
         outside = getattr(self.inner, "list_outside", None)
-        return iter(self._call(lambda: list(outside(prefix, without) if outside else self.inner.list(prefix))))
+
+        def listing() -> list[Stat]:
+            return [*(outside(prefix, without) if outside else self.inner.list(prefix))]
+
+        return iter(self._call(listing, what=f"list {prefix} in {self.url}"))
 
     def delete(self, name: str) -> None:
-        return self._call(self.inner.delete, name)
+        return self._call(self.inner.delete, name, what=f"delete {name} in {self.url}")
 
     def connect(self) -> Retried:
         return Retried(self.inner.connect(), self._tries, self._first_wait, self._time_left)

@@ -1,0 +1,95 @@
+"""Calls that end with the session: a store that hangs is left when the time is up.
+
+A call to a store cannot be interrupted, so it is made in a thread of its own. When the time is up, the caller goes on
+with an error, and the thread is left behind with its call. It is a daemon thread, so that it keeps no process alive.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from nbkit.runtime.errors import StoreError
+
+T = TypeVar("T")
+LEAST = 2.0  # seconds that a call has which is begun when the time is already up, such as that of the last records
+_TICK = 0.2  # seconds between looks at the clock: a signal may bring the end nearer
+
+
+class OutOfTime(StoreError):
+    """A store had not answered when the session's time was up."""
+
+    exit_code = 3
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, passing=True)
+
+
+class _Hand:
+    """A thread that makes one call after the other."""
+
+    def __init__(self) -> None:
+        self.calls: SimpleQueue[Any] = SimpleQueue()
+        self.process = os.getpid()
+        threading.Thread(target=_make_calls, args=(self.calls,), name="store-call", daemon=True).start()
+
+    def __del__(self) -> None:
+        self.calls.put(None)
+
+
+def _make_calls(calls: SimpleQueue[Any]) -> None:
+    while (call := calls.get()) is not None:
+        function, result, done = call
+        try:
+            result.append((True, function()))
+        except BaseException as error:
+            result.append((False, error))
+        finally:
+            done.set()
+        del call, function, result, done
+
+
+class Bounded:
+    """Make calls that are left when no time is left; each calling thread has a thread, and so a connection, of its own.
+
+    Parameters
+    ----------
+    time_left : callable
+        Returns the seconds that are left.
+    """
+
+    def __init__(self, time_left: Callable[[], float]) -> None:
+        self._time_left = time_left
+        self._own = threading.local()
+
+    def call(self, function: Callable[[], T], what: str) -> T:
+        """Return what a function returns.
+
+        Raises
+        ------
+        OutOfTime
+            If it has not returned when the time is up.
+        """
+        hand = getattr(self._own, "hand", None)
+        if hand is None or hand.process != os.getpid():  # a forked process has the object but not the thread
+            hand = self._own.hand = _Hand()
+        result: list[tuple[bool, Any]] = []
+        done = threading.Event()
+        began = time.monotonic()
+        hand.calls.put((function, result, done))
+        while not done.wait(max(0.01, min(_TICK, self._time_left()))):
+            waited = time.monotonic() - began
+            if self._time_left() <= 0 and waited >= LEAST:
+                self._own.hand = None
+                raise OutOfTime(
+                    f"{what} had not ended after {waited:.1f} s, when the session's time was up. What is not in the "
+                    "store stays on this machine; the next session goes on from there."
+                )
+        good, value = result[0]
+        if good:
+            return value
+        raise value
