@@ -19,6 +19,7 @@ _OPTIONS = (
     "check_val_every_n_epoch",
     "gradient_clip_algorithm",
     "gradient_clip_val",
+    "limit_val_batches",
     "log_every_n_steps",
     "val_check_batch",
 )
