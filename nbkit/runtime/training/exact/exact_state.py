@@ -7,10 +7,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from nbkit.runtime.training import loop_state
+from nbkit.runtime.training.exact import groups
 from nbkit.runtime.training.exact.begun import StartHooks
 from nbkit.runtime.training.exact.callbacks import check_callbacks
 from nbkit.runtime.training.exact.gradients import pending, put_back
-from nbkit.runtime.training.exact.groups import check_groups, form_groups, group_names
+from nbkit.runtime.training.exact.groups import form_groups, group_names
 from nbkit.runtime.training.exact.growth import Shapes, give_saved_shapes, grown, shapes
 from nbkit.runtime.training.exact.modes import (
     attributes,
@@ -50,7 +51,8 @@ class ExactState:
         self._built: Built = {}
         self._attributes: dict[str, dict[str, Any]] = {}
         self._options: dict[str, Any] = {}
-        self._optimizers: list[Any] = []
+        self._parts: list[Any] = []
+        self._own: list[dict[str, Any]] = []
         self._saved: dict[str, Any] | None = None
         self._begun: StartHooks | None = None
         self._loops: dict[str, Any] | None = None
@@ -105,7 +107,7 @@ class ExactState:
             check_built(self._saved["built"], self._built, self.accept, self.say)
             self._begun.on_fit_start(trainer)
             form_groups(trainer, self._saved["groups"], self._saved["first_groups"])
-        self._optimizers = list(trainer.optimizers)
+        self._parts, self._own = groups.parts_of(trainer), groups.own_attributes(trainer)
 
     def on_train_start(self, trainer: Any) -> None:
         """Record the options that the session came with."""
@@ -123,6 +125,7 @@ class ExactState:
         first, now = saved["first_switches"], self._switches
         put_back_switches(trainer.lightning_module, saved["switches"], first, now, self.accept, self.say)
         take_over(trainer, saved["built"], self._built)
+        groups.put_back_own_attributes(trainer, saved["own"])
         put_back_attributes(trainer.lightning_module, saved["attributes"])
         put_back_options(trainer, saved["options"])
         put_back(trainer, saved["gradients"])
@@ -149,7 +152,7 @@ class ExactState:
             If a later session could not restore it.
         """
         module = trainer.lightning_module
-        check_groups(trainer, self._optimizers)
+        groups.check_parts(trainer, self._parts)
         return {
             "grown": grown(module, self._shapes),
             "switches": switched_off(module),
@@ -157,6 +160,7 @@ class ExactState:
             "built": self._built,
             "groups": group_names(trainer),
             "first_groups": self._groups,
+            "own": groups.changed_own_attributes(trainer, self._own),
             "attributes": changed_attributes(module, self._attributes),
             "options": changed_options(trainer, self._options),
             "gradients": pending(trainer, batch),

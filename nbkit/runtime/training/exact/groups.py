@@ -65,22 +65,47 @@ def form_groups(trainer: Any, saved: Groups, first: Groups) -> None:
         optimizer.param_groups[:] = formed
 
 
-def check_groups(trainer: Any, optimizers: list[Any]) -> None:
-    """Raise an error where a checkpoint could not be resumed: other optimizers than ``configure_optimizers`` gave.
+def parts_of(trainer: Any) -> list[Any]:
+    """Return all optimizers and schedules."""
+    return [*trainer.optimizers, *(config.scheduler for config in trainer.lr_scheduler_configs)]
+
+
+def check_parts(trainer: Any, first: list[Any]) -> None:
+    """Raise an error if there are other optimizers or schedules than ``configure_optimizers`` gave.
 
     Parameters
     ----------
-    optimizers : list
+    first : list
         Those that the session began with.
     """
-    if len(optimizers) != len(trainer.optimizers) or any(
-        a is not b for a, b in zip(optimizers, trainer.optimizers, strict=True)
-    ):
+    now = parts_of(trainer)
+    if len(first) != len(now) or any(a is not b for a, b in zip(first, now, strict=True)):
         raise UsageError(
-            f"trainer.optimizers was replaced before step {trainer.global_step + 1}, and no later session could do "
-            "that at the same place. Give all optimizers in configure_optimizers, and add parameters with "
-            "optimizer.add_param_group. Earlier checkpoints are unchanged."
+            f"An optimizer or schedule was replaced before step {trainer.global_step + 1}, and no later session could "
+            "do that at the same place. Give all of them in configure_optimizers; add parameters with "
+            "optimizer.add_param_group, and change rates in the groups. Earlier checkpoints are unchanged."
         )
+
+
+def own_attributes(trainer: Any) -> list[dict[str, Any]]:
+    """Return the plain attributes of every optimizer, which its state_dict leaves out, such as a count of its own."""
+    plain = (type(None), bool, int, float, str)
+    return [{k: v for k, v in vars(optimizer).items() if isinstance(v, plain)} for optimizer in trainer.optimizers]
+
+
+def changed_own_attributes(trainer: Any, first: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those that differ from what the session began with."""
+    return [
+        {name: value for name, value in now.items() if name not in before or before[name] != value}
+        for now, before in zip(own_attributes(trainer), first, strict=True)
+    ]
+
+
+def put_back_own_attributes(trainer: Any, saved: list[dict[str, Any]]) -> None:
+    """Set the attributes that had changed at the save."""
+    for optimizer, values in zip(trainer.optimizers, saved, strict=True):
+        for name, value in values.items():
+            setattr(optimizer, name, value)
 
 
 def _difference(then: Groups, now: Groups) -> str:

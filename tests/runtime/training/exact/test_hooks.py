@@ -194,14 +194,38 @@ def test_other_groups_between_sessions_are_refused(tmp_path: Path) -> None:
         one_session(tmp_path, Swapped())
 
 
-def test_replaced_optimizers_are_refused_where_it_happens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["optimizer", "schedule"])
+def test_replaced_optimizers_and_schedules_are_refused_where_it_happens(what: str, tmp_path: Path) -> None:
     class Replaces(Tiny):
         def on_train_epoch_start(self) -> None:
-            if self.current_epoch == 1:
+            if self.current_epoch == 1 and what == "optimizer":
                 self.trainer.optimizers = [torch.optim.SGD(self.parameters(), lr=0.1)]
+            if self.current_epoch == 1 and what == "schedule":
+                other = torch.optim.lr_scheduler.StepLR(self.trainer.optimizers[0], 2)
+                self.trainer.lr_scheduler_configs[0].scheduler = other
 
-    with pytest.raises(UsageError, match="trainer.optimizers was replaced before step"):
+    with pytest.raises(UsageError, match="optimizer or schedule was replaced before step"):
         one_session(tmp_path, Replaces(), save_every=0.0001)
+
+
+class EverySecond(torch.optim.SGD):
+    """An optimizer with a count of its own, as Lookahead has."""
+
+    count = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.count += 1
+        for group in self.param_groups:
+            group["lr"] = 1e-2 if self.count % 3 else 3e-2
+        return super().step(closure)
+
+
+def test_what_an_optimizer_counts_by_itself_resumes(tmp_path: Path) -> None:
+    class Counted(Tiny):
+        def configure_optimizers(self) -> Any:
+            return EverySecond(self.parameters(), lr=1e-2)
+
+    assert_same(tmp_path, Counted, max_steps=14)
 
 
 class Grows(Tiny):
