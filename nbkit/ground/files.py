@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 TEMP_SUFFIX = ".part"
+LARGEST_JSON = 64 << 20  # bytes; a damaged or foreign file must not fill the memory
 _BLOCK = 1 << 20
 _NOT_SUPPORTED = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM, errno.ENOSYS}
 
@@ -164,9 +165,25 @@ def is_alive(pid: int) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value in a JSON file."""
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    """Return the value in a JSON file.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, holds NaN or an infinity, which JSON does not have, or is larger or nested more deeply than
+        any file of this kind.
+    """
+    size = path.stat().st_size
+    if size > LARGEST_JSON:
+        raise ValueError(f"it has {size} bytes, more than {LARGEST_JSON}")
+    try:
+        return json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
 
 
 def write_json(path: Path, value: Any) -> tuple[int, str]:

@@ -12,9 +12,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 VARIABLE = "NBKIT_JOURNAL"
 KILLED = "NBKIT_KILLED"  # names of sessions, with commas, that were killed from outside: no item is to blame
 Event = dict[str, Any]
+
+
+_NEEDED = {"begin": "key", "item": "key", "failed": "key", "step": "step", "close": "complete", "open": "slug"}
+
+
+class _Event(msgspec.Struct):
+    """What is read of an event; its other fields are kept as they are."""
+
+    t: float
+    e: str
+    key: str = ""
+    step: int = 0
+    s: float = 0.0
+    stall_s: float = 0.0
+    elapsed: float = 0.0
+    complete: bool = False
 
 
 def append_event(kind: str, fields: Mapping[str, Any]) -> None:
@@ -40,11 +58,13 @@ def read_journal(path: Path) -> list[Event]:
     events = []
     for line in text.split("\n"):
         try:
-            event = json.loads(line)
-        except ValueError:
+            event = msgspec.json.decode(line)
+            msgspec.convert(event, _Event)
+            if _NEEDED.get(event["e"], "e") not in event:
+                continue
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
             continue
-        if isinstance(event, dict) and "e" in event and "t" in event:
-            events.append(event)
+        events.append(event)
     return events
 
 

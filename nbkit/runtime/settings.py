@@ -87,7 +87,7 @@ def _mapping(cls: type, given: Mapping[str, Any] | str | None) -> dict[str, Any]
     if isinstance(given, str):
         try:
             given = json.loads(given) if given.strip() else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(
                 f"The settings of {cls.__name__} {given!r} are not JSON ({error}). Write them like "
                 "'{\"max_steps\": 300}'. Nothing was begun."

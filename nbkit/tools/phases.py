@@ -100,7 +100,10 @@ def load_phases(path: Path | None = None) -> tuple[Phase, ...]:
     for name in document:
         if name not in _NAMES:
             raise UsageError(f"{path}: {unknown('table', name, _NAMES)} Nothing was begun.")
-    phases = sorted((_phase(row, path) for row in document.get("phase", [])), key=lambda phase: phase.number)
+    rows = document.get("phase", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{path}: 'phase' must be a list of tables, each headed [[phase]]. Nothing was begun.")
+    phases = sorted((_phase(row, path) for row in rows), key=lambda phase: phase.number)
     _check_order(phases, path)
     return tuple(phases)
 
@@ -133,7 +136,9 @@ def _document(path: Path) -> dict[str, object]:
         raise UsageError(
             f"The file of phases {path} does not exist. Reinstall nbkit or clone it again. Nothing was begun."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"The file of phases {path} cannot be read: {error.strerror}. Nothing was begun.") from None
+    except (ValueError, RecursionError) as error:  # of TOML and of UTF-8
         raise UsageError(f"The file of phases {path} cannot be read: {error}. Nothing was begun.") from None
 
 
@@ -164,6 +169,11 @@ def _phase(row: dict[str, object], path: Path) -> Phase:
     values = {field.name: _typed(field.name, str(field.type), row[field.name], where) for field in fields(Phase)}
     phase = Phase(**values)
     check_slug(phase.slug)
+    if not 0 < phase.session_hours < 1000 or not 0 <= phase.sessions < 10**6 or not 0 <= phase.number < 10**4:
+        raise UsageError(
+            f"{where}: number is {phase.number}, sessions {phase.sessions}, session_hours {phase.session_hours}. Allowed "
+            "are 0 to 9999, 0 to 999999, and more than 0 hours up to 1000. Nothing was begun."
+        )
     if phase.accelerator not in _ACCELERATORS:
         raise UsageError(f"{where}: {unknown('accelerator', phase.accelerator, _ACCELERATORS)} Nothing was begun.")
     return phase

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import DamagedError, UsageError
+from nbkit.runtime.ledger.records import shortened
 from nbkit.runtime.ledger.segments import read_state
+from nbkit.runtime.results.logged import read_rows
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.words import counted
 
 _AT_ONCE = 4  # downloads at a time
 
@@ -66,8 +69,8 @@ def _fetch(raw: Store, store: Store, name: str, accepted: set[str], cache: Path)
     return path
 
 
-def fetch_history(store: Store, slug: str, folder: Path) -> list[dict[str, Any]]:
-    """Return the metric rows that a training phase has logged.
+def fetch_history(store: Store, slug: str, folder: Path, say: Callable[[str], object] = print) -> list[dict[str, Any]]:
+    """Return the metric rows that a training phase has logged; `say` gets a line on those that are damaged.
 
     Raises
     ------
@@ -80,4 +83,7 @@ def fetch_history(store: Store, slug: str, folder: Path) -> list[dict[str, Any]]
         store.get(name, path)
     except FileNotFoundError:
         raise UsageError(f"{store.url} has no {name}. Train {slug} with this store first.") from None
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    rows, faults = read_rows(path.read_bytes())
+    if faults:
+        say(f"{counted(len(faults), 'line')} of {name} left out, which no logged values are: {shortened(faults[0])}")
+    return rows

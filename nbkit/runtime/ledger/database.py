@@ -16,7 +16,8 @@ from pathlib import Path
 
 from nbkit.runtime.disk import disk_advice, disk_fault
 from nbkit.runtime.errors import NbkitError
-from nbkit.runtime.ledger.segments import is_whole
+from nbkit.runtime.ledger.records import is_upload
+from nbkit.runtime.ledger.segments import decode_line
 from nbkit.runtime.opened import closed
 
 Row = tuple[int, str, int | None, str]
@@ -116,7 +117,7 @@ def _text(data: bytes) -> str:
 
 def _drop_damaged_uploads(db: sqlite3.Connection, note: Callable[[str], object]) -> None:
     for row, line in db.execute("SELECT id, line FROM parcels").fetchall():
-        if not is_whole(line):
+        if not is_upload(decode_line(line)):
             db.execute("DELETE FROM parcels WHERE id=?", (row,))
             note("The record of a queued upload was damaged on disk. Its files are still here and are not sent.")
 

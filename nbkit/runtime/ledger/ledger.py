@@ -23,8 +23,10 @@ from nbkit.runtime.ledger.claims import BETWEEN, OUTSIDE, Blame, blame
 from nbkit.runtime.ledger.database import NumberedRow, Row, is_record_id, not_recorded, open_database
 from nbkit.runtime.ledger.in_work import InWork
 from nbkit.runtime.ledger.merging import merge_finished
+from nbkit.runtime.ledger.ranges import split_where
+from nbkit.runtime.ledger.records import Record, fault_of
 from nbkit.runtime.ledger.segments import (
-    Record,
+    MERGED,
     Segment,
     decode_line,
     encode_line,
@@ -33,7 +35,6 @@ from nbkit.runtime.ledger.segments import (
     local_copy,
     read_state,
     segment_of,
-    split_where,
     version_of,
 )
 from nbkit.runtime.store.protocol import Store
@@ -90,7 +91,7 @@ class Ledger:
         self.state = read_state(store, slug, folder / "segments")
         self._merge_finished_sessions()
         for name, words in self.state.damaged.items():
-            self.notes.append(f"Segment {name} is damaged: {words}. Items of lost records are done again.")
+            self.notes.append(f"Segment {name}: {words}. Items of lost records are done again.")
         self._in_work = InWork(folder)
         self._recover(rows)
 
@@ -100,7 +101,7 @@ class Ledger:
         """Take over what an earlier, killed session of this folder recorded and had not yet brought to the store."""
         for row, session, number, line in rows:
             record = decode_line(line)
-            if record is None or not is_record_id(session, number):
+            if record is None or fault_of(record, self.slug) or not is_record_id(session, number):
                 self._write("DELETE FROM records WHERE id=?", (row,))
                 self.notes.append("A damaged record of an earlier session was dropped; its item is done again.")
             elif number is None and record["e"] == "done":
@@ -350,7 +351,7 @@ class Ledger:
             self._put_content(self.store, *found)
             self.state.add_segment(*found)
             for segment in self.state.listed:
-                if segment.name in self.state.replaced:
+                if segment.session == MERGED and segment.name in self.state.replaced:
                     self.store.delete(segment.name)
         except OSError as error:
             self.notes.append(f"The ledger's segments were not merged, and all of them are still there: {error}")

@@ -136,12 +136,18 @@ def _read_file(path: Path) -> Manifest:
             f"{path}, line {number}: byte {error.object[error.start]:#04x} is not UTF-8. Save the file as UTF-8 and "
             "run again; nothing was begun."
         ) from None
+    if "\0" in text:
+        number = text[: text.index("\0")].count("\n") + 1
+        raise UsageError(
+            f"{path}, line {number}: holds a NUL, as files have that are not text or are UTF-16. Save the file as UTF-8 "
+            "and run again; nothing was begun."
+        )
     lines = text.replace("\r\n", "\n").split("\n")
     columns = lines[0].split("\t")
     if "key" not in columns:
         raise UsageError(f"{path}, line 1: the header {lines[0][:80]!r} has no column 'key'. Nothing was begun.")
     if len(set(columns)) != len(columns):
-        raise UsageError(f"{path}, line 1: the header {columns} has a column twice. Nothing was begun.")
+        raise UsageError(f"{path}, line 1: the header {lines[0][:80]!r} has a column twice. Nothing was begun.")
     numbered = [(n, line) for n, line in enumerate(lines[1:], 2) if line and not line.startswith("#")]
     tabs = len(columns) - 1
     for number, line in numbered:
@@ -179,7 +185,7 @@ def _check_keys(manifest: Manifest, numbers: Iterable[int], what: str) -> None:
     for number, key in zip(numbers, manifest.keys, strict=True):
         if seen.setdefault(key, number) != number:
             raise UsageError(
-                f"{manifest.source}, {what} {number}: the key {key!r} is already in {what} {seen[key]}. Each key must "
+                f"{manifest.source}, {what} {number}: the key {key[:80]!r} is already in {what} {seen[key]}. Each key must "
                 "occur once. Nothing was begun."
             )
         try:

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nbkit.runtime.ledger.ranges import split_where
 from nbkit.runtime.ledger.segments import (
     MERGED,
     LedgerState,
@@ -29,7 +30,6 @@ from nbkit.runtime.ledger.segments import (
     encode_line,
     local_copy,
     segment_of,
-    split_where,
 )
 
 ENOUGH = 4  # finished folders that are worth a merge
@@ -69,7 +69,12 @@ def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment,
     for session, segments in sorted(sessions.items()):
         paths = [cache / segment.name for segment in segments]
         size = sum(path.stat().st_size for path in paths if path.is_file())
-        if size <= _LARGE and found.size + size <= _LARGEST and (lines := _lines_of(segments, cache)):
+        if (
+            state.odd.isdisjoint(segments)
+            and size <= _LARGE
+            and found.size + size <= _LARGEST
+            and (lines := _lines_of(segments, cache))
+        ):
             found.lines[session] = lines
             found.sealed |= {segment.folder for segment in segments}
             found.size += size
@@ -90,7 +95,7 @@ def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment,
 
 
 def _lines_of(segments: Iterable[Segment], cache: Path) -> dict[int, str]:
-    """Return the lines of one session's segments by number; none where a record is damaged or not here."""
+    """Return the lines of one session's segments by number; none where a record is damaged, not here, or not certain."""
     lines: dict[int, str] = {}
     for segment in sorted(segments, key=lambda s: (s.first, -s.last)):
         if all(number in lines for number in range(segment.first, segment.last + 1)):
@@ -98,7 +103,10 @@ def _lines_of(segments: Iterable[Segment], cache: Path) -> dict[int, str]:
         data = local_copy(segment, cache)
         if data is None:
             return {}
-        lines.update(enumerate(data.decode().removesuffix("\n").split("\n"), segment.first))
+        found = dict(enumerate(data.decode().removesuffix("\n").split("\n"), segment.first))
+        if any(lines[number] != found[number] for number in lines.keys() & found.keys()):
+            return {}
+        lines |= found
     return lines
 
 

@@ -11,12 +11,16 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from nbkit.ground.files import fsync_folder, write_json
 from nbkit.runtime.errors import DamagedError
+from nbkit.runtime.ledger.records import Count, Time, from_json, shortened
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{9,})\.(ckpt|json)")
@@ -48,27 +52,27 @@ class Receipt:
     """
 
     slug: str
-    step: int
-    epoch: int
-    batch: int
-    size: int
+    step: Count
+    epoch: Count
+    batch: Count
+    size: Count
     sha256: str
     complete: bool = False
     best: bool = False
-    max_steps: int = 0
+    max_steps: Count = 0
     reason: str = ""
     monitor: dict[str, Any] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     precision: str = ""
-    world_size: int = 1
-    global_batch: int = 0
-    threads: int = 0
+    world_size: Count = 1
+    global_batch: Count = 0
+    threads: Count = 0
     versions: dict[str, str] = field(default_factory=dict)
     session: str = ""
-    time: float = 0.0
-    format: int = FORMAT
+    time: Time = 0.0
+    format: Annotated[int, Meta(ge=1)] = FORMAT
 
     @property
     def file(self) -> str:
@@ -128,21 +132,22 @@ def read_receipt(path: Path, name: str | None = None) -> Receipt:
     Raises
     ------
     DamagedError
-        If any byte of it has changed.
+        If any byte of it has changed, it does not have the form of a receipt, or a newer nbkit wrote it.
     """
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError("it is far too large")
-        body = json.loads(path.read_bytes())
+        body = from_json(path.read_bytes().decode("utf-8"))
         promised = body.pop("receipt_sha256")
         if promised != _checksum(body):
             raise ValueError("its own checksum does not agree")
-        known = {f.name for f in fields(Receipt)}
-        receipt = Receipt(**{key: value for key, value in body.items() if key in known})
+        if isinstance(body.get("format"), int) and body["format"] > FORMAT:
+            raise ValueError("a newer nbkit wrote it, which must be installed to read it")
+        receipt = msgspec.convert(body, Receipt)
         if receipt.name != (name or path.name):
             raise ValueError(f"it belongs to {receipt.file}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedError(f"The receipt {path} is damaged: {error}") from error
+        raise DamagedError(f"The receipt {path} is damaged: {shortened(str(error))}") from error
     return receipt
 
 

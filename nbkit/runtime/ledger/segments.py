@@ -20,23 +20,25 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard
 
 from nbkit.runtime.ledger.claims import Claims
+from nbkit.runtime.ledger.ranges import include
+from nbkit.runtime.ledger.records import Record, fault_of, from_json, parse_records
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.words import counted
 
-T = TypeVar("T")
-Record = dict[str, Any]
 _COUNTED = ("failed", "died")
 _JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would create an encoder for each line
 _LISTINGS = 5
 _LISTING_WAIT = 0.05  # seconds, doubled each time: the listings of some stores lag
 # slug, session, whether late, first, last, crc
-_NAME = re.compile(r"([^/]+)/ledger/([^/~]+)(~late)?/(\d+)-(\d+)-([0-9a-f]{8})\.jsonl")
+_NAME = re.compile(r"([^/]+)/ledger/([\w.-]{1,200})(~late)?/(\d{1,30})-(\d{1,30})-([0-9a-f]{8})\.jsonl", re.ASCII)
 _STAMP = re.compile(r"\d{8}T\d{6}")  # a session's name begins with the time of its opening
+_LATE = "~late"
 MERGED = "merged"  # stands where a session's name stands
 _WRITTEN_FOR = 2 * 86400.0  # seconds from its opening in which a session's own folder is written to
 _FINISHED_AFTER = 2 * _WRITTEN_FOR  # seconds after which nobody writes there, though clocks differ by a day
@@ -58,8 +60,14 @@ def is_whole(line: object) -> TypeGuard[str]:
 
 
 def decode_line(line: object) -> Record | None:
-    """Return the record of a line; None if the line is torn or damaged."""
-    return json.loads(line.rpartition(',"c":"')[0] + "}") if is_whole(line) else None
+    """Return what a line holds; None if the line is torn or damaged, or is no JSON object."""
+    if not is_whole(line):
+        return None
+    try:
+        found = from_json(line.rpartition(',"c":"')[0] + "}")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True, order=True)
@@ -75,7 +83,7 @@ class Segment:
 
     @property
     def folder(self) -> str:
-        return f"{self.slug}/ledger/{self.session}{'~late' if self.late else ''}"
+        return f"{self.slug}/ledger/{self.session}{_LATE if self.late else ''}"
 
     @property
     def name(self) -> str:
@@ -120,24 +128,45 @@ def is_late(session: str) -> bool:
     return _age(session) > _WRITTEN_FOR
 
 
-def read_segment(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Record]]:
-    """Return a segment's intact records with their numbers, None for a number that is not certain."""
-    if segment.is_intact(data):
-        # parsing all lines at once is three times as fast as one by one
-        return enumerate(json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]"), segment.first)
-    return _whole_lines(segment, data)
+def read_segment(segment: Segment, data: bytes, odd: list[str] | None = None) -> Iterator[tuple[int | None, Record]]:
+    """Return a segment's records with their numbers, None for a number that is not certain.
+
+    Parameters
+    ----------
+    segment : Segment
+    data : bytes
+        Its content, which may be damaged.
+    odd : list of str or None
+        Gets a sentence on each whole line that is no record, such as one of a newer nbkit. These are left out.
+    """
+    merged = segment.session == MERGED
+    intact = segment.is_intact(data)
+    records = parse_records(data.removesuffix(b"\n"), segment.slug, merged) if intact else None
+    if records is not None:
+        return enumerate(records, segment.first)
+    return _line_by_line(segment, data, intact, merged, [] if odd is None else odd)
 
 
-def _whole_lines(segment: Segment, data: bytes) -> Iterator[tuple[int | None, Record]]:
+def _line_by_line(
+    segment: Segment, data: bytes, intact: bool, merged: bool, odd: list[str]
+) -> Iterator[tuple[int | None, Record]]:
     lines = data.decode("utf-8", "replace").removesuffix("\n").split("\n")
     # a damaged line end joins or splits lines: the numbers after it are uncertain
     certain, complete = True, len(lines) == segment.count
     for number, line in enumerate(lines, segment.first):
-        record = decode_line(line)
-        if record is None:
+        if not intact and not is_whole(line):
             certain = complete
-        else:
+            continue
+        try:
+            record = from_json(line)
+            fault = fault_of(record, segment.slug, merged)
+        except ValueError as error:
+            fault = f"is no JSON: {error}"
+        if fault is None:
+            record.pop("c", None)
             yield number if certain else None, record
+        else:
+            odd.append(f"line {number - segment.first + 1}: {fault}")
 
 
 def version_of(settings: Record) -> str:
@@ -173,6 +202,8 @@ class LedgerState:
     """Folders of finished sessions whose records are all in a merged segment that was added."""
     replaced: set[str] = field(default_factory=set)
     """Names of merged segments whose records a larger one holds."""
+    odd: set[Segment] = field(default_factory=set)
+    """Segments of which whole lines were skipped, because they are no records."""
     _closed: dict[str, int] = field(default_factory=dict)
     _numbers: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -198,36 +229,46 @@ class LedgerState:
                         self.made_with.add(record["v"])
                 else:
                     self._take(session, record)
-            _include(taken, new)
+            include(taken, new)
 
     def add_segment(self, segment: Segment, data: bytes) -> None:
-        """Add a segment's records, and note if it is damaged."""
+        """Add a segment's records, and note what in it is damaged or is no record."""
         if self.covers(segment):
             return
+        odd: list[str] = []
+        found, intact = read_segment(segment, data, odd), segment.is_intact(data)
         if segment.session == MERGED:
-            self._add_merged(segment, data)
+            self._add_merged(segment, [record for _, record in found], intact and not odd)
         else:
-            self.add(segment.session, read_segment(segment, data))
-        if not segment.is_intact(data):
+            self.add(segment.session, found)
+        if not intact:
             kept = sum(1 for _ in read_segment(segment, data))
-            self.damaged[segment.name] = f"{kept} of {segment.count} records could be read"
+            self.damaged[segment.name] = f"damaged: {kept} of {segment.count} records could be read"
+        elif odd:
+            # its numbers are not taken, because they may be those of records in another segment
+            self.odd.add(segment)
+            self.damaged[segment.name] = f"{counted(len(odd), 'line')} skipped, which no record is: {odd[0]}"
 
-    def _add_merged(self, segment: Segment, data: bytes) -> None:
-        records = [record for _, record in read_segment(segment, data)]
-        if not segment.is_intact(data):
+    def _add_merged(self, segment: Segment, records: list[Record], whole: bool) -> None:
+        runs: list[tuple[str, int, list[Record]]] = []
+        for record in records:
+            if record["e"] == "from":
+                runs.append((record["of"], record["n"], []))
+            elif record["e"] != "merged" and runs:
+                runs[-1][2].append(record["r"] if record["e"] == "was" else record)
+            elif record["e"] != "merged":
+                whole = False
+        if not whole:
             # whose the records are is not certain, so only facts are taken; the sessions' own folders have the rest
             self.add(MERGED, ((None, record) for record in records if record["e"] in ("done", "settings")))
             return
         with self._lock:
-            runs: list[tuple[str, int, list[Record]]] = []
+            held = {f"{segment.slug}/ledger/{session}" for session, _, run in runs if run}
             for record in records:
                 if record["e"] == "merged":
-                    self.sealed |= set(record["sealed"])
+                    # a folder of whose session it has nothing must be read, whatever it says
+                    self.sealed |= {folder for folder in record["sealed"] if folder.removesuffix(_LATE) in held}
                     self.replaced |= set(record["replaces"])
-                elif record["e"] == "from":
-                    runs.append((record["of"], record["n"], []))
-                else:
-                    runs[-1][2].append(record["r"] if record["e"] == "was" else record)
             for session, first, run in runs:
                 self.add(session, enumerate(run, first))
             self.merged.add(segment)
@@ -236,7 +277,8 @@ class LedgerState:
         """Return whether all records of the segment have been added."""
         if segment.session == MERGED:
             return segment in self.merged or segment.name in self.replaced
-        return any(a <= segment.first and segment.last <= b for a, b in self._numbers.get(segment.session, []))
+        taken = self._numbers.get(segment.session, [])
+        return segment in self.odd or any(a <= segment.first and segment.last <= b for a, b in taken)
 
     def is_finished(self, segment: Segment) -> bool:
         """Return whether nothing new can come to a segment's folder.
@@ -265,35 +307,6 @@ class LedgerState:
             self.sessions.setdefault(session, {})[kind] = record
         elif kind == "settings":
             self.settings[version_of(record["settings"])] = record["settings"]
-
-
-def _include(taken: list[tuple[int, int]], numbers: list[int]) -> None:
-    """Merge numbers into sorted, disjoint ranges."""
-    if not numbers:
-        return
-    ranges = sorted(taken + _ranges(sorted(numbers)))
-    taken.clear()
-    for first, last in ranges:
-        if taken and first <= taken[-1][1] + 1:
-            taken[-1] = (taken[-1][0], max(last, taken[-1][1]))
-        else:
-            taken.append((first, last))
-
-
-def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
-    if numbers[-1] - numbers[0] == len(numbers) - 1:
-        return [(numbers[0], numbers[-1])]
-    return [(run[0], run[-1]) for run in split_where(numbers, lambda one, other: one + 1 != other)]
-
-
-def split_where(items: Iterable[T], ends: Callable[[T, T], bool]) -> list[list[T]]:
-    """Return items in lists that end where `ends` is true of two neighbours."""
-    runs: list[list[T]] = []
-    for item in items:
-        if not runs or ends(runs[-1][-1], item):
-            runs.append([])
-        runs[-1].append(item)
-    return runs
 
 
 def read_state(store: Store, slug: str, cache: Path, state: LedgerState | None = None) -> LedgerState:

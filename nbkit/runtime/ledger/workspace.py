@@ -90,7 +90,7 @@ def take_workspace(root: Path, store: str) -> Workspace:
 def _owner(folder: Path, store: str) -> str:
     """Return the store that a workspace belongs to; a new one belongs to this store."""
     path = folder / _STORE
-    owner = show(path.read_text("utf-8")) if path.is_file() else store
+    owner = show(path.read_text("utf-8", errors="replace")) if path.is_file() else store
     if not path.is_file() or path.stat().st_mode & 0o077:  # earlier versions wrote it with its secrets, for all to read
         write_private(path, owner.encode("utf-8"))
     return owner

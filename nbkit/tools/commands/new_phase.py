@@ -97,7 +97,7 @@ def kaggle_metadata(phase: Phase, root: Path, owner: str = "") -> str:
         try:
             old = json.loads(path.read_text("utf-8"))
             sources = {kind: list(old.get(kind, [])) for kind in sources}
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
             raise UsageError(
                 f"{path} is not a JSON object with lists of sources: {error}. Correct or delete it, then run the "
                 "command again. It was left as it is."

@@ -210,10 +210,11 @@ def _read_key(path: Path | None) -> dict[str, str] | None:
         return None
     try:
         fields = json.loads(path.read_text("utf-8"))
-        if not fields["username"] or not (fields.get("key") or fields.get("token")):
+        texts = [fields["username"], fields.get("key") or fields.get("token")]
+        if not all(isinstance(text, str) and text for text in texts):
             raise ValueError("empty")
         return fields
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{path} is not a valid {KEY_FILE} of Kaggle ({type(error).__name__}). Attach the dataset that "
             "'nbkit push dispatcher' creates. Nothing was sent."

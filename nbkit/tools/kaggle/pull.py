@@ -128,5 +128,5 @@ def log_text(log: str) -> str:
     try:
         rows = json.loads(log)
         return "".join(f"{float(row['time']):9.1f} {row['data'].rstrip()}\n" for row in rows)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return log

@@ -183,12 +183,14 @@ def read_metadata(phase: Phase, user: str) -> dict[str, Any]:
     path = home() / "kaggle" / phase.kaggle_folder / "kernel-metadata.json"
     try:
         metadata = json.loads(path.read_text("utf-8").replace(PLACEHOLDER, user))
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("id"), str):
+            raise ValueError("no object with an id")
     except FileNotFoundError:
         raise UsageError(
             f"{path} of the phase {phase.slug} does not exist. Run 'python -m nbkit new --all' in a checkout. Nothing "
             "was sent."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON ({error}). Correct it and run this again. Nothing was sent.") from None
     # the same values as the client takes for true
     metadata["is_private"] = str(metadata.get("is_private", True)).lower() in ("true", "t", "1", "yes", "y")

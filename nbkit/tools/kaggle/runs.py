@@ -6,16 +6,20 @@ pushed by whom and how far the phase was at that time, even without asking Kaggl
 
 from __future__ import annotations
 
-import json
+import sys
 import tempfile
 import time
 import uuid
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nbkit.ground.files import write_json
+import msgspec
+
+from nbkit.ground.files import read_json, write_json
 from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.ledger.records import Count, Seconds, Time, shortened
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import show_duration
@@ -51,9 +55,9 @@ class Push:
     slug: str
     ref: str
     url: str
-    version: int
-    time: float
-    hours: float
+    version: Count
+    time: Time
+    hours: Seconds
     gpu: bool
     by: str
     done: int = 0
@@ -99,16 +103,24 @@ def record_push(store: Store, push: Push) -> str:
     return name
 
 
-def read_pushes(store: Store, slug: str) -> list[Push]:
-    """Return all pushes of a phase, oldest first."""
-    known = {field.name for field in fields(Push)}
+def _to_stderr(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def read_pushes(store: Store, slug: str, say: Callable[[str], object] = _to_stderr) -> list[Push]:
+    """Return all pushes of a phase, oldest first; `say` gets a line on each record that is damaged and left out."""
     found = []
     with tempfile.TemporaryDirectory(prefix="nbkit-push-") as folder:
         for number, stat in enumerate(list(store.list(f"{check_slug(slug)}/pushes/"))):
             path = Path(folder, f"{number}.json")
             store.get(stat.name, path)
-            row = json.loads(path.read_text("utf-8"))
-            found.append(Push(**{name: value for name, value in row.items() if name in known}))
+            try:
+                push = msgspec.convert(read_json(path), Push)
+                if push.slug != slug or not all(text.isprintable() for text in (push.ref, push.url, push.by)):
+                    raise ValueError(f"it is no push of {slug}")
+                found.append(push)
+            except ValueError as error:  # msgspec's errors are ValueErrors
+                say(f"{stat.name} is no record of a push and is left out: {shortened(str(error))}")
     return sorted(found, key=lambda push: push.time)
 
 

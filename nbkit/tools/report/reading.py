@@ -5,8 +5,6 @@ What is missing or damaged becomes a note beside what is whole. No content of a 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -14,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.ledger.records import number_of
 from nbkit.runtime.ledger.segments import LedgerState, read_state
+from nbkit.runtime.results.logged import read_rows
 from nbkit.runtime.store.protocol import Stat
+from nbkit.runtime.words import counted
 from nbkit.tools.phases import Phase
 from nbkit.tools.report.embedded import without_requests
 from nbkit.tools.status.listing import Listing
@@ -183,31 +184,20 @@ def _scores(results: Mapping[str, Any], notes: list[str]) -> tuple[list[Score], 
         return [], labels
     found = []
     for name, row in metrics.items():
-        value = _number(row.get("value")) if isinstance(row, dict) else None
+        value = number_of(row.get("value")) if isinstance(row, dict) else None
         if value is None:
             notes.append(f"the score {name!r} in results.json is not a number and is left out")
             continue
         words = {key: row[key] if isinstance(row.get(key), str) else "" for key in ("unit", "baseline_is", "anchor_is")}
-        baseline, anchor = _number(row.get("baseline")), _number(row.get("anchor"))
+        baseline, anchor = number_of(row.get("baseline")), number_of(row.get("anchor"))
         found.append(Score(str(name), value, words["unit"], baseline, words["baseline_is"], anchor, words["anchor_is"]))
     return found, labels
 
 
-def _number(value: object) -> float | None:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None
-
-
 def _history(data: bytes | None, notes: list[str]) -> list[dict[str, Any]]:
-    rows, hurt = [], 0
-    for line in (data or b"").decode("utf-8", "replace").splitlines():
-        try:
-            row = json.loads(line)
-            rows.append({"step": int(row["step"]), **{str(k): v for k, v in row.items() if k != "step"}})
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
-            hurt += 1
-    if hurt:
-        notes.append(f"{hurt} lines of metrics.jsonl are damaged and left out of the curves")
+    rows, faults = read_rows(data or b"")
+    if faults:
+        notes.append(f"{counted(len(faults), 'line')} of metrics.jsonl damaged and left out of the curves")
     return rows
 
 

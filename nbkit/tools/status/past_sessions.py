@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nbkit.runtime.ledger.segments import LedgerState, Record
+from nbkit.runtime.ledger.records import Record, number_of
+from nbkit.runtime.ledger.segments import LedgerState
 
+_LONGEST = 366 * 86400.0  # seconds that a session can last
 _ENDED = {"complete": "complete", "wall": "stopped before the wall", "left": "ended with work left"}
 
 
@@ -127,20 +129,24 @@ def past_sessions(
         What `nbkit rehearse` recorded of its sessions.
     """
     watched = rehearsed_rows(rehearsal)
-    ordered = sorted(state.sessions.items(), key=lambda one: (_number(one[1].get("open", {}).get("t")) or 0.0, one[0]))
+    ordered = sorted(
+        state.sessions.items(), key=lambda one: (number_of(one[1].get("open", {}).get("t")) or 0.0, one[0])
+    )
     begins = [_whole(events.get("open", {}).get("step")) for _, events in ordered] + [newest_step]
     found = []
     for number, (name, events) in enumerate(ordered):
         begin, close = events.get("open", {}), events.get("close")
         tally, seen = state.tallies.get(name, Tally()), watched.get(name, {})
-        opened, closed = _number(begin.get("t")), _number(close.get("t")) if close else None
-        length = closed - opened if opened is not None and closed is not None else _number(seen.get("length_s"))
+        opened, closed = number_of(begin.get("t")), number_of(close.get("t")) if close else None
+        length = closed - opened if opened is not None and closed is not None else number_of(seen.get("length_s"))
+        if length is not None and not 0 <= length <= _LONGEST:
+            length = None  # a clock was set in between
         to_step = _whole(close.get("step")) if close else begins[number + 1]
         work = min(tally.seconds, length) if length and length > 0 else tally.seconds
         found.append(
             PastSession(
                 session=name, host=str(begin.get("host", "")), shard=begin.get("shard"), opened=opened,
-                length=length, limit=_number(begin.get("limit")), items=tally.items, failed=tally.failed,
+                length=length, limit=number_of(begin.get("limit")), items=tally.items, failed=tally.failed,
                 work=round(work, 3), from_step=begins[number], to_step=to_step,
                 ended=_ending(close, seen),
             )
@@ -162,7 +168,7 @@ def goodput_of(
         What `nbkit rehearse` recorded. It timed every step, so its value is preferred.
     """
     sums = rehearsal.get("sums") if isinstance(rehearsal, Mapping) else None
-    measured = _number(sums.get("goodput")) if isinstance(sums, Mapping) else None
+    measured = number_of(sums.get("goodput")) if isinstance(sums, Mapping) else None
     if measured is not None:
         return measured
     lengths = [one.length for one in past]
@@ -185,9 +191,5 @@ def _ending(close: Record | None, seen: Mapping[str, Any]) -> str:
     return "killed" if seen.get("ended") in ("killed", "overran") else "not closed"
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**60 else None

@@ -20,7 +20,8 @@ from nbkit.runtime.items.work import TRIES
 from nbkit.runtime.ledger.claims import aside_words, blame
 from nbkit.runtime.ledger.manifest import manifest_folder, parse_shard, read_manifest, shard_of
 from nbkit.runtime.ledger.receipts import Receipt
-from nbkit.runtime.ledger.segments import LedgerState, Record, read_state
+from nbkit.runtime.ledger.records import Record, shortened
+from nbkit.runtime.ledger.segments import LedgerState, read_state
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import newest_receipts
@@ -220,8 +221,8 @@ def read_document(store: Store | Listing, name: str, cache: Path) -> tuple[dict[
         found = read_json(path)
     except FileNotFoundError:
         return None, []
-    except (ValueError, RecursionError) as error:
-        return None, [f"{name} is not a whole JSON file ({error})"]
+    except ValueError as error:
+        return None, [f"{name} is not a whole JSON file ({shortened(str(error))})"]
     except DamagedError as error:
         return None, [f"{name} cannot be read: {error}"]
     return (found, []) if isinstance(found, dict) else (None, [f"{name} does not hold a JSON object"])

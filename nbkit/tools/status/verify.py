@@ -6,7 +6,6 @@ are not checked.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 from nbkit.ground.files import read_json, sha256_of
 from nbkit.runtime.errors import DamagedError, StoreError
+from nbkit.runtime.ledger.records import shortened
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
@@ -139,7 +139,7 @@ def _fault(store: Store, promise: Promise, folder: Path) -> str | None:
 
 
 def _shown(promise: Promise) -> str:
-    return " or ".join(f"{size} bytes, SHA-256 {sha256[:12]}" for size, sha256 in sorted(promise.contents))
+    return " or ".join(f"{size} bytes, SHA-256 {shortened(sha256[:12])}" for size, sha256 in sorted(promise.contents))
 
 
 def _verify_json(store: Listing, name: str, folder: Path, found: Verified) -> None:
@@ -151,8 +151,8 @@ def _verify_json(store: Listing, name: str, folder: Path, found: Verified) -> No
         found.files += 1
     except FileNotFoundError:
         return
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        found.faults[name] = f"is not a whole JSON file: {error}"
+    except ValueError as error:
+        found.faults[name] = f"is not a whole JSON file: {shortened(str(error))}"
     except (DamagedError, StoreError) as error:
         found.faults[name] = f"cannot be read: {error}"
 

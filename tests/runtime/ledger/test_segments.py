@@ -110,7 +110,7 @@ def test_messages_of_any_characters_survive(text):
 def some_records(n: int = 12) -> list[dict]:
     rng = random.Random(n)
     kinds = ("done", "failed", "died")
-    return [{"e": kinds[i % 3], "k": f"k{rng.randrange(5)}", "o": [["é", i, "h"]], "err": "x\ny"} for i in range(n)]
+    return [{"e": kinds[i % 3], "k": f"k{rng.randrange(5)}", "o": [["p/é", i, "h"]], "err": "x\ny"} for i in range(n)]
 
 
 def test_segment_truncated_at_every_byte_length_loses_only_what_is_gone():
@@ -122,7 +122,7 @@ def test_segment_truncated_at_every_byte_length_loses_only_what_is_gone():
         assert list(read_segment(segment, data[:length])) == list(enumerate(records[:whole], 7)), length
         fold = LedgerState()
         fold.add_segment(segment, data[:length])
-        assert fold.damaged == {segment.name: f"{whole} of 12 records could be read"}
+        assert fold.damaged == {segment.name: f"damaged: {whole} of 12 records could be read"}
         fold.add_segment(segment, data)  # a whole copy mends it, and nothing counts twice
         again = LedgerState()
         again.add_segment(segment, data)

@@ -125,7 +125,7 @@ def _decode(text: str, where: str) -> dict[str, Any]:
     text = text.strip()
     try:
         fields = json.loads(text if text.startswith("{") else base64.b64decode(text, validate=True))
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise UsageError(

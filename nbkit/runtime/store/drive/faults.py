@@ -151,7 +151,7 @@ def _reason(content: bytes) -> str:
     try:
         error = json.loads(content)["error"]
         return str(error["errors"][0]["reason"]) if isinstance(error, dict) else str(error)
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return ""
 
 

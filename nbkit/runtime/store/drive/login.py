@@ -108,7 +108,7 @@ def _client(client: str | os.PathLike[str] | None) -> DriveCredential:
         fields = json.loads(file.read_text("utf-8"))["installed"]
         known = {name: fields[name] for name in ("auth_uri", "token_uri", "api_root") if name in fields}
         return DriveCredential(fields["client_id"], fields["client_secret"], "", where=str(file), **known)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{file} is not the JSON of an OAuth client of the type 'Desktop app' ({type(error).__name__}: {error}).\n"
             f"{HOW_TO_MAKE_A_CLIENT}"

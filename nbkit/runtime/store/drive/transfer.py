@@ -169,10 +169,10 @@ class _Kept:
         self._last: str | None = None
 
     def read(self) -> str | None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             saved = json.loads(self._path.read_text("utf-8"))
             address = saved.pop("address")
-            if saved == self._of:
+            if saved == self._of and isinstance(address, str):
                 self._last = address
         return self._last
 
@@ -191,8 +191,9 @@ def saved_id(state: Path, content: Content) -> str | None:
     """Return the id of an unfinished upload of this very content, or None."""
     try:
         saved = json.loads(state.read_text("utf-8"))
-        return saved["id"] if (saved["size"], saved["md5"]) == (content.size, content.md5) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        same = (saved["size"], saved["md5"]) == (content.size, content.md5) and isinstance(saved["id"], str)
+        return saved["id"] if same else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

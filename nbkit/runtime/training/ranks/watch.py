@@ -79,7 +79,7 @@ class Watch:
                 "Nothing was trained."
             ) from None
         line.settimeout(_CONNECT)
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             hello = json.loads(line.makefile("rb").readline())
             if secrets.compare_digest(str(hello["token"]), token):
                 return self._keep(line, str(hello["name"]))
