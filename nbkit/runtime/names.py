@@ -36,9 +36,9 @@ def check_name(name: str, what: str = "name") -> str:
     fault = _fault(name)
     if fault:
         raise UsageError(
-            f"{what[:1].upper()}{what[1:]} {_shown(name)} {fault}. Allowed are relative names such as 'sub-001/run-04': "
-            f"letters, digits and '._-=+@,' in segments of at most {_SEGMENT_BYTES} bytes. Nothing was written; rename "
-            "it and run again."
+            f"{what[:1].upper()}{what[1:]} {_shown(name)} {fault}. Allowed are relative names such as "
+            f"'sub-001/run-04': letters, digits and '._-=+@,' in segments of at most {_SEGMENT_BYTES} bytes. Nothing "
+            "was written; rename it and run again."
         )
     return name
 

@@ -171,8 +171,8 @@ def _phase(row: dict[str, object], path: Path) -> Phase:
     check_slug(phase.slug)
     if not 0 < phase.session_hours < 1000 or not 0 <= phase.sessions < 10**6 or not 0 <= phase.number < 10**4:
         raise UsageError(
-            f"{where}: number is {phase.number}, sessions {phase.sessions}, session_hours {phase.session_hours}. Allowed "
-            "are 0 to 9999, 0 to 999999, and more than 0 hours up to 1000. Nothing was begun."
+            f"{where}: number is {phase.number}, sessions {phase.sessions}, session_hours {phase.session_hours}. "
+            "Allowed are 0 to 9999, 0 to 999999, and more than 0 hours up to 1000. Nothing was begun."
         )
     if phase.accelerator not in _ACCELERATORS:
         raise UsageError(f"{where}: {unknown('accelerator', phase.accelerator, _ACCELERATORS)} Nothing was begun.")

@@ -139,8 +139,8 @@ def _read_file(path: Path) -> Manifest:
     if "\0" in text:
         number = text[: text.index("\0")].count("\n") + 1
         raise UsageError(
-            f"{path}, line {number}: holds a NUL, as files have that are not text or are UTF-16. Save the file as UTF-8 "
-            "and run again; nothing was begun."
+            f"{path}, line {number}: holds a NUL, as files do that are no text or UTF-16. Save it as UTF-8 and run "
+            "again; nothing was begun."
         )
     lines = text.replace("\r\n", "\n").split("\n")
     columns = lines[0].split("\t")
@@ -185,8 +185,8 @@ def _check_keys(manifest: Manifest, numbers: Iterable[int], what: str) -> None:
     for number, key in zip(numbers, manifest.keys, strict=True):
         if seen.setdefault(key, number) != number:
             raise UsageError(
-                f"{manifest.source}, {what} {number}: the key {key[:80]!r} is already in {what} {seen[key]}. Each key must "
-                "occur once. Nothing was begun."
+                f"{manifest.source}, {what} {number}: the key {key[:80]!r} is already in {what} {seen[key]}. Each key "
+                "must occur once. Nothing was begun."
             )
         try:
             check_name(key, "the key")

@@ -69,12 +69,8 @@ def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment,
     for session, segments in sorted(sessions.items()):
         paths = [cache / segment.name for segment in segments]
         size = sum(path.stat().st_size for path in paths if path.is_file())
-        if (
-            state.odd.isdisjoint(segments)
-            and size <= _LARGE
-            and found.size + size <= _LARGEST
-            and (lines := _lines_of(segments, cache))
-        ):
+        fits = size <= _LARGE and found.size + size <= _LARGEST
+        if fits and state.odd.isdisjoint(segments) and (lines := _lines_of(segments, cache)):
             found.lines[session] = lines
             found.sealed |= {segment.folder for segment in segments}
             found.size += size
@@ -95,7 +91,7 @@ def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment,
 
 
 def _lines_of(segments: Iterable[Segment], cache: Path) -> dict[int, str]:
-    """Return the lines of one session's segments by number; none where a record is damaged, not here, or not certain."""
+    """Return the lines of one session's segments by number; none where one is damaged, not here, or not certain."""
     lines: dict[int, str] = {}
     for segment in sorted(segments, key=lambda s: (s.first, -s.last)):
         if all(number in lines for number in range(segment.first, segment.last + 1)):

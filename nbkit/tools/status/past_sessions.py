@@ -129,9 +129,7 @@ def past_sessions(
         What `nbkit rehearse` recorded of its sessions.
     """
     watched = rehearsed_rows(rehearsal)
-    ordered = sorted(
-        state.sessions.items(), key=lambda one: (number_of(one[1].get("open", {}).get("t")) or 0.0, one[0])
-    )
+    ordered = sorted(state.sessions.items(), key=lambda one: (one[1].get("open", {}).get("t", 0.0), one[0]))
     begins = [_whole(events.get("open", {}).get("step")) for _, events in ordered] + [newest_step]
     found = []
     for number, (name, events) in enumerate(ordered):
