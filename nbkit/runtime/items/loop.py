@@ -16,7 +16,7 @@ from nbkit.runtime.items.claiming import Claiming
 from nbkit.runtime.items.naming import OutputNames
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.outbox import Outbox
-from nbkit.runtime.ledger.segments import version_of
+from nbkit.runtime.ledger.records import version_of
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from nbkit.runtime.ledger.database import NumberedRow, Row, is_record_id, not_re
 from nbkit.runtime.ledger.in_work import InWork
 from nbkit.runtime.ledger.merging import merge_finished
 from nbkit.runtime.ledger.ranges import split_where
-from nbkit.runtime.ledger.records import Record, fault_of
+from nbkit.runtime.ledger.records import Record, fault_of, version_of
 from nbkit.runtime.ledger.segments import (
     MERGED,
     Segment,
@@ -35,7 +35,6 @@ from nbkit.runtime.ledger.segments import (
     local_copy,
     read_state,
     segment_of,
-    version_of,
 )
 from nbkit.runtime.store.protocol import Store
 

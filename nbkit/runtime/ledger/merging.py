@@ -1,11 +1,13 @@
-"""Merged segments: one file that holds the records of many finished sessions.
+"""Merged segments: one file that holds the records of many sessions.
 
 A store that is slow to ask, as Drive is, makes an opening session pay for every past one. So a session that opens
-copies the records of finished sessions into one segment ``<slug>/ledger/merged/<first>-<last>-<crc32>.jsonl``. It
+copies the records of past sessions into one segment ``<slug>/ledger/merged/<first>-<last>-<crc32>.jsonl``. It
 names the folders that it stands for; readers do not look into those any more.
 
-- Only folders to which nothing can come any more are merged: of sessions whose records are complete up to the closing
-  one, or folders days after the last moment at which anyone writes there (`is_late`).
+- Records of all sessions are merged, those of killed and of running ones, too: whoever has read the copy need not fetch
+  the segments. Only folders to which nothing can come any more are named, so that they need not be listed either: of
+  sessions whose records are complete up to the closing one, or folders days after the last moment at which anyone
+  writes there (`is_late`).
 - The sessions' own segments are neither changed nor deleted. Where a merged segment is damaged, its readers do as if it
   were not there. Only merged segments that a larger one replaces are deleted, after that one was verified.
 - Records keep their session and number, and so count once, however many merged segments hold them. Sessions that merge
@@ -32,7 +34,7 @@ from nbkit.runtime.ledger.segments import (
     segment_of,
 )
 
-ENOUGH = 4  # finished folders that are worth a merge
+ENOUGH = 4  # segments to fetch, or finished folders to list, that are worth a merge
 _LARGE = 4 << 20  # bytes of a session whose transfer costs more than its request
 _LARGEST = 32 << 20  # bytes that one session merges at most
 _SMALL = 1 << 20  # bytes of a merged segment that is always merged again
@@ -51,7 +53,7 @@ class _Collected:
 
 
 def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment, bytes] | None:
-    """Return a merged segment of finished sessions and its content; None where a merge is not worth it yet.
+    """Return a merged segment of past sessions and its content; None where a merge is not worth it yet.
 
     Parameters
     ----------
@@ -61,25 +63,38 @@ def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment,
     state : LedgerState
         State of the store, as `read_state` returned it.
     """
-    found = _Collected()
-    sessions: dict[str, list[Segment]] = {}
+    found, sessions = _Collected(), {}
     for segment in state.listed:
-        if segment.session != MERGED and state.is_finished(segment):
+        if segment.session != MERGED:
             sessions.setdefault(segment.session, []).append(segment)
+    loose = [s for own in sessions.values() for s in own if not state.is_held(s)]
+    finished = {name for name, own in sessions.items() if all(map(state.is_finished, own))}
+    if len(loose) < ENOUGH and len(finished) < ENOUGH:
+        return None
+    merged = {s: data for s in state.merged if (data := local_copy(s, cache)) is not None}
+    before = _Collected()
+    for segment, data in merged.items():
+        _include(before, segment, data)
+    copied = 0
     for session, segments in sorted(sessions.items()):
+        new = sum(not state.is_held(segment) for segment in segments)
+        if session not in finished and not new:
+            continue
+        known = before.lines.get(session, {})
         paths = [cache / segment.name for segment in segments]
         size = sum(path.stat().st_size for path in paths if path.is_file())
-        fits = size <= _LARGE and found.size + size <= _LARGEST
-        if fits and state.odd.isdisjoint(segments) and (lines := _lines_of(segments, cache)):
+        fits = size <= _LARGE and found.size + size <= _LARGEST and state.odd.isdisjoint(segments)
+        if fits and (lines := _lines_of(segments, cache, known)):
             found.lines[session] = lines
-            found.sealed |= {segment.folder for segment in segments}
             found.size += size
-    if len(found.sealed) < ENOUGH:
+            copied += new
+            if session in finished:
+                found.sealed |= {segment.folder for segment in segments}
+    if copied < ENOUGH and len(found.sealed) < ENOUGH:
         return None
-    for segment in sorted(state.merged, key=lambda s: s.count):
-        data = local_copy(segment, cache)
+    for segment, data in sorted(merged.items(), key=lambda one: one[0].count):
         # large ones wait until as much is new, so that a record is copied a few times and not at every merge
-        if data is not None and len(data) <= max(_SMALL, 2 * found.size) and found.size + len(data) <= _LARGEST:
+        if len(data) <= max(_SMALL, 2 * found.size) and found.size + len(data) <= _LARGEST:
             _include(found, segment, data)
     found.replaces |= {s.name for s in state.listed if s.name in state.replaced}
     content = [encode_line({"e": "merged", "sealed": sorted(found.sealed), "replaces": sorted(found.replaces)})]
@@ -90,9 +105,12 @@ def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment,
     return segment_of(slug, MERGED, mark * _ROOM + 1, content) if len(content) < _ROOM else None
 
 
-def _lines_of(segments: Iterable[Segment], cache: Path) -> dict[int, str]:
-    """Return the lines of one session's segments by number; none where one is damaged, not here, or not certain."""
-    lines: dict[int, str] = {}
+def _lines_of(segments: Iterable[Segment], cache: Path, known: dict[int, str]) -> dict[int, str]:
+    """Return the lines of one session's segments by number; none where one is damaged, not here, or not certain.
+
+    `known` are lines of the session from merged segments, whose parts were not fetched.
+    """
+    lines = dict(known)
     for segment in sorted(segments, key=lambda s: (s.first, -s.last)):
         if all(number in lines for number in range(segment.first, segment.last + 1)):
             continue
@@ -100,10 +118,14 @@ def _lines_of(segments: Iterable[Segment], cache: Path) -> dict[int, str]:
         if data is None:
             return {}
         found = dict(enumerate(data.decode().removesuffix("\n").split("\n"), segment.first))
-        if any(lines[number] != found[number] for number in lines.keys() & found.keys()):
+        if any(not _same(lines[number], found[number]) for number in lines.keys() & found.keys()):
             return {}
         lines |= found
     return lines
+
+
+def _same(one: str, other: str) -> bool:
+    return one == other or decode_line(one) == decode_line(other)
 
 
 def _include(found: _Collected, segment: Segment, data: bytes) -> None:

@@ -7,6 +7,7 @@ they are.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -247,6 +248,11 @@ def shortened(text: str) -> str:
     """Return the beginning of a text, without characters that control a terminal."""
     plain = "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])
     return plain + "..." if len(text) > _SHOWN else plain
+
+
+def version_of(settings: Record) -> str:
+    """Return a short hash of settings; equal settings have equal ones."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def number_of(value: object) -> float | None:

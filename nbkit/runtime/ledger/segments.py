@@ -14,7 +14,6 @@ from __future__ import annotations
 import calendar
 import contextlib
 import gc
-import hashlib
 import json
 import re
 import threading
@@ -27,7 +26,7 @@ from typing import Any, TypeGuard
 
 from nbkit.runtime.ledger.claims import Claims
 from nbkit.runtime.ledger.ranges import include
-from nbkit.runtime.ledger.records import Record, fault_of, from_json, parse_records
+from nbkit.runtime.ledger.records import Record, fault_of, from_json, parse_records, version_of
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import counted
 
@@ -169,11 +168,6 @@ def _line_by_line(
             odd.append(f"line {number - segment.first + 1}: {fault}")
 
 
-def version_of(settings: Record) -> str:
-    """Return a short hash of settings; equal settings have equal ones."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-
-
 @dataclass
 class LedgerState:
     """State of a phase, computed from records.
@@ -202,6 +196,8 @@ class LedgerState:
     """Folders of finished sessions whose records are all in a merged segment that was added."""
     replaced: set[str] = field(default_factory=set)
     """Names of merged segments whose records a larger one holds."""
+    held: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Session to the numbers of its records in merged segments that were added."""
     odd: set[Segment] = field(default_factory=set)
     """Segments of which whole lines were skipped, because they are no records."""
     _closed: dict[str, int] = field(default_factory=dict)
@@ -271,6 +267,7 @@ class LedgerState:
                     self.replaced |= set(record["replaces"])
             for session, first, run in runs:
                 self.add(session, enumerate(run, first))
+                include(self.held.setdefault(session, []), list(range(first, first + len(run))))
             self.merged.add(segment)
 
     def covers(self, segment: Segment) -> bool:
@@ -279,6 +276,10 @@ class LedgerState:
             return segment in self.merged or segment.name in self.replaced
         taken = self._numbers.get(segment.session, [])
         return segment in self.odd or any(a <= segment.first and segment.last <= b for a, b in taken)
+
+    def is_held(self, segment: Segment) -> bool:
+        """Return whether merged segments have all records of a session's segment."""
+        return any(a <= segment.first and segment.last <= b for a, b in self.held.get(segment.session, []))
 
     def is_finished(self, segment: Segment) -> bool:
         """Return whether nothing new can come to a segment's folder.
@@ -363,7 +364,7 @@ def read_state(store: Store, slug: str, cache: Path, state: LedgerState | None =
 
 def _listed(store: Store, prefix: str, without: Collection[str] = ()) -> list[Segment]:
     """Return the segments below a prefix, without those in some folders."""
-    outside = getattr(store, "list_outside", None)  # on Drive, 20 folders cost a request
+    outside = getattr(store, "list_outside", None)  # on Drive, 50 folders cost a request
     stats = outside(prefix, without) if outside and without else store.list(prefix)
     return [s for stat in stats if (s := Segment.parse(stat.name)) and s.folder not in without]
 

@@ -181,18 +181,25 @@ def test_opening_merges_what_finished_sessions_left_and_the_next_reads_one_file(
     assert store.calls["get"] == 1 and len(names(tmp_path, "2")) == 39, "the sessions' own segments stay"
 
 
-def test_sessions_that_may_be_alive_are_not_merged(tmp_path):
-    session = now("a")
-    for segment, data in segments_of(session, history(0), [2]):
-        put(FolderStore(tmp_path / "store"), segment, data)
-    unnamed = segments_of("unnamed", history(2))
-    put(FolderStore(tmp_path / "store"), *unnamed[0])
-    assert Merger(FolderStore(tmp_path / "store"), tmp_path / "cache").found is None
+def test_of_sessions_that_may_be_alive_records_are_copied_and_later_ones_still_read(tmp_path):
+    store, alive, unnamed = FolderStore(tmp_path / "store"), *(segments_of(s, history(2), [2]) for s in (now("a"), "x"))
     closed = segments_of(now("b"), history(1), [2])
-    put(FolderStore(tmp_path / "store"), *closed[1])
-    assert Merger(FolderStore(tmp_path / "store"), tmp_path / "cache 2").found is None, "its first records are missing"
-    put(FolderStore(tmp_path / "store"), *closed[0])
-    assert Merger(FolderStore(tmp_path / "store"), tmp_path / "cache 3").found is not None
+    for piece in (alive[0], unnamed[0], closed[1]):
+        put(store, *piece)
+    merger = Merger(store, tmp_path / "cache")
+    merger.merge()
+    assert merger.found is not None and not merger.state.sealed, "of none of them all records are known"
+    counting = FaultyStore(store)
+    assert state(read(counting, tmp_path / "next")) == state(plainly([alive[0], unnamed[0], closed[1]]))
+    assert counting.calls["get"] == 1
+    for piece in (alive[1], unnamed[1], closed[0]):
+        put(store, *piece)
+    counting = FaultyStore(store)
+    assert state(read(counting, tmp_path / "later")) == state(plainly([*alive, *unnamed, *closed]))
+    assert counting.calls["get"] == 4
+    merger = Merger(store, tmp_path / "last")
+    merger.merge()
+    assert merger.state.sealed == {closed[0][0].folder}, "though not all of its segments were fetched"
 
 
 class Deadly(FolderStore):

@@ -26,7 +26,7 @@ from nbkit.runtime.store.drive.memory import Entry, Memory, Row, first_made, joi
 FIELDS = "id,title,mimeType,md5Checksum,fileSize,createdDate,modifiedDate,parents(id),labels(trashed)"
 FOLDER = "application/vnd.google-apps.folder"
 _IDS_AT_ONCE = 100
-_PARENTS_A_QUERY = 20  # the client sends addresses above 2048 characters as a POST
+_PARENTS_A_QUERY = 50  # as rclone asks Drive; the client sends addresses above 2048 characters as a POST
 _MARGIN = timedelta(minutes=5)  # that a search for new files reaches back
 
 

@@ -16,14 +16,14 @@ SESSIONS = 1000
 
 
 def past_session(i: int) -> tuple[Segment, bytes]:
-    """Return the segment of a past session: most closed within the last day, some were killed weeks ago."""
+    """Return the segment of a past session: half closed within the last day, the others were killed then or weeks ago."""
     at = time.time() - (60.0 * i if i % 4 else 86400.0 * (7 + i % 60))
     records = [
         {"e": "open", "t": at, "host": "kaggle"},
         {"e": "done", "k": f"k{i}", "o": [[f"toy/items/{i}", 1, "aa"]]},
     ]
     records += [{"e": "failed", "k": "f", "err": "E", "t": at}]
-    records += [{"e": "close", "t": at + 30.0, "reason": "wall"}] if i % 4 else []
+    records += [{"e": "close", "t": at + 30.0, "reason": "wall"}] if i % 4 > 1 else []
     session = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(at))}-{i:08x}"
     return segment_of("toy", session, 1, list(map(encode_line, records)))
 
