@@ -34,7 +34,7 @@ from nbkit.runtime.ledger.segments import (
     segment_of,
 )
 
-ENOUGH = 4  # segments to fetch, or finished folders to list, that are worth a merge
+ENOUGH = 3  # segments to fetch, or finished folders to list, that are worth a merge
 _LARGE = 4 << 20  # bytes of a session whose transfer costs more than its request
 _LARGEST = 32 << 20  # bytes that one session merges at most
 _SMALL = 1 << 20  # bytes of a merged segment that is always merged again

@@ -16,7 +16,6 @@ from nbkit.runtime.ledger.records import number_of
 from nbkit.runtime.ledger.segments import LedgerState, read_state
 from nbkit.runtime.results.logged import read_rows
 from nbkit.runtime.store.protocol import Stat
-from nbkit.runtime.words import counted
 from nbkit.tools.phases import Phase
 from nbkit.tools.report.embedded import without_requests
 from nbkit.tools.status.listing import Listing
@@ -197,7 +196,7 @@ def _scores(results: Mapping[str, Any], notes: list[str]) -> tuple[list[Score], 
 def _history(data: bytes | None, notes: list[str]) -> list[dict[str, Any]]:
     rows, faults = read_rows(data or b"")
     if faults:
-        notes.append(f"{counted(len(faults), 'line')} of metrics.jsonl damaged and left out of the curves")
+        notes.append(f"{len(faults)} lines of metrics.jsonl are damaged and left out of the curves")
     return rows
 
 

@@ -89,6 +89,13 @@ class Memory:
         with self._lock:
             return time.monotonic() - self._scanned.get(path, float("-inf")) < FRESH
 
+    def is_seen(self, path: str, within: float) -> bool:
+        """Return whether Drive listed a folder in the last seconds; one that we made may have a twin since."""
+        with self._lock:
+            ids = self._folders.get(path, ())
+            recent = time.monotonic() - self._scanned.get(path.rpartition("/")[0], float("-inf")) < within
+            return bool(ids) and recent and not any(id in self._written for id in ids)
+
     def take_subfolders(self, path: str, rows: Iterable[Row]) -> list[str]:
         """Add the folders that Drive listed in a path; return the paths of all that exist there."""
         found: dict[str, list[tuple[str, str]]] = {}

@@ -27,6 +27,7 @@ FIELDS = "id,title,mimeType,md5Checksum,fileSize,createdDate,modifiedDate,parent
 FOLDER = "application/vnd.google-apps.folder"
 _IDS_AT_ONCE = 100
 _PARENTS_A_QUERY = 50  # as rclone asks Drive; the client sends addresses above 2048 characters as a POST
+_JUST_NOW = 5.0  # seconds
 _MARGIN = timedelta(minutes=5)  # that a search for new files reaches back
 
 
@@ -83,13 +84,15 @@ class DriveTree:
         make : bool
             True to create missing folders.
         fresh : bool
-            True to ask Drive, whatever is remembered.
+            True to ask Drive, whatever is remembered for more than some seconds.
         """
         if not path:
             self._check_root()
             return (self.root,)
         parent, title = split(path)
         if not fresh and self.memory.folder(path) and self.memory.is_scanned(parent):
+            return self.memory.folder(path)
+        if self.memory.is_seen(path, _JUST_NOW):  # opening a session lists several folders within a second
             return self.memory.folder(path)
         # one thread asks; the others wait and then find the answer in the memory
         with self._asking:
