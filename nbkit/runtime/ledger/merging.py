@@ -63,7 +63,7 @@ def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment,
     state : LedgerState
         State of the store, as `read_state` returned it.
     """
-    found, sessions = _Collected(), {}
+    found, sessions = _Collected(), dict[str, list[Segment]]()
     for segment in state.listed:
         if segment.session != MERGED:
             sessions.setdefault(segment.session, []).append(segment)
