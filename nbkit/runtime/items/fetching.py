@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import DamagedError, UsageError
 from nbkit.runtime.ledger.records import shortened
 from nbkit.runtime.ledger.segments import read_state
-from nbkit.runtime.results.logged import read_rows
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import counted
@@ -87,3 +89,24 @@ def fetch_history(store: Store, slug: str, folder: Path, say: Callable[[str], ob
     if faults:
         say(f"{counted(len(faults), 'line')} of {name} left out, which no logged values are: {shortened(faults[0])}")
     return rows
+
+
+def read_rows(data: bytes) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the logged rows, and a sentence on each line that is none.
+
+    Parameters
+    ----------
+    data : bytes
+        Lines ``{"step": step, name: value, ...}``; a value is null where it was not finite.
+    """
+    rows, faults = [], []
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            row = msgspec.json.decode(line, type=dict[str, int | float | None])
+            values = [value for value in row.values() if value is not None]
+            if type(row.get("step")) is not int or not all(abs(v) < 1e300 and math.isfinite(v) for v in values):
+                raise ValueError("no step, or a value that is too large")
+            rows.append(row)
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            faults.append(f"line {number}: {error}")
+    return rows, faults

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.items.fetching import read_rows
 from nbkit.runtime.ledger.records import number_of
 from nbkit.runtime.ledger.segments import LedgerState, read_state
-from nbkit.runtime.results.logged import read_rows
 from nbkit.runtime.store.protocol import Stat
 from nbkit.tools.phases import Phase
 from nbkit.tools.report.embedded import without_requests
