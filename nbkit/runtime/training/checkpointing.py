@@ -23,7 +23,7 @@ from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.training import loop_state
 from nbkit.runtime.training.draws import seed_epoch, seed_step, seed_validation
 from nbkit.runtime.training.exact.exact_state import ExactState
-from nbkit.runtime.training.exact.gradients import check_shared, clears_next
+from nbkit.runtime.training.exact.gradients import at_boundary, check_shared, clears_next
 from nbkit.runtime.training.exact.notices import Notices
 from nbkit.runtime.training.generations import Generations
 from nbkit.runtime.training.history import History
@@ -176,7 +176,7 @@ class Checkpointing(Callback):
         seed_step(self.seed, trainer.current_epoch, batch_idx, self.ranks.rank)
 
     def _serve(self, trainer: Any, batch_idx: int) -> None:
-        clean = clears_next(trainer, batch_idx) or not trainer.lightning_module.automatic_optimization
+        clean = at_boundary(trainer, batch_idx)
         if self.ranks.size > 1 and not clean:
             return  # every process holds the sum over its own share
         window = trainer.accumulate_grad_batches

@@ -16,13 +16,18 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.ranks.ranks import Ranks
 
 
+def at_boundary(trainer: Any, batch: int) -> bool:
+    """Return whether Lightning is not in the middle of an accumulation before the given batch."""
+    return not trainer.lightning_module.automatic_optimization or batch % trainer.accumulate_grad_batches == 0
+
+
 def clears_next(trainer: Any, batch: int) -> bool:
     """Return whether Lightning clears the optimized gradients in the given batch before it computes new ones."""
     from lightning.pytorch import LightningModule
 
     module = trainer.lightning_module
     plain = type(module).optimizer_zero_grad is LightningModule.optimizer_zero_grad
-    return bool(module.automatic_optimization and plain and batch % trainer.accumulate_grad_batches == 0)
+    return bool(module.automatic_optimization and plain and at_boundary(trainer, batch))
 
 
 def pending(trainer: Any, batch: int) -> dict[str, torch.Tensor]:

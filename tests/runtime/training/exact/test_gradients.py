@@ -125,6 +125,18 @@ def test_gradients_that_nobody_clears(module: Any, accumulate: int, tmp_path: Pa
     assert_same(tmp_path, module, steps=(2,), accumulate_grad_batches=accumulate, max_steps=3 * BATCHES // accumulate)
 
 
+@pytest.mark.parametrize("module", [Tiny, ClearsByItself, lambda: Rhythms(1, 3, "never")])
+@pytest.mark.parametrize("accumulate", [1, 4, 50])
+def test_the_clock_saves_whatever_the_gradients_do(module: Any, accumulate: int, tmp_path: Path) -> None:
+    made = module()
+    made.pause = 0.03  # the clock waits for the writer
+    accumulate = accumulate if made.automatic_optimization else 1
+    options = {"save_every": 0.0001, "accumulate_grad_batches": accumulate, "max_steps": 30 if accumulate == 1 else 6}
+    _, session = one_session(tmp_path, made, **options)
+    saves = [event for event in session.events if event["e"] == "save" and "clock" in event["why"]]
+    assert len({event["step"] for event in saves}) > 1
+
+
 def test_many_batches_without_a_step_are_said(tmp_path: Path) -> None:
     class Forgets(Tiny):
         """Steps torch's own optimizer, whose steps Lightning does not count."""
