@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nbkit.neuro.signals.intake.facts import RecordingFacts, Stretch
+
 if TYPE_CHECKING:
     import mne
 
@@ -31,6 +33,10 @@ class Recording:
         Names of the events.
     data : str
         "real", or the description of synthetic data.
+    stretches : tuple of Stretch
+        Parts of the signal without a gap; one if none are given.
+    facts : RecordingFacts, optional
+        What was read, what was left out, and why.
     """
 
     signal: np.ndarray
@@ -40,6 +46,12 @@ class Recording:
     durations_s: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
     data: str = "real"
+    stretches: tuple[Stretch, ...] = ()
+    facts: RecordingFacts | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stretches:
+            object.__setattr__(self, "stretches", (Stretch(0, self.signal.shape[1], 0.0),))
 
     @classmethod
     def from_raw(cls, raw: mne.io.BaseRaw, sfreq: float | None = None, name: str = "The recording") -> Recording:

@@ -1,0 +1,370 @@
+"""Open a recording of any format that MNE reads, with everything that its file and its tables say.
+
+Nothing is decided here: units, kinds of channels, marks and warnings are collected as they were declared.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbkit.neuro.signals.intake.edf_header import EDFHeader, read_header, record_onsets
+from nbkit.neuro.signals.intake.facts import RecordingError
+from nbkit.neuro.signals.intake.heard import heard
+from nbkit.neuro.signals.intake.units import is_blank, volts_per
+
+EDF = (".edf", ".bdf", ".rec")
+SUFFIXES = (".edf", ".bdf", ".rec", ".gdf", ".vhdr", ".ahdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".egi", ".lay",
+            ".nedf", ".npz")  # fmt: skip
+_MNE_MICRO = ("μV", "µV", "\x83\xcaV", "uV")  # what MNE reads as microvolts in EDF and GDF files
+_BREAKS = ("boundary", "new segment", "edge boundary", "bad boundary")
+_NOT_FETCHED = (b"/annex/objects/", b"../.git/annex", b".git/annex/objects", b"version https://git-lfs")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A mark in a recording, in s of its own time."""
+
+    onset_s: float
+    duration_s: float
+    text: str
+
+
+@dataclass
+class Opened:
+    """A recording as it was opened.
+
+    Attributes
+    ----------
+    raw : mne.io.BaseRaw
+        In volts as MNE understood the file.
+    file, format : str
+    units : dict of str to str
+        Unit of each channel as declared.
+    said_by : dict of str to str
+        Who declared the unit: ``header`` or ``channels.tsv``.
+    read_as : dict of str to float
+        Volts per unit with which MNE read a channel, where it is not 1.
+    kinds : dict of str to str
+        Types of channels that somebody declared (a table, a FIF file), in lower case.
+    marks : list of Mark
+    breaks : list of (int, float)
+        First sample and its time of every part of an interrupted file; empty if there are no gaps.
+    said : list of str
+    """
+
+    raw: Any
+    file: str
+    format: str
+    units: dict[str, str] = field(default_factory=dict)
+    said_by: dict[str, str] = field(default_factory=dict)
+    read_as: dict[str, float] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    marks: list[Mark] = field(default_factory=list)
+    breaks: list[tuple[int, float]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+
+def suffix_of(path: str | Path) -> str:
+    """Return the suffix of a recording's file in lower case; ``.fif.gz`` is one."""
+    name = Path(path).name.lower()
+    return ".fif.gz" if name.endswith(".fif.gz") else Path(name).suffix
+
+
+def open_recording(source: Any, *, bids: bool = False, accept_cut: bool = False) -> Opened:
+    """Open a file, an `mne.io.Raw`, an `mne.Epochs`, or arrays with ``sfreq`` and ``ch_names``.
+
+    Parameters
+    ----------
+    source : path, mne.io.BaseRaw, mne.BaseEpochs or mapping
+        A mapping (and an npz file) has ``signal`` of shape (channels, time), ``sfreq`` in Hz, ``ch_names``, and may
+        have ``unit``.
+    bids : bool
+        Read the tables of a BIDS data set that belong to the file.
+    accept_cut : bool
+        Use what is there of a file that is shorter than its header says.
+
+    Raises
+    ------
+    RecordingError
+        If it cannot be read; the message says why.
+    FileNotFoundError
+        If there is no such file, or its content was not fetched.
+    """
+    import mne
+
+    if isinstance(source, mne.io.BaseRaw):
+        opened = Opened(source, _name_of(source), type(source).__name__)
+        return _finished(opened, _marks_of(source))
+    if isinstance(source, mne.BaseEpochs):
+        return _of_epochs(source, "Epochs", type(source).__name__)
+    if isinstance(source, Mapping):
+        return _of_arrays(source, "arrays")
+    path = Path(source)
+    check_content(path)
+    suffix = suffix_of(path)
+    said: list[str] = []
+    header = _edf_header(path, said, accept_cut) if suffix in EDF else None
+    try:
+        with heard(said):
+            if suffix == ".npz":
+                with np.load(path, allow_pickle=False) as file:
+                    return _of_arrays({name: file[name] for name in file.files}, path.name)
+            if suffix in (".fif", ".fif.gz") and "epo" in path.name.lower().split(".fif")[0][-4:]:
+                return _of_epochs(mne.read_epochs(path, verbose="warning"), path.name, suffix, said)
+            raw = _read_bids(path) if bids else mne.io.read_raw(path, preload=False, verbose="warning")
+    except Exception as error:
+        if suffix == ".set" and "number of trials" in str(error):
+            with heard(said):
+                return _of_epochs(mne.read_epochs_eeglab(path, verbose="warning"), path.name, suffix, said)
+        if isinstance(error, FileNotFoundError | RecordingError):
+            raise RecordingError(f"{path.name}: {_part_missing(path, error)}") from error
+        raise RecordingError(
+            f"{path.name} cannot be read as {suffix or 'a recording'}: {_short(error)}. Nothing of it was used. Open it "
+            "with mne.io.read_raw, repair it, or leave it out."
+        ) from error
+    opened = Opened(raw, path.name, suffix, said=said)
+    marks = _marks_of(raw)
+    if bids:
+        _take_tables(opened, path)
+        marks += [m for m in _marks_in_file(path, said) if is_quality(m.text) or is_break(m.text)]
+    if header is not None:
+        marks = _take_edf(opened, path, header, marks)
+    elif suffix in (".vhdr", ".ahdr", ".gdf"):
+        own = getattr(raw, "_orig_units", {}) or {}
+        for name, unit in own.items():
+            _declare(opened, name, unit, "header")
+            opened.read_as[name] = volts_per(unit) or 1.0
+    elif suffix == ".set":
+        opened.read_as = dict.fromkeys(raw.ch_names, 1e-6)
+        for name in raw.ch_names:
+            _declare(opened, name, "uV", "EEGLAB")
+    elif suffix in (".fif", ".fif.gz"):
+        opened.kinds = {**dict(zip(raw.ch_names, raw.get_channel_types(), strict=True)), **opened.kinds}
+        opened.units, opened.said_by = {}, {}  # a FIF file is in volts, whatever a table repeats
+    if suffix in (".vhdr", ".ahdr") and not raw.annotations:
+        opened.said += _missing_markers(path)
+    return _finished(opened, marks)
+
+
+def check_content(path: Path) -> None:
+    """Raise if a file does not exist, or is only a pointer to content that was not fetched.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the command that fetches it.
+    """
+    how = f"Fetch it with 'datalad get {path.name}' or 'git annex get {path.name}' in its data set, then run again."
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(f"{path.name}: the content was not fetched (a link to {path.readlink()}). {how}")
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist any more. If the data set was moved, run the cell that lists it again."
+        )
+    if path.is_file() and path.stat().st_size < 1024:
+        first = path.read_bytes()
+        if any(mark in first for mark in _NOT_FETCHED):
+            raise FileNotFoundError(
+                f"{path.name}: the content was not fetched; the file holds only a pointer of {len(first)} bytes. {how}"
+            )
+
+
+def is_quality(text: str) -> bool:
+    """Return whether a mark speaks of quality, as MNE's BAD_ does; it is never a label."""
+    return text.strip().lower().startswith(("bad", "edge"))
+
+
+def is_break(text: str) -> bool:
+    """Return whether the signal jumps at a mark: where parts were cut out, or the recording was paused."""
+    words = text.strip().lower().rstrip("/ ")
+    return words.split("/")[-1] in _BREAKS or words.split("/")[0] == "new segment"
+
+
+# -- formats ----------------------------------------------------------------------------------------------------------
+
+
+def _read_bids(path: Path) -> Any:
+    from mne_bids import get_bids_path_from_fname, read_raw_bids
+
+    place = get_bids_path_from_fname(path, check=False, verbose="warning")
+    # a table that names other channels than the file is said, and counts for those it names
+    names = inspect.signature(read_raw_bids).parameters
+    more = {"on_ch_mismatch": "warn"} if "on_ch_mismatch" in names else {}
+    return read_raw_bids(place, verbose="warning", **more)
+
+
+def _take_tables(opened: Opened, path: Path) -> None:
+    """Take units and types from the channels.tsv beside a BIDS recording; the table counts more than the header."""
+    table = path.with_name(path.name.rsplit("_", 1)[0] + "_channels.tsv")
+    if not table.is_file():
+        opened.said.append(f"There is no {table.name}; kinds and units are those of the file.")
+        return
+    with table.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row.get("name")]
+    known = set(opened.raw.ch_names)
+    strange = [row["name"] for row in rows if row["name"] not in known]
+    if strange:
+        opened.said.append(f"{table.name} names {', '.join(strange[:6])}, which the file does not have.")
+    for row in rows:
+        if row["name"] in known:
+            if not is_blank(row.get("type")):
+                opened.kinds[row["name"]] = str(row["type"]).strip().lower()
+            _declare(opened, row["name"], row.get("units") or "", table.name)
+
+
+def _edf_header(path: Path, said: list[str], accept_cut: bool) -> EDFHeader:
+    try:
+        header = read_header(path)
+    except ValueError as error:
+        raise RecordingError(f"{error} Nothing of it was used. Export it again, or leave it out.") from error
+    if header.only_annotations:
+        raise RecordingError(
+            f"{path.name} holds annotations only, no signal. It belongs to a recording beside it (a hypnogram to its "
+            "PSG), which takes its marks from there."
+        )
+    if header.is_cut:
+        cut = (
+            f"{path.name} is cut short: its header promises {header.records} records of {header.record_s:g} s, and "
+            f"{header.held:.1f} are there."
+        )
+        if not accept_cut:
+            raise RecordingError(f"{cut} Fetch it again; to use what is there, set ACCEPT_CUT = True.")
+        said.append(cut)
+    if header.records < 0:
+        said.append(f"{path.name}: the recording was never closed; its length is that of the file.")
+    return header
+
+
+def _take_edf(opened: Opened, path: Path, header: EDFHeader, marks: list[Mark]) -> list[Mark]:
+    signals = [
+        (label, unit) for label, unit in zip(header.labels, header.units, strict=True)
+        if label not in ("EDF Annotations", "BDF Annotations")
+    ]  # fmt: skip
+    for name, (_, unit) in zip(opened.raw.ch_names, signals, strict=False):
+        _declare(opened, name, unit, "header")
+        opened.read_as[name] = 1e-6 if unit in _MNE_MICRO else 1e-3 if unit == "mV" else 1.0
+    if header.interrupted:
+        onsets = record_onsets(path, header)
+        onsets = onsets - onsets[0]
+        per_record = int(round(header.record_s * opened.raw.info["sfreq"]))
+        jumps = np.flatnonzero(np.abs(np.diff(onsets) - header.record_s) > 1.5 / opened.raw.info["sfreq"]) + 1
+        opened.breaks = [(int(record * per_record), float(onsets[record])) for record in (0, *jumps)]
+        if len(jumps):
+            marks = _marks_in_file(path, opened.said)  # MNE's raw knows no time beyond the joined signal
+    return marks
+
+
+def _of_epochs(epochs: Any, file: str, kind: str, said: list[str] | None = None) -> Opened:
+    """Return epochs as one signal in which every epoch is a part by itself, marked by its event."""
+    import mne
+
+    data = epochs.get_data(copy=True)
+    count, _, length = data.shape
+    info = epochs.info.copy()
+    with info._unlock():
+        info["highpass"], info["lowpass"] = 0.0, info["sfreq"] / 2
+    raw = mne.io.RawArray(np.concatenate(list(data), axis=1), info, verbose="error")
+    names = {number: name for name, number in epochs.event_id.items()}
+    sfreq = float(epochs.info["sfreq"])
+    begins = epochs.events[:, 0] / sfreq + epochs.tmin
+    begins = begins - min(0.0, float(begins.min()))
+    apart = np.all(np.diff(epochs.events[:, 0]) >= 1)
+    starts = begins if apart else np.arange(count) * length / sfreq
+    opened = Opened(raw, file, kind, said=list(said or ()))
+    opened.kinds = dict(zip(epochs.ch_names, epochs.get_channel_types(), strict=True))
+    opened.breaks = [(n * length, float(starts[n])) for n in range(count)]
+    opened.marks = [
+        Mark(float(starts[n]), length / sfreq, names.get(event, str(event))) for n, event in enumerate(epochs.events[:, 2])
+    ]
+    opened.said.append(f"{file}: {count} epochs of {length / sfreq:g} s, each a part of its own.")
+    return opened
+
+
+def _of_arrays(arrays: Mapping[str, Any], file: str) -> Opened:
+    import mne
+
+    signal = next((np.asarray(arrays[n]) for n in ("signal", "data", "eeg", "X", "raw") if n in arrays), None)
+    missing = [name for name in ("sfreq", "ch_names") if name not in arrays]
+    if signal is None or missing:
+        raise RecordingError(
+            f"{file} has the arrays {', '.join(arrays) or 'none'}; a recording needs signal (channels, time), sfreq in "
+            "Hz and ch_names, and may have unit."
+        )
+    names = [str(name) for name in np.asarray(arrays["ch_names"]).ravel()]
+    if signal.ndim != 2 or len(names) != len(signal) or len(set(names)) != len(names):
+        raise RecordingError(
+            f"{file}: signal has shape {signal.shape} and there are {len(names)} ch_names; it must be (channels, time), "
+            "with names that differ."
+        )
+    unit = str(arrays["unit"]) if "unit" in arrays else ""
+    raw = mne.io.RawArray(signal.astype(float), mne.create_info(names, float(arrays["sfreq"]), "eeg"), verbose="error")
+    return Opened(raw, file, ".npz", dict.fromkeys(names, unit), dict.fromkeys(names, "file"))
+
+
+def _declare(opened: Opened, name: str, unit: str, by: str) -> None:
+    """Keep a declared unit; what was declared first, the table, stays."""
+    if name not in opened.units or is_blank(opened.units[name]):
+        opened.units[name], opened.said_by[name] = unit, by
+
+
+# -- marks ------------------------------------------------------------------------------------------------------------
+
+
+def _marks_of(raw: Any) -> list[Mark]:
+    begins, notes = raw.first_time, raw.annotations  # annotations count from the first sample before any crop
+    return [
+        Mark(float(onset - begins), float(duration), str(text))
+        for onset, duration, text in zip(notes.onset, notes.duration, notes.description, strict=True)
+    ]
+
+
+def _marks_in_file(path: Path, said: list[str]) -> list[Mark]:
+    """Return the marks that the file itself holds."""
+    import mne
+
+    place = path.with_suffix(".vmrk") if path.suffix.lower() == ".vhdr" else path
+    try:
+        with heard(said):
+            notes = mne.read_annotations(place)
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError):
+        return []  # formats that keep no marks in the file
+    return [
+        Mark(float(o), float(d), str(t)) for o, d, t in zip(notes.onset, notes.duration, notes.description, strict=True)
+    ]
+
+
+def _finished(opened: Opened, marks: list[Mark]) -> Opened:
+    opened.marks = sorted(set(marks), key=lambda mark: (mark.onset_s, mark.text, mark.duration_s))
+    return opened
+
+
+def _missing_markers(path: Path) -> list[str]:
+    text = path.read_text("utf-8", errors="replace")
+    wanted = next((line.split("=", 1)[1].strip() for line in text.splitlines() if line.startswith("MarkerFile=")), "")
+    wanted = wanted.replace("$b", path.stem)
+    if wanted and not path.with_name(wanted).is_file() and not path.with_suffix(".vmrk").is_file():
+        return [f"{path.name} names the marker file {wanted}, which is missing: no events and no breaks are known."]
+    return [] if wanted else [f"{path.name} names no marker file: no events and no breaks are known."]
+
+
+def _part_missing(path: Path, error: BaseException) -> str:
+    if isinstance(error, RecordingError):
+        return str(error)
+    return f"a part of the recording is missing ({_short(error)}). Put it beside {path.name}, or leave the recording out"
+
+
+def _name_of(raw: Any) -> str:
+    names = [Path(name).name for name in getattr(raw, "filenames", ()) if name]
+    return names[0] if names else type(raw).__name__
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
