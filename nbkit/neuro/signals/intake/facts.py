@@ -87,9 +87,8 @@ class RecordingFacts:
         """Return the facts as lines of text for a card."""
         parts = len(self.stretches_s)
         gaps = "without a gap" if parts == 1 else f"in {parts} parts"
-        lines = [
-            f"{self.file}: {len(self.ch_names)} EEG channels in {self.unit}, {self.sfreq:g} Hz, {self.seconds:.0f} s {gaps}"
-        ]
+        channels = f"{self.file}: {len(self.ch_names)} EEG channels in {self.unit}"
+        lines = [f"{channels}, {self.sfreq:g} Hz, {self.seconds:.0f} s {gaps}"]
         if self.left_out:
             lines.append("left out: " + "; ".join(f"{name} ({why})" for name, why in self.left_out.items()))
         if self.bads:

@@ -37,8 +37,8 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
     columns = list(rows[0]) if rows else text.splitlines()[:1]
     if not rows or not {"file", "subject"} <= set(columns):
         raise RecordingError(
-            f"{path.name} has the columns {', '.join(map(str, columns)) or 'none'}; it needs file and subject, separated "
-            "by tabs, and may have run, group, age and other columns. Nothing was listed."
+            f"{path.name} has the columns {', '.join(map(str, columns)) or 'none'}; it needs file and subject, "
+            "separated by tabs, and may have run, group, age and other columns. Nothing was listed."
         )
     found: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, 2):

@@ -84,8 +84,14 @@ def folder_rows(
     for name, file in names.items():
         more = dict(rows_of[name]) if rows_of is not None else {}
         run = more.pop("run", "") or _run_of(name)
-        more = {column: value for column, value in more.items() if column not in ("file", "subject", "key", "path", "source")}
-        rows.append({"key": keys[name], "source": "folder", "path": str(file), "subject": who[name], "run": run, **more})
+        more = {
+            column: value
+            for column, value in more.items()
+            if column not in ("file", "subject", "key", "path", "source")
+        }
+        rows.append(
+            {"key": keys[name], "source": "folder", "path": str(file), "subject": who[name], "run": run, **more}
+        )
     chosen = [row for row in rows if _wanted(row["subject"], subjects) and _wanted(row["run"], runs)]
     if not chosen:
         raise FileNotFoundError(
@@ -143,7 +149,7 @@ def bids_rows(
     if left:
         say(f"left out in {root.name}: {_counted(left)}")
     columns = {name for row in rows for name in row}
-    return [{**dict.fromkeys(("task", "session"), "") , **row} if columns & {"task", "session"} else row for row in rows]
+    return [{**dict.fromkeys(("task", "session"), ""), **row} if columns & {"task", "session"} else row for row in rows]
 
 
 def unique_keys(names: Sequence[str]) -> dict[str, str]:
@@ -187,7 +193,11 @@ def _recordings(root: Path, left: Counter[str], bids: bool = False) -> Iterator[
             left["hidden files"] += 1
         elif apart := next((part for part in folders if part in _APART), None):
             left[f"files in {apart}/"] += 1
-        elif suffix in (".fif", ".fif.gz") and re.search(r"-\d+$", path.name[: -len(suffix)]) and _first_part(path).is_file():
+        elif (
+            suffix in (".fif", ".fif.gz")
+            and re.search(r"-\d+$", path.name[: -len(suffix)])
+            and _first_part(path).is_file()
+        ):
             left["further parts of split recordings"] += 1
         elif suffix in EDF and _only_annotations(path):
             left["files of annotations only"] += 1

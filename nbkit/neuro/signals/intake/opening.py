@@ -5,10 +5,8 @@ Nothing is decided here: units, kinds of channels, marks and warnings are collec
 
 from __future__ import annotations
 
-import csv
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,58 +15,16 @@ import numpy as np
 from nbkit.neuro.signals.intake.edf_header import EDFHeader, read_header, record_onsets
 from nbkit.neuro.signals.intake.facts import RecordingError
 from nbkit.neuro.signals.intake.heard import heard
-from nbkit.neuro.signals.intake.units import is_blank, volts_per
+from nbkit.neuro.signals.intake.opened import Mark, Opened, is_break, is_quality
+from nbkit.neuro.signals.intake.tables import event_rows, take_channels_table
+from nbkit.neuro.signals.intake.units import volts_per
 
 EDF = (".edf", ".bdf", ".rec")
 SUFFIXES = (".edf", ".bdf", ".rec", ".gdf", ".vhdr", ".ahdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".egi", ".lay",
             ".nedf", ".npz")  # fmt: skip
 _MNE_MICRO = ("μV", "µV", "\x83\xcaV", "uV")  # what MNE reads as microvolts in EDF and GDF files
-_BREAKS = ("boundary", "new segment", "edge boundary", "bad boundary")
+_MOST_EVENTS = 20_000
 _NOT_FETCHED = (b"/annex/objects/", b"../.git/annex", b".git/annex/objects", b"version https://git-lfs")
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A mark in a recording, in s of its own time."""
-
-    onset_s: float
-    duration_s: float
-    text: str
-
-
-@dataclass
-class Opened:
-    """A recording as it was opened.
-
-    Attributes
-    ----------
-    raw : mne.io.BaseRaw
-        In volts as MNE understood the file.
-    file, format : str
-    units : dict of str to str
-        Unit of each channel as declared.
-    said_by : dict of str to str
-        Who declared the unit: ``header`` or ``channels.tsv``.
-    read_as : dict of str to float
-        Volts per unit with which MNE read a channel, where it is not 1.
-    kinds : dict of str to str
-        Types of channels that somebody declared (a table, a FIF file), in lower case.
-    marks : list of Mark
-    breaks : list of (int, float)
-        First sample and its time of every part of an interrupted file; empty if there are no gaps.
-    said : list of str
-    """
-
-    raw: Any
-    file: str
-    format: str
-    units: dict[str, str] = field(default_factory=dict)
-    said_by: dict[str, str] = field(default_factory=dict)
-    read_as: dict[str, float] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
-    marks: list[Mark] = field(default_factory=list)
-    breaks: list[tuple[int, float]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
 
 
 def suffix_of(path: str | Path) -> str:
@@ -132,19 +88,21 @@ def open_recording(source: Any, *, bids: bool = False, accept_cut: bool = False)
     opened = Opened(raw, path.name, suffix, said=said)
     marks = _marks_of(raw)
     if bids:
-        _take_tables(opened, path)
+        take_channels_table(opened.raw.ch_names, path, opened)
+        rows = event_rows(path, said)
+        marks = marks if rows is None else rows
         marks += [m for m in _marks_in_file(path, said) if is_quality(m.text) or is_break(m.text)]
     if header is not None:
         marks = _take_edf(opened, path, header, marks)
     elif suffix in (".vhdr", ".ahdr", ".gdf"):
         own = getattr(raw, "_orig_units", {}) or {}
         for name, unit in own.items():
-            _declare(opened, name, unit, "header")
+            opened.declare(name, unit, "header")
             opened.read_as[name] = volts_per(unit) or 1.0
     elif suffix == ".set":
         opened.read_as = dict.fromkeys(raw.ch_names, 1e-6)
         for name in raw.ch_names:
-            _declare(opened, name, "uV", "EEGLAB")
+            opened.declare(name, "uV", "EEGLAB")
     elif suffix in (".fif", ".fif.gz"):
         opened.kinds = {**dict(zip(raw.ch_names, raw.get_channel_types(), strict=True)), **opened.kinds}
         opened.units, opened.said_by = {}, {}  # a FIF file is in volts, whatever a table repeats
@@ -176,17 +134,6 @@ def check_content(path: Path) -> None:
             )
 
 
-def is_quality(text: str) -> bool:
-    """Return whether a mark speaks of quality, as MNE's BAD_ does; it is never a label."""
-    return text.strip().lower().startswith(("bad", "edge"))
-
-
-def is_break(text: str) -> bool:
-    """Return whether the signal jumps at a mark: where parts were cut out, or the recording was paused."""
-    words = text.strip().lower().rstrip("/ ")
-    return words.split("/")[-1] in _BREAKS or words.split("/")[0] == "new segment"
-
-
 # -- formats ----------------------------------------------------------------------------------------------------------
 
 
@@ -198,25 +145,6 @@ def _read_bids(path: Path) -> Any:
     names = inspect.signature(read_raw_bids).parameters
     more = {"on_ch_mismatch": "warn"} if "on_ch_mismatch" in names else {}
     return read_raw_bids(place, verbose="warning", **more)
-
-
-def _take_tables(opened: Opened, path: Path) -> None:
-    """Take units and types from the channels.tsv beside a BIDS recording; the table counts more than the header."""
-    table = path.with_name(path.name.rsplit("_", 1)[0] + "_channels.tsv")
-    if not table.is_file():
-        opened.said.append(f"There is no {table.name}; kinds and units are those of the file.")
-        return
-    with table.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row.get("name")]
-    known = set(opened.raw.ch_names)
-    strange = [row["name"] for row in rows if row["name"] not in known]
-    if strange:
-        opened.said.append(f"{table.name} names {', '.join(strange[:6])}, which the file does not have.")
-    for row in rows:
-        if row["name"] in known:
-            if not is_blank(row.get("type")):
-                opened.kinds[row["name"]] = str(row["type"]).strip().lower()
-            _declare(opened, row["name"], row.get("units") or "", table.name)
 
 
 def _edf_header(path: Path, said: list[str], accept_cut: bool) -> EDFHeader:
@@ -248,7 +176,7 @@ def _take_edf(opened: Opened, path: Path, header: EDFHeader, marks: list[Mark]) 
         if label not in ("EDF Annotations", "BDF Annotations")
     ]  # fmt: skip
     for name, (_, unit) in zip(opened.raw.ch_names, signals, strict=False):
-        _declare(opened, name, unit, "header")
+        opened.declare(name, unit, "header")
         opened.read_as[name] = 1e-6 if unit in _MNE_MICRO else 1e-3 if unit == "mV" else 1.0
     if header.interrupted:
         onsets = record_onsets(path, header)
@@ -257,7 +185,8 @@ def _take_edf(opened: Opened, path: Path, header: EDFHeader, marks: list[Mark]) 
         jumps = np.flatnonzero(np.abs(np.diff(onsets) - header.record_s) > 1.5 / opened.raw.info["sfreq"]) + 1
         opened.breaks = [(int(record * per_record), float(onsets[record])) for record in (0, *jumps)]
         if len(jumps):
-            marks = _marks_in_file(path, opened.said)  # MNE's raw knows no time beyond the joined signal
+            # MNE's raw knows no time beyond the joined signal, so it has lost the marks after the first gap
+            marks = [m for m in marks if m.columns] + _marks_in_file(path, opened.said)
     return marks
 
 
@@ -281,7 +210,8 @@ def _of_epochs(epochs: Any, file: str, kind: str, said: list[str] | None = None)
     opened.kinds = dict(zip(epochs.ch_names, epochs.get_channel_types(), strict=True))
     opened.breaks = [(n * length, float(starts[n])) for n in range(count)]
     opened.marks = [
-        Mark(float(starts[n]), length / sfreq, names.get(event, str(event))) for n, event in enumerate(epochs.events[:, 2])
+        Mark(float(starts[n]), length / sfreq, names.get(event, str(event)))
+        for n, event in enumerate(epochs.events[:, 2])
     ]
     opened.said.append(f"{file}: {count} epochs of {length / sfreq:g} s, each a part of its own.")
     return opened
@@ -306,12 +236,6 @@ def _of_arrays(arrays: Mapping[str, Any], file: str) -> Opened:
     unit = str(arrays["unit"]) if "unit" in arrays else ""
     raw = mne.io.RawArray(signal.astype(float), mne.create_info(names, float(arrays["sfreq"]), "eeg"), verbose="error")
     return Opened(raw, file, ".npz", dict.fromkeys(names, unit), dict.fromkeys(names, "file"))
-
-
-def _declare(opened: Opened, name: str, unit: str, by: str) -> None:
-    """Keep a declared unit; what was declared first, the table, stays."""
-    if name not in opened.units or is_blank(opened.units[name]):
-        opened.units[name], opened.said_by[name] = unit, by
 
 
 # -- marks ------------------------------------------------------------------------------------------------------------
@@ -341,8 +265,39 @@ def _marks_in_file(path: Path, said: list[str]) -> list[Mark]:
 
 
 def _finished(opened: Opened, marks: list[Mark]) -> Opened:
+    marks = [*marks, *_marks_of_stim(opened)]
     opened.marks = sorted(set(marks), key=lambda mark: (mark.onset_s, mark.text, mark.duration_s))
+    folder = str(Path(getattr(opened.raw, "filenames", [None])[0] or ".").parent)
+    opened.said = list(dict.fromkeys(_shortened(text, folder) for text in opened.said))
     return opened
+
+
+def _marks_of_stim(opened: Opened) -> list[Mark]:
+    """Return the events of the stimulus channels, named by their codes."""
+    import mne
+
+    raw = opened.raw
+    stim = [name for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True) if kind == "stim"]
+    if not stim or opened.breaks:
+        return []
+    mask = {"mask": 0xFFFF, "mask_type": "and"} if opened.format == ".bdf" else {}  # the upper bits are the amplifier's
+    try:
+        with heard(opened.said):
+            found = mne.find_events(raw, stim[:1], shortest_event=1, verbose="warning", **mask)
+    except (ValueError, RuntimeError) as error:
+        opened.said.append(f"{stim[0]} has no events that can be told apart ({_short(error)}).")
+        return []
+    if len(found) > _MOST_EVENTS:
+        opened.said.append(f"{stim[0]} has {len(found)} changes, too many for events; it was left out.")
+        return []
+    sfreq = raw.info["sfreq"]
+    return [Mark(float((sample - raw.first_samp) / sfreq), 0.0, str(code)) for sample, _, code in found]
+
+
+def _shortened(text: str, folder: str) -> str:
+    """Return a message without the folder of the recording, at most 240 characters long."""
+    text = text.replace(folder + "/", "").replace(folder, "its folder")
+    return text if len(text) <= 240 else text[:237] + "..."
 
 
 def _missing_markers(path: Path) -> list[str]:
@@ -357,7 +312,9 @@ def _missing_markers(path: Path) -> list[str]:
 def _part_missing(path: Path, error: BaseException) -> str:
     if isinstance(error, RecordingError):
         return str(error)
-    return f"a part of the recording is missing ({_short(error)}). Put it beside {path.name}, or leave the recording out"
+    return (
+        f"a part of the recording is missing ({_short(error)}). Put it beside {path.name}, or leave the recording out"
+    )
 
 
 def _name_of(raw: Any) -> str:

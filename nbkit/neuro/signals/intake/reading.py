@@ -17,7 +17,8 @@ from nbkit.neuro.signals.intake.ch_names import TWINS, electrode, parts
 from nbkit.neuro.signals.intake.cleaning import Cleaning, clean
 from nbkit.neuro.signals.intake.facts import RecordingError, RecordingFacts
 from nbkit.neuro.signals.intake.kinds import sort_channels
-from nbkit.neuro.signals.intake.opening import Opened, is_break, is_quality, open_recording
+from nbkit.neuro.signals.intake.opened import is_break, is_quality
+from nbkit.neuro.signals.intake.opening import open_recording
 from nbkit.neuro.signals.intake.scaling import check_amplitudes, check_units, factors
 from nbkit.neuro.signals.intake.stretches import find_stretches
 from nbkit.neuro.signals.recordings.recording import Recording
@@ -106,7 +107,8 @@ def read_recording(
     return Recording(
         signal=signal, sfreq=float(cleaning.sfreq), ch_names=tuple(raw.ch_names),
         onsets_s=tuple(mark.onset_s for mark in notes), durations_s=tuple(mark.duration_s for mark in notes),
-        labels=tuple(mark.text for mark in notes), data=data, stretches=cleaned, facts=facts,
+        labels=tuple(mark.text for mark in notes), columns=tuple(dict(mark.columns) for mark in notes), data=data,
+        stretches=cleaned, facts=facts,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nbkit.neuro.signals.intake.amplitude import PLAUSIBLE_UV
 from nbkit.neuro.signals.intake.facts import RecordingError
-from nbkit.neuro.signals.intake.opening import Opened
+from nbkit.neuro.signals.intake.opened import Opened
 from nbkit.neuro.signals.intake.units import is_blank, volts_per
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbkit.neuro.signals.intake.facts import Stretch
-from nbkit.neuro.signals.intake.opening import Mark, is_break, is_quality
+from nbkit.neuro.signals.intake.opened import Mark, is_break, is_quality
 
 
 def find_stretches(

@@ -5,6 +5,7 @@ The signal is in uV, times count from its first sample, and synthetic data are l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ class Recording:
         Starts and lengths of the events, in s from the first sample.
     labels : tuple of str
         Names of the events.
+    columns : tuple of mapping of str to str
+        Further columns of each event in events.tsv.
     data : str
         "real", or the description of synthetic data.
     stretches : tuple of Stretch
@@ -45,6 +48,7 @@ class Recording:
     onsets_s: tuple[float, ...] = ()
     durations_s: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
+    columns: tuple[Mapping[str, str], ...] = ()
     data: str = "real"
     stretches: tuple[Stretch, ...] = ()
     facts: RecordingFacts | None = None
