@@ -84,14 +84,8 @@ def folder_rows(
     for name, file in names.items():
         more = dict(rows_of[name]) if rows_of is not None else {}
         run = more.pop("run", "") or _run_of(name)
-        more = {
-            column: value
-            for column, value in more.items()
-            if column not in ("file", "subject", "key", "path", "source")
-        }
-        rows.append(
-            {"key": keys[name], "source": "folder", "path": str(file), "subject": who[name], "run": run, **more}
-        )
+        own = {"key": keys[name], "source": "folder", "path": str(file), "subject": who[name], "run": run}
+        rows.append({**own, **{column: value for column, value in more.items() if column not in (*own, "file")}})
     chosen = [row for row in rows if _wanted(row["subject"], subjects) and _wanted(row["run"], runs)]
     if not chosen:
         raise FileNotFoundError(
@@ -148,8 +142,8 @@ def bids_rows(
         )
     if left:
         say(f"left out in {root.name}: {_counted(left)}")
-    columns = {name for row in rows for name in row}
-    return [{**dict.fromkeys(("task", "session"), ""), **row} if columns & {"task", "session"} else row for row in rows]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return [{name: row.get(name, "") for name in columns} for row in rows]
 
 
 def unique_keys(names: Sequence[str]) -> dict[str, str]:
@@ -193,11 +187,7 @@ def _recordings(root: Path, left: Counter[str], bids: bool = False) -> Iterator[
             left["hidden files"] += 1
         elif apart := next((part for part in folders if part in _APART), None):
             left[f"files in {apart}/"] += 1
-        elif (
-            suffix in (".fif", ".fif.gz")
-            and re.search(r"-\d+$", path.name[: -len(suffix)])
-            and _first_part(path).is_file()
-        ):
+        elif suffix.startswith(".fif") and _first_part(path) != path and _first_part(path).is_file():
             left["further parts of split recordings"] += 1
         elif suffix in EDF and _only_annotations(path):
             left["files of annotations only"] += 1

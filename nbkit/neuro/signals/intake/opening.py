@@ -23,7 +23,7 @@ EDF = (".edf", ".bdf", ".rec")
 SUFFIXES = (".edf", ".bdf", ".rec", ".gdf", ".vhdr", ".ahdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".egi", ".lay",
             ".nedf", ".npz")  # fmt: skip
 _MNE_MICRO = ("μV", "µV", "\x83\xcaV", "uV")  # what MNE reads as microvolts in EDF and GDF files
-_MOST_EVENTS = 20_000
+_MOST_PER_S = 5.0  # events of a stimulus channel; one that changes more often holds something else
 _NOT_FETCHED = (b"/annex/objects/", b"../.git/annex", b".git/annex/objects", b"version https://git-lfs")
 
 
@@ -82,8 +82,8 @@ def open_recording(source: Any, *, bids: bool = False, accept_cut: bool = False)
         if isinstance(error, FileNotFoundError | RecordingError):
             raise RecordingError(f"{path.name}: {_part_missing(path, error)}") from error
         raise RecordingError(
-            f"{path.name} cannot be read as {suffix or 'a recording'}: {_short(error)}. Nothing of it was used. Open it "
-            "with mne.io.read_raw, repair it, or leave it out."
+            f"{path.name} cannot be read as {suffix or 'a recording'}: {_short(error)}. Nothing of it was used. Open "
+            "it with mne.io.read_raw, repair it, or leave it out."
         ) from error
     opened = Opened(raw, path.name, suffix, said=said)
     marks = _marks_of(raw)
@@ -230,7 +230,7 @@ def _of_arrays(arrays: Mapping[str, Any], file: str) -> Opened:
     names = [str(name) for name in np.asarray(arrays["ch_names"]).ravel()]
     if signal.ndim != 2 or len(names) != len(signal) or len(set(names)) != len(names):
         raise RecordingError(
-            f"{file}: signal has shape {signal.shape} and there are {len(names)} ch_names; it must be (channels, time), "
+            f"{file}: signal has shape {signal.shape} and there are {len(names)} ch_names; it must be (channels, time) "
             "with names that differ."
         )
     unit = str(arrays["unit"]) if "unit" in arrays else ""
@@ -287,8 +287,8 @@ def _marks_of_stim(opened: Opened) -> list[Mark]:
     except (ValueError, RuntimeError) as error:
         opened.said.append(f"{stim[0]} has no events that can be told apart ({_short(error)}).")
         return []
-    if len(found) > _MOST_EVENTS:
-        opened.said.append(f"{stim[0]} has {len(found)} changes, too many for events; it was left out.")
+    if len(found) > 20 + _MOST_PER_S * raw.times[-1]:
+        opened.said.append(f"{stim[0]} changes {len(found)} times, too often for events; none was taken from it.")
         return []
     sfreq = raw.info["sfreq"]
     return [Mark(float((sample - raw.first_samp) / sfreq), 0.0, str(code)) for sample, _, code in found]

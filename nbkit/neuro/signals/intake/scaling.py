@@ -69,8 +69,8 @@ def check_units(opened: Opened, eeg: Sequence[str], known: Mapping[str, float], 
         numbers = [peak[name] for name in lost if name in peak]
         seen = f" Their numbers vary by about {np.median(numbers):.3g}." if numbers else ""
         raise RecordingError(
-            f"{opened.file}: the {by} {what} for {', '.join(lost[:6])}{' ...' if len(lost) > 6 else ''}.{seen} A factor "
-            "is never guessed: set UNIT = 'uV' (or mV, nV, V), or add a channels.tsv with units."
+            f"{opened.file}: the {by} {what} for {', '.join(lost[:6])}{' ...' if len(lost) > 6 else ''}.{seen} A "
+            "factor is never guessed: set UNIT = 'uV' (or mV, nV, V), or add a channels.tsv with units."
         )
     units = {f"{opened.units[n].strip()} ({opened.said_by.get(n, 'file')})" for n in eeg if opened.units.get(n)}
     return ", ".join(sorted(units)) or "V (format)"

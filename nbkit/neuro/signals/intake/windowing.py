@@ -123,8 +123,8 @@ def _fixed(recording: Recording, windowing: Windowing) -> Cut:
     stride = int(round(windowing.stride_s * recording.sfreq))
     if length < 1 or stride < 1:
         raise RecordingError(
-            f"Too short: WINDOW_S={windowing.window_s} and STRIDE_S={windowing.stride_s} s at {recording.sfreq:g} Hz are "
-            f"{length} and {stride} samples; both need at least one."
+            f"Too short: WINDOW_S={windowing.window_s} and STRIDE_S={windowing.stride_s} s at {recording.sfreq:g} Hz "
+            f"are {length} and {stride} samples; both need at least one."
         )
     starts, start_s = [], []
     for stretch in recording.stretches:
