@@ -1,8 +1,8 @@
-"""Cumulative bands from npz files.
+"""Cumulative bands of windows.
 
-Two layouts are read, told apart by the shape of the arrays: the original Band-VAR layout (one window in each file, in
-``<root>/{train,val}``) and whole recordings (all windows of a recording in one file, with its subject and run). The
-headers of all files are checked before training starts.
+Two layouts are read: recordings in shards, as 10_eeg_windows writes them, whose bands are computed at reading, and the
+original Band-VAR layout of npz files with their bands (one window in each file, in ``<root>/{train,val}``, or all
+windows of a recording). The headers of all files are checked before training starts.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nbkit.neuro.signals.splits import split_recordings
+from nbkit.neuro.signals.windows.band_levels import BandLevels
+from nbkit.neuro.signals.windows.shards import WindowShards
 
 KEYS = ("signal", "cumulative_bands", "bands", "sfreq")
 _SCALE_WINDOWS = 256  # enough for an RMS; evenly spaced, so that every session computes the same scale
@@ -29,7 +31,8 @@ class EEGFrequencyDataset(Dataset):
     Parameters
     ----------
     source : path or sequence of path
-        A folder, or npz files. Uncompressed files are memory-mapped; compressed files are read into memory.
+        A folder, or npz files, or the files of shards. Uncompressed npz files are memory-mapped; compressed ones are
+        read into memory.
     split : str, optional
         Sub-folder to read (train or val). If it has no npz file, all npz files of the folder are used and ``fallback``
         is true.
@@ -48,9 +51,13 @@ class EEGFrequencyDataset(Dataset):
     def __init__(
         self, source: str | Path | Sequence[str | Path], split: str | None = None, limit: int | None = None
     ) -> None:
-        self.paths, self.fallback = _npz_files(source, split)
         if limit is not None and limit < 1:
             raise ValueError(f"{limit=} windows is too few; give 1 or more, or leave it out to use all windows.")
+        self._levels: BandLevels | None = None
+        if _are_shards(source):
+            self._open_shards(source, limit)
+            return
+        self.paths, self.fallback = _npz_files(source, split)
         first = _Header(self.paths[0])
         self.bands, self.sfreq = first.bands, first.sfreq
         self._places: list[tuple[int, int | None]] = []  # (file, window in it)
@@ -65,10 +72,25 @@ class EEGFrequencyDataset(Dataset):
         self._shape = first.shape
         self._open: dict[int, np.ndarray] = {}
 
+    def _open_shards(self, source: str | Path | Sequence[str | Path], limit: int | None) -> None:
+        shards = WindowShards(source, columns=(), purpose="pretrain")
+        if limit is not None:
+            shards = shards.subset(np.arange(len(shards)) < limit)
+        self._levels = BandLevels(shards)
+        self.paths, self.fallback = shards.paths, False
+        self.bands, self.sfreq = self._levels.bands, shards.sfreq
+        self._places = [(int(shard), None) for shard in shards.shard_of]
+        self._shape, self._open = (len(self.bands), shards.n_chans, shards.n_times), {}
+
     @property
     def input_shape(self) -> tuple[int, int]:
         """Shape of a window: (channels, time)."""
         return self._shape[1:]
+
+    @property
+    def shards(self) -> WindowShards | None:
+        """The shards that are read; None for npz files with bands."""
+        return None if self._levels is None else self._levels.shards
 
     @property
     def num_stages(self) -> int:
@@ -79,6 +101,8 @@ class EEGFrequencyDataset(Dataset):
         return len(self._places)
 
     def __getitem__(self, index: int) -> torch.Tensor:
+        if self._levels is not None:
+            return torch.from_numpy(self._levels[index].copy())
         number, window = self._places[index]
         if number not in self._open:
             self._open[number] = _open_member(self.paths[number], "cumulative_bands")
@@ -90,6 +114,13 @@ class EEGFrequencyDataset(Dataset):
 
     def column(self, name: str) -> list[str]:
         """Return a text entry of every window, such as ``label``, ``subject`` or ``run``; "" where it is not stored."""
+        if self._levels is not None:
+            shards = self._levels.shards
+            if name == "subject":
+                return [str(subject) for subject in shards.subjects]
+            if name in shards.column_names:
+                return [str(value) for value in shards.column(name)]
+            return [str(shards.facts[number].get(name, "")) for number, _ in self._places]
         stored: dict[int, np.ndarray] = {}
         for number in sorted({number for number, _ in self._places}):
             with np.load(self.paths[number]) as file:
@@ -155,7 +186,7 @@ class BandData(lightning.LightningDataModule):
             val = EEGFrequencyDataset(folder, "val", self.limit_val)
         else:
             # Sorted by name, so that the split does not depend on the folder to which a session copied the files.
-            rows = [_names(path) for path in sorted(_npz_files(self.source, None)[0], key=lambda p: (p.name, str(p)))]
+            rows = _rows(self.source)
             train_rows, val_rows = split_recordings(rows, self.val_fraction, self.seed)
             train = EEGFrequencyDataset([r["path"] for r in train_rows], limit=self.limit_train)
             val = EEGFrequencyDataset([r["path"] for r in val_rows], limit=self.limit_val)
@@ -213,11 +244,15 @@ class BandData(lightning.LightningDataModule):
 
         The entry ``data``, for example, is "real" or the label of synthetic stand-in data.
         """
+        if self.train_dataset.shards is not None:
+            return self.train_dataset.shards.fact(key, default)
         with np.load(self.train_dataset.paths[0]) as file:
             return str(file[key]) if key in file.files else default
 
     def ch_names(self) -> list[str]:
         """Return the channel names, or "ch 0", "ch 1" and so on if the files store none."""
+        if self.train_dataset.shards is not None:
+            return list(self.train_dataset.shards.ch_names)
         with np.load(self.train_dataset.paths[0]) as file:
             if "ch_names" in file.files:
                 return [str(name) for name in file["ch_names"]]
@@ -315,6 +350,28 @@ def _npz_files(source: str | Path | Sequence[str | Path], split: str | None) -> 
             "Create a synthetic one with: python -m nbkit.neuro.bandvar.make_dummy ROOT"
         )
     return files, fallback
+
+
+def _rows(source: str | Path | Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Return path, subject and run of every recording, sorted by name.
+
+    The split must not depend on the folder to which a session copied the files.
+    """
+    if _are_shards(source):
+        shards = WindowShards(source, columns=(), purpose="pretrain")
+        first = np.searchsorted(shards.shard_of, np.arange(len(shards.paths)))
+        return [
+            {"path": path, "subject": str(shards.subjects[at]), "run": str(facts.get("run", path.parent.name))}
+            for path, at, facts in zip(shards.paths, first, shards.facts, strict=True)
+        ]
+    return [_names(path) for path in sorted(_npz_files(source, None)[0], key=lambda p: (p.name, str(p)))]
+
+
+def _are_shards(source: str | Path | Sequence[str | Path]) -> bool:
+    """Return whether a source holds the indices of shards."""
+    if isinstance(source, (str, Path)):
+        return next(Path(source).rglob("*.json"), None) is not None if Path(source).is_dir() else False
+    return any(Path(path).suffix == ".json" for path in source)
 
 
 def _names(path: Path) -> dict[str, Any]:

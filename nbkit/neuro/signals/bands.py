@@ -6,7 +6,7 @@ one transition width and one filter length, so nothing between them is counted t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -101,8 +101,6 @@ def cumulative_frequency_levels(signal: np.ndarray, sfreq: float, bands: Sequenc
     ValueError
         If the signal is not two-dimensional and finite, or a band is not possible.
     """
-    from mne.filter import filter_data
-
     signal = np.asarray(signal)
     if signal.ndim != 2 or signal.shape[1] < 2:
         raise ValueError(f"The signal has shape {signal.shape}; it must be (channels, time) with at least two samples.")
@@ -123,25 +121,33 @@ def cumulative_frequency_levels(signal: np.ndarray, sfreq: float, bands: Sequenc
         work = np.pad(work, ((0, 0), (room, room)), mode="reflect")
 
     levels = np.empty((len(edges), *signal.shape), kind)
-    total = np.zeros(signal.shape)
-    for index, (low, high, low_width, high_width, _) in enumerate(filters):
-        filtered = filter_data(
-            work,
-            sfreq,
-            low,
-            high,
-            l_trans_bandwidth=low_width,
-            h_trans_bandwidth=high_width,
-            filter_length=length,
-            method="fir",
-            phase="zero",
-            fir_window="hamming",
-            fir_design="firwin",
-            verbose="error",
-        )
-        total += filtered[:, room : room + signal.shape[1]]
-        levels[index] = total
+    for index, level in enumerate(_filtered(work, sfreq, filters, length)):
+        levels[index] = level[:, room : room + signal.shape[1]]
     return levels
+
+
+def _filtered(
+    signal: np.ndarray, sfreq: float, filters: Sequence[tuple[float | None, float, float, float, int]], length: int
+) -> Iterator[np.ndarray]:
+    """Yield the running sum of the filtered bands: what `mne.filter.filter_data` gives, with one transform for all.
+
+    The kernels are mne's. As there, the signal is continued at both ends by its point reflection.
+    """
+    from mne.filter import create_filter
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    half = length // 2
+    before = 2 * signal[:, :1] - signal[:, half:0:-1]
+    after = 2 * signal[:, -1:] - signal[:, -2 : -half - 2 : -1]
+    padded = np.concatenate([before, signal, after], axis=1)
+    size = next_fast_len(padded.shape[1] + length - 1, real=True)
+    spectrum, kernel = rfft(padded, size, axis=1), np.zeros(length)
+    for low, high, low_width, high_width, _ in filters:
+        kernel = kernel + create_filter(
+            None, sfreq, low, high, filter_length=length, l_trans_bandwidth=low_width, h_trans_bandwidth=high_width,
+            method="fir", phase="zero", fir_window="hamming", fir_design="firwin", verbose="error",
+        )  # fmt: skip
+        yield irfft(spectrum * rfft(kernel, size), size, axis=1)[:, 2 * half : 2 * half + signal.shape[1]]
 
 
 def _filter(bands: tuple[Band, ...], index: int, sfreq: float) -> tuple[float | None, float, float, float, int]:

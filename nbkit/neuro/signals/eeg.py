@@ -1,34 +1,36 @@
 """Turn EEG recordings into windows.
 
-`recordings` lists recordings as manifest rows; `make_windows` turns one row into arrays. A row holds everything that
-its recording needs, so rows can be processed one by one, in any order, on any machine that has the data. HBN's
-recordings become shards for pretraining and both challenges; each other recording becomes one archive with its bands.
+`recordings` lists recordings as manifest rows; `make_windows` turns one row into a shard: the cleaned signal, stored
+once, and the positions of its windows with all that is known of them. A row holds everything that its recording needs,
+so rows can be processed one by one, in any order, on any machine that has the data.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, cumulative_frequency_levels, effective_bands
 from nbkit.neuro.signals.hbn import recordings as hbn
 from nbkit.neuro.signals.hbn import synthetic as synthetic_hbn
 from nbkit.neuro.signals.hbn.release import ACTIVE_TASK
 from nbkit.neuro.signals.hbn.windows import PURPOSES, HBNRecording, HBNWindows, write_windows
-from nbkit.neuro.signals.recordings import eegbci, folders, synthetic
+from nbkit.neuro.signals.intake.cleaning import Cleaning
+from nbkit.neuro.signals.intake.listing import bids_rows, folder_rows
+from nbkit.neuro.signals.intake.reading import read_recording
+from nbkit.neuro.signals.intake.tables import label_spans, participant
+from nbkit.neuro.signals.intake.windowing import Windowing, cut
+from nbkit.neuro.signals.recordings import eegbci, synthetic
 from nbkit.neuro.signals.recordings.eegbci import eegbci_available
 from nbkit.neuro.signals.recordings.recording import Recording
-from nbkit.neuro.signals.windows.cutting import cut_windows, window_labels, window_starts
-from nbkit.neuro.signals.windows.shard_writing import DTYPES
+from nbkit.neuro.signals.windows.shard_writing import DTYPES, WHOLE, write_signal
 
 __all__ = ["SOURCES", "eegbci_available", "load_recording", "make_windows", "recordings", "window_settings"]
 
 HBN_SOURCES = ("hbn", "hbn_bids", "synthetic_hbn")
-SOURCES = ("eegbci", "bids", "edf", "synthetic", *HBN_SOURCES)
+SOURCES = ("folder", "bids", "eegbci", "edf", "synthetic", *HBN_SOURCES)
 
 
 def recordings(
@@ -37,6 +39,9 @@ def recordings(
     subjects: Sequence[int | str] | None = None,
     runs: Sequence[int | str] | None = None,
     *,
+    subject_from: str | None = None,
+    table: str | None = None,
+    where: Path | None = None,
     stand_in: bool = False,
     releases: Sequence[str] = (),
     tasks: Sequence[str] = (),
@@ -46,15 +51,21 @@ def recordings(
 
     Parameters
     ----------
-    source : {"eegbci", "bids", "edf", "synthetic", "hbn", "hbn_bids", "synthetic_hbn"}
-        PhysioNet's motor data by mne; a BIDS root; a folder of EDF files; a synthetic recording; HBN by eegdash or from
-        BIDS folders; a synthetic HBN.
+    source : {"folder", "bids", "eegbci", "synthetic", "hbn", "hbn_bids", "synthetic_hbn"}
+        A folder of files of any formats that MNE reads (``edf`` is another name for it); a BIDS root; PhysioNet's motor
+        data by mne; a synthetic recording; HBN by eegdash or from BIDS folders; a synthetic HBN.
     path : str, optional
-        For bids, edf and hbn_bids, the folder; for hbn, the folder of eegdash's files; for synthetic_hbn, the preset
+        For folder, bids and hbn_bids, the folder; for hbn, the folder of eegdash's files; for synthetic_hbn, the preset
         (free, smoke).
     subjects, runs : sequence, optional
-        Subjects and runs to list; by default all in the folder, or subject 1 and (eegbci) runs 3 to 14. All runs of HBN
-        are listed.
+        Subjects and runs to list; by default all in the folder, or (eegbci) subject 1 and runs 3, 4, 6, 8, 11 and 12.
+        All runs of HBN are listed.
+    subject_from : str, optional
+        Regular expression with one group that finds the subject in a file's path (folder).
+    table : str, optional
+        Table of the recordings with the columns file and subject, and others (folder).
+    where : Path, optional
+        Where a template of the table goes if the folder cannot be written.
     releases, tasks, mini
         Selection of HBN recordings, see `hbn.hbn_rows`.
     stand_in : bool
@@ -68,19 +79,19 @@ def recordings(
     Raises
     ------
     ValueError
-        If the source, a subject or a run is unknown.
+        If the source, a subject or a run is unknown, or it cannot be told whose recordings they are.
     FileNotFoundError
         If the folder holds no such recording.
     """
     _check_source(source)
     if source == "eegbci":
-        rows = eegbci.rows(subjects or (1,), runs or eegbci.MOTOR_RUNS)
+        rows = eegbci.rows(subjects or (1,), runs or eegbci.USUAL_RUNS)
         if stand_in:
             for subject in subjects or (1,):
-                available, reason = eegbci_available(int(subject), [int(r) for r in runs or eegbci.MOTOR_RUNS])
+                available, reason = eegbci_available(int(subject), [int(r) for r in runs or eegbci.USUAL_RUNS])
                 if not available:
                     print(f"No real EEG here: {reason}. A SYNTHETIC recording is used instead.")
-                    return synthetic.rows(subjects or (1,), runs or (1,))
+                    return synthetic.rows(subjects or (1,), runs or (1, 2))
         return rows
     if source == "synthetic":
         return synthetic.rows(subjects or (1,), runs or (1,))
@@ -89,133 +100,189 @@ def recordings(
         made = synthetic_hbn.synthetic_rows(_made_up(preset), tasks or None)
         wanted = {f"SYN{int(number):04d}" for number in subjects or ()}
         return [{**row, "path": preset} for row in made if not wanted or row["subject"] in wanted]
+    people = [str(subject) for subject in subjects or ()]
     if source in HBN_SOURCES:
-        return hbn.hbn_rows(
-            source, path or "hbn", releases=releases, tasks=tasks, subjects=[str(s) for s in subjects or ()], mini=mini
-        )
-    listed = folders.bids_rows if source == "bids" else folders.edf_rows
-    return listed(path or "", subjects or None, runs or None)
+        return hbn.hbn_rows(source, path or "hbn", releases=releases, tasks=tasks, subjects=people, mini=mini)
+    names = [str(run) for run in runs or ()]
+    if source == "bids":
+        return bids_rows(path or "", people, names)
+    return folder_rows(path or "", people, names, subject_from=subject_from, table=table, where=where)
 
 
-def load_recording(item: Mapping[str, Any], sfreq: float | None = None) -> Recording:
-    """Load the recording of a row.
+def load_recording(
+    item: Mapping[str, Any],
+    cleaning: Cleaning | Mapping[str, Any] | None = None,
+    *,
+    unit: str | None = None,
+    accept_cut: bool = False,
+) -> Recording:
+    """Load the recording of a row, checked and cleaned; see `read_recording`.
 
     Parameters
     ----------
     item : mapping
         A row of `recordings`; values may be text, as in a manifest.
-    sfreq : float, optional
-        Sampling rate to resample to, in Hz; by default that of the recording.
+    cleaning : Cleaning or mapping, optional
+        By default the signal is left as it was recorded. HBN's recordings are cleaned by its own rules.
+    unit, accept_cut
+        See `read_recording`.
 
     Returns
     -------
     recording : Recording
     """
     source = _source(item)
-    if source == "eegbci":
-        return eegbci.load(int(item["subject"]), int(item["run"]), sfreq)
+    chosen = Cleaning.none() if cleaning is None else _cleaning(cleaning)
+    if source in HBN_SOURCES:
+        return _load_hbn(item, chosen.sfreq).recording
     if source == "synthetic":
         made = synthetic.recording(item["subject"], item["run"])
-        return made if sfreq is None else made.resampled(sfreq)
-    if source in HBN_SOURCES:
-        return _load_hbn(item, sfreq).recording
-    return (folders.load_bids if source == "bids" else folders.load_edf)(item["path"], sfreq)
+        return read_recording(made.as_raw(), chosen, data=made.data)
+    if source == "eegbci":
+        return read_recording(eegbci.fetch(int(item["subject"]), int(item["run"])), chosen, unit=unit)
+    return read_recording(item["path"], chosen, unit=unit, bids=source == "bids", accept_cut=accept_cut)
 
 
 def window_settings(
-    source: str, sfreq: float, window_s: float | None = None, stride_s: float | None = None, dtype: str | None = None
-) -> dict[str, float | str]:
-    """Return the keyword arguments of `make_windows` for a source, in Hz and s.
+    source: str,
+    sfreq: float,
+    window_s: float | None = None,
+    stride_s: float | None = None,
+    dtype: str | None = None,
+    *,
+    cleaning: Cleaning | None = None,
+    events: Mapping[str, str] | None = None,
+    tmin: float = 0.0,
+    tmax: float = 2.0,
+    baseline: Sequence[float] | None = None,
+    unit: str | None = None,
+    accept_cut: bool = False,
+    labels: str | None = None,
+) -> dict[str, Any]:
+    """Return the keyword arguments of `make_windows` for a source, as plain values in Hz and s.
 
-    The default is windows of 5 s, and for HBN 2 s every second. HBN's signals are stored as float16 by default: 200
-    subjects then take about 12 GB instead of 25, and a free Drive holds 15. Windows of other sources are always
-    float32.
+    The default is windows of 5 s, and for HBN 2 s every second. Signals are stored as float16 by default: 200 subjects
+    of HBN then take about 12 GB instead of 25, and a free Drive holds 15.
+
+    Parameters
+    ----------
+    source : str
+    sfreq : float
+        In Hz, after resampling.
+    window_s, stride_s : float, optional
+    dtype : {"float32", "float16"}, optional
+    cleaning : Cleaning, optional
+        Without it `Cleaning` at its defaults; the rate is ``sfreq``. HBN has its own.
+    events : mapping of str to str, optional
+        Name of an event to the class of its windows; without it windows have a fixed stride.
+    tmin, tmax, baseline
+        See `Windowing`.
+    unit, accept_cut
+        See `read_recording`.
+    labels : str, optional
+        A table of labels, see `label_spans`.
     """
     _check_source(source)
     is_hbn = source in HBN_SOURCES
     usual = HBNWindows.pretrain() if is_hbn else HBNWindows("pretrain", 5.0, 5.0)
-    allowed = DTYPES if is_hbn else DTYPES[:1]
-    if dtype is not None and dtype not in allowed:
-        raise ValueError(f"Not possible: {dtype=} for {source}: its windows are kept as {' or '.join(allowed)}.")
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"Not possible: {dtype=}: windows are kept as {' or '.join(DTYPES)}.")
     window_s = usual.window_s if window_s is None else window_s
     stride_s = usual.stride_s if stride_s is None else stride_s
-    kept = {"dtype": dtype or "float16"} if is_hbn else {}
-    return {"sfreq": sfreq, "window_s": window_s, "stride_s": stride_s, **kept}
+    if is_hbn:
+        return {"sfreq": sfreq, "window_s": window_s, "stride_s": stride_s, "dtype": dtype or "float16"}
+    span = None if baseline is None else (float(baseline[0]), float(baseline[1]))
+    windowing = Windowing(window_s, stride_s, tuple((events or {}).items()), tmin, tmax, span)
+    chosen = replace(cleaning or Cleaning(), sfreq=sfreq)
+    return {
+        "cleaning": asdict(chosen), "windowing": json.loads(json.dumps(asdict(windowing))), "dtype": dtype or "float16",
+        "unit": unit, "accept_cut": accept_cut, "labels": labels,
+    }  # fmt: skip
 
 
 def make_windows(
     item: Mapping[str, Any],
-    folder: str | Path | None = None,
+    folder: str | Path,
     *,
-    sfreq: float = 100.0,
-    window_s: float = 5.0,
-    stride_s: float = 5.0,
-    bands: Sequence[Band] = DEFAULT_BANDS,
-    dtype: str = "float32",
-) -> dict[str, np.ndarray] | dict[str, Path]:
-    """Cut one recording into windows and their cumulative bands; a recording of HBN becomes a shard without bands.
+    cleaning: Cleaning | Mapping[str, Any] | None = None,
+    windowing: Windowing | Mapping[str, Any] | None = None,
+    unit: str | None = None,
+    accept_cut: bool = False,
+    labels: str | None = None,
+    dtype: str = "float16",
+    **of_hbn: float,
+) -> dict[str, Path]:
+    """Clean one recording, cut it into windows, and write the shard.
 
-    The whole recording is filtered before it is cut, so filter edges affect no window.
+    The recording is filtered before it is cut, each part between two gaps by itself.
 
     Parameters
     ----------
     item : mapping
         A row of `recordings`.
-    folder : path, optional
-        Temporary folder for the shard of an HBN recording, until the item copies it.
-    sfreq : float
-        Sampling rate to resample to, in Hz.
-    window_s, stride_s : float
-        Length of a window and distance between starts, in s. For HBN they apply to the pretraining windows only,
-        because the challenges fix their own.
-    bands : sequence of (l_freq, h_freq)
-        Edges in Hz.
+    folder : path
+        Temporary folder for the shard, until the item copies it.
+    cleaning : Cleaning or mapping, optional
+    windowing : Windowing or mapping, optional
+    unit, accept_cut
+        See `read_recording`.
+    labels : str, optional
+        Path of a table of labels.
     dtype : {"float32", "float16"}
-        Type of HBN's stored signal; other windows are float32.
+        Type of the stored signal; windows are float32 when they are read.
+    **of_hbn : float
+        For HBN, ``sfreq`` in Hz, and ``window_s`` and ``stride_s`` of the pretraining windows; the challenges fix
+        their own.
 
     Returns
     -------
-    arrays : dict
-        signal : float32 array of shape (windows, channels, time), in uV
-        cumulative_bands : float32 array of shape (windows, bands, channels, time), in uV
-        bands : float32 array of shape (bands, 2), the effective edges, in Hz
-        sfreq : float32, in Hz
-        ch_names : str array of shape (channels,)
-        start_s : float64 array of shape (windows,), in s from the start of the recording
-        label : str array of shape (windows,), the event with the longest overlap, "" if there is none
-        subject, run, source, data : str; ``data`` is "real" or a description of synthetic data
-
-        For HBN, the paths of the shard: signal, pretrain, and for recordings of the active task challenge1, challenge2.
+    paths : dict of Path
+        The shard: ``signal``, and the index ``windows``, with the columns ``start_s``, ``label`` and all that the
+        tables say of each window. For HBN the indices are pretrain, and for the active task challenge1 and challenge2.
     """
     source = _source(item)
     if source in HBN_SOURCES:
-        if folder is None:
-            raise ValueError(f"{item['key']}: HBN's windows are written to files; pass folder= to make_windows.")
-        return _make_hbn_windows(_load_hbn(item, sfreq), folder, HBNWindows("pretrain", window_s, stride_s), dtype)
-    recording = load_recording(item, sfreq)
-    starts, length = window_starts(recording.signal.shape[1], recording.sfreq, window_s, stride_s)
-    levels = cumulative_frequency_levels(recording.signal, recording.sfreq, bands)
-    start_s = starts / recording.sfreq
-    return {
-        "signal": cut_windows(recording.signal, starts, length).astype(np.float32),
-        "cumulative_bands": cut_windows(levels, starts, length).astype(np.float32),
-        "bands": np.array(effective_bands(bands, recording.sfreq), np.float32),
-        "sfreq": np.float32(recording.sfreq),
-        "ch_names": np.array(recording.ch_names),
-        "start_s": start_s,
-        "label": window_labels(
-            start_s, length / recording.sfreq, recording.onsets_s, recording.durations_s, recording.labels
-        ),
-        "subject": np.array(str(item["subject"])),
-        "run": np.array(str(item["run"])),
-        "source": np.array(source),
-        "data": np.array(recording.data),
-    }
+        pretrain = HBNWindows("pretrain", of_hbn.get("window_s", 2.0), of_hbn.get("stride_s", 1.0))
+        return _make_hbn_windows(_load_hbn(item, of_hbn.get("sfreq")), folder, pretrain, dtype)
+    recording = load_recording(item, _cleaning(cleaning), unit=unit, accept_cut=accept_cut)
+    spans = label_spans(Path(labels)) if labels is not None else {}
+    own = [name for name in (item.get("key"), Path(str(item.get("path", ""))).name) if name in spans]
+    row = dict(item)
+    if source == "bids":
+        row = {**participant(_bids_root(Path(str(item["path"]))), str(item["subject"])), **row}
+    made = cut(recording, _windowing(windowing), row, spans[own[0]] if own else ())
+    facts = recording.facts
+    assert facts is not None  # of every recording that was read
+    return write_signal(
+        Path(folder, str(item["key"])), recording.signal, sfreq=recording.sfreq, ch_names=recording.ch_names,
+        subject=str(item["subject"]), cuts={WHOLE: (made.starts, made.length, made.columns)}, dtype=dtype,
+        baseline=made.baselines, recording=str(item["key"]), run=str(item["run"]), source=source, data=recording.data,
+        stretches=[[s.start, s.stop, s.start_s] for s in recording.stretches], dropped=made.dropped,
+        intake=facts.as_json(),
+    )  # fmt: skip
 
 
 def _check_source(source: str) -> None:
     if source not in SOURCES:
         raise ValueError(f"Unknown {source=}; it may be {', '.join(SOURCES)}.")
+
+
+def _cleaning(given: Cleaning | Mapping[str, Any] | None) -> Cleaning:
+    return given if isinstance(given, Cleaning) else Cleaning(**(given or {}))
+
+
+def _windowing(given: Windowing | Mapping[str, Any] | None) -> Windowing:
+    if isinstance(given, Windowing):
+        return given
+    said = dict(given or {})
+    said["events"] = tuple((str(name), str(label)) for name, label in said.get("events", ()))
+    said["baseline"] = None if said.get("baseline") is None else tuple(said["baseline"])
+    return Windowing(**said)
+
+
+def _bids_root(path: Path) -> Path:
+    """Return the folder above ``sub-*``."""
+    return next((parent.parent for parent in path.parents if parent.name.startswith("sub-")), path.parent)
 
 
 def _source(item: Mapping[str, Any]) -> str:

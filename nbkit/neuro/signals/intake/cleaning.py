@@ -25,8 +25,8 @@ class Cleaning:
 
     Parameters
     ----------
-    sfreq : float
-        Sampling rate after resampling, in Hz; the filters come first.
+    sfreq : float or None
+        Sampling rate after resampling, in Hz; the filters come first. None keeps that of the recording.
     l_freq, h_freq : float or None
         Edges of the band-pass filter, in Hz; None for none. An upper edge above the Nyquist rate of the recording
         changes nothing.
@@ -38,16 +38,16 @@ class Cleaning:
         What to do with bad channels. A channel that cannot be interpolated is dropped, which is said.
     """
 
-    sfreq: float = 100.0
+    sfreq: float | None = 100.0
     l_freq: float | None = 0.5
-    h_freq: float | None = 45.0
+    h_freq: float | None = None
     notch: float | None = None
     reference: str | None = None
     bads: str = "interpolate"
 
     def __post_init__(self) -> None:
         low, high = self.l_freq or 0.0, self.h_freq or float("inf")
-        if not self.sfreq > 0 or low < 0 or low >= high:
+        if (self.sfreq is not None and not self.sfreq > 0) or low < 0 or low >= high:
             raise ValueError(
                 f"Not possible: a band from {self.l_freq} to {self.h_freq} Hz at SFREQ={self.sfreq} Hz. Give 0 <= "
                 "l_freq < h_freq and a positive rate."
@@ -70,7 +70,7 @@ class Cleaning:
         return cls(100.0, 0.5, 50.0)
 
     @classmethod
-    def none(cls, sfreq: float) -> Cleaning:
+    def none(cls, sfreq: float | None = None) -> Cleaning:
         """Return no cleaning but resampling."""
         return cls(sfreq, None, None, bads="keep")
 
@@ -113,7 +113,7 @@ def clean(
         if repaired:
             part.info["bads"] = list(repaired)
             part.interpolate_bads(reset_bads=True, mode="accurate", verbose="error")
-        if part.info["sfreq"] != cleaning.sfreq:
+        if cleaning.sfreq is not None and part.info["sfreq"] != cleaning.sfreq:
             part.resample(cleaning.sfreq, verbose="error")
         data = part.get_data() * 1e6
         pieces.append(data)
@@ -131,14 +131,13 @@ def _part(raw: Any, stretch: Stretch) -> Any:
 
 
 def _filter(part: Any, cleaning: Cleaning) -> None:
-    sfreq, nyquist = part.info["sfreq"], part.info["sfreq"] / 2
+    nyquist = part.info["sfreq"] / 2
     high = cleaning.h_freq if cleaning.h_freq is not None and cleaning.h_freq < nyquist * 0.98 else None
     if cleaning.l_freq or high:
         part.filter(cleaning.l_freq or None, high, verbose="error")
     if cleaning.notch is not None and cleaning.notch < nyquist:
         harmonics = np.arange(cleaning.notch, nyquist * 0.98, cleaning.notch)
         part.notch_filter(harmonics, verbose="error") if len(harmonics) else None
-    assert part.info["sfreq"] == sfreq
 
 
 def _bad_channels(raw: Any, cleaning: Cleaning, said: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

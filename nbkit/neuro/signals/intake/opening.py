@@ -56,7 +56,10 @@ def open_recording(source: Any, *, bids: bool = False, accept_cut: bool = False)
     import mne
 
     if isinstance(source, mne.io.BaseRaw):
-        opened = Opened(source, _name_of(source), type(source).__name__)
+        names, kinds = source.ch_names, source.get_channel_types()
+        opened = Opened(source, _name_of(source), type(source).__name__, dict.fromkeys(names, "V"))
+        opened.said_by = dict.fromkeys(names, "mne")
+        opened.kinds = {name: kind for name, kind in zip(names, kinds, strict=True) if kind != "eeg"}
         return _finished(opened, _marks_of(source))
     if isinstance(source, mne.BaseEpochs):
         return _of_epochs(source, "Epochs", type(source).__name__)

@@ -105,7 +105,7 @@ def read_recording(
         cleaning=cleaning.as_dict(), said=tuple(dict.fromkeys([*opened.said, *said])),
     )  # fmt: skip
     return Recording(
-        signal=signal, sfreq=float(cleaning.sfreq), ch_names=tuple(raw.ch_names),
+        signal=signal, sfreq=float(cleaning.sfreq or sfreq), ch_names=tuple(raw.ch_names),
         onsets_s=tuple(mark.onset_s for mark in notes), durations_s=tuple(mark.duration_s for mark in notes),
         labels=tuple(mark.text for mark in notes), columns=tuple(dict(mark.columns) for mark in notes), data=data,
         stretches=cleaned, facts=facts,

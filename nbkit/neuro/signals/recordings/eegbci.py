@@ -10,9 +10,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from nbkit.neuro.signals.recordings.recording import Recording
-
 MOTOR_RUNS = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14)
+USUAL_RUNS = (3, 4, 6, 8, 11, 12)  # where none are named
 _URL = "https://physionet.org/files/eegmmidb/1.0.0/"
 _PATIENCE_S = 3.0
 
@@ -95,8 +94,8 @@ def task_of_run(run: int | str) -> str:
     return ("move fists", "imagine fists", "move fists or feet", "imagine fists or feet")[(number - 3) % 4]
 
 
-def load(subject: int, run: int, sfreq: float | None = None) -> Recording:
-    """Load one run: 64 channels with standard names, in uV, and the events T0 (rest), T1 and T2.
+def fetch(subject: int, run: int) -> Path:
+    """Return the path of one run: 64 channels, and the events T0 (rest), T1 and T2; fetched if it is not on disk.
 
     Raises
     ------
@@ -111,10 +110,7 @@ def load(subject: int, run: int, sfreq: float | None = None) -> Recording:
             f"{reason}. Nothing was changed. Point MNE_DATASETS_EEGBCI_PATH at the folder that holds MNE-eegbci-data, "
             "connect to the network, or use SOURCE = 'synthetic'."
         )
-    path = mne.datasets.eegbci.load_data(int(subject), [int(run)], update_path=False, verbose="error")[0]
-    raw = mne.io.read_raw_edf(path, verbose="error")
-    mne.datasets.eegbci.standardize(raw)
-    return Recording.from_raw(raw, sfreq, name=Path(path).name)
+    return Path(mne.datasets.eegbci.load_data(int(subject), [int(run)], update_path=False, verbose="error")[0])
 
 
 def _network_fault(url: str, patience_s: float) -> str | None:

@@ -84,16 +84,13 @@ class Recording:
             labels=tuple(str(label) for label in notes.description),
         )
 
-    def resampled(self, sfreq: float) -> Recording:
-        """Return the recording at another sampling rate, in Hz (anti-aliased, by mne)."""
-        if sfreq == self.sfreq:
-            return self
-        from dataclasses import replace
+    def as_raw(self) -> mne.io.BaseRaw:
+        """Return the recording as an mne recording, in V."""
+        import mne
 
-        from mne.filter import resample
-
-        signal = resample(self.signal, up=sfreq, down=self.sfreq, verbose="error")
-        return replace(self, signal=signal, sfreq=float(sfreq))
+        info = mne.create_info(list(self.ch_names), self.sfreq, "eeg")
+        raw = mne.io.RawArray(self.signal * 1e-6, info, verbose="error")
+        return raw.set_annotations(mne.Annotations(self.onsets_s, self.durations_s, self.labels))
 
     @property
     def seconds(self) -> float:

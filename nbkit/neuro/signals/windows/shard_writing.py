@@ -17,6 +17,7 @@ import numpy as np
 
 FORMAT = "nbkit window shard 1"
 DTYPES = ("float32", "float16")
+WHOLE = "windows"  # name of an index that serves every purpose
 
 
 def write_shard(
@@ -90,7 +91,8 @@ def write_signal(
     subject: str,
     cuts: Mapping[str, tuple[np.ndarray, int, Mapping[str, np.ndarray]]],
     dtype: str = "float32",
-    **facts: str | float,
+    baseline: tuple[int, int] | None = None,
+    **facts: Any,
 ) -> dict[str, Path]:
     """Write the whole signal of one recording, and one index per way of cutting it into windows.
 
@@ -109,7 +111,9 @@ def write_signal(
     dtype : {"float32", "float16"}
         Type of the file. float16 needs half the space, rounds by at most 1 part in 2048 (0.03 uV at 64 uV), and ends
         at 65504 uV; a larger signal is stored as float32. Windows are float32 when they are read.
-    **facts : str or float
+    baseline : (int, int), optional
+        Samples of each window whose mean is subtracted when it is read.
+    **facts : JSON values
 
     Returns
     -------
@@ -142,7 +146,7 @@ def write_signal(
             )
         shape = (len(starts), len(signal), int(length))
         index = _index(recording, "signal.npy", shape, sfreq, ch_names, subject, columns, {**facts, "purpose": purpose})
-        indices[purpose] = {**index, "starts": starts.tolist()}
+        indices[purpose] = {**index, "starts": starts.tolist(), "baseline": baseline}
     paths = {"signal": Path(folder, "signal.npy"), **{p: Path(folder, f"{p}.json") for p in indices}}
     paths["signal"].parent.mkdir(parents=True, exist_ok=True)
     if dtype == "float16" and np.abs(signal).max() > np.finfo(np.float16).max:

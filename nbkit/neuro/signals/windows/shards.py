@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import Dataset
 
 from nbkit.neuro.signals.windows.mapped import TORCH_DTYPES, map_member, map_npy, npy_header, read_header
-from nbkit.neuro.signals.windows.shard_writing import FORMAT, write_shard, write_signal
+from nbkit.neuro.signals.windows.shard_writing import FORMAT, WHOLE, write_shard, write_signal
 
 __all__ = ["WindowShards", "write_shard", "write_signal"]
 
@@ -35,8 +35,8 @@ class WindowShards(Dataset):
     columns : sequence of str
         Numeric columns in each sample; ``()`` for none.
     purpose : str, optional
-        Use only the indices of this name, such as ``challenge1``; needed if recordings have several. An npz item has
-        one kind of windows, which serves any purpose.
+        Use only the indices of this name, such as ``challenge1``; needed if recordings have several. An index named
+        ``windows``, and an npz item, serve any purpose.
 
     Attributes
     ----------
@@ -70,6 +70,7 @@ class WindowShards(Dataset):
         self._shard_subjects = np.array([shard.subject for shard in shards])
         self._facts = [shard.facts for shard in shards]
         self._files = [shard.file for shard in shards]
+        self._baseline = [shard.baseline for shard in shards]
         self._starts = None
         if any(shard.starts is not None for shard in shards):
             self._starts = np.concatenate([_starts(shard) for shard in shards])
@@ -143,6 +144,21 @@ class WindowShards(Dataset):
         shard = int(self.shard_of[0]) if len(self) else 0
         return str(self._facts[shard].get(name, default))
 
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """Facts of every shard, in the order of ``paths``."""
+        return self._facts
+
+    @property
+    def starts(self) -> np.ndarray | None:
+        """First sample of each window in its shard's signal; None if the shards hold windows only."""
+        return None if self._starts is None else self._starts[self._rows]
+
+    @property
+    def files(self) -> list[Path]:
+        """The file of samples of every shard, in the order of ``paths``."""
+        return self._files
+
     def subset(self, keep: np.ndarray | Sequence[int]) -> WindowShards:
         """Return a view of some windows, selected by a bool per window or by their indices."""
         keep = np.asarray(keep)
@@ -171,7 +187,10 @@ class WindowShards(Dataset):
         stored = self._maps[shard]
         if stored.ndim == 2:
             start = int(self._starts[row])
-            return stored[start : start + self._n_times].T.float()
+            window = stored[start : start + self._n_times].T.float()
+            if (span := self._baseline[shard]) is not None:
+                window = window - window[:, span[0] : span[1]].mean(dim=1, keepdim=True)
+            return window
         window = stored[row - int(self._ends[shard] - self._counts[shard])]
         if isinstance(window, torch.Tensor):
             return window.float()
@@ -184,6 +203,7 @@ class _Shard:
     def __init__(self, path: Path) -> None:
         self.path = self.file = path
         self.starts: np.ndarray | None = None
+        self.baseline: tuple[int, int] | None = None
         self._read_npz() if path.suffix == ".npz" else self._read_index()
         if len(self.shape) != 3 or 0 in self.shape or len(self.ch_names) != self.shape[1]:
             raise ValueError(
@@ -207,6 +227,7 @@ class _Shard:
             )
         stored, dtype, _ = npy_header(self.file)
         self.shape = tuple(said["shape"])
+        self.baseline = tuple(said["baseline"]) if said.get("baseline") else None
         if "starts" in said:
             self.starts = np.array(said["starts"], int)
             fits = len(stored) == 2 and stored[1] == self.shape[1] and len(self.starts) == self.shape[0]
@@ -287,7 +308,7 @@ def _shard_files(paths: str | Path | Sequence[str | Path], purpose: str | None) 
     archives = [file for file in files if file.suffix == ".npz"]
     purposes = sorted({index.stem for index in indices})
     if purpose is not None:
-        indices = {index for index in indices if index.stem == purpose}
+        indices = {index for index in indices if index.stem in (purpose, WHOLE)}
     elif len(purposes) > 1:
         raise ValueError(f"These recordings were cut for {', '.join(purposes)}; set purpose= to one of them.")
     if not indices and not archives:
