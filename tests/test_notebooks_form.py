@@ -21,7 +21,7 @@ from nbkit.tools.phases import Phase, find_phase, load_phases
 from nbkit.tools.rehearsal.running import run_notebook
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-CODE_CELLS, CELL_LINES, PARAMETER_LINES, SET_UP_LINES, CODE_LINES = 12, 12, 15, 5, 90
+CODE_CELLS, CELL_LINES, PARAMETER_LINES, SET_UP_LINES, CODE_LINES = 12, 12, 26, 5, 100
 CARD = ("Needs", "Makes", "Sessions", "Figures")
 FORBIDDEN = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.Try, ast.While)
 _PATH = re.compile(r"""["'](/|~|[A-Za-z]:\\)[\w.]""")

@@ -18,6 +18,7 @@ from nbkit.neuro.signals.hbn import synthetic as synthetic_hbn
 from nbkit.neuro.signals.hbn.release import ACTIVE_TASK
 from nbkit.neuro.signals.hbn.windows import PURPOSES, HBNRecording, HBNWindows, write_windows
 from nbkit.neuro.signals.intake.cleaning import Cleaning
+from nbkit.neuro.signals.intake.facts import RecordingError
 from nbkit.neuro.signals.intake.listing import bids_rows, folder_rows
 from nbkit.neuro.signals.intake.reading import read_recording
 from nbkit.neuro.signals.intake.tables import label_spans, participant
@@ -27,7 +28,15 @@ from nbkit.neuro.signals.recordings.eegbci import eegbci_available
 from nbkit.neuro.signals.recordings.recording import Recording
 from nbkit.neuro.signals.windows.shard_writing import DTYPES, WHOLE, write_signal
 
-__all__ = ["SOURCES", "eegbci_available", "load_recording", "make_windows", "recordings", "window_settings"]
+__all__ = [
+    "SOURCES",
+    "eegbci_available",
+    "first_readable",
+    "load_recording",
+    "make_windows",
+    "recordings",
+    "window_settings",
+]
 
 HBN_SOURCES = ("hbn", "hbn_bids", "synthetic_hbn")
 SOURCES = ("folder", "bids", "eegbci", "edf", "synthetic", *HBN_SOURCES)
@@ -141,6 +150,35 @@ def load_recording(
     if source == "eegbci":
         return read_recording(eegbci.fetch(int(item["subject"]), int(item["run"])), chosen, unit=unit)
     return read_recording(item["path"], chosen, unit=unit, bids=source == "bids", accept_cut=accept_cut)
+
+
+def first_readable(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> tuple[str, Recording]:
+    """Return key and recording of the first row that can be read with the settings of `make_windows`.
+
+    Rows before it that cannot be used are named with the reason.
+
+    Raises
+    ------
+    RecordingError
+        If no row can be used, with the reason of the first.
+    """
+    faults = []
+    for row in rows:
+        try:
+            if str(row["source"]) in HBN_SOURCES:
+                return str(row["key"]), load_recording(row, Cleaning.none(settings["sfreq"]))
+            read = {name: settings[name] for name in ("cleaning", "unit", "accept_cut")}
+            recording = load_recording(row, **read)
+        except (ValueError, OSError) as error:  # it becomes a failed item in the loop
+            print(f"{row['key']} cannot be used: {error}")
+            faults.append(str(error))
+            continue
+        if recording.facts is not None:
+            print(*recording.facts.lines(), sep="\n")
+        return str(row["key"]), recording
+    raise RecordingError(
+        f"None of {len(rows)} recordings can be used. The first one: {faults[0] if faults else 'none'}"
+    )
 
 
 def window_settings(

@@ -159,12 +159,13 @@ def _bad_channels(raw: Any, cleaning: Cleaning, said: list[str]) -> tuple[tuple[
 
 
 def _positions(names: Sequence[str]) -> dict[str, np.ndarray]:
-    known = _known_positions()
+    known = known_positions()
     return {name: known[electrode(name)] for name in names if electrode(name) in known}
 
 
 @lru_cache
-def _known_positions() -> dict[str, np.ndarray]:
+def known_positions() -> dict[str, np.ndarray]:
+    """Return the places of the electrodes of the 10-05 system in the head frame, in m, by their plain names."""
     import mne
 
     builtin = mne.channels.get_builtin_montages()

@@ -1,0 +1,111 @@
+"""Figure of what was read: spectrum, amplitude of every channel on the head, and what was left out and why."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbkit.ground.figures import SERIES, TRUTH, tidy
+from nbkit.neuro.signals.intake.ch_names import electrode
+from nbkit.neuro.signals.recordings.recording import Recording
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_FEWEST = 4  # channels with known positions for a head
+
+
+def plot_intake(recording: Recording, title: str = "") -> Figure:
+    """Draw the quality of a recording that was read by `read_recording`.
+
+    Parameters
+    ----------
+    recording : Recording
+        With its facts; a recording that was read by other rules has only the spectrum and the amplitudes.
+    title : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    facts = recording.facts
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(13, 4.2), width_ratios=(5, 4, 4), layout="constrained"
+    )  # fmt: skip
+    _spectrum(left, recording)
+    placed = _places(recording.ch_names)
+    if len(placed) >= _FEWEST:
+        _head(middle, recording, placed)
+    else:
+        _bars(middle, recording)
+    right.axis("off")
+    said = facts.lines() if facts is not None else [f"{len(recording.ch_names)} channels, {recording.seconds:.0f} s"]
+    lines = [piece for line in said for piece in textwrap.wrap(line, 46, subsequent_indent="   ")]
+    shown = lines if len(lines) <= 18 else [*lines[:17], f"and {len(lines) - 17} more lines on the card"]
+    right.text(0.0, 1.0, "\n".join(shown), va="top", ha="left", fontsize=8.5, transform=right.transAxes)
+    name = title or (facts.file if facts is not None else "")
+    figure.suptitle(name if recording.data == "real" else f"{name} ({recording.data})")
+    return figure
+
+
+def _spectrum(axes: Axes, recording: Recording) -> None:
+    """Draw the power density of every channel, from windows of 4 s that stay inside a stretch."""
+    from scipy.signal import welch
+
+    sfreq, length = recording.sfreq, int(4 * recording.sfreq)
+    longest = max(recording.stretches, key=lambda s: s.stop - s.start)
+    signal = recording.signal[:, longest.start : longest.stop]
+    frequency, density = welch(signal, sfreq, nperseg=min(length, signal.shape[1]), axis=1)
+    inside = frequency >= 0.5
+    decibels = 10 * np.log10(np.maximum(density[:, inside], 1e-12))
+    for row in decibels:
+        axes.plot(frequency[inside], row, color=SERIES[0], linewidth=0.6, alpha=0.35)
+    axes.plot(
+        frequency[inside], np.median(decibels, axis=0), color=TRUTH, linewidth=1.8, label="median of the channels"
+    )
+    tidy(axes)
+    axes.set(xlabel="Frequency (Hz)", ylabel="Power density (dB re 1 µV²/Hz)", title="Spectrum after cleaning")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _head(axes: Axes, recording: Recording, placed: dict[str, np.ndarray]) -> None:
+    import mne
+
+    names = list(placed)
+    spread = _spread(recording)
+    values = np.array([spread[name] for name in names])
+    info = mne.create_info(names, recording.sfreq, "eeg")
+    montage = mne.channels.make_dig_montage(placed, coord_frame="head")
+    info.set_montage(montage)
+    image, _ = mne.viz.plot_topomap(
+        values, info, axes=axes, show=False, cmap="viridis", contours=0, vlim=(0.0, float(values.max()))
+    )
+    axes.figure.colorbar(image, ax=axes, shrink=0.75, label="Standard deviation (µV)")
+    axes.set_title("Amplitude of each channel", fontsize=10)
+
+
+def _bars(axes: Axes, recording: Recording) -> None:
+    spread = _spread(recording)
+    places = np.arange(len(spread))
+    axes.barh(places, list(spread.values()), color=SERIES[0])
+    every = max(1, len(spread) // 20)
+    axes.set_yticks(places[::every], list(spread)[::every], fontsize=8)
+    axes.invert_yaxis()
+    tidy(axes)
+    axes.set(xlabel="Standard deviation (µV)", title="Amplitude of each channel")
+
+
+def _spread(recording: Recording) -> dict[str, float]:
+    return dict(zip(recording.ch_names, recording.signal.std(axis=1).tolist(), strict=True))
+
+
+def _places(ch_names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    from nbkit.neuro.signals.intake.cleaning import known_positions
+
+    known = known_positions()
+    return {name: known[electrode(name)] for name in ch_names if electrode(name) in known}
