@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nbkit.neuro.signals.intake.cleaning import Cleaning
+from nbkit.neuro.signals.intake.reading import read_recording
 from nbkit.neuro.signals.recordings import eegbci
 from nbkit.neuro.signals.recordings.cueing import CueingWindows, write_cueing
 from nbkit.neuro.signals.recordings.recording import Recording
@@ -142,7 +144,7 @@ def rest_or_movement(
     windows, target, groups = [], [], []
     for subject in subjects:
         for run in runs:
-            recording = eegbci.load(subject, run, sfreq)
+            recording = read_recording(eegbci.fetch(subject, run), Cleaning.none(sfreq))
             for onset, label in zip(recording.onsets_s, recording.labels, strict=True):
                 start = int(round(onset * sfreq))
                 if label in ("T0", "T1", "T2") and start + length <= recording.signal.shape[1]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nbkit.neuro.signals.intake.ch_names import electrode
+
 TEN_TWENTY = tuple(
     "FP1 FPZ FP2 AF9 AF7 AF5 AF3 AF1 AFZ AF2 AF4 AF6 AF8 AF10 F9 F7 F5 F3 F1 FZ F2 F4 F6 F8 F10 FT9 FT7 FC5 FC3 FC1 "
     "FCZ FC2 FC4 FC6 FT8 FT10 T9 T7 C5 C3 C1 CZ C2 C4 C6 T8 T10 TP9 TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8 TP10 P9 P7 P5 "
@@ -34,7 +36,7 @@ def find_table(ch_names: Sequence[str]) -> str:
     """
     unknown = {}
     for name, table in TABLES.items():
-        unknown[name] = [ch for ch in ch_names if _plain(ch) not in table]
+        unknown[name] = [ch for ch in ch_names if electrode(ch) not in table]
         if not unknown[name]:
             return name
     nearest = min(unknown, key=lambda name: len(unknown[name]))
@@ -55,14 +57,9 @@ def channel_rows(ch_names: Sequence[str], table: str) -> list[int]:
     if table not in TABLES:
         raise ValueError(f"There is no table of channels {table!r}; the tables are {', '.join(TABLES)}.")
     places = {name: row for row, name in enumerate(TABLES[table], 1)}
-    plain = [_plain(name) for name in ch_names]
+    plain = [electrode(name) for name in ch_names]
     strange = [name for name, p in zip(ch_names, plain, strict=True) if p not in places]
     if strange or len(set(plain)) < len(plain):
         wrong = f"does not know {', '.join(strange[:8])}" if strange else "is given a channel twice"
         raise ValueError(f"The table {table} {wrong}. It has {', '.join(TABLES[table][:4])} ... {TABLES[table][-1]}.")
     return [places[name] for name in plain]
-
-
-def _plain(name: str) -> str:
-    """Return a name as the tables spell it: upper case, without the trailing dots of EDF files."""
-    return name.strip().rstrip(".").upper()

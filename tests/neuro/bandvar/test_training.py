@@ -182,12 +182,17 @@ def test_defaults_are_the_seeds():
 @pytest.mark.train
 def test_a_real_recording_beats_persistence(eegbci_folder, tmp_path):
     from nbkit.neuro.signals import eeg
+    from nbkit.neuro.signals.intake.cleaning import Cleaning
+    from nbkit.neuro.signals.intake.windowing import Windowing, cut
+    from nbkit.neuro.signals.windows.shard_writing import write_signal
 
+    cleaning, windowing = Cleaning(), Windowing(2.0, 2.0)
     for row in eeg.recordings("eegbci", subjects=[1], runs=[3, 4, 11]):
-        arrays = eeg.make_windows(row, window_s=2.0, stride_s=2.0)
-        arrays["signal"] = arrays["signal"][:, ::4]  # 16 of 64 channels: seconds, not a minute
-        arrays["cumulative_bands"] = arrays["cumulative_bands"][:, :, ::4]
-        np.savez(tmp_path / f"{row['key']}.npz", **arrays)
+        whole = eeg.load_recording(row, cleaning)
+        made = cut(whole, windowing)
+        few = dict(ch_names=whole.ch_names[::4], subject="1", run=row["run"])  # 16 of 64: seconds, not a minute
+        cuts = {"windows": (made.starts, made.length, made.columns)}
+        write_signal(tmp_path / row["key"], whole.signal[::4], sfreq=whole.sfreq, cuts=cuts, **few)
     lightning.seed_everything(2025, verbose=False)
     settings = replace(BandVARSettings.demo(), d_model=32, steps=100)
     data = BandData(tmp_path, settings.batch_size, limit_val=30)

@@ -14,8 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
-from nbkit.neuro.decoding.models.positions import ALIASES, TEN_FIVE, angle, directions, plain
+from nbkit.neuro.decoding.models.positions import TEN_FIVE, angle, directions
 from nbkit.neuro.decoding.models.splines import spline_weights
+from nbkit.neuro.signals.intake.ch_names import TWINS, electrode
 
 FARTHEST = 30.0  # degrees from an interpolated channel to the nearest recorded one: the spacing of the 10-20 system
 ELSEWHERE = 40.0  # degrees from a site of the 10-20 system above which names must belong to another naming scheme
@@ -131,7 +132,10 @@ def plan_channels(
     """
     laid = directions(ch_names, positions, template)
     where = _by_name(ch_names, laid, positions)
-    ends = {target: [plain(target)] if _at(plain(target), where) else plain(target).split("-") for target in targets}
+    ends = {
+        target: [electrode(target)] if _at(electrode(target), where) else electrode(target).split("-")
+        for target in targets
+    }
     neighbours = _Neighbours(laid, farthest, [name for names in ends.values() for name in names])
     ways = {name: _at(name, where) or neighbours.near(name) for names in ends.values() for name in names}
     lacking = {target: why for target, names in ends.items() for name in names if isinstance(why := ways[name], str)}
@@ -159,8 +163,8 @@ def reachable(
     """Return the targets that are recorded or can be interpolated, in their order."""
     laid = directions(ch_names, positions, template)
     where = _by_name(ch_names, laid, positions)
-    neighbours = _Neighbours(laid, FARTHEST, [plain(target) for target in targets])
-    return [t for t in targets if _at(plain(t), where) or not isinstance(neighbours.near(plain(t)), str)]
+    neighbours = _Neighbours(laid, FARTHEST, [electrode(target) for target in targets])
+    return [t for t in targets if _at(electrode(t), where) or not isinstance(neighbours.near(electrode(t)), str)]
 
 
 class _Neighbours:
@@ -201,29 +205,29 @@ def _by_name(
     Example: A1 is at the vertex in BioSemi's scheme and at the left ear in the 10-20 system, so in a BioSemi recording
     names do not determine positions.
     """
-    twice = [name for name, count in Counter(map(plain, ch_names)).items() if count > 1]
+    twice = [name for name, count in Counter(map(electrode, ch_names)).items() if count > 1]
     if not len(ch_names) or twice:
         seen = f"{', '.join(twice[:6])} more than once" if twice else "no channel"
         raise ValueError(f"The recording has {seen}; pass every channel once, with a unique name.")
-    usual = directions([plain(name) for name in ch_names], template=TEN_FIVE)
+    usual = directions([electrode(name) for name in ch_names], template=TEN_FIVE)
     off = {
-        name: round(angle(laid[name], usual[plain(name)]))
+        name: round(angle(laid[name], usual[electrode(name)]))
         for name in ch_names
-        if name in laid and plain(name) in usual and angle(laid[name], usual[plain(name)]) > ELSEWHERE
+        if name in laid and electrode(name) in usual and angle(laid[name], usual[electrode(name)]) > ELSEWHERE
     }
-    given = {plain(name) for name in positions or {}}
-    wrong = [f"{name} ({degrees} degrees)" for name, degrees in off.items() if plain(name) in given]
+    given = {electrode(name) for name in positions or {}}
+    wrong = [f"{name} ({degrees} degrees)" for name, degrees in off.items() if electrode(name) in given]
     if wrong:
         raise ValueError(
             f"By the positions given, {', '.join(wrong[:6])} are not where the 10-20 system has them. Pass x to the "
             "right, y to the front and z up (MNE's head frame), or use other names."
         )
-    return {} if off else {plain(name): place for place, name in enumerate(ch_names)}
+    return {} if off else {electrode(name): place for place, name in enumerate(ch_names)}
 
 
 def _at(name: str, where: Mapping[str, int]) -> tuple[str, int] | None:
     """Return how a channel is recorded (under its name or an alias) and its index; None if it is not recorded."""
-    for how, known in (("same", name), ("alias", ALIASES.get(name, name))):
+    for how, known in (("same", name), ("alias", TWINS.get(name, name))):
         if known in where:
             return how, where[known]
     return None
@@ -286,8 +290,8 @@ def choose_channels(
     """
     laid = directions(ch_names, positions, template)
     where = _by_name(ch_names, laid, positions)
-    rows = {plain(name): name for name in known}
-    found = {ch_names[at]: rows.get(name) or rows.get(ALIASES.get(name, "")) for name, at in where.items()}
+    rows = {electrode(name): name for name in known}
+    found = {ch_names[at]: rows.get(name) or rows.get(TWINS.get(name, "")) for name, at in where.items()}
     strange = [name for name in ch_names if found.get(name) is None and name not in laid]
     if strange:
         raise ValueError(

@@ -12,27 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 
-# Sites with an older name in the 10-20 system and another in the 10-10 system.
-_TWINS = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
-ALIASES = {**_TWINS, **{new: old for old, new in _TWINS.items()}}
+from nbkit.neuro.signals.intake.ch_names import electrode
+
 TEN_FIVE = "standard_1005"  # MNE's name for the 10-05 system on a template head, until MNE 1.13
 # EGI's nets by the range of their highest electrode number, without and with the reference.
 _EGI = {(32, 33): "GSN-HydroCel-32", (64, 65): "GSN-HydroCel-65_1.0", (124, 129): "GSN-HydroCel-129",
         (250, 257): "GSN-HydroCel-257"}  # fmt: skip
-
-
-def plain(name: str) -> str:
-    """Return a channel's name in upper case, without the prefixes and suffixes that EDF files add.
-
-    Examples
-    --------
-    >>> plain("Fc5."), plain("EEG T3-REF"), plain("Fp1-F7")
-    ('FC5', 'T3', 'FP1-F7')
-    """
-    name = name.strip().rstrip(".").upper().removeprefix("EEG ").strip()
-    for reference in ("-REF", "-LE", "-AVG"):
-        name = name.removesuffix(reference)
-    return name
 
 
 def directions(
@@ -61,7 +46,7 @@ def directions(
         If a given position is not three finite numbers, or the template is unknown.
     """
     known = {}
-    given = {plain(name): np.asarray(place, float) for name, place in (positions or {}).items()}
+    given = {electrode(name): np.asarray(place, float) for name, place in (positions or {}).items()}
     wrong = [name for name, place in given.items() if place.shape != (3,) or not np.isfinite(place).all()]
     if wrong:
         raise ValueError(f"The positions of {', '.join(wrong[:6])} are not three finite numbers; pass x, y and z.")
@@ -72,7 +57,7 @@ def directions(
     for name in [template] if template else [net, TEN_FIVE] if net else [TEN_FIVE]:
         for ch, place in _template(_own_name(name)).items():
             known.setdefault(ch, place)
-    return {name: known[plain(name)] for name in ch_names if plain(name) in known}
+    return {name: known[electrode(name)] for name in ch_names if electrode(name) in known}
 
 
 def head_places(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
@@ -86,11 +71,12 @@ def head_places(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     import mne
 
     template = mne.channels.make_standard_montage(_own_name(TEN_FIVE)).get_positions()["ch_pos"]
-    own = {plain(name): place for name, place in template.items()}
+    own = {electrode(name): place for name, place in template.items()}
     middle = _middle(np.stack(list(own.values())))
     radius = np.linalg.norm(np.stack(list(own.values())) - middle, axis=1).mean()
     return {
-        name: [float(x) for x in own.get(plain(name), middle + radius * direction)] for name, direction in found.items()
+        name: [float(x) for x in own.get(electrode(name), middle + radius * direction)]
+        for name, direction in found.items()
     }
 
 
@@ -101,7 +87,9 @@ def angle(one: np.ndarray, other: np.ndarray) -> float:
 
 def _net_of(ch_names: Sequence[str]) -> str | None:
     """Return the EGI net that has these names, or None if there is none or more than one."""
-    numbers = {int(plain(name)[1:]) for name in ch_names if plain(name)[:1] == "E" and plain(name)[1:].isdigit()}
+    numbers = {
+        int(electrode(name)[1:]) for name in ch_names if electrode(name)[:1] == "E" and electrode(name)[1:].isdigit()
+    }
     for (least, most), net in _EGI.items():
         if numbers and least <= max(numbers) <= most and len(numbers) > least // 2:
             return net
@@ -113,7 +101,7 @@ def _template(name: str) -> dict[str, np.ndarray]:
     import mne
 
     montage = mne.channels.transform_to_head(mne.channels.make_standard_montage(name))
-    places = {plain(ch): place for ch, place in montage.get_positions()["ch_pos"].items()}
+    places = {electrode(ch): place for ch, place in montage.get_positions()["ch_pos"].items()}
     middle = _middle(np.stack(list(places.values())))
     found = {ch: _unit(place - middle) for ch, place in places.items()}
     if name.endswith("-129") or name.endswith("-257"):

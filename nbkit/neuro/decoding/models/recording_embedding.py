@@ -7,7 +7,7 @@ window after the start of the recording, and the last is half a window or more b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.models.preparing import resample
 from nbkit.neuro.decoding.models.registry import load_model
 from nbkit.neuro.decoding.models.table import MODELS
+from nbkit.neuro.signals.intake.ch_names import TWINS, electrode
+from nbkit.neuro.signals.intake.cleaning import Cleaning
+from nbkit.neuro.signals.intake.reading import read_recording
 from nbkit.neuro.signals.recordings.recording import Recording
 
 if TYPE_CHECKING:
@@ -136,13 +139,13 @@ def _taken(raw: mne.io.BaseRaw | Recording) -> tuple[Recording, dict[str, np.nda
     """Return the EEG channels of a recording in uV, and their positions if the recording has them."""
     if isinstance(raw, Recording):
         return raw, {}
-    bad = [name for name in raw.info["bads"]]
-    good = raw.copy().drop_channels(bad) if bad else raw
-    recording = Recording.from_raw(good)
+    recording = read_recording(raw, replace(Cleaning.none(), bads="drop"))
     montage = raw.get_montage()
     places = montage.get_positions()["ch_pos"] if montage is not None else {}
-    laid = {name: at for name, at in places.items() if name in recording.ch_names and np.isfinite(at).all()}
-    return recording, laid
+    known = {electrode(name): at for name, at in places.items() if np.isfinite(at).all()}
+    # a recording's channels have the names of today; its montage may have the older ones
+    found = {name: known.get(electrode(name), known.get(TWINS.get(electrode(name), ""))) for name in recording.ch_names}
+    return recording, {name: at for name, at in found.items() if at is not None}
 
 
 def _band(signal: np.ndarray, sfreq: float, l_freq: float, h_freq: float) -> tuple[np.ndarray, str]:

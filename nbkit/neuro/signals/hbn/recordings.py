@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +27,11 @@ from nbkit.neuro.signals.hbn.release import (
 )
 from nbkit.neuro.signals.hbn.synthetic import hbn_ch_names
 from nbkit.neuro.signals.hbn.windows import PARTICIPANT, HBNRecording, HBNWindows, write_windows
+from nbkit.neuro.signals.intake.cleaning import Cleaning
+from nbkit.neuro.signals.intake.heard import heard
+from nbkit.neuro.signals.intake.opening import open_recording
+from nbkit.neuro.signals.intake.reading import read_recording
 from nbkit.neuro.signals.recordings.recording import Recording
-
-if TYPE_CHECKING:
-    import mne
 
 SFREQ = 100.0  # Hz, as in the challenge
 _BAND_HZ = (0.5, 50.0)
@@ -128,14 +129,8 @@ def load_hbn(item: Mapping[str, Any], sfreq: float = SFREQ) -> HBNRecording:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not there any more. If the data set was moved, make the manifest again.")
     refuse_held_out(file, *_own_words(file))
-    import mne
-
-    raw = mne.io.read_raw(file, verbose="error")
     onsets, durations, labels, feedback = _events(file)
-    recording = replace(
-        Recording.from_raw(_as_hbn(raw, file.name, sfreq), sfreq, name=file.name),
-        onsets_s=onsets, durations_s=durations, labels=labels,
-    )  # fmt: skip
+    recording = replace(_as_hbn(file, sfreq), onsets_s=onsets, durations_s=durations, labels=labels, columns=())
     factors = {name: _number(item[name]) for name in PARTICIPANT}
     return HBNRecording(recording, subject, str(item["task"]), str(item["run"]), release, factors, feedback)
 
@@ -234,23 +229,22 @@ def _row(
     return {**row, "run": run, "mini": mini, **factors}
 
 
-def _as_hbn(raw: mne.io.BaseRaw, name: str, sfreq: float) -> mne.io.BaseRaw:
+def _as_hbn(file: Path, sfreq: float) -> Recording:
     """Return HBN's 129 channels in HBN's order, filtered if they must be resampled."""
+    with heard([]):  # read_recording says it all again
+        recorded = open_recording(file).raw.info["sfreq"]
+    band = (None, None) if recorded == sfreq else (_BAND_HZ[0], min(_BAND_HZ[1], 0.49 * sfreq))
+    # every channel stays, because the models of the challenge take all 129
+    found = read_recording(file, Cleaning(sfreq, *band, bads="keep"))
+    names = ["Cz" if name == "E129" and "Cz" not in found.ch_names else name for name in found.ch_names]
     wanted = hbn_ch_names()
-    raw = raw.copy().load_data(verbose="error")
-    if "Cz" not in raw.ch_names and "E129" in raw.ch_names:
-        raw.rename_channels({"E129": "Cz"})
-    missing = [channel for channel in wanted if channel not in raw.ch_names]
+    missing = [channel for channel in wanted if channel not in names]
     if missing:
         raise ValueError(
-            f"{name} has {len(raw.ch_names)} channels without {', '.join(missing[:5])}{' ...' if missing[5:] else ''}; "
+            f"{file.name} has {len(names)} channels without {', '.join(missing[:5])}{' ...' if missing[5:] else ''}; "
             "an HBN recording has E1 to E128 and Cz. Leave it out, or read it with SOURCE = 'bids'."
         )
-    raw.pick(list(wanted)).set_channel_types(dict.fromkeys(wanted, "eeg"), verbose="error")
-    raw.reorder_channels(list(wanted))
-    if raw.info["sfreq"] != sfreq:
-        raw.filter(_BAND_HZ[0], min(_BAND_HZ[1], 0.49 * sfreq), verbose="error")
-    return raw
+    return replace(found, signal=found.signal[[names.index(channel) for channel in wanted]], ch_names=tuple(wanted))
 
 
 def _events(file: Path) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...], tuple[str, ...]]:

@@ -15,7 +15,7 @@ _PREFIX = re.compile(r"^(?:EEG|RAW|POL|CHAN|CHANNEL)(?:[ _:.-]+|$)")
 _SUFFIX = re.compile(
     r"[ _-](?:REF\d?|REFERENCE|LE|AVG|AV|AR|CAR|AA|CLE|LER|A1|A2|M1|M2|A1A2|M1M2|A12|M12|TP9|TP10|CZREF|VREF|G2)$"
 )
-_EARS = {"A1", "A2", "M1", "M2", "A1A2", "M1M2", "REF", "LE", "AVG", "GND", "NZ", "LPA", "RPA", "TP9", "TP10"}
+_EARS = {"A1", "A2", "M1", "M2", "A1A2", "M1M2", "REF", "LE", "AVG", "GND", "NZ", "LPA", "RPA"}
 _NUMBERED = re.compile(r"([A-I])0+(\d+)")
 
 # Sites with an older name in the 10-20 system and another in the 10-10 system.

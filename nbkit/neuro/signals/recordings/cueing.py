@@ -7,7 +7,6 @@ cue comes about 1 s after the press and would reveal the response time, so windo
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nbkit.neuro.signals.intake.cleaning import Cleaning
+from nbkit.neuro.signals.intake.reading import read_recording
+from nbkit.neuro.signals.intake.windowing import Windowing, cut
 from nbkit.neuro.signals.windows.shard_writing import write_signal
 
 CH_NAMES = ("TP9", "AF7", "AF8", "TP10")
@@ -92,39 +94,23 @@ def write_cueing(
 
 def _write_session(file: Path, folder: str | Path, windows: CueingWindows) -> dict[str, Path]:
     subject, session = _names(file)
-    signal, known = _signal(file, windows.sfreq)
-    with file.with_name(file.name.replace("_eeg.edf", "_events.tsv")).open(encoding="utf-8", newline="") as table:
-        events = [row for row in csv.DictReader(table, delimiter="\t") if row["trial_type"].startswith("target")]
-    length = int(round((windows.tmax - windows.tmin) * windows.sfreq))
-    starts = np.round((np.array([float(e["onset"]) for e in events]) + windows.tmin) * windows.sfreq).astype(int)
-    times = np.array([_number(event["rt"]) for event in events])
-    inside = (starts >= 0) & (starts + length <= known) & np.isfinite(times)
+    recording = read_recording(file, Cleaning(windows.sfreq, *_BAND_HZ, bads="keep"), bids=True)
+    signal = recording.signal[[recording.ch_names.index(name) for name in CH_NAMES]]
     name = file.name.replace("_eeg.edf", "")
+    made = cut(recording, Windowing(events=(("target*", "target"),), tmin=windows.tmin, tmax=windows.tmax))
+    times = made.columns["rt"].astype(float)
+    inside = np.isfinite(times)
     if not inside.any():
-        raise ValueError(
-            f"{name}: none of {len(events)} targets has a complete window and a response time. Leave it out."
-        )
+        raise ValueError(f"{name}: none of {len(times)} targets has a response time. Leave it out.")
     columns = {
-        "target": times[inside], "correct": np.array([_number(e["correct"]) for e in events])[inside],
-        "valid": np.array([_number(e["validity"]) for e in events])[inside],
-        "start_s": starts[inside] / windows.sfreq, "session": np.full(int(inside.sum()), session),
+        "target": times[inside], "correct": made.columns["correct"][inside], "valid": made.columns["validity"][inside],
+        "start_s": made.columns["start_s"][inside], "session": np.full(int(inside.sum()), session),
     }  # fmt: skip
     return write_signal(
         Path(folder, name), signal, sfreq=windows.sfreq, ch_names=CH_NAMES, subject=subject, recording=name,
-        cuts={"response_time": (starts[inside], length, columns)}, dropped=int((~inside).sum()),
+        cuts={"response_time": (made.starts[inside], made.length, columns)},
+        dropped=made.dropped + int((~inside).sum()),
     )  # fmt: skip
-
-
-def _signal(file: Path, sfreq: float) -> tuple[np.ndarray, int]:
-    """Return the session in uV, filtered and resampled, and its number of recorded samples."""
-    import mne
-
-    raw = mne.io.read_raw_edf(file, preload=True, verbose="error").pick(list(CH_NAMES)).reorder_channels(list(CH_NAMES))
-    padded = [note["onset"] for note in raw.annotations if note["description"] == "BAD_ACQ_SKIP"]
-    seconds = min([raw.times[-1] + 1 / raw.info["sfreq"], *padded])
-    raw.set_annotations(None).crop(tmax=seconds, include_tmax=False)
-    raw.filter(*_BAND_HZ, verbose="error").resample(sfreq, verbose="error")
-    return raw.get_data() * 1e6, raw.n_times
 
 
 def _names(file: Path) -> tuple[str, int]:
@@ -132,7 +118,3 @@ def _names(file: Path) -> tuple[str, int]:
     if found is None:
         raise ValueError(f"{file.name} must be named sub-<subject>_ses-<number>_task-cueing_eeg.edf.")
     return found[1], int(found[2])
-
-
-def _number(text: str) -> float:
-    return float("nan") if text in ("", "n/a") else float(text)

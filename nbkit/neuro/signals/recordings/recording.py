@@ -57,33 +57,6 @@ class Recording:
         if not self.stretches:
             object.__setattr__(self, "stretches", (Stretch(0, self.signal.shape[1], 0.0),))
 
-    @classmethod
-    def from_raw(cls, raw: mne.io.BaseRaw, sfreq: float | None = None, name: str = "The recording") -> Recording:
-        """Return the EEG channels of an mne recording, resampled to ``sfreq`` (Hz) if given.
-
-        Raises
-        ------
-        ValueError
-            If there is no EEG channel.
-        """
-        types = raw.get_channel_types()
-        if "eeg" not in types:
-            kinds = ", ".join(f"{types.count(k)} {k}" for k in sorted(set(types)))
-            raise ValueError(f"{name} holds no EEG channel, only {kinds}. Set the channel types, or leave it out.")
-        raw = raw.copy().load_data(verbose="error").pick("eeg")
-        begins = raw.first_time  # annotations count from the first sample before any crop
-        if sfreq is not None and sfreq != raw.info["sfreq"]:
-            raw.resample(sfreq, verbose="error")
-        notes = raw.annotations
-        return cls(
-            signal=raw.get_data() * 1e6,
-            sfreq=float(raw.info["sfreq"]),
-            ch_names=tuple(raw.ch_names),
-            onsets_s=tuple(float(onset - begins) for onset in notes.onset),
-            durations_s=tuple(float(d) for d in notes.duration),
-            labels=tuple(str(label) for label in notes.description),
-        )
-
     def as_raw(self) -> mne.io.BaseRaw:
         """Return the recording as an mne recording, in V."""
         import mne

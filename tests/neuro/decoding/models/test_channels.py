@@ -71,9 +71,9 @@ def test_a_smooth_field_is_interpolated_near_its_truth(names):
 
 
 def test_each_channel_of_a_real_recording_is_interpolated_from_all_others(eegbci_folder):
-    from nbkit.neuro.signals.recordings.eegbci import load
+    from nbkit.neuro.signals import eeg
 
-    recording = load(1, 3)
+    recording = eeg.load_recording(eeg.recordings("eegbci", runs=[3])[0])
     signal = recording.signal[:, 1000:5000] - recording.signal[:, 1000:5000].mean(1, keepdims=True)
     scores = {}
     for place, name in list(enumerate(recording.ch_names))[2::3]:

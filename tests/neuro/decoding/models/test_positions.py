@@ -6,7 +6,8 @@ import mne
 import numpy as np
 import pytest
 
-from nbkit.neuro.decoding.models.positions import TEN_FIVE, angle, directions, head_places, plain
+from nbkit.neuro.decoding.models.positions import TEN_FIVE, angle, directions, head_places
+from nbkit.neuro.signals.intake.ch_names import electrode
 
 EGI = [f"E{number}" for number in range(1, 129)]
 # EGI's own table of the sites nearest to its electrodes (HydroCel 128).
@@ -23,7 +24,7 @@ def _ten_twenty() -> mne.channels.DigMontage:
     ("written", "meant"), [("Fc5.", "FC5"), ("Cz..", "CZ"), ("EEG T3-REF", "T3"), ("EEG FP1-LE", "FP1"), (" Oz ", "OZ")]
 )
 def test_plain_names(written, meant):
-    assert plain(written) == meant
+    assert electrode(written) == meant
 
 
 @pytest.mark.parametrize("last", ([], ["Cz"], ["E129"]))

@@ -39,7 +39,8 @@ def write_release(root, number="R3", title="Healthy Brain Network (HBN) EEG - Re
                 continue
             recording = synthetic_recording(row, MADE)
             name = row["key"].replace(made, subject)
-            signal = recording.recording.resampled(sfreq).signal
+            made = recording.recording
+            signal = mne.filter.resample(made.signal, up=sfreq, down=made.sfreq, verbose="error")
             raw = mne.io.RawArray(signal * 1e-6, mne.create_info(list(hbn_ch_names()), sfreq, "eeg"), verbose="error")
             mne.export.export_raw(folder / f"{name}_eeg.{kind}", raw, verbose="error", physical_range=(-500, 500))
             source = recording.recording

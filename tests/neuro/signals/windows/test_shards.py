@@ -150,16 +150,38 @@ def test_damage_is_found_when_opening(shard):
         WindowShards([])
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_items_of_the_window_phase_are_read(eegbci_folder, tmp_path, save):
-    arrays = eeg.make_windows(eeg.recordings("eegbci", runs=[3])[0], window_s=2.0, stride_s=2.0)
-    path = tmp_path / "sub-001_run-03.npz"
-    save(path, **arrays)
-    data = WindowShards([path], columns=("start_s",))
-    assert (len(data), data.n_chans, data.n_times, data.sfreq) == (62, 64, 200, 100.0)
-    np.testing.assert_array_equal(data[61]["window"], arrays["signal"][61])
+def test_items_of_the_window_phase_are_read(eegbci_folder, tmp_path):
+    row = eeg.recordings("eegbci", runs=[3])[0]
+    settings = eeg.window_settings("eegbci", 100.0, 2.0, 2.0)
+    eeg.make_windows(row, tmp_path, **settings)
+    whole = eeg.load_recording(row, settings["cleaning"]).signal
+    for purpose in (None, "pretrain", "challenge2"):  # an index named windows serves any
+        data = WindowShards(tmp_path, columns=("start_s",), purpose=purpose)
+        assert (len(data), data.n_chans, data.n_times, data.sfreq) == (62, 64, 200, 100.0)
+    np.testing.assert_allclose(data[61]["window"], whole[:, 12200:12400], rtol=1 / 2048, atol=1e-4)
     assert data[3]["start_s"] == 6.0 and data.subjects[0] == "1" and data.fact("data") == "real"
-    assert set(data.column("label")) == {"T0", "T1", "T2"} and data.ch_names[0] == "FC5"
+    assert set(data.column("label")) == {"T0", "T1", "T2"} and data.ch_names[0] == "Fp1"
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_archives_of_earlier_stores_are_read(tmp_path, save):
+    signal = np.random.default_rng(1).normal(size=(5, 3, 20)).astype(np.float32)
+    path = tmp_path / "a.npz"
+    more = {"subject": "1", "label": np.array(list("abcde")), "start_s": np.arange(5.0), "data": "real"}
+    save(path, signal=signal, sfreq=100.0, ch_names=np.array(["Cz", "Pz", "Oz"]), **more)
+    data = WindowShards([path], columns=("start_s",))
+    np.testing.assert_array_equal(data[4]["window"], signal[4])
+    assert data[3]["start_s"] == 3.0 and data.column("label").tolist() == list("abcde") and data.subjects[0] == "1"
+
+
+def test_the_baseline_of_a_window_is_subtracted_when_it_is_read(tmp_path):
+    signal = np.random.default_rng(2).normal(size=(2, 60)) + 100
+    cuts = {"windows": (np.array([0, 25]), 20, {"start_s": np.array([0.0, 0.25])})}
+    facts = dict(sfreq=100.0, ch_names=["Cz", "Pz"], subject="1", baseline=(0, 5))
+    write_signal(tmp_path, signal, cuts=cuts, **facts)
+    window = WindowShards(tmp_path, columns=())[1]["window"].numpy()
+    truth = signal[:, 25:45] - signal[:, 25:30].mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(window, truth, atol=1e-4)
 
 
 def test_one_signal_gives_windows_for_several_purposes(tmp_path):
