@@ -1,4 +1,4 @@
-"""Declared cleaning: filters, reference, bad channels and resampling, in this order, by MNE.
+"""Declared cleaning: notch, band, reference, bad channels and resampling, in this order, by MNE.
 
 The settings are part of what the windows of a store depend on. The presets are those of the models' authors.
 """
@@ -14,6 +14,7 @@ import numpy as np
 
 from nbkit.neuro.signals.intake.ch_names import electrode
 from nbkit.neuro.signals.intake.facts import Stretch
+from nbkit.neuro.signals.intake.heard import heard
 
 BADS = ("interpolate", "drop", "keep")
 _FEWEST = 8  # good channels with known positions that spherical splines need
@@ -107,7 +108,8 @@ def clean(
     pieces, found, begin = [], [], 0
     for stretch in stretches:
         part = _part(raw, stretch)
-        _filter(part, cleaning)
+        with heard(said):  # such as of a filter that is longer than the stretch
+            _filter(part, cleaning)
         if cleaning.reference == "average":
             part.set_eeg_reference("average", projection=False, verbose="error")
         if repaired:
@@ -133,11 +135,13 @@ def _part(raw: Any, stretch: Stretch) -> Any:
 def _filter(part: Any, cleaning: Cleaning) -> None:
     nyquist = part.info["sfreq"] / 2
     high = cleaning.h_freq if cleaning.h_freq is not None and cleaning.h_freq < nyquist * 0.98 else None
+    if cleaning.l_freq:  # else a short part keeps some of an offset
+        part._data -= part._data.mean(axis=1, keepdims=True)
+    if cleaning.notch is not None and cleaning.notch < nyquist * 0.98:
+        # first, because the slow high-pass would spread what the mains do at both ends
+        part.notch_filter(np.arange(cleaning.notch, nyquist * 0.98, cleaning.notch), verbose="warning")
     if cleaning.l_freq or high:
-        part.filter(cleaning.l_freq or None, high, verbose="error")
-    if cleaning.notch is not None and cleaning.notch < nyquist:
-        harmonics = np.arange(cleaning.notch, nyquist * 0.98, cleaning.notch)
-        part.notch_filter(harmonics, verbose="error") if len(harmonics) else None
+        part.filter(cleaning.l_freq or None, high, verbose="warning")
 
 
 def _bad_channels(raw: Any, cleaning: Cleaning, said: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

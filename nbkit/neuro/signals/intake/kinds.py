@@ -69,13 +69,13 @@ def _why_not(
         return "ears or reference, no scalp electrode"
     if declared == "eeg":
         return None
-    unit = opened.units.get(name)
-    if unit is not None and not is_blank(unit) and volts_per(unit) is None and _is_physical(unit):
-        return f"its unit is {unit}"
     if kind := _kind_by_word(name):
         return f"{kind} by its name"
     if is_scalp(name, names):
         return None
+    unit = opened.units.get(name)
+    if unit is not None and not is_blank(unit) and volts_per(unit) is None and _is_physical(unit):
+        return f"its unit is {unit}"
     sleep = {"E1": "E3", "E2": "E3"}.get(electrode(name).split("-")[0])
     if sleep and sleep not in {electrode(other) for other in names}:
         return "EOG by its name (E1 and E2 of a sleep recording)"

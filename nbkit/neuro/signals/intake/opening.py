@@ -190,7 +190,28 @@ def _take_edf(opened: Opened, path: Path, header: EDFHeader, marks: list[Mark]) 
         if len(jumps):
             # MNE's raw knows no time beyond the joined signal, so it has lost the marks after the first gap
             marks = [m for m in marks if m.columns] + _marks_in_file(path, opened.said)
+    if table := _annotations_beside(path):
+        marks = marks + _marks_in_file(table, opened.said)
+        opened.said.append(f"The marks of {table.name} were joined.")
     return marks
+
+
+def _annotations_beside(path: Path) -> Path | None:
+    """Return the file of annotations that belongs to a recording, as a hypnogram to its PSG, if there is just one.
+
+    The names agree up to the last two characters before a hyphen: ``SC4001E0-PSG.edf``, ``SC4001EC-Hypnogram.edf``.
+    """
+    own = path.stem.split("-")[0]
+    found = []
+    for other in path.parent.iterdir():
+        name = other.stem.split("-")[0]
+        alike = len(name) == len(own) >= 4 and name[:-2] == own[:-2]
+        if other != path and other.suffix.lower() in EDF and alike and not other.name.startswith("."):
+            try:
+                found += [other] if read_header(other).only_annotations else []
+            except (OSError, ValueError):
+                continue  # a recording of its own, with a fault of its own
+    return found[0] if len(found) == 1 else None
 
 
 def _of_epochs(epochs: Any, file: str, kind: str, said: list[str] | None = None) -> Opened:

@@ -17,7 +17,7 @@ from nbkit.neuro.signals.intake.ch_names import TWINS, electrode, parts
 from nbkit.neuro.signals.intake.cleaning import Cleaning, clean
 from nbkit.neuro.signals.intake.facts import RecordingError, RecordingFacts
 from nbkit.neuro.signals.intake.kinds import sort_channels
-from nbkit.neuro.signals.intake.opened import is_break, is_quality
+from nbkit.neuro.signals.intake.opened import Opened, is_break, is_quality
 from nbkit.neuro.signals.intake.opening import open_recording
 from nbkit.neuro.signals.intake.scaling import check_amplitudes, check_units, factors
 from nbkit.neuro.signals.intake.stretches import find_stretches
@@ -62,8 +62,19 @@ def read_recording(
     FileNotFoundError
         If there is no such file.
     """
-    cleaning = cleaning or Cleaning()
     opened = open_recording(source, bids=bids, accept_cut=accept_cut)
+    try:
+        return _read(opened, cleaning or Cleaning(), unit, data)
+    except RecordingError:
+        raise
+    except Exception as error:  # of whatever library meets a file that nobody foresaw
+        raise RecordingError(
+            f"{opened.file} cannot be used: {type(error).__name__}: {error} Nothing of it was used. Open it with "
+            "mne.io.read_raw, repair it, or leave it out."
+        ) from error
+
+
+def _read(opened: Opened, cleaning: Cleaning, unit: str | None, data: str) -> Recording:
     raw, sfreq = opened.raw.copy().load_data(verbose="error"), float(opened.raw.info["sfreq"])
     if raw.n_times < 2:
         raise RecordingError(f"{opened.file} holds {raw.n_times} samples; there is nothing to read.")
@@ -89,7 +100,12 @@ def read_recording(
     ours = {name: _spelled(name) for name in eeg}
     eeg.sort(key=lambda name: _place(ours[name]))
     raw.set_annotations(None)
-    raw.pick(eeg)
+    raw.pick([raw.ch_names.index(name) for name in eeg])  # by number: MNE does not find a name with odd characters
+    lost = [name for name, row in zip(raw.ch_names, raw.get_data(), strict=True) if not np.isfinite(row).all()]
+    if lost:
+        raise RecordingError(
+            f"{opened.file}: {', '.join(lost[:6])} have samples that are no numbers. Mark them as bad."
+        )
     raw.set_channel_types(dict.fromkeys(eeg, "eeg"), on_unit_change="ignore", verbose="error")
     raw._data *= np.array([known[name] for name in eeg])[:, None]
     raw.info["bads"] = [name for name in eeg if name in bads]
@@ -98,10 +114,10 @@ def read_recording(
     notes = [mark for mark in opened.marks if not is_quality(mark.text) and not is_break(mark.text)]
     facts = RecordingFacts(
         file=opened.file, format=opened.format, sfreq=sfreq,
-        seconds=sum(s.stop - s.start for s in stretches) / sfreq, unit=words, ch_names=tuple(raw.ch_names),
+        seconds=float(sum(s.stop - s.start for s in stretches) / sfreq), unit=words, ch_names=tuple(raw.ch_names),
         left_out=left_out, bads={ours[name]: why for name, why in bads.items()}, repaired=repaired,
         amplitude_uv={ours[name]: in_uv[name] for name in eeg},
-        stretches_s=tuple((s.start_s, s.start_s + (s.stop - s.start) / sfreq) for s in stretches),
+        stretches_s=tuple((float(s.start_s), float(s.start_s + (s.stop - s.start) / sfreq)) for s in stretches),
         cleaning=cleaning.as_dict(), said=tuple(dict.fromkeys([*opened.said, *said])),
     )  # fmt: skip
     return Recording(

@@ -202,8 +202,10 @@ def _typed(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind != "U":
         return values
     missing = np.isin(np.char.lower(np.char.strip(values)), ["", "n/a", "na", "nan", "none"])
-    if missing.all():
-        return values
+    if missing.all():  # nothing is known, or there is nothing
+        return (
+            values if not values.size or not np.char.strip(values).astype(bool).any() else np.full(len(values), np.nan)
+        )
     numbers = np.array([number(value) for value in values])
     return numbers if np.isfinite(numbers[~missing]).all() else np.where(missing, "", values)
 

@@ -75,7 +75,7 @@ class WindowShards(Dataset):
         if any(shard.starts is not None for shard in shards):
             self._starts = np.concatenate([_starts(shard) for shard in shards])
         self._columns = {
-            name: np.concatenate([shard.columns[name] for shard in shards])
+            name: _joined([shard.columns[name] for shard in shards])
             for name in shards[0].columns
             if all(name in shard.columns for shard in shards)
         }
@@ -276,6 +276,20 @@ def _column(values: list[Any]) -> np.ndarray:
     if any(isinstance(value, str) for value in values):
         return np.array(["" if value is None else value for value in values])
     return np.array([np.nan if value is None else value for value in values])
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Return one column of several shards: text if any has text, where a missing number is ""."""
+    text = [part.dtype.kind == "U" and bool((part != "").any()) for part in parts]
+    if any(text):
+        return np.concatenate([p if p.dtype.kind == "U" else _as_text(p) for p in parts])
+    if any(part.dtype.kind != "U" for part in parts):
+        return np.concatenate([np.full(len(p), np.nan) if p.dtype.kind == "U" else p for p in parts])
+    return np.concatenate(parts)
+
+
+def _as_text(numbers: np.ndarray) -> np.ndarray:
+    return np.array([f"{value:g}" if np.isfinite(value) else "" for value in numbers.astype(float)])
 
 
 def _starts(shard: _Shard) -> np.ndarray:
