@@ -16,6 +16,7 @@ from nbkit.neuro.signals.intake.ch_names import electrode
 from nbkit.neuro.signals.intake.facts import Stretch
 from nbkit.neuro.signals.intake.heard import heard
 
+_PAD = "symmetric"  # MNE's default, a point reflection, turns mains noise into a step at both ends
 BADS = ("interpolate", "drop", "keep")
 _FEWEST = 8  # good channels with known positions that spherical splines need
 
@@ -139,9 +140,9 @@ def _filter(part: Any, cleaning: Cleaning) -> None:
         part._data -= part._data.mean(axis=1, keepdims=True)
     if cleaning.notch is not None and cleaning.notch < nyquist * 0.98:
         # first, because the slow high-pass would spread what the mains do at both ends
-        part.notch_filter(np.arange(cleaning.notch, nyquist * 0.98, cleaning.notch), verbose="warning")
+        part.notch_filter(np.arange(cleaning.notch, nyquist * 0.98, cleaning.notch), pad=_PAD, verbose="warning")
     if cleaning.l_freq or high:
-        part.filter(cleaning.l_freq or None, high, verbose="warning")
+        part.filter(cleaning.l_freq or None, high, pad=_PAD, verbose="warning")
 
 
 def _bad_channels(raw: Any, cleaning: Cleaning, said: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
