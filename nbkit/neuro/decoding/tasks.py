@@ -14,9 +14,9 @@ import numpy as np
 
 from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.reading import read_recording
+from nbkit.neuro.signals.intake.recording import Recording
 from nbkit.neuro.signals.recordings import eegbci
 from nbkit.neuro.signals.recordings.cueing import CueingWindows, write_cueing
-from nbkit.neuro.signals.recordings.recording import Recording
 from nbkit.neuro.signals.windows.shards import WindowShards
 
 STAND_IN = "synthetic stand-in: noise, and in one class a planted 10 Hz rhythm; no brain was recorded"

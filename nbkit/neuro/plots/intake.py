@@ -9,7 +9,7 @@ import numpy as np
 
 from nbkit.ground.figures import SERIES, TRUTH, tidy
 from nbkit.neuro.signals.intake.ch_names import electrode
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.intake.recording import Recording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

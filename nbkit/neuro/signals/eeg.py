@@ -19,14 +19,14 @@ from nbkit.neuro.signals.hbn.release import ACTIVE_TASK
 from nbkit.neuro.signals.hbn.windows import PURPOSES, HBNRecording, HBNWindows, write_windows
 from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.facts import RecordingError
-from nbkit.neuro.signals.intake.listing import bids_rows, folder_rows
 from nbkit.neuro.signals.intake.reading import read_recording
+from nbkit.neuro.signals.intake.recording import Recording
 from nbkit.neuro.signals.intake.tables import label_spans, participant
-from nbkit.neuro.signals.intake.windowing import Windowing, cut
 from nbkit.neuro.signals.recordings import eegbci, synthetic
 from nbkit.neuro.signals.recordings.eegbci import eegbci_available
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.recordings.listing import bids_rows, folder_rows
 from nbkit.neuro.signals.windows.shard_writing import DTYPES, WHOLE, write_signal
+from nbkit.neuro.signals.windows.windowing import Windowing, cut
 
 __all__ = [
     "SOURCES",

@@ -183,8 +183,8 @@ def test_defaults_are_the_seeds():
 def test_a_real_recording_beats_persistence(eegbci_folder, tmp_path):
     from nbkit.neuro.signals import eeg
     from nbkit.neuro.signals.intake.cleaning import Cleaning
-    from nbkit.neuro.signals.intake.windowing import Windowing, cut
     from nbkit.neuro.signals.windows.shard_writing import write_signal
+    from nbkit.neuro.signals.windows.windowing import Windowing, cut
 
     cleaning, windowing = Cleaning(), Windowing(2.0, 2.0)
     for row in eeg.recordings("eegbci", subjects=[1], runs=[3, 4, 11]):

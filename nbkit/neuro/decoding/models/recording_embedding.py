@@ -20,7 +20,7 @@ from nbkit.neuro.decoding.models.table import MODELS
 from nbkit.neuro.signals.intake.ch_names import TWINS, electrode
 from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.reading import read_recording
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.intake.recording import Recording
 
 if TYPE_CHECKING:
     import mne

@@ -31,7 +31,7 @@ from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.heard import heard
 from nbkit.neuro.signals.intake.opening import open_recording
 from nbkit.neuro.signals.intake.reading import read_recording
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.intake.recording import Recording
 
 SFREQ = 100.0  # Hz, as in the challenge
 _BAND_HZ = (0.5, 50.0)

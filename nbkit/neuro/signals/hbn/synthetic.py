@@ -18,7 +18,7 @@ import numpy as np
 
 from nbkit.neuro.signals.hbn.release import ACTIVE_TASK, check_tasks
 from nbkit.neuro.signals.hbn.windows import RESPONSES, STIMULI, TRIAL, HBNRecording, HBNWindows, write_windows
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.intake.recording import Recording
 
 STAND_IN = "synthetic HBN: pink noise with planted couplings; no brain was recorded"
 

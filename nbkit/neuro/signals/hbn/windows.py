@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from nbkit.neuro.signals.hbn.release import ACTIVE_TASK
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.intake.recording import Recording
 from nbkit.neuro.signals.windows.cutting import cut_windows, window_starts
 from nbkit.neuro.signals.windows.shard_writing import write_signal
 

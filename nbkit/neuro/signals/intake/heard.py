@@ -15,7 +15,12 @@ _ABOUT_CODE = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, Imp
 
 @contextlib.contextmanager
 def heard(into: list[str]) -> Iterator[None]:
-    """Append the warnings of the block to a list, each once, as one line of text."""
+    """Append the warnings of the block to a list, each once, as one line of text.
+
+    Parameters
+    ----------
+    into : list of str
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

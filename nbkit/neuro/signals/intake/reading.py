@@ -19,9 +19,9 @@ from nbkit.neuro.signals.intake.facts import RecordingError, RecordingFacts
 from nbkit.neuro.signals.intake.kinds import sort_channels
 from nbkit.neuro.signals.intake.opened import Opened, is_break, is_quality
 from nbkit.neuro.signals.intake.opening import open_recording
+from nbkit.neuro.signals.intake.recording import Recording
 from nbkit.neuro.signals.intake.scaling import check_amplitudes, check_units, factors
 from nbkit.neuro.signals.intake.stretches import find_stretches
-from nbkit.neuro.signals.recordings.recording import Recording
 
 
 def read_recording(

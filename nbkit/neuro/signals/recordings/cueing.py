@@ -16,8 +16,8 @@ import numpy as np
 
 from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.reading import read_recording
-from nbkit.neuro.signals.intake.windowing import Windowing, cut
 from nbkit.neuro.signals.windows.shard_writing import write_signal
+from nbkit.neuro.signals.windows.windowing import Windowing, cut
 
 CH_NAMES = ("TP9", "AF7", "AF8", "TP10")
 _BAND_HZ = (0.5, 45.0)

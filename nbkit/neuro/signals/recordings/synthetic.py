@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, effective_bands
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.intake.recording import Recording
 
 STAND_IN = "synthetic stand-in: one sinusoid a band, phases fixed per channel; no brain was recorded"
 

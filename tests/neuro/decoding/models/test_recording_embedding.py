@@ -10,7 +10,7 @@ import torch
 from nbkit.neuro.decoding.models.own_models import own_model
 from nbkit.neuro.decoding.models.recording_embedding import embed_recording
 from nbkit.neuro.decoding.models.registry import TEN_TWENTY, load_model
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.intake.recording import Recording
 from tests.neuro.decoding.models.test_positions import EGI
 
 

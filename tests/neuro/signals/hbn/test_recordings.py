@@ -39,8 +39,9 @@ def write_release(root, number="R3", title="Healthy Brain Network (HBN) EEG - Re
                 continue
             recording = synthetic_recording(row, MADE)
             name = row["key"].replace(made, subject)
-            made = recording.recording
-            signal = mne.filter.resample(made.signal, up=sfreq, down=made.sfreq, verbose="error")
+            signal = recording.recording.signal
+            if sfreq != MADE.sfreq:
+                signal = mne.filter.resample(signal, up=sfreq, down=MADE.sfreq, verbose="error")
             raw = mne.io.RawArray(signal * 1e-6, mne.create_info(list(hbn_ch_names()), sfreq, "eeg"), verbose="error")
             mne.export.export_raw(folder / f"{name}_eeg.{kind}", raw, verbose="error", physical_range=(-500, 500))
             source = recording.recording
@@ -138,7 +139,8 @@ def test_wrong_recordings_are_refused_by_name(bids, tmp_path):
     row = hbn.hbn_rows("hbn_bids", bids)[0]
     with pytest.raises(ValueError, match="NDARBA381JGH is one of the nine"):
         hbn.load_hbn({**row, "subject": "NDARBA381JGH"})
-    raw = mne.io.RawArray(np.zeros((3, 500)), mne.create_info(["E1", "E2", "Cz"], 100.0, "eeg"), verbose="error")
+    noise = np.random.default_rng(0).normal(size=(3, 500)) * 2e-5
+    raw = mne.io.RawArray(noise, mne.create_info(["E1", "E2", "Cz"], 100.0, "eeg"), verbose="error")
     file = tmp_path / "sub-X_task-RestingState_eeg.set"
     mne.export.export_raw(file, raw, verbose="error")
     with pytest.raises(ValueError, match=r"sub-X_task-RestingState_eeg.set has 3 channels without E3"):

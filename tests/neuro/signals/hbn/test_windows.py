@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nbkit.neuro.signals.hbn.windows import HBNRecording, HBNWindows, contrast_trials, cut, write_windows
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.intake.recording import Recording
 from nbkit.neuro.signals.windows.shards import WindowShards
 
 

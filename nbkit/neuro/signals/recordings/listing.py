@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 
 from nbkit.neuro.signals.intake.edf_header import read_header
 from nbkit.neuro.signals.intake.facts import RecordingError
-from nbkit.neuro.signals.intake.identity import TABLE, read_table, subjects_of
 from nbkit.neuro.signals.intake.opening import EDF, SUFFIXES, suffix_of
+from nbkit.neuro.signals.recordings.identity import TABLE, read_table, subjects_of
 
 _APART = ("derivatives", "sourcedata", "code", "stimuli", "__macosx")
 _OF_BIDS = (".edf", ".bdf", ".vhdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".gdf")

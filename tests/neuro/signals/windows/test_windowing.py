@@ -9,9 +9,9 @@ import pytest
 from nbkit.neuro.signals import eeg
 from nbkit.neuro.signals.intake.facts import RecordingError, Stretch
 from nbkit.neuro.signals.intake.reading import read_recording
-from nbkit.neuro.signals.intake.windowing import Windowing, cut
-from nbkit.neuro.signals.recordings.recording import Recording
+from nbkit.neuro.signals.intake.recording import Recording
 from nbkit.neuro.signals.windows.shards import WindowShards
+from nbkit.neuro.signals.windows.windowing import Windowing, cut
 from tests.neuro.signals.intake.edf_files import brain_waves, write_edf
 
 SIGNAL = np.arange(3000.0)[None].repeat(2, axis=0)

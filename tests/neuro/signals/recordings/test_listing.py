@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from nbkit.neuro.signals import eeg
 from nbkit.neuro.signals.intake.facts import RecordingError
-from nbkit.neuro.signals.intake.identity import by_layout
-from nbkit.neuro.signals.intake.listing import unique_keys
+from nbkit.neuro.signals.recordings.identity import by_layout
+from nbkit.neuro.signals.recordings.listing import unique_keys
 from nbkit.runtime.names import check_name
 from tests.neuro.signals.intake.edf_files import brain_waves, write_edf
 

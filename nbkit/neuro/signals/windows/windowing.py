@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbkit.neuro.signals.intake.facts import RecordingError
+from nbkit.neuro.signals.intake.recording import Recording
 from nbkit.neuro.signals.intake.stretches import sample_of
 from nbkit.neuro.signals.intake.tables import number
-from nbkit.neuro.signals.recordings.recording import Recording
 from nbkit.neuro.signals.windows.cutting import window_labels
 
 _OWN = ("key", "source", "path", "subject", "run", "file")  # columns of a row that say where a recording is
