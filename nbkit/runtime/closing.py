@@ -7,8 +7,10 @@ closing its session still uploads for some seconds.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
@@ -19,12 +21,15 @@ from nbkit.runtime.opened import closed, shut
 
 if TYPE_CHECKING:
     from nbkit.runtime.budget import Budget
+    from nbkit.runtime.items.loop import ItemLoop
     from nbkit.runtime.ledger.ledger import Ledger
     from nbkit.runtime.ledger.manifest import Manifest
     from nbkit.runtime.ledger.outbox import Outbox
     from nbkit.runtime.ledger.workspace import Workspace
     from nbkit.runtime.signals import StopSignals
+    from nbkit.runtime.store.protocol import Store
 
+_WORK_LEFT = 3  # exit code
 _LEAVING = 20.0  # seconds of uploads when a process ends without closing its session
 
 
@@ -35,6 +40,9 @@ class Closing:
     budget: Budget
     ledger: Ledger
     outbox: Outbox
+    say: Callable[[str], None]
+    _loop: ItemLoop
+    _raw_store: Store
     left: Callable[[], tuple[int, int]]
     journal: Callable[..., None]
     _facts: Callable[..., CardFacts]
@@ -108,6 +116,25 @@ class Closing:
         self.ledger.release()
         self._workspace.release()
         atexit.unregister(self._leave)
+
+    def _give_up(self, key: str) -> None:
+        """End this process at the wall, though an item is in work that cannot be interrupted."""
+        if self._closed:
+            return
+        self.say(
+            f"Item {key} does not end and cannot be interrupted, and the time limit is reached. This process ends now; "
+            "everything recorded before is safe. Run this notebook again: it continues from here."
+        )
+        self._loop.meet_wall(key)
+        saving = threading.Thread(target=self._save_records, name="leaving", daemon=True)
+        saving.start()
+        saving.join(max(1.0, self.budget.wall()))
+        self.journal("left", key=key)
+        os._exit(_WORK_LEFT)
+
+    def _save_records(self) -> None:
+        with contextlib.suppress(NbkitError, OSError):  # what is not stored stays on this machine's disk
+            self.ledger.flush(self._raw_store.connect(), merge=False)
 
     def __enter__(self) -> Self:
         return self

@@ -47,6 +47,24 @@ class DamagedError(NbkitError):
     """Stored state fails its check, and there is no intact copy of it."""
 
 
+class ItemTimeout(NbkitError):
+    """An item took longer than it may.
+
+    Parameters
+    ----------
+    message : str
+    wall : bool
+        Whether it was the session's end that interrupted it, which is no fault of the item's yet.
+    """
+
+    def __init__(self, message: str, wall: bool = False) -> None:
+        super().__init__(message)
+        self.wall = wall
+
+    def __reduce__(self) -> tuple[type[ItemTimeout], tuple[str, bool]]:
+        return type(self), (str(self), self.wall)
+
+
 class ProofEnded(NbkitError):
     """Ends a notebook that `nbkit prove` runs, after the proof."""
 

@@ -28,6 +28,7 @@ from nbkit.runtime.items.claiming import Claiming, spare
 from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.naming import check_names
+from nbkit.runtime.items.watching import Watch
 from nbkit.runtime.items.work import Item
 from nbkit.runtime.journal import KILLED, append_event
 from nbkit.runtime.ledger.ledger import Ledger
@@ -144,7 +145,10 @@ class Session(Showing, Closing):
         threads = getattr(store, "uploads_at_once", THREADS)  # a remote store needs more parallel uploads
         self.outbox = Outbox(self.ledger, store, self.budget, threads, say=self.say)
         claiming = Claiming(self.ledger, store, self.budget, self.say)
-        self._loop = ItemLoop(self.ledger, self.outbox, self.budget, self.say, self.journal, self.store.url, claiming)
+        watch = Watch(self.budget, self.say, self._give_up, claiming.beat)
+        self._loop = ItemLoop(
+            self.ledger, self.outbox, self.budget, self.say, self.journal, self.store.url, claiming, watch
+        )
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._work_ended = began
@@ -214,6 +218,7 @@ class Session(Showing, Closing):
         manifest: str | Path | Iterable[Mapping[str, object]],
         settings: Mapping[str, Any] | None = None,
         retry_failed: bool = False,
+        item_limit: str | float | None = None,
     ) -> Iterator[Item]:
         """Return an iterator over the pending items of this session's shard; it ends early if time runs out.
 
@@ -224,7 +229,10 @@ class Session(Showing, Closing):
         settings : mapping or None
             What the results depend on. Items done with other settings are never mixed with these: they are an error.
         retry_failed : bool
-            True to try items again that failed three times.
+            True to try items again that failed three times, or were set aside because sessions died in them.
+        item_limit : str, float or None
+            Longest time of an item, such as ``"2h"``; None for 20 times that of the slowest so far, at least 30 min. An
+            item that takes longer is interrupted and recorded as failed.
 
         Raises
         ------
@@ -233,7 +241,7 @@ class Session(Showing, Closing):
         """
         from nbkit.runtime.items.progress import bar
 
-        rows = self._prepare(manifest, settings)
+        rows = self._prepare(manifest, settings, item_limit)
         done = sum(map(self.ledger.is_done, rows.keys))
         loop = self._until_ended(work.items(self._loop, rows, retry_failed))
         return bar(loop, len(rows), done, self.budget, self.slug)
@@ -245,6 +253,7 @@ class Session(Showing, Closing):
         executor: Executor | None = None,
         settings: Mapping[str, Any] | None = None,
         at_once: int | None = None,
+        item_limit: str | float | None = None,
     ) -> None:
         """Process every pending item with a function, here or in an executor; see `nbkit.runtime.items.spread`.
 
@@ -258,22 +267,25 @@ class Session(Showing, Closing):
             Any, such as Dask's ``client.get_executor()``; None computes in this process.
         at_once : int or None
             Number of items that are processed at the same time; twice the executor's workers by default.
+        item_limit
+            As in `work`; an executor's workers are interrupted where each is a process.
         """
         if executor is None:
-            for item in self.work(manifest, settings):
+            for item in self.work(manifest, settings, item_limit=item_limit):
                 with item:
                     item.save(**process(item))
             return
         from nbkit.runtime.items.progress import bar
         from nbkit.runtime.items.spread import spread, workers_of
 
-        rows = self._prepare(manifest, settings)
+        rows = self._prepare(manifest, settings, item_limit)
         done = sum(map(self.ledger.is_done, rows.keys))
         loop = spread(self._loop, rows, process, executor, at_once or 2 * workers_of(executor))
         for _ in bar(self._until_ended(loop), len(rows), done, self.budget, self.slug):
             pass
 
-    def _prepare(self, manifest: Any, settings: Mapping[str, Any] | None) -> Manifest:
+    def _prepare(self, manifest: Any, settings: Mapping[str, Any] | None, item_limit: str | float | None) -> Manifest:
+        self._loop.watch.use(parse_duration(item_limit))
         whole = read_manifest(manifest, self.slug)
         self._manifest = whole.shard(self.shard)
         self._loop = replace(self._loop, names=check_names(whole, self.ledger))

@@ -96,6 +96,11 @@ class Claiming:
             with contextlib.suppress(NbkitError):  # on a full disk the items stay suspects, which only delays them
                 self.claim(())
 
+    def broke(self, keys: Iterable[str]) -> None:
+        """Record that a worker died with one of these items."""
+        self.number += 1
+        self.ledger.note({"e": "broke", "n": self.number, "k": list(keys)})
+
     def beat(self) -> None:
         """Record now and then that an item which is alone in its claim is still in work, for parallel sessions."""
         since, now = self._since, time.monotonic()
@@ -103,8 +108,8 @@ class Claiming:
             self._beaten = now
             self.ledger.note({"e": "begun", "n": self.number, "k": list(self._open)})
 
-    def batches(self, positions: Iterator[int], keys: list[str], blame: Blame) -> Iterator[int]:
-        """Yield positions of items, each after the store has a claim for it."""
+    def batches(self, positions: Iterator[int], keys: list[str], blame: Blame) -> Iterator[list[int]]:
+        """Yield positions of items that one claim may hold; its size follows the time until the next is asked for."""
         size, following = 1, next(positions, None)
         while following is not None:
             batch, most = [following], min(size, blame.claim_size(keys[following]))
@@ -112,11 +117,9 @@ class Claiming:
             while following is not None and len(batch) < min(most, blame.claim_size(keys[following])):
                 batch.append(following)
                 following = next(positions, None)
-            self.claim(keys[position] for position in batch)
             began = time.monotonic()
-            yield from batch
-            size = self._size(len(batch), time.monotonic() - began)
-        self.release()
+            yield batch
+            size = self._size(len(batch), time.monotonic() - began - self.seconds)
 
     def _size(self, last: int, seconds: float) -> int:
         wanted = min(_LONGEST, max(_SHORTEST, _SHARE * self.seconds))

@@ -14,6 +14,7 @@ from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.items.claiming import Claiming
 from nbkit.runtime.items.naming import OutputNames
+from nbkit.runtime.items.watching import Watch
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.outbox import Outbox
 from nbkit.runtime.ledger.records import version_of
@@ -39,6 +40,8 @@ class ItemLoop:
         URL of the store, for messages.
     claiming : Claiming
         Tells the store which items come next.
+    watch : Watch
+        Interrupts items that hang.
     names : OutputNames
         Names that belong to the items of the manifest.
     """
@@ -50,6 +53,7 @@ class ItemLoop:
     journal: Callable[..., None]
     store: str
     claiming: Claiming
+    watch: Watch
     names: OutputNames = field(default_factory=lambda: OutputNames(""))
 
     def may_go_on(self, kind: str | None) -> bool:
@@ -64,6 +68,14 @@ class ItemLoop:
             self.budget.request_stop("store")
             return False
         return self.budget.fits(self.budget.estimate(kind) if kind else 0.0)
+
+    def meet_wall(self, key: str) -> None:
+        """Record that an item was still in work at the wall."""
+        self.budget.request_stop("wall")
+        if not self.budget.signalled:  # else it is no fault of the item's
+            limit = round(self.budget.limit or 0.0, 3)
+            self.ledger.note({"e": "died", "k": key, "of": self.ledger.session, "wall": limit})
+        self.ledger.rest()
 
     def use_settings(self, settings: Mapping[str, Any]) -> None:
         """Note what the results depend on.

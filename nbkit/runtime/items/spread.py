@@ -42,10 +42,11 @@ in work.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +55,11 @@ from typing import Any
 from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.items.loop import ItemLoop
+from nbkit.runtime.items.watching import interrupted_after
 from nbkit.runtime.items.work import Item, pending
 from nbkit.runtime.ledger.manifest import Manifest
 
+_LONGEST = 1e9  # seconds, for a session without a limit
 Process = Callable[[Mapping[str, str]], Mapping[str, Any]]
 
 
@@ -90,16 +93,28 @@ class FileClaim:
 
 @dataclass(frozen=True)
 class Working:
-    """Function that runs on a worker, with its time and checksums of the files that it wrote."""
+    """Function that runs on a worker, with its time and checksums of the files that it wrote.
+
+    Attributes
+    ----------
+    process : callable
+    limit : float or None
+        Seconds after which an item is interrupted, where it runs in a main thread, as in a pool of processes.
+    until : float
+        Time at which it is interrupted at the latest, in seconds since 1970.
+    """
 
     process: Process
+    limit: float | None = None
+    until: float = math.inf
 
     def __call__(self, row: Mapping[str, str]) -> tuple[dict[str, Any], float]:
         began = time.monotonic()
-        made = {
-            name: _claim(Path(value)) if isinstance(value, os.PathLike) else value
-            for name, value in self.process(row).items()
-        }
+        with interrupted_after(row.get("key", ""), self.limit, self.until):
+            made = {
+                name: _claim(Path(value)) if isinstance(value, os.PathLike) else value
+                for name, value in self.process(row).items()
+            }
         return made, time.monotonic() - began
 
 
@@ -136,26 +151,36 @@ def spread(loop: ItemLoop, manifest: Manifest, process: Process, executor: Execu
         If the executor broke, as when one of its processes was killed. Its items are not recorded as failed.
     """
     running: dict[Future, Item] = {}
-    positions, working = pending(loop.ledger, manifest), Working(process)
-    exhausted = False
+    blame = loop.ledger.blame()
+    batches = loop.claiming.batches(pending(loop.ledger, manifest, blame=blame), manifest.keys, blame)
+    batch: list[int] | None = next(batches, None)
+    ahead: list[int] = []
     try:
         while True:
-            while not exhausted and len(running) < at_once and loop.may_go_on("item"):
-                position = next(positions, None)
-                if position is None:
-                    exhausted = True
-                    break
-                row = manifest.row(position)
-                item = running[executor.submit(working, row)] = Item(row, loop)
+            while len(running) < at_once and loop.may_go_on("item"):
+                if not ahead and batch is not None and (blame.suspects.keys().isdisjoint(_keys(manifest, batch))
+                                                        or not running):  # fmt: skip
+                    loop.claiming.claim([*(item.key for item in running.values()), *_keys(manifest, batch)])
+                    ahead, batch = batch[::-1], next(batches, None)
+                if not ahead:
+                    break  # or a suspect waits until it is alone
+                row = manifest.row(ahead.pop())
+                until = time.time() + min(loop.budget.left(), _LONGEST)
+                item = running[executor.submit(Working(process, loop.watch.allowed(), until), row)] = Item(row, loop)
                 item.begun = time.monotonic()
             if not running:
                 return
             finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+            loop.claiming.beat()
             for future in finished:
-                yield _take(running.pop(future), future)
+                item = _take(loop, running[future], future)
+                del running[future]  # not before: a broken executor is noticed here, with this item in it
+                yield item
             if not finished and not loop.may_go_on(None):
                 return
     except (BrokenExecutor, CancelledError) as error:
+        if isinstance(error, BrokenExecutor):
+            loop.claiming.broke(item.key for item in running.values())
         raise NbkitError(
             f"The executor broke off ({type(error).__name__}: {error or 'its work was cancelled'}): a worker was "
             "killed, most often because memory ran out, or the cluster went away. Its items are not recorded as failed "
@@ -164,9 +189,15 @@ def spread(loop: ItemLoop, manifest: Manifest, process: Process, executor: Execu
     finally:
         for future in running:
             future.cancel()
+        loop.watch.hold({item.key: future.done for future, item in running.items()})
+        loop.claiming.release()
 
 
-def _take(item: Item, future: Future) -> Item:
+def _keys(manifest: Manifest, positions: Iterable[int]) -> list[str]:
+    return [manifest.keys[position] for position in positions]
+
+
+def _take(loop: ItemLoop, item: Item, future: Future) -> Item:
     """Save and record the result of a worker, or its error."""
     error, seconds = future.exception(), 0.0
     if isinstance(error, BrokenExecutor):
@@ -174,6 +205,7 @@ def _take(item: Item, future: Future) -> Item:
     if error is None:
         try:
             made, seconds = future.result()
+            loop.watch.took(seconds)
             item.save(**{n: value.here() if isinstance(value, FileClaim) else value for n, value in made.items()})
         except Exception as fault:
             error = fault

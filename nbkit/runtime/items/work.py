@@ -21,7 +21,7 @@ from typing import Any
 
 from nbkit.ground.files import write_atomically
 from nbkit.runtime.disk import FULL, DiskError, on_disk
-from nbkit.runtime.errors import ColumnError, NbkitError, UsageError
+from nbkit.runtime.errors import ColumnError, ItemTimeout, NbkitError, UsageError
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.naming import OutputNames, arrays_name, file_name
 from nbkit.runtime.ledger.claims import Blame
@@ -89,11 +89,13 @@ class Item(Mapping):
         self.begun, self.entered = time.monotonic(), True
         self._ledger.begin(self.key)
         self._loop.journal("begin", key=self.key)
+        self._loop.watch.begin(self.key)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        self._loop.watch.end()
         return self.leave(error, time.monotonic() - self.begun)
 
     def leave(self, error: BaseException | None, seconds: float, waited: float | None = None) -> bool:
@@ -120,6 +122,10 @@ class Item(Mapping):
             return False
         if isinstance(error, DiskError):
             raise error
+        if isinstance(error, ItemTimeout) and error.wall:
+            self._loop.say(str(error))
+            self._loop.meet_wall(self.key)
+            return True
         if isinstance(error, OSError) and error.errno in FULL:
             # not the item's fault: on a full disk each item would fail, after three times for good
             raise NbkitError(
@@ -246,17 +252,22 @@ def items(loop: ItemLoop, manifest: Manifest, retry_failed: bool = False) -> Ite
     ledger, blame = loop.ledger, loop.ledger.blame()
     positions = pending(ledger, manifest, retry_failed, blame)
     try:
-        for position in loop.claiming.batches(positions, manifest.keys, blame):
+        for batch in loop.claiming.batches(positions, manifest.keys, blame):
             if not loop.may_go_on("item"):
                 return
-            if ledger.is_done(manifest.keys[position]):
-                continue  # a parallel session was faster
-            item = Item(manifest.row(position), loop)
-            yield item
-            if not item.entered:
-                raise UsageError(
-                    f"Item {item.key} was passed over: nothing is recorded unless the loop's body is in 'with item:'. "
-                    "Put it there and run again; everything recorded before is safe."
-                )
+            loop.claiming.claim(manifest.keys[position] for position in batch)
+            for position in batch:
+                if not loop.may_go_on("item"):
+                    return
+                if ledger.is_done(manifest.keys[position]):
+                    continue  # a parallel session was faster
+                item = Item(manifest.row(position), loop)
+                yield item
+                if not item.entered:
+                    raise UsageError(
+                        f"Item {item.key} was passed over: nothing is recorded unless the loop's body is in 'with "
+                        "item:'. Put it there and run again; everything recorded before is safe."
+                    )
     finally:
+        loop.watch.stop()
         loop.claiming.release()

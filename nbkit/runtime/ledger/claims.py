@@ -25,6 +25,7 @@ DEATHS = 3  # exact ones that set an item aside where sessions do not die otherw
 _MOST_DEATHS = 10  # that are asked for where they often do
 _CHANCE = 0.01  # probability that random kills alone set an item aside
 _SMALLER = 32  # parts of an open claim in which its items are claimed again
+_AS_LONG = 0.9  # times the length of this session that a session has to have whose wall counts
 _UNLIMITED = 2 * 86400.0  # seconds after which a session without a limit is no longer thought to live
 OUTSIDE, BETWEEN = "outside", "between items"  # how a session ended that no item ended
 
@@ -37,12 +38,14 @@ class Claims:
     """Number and keys of the newest claim; all items of earlier ones had ended when it was made."""
     failed: dict[tuple[str, str], int] = field(default_factory=dict)
     """(session, key) to the number of the newest claim in which the item raised an error, so did not kill."""
-    died: dict[str, set[str]] = field(default_factory=dict)
-    """Items during which sessions certainly ended."""
+    died: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Items during which sessions certainly ended, and the length of the session where the wall ended it, else 0."""
+    broken: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    """(session, number) to items, one of which killed a worker."""
     ended: dict[str, str] = field(default_factory=dict)
     """How sessions ended that no item ended."""
     opened: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Times of the opening and of the latest possible end."""
+    """Time of the opening and length, infinite for one without a limit."""
     seen: dict[str, float] = field(default_factory=dict)
     """Time of the newest record."""
     closed: set[str] = field(default_factory=set)
@@ -62,15 +65,17 @@ class Claims:
         elif kind == "died" and not of:
             self.anonymous[record["k"]] += 1
         elif kind == "died":
-            known_of = self.died.setdefault(of, set())
-            if record["k"] in known_of:
-                return False
-            known_of.add(record["k"])
+            known_of = self.died.setdefault(of, {})
+            new = record["k"] not in known_of
+            known_of[record["k"]] = min(known_of.get(record["k"], math.inf), record.get("wall", 0.0))
+            return new
+        elif kind == "broke":
+            self.broken[session, record["n"]] = record["k"]
         elif kind == "ended":
             self.ended[of] = max(self.ended.get(of, ""), record["how"])
         elif kind == "open":
             began = float(record.get("t", 0.0))
-            self.opened[session] = began, began + float(record.get("limit") or _UNLIMITED)
+            self.opened[session] = began, float(record.get("limit") or math.inf)
         elif kind == "close":
             self.closed.add(session)
             self.newest.pop(session, None)
@@ -78,9 +83,8 @@ class Claims:
 
     def open_claim(self, session: str) -> tuple[int, list[str]]:
         """Return the number of keys in a session's newest claim, and those in which it may have ended."""
-        exact = self.died.get(session)
-        if exact:
-            return 1, sorted(exact)
+        if session in self.died:
+            return 1, sorted(self.died[session])
         number, keys = self.newest.get(session, (0, []))
         return len(keys), [key for key in keys if self.failed.get((session, key), 0) < number]
 
@@ -88,7 +92,8 @@ class Claims:
         """Return whether a session without a closing record may be at work: others have opened while it was."""
         if session in self.died or session not in self.opened:
             return False
-        began, latest = self.opened[session]
+        began, limit = self.opened[session]
+        latest = began + min(limit, _UNLIMITED)
         after = bisect.bisect_right(openings, began)
         return after < len(openings) and openings[after] < self.seen[session] and now < latest
 
@@ -133,22 +138,34 @@ def blame(claims: Claims, is_done: Callable[[str], bool], session: str, now: flo
     suspects: dict[str, tuple[int, int]] = {}
     openings = sorted(began for began, _ in claims.opened.values())
     at_random, judged = 0, len(claims.closed - {session})
-    names = (claims.opened.keys() | claims.newest.keys() | claims.died.keys() | claims.ended.keys()) - claims.closed
-    for one in sorted(names - {session}):
-        how = claims.ended.get(one)
-        if how == OUTSIDE:
-            continue
-        size, keys = (0, []) if how == BETWEEN else claims.open_claim(one)
+    newest = max(claims.opened.values(), default=(0.0, math.inf))
+    limit = claims.opened.get(session, newest)[1]
+
+    def suspect(keys: list[str], size: int) -> list[str]:
         keys = [key for key in keys if not is_done(key)]
         smaller = max(1, size // _SMALLER)
         for place, key in enumerate(reversed(keys)):  # those at the end were hardly begun
             suspects[key] = min(suspects.get(key, (smaller, place)), (smaller, place))
+        return keys
+
+    for together in claims.broken.values():
+        left = suspect(together, len(together))
+        deaths.update(left if len(together) == 1 else ())
+    names = (claims.opened.keys() | claims.newest.keys() | claims.ended.keys()) - claims.closed | claims.died.keys()
+    for one in sorted(names - {session}):
+        how = None if one in claims.died else claims.ended.get(one)
+        if how == OUTSIDE:
+            continue
+        size, keys = (0, []) if how == BETWEEN else claims.open_claim(one)
+        left = suspect(keys, size)
         if claims.may_live(one, openings, now):
             continue
-        judged += 1
-        at_random += not keys
+        judged += one not in claims.closed
+        at_random += not left and one not in claims.closed
         if size == 1:
-            deaths.update(keys)
+            walls = claims.died.get(one, {})
+            # an item that met the wall may end in a longer session
+            deaths.update(key for key in left if not walls.get(key) or walls[key] >= _AS_LONG * limit)
     aside = {key: n for key, n in deaths.items() if n >= _needed(at_random, judged - n)}
     return Blame(deaths, suspects, aside)
 

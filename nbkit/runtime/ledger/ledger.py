@@ -113,7 +113,7 @@ class Ledger:
                 # its segment may already be in the store; the number prevents that it counts twice
                 self.state.add(session, [(number, record)])
         key, of = self._in_work.read()
-        if key and not self.is_done(key):
+        if key and not self.is_done(key) and of not in self.state.claims.closed:
             self.note({"e": "died", "k": key, "of": of} if of else {"e": "died", "k": key})
         elif of in self.state.claims.newest and of not in self.state.claims.closed:
             self.note({"e": "ended", "of": of, "how": BETWEEN})

@@ -68,10 +68,19 @@ class Died(_Form, tag="died", kw_only=True, gc=False):
 
     k: str
     of: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{0,200}\Z")] = ""
+    wall: Seconds = 0.0
+    """Length of the session, where it ended at its wall."""
 
 
 class Begun(_Form, tag="begun", kw_only=True, gc=False):
     """A claim: the items that a session is about to do."""
+
+    n: Count
+    k: list[str]
+
+
+class Broke(_Form, tag="broke", kw_only=True, gc=False):
+    """Items with one of which a worker died."""
 
     n: Count
     k: list[str]
@@ -125,7 +134,7 @@ class Close(_Form, tag="close", kw_only=True, gc=False):
     reason: str = ""
 
 
-Plain = Done | Failed | Died | Begun | Ended | Settings | Open | Close
+Plain = Done | Failed | Died | Begun | Broke | Ended | Settings | Open | Close
 
 
 class Merged(_Form, tag="merged", kw_only=True, gc=False):
@@ -221,6 +230,8 @@ def _names_fault(records: Iterable[object], slug: str) -> str | None:
                 names.append(output.name)
         elif isinstance(record, Failed | Died):
             names.append(record.k)
+        elif isinstance(record, Begun | Broke):
+            names += record.k
         elif type(record) is Begun:
             names += record.k
     return None if are_plain(names) else _first_fault(names, lambda name: check_name(name, "the name"))

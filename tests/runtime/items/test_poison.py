@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import re
@@ -9,6 +10,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,31 @@ def test_kills_from_outside_that_are_known_blame_no_item(tmp_path, monkeypatch):
         monkeypatch.setenv("NBKIT_KILLED", ",".join([*names, "unknown"]))
     assert until_closed(tmp_path, 2, set()) == 0
     assert (tmp_path / "summary").read_text() == "True 0 0 0" and len(names) == 4
+
+
+def makes(row):
+    if row["key"] == "k005":
+        os.kill(os.getpid() if row["kills"] == "worker" else os.getppid(), signal.SIGKILL)
+        time.sleep(5)
+    return {"x": [1]}
+
+
+@pytest.mark.parametrize("kills", ["worker", "machine"])
+def test_a_killer_in_an_executor_is_set_aside_and_all_others_are_done(tmp_path, kills):
+    table = [row | {"kills": kills} for row in rows(12)]
+
+    def once() -> None:
+        session = nbkit.open_session("p", tmp_path / "store", folder=tmp_path / "work")
+        with session, ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+            session.map(makes, table, executor=pool)
+
+    deaths = 0
+    while (code := reap(fork(once, tmp_path / "log"))) != 0:
+        deaths += 1
+        shutil.rmtree(tmp_path / "work")
+        assert deaths < 8 and code == (1 if kills == "worker" else -signal.SIGKILL), (tmp_path / "log").read_text()[
+            -3000:
+        ]
+    assert 3 <= deaths <= 5, (tmp_path / "log").read_text()[-3000:]
+    status = read_phase(FolderStore(tmp_path / "store"), "p", None, tmp_path / "look")
+    assert (status.done, status.state) == (11, "complete, some failed") and "k005" in status.set_aside
