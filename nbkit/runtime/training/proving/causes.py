@@ -123,10 +123,15 @@ _NOT_REPEATABLE = ("entropy", "clock", "thread", "unseeded")
 _OF_CLUE = {"generator": "unseeded"}
 
 
-def not_repeatable(clues: Sequence[Sequence[str]], on_gpu: bool) -> Cause:
+def not_repeatable(difference: Difference, clues: Sequence[Sequence[str]], on_gpu: bool) -> Cause:
     """Return the cause where two uninterrupted runs differ."""
+    part = "data" if difference.name.startswith("batch") else "module"
+    if part == "data" or not on_gpu:
+        clues = sorted(clues, key=lambda clue: clue[3] != part)
+    else:  # equal batches give other results on a GPU: unless the module's own code says why, it is the kernels
+        clues = [clue for clue in clues if clue[3] == part]
     for kind in _NOT_REPEATABLE:
-        where = [f"{call} in {place}" for found, call, place in clues if _OF_CLUE.get(found, found) == kind]
+        where = [f"{call} in {place}" for found, call, place, _ in clues if _OF_CLUE.get(found, found) == kind]
         if where:
             return Cause(kind, tuple(where[:_NAMED]))
     return Cause("kernels" if on_gpu else "not repeatable")
@@ -134,7 +139,7 @@ def not_repeatable(clues: Sequence[Sequence[str]], on_gpu: bool) -> Cause:
 
 def of_hashes(clues: Sequence[Sequence[str]]) -> Cause:
     """Return the cause where two uninterrupted runs differ only if Python's hashes do."""
-    return Cause("hash", tuple(f"{call} in {place}" for kind, call, place in clues if kind == "hash")[:_NAMED])
+    return Cause("hash", tuple(f"{call} in {place}" for kind, call, place, _ in clues if kind == "hash")[:_NAMED])
 
 
 def lost_at_resume(
@@ -170,10 +175,10 @@ def lost_at_resume(
         return Cause("epoch start", (difference.name,))
     for kind in sorted(by_kind, key=lambda kind: order.index(kind)):
         return Cause(kind, tuple(dict.fromkeys(by_kind[kind]))[:_NAMED])
-    files = tuple(f"{call} in {place}" for kind, call, place in clues if kind == "file")
+    files = tuple(f"{call} in {place}" for kind, call, place, _ in clues if kind == "file")
     if files:
         return Cause("file", files[:_NAMED])
-    hooks = tuple(place for kind, _, place in clues if kind == "epoch start")
+    hooks = tuple(place for kind, _, place, _ in clues if kind == "epoch start")
     inside = difference.resumed_at is not None and difference.resumed_at[1] > 0
     if hooks and inside:
         return Cause("epoch start", hooks[:_NAMED])

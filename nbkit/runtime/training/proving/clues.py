@@ -27,19 +27,23 @@ _DEPTH = 4
 
 
 def clues_of(module: Any, data: Any, callbacks: Any) -> list[list[str]]:
-    """Return (kind, call, where) for every call of these kinds in the classes and functions that a training uses."""
+    """Return (kind, call, where, part) for every call of these kinds in the classes and functions of a training.
+
+    The part is ``"data"`` for what makes the batches, else ``"module"``.
+    """
     found: list[list[str]] = []
     seen: set[int] = set()
-    roots = [module, data, *callbacks, *(module.modules() if hasattr(module, "modules") else ())]
+    roots = [module, *(module.modules() if hasattr(module, "modules") else ()), *callbacks]
     for hook in map(_epoch_hook, roots):
         if hook is not None:
-            found.append(["epoch start", hook.__name__, hook.__qualname__])
-    for root in roots:
+            found.append(["epoch start", hook.__name__, hook.__qualname__, "module"])
+    for root in [*roots, data]:
         for code in _codes(root, seen, 0):
             for kind, call in _calls(code):
                 place = f"{code.co_qualname}, line {code.co_firstlineno} of {code.co_filename.rpartition('/')[2]}"
-                if [kind, call, place] not in found:
-                    found.append([kind, call, place])
+                one = [kind, call, place, "data" if root is data else "module"]
+                if one not in found:
+                    found.append(one)
     return found
 
 
@@ -108,6 +112,25 @@ def _calls(code: types.CodeType) -> Iterator[tuple[str, str]]:
             called.add(one.argval)
     for kind, names in _CALLS.items():
         for name in sorted(called & names, key=str):
-            yield kind, name
+            if kind != "generator" or _is_unseeded(name, read):
+                yield kind, name
     if any(one.opname in ("BUILD_SET", "SET_UPDATE", "SET_ADD") for one in read):
         yield "hash", "a set"
+
+
+def _is_unseeded(name: str, read: list[dis.Instruction]) -> bool:
+    """Return whether a generator is made without a seed: by a call without arguments, and not seeded after it."""
+    if any(one.argval == "manual_seed" for one in read):
+        return False
+    places = [number for number, one in enumerate(read) if one.argval == name]
+    return any(_arguments(read[number + 1 :]) == 0 for number in places)
+
+
+def _arguments(read: list[dis.Instruction]) -> int:
+    """Return the number of arguments of a call if it follows at once, else 1."""
+    for one in read:
+        if one.opname == "CALL":
+            return one.arg or 0
+        if one.opname not in ("PRECALL", "PUSH_NULL", "CACHE"):
+            return 1
+    return 1

@@ -137,7 +137,7 @@ def _proof(trials: _Trials, stops: int, seed: int, on_gpu: bool) -> ProofReport:
     again, repeated = trials.whole("again", 0)
     of_same = differing_names(records, repeated) | _names(final_difference(whole, again))
     if difference.trained_names & of_same:
-        return replace(report, cause=causes.not_repeatable(whole["clues"], on_gpu))
+        return replace(report, cause=causes.not_repeatable(difference, whole["clues"], on_gpu))
     if not difference.trained:
         found = first_difference(records, sessions, of_same)
         left = found[0] if found else final_difference(whole, stopped, of_same)
