@@ -49,6 +49,7 @@ class Closing:
     _manifest: Manifest | None
     _steps: dict[str, Any]
     _work_ended: float
+    _began: float
     _signals: StopSignals
     _workspace: Workspace
     _closed: bool
@@ -82,8 +83,9 @@ class Closing:
         fault = None
         try:
             ending = round(time.monotonic() - self._work_ended, 2)
+            lasted = round(time.monotonic() - self._began, 3)  # by no clock that can be set
             row = {k: v for k, v in summary.items() if k != "not_stored"}
-            self.ledger.note({"e": "close", "ending": ending, "of": len(self._manifest or ())} | row)
+            self.ledger.note({"e": "close", "ending": ending, "lasted": lasted, "of": len(self._manifest or ())} | row)
             self.ledger.close()
         except (NbkitError, OSError, sqlite3.Error) as error:
             fault = str(error)

@@ -46,7 +46,7 @@ from nbkit.runtime.threads import wait_asleep
 from nbkit.runtime.training.newest import newest_receipt
 from nbkit.runtime.training.proving.asked import in_its_place, prove_and_end
 from nbkit.runtime.training.ranks.world import current_world
-from nbkit.runtime.words import parse_duration
+from nbkit.runtime.words import abridged, parse_duration
 
 if TYPE_CHECKING:
     from nbkit.runtime.training.fit import FitReport
@@ -151,7 +151,7 @@ class Session(Showing, Closing):
         )
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
-        self._work_ended = began
+        self._began = self._work_ended = began
         # reserve for the cells after the work: the slowest of the last sessions, in case the machine is still busy
         endings = [e["close"].get("ending", 0.0) for e in self.ledger.state.sessions.values() if "close" in e]
         if endings:
@@ -205,7 +205,7 @@ class Session(Showing, Closing):
         """Print one line."""
         from tqdm.auto import tqdm
 
-        tqdm.write(f"[nbkit] {text}")
+        tqdm.write(f"[nbkit] {abridged(text)}")
 
     def journal(self, event: str, **fields: Any) -> None:
         """Append an event to the journal that `run` and `rehearse` read."""

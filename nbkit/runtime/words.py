@@ -79,6 +79,20 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
+def abridged(text: str, most: int = 4000) -> str:
+    """Return a text, or its head and tail where it is longer: an error's message may hold megabytes.
+
+    Examples
+    --------
+    >>> abridged("x" * 20 + "y" * 20, most=10)
+    'xxxxx [30 characters left out] yyyyy'
+    """
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} [{len(text) - 2 * half:,} characters left out] {text[-half:]}"
+
+
 def last_line(error: str, width: int = 200) -> str:
     """Return the last line of a traceback, without characters that control a terminal."""
     lines = [line for line in error.strip().splitlines() if line.strip()]

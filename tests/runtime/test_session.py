@@ -22,6 +22,7 @@ from nbkit.runtime.errors import DamagedError, NbkitError, UsageError
 from nbkit.runtime.items.work import Item, _write_arrays
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.folder import FolderStore
+from nbkit.tools.status.past_sessions import CountedState, past_sessions
 from tests.runtime.children import die, fork, reap
 
 ROWS = [{"key": f"k{i}", "n": str(i)} for i in range(6)]
@@ -73,6 +74,24 @@ def test_an_item_that_raises_is_recorded_and_the_loop_goes_on(opened, capfd):
     assert "k2: ValueError: no channel named Cz" in capfd.readouterr().out
     session = opened()
     assert [item.key for item in _with(session.work(ROWS, retry_failed=True))] == ["k2"]
+
+
+def test_a_message_of_megabytes_is_shown_and_recorded_by_its_ends(opened, capfd):
+    session = opened()
+    for item in session.work(ROWS[:1]):
+        with item:
+            raise ValueError("the beginning" + "x" * 50_000_000 + "the end")
+    said, recorded = "".join(capfd.readouterr()), session.ledger.state.errors["k0"]
+    assert len(said) < 3000 and "the beginning" in said and "the end" in said and "characters left out" in said
+    assert len(recorded) < 5000 and "Traceback" in recorded and recorded.rstrip().endswith("the end")
+
+
+def test_a_clock_that_is_set_does_not_change_a_sessions_length(opened, tmp_path, monkeypatch):
+    session, real = opened(), time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 157_680_000)
+    do(session)
+    state = read_state(FolderStore(tmp_path / "store"), "toy", tmp_path / "check", CountedState())
+    assert 0 < past_sessions(state)[0].length < 60
 
 
 def _with(items):

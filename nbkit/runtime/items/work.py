@@ -27,6 +27,7 @@ from nbkit.runtime.items.naming import OutputNames, arrays_name, file_name
 from nbkit.runtime.ledger.claims import Blame
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import Manifest
+from nbkit.runtime.words import abridged
 
 TRIES = 3  # failures of an item after which it is not tried again
 
@@ -133,9 +134,9 @@ class Item(Mapping):
                 "recorded as failed and will be done again; everything recorded before is safe. Free some disk space "
                 "and run again."
             ) from error
-        self._ledger.failed(self.key, "".join(traceback.format_exception(error))[-4000:])
+        self._ledger.failed(self.key, "".join(traceback.format_exception(error)))
         self._loop.journal("failed", key=self.key)
-        self._loop.say(f"item {self.key} failed: {type(error).__name__}: {error}")
+        self._loop.say(f"item {self.key} failed: {type(error).__name__}: {abridged(str(error), 1000)}")
         return True
 
     def _record_done(self, seconds: float, waited: float) -> None:

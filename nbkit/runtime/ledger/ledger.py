@@ -37,6 +37,7 @@ from nbkit.runtime.ledger.segments import (
     segment_of,
 )
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.words import abridged
 
 MERGE = 16  # own segments of about one size that are merged into one
 
@@ -166,7 +167,7 @@ class Ledger:
     def failed(self, key: str, error: str) -> None:
         """Record that an item raised an error."""
         claim = self.state.claims.newest.get(self.session, (0,))[0]
-        self.note({"e": "failed", "k": key, "err": error, "n": claim})
+        self.note({"e": "failed", "k": key, "err": abridged(error), "n": claim})
         self.rest()
 
     def interrupted(self) -> None:

@@ -25,7 +25,7 @@ from nbkit.runtime.names import check_name
 from nbkit.runtime.store.address import has_secrets, hide, hide_in, show
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.retried import Retried
-from nbkit.runtime.words import parse_duration
+from nbkit.runtime.words import abridged, parse_duration
 from nbkit.tools.notebooks import find_notebook, read_notebook
 from nbkit.tools.parameters import check_parameters, notebook_parameters
 
@@ -102,7 +102,7 @@ def run_notebook(
             _store_executed(executed, store, events, path)
     if fault is not None:
         if _exit_of(fault) != DONE:  # a notebook that ends after its proof raises an error that is none
-            print(hide(_message(fault), store), file=sys.stderr, flush=True)
+            print(hide(abridged(_message(fault), 8000), store), file=sys.stderr, flush=True)
         return _exit_of(fault)
     return exit_code(events, path)
 

@@ -137,6 +137,7 @@ def past_sessions(
         tally, seen = state.tallies.get(name, Tally()), watched.get(name, {})
         opened, closed = number_of(begin.get("t")), number_of(close.get("t")) if close else None
         length = closed - opened if opened is not None and closed is not None else number_of(seen.get("length_s"))
+        length = number_of(close.get("lasted")) or length if close else length
         if length is not None and not 0 <= length <= _LONGEST:
             length = None  # a clock was set in between
         to_step = _whole(close.get("step")) if close else begins[number + 1]
