@@ -65,8 +65,10 @@ class ValidationTime:
             self._slowest = max(self._slowest, now - self._batch_began)
         self.batches += 1
         self._batch_began = now
-        if self.budget.signalled and done and (batches - done) * (now - self._began) / done > _LONG:
-            return True
+        if self.budget.signalled:
+            # a signal has brought the wall near: the reserve, which may be longer than that, is no measure any more
+            remains = (batches - done) * (now - self._began) / done if done else 0.0
+            return remains > _LONG or self._slowest >= self.budget.wall()
         # not `fits`: other stops wait for the end of the validation, where the state can be saved
         return self._slowest >= self.budget.left()
 

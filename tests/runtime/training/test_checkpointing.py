@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.signals import ENDING
 from nbkit.runtime.training import checkpointing
 from nbkit.runtime.training.fit import fit
+from nbkit.runtime.training.validation_time import ValidationTime
 from tests.runtime.training.training_support import (
     Child,
     FakeSession,
@@ -291,6 +293,24 @@ def test_a_signal_inside_a_validation_is_answered_soon(number: int, seconds: flo
     *_, resumed = run_child(clocked_fit, tmp_path / "a", None, [seconds])
     *_, whole = run_child(clocked_fit, tmp_path / "b", None, [seconds])
     assert resumed == whole
+
+
+@pytest.mark.parametrize("elapsed", [0.0, 30_000.0])
+@pytest.mark.parametrize("limit", [None, 32_400.0])
+@pytest.mark.parametrize(("seconds", "left"), [(0.4, False), (3.0, True)])
+def test_the_age_of_a_session_plays_no_part_after_a_signal(
+    elapsed: float, limit: float | None, seconds: float, left: bool
+) -> None:
+    now = [elapsed]
+    budget = Budget(limit, 0.0, clock=lambda: now[0])
+    budget.measured("save", 50.0)
+    validation = ValidationTime(budget)
+    validation.begin()
+    for _ in range(5):
+        assert not validation.must_be_left(20)
+        now[0] += seconds
+    budget.stop_for_signal("SIGTERM")
+    assert validation.must_be_left(20) == left
 
 
 def test_a_long_validation_has_a_save_in_front_of_it(tmp_path: Path) -> None:
