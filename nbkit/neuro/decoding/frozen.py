@@ -21,6 +21,7 @@ from nbkit.neuro.decoding.folds import check_windows
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.models.registry import load_model
 from nbkit.neuro.decoding.tasks import DecodingTask
+from nbkit.neuro.signals.recordings.listing import unique_keys
 
 
 class FrozenEmbedding(TransformerMixin, BaseEstimator):
@@ -206,7 +207,10 @@ def frozen_probe(embedding: FrozenEmbedding, kind: str) -> Any:
 def embedding_rows(task: DecodingTask, models: Iterable[str]) -> list[dict[str, str]]:
     """Return a manifest row for each model and group of a task; a group's windows are embedded together."""
     groups = sorted(set(task.groups.tolist()))
-    return [{"key": f"{task.name}-{key}-{group}", "model": key, "group": group} for key in models for group in groups]
+    named = unique_keys(groups)  # a person may have any name
+    return [
+        {"key": f"{task.name}-{key}-{named[group]}", "model": key, "group": group} for key in models for group in groups
+    ]
 
 
 def embedded_models(task: DecodingTask, models: Iterable[str], embedding: FrozenEmbedding) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from nbkit.neuro.signals.recordings.cueing import CueingWindows, write_cueing
 from nbkit.neuro.signals.windows.shards import WindowShards
 
 STAND_IN = "synthetic stand-in: noise, and in one class a planted 10 Hz rhythm; no brain was recorded"
-TASKS = ("rest_or_movement", "cue_validity", "response_time", "stand_in")
+TASKS = ("windows", "rest_or_movement", "cue_validity", "response_time", "stand_in")
 
 _MONTAGE_19 = (
     "Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8", "P7", "P3", "Pz", "P4", "P8", "O1", "O2",
@@ -96,25 +97,43 @@ class DecodingTask:
 
 
 def load_task(
-    name: str, folder: str | Path | None = None, subjects: Sequence[int | str] = (), scratch: str | Path = "."
+    name: str,
+    folder: str | Path | None = None,
+    subjects: Sequence[int | str] = (),
+    scratch: str | Path = ".",
+    *,
+    windows: Sequence[str | Path] = (),
+    leave_one_out: bool = False,
+    **of_windows: Any,
 ) -> DecodingTask:
     """Return a task by its name.
 
     Parameters
     ----------
-    name : {"rest_or_movement", "cue_validity", "response_time", "stand_in"}
+    name : {"windows", "rest_or_movement", "cue_validity", "response_time", "stand_in"}
+        ``windows`` are those that 10_eeg_windows stored, with any of their columns as the target.
     folder : path, optional
         Root of the cueing data set; the recordings of eegbci are found by MNE.
     subjects : sequence, optional
         Subjects to load; by default the first of eegbci, and all of the cueing data set.
     scratch : path
         Where to write shards.
+    windows : sequence of path
+        Outputs of 10_eeg_windows, for the task windows.
+    leave_one_out : bool
+        One fold per group, for the task windows.
+    **of_windows
+        ``target``, ``group`` and ``classes``, see `window_task`.
 
     Raises
     ------
     ValueError
         If the name is unknown, or a required folder is not given.
     """
+    if name == "windows":
+        from nbkit.neuro.decoding.window_task import window_task
+
+        return window_task(windows, subjects=subjects, leave_one_out=leave_one_out, **of_windows)
     if name == "rest_or_movement":
         return rest_or_movement([int(s) for s in subjects] or [1])
     if name in ("cue_validity", "response_time"):

@@ -197,6 +197,11 @@ class WindowShards(Dataset):
         return torch.from_numpy(np.array(window, dtype=np.float32))  # copy: arrays inside an npz are not aligned
 
 
+def shard_heads(paths: str | Path | Sequence[str | Path], purpose: str | None = None) -> list[_Shard]:
+    """Return the metadata of each shard: ``path``, ``ch_names``, ``sfreq`` and ``shape``, whether they fit or not."""
+    return [_Shard(path) for path in _shard_files(paths, purpose)]
+
+
 class _Shard:
     """Metadata of a shard, checked without reading its windows."""
 
