@@ -14,13 +14,13 @@ from typing import Any
 
 from nbkit.neuro.decoding.artifacts import read_records
 from nbkit.neuro.decoding.cache import EmbeddingCache
+from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.decoding.experiment import BandPowers, FineTune, FrozenProbe, run_fold
 from nbkit.neuro.decoding.finetune import MODES
 from nbkit.neuro.decoding.folds import Fold, outer_folds
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.models.table import MODELS
 from nbkit.neuro.decoding.scores import MAIN, TRIVIAL_IS, UNITS
-from nbkit.neuro.decoding.tasks import DecodingTask
 from nbkit.neuro.decoding.training import FineTuneSettings
 
 ALL_MODES = ("frozen", *MODES)

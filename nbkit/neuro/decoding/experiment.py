@@ -22,11 +22,11 @@ import numpy as np
 from nbkit.neuro.decoding.artifacts import artifact_table, read_records, score_table, summary_table, write_record
 from nbkit.neuro.decoding.bandpower import band_power_model, linear_model
 from nbkit.neuro.decoding.cache import EmbeddingCache
+from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.decoding.finetune import FoundationClassifier, FoundationRegressor
 from nbkit.neuro.decoding.folds import Fold, check_windows, outer_folds
 from nbkit.neuro.decoding.frozen import FrozenEmbedding, model_for
 from nbkit.neuro.decoding.scores import score_fold, score_names
-from nbkit.neuro.decoding.tasks import DecodingTask
 from nbkit.neuro.decoding.training import FineTuneSettings
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from nbkit.neuro.decoding.bandpower import linear_model
 from nbkit.neuro.decoding.cache import EmbeddingCache
+from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.decoding.folds import check_windows
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.models.registry import load_model
-from nbkit.neuro.decoding.tasks import DecodingTask
 from nbkit.neuro.signals.recordings.listing import unique_keys
 
 

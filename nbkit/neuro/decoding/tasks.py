@@ -7,12 +7,14 @@ recording, never from the signal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nbkit.neuro.decoding.decoding_task import DecodingTask
+from nbkit.neuro.decoding.window_task import window_task
 from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.reading import read_recording
 from nbkit.neuro.signals.intake.recording import Recording
@@ -26,74 +28,6 @@ TASKS = ("windows", "rest_or_movement", "cue_validity", "response_time", "stand_
 _MONTAGE_19 = (
     "Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8", "P7", "P3", "Pz", "P4", "P8", "O1", "O2",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DecodingTask:
-    """Windows with their targets and groups.
-
-    Attributes
-    ----------
-    name : str
-    kind : {"classification", "regression"}
-    windows : ndarray of shape (windows, channels, time)
-        In uV, float32.
-    target : ndarray of shape (windows,)
-        Class numbers from 0, or the value in ``unit``.
-    groups : ndarray of shape (windows,)
-        Group of each window, as text; no group is on both sides of a fold.
-    sfreq : float
-        Sampling frequency, in Hz.
-    ch_names : tuple of str
-    classes : tuple of str
-        Class names by number; empty for a regression.
-    unit : str
-        Unit of the target of a regression.
-    strategy : str
-        Strategy of the outer folds, see `folds.outer_folds`.
-    data : str
-        "real", or a description of the stand-in.
-    """
-
-    name: str
-    kind: str
-    windows: np.ndarray
-    target: np.ndarray
-    groups: np.ndarray
-    sfreq: float
-    ch_names: tuple[str, ...]
-    classes: tuple[str, ...] = ()
-    unit: str = ""
-    strategy: str = "stratified_group_kfold"
-    data: str = "real"
-
-    @property
-    def seconds(self) -> float:
-        """Length of a window, in s."""
-        return self.windows.shape[-1] / self.sfreq
-
-    def permuted(self, seed: int) -> DecodingTask:
-        """Return the task with targets shuffled within each group, a control that no model should decode."""
-        rng, target = np.random.default_rng(seed), self.target.copy()
-        for group in np.unique(self.groups):
-            inside = np.flatnonzero(self.groups == group)
-            target[inside] = target[rng.permutation(inside)]
-        return replace(self, target=target, data=f"{self.data}; targets shuffled")
-
-    def as_recording(self) -> Recording:
-        """Return the windows joined to one recording, to try functions that take a recording."""
-        signal = np.concatenate(list(self.windows), axis=1).astype(np.float64)
-        return Recording(signal, self.sfreq, self.ch_names, data=f"{self.data}; windows joined")
-
-    def describe(self) -> str:
-        """Return a description of the task in one line."""
-        what = "classes " + ", ".join(
-            f"{name}: {int((self.target == i).sum())}" for i, name in enumerate(self.classes)
-        ) if self.classes else f"target {self.target.mean():.3g} +- {self.target.std():.3g} {self.unit}"  # fmt: skip
-        return (
-            f"{self.name}: (windows, channels, time) = {self.windows.shape} at {self.sfreq:g} Hz; {what}; "
-            f"{len(np.unique(self.groups))} groups; {self.data}"
-        )
 
 
 def load_task(
@@ -131,8 +65,6 @@ def load_task(
         If the name is unknown, or a required folder is not given.
     """
     if name == "windows":
-        from nbkit.neuro.decoding.window_task import window_task
-
         return window_task(windows, subjects=subjects, leave_one_out=leave_one_out, **of_windows)
     if name == "rest_or_movement":
         return rest_or_movement([int(s) for s in subjects] or [1])
@@ -145,6 +77,21 @@ def load_task(
     if name == "stand_in":
         return stand_in()
     raise ValueError(f"There is no task {name!r}; choose one of {', '.join(TASKS)}.")
+
+
+def recording_to_embed(path: str | Path | None, task: DecodingTask) -> Recording:
+    """Return a recording to embed second by second: the file, or else the windows of a task's first group, joined.
+
+    Parameters
+    ----------
+    path : path, optional
+        Any file that `read_recording` reads.
+    task : DecodingTask
+    """
+    if path is not None:
+        return read_recording(path, Cleaning.none())
+    first = task.groups == task.groups[0]
+    return replace(task, windows=task.windows[first]).as_recording()
 
 
 def rest_or_movement(

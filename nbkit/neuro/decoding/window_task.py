@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbkit.neuro.decoding.tasks import DecodingTask
+from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.signals.windows.montages import Montage, group_by_montage
 from nbkit.neuro.signals.windows.shards import WindowShards
 

@@ -1,0 +1,80 @@
+"""A decoding task: windows with a target and a group each.
+
+A task states whether its data are real or a stand-in, and which groups split them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nbkit.neuro.signals.intake.recording import Recording
+
+
+@dataclass(frozen=True)
+class DecodingTask:
+    """Windows with their targets and groups.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"classification", "regression"}
+    windows : ndarray of shape (windows, channels, time)
+        In uV, float32.
+    target : ndarray of shape (windows,)
+        Class numbers from 0, or the value in ``unit``.
+    groups : ndarray of shape (windows,)
+        Group of each window, as text; no group is on both sides of a fold.
+    sfreq : float
+        Sampling frequency, in Hz.
+    ch_names : tuple of str
+    classes : tuple of str
+        Class names by number; empty for a regression.
+    unit : str
+        Unit of the target of a regression.
+    strategy : str
+        Strategy of the outer folds, see `folds.outer_folds`.
+    data : str
+        "real", or a description of the stand-in.
+    """
+
+    name: str
+    kind: str
+    windows: np.ndarray
+    target: np.ndarray
+    groups: np.ndarray
+    sfreq: float
+    ch_names: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    unit: str = ""
+    strategy: str = "stratified_group_kfold"
+    data: str = "real"
+
+    @property
+    def seconds(self) -> float:
+        """Length of a window, in s."""
+        return self.windows.shape[-1] / self.sfreq
+
+    def permuted(self, seed: int) -> DecodingTask:
+        """Return the task with targets shuffled within each group, a control that no model should decode."""
+        rng, target = np.random.default_rng(seed), self.target.copy()
+        for group in np.unique(self.groups):
+            inside = np.flatnonzero(self.groups == group)
+            target[inside] = target[rng.permutation(inside)]
+        return replace(self, target=target, data=f"{self.data}; targets shuffled")
+
+    def as_recording(self) -> Recording:
+        """Return the windows joined to one recording, to try functions that take a recording."""
+        signal = np.concatenate(list(self.windows), axis=1).astype(np.float64)
+        return Recording(signal, self.sfreq, self.ch_names, data=f"{self.data}; windows joined")
+
+    def describe(self) -> str:
+        """Return a description of the task in one line."""
+        what = "classes " + ", ".join(
+            f"{name}: {int((self.target == i).sum())}" for i, name in enumerate(self.classes)
+        ) if self.classes else f"target {self.target.mean():.3g} +- {self.target.std():.3g} {self.unit}"  # fmt: skip
+        return (
+            f"{self.name}: (windows, channels, time) = {self.windows.shape} at {self.sfreq:g} Hz; {what}; "
+            f"{len(np.unique(self.groups))} groups; {self.data}"
+        )
