@@ -123,7 +123,7 @@ class Ledger:
     def _known(self, record: Record) -> bool:
         """Return whether the store's records have this very result; another session's result may differ."""
         known = self.state.done.get(record["k"])
-        return known is not None and all(output in known for output in record["o"])
+        return self.state.rounds.is_past(record) or (known is not None and all(o in known for o in record["o"]))
 
     def _outputs_whole(self, record: Record) -> bool:
         from nbkit.ground.files import sha256_of
@@ -160,7 +160,7 @@ class Ledger:
         if self.settings is not None:
             record["v"] = self.settings
             self.state.made_with.add(self.settings)
-        line = encode_line(record | more if more else record)
+        line = encode_line(record | more | self.state.rounds.mark(key))
         with self._lock:
             self.here[key] = self._insert(None, line)
 

@@ -53,6 +53,14 @@ class Done(_Form, tag="done", kw_only=True, gc=False):
     s: Seconds = 0.0
     v: str = ""
     reason: str = ""
+    r: Count = 0
+
+
+class Lost(_Form, tag="lost", kw_only=True, gc=False):
+    """An item whose outputs the store no longer has; what was done before this round does not count."""
+
+    k: str
+    r: Annotated[int, Meta(ge=1, le=2**60)]
 
 
 class Failed(_Form, tag="failed", kw_only=True, gc=False):
@@ -135,7 +143,7 @@ class Close(_Form, tag="close", kw_only=True, gc=False):
     reason: str = ""
 
 
-Plain = Done | Failed | Died | Begun | Broke | Ended | Settings | Open | Close
+Plain = Done | Lost | Failed | Died | Begun | Broke | Ended | Settings | Open | Close
 
 
 class Merged(_Form, tag="merged", kw_only=True, gc=False):
@@ -229,11 +237,9 @@ def _names_fault(records: Iterable[object], slug: str) -> str | None:
                 if not output.name.startswith(folder):
                     return shortened(f"the output {output.name!r} is not in the folder of {slug}")
                 names.append(output.name)
-        elif isinstance(record, Failed | Died):
+        elif isinstance(record, Failed | Died | Lost):
             names.append(record.k)
         elif isinstance(record, Begun | Broke):
-            names += record.k
-        elif type(record) is Begun:
             names += record.k
     return None if are_plain(names) else _first_fault(names, lambda name: check_name(name, "the name"))
 

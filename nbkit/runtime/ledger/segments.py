@@ -27,10 +27,11 @@ from typing import Any, TypeGuard
 from nbkit.runtime.ledger.claims import Claims
 from nbkit.runtime.ledger.ranges import include
 from nbkit.runtime.ledger.records import Record, fault_of, from_json, parse_records, version_of
+from nbkit.runtime.ledger.rounds import Rounds
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import counted
 
-_COUNTED = ("failed", "died")
+_COUNTED, _FACTS = ("failed", "died"), ("done", "settings", "lost")
 _JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would create an encoder for each line
 _LISTINGS = 5
 _LISTING_WAIT = 0.05  # seconds, doubled each time: the listings of some stores lag
@@ -182,6 +183,7 @@ class LedgerState:
     errors: dict[str, str] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
     claims: Claims = field(default_factory=Claims)
+    rounds: Rounds = field(default_factory=Rounds)
     sessions: dict[str, Record] = field(default_factory=dict)
     settings: dict[str, Record] = field(default_factory=dict)
     """Version to settings."""
@@ -219,7 +221,7 @@ class LedgerState:
                 new.append(number)
                 if record["e"] == "close":
                     self._closed[session] = number
-                if record["e"] == "done" and record["k"] not in done:
+                if record["e"] == "done" and record["k"] not in done and "r" not in record and not self.rounds.lost:
                     done[record["k"]] = record["o"]
                     if "v" in record:
                         self.made_with.add(record["v"])
@@ -256,7 +258,7 @@ class LedgerState:
                 whole = False
         if not whole:
             # whose the records are is not certain, so only facts are taken; the sessions' own folders have the rest
-            self.add(MERGED, ((None, record) for record in records if record["e"] in ("done", "settings")))
+            self.add(MERGED, ((None, record) for record in records if record["e"] in _FACTS))
             return
         with self._lock:
             held = {f"{segment.slug}/ledger/{session}" for session, _, run in runs if run}
@@ -292,10 +294,8 @@ class LedgerState:
     def _take(self, session: str, record: Record) -> None:
         kind, key = record["e"], record.get("k", "")
         record.pop("c", None)
-        if kind == "done":
-            outputs = record.get("o", [])
-            known = self.done.get(key, [])
-            self.done[key] = known + [o for o in outputs if o not in known]
+        if kind in ("done", "lost"):
+            self.rounds.take(record, self.done)
             self.made_with |= {record["v"]} if "v" in record else set()
             return
         new = self.claims.take(session, record)

@@ -222,12 +222,23 @@ def report(
 
 
 @app.command()
-def verify(slugs: SlugsArgument = None, store: StoreOption = None, json_: JsonOption = False) -> int:
-    """Read every output and checkpoint in the store and compare it with its record; exit 1 if one differs."""
+def verify(
+    slugs: SlugsArgument = None,
+    store: StoreOption = None,
+    repair: Annotated[bool, typer.Option("--repair", help="make what is lost or damaged pending again")] = False,
+    json_: JsonOption = False,
+) -> int:
+    """Read every output and checkpoint in the store and compare it with its record; exit 1 if one differs.
+
+    With --repair, items of lost or damaged files are done again by the next session, and damaged checkpoints are set
+    aside, so that training resumes from the one before; exit 3 if that dealt with all of them.
+    """
     from nbkit.tools.status.verify import verify_store, words
 
-    found = verify_store(store, slugs)
+    found = verify_store(store, slugs, repair)
     _show(found.row(), json_, words(found))
+    if found.faults and not found.faults.keys() - found.repaired.keys():
+        return 3
     return 1 if found.faults else 0
 
 

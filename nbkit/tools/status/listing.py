@@ -13,11 +13,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Stat, Store
 from nbkit.runtime.store.retried import Retried
 
 _SMALL = 1 << 20  # bytes of a file that is kept in memory for the next look
+_PARTS = {"ledger", "items", "checkpoints", "figures", "pages"}  # folders of a phase
 _FEW = 3  # phases that are listed one by one instead of with the whole store
 
 
@@ -135,3 +137,35 @@ def list_once(store: str | Store | Listing | None, slugs: Sequence[str] | None =
     opened = open_store(store_address(store)) if store is None or isinstance(store, str) else store
     retried = opened if isinstance(opened, Retried) else Retried(opened)
     return Listing(retried, [f"{slug}/" for slug in slugs] if slugs and len(slugs) <= _FEW else ("",))
+
+
+def held_phases(store: Listing) -> list[str]:
+    """Return the phases that a store holds something of.
+
+    Raises
+    ------
+    UsageError
+        If there are none, as where the address is not that of a store.
+    """
+    slugs = sorted({name.split("/")[0] for name in (stat.name for stat in store.list()) if _of_nbkit(name)})
+    if not slugs:
+        raise UsageError(
+            f"The store {store.url} does not exist or holds nothing of nbkit. Check the address in --store or "
+            "NBKIT_STORE. Nothing was changed."
+        )
+    return slugs
+
+
+def refuse_unknown(store: Listing, slugs: Sequence[str]) -> None:
+    """Raise UsageError if a store holds nothing of a phase."""
+    for slug in slugs:
+        if not any(_of_nbkit(stat.name) for stat in store.list(f"{slug}/")):
+            raise UsageError(
+                f"The store {store.url} does not exist or holds nothing of {slug}. Check the address and the name. "
+                "Nothing was changed."
+            )
+
+
+def _of_nbkit(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) > 1 and (parts[1] in _PARTS or len(parts) == 2 and parts[1].endswith((".json", ".jsonl")))

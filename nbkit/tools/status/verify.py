@@ -1,7 +1,7 @@
 """Verification of every output and checkpoint in the store against its record.
 
-Every file is read back whole through the store's own `get`; nothing is changed or deleted. Files that no record names
-are not checked.
+Every file is read back whole through the store's own `get`; nothing is changed or deleted, unless a repair is asked
+for. Files that no record names are not checked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import fetch_receipt, stored_runs
-from nbkit.tools.status.listing import Listing, list_once
+from nbkit.tools.status.listing import Listing, held_phases, list_once, refuse_unknown
+from nbkit.tools.status.repair import Damage, mend
 from nbkit.tools.table import text_table
 
 _THREADS = 4
@@ -48,6 +49,10 @@ class Verified:
         Slug to the number of its files that agree.
     faults : dict
         Name of a file to what is wrong with it.
+    repaired : dict
+        Name of a file to what was done about it.
+    damage : list of Damage
+        What a repair can mend, a phase each.
     """
 
     store: str
@@ -55,13 +60,15 @@ class Verified:
     size: int = 0
     slugs: dict[str, int] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    repaired: dict[str, str] = field(default_factory=dict)
+    damage: list[Damage] = field(default_factory=list)
 
     def row(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return asdict(self)
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "damage"}
 
 
-def verify_store(store: str | Store | None = None, slugs: list[str] | None = None) -> Verified:
+def verify_store(store: str | Store | None = None, slugs: list[str] | None = None, repair: bool = False) -> Verified:
     """Compare a store with its records.
 
     Parameters
@@ -70,42 +77,62 @@ def verify_store(store: str | Store | None = None, slugs: list[str] | None = Non
         Folder or URL; None takes NBKIT_STORE, then ``./nbkit-store``.
     slugs : list of str or None
         Phases; all that the store holds by default.
+    repair : bool
+        Make what is lost or damaged pending again, so that the next sessions do it.
+
+    Raises
+    ------
+    UsageError
+        If the store does not exist, or holds nothing of nbkit or of a phase that was asked for.
     """
     slugs = None if slugs is None else [check_slug(slug) for slug in slugs]
     listing = list_once(store, slugs)
     found = Verified(listing.url)
     if slugs is None:
-        slugs = sorted({stat.name.split("/")[0] for stat in listing.list() if "/" in stat.name})
+        slugs = held_phases(listing)
+    else:
+        refuse_unknown(listing, slugs)
     with tempfile.TemporaryDirectory(prefix="nbkit-verify-") as folder:
         for slug in slugs:
             before = found.files
             _verify_phase(listing, slug, Path(folder), found)
             found.slugs[slug] = found.files - before
+        if repair:
+            for damage in found.damage:
+                found.repaired |= mend(listing, damage, Path(folder))
     return found
 
 
 def _verify_phase(store: Listing, slug: str, folder: Path, found: Verified) -> None:
     state = read_state(store, slug, folder / "segments")
     found.faults |= state.damaged
+    damage = Damage(slug, state)
+    found.damage.append(damage)
     contents: dict[str, set[tuple[int, str]]] = {}
-    for outputs in state.done.values():
-        for name, size, sha256 in outputs:
+    keys: dict[str, list[str]] = {}
+    for key, outputs in state.done.items():
+        for name, size, sha256, *_ in outputs:
             contents.setdefault(name, set()).add((size, sha256))
+            keys.setdefault(name, []).append(key)
     promises = [Promise(name, frozenset(one), "the ledger") for name, one in sorted(contents.items())]
-    promises += _checkpoints(store, slug, folder, found)
+    promises += _checkpoints(store, slug, folder, found, damage)
     with ThreadPoolExecutor(_THREADS) as pool:
         # the store itself is asked: a running session may have stored a file since it was listed
-        for promise, fault in pool.map(lambda p: (p, _fault(store.connect().store, p, folder)), promises):
+        for promise, (fault, certain) in pool.map(lambda p: (p, _fault(store.connect().store, p, folder)), promises):
             if fault:
                 found.faults[promise.name] = fault
+                if certain and promise.name in keys:
+                    damage.items.update(dict.fromkeys(keys[promise.name], promise.name))
+                elif certain:
+                    damage.checkpoints.append(promise.name)
             else:
                 found.files += 1
                 found.size += max(size for size, _ in promise.contents)
     for name in ("results.json", "rehearsal.json"):
-        _verify_json(store, f"{slug}/{name}", folder, found)
+        _verify_json(store, f"{slug}/{name}", folder, found, damage)
 
 
-def _checkpoints(store: Listing, slug: str, folder: Path, found: Verified) -> Iterator[Promise]:
+def _checkpoints(store: Listing, slug: str, folder: Path, found: Verified, damage: Damage) -> Iterator[Promise]:
     """Yield what whole receipts promise. A checkpoint without a receipt does not exist and is not checked."""
     stats = [stat for run in stored_runs(store, slug).values() for stat in run if stat.name.endswith(".json")]
     for stat in stats:
@@ -115,6 +142,8 @@ def _checkpoints(store: Listing, slug: str, folder: Path, found: Verified) -> It
             continue  # pruned since the listing
         except (DamagedError, StoreError) as error:
             found.faults[stat.name] = str(error)
+            if isinstance(error, DamagedError):
+                damage.checkpoints.append(stat.name.removesuffix(".json") + ".ckpt")
             continue
         found.files += 1
         found.size += stat.size
@@ -122,27 +151,28 @@ def _checkpoints(store: Listing, slug: str, folder: Path, found: Verified) -> It
         yield Promise(stat.name.removesuffix(".json") + ".ckpt", content, "its receipt")
 
 
-def _fault(store: Store, promise: Promise, folder: Path) -> str | None:
+def _fault(store: Store, promise: Promise, folder: Path) -> tuple[str | None, bool]:
+    """Return what is wrong with a file, and whether that is certain; a store that fails now may answer later."""
     path = folder / "content" / promise.name
     try:
         store.get(promise.name, path)
         content = path.stat().st_size, sha256_of(path)
     except FileNotFoundError:
-        return f"is not in the store; {promise.by} promises {_shown(promise)}"
+        return f"is not in the store; {promise.by} promises {_shown(promise)}", True
     except (DamagedError, StoreError) as error:
-        return f"cannot be read: {error}"
+        return f"cannot be read: {error}", isinstance(error, DamagedError)
     finally:
         path.unlink(missing_ok=True)
     if content in promise.contents:
-        return None
-    return f"has {content[0]} bytes, SHA-256 {content[1][:12]}; {promise.by} promises {_shown(promise)}"
+        return None, True
+    return f"has {content[0]} bytes, SHA-256 {content[1][:12]}; {promise.by} promises {_shown(promise)}", True
 
 
 def _shown(promise: Promise) -> str:
     return " or ".join(f"{size} bytes, SHA-256 {shortened(sha256[:12])}" for size, sha256 in sorted(promise.contents))
 
 
-def _verify_json(store: Listing, name: str, folder: Path, found: Verified) -> None:
+def _verify_json(store: Listing, name: str, folder: Path, found: Verified, damage: Damage) -> None:
     path = folder / "papers" / name
     try:
         store.get(name, path)
@@ -153,6 +183,7 @@ def _verify_json(store: Listing, name: str, folder: Path, found: Verified) -> No
         return
     except ValueError as error:
         found.faults[name] = f"is not a whole JSON file: {shortened(str(error))}"
+        damage.others.append(name)
     except (DamagedError, StoreError) as error:
         found.faults[name] = f"cannot be read: {error}"
 
@@ -164,10 +195,14 @@ def words(found: Verified) -> str:
     lines = [text_table(rows, ("phase", "files that agree", "faults"), numbers=(1, 2))] if rows else []
     lines += [f"FAULT {name} {fault}" for name, fault in sorted(found.faults.items())]
     total = f"{found.store}: {found.files} files, {found.size / 1e6:.1f} MB, agree; {len(found.faults)} do not"
-    if found.faults:
+    lines += [f"REPAIRED {name}: {done}" for name, done in sorted(found.repaired.items())]
+    if found.repaired:
+        rest = len(found.faults.keys() - found.repaired.keys())
+        total += f". {len(found.repaired)} were dealt with, {rest} could not be. Run the phase's notebook again."
+    elif found.faults:
         total += (
-            ". Nothing was changed. Put back a whole copy of a damaged item's file, or run the phase with another "
-            "store; deleting the file is not enough, because its record still says that it is done. Damaged "
-            "checkpoints are skipped: training resumes from the one before."
+            ". Nothing was changed. 'nbkit verify --repair' makes the items of lost and damaged files pending, so that "
+            "the next session does them again, and sets damaged checkpoints aside, so that training resumes from the "
+            "one before."
         )
     return "\n".join([*lines, total])
