@@ -28,6 +28,7 @@ from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.words import abridged, parse_duration
 from nbkit.tools.notebooks import find_notebook, read_notebook
 from nbkit.tools.parameters import check_parameters, notebook_parameters
+from nbkit.tools.rehearsal.handing_on import handing_on
 
 DONE, FAILED, LEFT = 0, 1, 3
 _TRACE_LINES = 12
@@ -151,20 +152,27 @@ def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, q
 
     source = executed.with_name("notebook.ipynb")
     source.write_text(json.dumps(read_notebook(path)), "utf-8")
+    came: list[str] = []
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(executed),
-            parameters=params,
-            kernel_name="python3",
-            cwd=str(folder),
-            progress_bar=False,
-            stdout_file=None if quiet else sys.stdout,
-            stderr_file=None if quiet else sys.stderr,
-        )
+        with handing_on() as came:
+            papermill.execute_notebook(
+                str(source),
+                str(executed),
+                parameters=params,
+                kernel_name="python3",
+                cwd=str(folder),
+                progress_bar=False,
+                stdout_file=None if quiet else sys.stdout,
+                stderr_file=None if quiet else sys.stderr,
+            )
     except PapermillExecutionError:
         return _unexpected(executed)
     except DeadKernelError:
+        if came:
+            return NbkitError(
+                f"{path.name}: {came[0]} ended the kernel outside a session. The work in the store is safe. Run the "
+                "notebook again: it continues from there."
+            )
         return NbkitError(
             f"{path.name}: the kernel died, most often because memory ran out. The work in the store is safe. Run the "
             "notebook again: it continues from there."

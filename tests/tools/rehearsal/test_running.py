@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.signals import ENDING
 from nbkit.runtime.store.opening import store_address
 from nbkit.tools.notebooks import find_notebook
 from nbkit.tools.parameters import parse_parameters
 from nbkit.tools.rehearsal.running import exit_code, run_notebook
-from tests.conftest import CLOSE, OPEN, PARAMETERS
+from tests.conftest import CLOSE, OPEN, PARAMETERS, WORK
 
 pytestmark = pytest.mark.rehearse
 
@@ -165,3 +168,23 @@ def test_papermill_is_imported_without_a_grammar_that_no_notebook_needs(root):
     code += "import papermill\n"
     code += "assert 'jsonschema' in sys.modules and 'lark' not in sys.modules and 'rfc3987_syntax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(root)})
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_to_the_command_reaches_the_session_which_closes(number, make_notebook, tmp_path, root):
+    """As a container does, which signals its first process only."""
+    notebook = make_notebook(PARAMETERS, OPEN, WORK, CLOSE)
+    journal = tmp_path / "journal.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nbkit", "run", str(notebook), "-p", "N=400", "-p", "SECONDS=0.1", "--store", "store"],
+        env=os.environ | {"PYTHONPATH": str(root), "NBKIT_JOURNAL": str(journal)}, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL), start_new_session=True,
+    )  # fmt: skip
+    while not journal.is_file() or '"e": "item"' not in journal.read_text():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, "it stopped with work left, as before the wall"
+    assert f"stopped  {signal.Signals(number).name}" in out
+    assert any('"e": "close"' in line for line in journal.read_text().splitlines())
