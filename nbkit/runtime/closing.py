@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nbkit.runtime.card import CardFacts, closing_card
 from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.ledger.survival import bring_back
 from nbkit.runtime.opened import closed, shut
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Closing:
     """The part of a session that is about its end."""
 
     slug: str
+    store: Store
     budget: Budget
     ledger: Ledger
     outbox: Outbox
@@ -71,16 +73,16 @@ class Closing:
         waiting = self.outbox.drain(lambda: self.budget.wall() - kept)
         self.outbox.close()
         waiting = self.outbox.waiting() if waiting else waiting
+        fault = self._look_after() if self.budget.wall() > 0 else None
         left, failed = self.left()
         steps_left = max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
-        complete = not left and not steps_left and not waiting
+        complete = not left and not steps_left and not waiting and not fault
         unfinished = "wall" if waiting and self.budget.left() <= 0 else "left"
         reason = self.budget.stop_reason or self._steps.get("reason") or ("complete" if complete else unfinished)
         summary = {
             "complete": complete, "done": len(self.ledger.state.done), "left": left, "failed": failed, **self._steps,
             "reason": reason, "not_stored": waiting, "exit": 3 if not complete else 1 if failed else 0,
         }  # fmt: skip
-        fault = None
         try:
             ending = round(time.monotonic() - self._work_ended, 2)
             lasted = round(time.monotonic() - self._began, 3)  # by no clock that can be set
@@ -99,6 +101,14 @@ class Closing:
         print(closing_card(self._facts(), summary, fault), flush=True)
         self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
         return summary
+
+    def _look_after(self) -> str | None:
+        """Bring back what the store lost during this session; return why that was not possible."""
+        try:
+            bring_back(self.ledger, self.store, self.outbox.sent, self.say)
+        except (NbkitError, OSError, sqlite3.Error) as error:
+            return f"Whether the store still has what it confirmed is not known: {error}"
+        return None
 
     def _leave(self) -> None:
         """Upload as much as possible when the process ends without `close`."""

@@ -86,7 +86,7 @@ class Ledger:
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
         self._number = 0
-        self._own: list[Segment] = []
+        self.own: list[Segment] = []
         self._db, rows = open_database(folder, self.notes.append)
         self.state = read_state(store, slug, folder / "segments")
         self._merge_finished_sessions()
@@ -277,11 +277,11 @@ class Ledger:
                 segment = self._put(store, run[0][1], run[0][2], [row[3] for row in run])
                 self._remove([row[0] for row in run])
                 if segment.session == self.session:
-                    self._own.append(segment)
-            for segment in [s for s in self._own if s.folder in self.state.sealed]:
+                    self.own.append(segment)
+            for segment in [s for s in self.own if s.folder in self.state.sealed]:
                 if lines := self._lines_of(segment):  # nobody reads it there any more
-                    self._own.remove(segment)
-                    self._own.append(self._put(store, self.session, segment.first, lines))
+                    self.own.remove(segment)
+                    self.own.append(self._put(store, self.session, segment.first, lines))
             if merge:
                 self._merge(store)
             return len(rows)
@@ -318,7 +318,7 @@ class Ledger:
 
         If the store refuses, the parts stay, which hold the same records.
         """
-        while len(group := sorted(self._own if all_of_them else self._smallest_of_a_size())) > 1:
+        while len(group := sorted(self.own if all_of_them else self._smallest_of_a_size())) > 1:
             if 2 * (len(group) + 1) * self._put_seconds > self.time_left():
                 return  # near the wall, fewer segments are not worth the seconds
             lines: list[str] = []
@@ -329,7 +329,7 @@ class Ledger:
                 lines += found
             try:
                 merged = self._put(store, self.session, group[0].first, lines)
-                self._own = [s for s in self._own if s not in group] + [merged]
+                self.own = [s for s in self.own if s not in group] + [merged]
                 for part in group:
                     store.delete(part.name)
                     (self.folder / "segments" / part.name).unlink(missing_ok=True)
@@ -358,7 +358,7 @@ class Ledger:
 
     def _smallest_of_a_size(self) -> list[Segment]:
         by_size: dict[int, list[Segment]] = {}
-        for s in sorted(self._own):
+        for s in sorted(self.own):
             by_size.setdefault((s.last - s.first + 1).bit_length() // 4, []).append(s)
         for _, group in sorted(by_size.items()):
             runs = _adjacent(group)
@@ -376,7 +376,7 @@ class Ledger:
         try:
             self.flush(store)
             with self._flushing:
-                self._merge(store or self.store, all_of_them=len(_adjacent(sorted(self._own))) == 1)
+                self._merge(store or self.store, all_of_them=len(_adjacent(sorted(self.own))) == 1)
         finally:
             self.release()
 

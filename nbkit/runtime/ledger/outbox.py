@@ -65,6 +65,7 @@ class Outbox:
     ) -> None:
         self.ledger, self.budget, self.say = ledger, budget, say
         self.faults: dict[str, str] = {}
+        self.sent: dict[str, Path] = {}  # what the store confirmed, without items' outputs
         self.refused: StoreError | None = None
         self._refusals = 0
         self._store = store
@@ -260,6 +261,8 @@ class Outbox:
         for path, name in upload["files"]:
             try:
                 self._put(store, Path(path), name)
+                self.sent.pop(name, None)
+                self.sent[name] = Path(path)  # the newest last
             except FileNotFoundError:
                 # pruned, because a newer one is complete: without it the files after it are useless
                 self.say(f"{upload['label']}: {name} is no longer on this disk and does not go to the store")

@@ -326,7 +326,7 @@ def test_records_of_a_session_whose_folder_was_merged_while_it_lives_are_read(tm
     put(store, *late)  # written before it could know
     living._number = 4
     assert "f" not in read(store, tmp_path / "cache 1").failures
-    living._own = [late[0]]
+    living.own = [late[0]]
     put(FolderStore(tmp_path / "living" / "segments"), *late)
     living.refresh()
     living.flush()

@@ -1,0 +1,68 @@
+"""Whether the store still has at a session's end what it confirmed during the session.
+
+A store may be deleted, emptied or replaced by an older copy while a session runs. What is still on this machine's disk
+is brought there again; an item whose outputs are gone is pending again. So a session never ends as complete because of
+what is no longer there. Usually this costs one listing of the session's own folder and a look at the last uploads; only
+where something is missing, the whole phase is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from nbkit.runtime.ledger.ledger import Ledger
+from nbkit.runtime.store.protocol import Store
+
+_LAST = 2  # uploads that are looked at each time
+
+
+def bring_back(ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Callable[[str], None]) -> list[str]:
+    """Bring back what the store has lost since it confirmed it.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    store : Store
+    sent : mapping
+        Name in the store to local path of files that were sent, in the order of their sending.
+    say : callable
+        Prints one line.
+
+    Returns
+    -------
+    lost : list of str
+        Names of outputs that are gone; their items are pending again.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be asked.
+    """
+    own = list(ledger.own)
+    here = {name: path for name, path in sent.items() if path.is_file()}
+    folders = {segment.folder for segment in own}
+    listed = {stat.name for folder in folders for stat in store.list(f"{folder}/")}
+    gone = [segment.name for segment in own if segment.name not in listed]
+    gone += [name for name in [*here][-_LAST:] if store.stat(name) is None]
+    if not gone:
+        return []
+    sizes = {stat.name: stat.size for stat in store.list(f"{ledger.slug}/")}
+    again = []
+    segments = {segment.name: ledger.folder / "segments" / segment.name for segment in own}
+    for name, path in [*here.items(), *((name, path) for name, path in segments.items() if path.is_file())]:
+        if sizes.get(name) != path.stat().st_size:
+            store.put(path, name)
+            again.append(name)
+    done = list(ledger.state.done.items())  # uploads of other threads may still add to it
+    lost = {key: [o[0] for o in outputs if o[0] not in sizes] for key, outputs in done}
+    lost = {key: names for key, names in lost.items() if names}
+    for record in ledger.state.rounds.next_lost(sorted(lost)):
+        ledger.note(record)
+    names = [name for of_key in lost.values() for name in of_key]
+    say(
+        f"{store.url} was changed while this session ran: {gone[0]}, which it had confirmed, is gone. From this "
+        f"machine's disk {len(again)} files were brought there again; {len(lost)} items whose outputs are gone "
+        f"{f'({names[0]}, ...) ' if names else ''}are pending again, and the next session does them."
+    )
+    return names
