@@ -13,7 +13,11 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import DataLoader
 
+from nbkit.neuro.signals.bands import cumulative_frequency_levels
 from nbkit.neuro.signals.hbn.synthetic import hbn_ch_names
+from nbkit.neuro.signals.windows.band_levels import BandLevels
+from nbkit.neuro.signals.windows.cutting import cut_windows
+from nbkit.neuro.signals.windows.mapped import map_member
 from nbkit.neuro.signals.windows.shards import WindowShards, write_signal
 from tests.bench.limits import copy_rate
 from tests.bench.rows import Row
@@ -46,7 +50,44 @@ def run(quick: bool) -> list[Row]:
             else:
                 met = ours >= TIMES_FASTER * theirs
                 rows.append(Row(what, ours, "windows/s", name, theirs, f">= {TIMES_FASTER:g}x", met, note, *bound))
-    return [*rows[1:], rows[0], *memory]
+        stored = _stored_minute(Path(folder, "minute"))
+    return [*rows[1:], rows[0], *stored, *memory]
+
+
+def _stored_minute(folder: Path, sfreq: int = 200, n_chans: int = 21, length: int = 400) -> list[Row]:
+    """Size of a stored minute with all that its bands need, and how fast the bands of windows are read."""
+    signal = np.random.default_rng(3).normal(scale=20, size=(n_chans, 60 * sfreq)).astype(np.float32)
+    names, starts = [f"E{number + 1}" for number in range(n_chans)], np.arange(0, 60 * sfreq - length + 1, length)
+    cuts = {"windows": (starts, length, {"start_s": starts / sfreq})}
+    facts = dict(sfreq=sfreq, ch_names=names, subject="1", cuts=cuts, dtype="float16")
+    size = sum(path.stat().st_size for path in write_signal(folder / "ours", signal, **facts).values())
+    levels = cumulative_frequency_levels(signal, sfreq)
+    windows = {"signal": cut_windows(signal, starts, length), "cumulative_bands": cut_windows(levels, starts, length)}
+    np.savez(folder / "before.npz", **windows)
+    before = (folder / "before.npz").stat().st_size
+    mib, note = 2**20, f"{before / size:.0f} times smaller"
+    rows = [Row(f"a stored minute, {n_chans} channels at {sfreq} Hz", size / mib, "MiB", "windows and bands as float32",
+                before / mib, "<= 0.6 MB", size <= 600_000, note)]  # fmt: skip
+    ours, mapped = (
+        BandLevels(WindowShards(folder / "ours", columns=())),
+        map_member(folder / "before.npz", "cumulative_bands"),
+    )
+    began = time.perf_counter()
+    ours[0]
+    first = time.perf_counter() - began
+    order = np.random.default_rng(0).permutation(len(ours))
+    rates = [_spell(lambda i, held=held: np.array(held[i], np.float32), order) for held in (ours, mapped)]
+    note = f"after {1000 * first:.0f} ms a minute of recording for the filters, once in a process"
+    return [*rows, Row("bands of a window, shuffled", rates[0], "windows/s", "mapped bands", rates[1], note=note)]
+
+
+def _spell(read, order, seconds: float = 0.5) -> float:
+    count, began = 0, time.perf_counter()
+    while (passed := time.perf_counter() - began) < seconds:
+        for place in order:
+            read(int(place))
+        count += len(order)
+    return count / passed
 
 
 def _signals(recordings: int, seconds: int) -> list[np.ndarray]:
