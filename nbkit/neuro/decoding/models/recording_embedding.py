@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class RecordingEmbedding:
 
 
 def embed_recording(
-    raw: mne.io.BaseRaw | Recording,
+    raw: mne.io.BaseRaw | Recording | str | Path,
     model: FoundationModel | str,
     every: float = 1.0,
     *,
@@ -71,8 +71,8 @@ def embed_recording(
 
     Parameters
     ----------
-    raw : mne.io.BaseRaw or Recording
-        In V for MNE and in uV for `Recording`, as usual in each.
+    raw : mne.io.BaseRaw, Recording or path
+        In V for MNE and in uV for `Recording`, as usual in each; or a file that `read_recording` reads.
     model : FoundationModel or str
         A model that is already built, or a key of `list_foundation_models`.
     every : float
@@ -106,41 +106,51 @@ def embed_recording(
         model = load_model(
             model, weights=weights, ch_names=recording.ch_names, window=window, positions=positions, template=template
         )
-    signal, said = recording.signal, []
-    if not np.isfinite(signal).all():
-        strange = [name for name, row in zip(recording.ch_names, signal, strict=True) if not np.isfinite(row).all()]
+    if not np.isfinite(recording.signal).all():
+        rows = zip(recording.ch_names, recording.signal, strict=True)
+        strange = [name for name, row in rows if not np.isfinite(row).all()]
         raise ValueError(f"Values that are not finite in {', '.join(strange[:8])}; mark these channels as bad.")
-    spec = MODELS.get(model.key)
-    if filtered and spec is not None:
-        signal, words = _band(signal, recording.sfreq, spec.l_freq, spec.h_freq)
-        said.append(words)
-    if recording.sfreq != model.sfreq:
-        signal = resample(signal, recording.sfreq, model.sfreq)
-        said.append(f"resampled from {recording.sfreq:g} to {model.sfreq:g} Hz")
-    spare = signal.shape[1] - model.n_times
-    if spare < 0:
+    spec = MODELS.get(model.key) if filtered else None
+    embedded, times, said = [], [], ()
+    for stretch in recording.stretches:
+        # each part by itself: neither a filter nor a window crosses a gap
+        signal, words = _suited(recording.signal[:, stretch.start : stretch.stop], recording.sfreq, model, spec)
+        spare = signal.shape[1] - model.n_times
+        begins = np.round(np.arange(int(spare / model.sfreq / every + 1e-9) + 1) * every * model.sfreq).astype(int)
+        for first in range(0, len(begins) if spare >= 0 else 0, batch_size):
+            cut = np.stack([signal[:, b : b + model.n_times] for b in begins[first : first + batch_size]])
+            prepared = model.prepare(cut, recording.ch_names, model.sfreq, positions, template)
+            embedded.append(model.embed(prepared, batch_size, device, precision))
+            said = (*words, *prepared.said)
+        if spare >= 0:
+            times.append(stretch.start_s + (begins + model.n_times / 2) / model.sfreq)
+    if not embedded:
+        longest = max(stretch.stop - stretch.start for stretch in recording.stretches) / recording.sfreq
         raise ValueError(
-            f"The recording has {recording.seconds:.2f} s, a window of {model.key} {model.seconds:g} s. Build the "
-            "model with a shorter window."
+            f"The recording has {longest:.2f} s{' without a gap' if len(recording.stretches) > 1 else ''}, a window of "
+            f"{model.key} {model.seconds:g} s. Build the model with a shorter window."
         )
-    begins = np.round(np.arange(int(spare / model.sfreq / every + 1e-9) + 1) * every * model.sfreq).astype(int)
-    parts = []
-    for first in range(0, len(begins), batch_size):
-        cut = np.stack([signal[:, b : b + model.n_times] for b in begins[first : first + batch_size]])
-        prepared = model.prepare(cut, recording.ch_names, model.sfreq, positions, template)
-        parts.append(model.embed(prepared, batch_size, device, precision))
-    return RecordingEmbedding(
-        np.concatenate(parts), (begins + model.n_times / 2) / model.sfreq, model.seconds, model.weights,
-        (*said, *prepared.said),
-    )  # fmt: skip
+    return RecordingEmbedding(np.concatenate(embedded), np.concatenate(times), model.seconds, model.weights, said)
 
 
-def _taken(raw: mne.io.BaseRaw | Recording) -> tuple[Recording, dict[str, np.ndarray]]:
+def _suited(signal: np.ndarray, sfreq: float, model: FoundationModel, spec: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return a part of a recording in the band and at the rate of a model, and what was done."""
+    said = []
+    if spec is not None:
+        signal, words = _band(signal, sfreq, spec.l_freq, spec.h_freq)
+        said.append(words)
+    if sfreq != model.sfreq:
+        signal = resample(signal, sfreq, model.sfreq)
+        said.append(f"resampled from {sfreq:g} to {model.sfreq:g} Hz")
+    return signal, tuple(said)
+
+
+def _taken(raw: mne.io.BaseRaw | Recording | str | Path) -> tuple[Recording, dict[str, np.ndarray]]:
     """Return the EEG channels of a recording in uV, and their positions if the recording has them."""
     if isinstance(raw, Recording):
         return raw, {}
     recording = read_recording(raw, replace(Cleaning.none(), bads="drop"))
-    montage = raw.get_montage()
+    montage = None if isinstance(raw, str | Path) else raw.get_montage()
     places = montage.get_positions()["ch_pos"] if montage is not None else {}
     known = {electrode(name): at for name, at in places.items() if np.isfinite(at).all()}
     # a recording's channels have the names of today; its montage may have the older ones

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mne
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from nbkit.neuro.decoding.models.own_models import own_model
 from nbkit.neuro.decoding.models.recording_embedding import embed_recording
 from nbkit.neuro.decoding.models.registry import TEN_TWENTY, load_model
+from nbkit.neuro.signals.intake.facts import Stretch
 from nbkit.neuro.signals.intake.recording import Recording
 from tests.neuro.decoding.models.test_positions import EGI
 
@@ -43,6 +46,16 @@ def test_an_embedding_is_of_the_window_around_its_time(sfreq, every):
     assert len(found.embeddings) == len(found.times_s) == 8 / every + 1
     # the last sample of a window is one step before its end
     np.testing.assert_allclose(found.embeddings[:, 0] + 0.005, found.times_s, atol=2e-3)
+
+
+def test_no_window_crosses_a_gap_and_times_are_the_recordings_own():
+    whole = ramp(100.0, 10.0)
+    parts = (Stretch(0, 450, 0.0), Stretch(450, 600, 60.0), Stretch(600, 1000, 100.0))
+    found = embed_recording(replace(whole, stretches=parts), own_model(Mean()))
+    assert found.times_s.tolist() == [1.0, 2.0, 3.0, 101.0, 102.0, 103.0]  # the second part is too short
+    np.testing.assert_allclose(found.embeddings[:, 0] + 0.005, [1, 2, 3, 7, 8, 9], atol=2e-3)
+    with pytest.raises(ValueError, match=r"has 1.50 s without a gap, a window of mean 2 s"):
+        embed_recording(replace(whole, stretches=(parts[1], Stretch(0, 100, 0.0))), own_model(Mean()))
 
 
 def test_a_rest_shorter_than_a_step_is_not_filled_up():
