@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nbkit.runtime.training.proving.compare import Difference
+from nbkit.runtime.training.proving.held import WORKERS
 
 _NAMED = 3  # places that a message names
 
@@ -53,6 +54,10 @@ REMEDIES = {
         "Let an item depend on its index only, and keep what must change in the DataModule's state_dict and "
         "load_state_dict.",
     ),
+    "workers": (
+        "state that the dataset keeps in the processes of the DataLoader's workers, which begin anew in each session",
+        "Let an item depend on its index only. With num_workers=0 a proof can name what changes.",
+    ),
     "module": (
         "an attribute of the module that changes and is not saved",
         "Register it as a buffer (self.register_buffer), or save it in on_save_checkpoint and restore it in "
@@ -80,8 +85,8 @@ REMEDIES = {
         "Another machine does not have it. Keep its content in the module as a buffer or in on_save_checkpoint.",
     ),
     "epoch start": (
-        "a hook at the start of the epoch that does not run, or runs twice, where a session resumes inside an epoch",
-        "Let the hook set everything from trainer.current_epoch, and do the same in on_train_start.",
+        "what a hook at the start of the epoch sets, because a session that resumes in an epoch does not call it again",
+        "Set it from trainer.current_epoch in on_train_start, too, or keep it in a buffer or state_dict.",
     ),
     "clock": (
         "the time of day or a measured time",
@@ -173,6 +178,8 @@ def lost_at_resume(
         order = ["generator in the data", "generator", "data", "process", "environment", *order]
     if difference.name.startswith(("modules", "frozen")):
         return Cause("epoch start", (difference.name,))
+    for hook in (place for kind, names, place, _ in clues if kind == "epoch start" and _sets(names, by_kind)):
+        return Cause("epoch start", (hook, *_sets_of(by_kind)[:_NAMED]))
     for kind in sorted(by_kind, key=lambda kind: order.index(kind)):
         return Cause(kind, tuple(dict.fromkeys(by_kind[kind]))[:_NAMED])
     files = tuple(f"{call} in {place}" for kind, call, place, _ in clues if kind == "file")
@@ -182,10 +189,18 @@ def lost_at_resume(
     inside = difference.resumed_at is not None and difference.resumed_at[1] > 0
     if hooks and inside:
         return Cause("epoch start", hooks[:_NAMED])
-    held = [path for path, value in whole.items() if value.startswith("random generator")]
-    if held and difference.name.startswith("batch"):
-        return Cause("generator in the data", tuple(held[:_NAMED]))
+    if difference.name.startswith("batch") and whole.get(WORKERS, "0") != "0":
+        return Cause("workers")
     return Cause("unknown")
+
+
+def _sets_of(by_kind: Mapping[str, list[str]]) -> list[str]:
+    return [*by_kind.get("module", ()), *by_kind.get("callback", ())]
+
+
+def _sets(names: str, by_kind: Mapping[str, list[str]]) -> bool:
+    """Return whether one of the lost attributes is one of these names."""
+    return any(path.rpartition(".")[2] in names.split() for path in _sets_of(by_kind))
 
 
 def _kind_of(path: str, values: str) -> str | None:

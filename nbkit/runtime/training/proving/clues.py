@@ -29,14 +29,15 @@ _DEPTH = 4
 def clues_of(module: Any, data: Any, callbacks: Any) -> list[list[str]]:
     """Return (kind, call, where, part) for every call of these kinds in the classes and functions of a training.
 
-    The part is ``"data"`` for what makes the batches, else ``"module"``.
+    The part is ``"data"`` for what makes the batches, else ``"module"``. For a hook at the start of an epoch, the call
+    is the names of the attributes that it sets.
     """
     found: list[list[str]] = []
     seen: set[int] = set()
     roots = [module, *(module.modules() if hasattr(module, "modules") else ()), *callbacks]
     for hook in map(_epoch_hook, roots):
         if hook is not None:
-            found.append(["epoch start", hook.__name__, hook.__qualname__, "module"])
+            found.append(["epoch start", " ".join(_attributes_set(hook)), hook.__qualname__, "module"])
     for root in [*roots, data]:
         for code in _codes(root, seen, 0):
             for kind, call in _calls(code):
@@ -51,6 +52,10 @@ def _epoch_hook(thing: Any) -> Any:
     """Return the user's own hook at the start of an epoch, if there is one."""
     hook = getattr(type(thing), "on_train_epoch_start", None)
     return hook if hook is not None and not of_library(hook) else None
+
+
+def _attributes_set(function: Any) -> list[str]:
+    return [one.argval for one in dis.get_instructions(function) if one.opname == "STORE_ATTR"]
 
 
 def _codes(thing: Any, seen: set[int], depth: int) -> Iterator[types.CodeType]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 _SHOWN = 60  # characters of a value that a message can show
+_DEPTH = 12  # of nesting; an object that holds itself has no end
 
 
 def of_tensor(tensor: torch.Tensor) -> str:
@@ -42,7 +43,7 @@ def of_plain(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"#{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
 
 
-def tree(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def tree(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Yield (name, digest) for every leaf of nested mappings and sequences.
 
     Parameters
@@ -50,19 +51,23 @@ def tree(name: str, value: Any) -> Iterator[tuple[str, str]]:
     name : str
         Of the whole; the names of the leaves begin with it.
     value : object
+    depth : int
+        How deep it lies.
     """
+    if depth > _DEPTH:
+        return
     if isinstance(value, torch.Tensor):
         yield name, of_tensor(value)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from tree(f"{name}.{key}" if name else str(key), item)
+            yield from tree(f"{name}.{key}" if name else str(key), item, depth + 1)
     elif isinstance(value, list | tuple) and not _is_plain(value):
         for number, item in enumerate(value):
-            yield from tree(f"{name}[{number}]", item)
+            yield from tree(f"{name}[{number}]", item, depth + 1)
     elif hasattr(value, "tobytes") and hasattr(value, "dtype"):
         yield name, f"#{zlib.crc32(value.tobytes()):08x} ({value.dtype})"
     elif hasattr(value, "__dict__") and not callable(value):  # such as a batch that is a dataclass
-        yield from tree(name, vars(value))
+        yield from tree(name, vars(value), depth + 1)
     elif not callable(value):
         yield name, of_plain(value)
 

@@ -13,7 +13,7 @@ import random
 import types
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ import torch
 from nbkit.runtime.training.proving.digests import of_plain, of_tensor
 from nbkit.runtime.training.proving.ownership import of_library
 
-_DEPTH, _NODES, _ITEMS, _BYTES = 7, 4000, 64, 1 << 22
+_DEPTH, _NODES, _ITEMS, _BYTES = 7, 4000, 64, 1 << 20
+WORKERS = "number of the DataLoader's workers"
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _OWN_OF_LIGHTNING = {
     *("_parameters", "_buffers", "_modules", "trainer", "_trainer", "training", "_fabric", "_metric_attributes"),
@@ -39,6 +40,7 @@ def held_state(trainer: Any) -> dict[str, str]:
         walk.add(f"module.{name}" if name else "module", part)
     walk.add("data", trainer.datamodule)
     loader = trainer.train_dataloader
+    walk.found[WORKERS] = str(getattr(loader, "num_workers", 0))
     for name in ("dataset", "collate_fn", "worker_init_fn"):
         walk.add(name, getattr(loader, name, None) or getattr(getattr(loader, "_inner", None), name, None))
     for callback in trainer.callbacks:
@@ -69,16 +71,21 @@ class _Walk:
             return
         self._seen.add(id(value))
         self._alive.append(value)
-        leaf = _leaf(value)
+        try:
+            leaf = _leaf(value)
+            parts = list(self._parts(path, value)) if leaf is None else []
+        except Exception as error:  # an object of the user's that cannot be looked at is no reason to prove nothing
+            self.found[path] = f"cannot be looked at: {type(error).__name__}"
+            return
         if leaf is not None:
             if id(value) not in self._weights:
                 self.found[path] = leaf
             return
-        for name, item in self._parts(path, value):
+        for name, item in parts:
             self.add(name, item, depth + 1)
 
     def _parts(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):  # not every mapping: the items of some are read from a file
             self.found[f"len({path})"] = str(len(value))
             for key, item in list(itertools.islice(value.items(), _ITEMS)):
                 yield (f"{path} {key}" if path == "environment variable" else f"{path}[{key!r}]"), item

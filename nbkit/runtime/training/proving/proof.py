@@ -117,9 +117,11 @@ def _proof(trials: _Trials, stops: int, seed: int, on_gpu: bool) -> ProofReport:
     sessions: list[list[dict[str, Any]]] = []
     words: list[str] = []
     stopped: dict[str, Any] = {}
+    asked: Stop | None = None
     for stop, stopped, made in trials.stopped(draw_stops(batches, stops, seed), batches[-1], whole["reason"]):
-        if stop is not None:
-            words.append(_words(stop))
+        if asked is not None:
+            words.append(_words(asked, made))
+        asked = stop
         if made:
             sessions.append(made)
         if "error" in stopped:
@@ -243,8 +245,10 @@ def _batches(records: list[dict[str, Any]]) -> list[Batch]:
     return found
 
 
-def _words(stop: Stop) -> str:
-    return f"{stop.kind}: epoch {stop.place[0]}, batch {stop.place[1]}"
+def _words(stop: Stop, resumed: list[dict[str, Any]]) -> str:
+    """Describe a stop by where the next session resumed; a kill, by where it was."""
+    place = stop.place if stop.kill or not resumed else resumed[0]["place"]
+    return f"{stop.kind}: epoch {place[0]}, batch {place[1]}"
 
 
 def _check(steps: int, stops: int) -> None:
