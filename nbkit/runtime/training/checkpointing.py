@@ -22,6 +22,7 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.training import loop_state
 from nbkit.runtime.training.draws import seed_epoch, seed_step, seed_validation
+from nbkit.runtime.training.exact.covered import leave_out_covered
 from nbkit.runtime.training.exact.exact_state import ExactState
 from nbkit.runtime.training.exact.gradients import at_boundary, check_shared, clears_next
 from nbkit.runtime.training.exact.notices import Notices
@@ -99,7 +100,7 @@ class Checkpointing(Callback):
         self.completed = False
         self.first_step: int | None = None
         self._validation = ValidationTime(budget)
-        self._time = BatchTime(budget, self._validation)
+        self.time = BatchTime(budget, self._validation)
         self.stopped_at: int | None = None  # the step that was saved last, where a validation was left
         self._saved_step = 0
         self._write_metrics: Callable[[Path], None] | None = None
@@ -108,11 +109,7 @@ class Checkpointing(Callback):
         self._last_step = 0
         self._begun_at = (0, 0)
         self._fingerprint: loop_state.Fingerprint | None = None
-        self._before_batch: tuple[int, ...] | None = None
-
-    @property
-    def seconds_training(self) -> float:
-        return self._time.total
+        self._before_batch: tuple[Any, ...] | None = None
 
     # -- resuming -----------------------------------------------------------------------------------------------------
 
@@ -147,12 +144,12 @@ class Checkpointing(Callback):
             )
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
-        self.exact.put_back(trainer)  # before other hooks change it for the epoch that begins
+        self.exact.put_back(trainer, self.loader, begun=False)  # before other hooks change it for this epoch
         seed_epoch(self.seed, trainer.current_epoch, self.ranks.rank)
 
     def before_batch(self, trainer: Any, batch: int) -> None:
         """Save or stop if it is time to; the loader calls this before it fetches a batch."""
-        self.exact.put_back(trainer)
+        self.exact.put_back(trainer, self.loader, begun=True)
         # Lightning's counters of the first batch of a resume can be put back only once it has counted that batch
         if not self.exact.loops_wait:
             self._enter(trainer, batch)
@@ -162,11 +159,12 @@ class Checkpointing(Callback):
             self.first_step = self._last_step = self._saved_step = trainer.global_step
             self._begun_at = loop_state.place(trainer)
             self.journal("ready", step=self.first_step)
-        self._time.end()
+        self.time.end()
         self._serve(trainer, batch)
-        self._time.begin()
+        self.time.begin()
         assert self._fingerprint is not None  # since on_train_start
         self._before_batch = self._fingerprint.take(trainer)
+        self.exact.held.mark()
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         if self.exact.loops_wait:
@@ -182,7 +180,7 @@ class Checkpointing(Callback):
         window = trainer.accumulate_grad_batches
         ahead = window if clean and (self.ranks.size > 1 or window <= _PATIENCE) else 1
         validates = loop_state.validation_ahead(trainer, batch_idx, ahead)
-        estimate = self._time.next() * ahead + ((self._validation.seconds or 0.0) if validates else 0.0)
+        estimate = self.time.next() * ahead + ((self._validation.seconds or 0.0) if validates else 0.0)
         stop = not self.budget.fits(estimate)
         # for a state without pending gradients, but the best one is that of its validation
         waits = not clean and window <= _PATIENCE and "best" not in self._due
@@ -271,12 +269,12 @@ class Checkpointing(Callback):
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         if loop_state.epoch_is_over(trainer):
             if trainer.global_step >= trainer.max_steps:
-                self._time.end()
+                self.time.end()
             if self.save_each_epoch:
                 self._due.add("epoch")
             return
         # max_steps was reached inside the epoch: means over a part of an epoch must not be logged as those of an epoch
-        self._time.end()
+        self.time.end()
         epoch, batch = loop_state.place(trainer)
         self._save(trainer, "complete", wait=True, complete=True, place=(epoch - 1, batch))
         raise StopIteration
@@ -306,7 +304,7 @@ class Checkpointing(Callback):
         if trainer.validating or trainer.sanity_checking or not trainer.training:
             return False
         batch = loop_state.place(trainer)[1]
-        if not clears_next(trainer, batch):
+        if not clears_next(trainer, batch) or not self.exact.held.unchanged(trainer, self.loader):
             return False
         if self._fingerprint is not None and loop_state.batch_in_hand(trainer):
             return self._fingerprint.unchanged(trainer, self._before_batch)
@@ -339,8 +337,7 @@ class Checkpointing(Callback):
         if wait:
             self.writer.wait()
         began = time.monotonic()
-        metrics = loop_state.running_metrics(trainer)
-        metrics["first_batch"] = batch == 0
+        metrics = self.exact.of_this_process(trainer, self.loader, batch, begun)
         state = self.exact.state(trainer, batch)
         check_shared(state["gradients"], self.ranks)
         # running means differ between processes; everything else is the same on all ranks
@@ -358,6 +355,7 @@ class Checkpointing(Callback):
         def receive(checkpoint: dict[str, Any]) -> None:
             loop_state.in_front_of_batch(checkpoint["loops"]["fit_loop"], epoch, batch, begun)
             checkpoint["epoch"] = epoch
+            leave_out_covered(of_ranks or [metrics], trainer, checkpoint)
             ours = {"history": self.history.state_dict(), "metrics": metrics, "best": self.best, "exact": state}
             checkpoint["nbkit"] = ours
             if of_ranks and len(of_ranks) > 1:

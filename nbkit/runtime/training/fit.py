@@ -276,7 +276,7 @@ def _train(
 
     total = facts["max_steps"]
     history = History()
-    exact = ExactState(accept, session.say if ranks.first else _nothing)
+    exact = ExactState(accept, session.say if ranks.first else _nothing, session)
     io = SnapshotIO((state.path, state.checkpoint) if state.receipt else None, partial(exact.before_loading, module))
     signals = StopSignals(session.budget.stop_for_signal, session.say)
     saving = Checkpointing(
@@ -334,7 +334,7 @@ def _train(
         reason=reason,
         resumed_from=state.receipt.step if state.receipt else None,
         steps_this_session=saving.steps_this_session,
-        seconds_training=saving.seconds_training,
+        seconds_training=saving.time.total,
         seconds_total=time.monotonic() - marks["fit"],
         startup=startup.parts,
         saves=saving.saves,

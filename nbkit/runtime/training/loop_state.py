@@ -170,7 +170,7 @@ def running_metrics(trainer: Any) -> dict[str, Any]:
         entry = {name: getattr(meta, name) for name in _META}
         entry["reduce_fx"] = meta.reduce_fx.__name__
         entry["sync"] = [meta.sync.should, meta.sync.rank_zero_only]
-        # a torchmetrics object is found again by its name in the module, which keeps the state of the metric
+        # a torchmetrics object is found again by its name in the module; `Held` keeps its state
         entry["value"] = metric.value if metric.is_tensor else None
         entry["count"] = getattr(metric, "cumulated_batch_size", None)
         entry["forward"] = metric._forward_cache if isinstance(metric._forward_cache, torch.Tensor) else None
@@ -185,7 +185,6 @@ def running_metrics(trainer: Any) -> dict[str, Any]:
         "bar": dict(connector._progress_bar_metrics),
         # validation batches so far: the steps at which metrics of single validation batches are logged
         "validated": dict(trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader),
-        "modules": {path: _metric_state(metric) for path, metric in _metric_modules(trainer.lightning_module)},
     }
 
 
@@ -233,7 +232,8 @@ def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
         val_loop.setup_data()  # now, as it would clear the count later
         trainer.training = True
         val_loop._seen_batches_per_dataloader.update(saved["validated"])
-    for path, metric in _metric_modules(trainer.lightning_module):
+    # older checkpoints hold the states of metrics here, not with all other attributes
+    for path, metric in _metric_modules(trainer.lightning_module) if "modules" in saved else ():
         if path in saved["modules"]:
             _set_metric_state(metric, saved["modules"][path], device)
 
@@ -277,11 +277,6 @@ def _metric_modules(module: Any) -> Iterator[tuple[str, Any]]:
     for path, part in module.named_modules():
         if isinstance(part, Metric):
             yield path, part
-
-
-def _metric_state(metric: Any) -> dict[str, Any]:
-    # torchmetrics leaves its states out of state_dict unless they are declared persistent
-    return {"states": {name: getattr(metric, name) for name in metric._defaults}, "updates": metric._update_count}
 
 
 def _set_metric_state(metric: Any, saved: Mapping[str, Any], device: Any) -> None:

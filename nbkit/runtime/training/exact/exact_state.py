@@ -13,12 +13,10 @@ from nbkit.runtime.training.exact.callbacks import check_callbacks
 from nbkit.runtime.training.exact.gradients import pending, put_back
 from nbkit.runtime.training.exact.groups import form_groups, group_names
 from nbkit.runtime.training.exact.growth import Shapes, give_saved_shapes, grown, shapes
+from nbkit.runtime.training.exact.held import Held
 from nbkit.runtime.training.exact.modes import (
-    attributes,
-    changed_attributes,
     changed_options,
     options,
-    put_back_attributes,
     put_back_options,
     put_back_switches,
     switched_off,
@@ -41,15 +39,17 @@ class ExactState:
         Accept that the user's module or optimizers differ from those of the checkpoint.
     say : callable
         Prints one line.
+    session : object
+        The session that trains, which is no part of the training.
     """
 
-    def __init__(self, accept: bool = False, say: Callable[[str], None] = print) -> None:
+    def __init__(self, accept: bool = False, say: Callable[[str], None] = print, session: Any = None) -> None:
         self.accept, self.say = accept, say
+        self.held = Held(accept, say, session)
         self._shapes: Shapes = {}
         self._groups: list[list[list[str]]] = []
         self._switches: dict[str, list[str]] = {}
         self._built: Built = {}
-        self._attributes: dict[str, dict[str, Any]] = {}
         self._options: dict[str, Any] = {}
         self._parts: list[Any] = []
         self._own: list[dict[str, Any]] = []
@@ -93,6 +93,7 @@ class ExactState:
         self._loops = checkpoint["loops"]["fit_loop"]
         # with another number of processes they are sums over other shares of the data
         self._metrics = of_ranks[rank] if len(of_ranks) == ranks else None
+        self.held.load(of_ranks, rank, ranks)
 
     def on_fit_start(self, trainer: Any) -> None:
         """Record what the session came with, and prepare the optimizers for their state."""
@@ -100,7 +101,6 @@ class ExactState:
         if self._saved is None:
             self._shapes = {**shapes(module), **self._shapes}
         self._switches, self._groups = switched_off(module), group_names(trainer)
-        self._attributes = attributes(module)
         self._built = as_built(trainer)
         check_length(trainer)
         if self._saved is not None and self._begun is not None:
@@ -115,8 +115,18 @@ class ExactState:
         if self._begun is not None:
             self._begun.on_train_start(trainer)
 
-    def put_back(self, trainer: Any) -> None:
-        """Set everything to its value at the save, directly before the first batch or epoch of the session."""
+    def put_back(self, trainer: Any, loader: Any, begun: bool) -> None:
+        """Set everything to its value at the save, directly before the first batch or epoch of the session.
+
+        Parameters
+        ----------
+        trainer : Trainer
+        loader : ResumableLoader
+        begun : bool
+            Whether ``on_train_epoch_start`` of this epoch is over.
+        """
+        self.held.ready(trainer, loader)
+        self.held.put_back(trainer, loader, begun)
         saved, self._saved = self._saved, None
         if saved is None or self._begun is None:
             return
@@ -126,7 +136,6 @@ class ExactState:
         put_back_switches(trainer.lightning_module, saved["switches"], first, now, self.accept, self.say)
         take_over(trainer, saved["built"], self._built)
         groups.put_back_own_attributes(trainer, saved["own"])
-        put_back_attributes(trainer.lightning_module, saved["attributes"])
         put_back_options(trainer, saved["options"])
         put_back(trainer, saved["gradients"])
 
@@ -142,6 +151,11 @@ class ExactState:
         if self._metrics is not None:
             loop_state.put_back_metrics(trainer, self._metrics)
         self._loops = self._metrics = None
+
+    def of_this_process(self, trainer: Any, loader: Any, batch: int, begun: bool) -> dict[str, Any]:
+        """Return what may differ between the processes of a training: running metrics, and what objects hold."""
+        held = self.held.state(trainer, loader, begun)
+        return {**loop_state.running_metrics(trainer), "first_batch": batch == 0, "held": held}
 
     def state(self, trainer: Any, batch: int) -> dict[str, Any]:
         """Return the state in front of a batch.
@@ -161,7 +175,6 @@ class ExactState:
             "groups": group_names(trainer),
             "first_groups": self._groups,
             "own": groups.changed_own_attributes(trainer, self._own),
-            "attributes": changed_attributes(module, self._attributes),
             "options": changed_options(trainer, self._options),
             "gradients": pending(trainer, batch),
         }

@@ -23,7 +23,6 @@ _OPTIONS = (
     "log_every_n_steps",
     "val_check_batch",
 )
-_PLAIN = (type(None), bool, int, float, str)
 
 
 def switched_off(module: Any) -> dict[str, list[str]]:
@@ -81,40 +80,6 @@ def put_back_switches(
             "new values (accept_changes=True), or start over with fresh=True. The checkpoint is untouched."
         )
     say(f"Resuming with other parts frozen: {shown}")
-
-
-def attributes(module: Any) -> dict[str, dict[str, Any]]:
-    """Return the plain attributes of all parts of a module, such as the probability of a dropout.
-
-    The attributes of the module itself are kept elsewhere, with those of the callbacks, and metrics keep their own.
-    """
-    import torch
-    from torchmetrics import Metric
-
-    theirs = set(vars(torch.nn.Module()))
-    return {
-        name: {key: value for key, value in vars(part).items() if key not in theirs and isinstance(value, _PLAIN)}
-        for name, part in module.named_modules()
-        if name and not isinstance(part, Metric)
-    }
-
-
-def changed_attributes(module: Any, first: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the attributes that differ from those that the session began with."""
-    changed = {
-        name: {key: value for key, value in values.items() if key not in first[name] or first[name][key] != value}
-        for name, values in attributes(module).items()
-        if name in first
-    }
-    return {name: values for name, values in changed.items() if values}
-
-
-def put_back_attributes(module: Any, saved: dict[str, dict[str, Any]]) -> None:
-    """Set the attributes that had been changed at the save."""
-    parts = dict(module.named_modules())
-    for name, values in saved.items():
-        for key, value in values.items():
-            setattr(parts[name], key, value)
 
 
 def options(trainer: Any) -> dict[str, Any]:

@@ -1,0 +1,249 @@
+"""State that objects hold in plain attributes: kept in the checkpoint where the training has changed it.
+
+Lightning saves weights, optimizers and what has a ``state_dict``. Everything else that a module, a callback or a
+DataModule holds (counters, lists, generators, metrics, tensors that are not buffers) would start anew in every
+session. Here it is compared with what it was before the first epoch, and what has changed is saved and put back.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.exact.covered import callbacks_of
+from nbkit.runtime.training.exact.places import Place, Walk, cannot_change, get, has_own_state, put
+from nbkit.runtime.training.exact.values import NOTHING, NotPlain, can_be_made, digest, form_of, value_of
+
+Entries = dict[str, list[Any]]  # path: [parent, key, kind, rebound, path of the same object or None, form]
+
+# what shows or writes, and has no part in the training
+_SHOWS = {"tqdm", "rich", "matplotlib", "PIL", "logging", "io", "_io", "threading", "weakref", "IPython", "plotly"}
+
+
+class Held:
+    """Find, save and restore what objects hold.
+
+    Parameters
+    ----------
+    accept : bool
+        Accept that there is no place any more for something that the checkpoint holds.
+    say : callable
+        Prints one line.
+    session : object
+        What a callback may hold that is not part of the training.
+    """
+
+    def __init__(self, accept: bool = False, say: Callable[[str], None] = print, session: Any = None) -> None:
+        self.accept, self.say, self.session = accept, say, session
+        self._first: dict[str, bytes] | None = None  # digests of all places before the first epoch of this session
+        self._objects: dict[str, Any] = {}  # what was there then
+        self._live: dict[str, bool] = {}  # places that the training changes, and whether by another object
+        self._saved: dict[str, Any] | None = None
+        self._not_kept: set[str] = set()  # objects that appeared during the training
+        self._watched: list[Place] = []  # the live places
+        self._marks: list[Any] = []
+
+    # -- resuming -----------------------------------------------------------------------------------------------------
+
+    def load(self, of_ranks: list[Mapping[str, Any]], rank: int, size: int) -> None:
+        """Take the state of this process from those in a checkpoint, to be put back later."""
+        if len(of_ranks) == size:
+            self._saved = of_ranks[rank].get("held")
+        elif "held" in of_ranks[0]:
+            # with another number of processes the metrics are sums over other shares of the data
+            held = of_ranks[0]["held"]
+            entries = {path: e for path, e in held["entries"].items() if path not in held["metrics"]}
+            self._saved = {**held, "entries": entries}
+        self._live = {path: entry[3] for path, entry in self._saved["entries"].items()} if self._saved else {}
+
+    def ready(self, trainer: Any, loader: Any) -> None:
+        """Look at everything once, after all hooks that precede the first epoch."""
+        if self._first is None:
+            walk = self._walk(trainer, loader)
+            self._first = {place.path: _digest(place) for place in walk.places}
+            self._objects = {place.path: _reference(place.value) for place in walk.places}
+            self._watch(walk.places)
+
+    def put_back(self, trainer: Any, loader: Any, begun: bool) -> None:
+        """Put the saved state back.
+
+        Parameters
+        ----------
+        begun : bool
+            Whether ``on_train_epoch_start`` of this epoch is over; it is not where the checkpoint was saved before.
+        """
+        if self._saved is None or (self._saved["begun"] and not begun):
+            return
+        entries, self._saved = self._saved["entries"], None
+        walk = self._walk(trainer, loader)
+        for entry in entries.values():
+            if entry[2] == "grown" and entry[0] in walk.holders:
+                while len(walk.holders[entry[0]]) < entry[5]:
+                    walk.holders[entry[0]].increment()
+        walk = self._walk(trainer, loader)
+        now = {place.path: place.value for place in walk.places}
+        device, lost = trainer.strategy.root_device, list[str]()
+        made: dict[str, Any] = {}
+        # a place that still holds its first object first, as others may refer to that object
+        for path, entry in sorted(entries.items(), key=lambda item: (item[1][3], item[1][4] is not None)):
+            parent, key, kind, rebound, same, form = entry
+            if parent not in walk.holders:
+                lost.append(path)
+            elif kind == "own" and path in now:
+                now[path].load_state_dict(value_of(form, device=device))
+            elif kind == "plain":
+                replaced = rebound and not isinstance(now.get(path), torch.nn.Parameter)
+                shared = made.get(same, now.get(same)) if same is not None else None
+                made[path] = (
+                    value_of(form, NOTHING if replaced else now.get(path), device) if shared is None else shared
+                )
+                put(walk.holders[parent], value_of(key), made[path])
+        self._watch(self._walk(trainer, loader).places)
+        if lost:
+            self._refuse_or_say(lost)
+
+    def _refuse_or_say(self, lost: list[str]) -> None:
+        shown = ", ".join(lost[:6]) + (f" and {len(lost) - 6} more" if len(lost) > 6 else "")
+        if not self.accept:
+            raise UsageError(
+                f"The checkpoint holds what the training had changed in {shown}, and there is no such place now. Give "
+                "the module, callbacks and DataModule that it was trained with, or continue without it "
+                "(accept_changes=True), or start over with fresh=True. The checkpoint is untouched."
+            )
+        self.say(f"Resuming without what the training had changed in {shown}: there is no such place now")
+
+    # -- saving -------------------------------------------------------------------------------------------------------
+
+    def state(self, trainer: Any, loader: Any, begun: bool) -> dict[str, Any]:
+        """Return what the training has changed so far, with references to its tensors."""
+        walk = self._walk(trainer, loader)
+        self._note_changes(walk.places)
+        entries: Entries = {}
+        owners: dict[int, str] = {}
+        for place in walk.places:
+            changeable = place.kind == "plain" and not cannot_change(place.value)
+            owner = owners.setdefault(id(place.value), place.path) if changeable else place.path
+            if place.path not in self._live or place.kind not in ("plain", "own", "grown") or self._inside_new(place):
+                continue
+            rebound, form = self._live[place.path], place.form
+            if place.kind == "own":
+                try:
+                    form = form_of(place.value.state_dict())
+                except NotPlain:
+                    self._cannot(place)
+                    continue
+            elif rebound and not can_be_made(form):
+                self._cannot(place)
+                continue
+            same = owner if rebound and owner != place.path else None
+            entries[place.path] = [place.parent, form_of(place.key), place.kind, rebound, same, form]
+        self._watch(walk.places)
+        parts = tuple(f"{path}." for path, thing in walk.holders.items() if _is_metric(thing))
+        metrics = [path for path in entries if path.startswith(parts)]
+        return {"entries": entries, "begun": begun, "metrics": metrics}
+
+    def _note_changes(self, places: list[Place]) -> None:
+        assert self._first is not None  # since the first epoch
+        for place in places:
+            path, then = place.path, self._objects.get(place.path)
+            first = then() if isinstance(then, weakref.ref) else then
+            if path in self._live:
+                self._live[path] |= first is not place.value
+            elif self._first.get(path) != _digest(place):
+                if place.kind in ("object", "iterator"):
+                    self._cannot(place)
+                else:
+                    self._live[path] = first is not place.value
+
+    def _inside_new(self, place: Place) -> bool:
+        """Return whether a place lies in an object that a later session would not have."""
+        return any(place.path.startswith((f"{path}.", f"{path}[")) for path in self._not_kept)
+
+    def _cannot(self, place: Place) -> None:
+        """Say once that something has changed that cannot be stored."""
+        if place.path in self._not_kept:
+            return
+        spoken = not place.quiet and not self._inside_new(place)
+        self._not_kept.add(place.path)
+        kind = type(place.value)
+        if spoken and kind.__module__.partition(".")[0] not in _SHOWS:
+            self.say(
+                f"{place.path} has changed and holds what a checkpoint cannot ({place.form}): a later session "
+                "goes on without it. If it matters, make it in __init__, or give its owner a state_dict and a "
+                "load_state_dict, or keep it as numbers, arrays or tensors (register_buffer)"
+            )
+
+    # -- errors inside a batch ----------------------------------------------------------------------------------------
+
+    def _watch(self, places: list[Place]) -> None:
+        self._watched = [place for place in places if place.path in self._live]
+
+    def mark(self) -> None:
+        """Note the present values of what the training is known to change."""
+        self._marks = self._values()
+
+    def _values(self) -> list[Any]:
+        return [_mark(get(place.holder, place.key)) for place in self._watched]
+
+    def unchanged(self, trainer: Any, loader: Any) -> bool:
+        """Return whether nothing has changed since `mark`; False also where that is not known."""
+        walk, live = self._walk(trainer, loader), {place.path: place for place in self._watched}
+        for place in walk.places:
+            if place.path in live:
+                if place.holder is not live.pop(place.path).holder:
+                    return False
+            elif self._first is not None and self._first.get(place.path) != _digest(place):
+                return False
+        return not live and self._values() == self._marks
+
+    def _walk(self, trainer: Any, loader: Any) -> Walk:
+        """Walk through everything of a training that may hold state."""
+        module = trainer.lightning_module
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        tensors = [t for t in module.state_dict(keep_vars=True).values() if isinstance(t, torch.Tensor)]
+        wrapped = trainer.strategy._lightning_optimizers
+        walk = Walk([trainer, self.session, *tensors, *trainer.optimizers, *wrapped, *schedulers])
+        walk.root(module, "module")
+        for path, callback in callbacks_of(trainer):
+            walk.root(callback, path)
+        if trainer.datamodule is not None:
+            walk.root(trainer.datamodule, "data", data=True)
+        if loader is not None:
+            walk.root(loader.dataset, "dataset", data=True)
+        return walk
+
+
+def _digest(place: Place) -> bytes:
+    if place.kind != "own":
+        return digest([place.kind, place.form])
+    try:
+        return digest([place.kind, form_of(place.value.state_dict())])
+    except NotPlain:
+        return digest([place.kind, place.form])
+
+
+def _reference(value: Any) -> Any:
+    # an array that was replaced need not be kept
+    return weakref.ref(value) if isinstance(value, torch.Tensor | np.ndarray) else value
+
+
+def _mark(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return id(value), value._version if not value.is_inference() else 0
+    if cannot_change(value):
+        return value
+    try:
+        return digest(form_of(value.state_dict() if has_own_state(value) else value))
+    except NotPlain:
+        return id(value)
+
+
+def _is_metric(thing: Any) -> bool:
+    from torchmetrics import Metric
+
+    return isinstance(thing, Metric)

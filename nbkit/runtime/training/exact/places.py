@@ -1,0 +1,323 @@
+"""Where a module, a callback or a DataModule holds state: every attribute that can be looked at, in every object.
+
+A place is an attribute, an entry of a dict or an item of a list. Objects are walked through, wherever they are held;
+what Lightning and torch save by themselves (parameters, persistent buffers, optimizers) is left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import types
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.loggers import Logger
+from torch.utils.data import DataLoader
+
+from nbkit.runtime.training.exact.values import NotPlain, form_of
+
+GENERATORS = (np.random.Generator, np.random.RandomState, torch.Generator)
+_LARGE = 1 << 24  # bytes (or entries, times 16) of a value of the data above which it is taken for the data themselves
+_MANY = 10_000  # objects in one container above which they are not walked through
+
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
+_EMPTY: tuple[Any, ...] = ([], (), {}, set(), "", range(0))
+_ITERATORS: Any = (
+    types.GeneratorType,
+    *(type(iter(empty)) for empty in _EMPTY),
+    *(map, zip, filter, enumerate, reversed),
+    *(kind for kind in vars(itertools).values() if isinstance(kind, type)),
+)
+# their objects belong to Lightning, torch or the machine, and are not walked through
+_FOREIGN = {
+    "_io", "_thread", "asyncio", "builtins", "concurrent", "contextlib", "fsspec", "functools", "inspect", "io",
+    "IPython", "ipywidgets", "lightning", "lightning_fabric", "lightning_utilities", "logging", "matplotlib",
+    "multiprocessing", "operator", "PIL", "plotly", "pytorch_lightning", "queue", "re", "rich", "socket", "subprocess",
+    "tempfile", "tensorboard", "threading", "torch", "tqdm", "triton", "typing", "wandb", "weakref",
+}  # fmt: skip
+
+
+@dataclass
+class Place:
+    """One place that may hold state.
+
+    Attributes
+    ----------
+    path : str
+        For example ``module.meters['loss'].sum``.
+    parent : str
+        Path of the object or container that holds it.
+    holder : object
+        What holds it: an object, a class, a dict or a list.
+    key
+        Its name, key or index there.
+    value
+    kind : str
+        ``plain``; ``own`` for an object with state_dict and load_state_dict; ``iterator``; ``grown`` for a list of
+        metrics that makes its own items; ``object`` for all others, of which only the class is known.
+    quiet : bool
+        Whether a change that cannot be stored is one of a library's own, and needs no word.
+    form
+        Form of a plain value; the class, and the length of a container, of all others.
+    """
+
+    path: str
+    parent: str
+    holder: Any
+    key: Any
+    value: Any
+    kind: str
+    quiet: bool
+    form: Any
+
+
+def put(holder: Any, key: Any, value: Any) -> None:
+    """Set an attribute, entry or item."""
+    if isinstance(holder, tuple | functools.partial):
+        return  # what it holds was changed in place
+    if isinstance(holder, dict | list | deque):
+        holder[key] = value
+    elif isinstance(holder, type):
+        setattr(holder, key, value)
+    elif hasattr(holder, "__dict__") and not isinstance(getattr(type(holder), key, None), types.MemberDescriptorType):
+        vars(holder)[key] = value  # not setattr: torch would make a buffer or an error of a tensor
+    else:
+        object.__setattr__(holder, key, value)
+
+
+def get(holder: Any, key: Any) -> Any:
+    """Return an attribute, entry or item; None if there is none any more."""
+    if isinstance(holder, dict | list | tuple | deque):
+        return holder[key] if (key in holder if isinstance(holder, dict) else key < len(holder)) else None
+    return getattr(holder, key, None) if isinstance(key, str) else None
+
+
+class Walk:
+    """Walk through objects, and collect the places that they hold.
+
+    Parameters
+    ----------
+    known : iterable of objects
+        Tensors and optimizers that are saved elsewhere, and the Trainer.
+    """
+
+    def __init__(self, known: Any = ()) -> None:
+        self.places: list[Place] = []
+        self.holders: dict[str, Any] = {}  # what a path leads to, where it can hold places
+        self._known = list(known)
+        self._seen = {id(thing) for thing in self._known}
+
+    def root(self, thing: Any, path: str, data: bool = False) -> None:
+        """Walk through an object, its class, and the global generators that its methods use.
+
+        Parameters
+        ----------
+        thing : object
+        path : str
+            What its paths begin with.
+        data : bool
+            Whether it holds data: then large arrays and lists are taken for the data, and left out.
+        """
+        if isinstance(thing, _FUNCTIONS):
+            self._callable(thing, path, data)
+            return
+        self._object(thing, path, data)
+        for kind in type(thing).__mro__:
+            if not _of_a_library(kind):
+                self._class(kind)
+
+    def _object(self, thing: Any, path: str, data: bool) -> None:
+        if self._been_at(thing, path):
+            return
+        quiet = _of_a_library(type(thing))
+        if isinstance(thing, LightningModule | LightningDataModule):
+            _ = thing.hparams  # makes its attribute where there is none yet, as saving would
+        if not isinstance(thing, torch.nn.Module):
+            for name, value in list(_attributes(thing)):
+                self._value(thing, name, value, path, f"{path}.{name}", quiet, data)
+            return
+        if _makes_its_items(thing):
+            self.places.append(Place(f"{path}[...]", path, thing, None, len(thing), "grown", quiet, len(thing)))
+        for name, value in list(vars(thing).items()):
+            if name not in _standard():
+                self._value(thing, name, value, path, f"{path}.{name}", quiet, data)
+        # buffers that are not persistent, and everything of a module that is not registered anywhere
+        for kind in ("_parameters", "_buffers"):
+            tensors = getattr(thing, kind)
+            self.holders[f"{path}.{kind}"] = tensors
+            for name, value in tensors.items():
+                self._value(tensors, name, value, f"{path}.{kind}", f"{path}.{name}", quiet, data)
+        for name, part in thing._modules.items():
+            if part is not None:
+                self._object(part, f"{path}.{name}", data)
+
+    def _been_at(self, thing: Any, path: str) -> bool:
+        if id(thing) in self._seen:
+            return True
+        self._seen.add(id(thing))
+        self._known.append(thing)  # kept alive, so that no other object gets its id
+        self.holders[path] = thing
+        return False
+
+    def _class(self, kind: type) -> None:
+        path = f"{kind.__module__}.{kind.__qualname__}"
+        if self._been_at(kind, path):
+            return
+        for name, value in list(vars(kind).items()):
+            if isinstance(value, types.FunctionType):
+                self._function(value, path)
+            elif not name.startswith(("__", "_abc_")):
+                self._plain(kind, name, value, path, f"{path}.{name}")
+
+    def _function(self, function: types.FunctionType, path: str) -> None:
+        """Collect the generators that a function reaches through its globals and its closure."""
+        space = function.__globals__
+        where, inside = str(space.get("__name__")), f"{path}.{function.__name__}"
+        for name in function.__code__.co_names:
+            if is_generator(space.get(name)) and not self._been_at(space[name], f"{where}.{name}"):
+                self.holders[where] = space
+                self._plain(space, name, space[name], where, f"{where}.{name}")
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            value = _content(cell)
+            if is_generator(value) and not self._been_at(value, f"{inside}.{name}"):
+                self._plain(cell, "cell_contents", value, inside, f"{inside}.{name}")
+                self.holders[inside] = cell
+
+    def _plain(self, holder: Any, key: Any, value: Any, parent: str, path: str, quiet: bool = False) -> bool:
+        """Collect a place if its value is plain; return whether it is."""
+        try:
+            form = form_of(value)
+        except NotPlain:
+            return False
+        self.places.append(Place(path, parent, holder, key, value, "plain", quiet, form))
+        return True
+
+    def _value(self, holder: Any, key: Any, value: Any, parent: str, path: str, quiet: bool, data: bool) -> None:
+        if id(value) in self._seen and not cannot_change(value):
+            return
+        if isinstance(value, _FUNCTIONS):
+            self._callable(value, path, data)
+            return
+        if isinstance(value, torch.nn.Module):
+            self._object(value, path, data)
+            return
+        if isinstance(value, type | types.ModuleType | DataLoader | Logger) or (data and _is_large(value)):
+            return
+        if not self._holds_known(value) and self._plain(holder, key, value, parent, path, quiet):
+            return
+        kind = "own" if has_own_state(value) else "object"
+        if isinstance(value, _ITERATORS) or "DataLoaderIter" in type(value).__name__:
+            kind = "iterator"
+        self.places.append(Place(path, parent, holder, key, value, kind, quiet, _class_of(value)))
+        if isinstance(value, list | tuple | deque | Mapping):
+            if len(value) <= _MANY and not self._been_at(value, path):
+                items = value.items() if isinstance(value, Mapping) else enumerate(value)
+                for name, item in list(items):
+                    self._value(value, name, item, path, f"{path}[{name!r}]", quiet, data)
+        elif kind == "object" and not is_foreign(type(value)):
+            self._object(value, path, data)
+
+    def _callable(self, value: Any, path: str, data: bool) -> None:
+        if isinstance(value, types.FunctionType):
+            if not is_foreign_name(value.__module__ or ""):
+                self._function(value, path)
+        elif isinstance(value, functools.partial):
+            if not self._been_at(value, path):
+                for name, part in enumerate([value.func, *value.args, *value.keywords.values()]):
+                    self._value(value, name, part, path, f"{path}({name})", False, data)
+        elif isinstance(value, types.MethodType) and not is_foreign(type(value.__self__)):
+            self._object(value.__self__, f"{path}.__self__", data)
+
+    def _holds_known(self, value: Any) -> bool:
+        """Return whether a container holds a tensor that is saved elsewhere, such as a list of parameters."""
+        if not isinstance(value, list | tuple | deque | Mapping) or len(value) > _MANY:
+            return False
+        items = value.values() if isinstance(value, Mapping) else value
+        return any(isinstance(item, torch.Tensor) and id(item) in self._seen for item in items)
+
+
+def is_generator(value: Any) -> bool:
+    """Return whether a value is a random generator."""
+    return isinstance(value, GENERATORS) or type(value) is random.Random
+
+
+def cannot_change(value: Any) -> bool:
+    """Return whether a value is a number, a text or None."""
+    return value is None or isinstance(value, bool | int | float | str | complex | bytes | torch.dtype | torch.device)
+
+
+def has_own_state(value: Any) -> bool:
+    """Return whether an object can give and take its state."""
+    return callable(getattr(value, "state_dict", None)) and callable(getattr(value, "load_state_dict", None))
+
+
+def is_foreign(kind: type) -> bool:
+    """Return whether objects of a class are not walked through."""
+    return is_foreign_name(kind.__module__)
+
+
+def is_foreign_name(module: str) -> bool:
+    """Return whether a module belongs to Lightning, torch, the machine, or nbkit's runtime itself."""
+    # the datasets, samplers and transforms of torch hold the user's objects
+    if module.startswith("torch.utils.data"):
+        return False
+    return module.partition(".")[0] in _FOREIGN or module.startswith("nbkit.runtime")
+
+
+def _of_a_library(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in _FOREIGN | {"torchmetrics", "torchvision", "object"}
+
+
+def _class_of(value: Any) -> str:
+    size = len(value) if isinstance(value, list | tuple | deque | Mapping) else ""
+    return f"{type(value).__module__}.{type(value).__qualname__}{size}"
+
+
+def _makes_its_items(module: Any) -> bool:
+    from torchmetrics.wrappers import MetricTracker
+
+    return isinstance(module, MetricTracker)
+
+
+def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
+    leave_out = _standard() if isinstance(thing, LightningDataModule | Callback) else ()
+    for name, value in list(getattr(thing, "__dict__", {}).items()):
+        if name not in leave_out:
+            yield name, value
+    for kind in type(thing).__mro__:
+        for name in [slots] if isinstance(slots := vars(kind).get("__slots__", ()), str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(thing, name):
+                yield name, getattr(thing, name)
+
+
+@functools.cache
+def _standard() -> frozenset[str]:
+    """Return the attributes that every module, LightningModule and LightningDataModule has."""
+    own = {
+        *vars(LightningModule()),
+        *vars(LightningDataModule()),
+        "_metric_attributes",
+        "_jit_is_scripting",
+        "_hparams_name",
+    }
+    return frozenset(own | {"train_dataloader", "val_dataloader", "trainer", "_update_signature"})
+
+
+def _is_large(value: Any) -> bool:
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return value.nbytes > _LARGE
+    return isinstance(value, list | tuple | dict | set | deque) and 16 * len(value) > _LARGE
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty as yet
+        return None
