@@ -19,13 +19,13 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
-    Subset,
     WeightedRandomSampler,
 )
 from torch.utils.data.distributed import DistributedSampler
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.training.draws import order, seed_batch, seed_item, seed_validation_item, weighted_order
+from nbkit.runtime.training.draws import order, seed_batch, weighted_order
+from nbkit.runtime.training.exact.items import SeededItems, said_in_worker
 
 _ALLOWED = (
     "Allowed for training is one torch DataLoader over a dataset with __len__ and __getitem__, with shuffle=True, "
@@ -118,8 +118,10 @@ class ResumableLoader:
                 batches = iter(self._inner)  # after the state is as it was: workers start with a copy of it
             try:
                 batch = next(batches)
-            except BaseException:
+            except BaseException as error:
                 self.failed = True
+                if said := said_in_worker(error):
+                    raise UsageError(said) from None
                 raise
             # the next iteration starts at the beginning again, even if this one is left half-way
             self.start = 0
@@ -238,29 +240,9 @@ class _Places(Sampler):
             yield [(epoch, index) for index in indices[batch * size : (batch + 1) * size].tolist()]
 
 
-class _Seeded(Dataset):
-    """The user's dataset; the global generators are seeded before each item."""
-
-    def __init__(self, dataset: Dataset, seed: int, seeding: Any) -> None:
-        self.dataset, self.seed, self.seeding = dataset, seed, seeding
-        # torch's Subset implements __getitems__ as a plain loop, which would seed only its first item
-        self._many = hasattr(dataset, "__getitems__") and not isinstance(dataset, Subset)
-
-    def __getitems__(self, places: list[tuple[int, int]]) -> list[Any]:
-        if not self._many:
-            return [self[place] for place in places]
-        # one seed for the whole batch: the dataset fetches all of its items in one call
-        self.seeding(self.seed, *places[0])
-        return self.dataset.__getitems__([index for _, index in places])
-
-    def __getitem__(self, place: tuple[int, int]) -> Any:
-        self.seeding(self.seed, *place)
-        return self.dataset[place[1]]
-
-
 def _rebuilt(plain: DataLoader, places: _Places, seed: int, training: bool) -> DataLoader:
     return DataLoader(
-        _Seeded(plain.dataset, seed, seed_item if training else seed_validation_item),
+        SeededItems(plain.dataset, plain.collate_fn, seed, training),
         batch_sampler=places,
         num_workers=plain.num_workers,
         collate_fn=plain.collate_fn,

@@ -215,7 +215,15 @@ class Held:
             walk.root(trainer.datamodule, "data", data=True)
         if loader is not None:
             walk.root(loader.dataset, "dataset", data=True)
+        for number, dataset in enumerate(_validation_datasets(trainer)):
+            walk.root(dataset, f"validation dataset {number}", data=True)
         return walk
+
+
+def _validation_datasets(trainer: Any) -> list[Any]:
+    combined = trainer.fit_loop.epoch_loop.val_loop._combined_loader
+    loaders = combined.flattened if combined is not None else []
+    return [loader.dataset for loader in loaders if hasattr(loader, "dataset")]
 
 
 def _digest(place: Place) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import random
 import types
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -21,9 +20,9 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
+from nbkit.runtime.training.exact.generators import content, is_foreign, is_generator
 from nbkit.runtime.training.exact.values import NotPlain, form_of
 
-GENERATORS = (np.random.Generator, np.random.RandomState, torch.Generator)
 _LARGE = 1 << 24  # bytes (or entries, times 16) of a value of the data above which it is taken for the data themselves
 _MANY = 10_000  # objects in one container above which they are not walked through
 
@@ -35,13 +34,6 @@ _ITERATORS: Any = (
     *(map, zip, filter, enumerate, reversed),
     *(kind for kind in vars(itertools).values() if isinstance(kind, type)),
 )
-# their objects belong to Lightning, torch or the machine, and are not walked through
-_FOREIGN = {
-    "_io", "_thread", "asyncio", "builtins", "concurrent", "contextlib", "fsspec", "functools", "inspect", "io",
-    "IPython", "ipywidgets", "lightning", "lightning_fabric", "lightning_utilities", "logging", "matplotlib",
-    "multiprocessing", "operator", "PIL", "plotly", "pytorch_lightning", "queue", "re", "rich", "socket", "subprocess",
-    "tempfile", "tensorboard", "threading", "torch", "tqdm", "triton", "typing", "wandb", "weakref",
-}  # fmt: skip
 
 
 @dataclass
@@ -180,12 +172,17 @@ class Walk:
         """Collect the generators that a function reaches through its globals and its closure."""
         space = function.__globals__
         where, inside = str(space.get("__name__")), f"{path}.{function.__name__}"
+        if self._been_at(function, inside):
+            return
         for name in function.__code__.co_names:
-            if is_generator(space.get(name)) and not self._been_at(space[name], f"{where}.{name}"):
+            value = space.get(name)
+            if is_generator(value) and not self._been_at(value, f"{where}.{name}"):
                 self.holders[where] = space
-                self._plain(space, name, space[name], where, f"{where}.{name}")
+                self._plain(space, name, value, where, f"{where}.{name}")
+            elif isinstance(value, types.FunctionType):
+                self._callable(value, str(value.__module__), data=False)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            value = _content(cell)
+            value = content(cell)
             if is_generator(value) and not self._been_at(value, f"{inside}.{name}"):
                 self._plain(cell, "cell_contents", value, inside, f"{inside}.{name}")
                 self.holders[inside] = cell
@@ -208,7 +205,11 @@ class Walk:
         if isinstance(value, torch.nn.Module):
             self._object(value, path, data)
             return
-        if isinstance(value, type | types.ModuleType | DataLoader | Logger) or (data and _is_large(value)):
+        if isinstance(value, type):
+            if not _of_a_library(value):
+                self._class(value)
+            return
+        if isinstance(value, types.ModuleType | DataLoader | Logger) or (data and _is_large(value)):
             return
         if not self._holds_known(value) and self._plain(holder, key, value, parent, path, quiet):
             return
@@ -221,18 +222,18 @@ class Walk:
                 items = value.items() if isinstance(value, Mapping) else enumerate(value)
                 for name, item in list(items):
                     self._value(value, name, item, path, f"{path}[{name!r}]", quiet, data)
-        elif kind == "object" and not is_foreign(type(value)):
+        elif kind == "object" and not is_foreign(type(value).__module__):
             self._object(value, path, data)
 
     def _callable(self, value: Any, path: str, data: bool) -> None:
         if isinstance(value, types.FunctionType):
-            if not is_foreign_name(value.__module__ or ""):
+            if not is_foreign(value.__module__):
                 self._function(value, path)
         elif isinstance(value, functools.partial):
             if not self._been_at(value, path):
                 for name, part in enumerate([value.func, *value.args, *value.keywords.values()]):
                     self._value(value, name, part, path, f"{path}({name})", False, data)
-        elif isinstance(value, types.MethodType) and not is_foreign(type(value.__self__)):
+        elif isinstance(value, types.MethodType) and not is_foreign(type(value.__self__).__module__):
             self._object(value.__self__, f"{path}.__self__", data)
 
     def _holds_known(self, value: Any) -> bool:
@@ -241,11 +242,6 @@ class Walk:
             return False
         items = value.values() if isinstance(value, Mapping) else value
         return any(isinstance(item, torch.Tensor) and id(item) in self._seen for item in items)
-
-
-def is_generator(value: Any) -> bool:
-    """Return whether a value is a random generator."""
-    return isinstance(value, GENERATORS) or type(value) is random.Random
 
 
 def cannot_change(value: Any) -> bool:
@@ -258,21 +254,8 @@ def has_own_state(value: Any) -> bool:
     return callable(getattr(value, "state_dict", None)) and callable(getattr(value, "load_state_dict", None))
 
 
-def is_foreign(kind: type) -> bool:
-    """Return whether objects of a class are not walked through."""
-    return is_foreign_name(kind.__module__)
-
-
-def is_foreign_name(module: str) -> bool:
-    """Return whether a module belongs to Lightning, torch, the machine, or nbkit's runtime itself."""
-    # the datasets, samplers and transforms of torch hold the user's objects
-    if module.startswith("torch.utils.data"):
-        return False
-    return module.partition(".")[0] in _FOREIGN or module.startswith("nbkit.runtime")
-
-
 def _of_a_library(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] in _FOREIGN | {"torchmetrics", "torchvision", "object"}
+    return is_foreign(kind.__module__) or kind.__module__.partition(".")[0] in ("torchmetrics", "torchvision")
 
 
 def _class_of(value: Any) -> str:
@@ -314,10 +297,3 @@ def _is_large(value: Any) -> bool:
     if isinstance(value, torch.Tensor | np.ndarray):
         return value.nbytes > _LARGE
     return isinstance(value, list | tuple | dict | set | deque) and 16 * len(value) > _LARGE
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # empty as yet
-        return None

@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader, Dataset
 
 COUNTED = 0
 CACHE: dict[str, float] = {}
-DRAWS = np.random.default_rng(5)
 
 
 class Plain(lightning.LightningModule):
@@ -86,14 +85,6 @@ class GlobalCounter(Plain):
         return 1.0 + 0.01 * COUNTED
 
 
-class ClassCounter(Plain):
-    seen = 0
-
-    def factor(self) -> float:
-        ClassCounter.seen += 1
-        return 1.0 + 0.01 * ClassCounter.seen
-
-
 class GlobalCache(Plain):
     def factor(self) -> float:
         CACHE.setdefault("first", float(self.net.weight.detach().sum()))  # of the first step of this process
@@ -133,11 +124,6 @@ def counted_collate() -> Any:
         return torch.stack(rows) * (1.0 + 0.01 * count)
 
     return collate
-
-
-class GlobalGenerator(Rows):
-    def shift(self, index: int) -> float:
-        return float(DRAWS.normal())
 
 
 # -- state that is outside of the state_dict ---------------------------------------------------------------------------
@@ -228,13 +214,11 @@ def stable(text: str) -> int:
 # name: (module, data, kind of the cause, what the cause must name)
 PLANTS: dict[str, tuple[Any, Any, str, str]] = {
     "a counter in a global": (GlobalCounter, Data, "process", "COUNTED"),
-    "a counter in a class": (ClassCounter, Data, "process", "ClassCounter.seen"),
     "a cache in a global": (GlobalCache, Data, "process", "CACHE"),
     "a cached method": (CachedMethod, Data, "process", "first_norm"),
     "an environment variable": (Environment, Data, "environment", "PLANTED_STEP"),
     "a file on disk": (FileOnDisk, Data, "file", "FileOnDisk.factor"),
     "a closure in collate_fn": (Plain, lambda: Data(collate=counted_collate()), "process", "count"),
-    "a generator in a global": (Plain, lambda: Data(GlobalGenerator()), "generator", "DRAWS"),
     "an optimizer with a counter": (WrappedOptimizer, Data, "optimizer", "warm"),
     "an average beside the weights": (HiddenAverage, Data, "process", "AVERAGE"),
     "the clock in the data": (Plain, lambda: Data(Clock()), "clock", "time_ns in Clock.shift"),
