@@ -17,6 +17,7 @@ import torch
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.exact.covered import callbacks_of
 from nbkit.runtime.training.exact.places import Place, Walk, cannot_change, get, has_own_state, put
+from nbkit.runtime.training.exact.scan import check_scan
 from nbkit.runtime.training.exact.values import NOTHING, NotPlain, can_be_made, digest, form_of, value_of
 
 Entries = dict[str, list[Any]]  # path: [parent, key, kind, rebound, path of the same object or None, form]
@@ -65,6 +66,7 @@ class Held:
         """Look at everything once, after all hooks that precede the first epoch."""
         if self._first is None:
             walk = self._walk(trainer, loader)
+            check_scan(trainer, walk)
             self._first = {place.path: _digest(place) for place in walk.places}
             self._objects = {place.path: _reference(place.value) for place in walk.places}
             self._watch(walk.places)
