@@ -75,6 +75,7 @@ class ExactState:
 
     def leave(self, module: Any) -> None:
         """Record how the session leaves the module."""
+        self.held.leave(module)
         if module in _trained_before:
             _trained_before[module] = (_trained_before[module][0], (switched_off(module), shapes(module)))
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.exact.again import as_it_came, leave, remember
 from nbkit.runtime.training.exact.covered import callbacks_of
 from nbkit.runtime.training.exact.places import Place, Walk, cannot_change, get, has_own_state, put
 from nbkit.runtime.training.exact.scan import check_scan
@@ -48,6 +49,7 @@ class Held:
         self._not_kept: set[str] = set()  # objects that appeared during the training
         self._watched: list[Place] = []  # the live places
         self._marks: list[Any] = []
+        self._ready_for: tuple[Any, Any] | None = None
 
     # -- resuming -----------------------------------------------------------------------------------------------------
 
@@ -67,9 +69,19 @@ class Held:
         if self._first is None:
             walk = self._walk(trainer, loader)
             check_scan(trainer, walk)
+            if as_it_came(trainer.lightning_module, walk.places, self._saved["entries"] if self._saved else None):
+                walk = self._walk(trainer, loader)
+            remember(trainer.lightning_module, walk.places)
+            self._ready_for = trainer, loader
             self._first = {place.path: _digest(place) for place in walk.places}
             self._objects = {place.path: _reference(place.value) for place in walk.places}
             self._watch(walk.places)
+
+    def leave(self, module: Any) -> None:
+        """Remember how the session leaves the module and what trains it, for a next one in this process."""
+        if self._ready_for is not None:
+            leave(module, self._walk(*self._ready_for).places)
+            self._ready_for = None
 
     def put_back(self, trainer: Any, loader: Any, begun: bool) -> None:
         """Put the saved state back.

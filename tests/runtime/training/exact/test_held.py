@@ -189,6 +189,36 @@ def test_a_place_that_is_gone_is_refused_unless_accepted(tmp_path: Path) -> None
     assert any("module.meter" in line for line in session.said)
 
 
+def test_objects_trained_again_in_one_process_resume_from_the_checkpoint(tmp_path: Path) -> None:
+    """A cell that is run once more after an error: the count and list of the failed steps are not kept."""
+
+    class Late(Tiny):
+        fails = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.count, self.seen, self.mine = 0, [], 1
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            if self.global_step > 8:  # after the last save
+                self.count += 1
+                self.seen.append(self.count)
+            if self.global_step == 12 and self.fails:
+                raise RuntimeError("planted")
+            return super().training_step(batch, batch_idx) * (1 + 0.1 * self.count + 0.2 * len(self.seen))
+
+    whole = in_sessions(tmp_path / "whole", lambda: _sound(Late), max_steps=18)
+    Late.fails, module, data = True, Late(), TinyData()
+    one_session(tmp_path / "again", module, data, steps=5, max_steps=18)
+    with pytest.raises(RuntimeError, match="planted"):
+        one_session(tmp_path / "again", module, data, max_steps=18)
+    Late.fails, module.mine = False, 2
+    report, _ = one_session(tmp_path / "again", module, data, max_steps=18)
+    again = checkpoint_of(tmp_path / "again")
+    assert report.resumed_from == 5 and module.mine == 2
+    assert all(again["state_dict"][name].equal(value) for name, value in whole["state_dict"].items())
+
+
 def test_an_error_after_a_change_is_not_saved_as_the_state_before(tmp_path: Path) -> None:
     """The count of the failed step must not be in the checkpoint."""
 
@@ -214,5 +244,5 @@ def test_an_error_after_a_change_is_not_saved_as_the_state_before(tmp_path: Path
 
 
 def _sound(kind: Any) -> Any:
-    kind.broken = False
+    kind.broken = kind.fails = False
     return kind()
