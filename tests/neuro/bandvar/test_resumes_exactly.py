@@ -48,6 +48,7 @@ def test_a_training_in_two_sessions_is_the_training_in_one(make, windows, tmp_pa
         callbacks = [StopAt(made, stop)] if stop else []
         module, data = make(windows)
         report = fit(made, module, data, max_steps=50, val_check_interval=7, callbacks=callbacks)
+        assert not [line for line in made.said if "checkpoint cannot" in line]
         return report, module
 
     whole, first = session("whole")

@@ -25,7 +25,9 @@ def test_a_training_in_two_sessions_is_the_training_in_one(settings, tmp_path):
         data = FactorWindows(count=48)
         module = made(data, replace(settings, steps=STEPS), ComparedRegressor)
         stops = [StopAt(running, stop)] if stop else []
-        return fit(running, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops), module
+        report = fit(running, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops)
+        assert not [line for line in running.said if "checkpoint cannot" in line]
+        return report, module
 
     whole, first = session("whole")
     half, _ = session("halves", stop=STOP)

@@ -31,6 +31,7 @@ def test_a_training_in_three_sessions_is_the_training_in_one(objective, latent_s
         module.masked = lambda windows: asked[name].append(module.global_step) or masked(windows)
         stops = [StopAt(opened, stop)] if stop else []
         report = fit(opened, module, Windows(), max_steps=STEPS, val_check_interval=4, callbacks=stops)
+        assert not [line for line in opened.said if "checkpoint cannot" in line]
         return report, module
 
     whole, first = session("whole")

@@ -47,7 +47,9 @@ def test_a_training_in_two_sessions_is_the_training_in_one(make, paths, tmp_path
         made = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store")
         module, data = make(paths)
         stops = [StopAt(made, stop)] if stop else []
-        return fit(made, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops), module
+        report = fit(made, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops)
+        assert not [line for line in made.said if "checkpoint cannot" in line]
+        return report, module
 
     whole, first = session("whole")
     half, _ = session("halves", stop=STOP)

@@ -38,7 +38,9 @@ def test_a_training_in_two_sessions_is_the_training_in_one(phase, some_runs, tmp
         module = kind(settings)
         data = TribeData(train_runs, val_runs, settings.times, None, settings.batch_size)
         stops = [StopAt(made, stop)] if stop else []
-        return fit(made, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops)
+        report = fit(made, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops)
+        assert not [line for line in made.said if "checkpoint cannot" in line]
+        return report
 
     whole = session("whole", seed=0)
     half = session("halves", seed=0, stop=5)
