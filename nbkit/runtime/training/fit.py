@@ -113,10 +113,10 @@ def fit(
     Afterwards the module has the trained weights, whatever ended the training.
 
     **Exactness.** On a CPU the result is that of a training that was never interrupted, bit for bit. Restored is what
-    Lightning saves, and whatever plain attributes, generators and metrics of module, callbacks and data the training has
-    changed; every random number of data and steps is derived from the seed. What no later session could go on from (a
-    stream without indices, a custom sampler, an iterator, items that depend on the worker, some callbacks) is refused
-    in words. docs/exactness.md states it all, and `session.prove` finds the rest.
+    Lightning saves, and whatever plain attributes, generators and metrics of module, callbacks and data the training
+    has changed; every random number of data and steps is derived from the seed. What no later session could go on from
+    (a stream without indices, a custom sampler, an iterator, some callbacks) is refused in words. docs/exactness.md
+    states it all, and `session.prove` finds the rest.
 
     **Several devices.** ``session.fit(module, data, devices=2)`` in a notebook or script (Kaggle's GPU T4 x2) trains
     on two: this process is rank 0, nbkit starts the others and ends them with the call, and the cells after it run
