@@ -22,11 +22,11 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.training import loop_state
 from nbkit.runtime.training.draws import seed_epoch, seed_step, seed_validation
-from nbkit.runtime.training.exact.covered import leave_out_covered
 from nbkit.runtime.training.exact.exact_state import ExactState
 from nbkit.runtime.training.exact.gradients import at_boundary, check_shared, clears_next
 from nbkit.runtime.training.exact.notices import Notices
 from nbkit.runtime.training.generations import Generations
+from nbkit.runtime.training.held.covered import leave_out_covered
 from nbkit.runtime.training.history import History
 from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.snapshot import Buffers, Writer

@@ -25,7 +25,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.draws import order, seed_batch, weighted_order
-from nbkit.runtime.training.exact.items import SeededItems, said_in_worker
+from nbkit.runtime.training.held.items import SeededItems, said_in_worker
 
 _ALLOWED = (
     "Allowed for training is one torch DataLoader over a dataset with __len__ and __getitem__, with shuffle=True, "

@@ -13,7 +13,6 @@ from nbkit.runtime.training.exact.callbacks import check_callbacks
 from nbkit.runtime.training.exact.gradients import pending, put_back
 from nbkit.runtime.training.exact.groups import form_groups, group_names
 from nbkit.runtime.training.exact.growth import Shapes, give_saved_shapes, grown, shapes
-from nbkit.runtime.training.exact.held import Held
 from nbkit.runtime.training.exact.modes import (
     changed_options,
     options,
@@ -22,6 +21,7 @@ from nbkit.runtime.training.exact.modes import (
     switched_off,
 )
 from nbkit.runtime.training.exact.schedules import Built, as_built, check_built, check_length, take_over
+from nbkit.runtime.training.held.held import Held
 
 # the switches and shapes of modules trained before in this process: as they came, and as their training left them
 _trained_before: WeakKeyDictionary[Any, tuple[tuple[Any, Any], tuple[Any, Any]]] = WeakKeyDictionary()

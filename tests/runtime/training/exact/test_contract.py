@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nbkit.runtime.training.exact import callbacks, scan
+from nbkit.runtime.training.exact import callbacks
+from nbkit.runtime.training.held import scan
 
 ROOT = Path(__file__).parents[4]
 ROOM = ROOT / "nbkit/runtime/training"
@@ -23,8 +24,8 @@ def rows(page: str, title: str) -> list[list[str]]:
 
 
 def refusing_files() -> set[str]:
-    """Return the files of the training room, and its room of exactness, that raise a UsageError about a training."""
-    files = [ROOM / "loader.py", *sorted((ROOM / "exact").glob("*.py"))]
+    """Return the files of the training room, and of its rooms of exactness, that raise a UsageError about a training."""
+    files = [ROOM / "loader.py", *(ROOM / "exact").glob("*.py"), *(ROOM / "held").glob("*.py")]
     return {str(path.relative_to(ROOM)) for path in files if "raise UsageError(" in path.read_text("utf-8")}
 
 
@@ -67,8 +68,8 @@ def test_every_row_has_a_test_that_exists(page: str) -> None:
 
 def test_a_page_without_a_row_or_with_a_false_one_is_seen(page: str) -> None:
     lines = page.splitlines(keepends=True)
-    without = "".join(line for line in lines if "`exact/scan.py`" not in line)
-    assert {"an iterator", "exact/scan.py"} <= set(missing_rows(without))
+    without = "".join(line for line in lines if "`held/scan.py`" not in line)
+    assert {"an iterator", "held/scan.py"} <= set(missing_rows(without))
     assert missing_tests(page.replace("test_grown_buffers_resume", "test_nothing")) != []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.training.exact.places import Walk
+from nbkit.runtime.training.held.places import Walk
 
 REFUSED = {
     "an iterator": "keep the place as a number and make the iterator anew, or give its owner a state_dict and a "

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from nbkit.runtime.training.exact.places import Place, put
-from nbkit.runtime.training.exact.values import digest, value_of
+from nbkit.runtime.training.held.places import Place, put
+from nbkit.runtime.training.held.values import digest, value_of
 
 _SMALL = 1 << 16  # bytes of a tensor, above which a value is not remembered
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nbkit.runtime.training.exact.values import NotPlain, digest, form_of
+from nbkit.runtime.training.held.values import NotPlain, digest, form_of
 
 _LEAVES = (type(None), bool, int, float, complex, str, bytes, torch.Tensor, np.ndarray, np.generic, type)
 _MOST = 20_000  # objects that are looked at

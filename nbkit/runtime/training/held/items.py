@@ -10,8 +10,8 @@ from torch.utils.data import Dataset, Subset, get_worker_info
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.draws import derive, seed_item, seed_validation_item
-from nbkit.runtime.training.exact.generators import digest_of, generators_in, reseed
-from nbkit.runtime.training.exact.values import NotPlain, digest, form_of
+from nbkit.runtime.training.held.generators import digest_of, generators_in, reseed
+from nbkit.runtime.training.held.values import NotPlain, digest, form_of
 
 _OWN = {"dataset", "seed", "training", "holders", "_many", "_generators", "_seen"}
 _WORKER = "Caught UsageError in DataLoader worker"

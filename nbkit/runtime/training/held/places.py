@@ -20,8 +20,8 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
-from nbkit.runtime.training.exact.generators import content, is_foreign, is_generator
-from nbkit.runtime.training.exact.values import NotPlain, form_of
+from nbkit.runtime.training.held.generators import content, is_foreign, is_generator
+from nbkit.runtime.training.held.values import NotPlain, form_of
 
 _LARGE = 1 << 24  # bytes (or entries, times 16) of a value of the data above which it is taken for the data themselves
 _MANY = 10_000  # objects in one container above which they are not walked through

@@ -15,8 +15,8 @@ import torch
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.receipts import read_receipt
 from nbkit.runtime.training.fit import fit
-from tests.runtime.training.exact.kinds import draw_all, furnish
 from tests.runtime.training.exact.sessions import assert_same, in_sessions, one_session
+from tests.runtime.training.held.kinds import draw_all, furnish
 from tests.runtime.training.training_support import FakeSession, Tiny, TinyData, checkpoint_of
 
 

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, default_collate, get_worker_info
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.training.exact.generators import generators_in, reseed
+from nbkit.runtime.training.held.generators import generators_in, reseed
 from nbkit.runtime.training.loader import ResumableLoader
 from tests.runtime.training.exact.sessions import assert_same, in_sessions, one_session
 from tests.runtime.training.training_support import Points, Tiny, TinyData

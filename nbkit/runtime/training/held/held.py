@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.training.exact.again import as_it_came, leave, remember
-from nbkit.runtime.training.exact.covered import callbacks_of
-from nbkit.runtime.training.exact.places import Place, Walk, cannot_change, get, has_own_state, put
-from nbkit.runtime.training.exact.scan import check_scan
-from nbkit.runtime.training.exact.values import NOTHING, NotPlain, can_be_made, digest, form_of, value_of
+from nbkit.runtime.training.held.again import as_it_came, leave, remember
+from nbkit.runtime.training.held.covered import callbacks_of
+from nbkit.runtime.training.held.places import Place, Walk, cannot_change, get, has_own_state, put
+from nbkit.runtime.training.held.scan import check_scan
+from nbkit.runtime.training.held.values import NOTHING, NotPlain, can_be_made, digest, form_of, value_of
 
 Entries = dict[str, list[Any]]  # path: [parent, key, kind, rebound, path of the same object or None, form]
 
