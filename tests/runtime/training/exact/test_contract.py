@@ -24,7 +24,7 @@ def rows(page: str, title: str) -> list[list[str]]:
 
 
 def refusing_files() -> set[str]:
-    """Return the files of the training room, and of its rooms of exactness, that raise a UsageError about a training."""
+    """Return the files that refuse a training or a checkpoint of it."""
     files = [ROOM / "loader.py", *(ROOM / "exact").glob("*.py"), *(ROOM / "held").glob("*.py")]
     return {str(path.relative_to(ROOM)) for path in files if "raise UsageError(" in path.read_text("utf-8")}
 
