@@ -219,6 +219,8 @@ class Session(Showing, Closing):
         settings: Mapping[str, Any] | None = None,
         retry_failed: bool = False,
         item_limit: str | float | None = None,
+        accept_changes: bool = False,
+        redo_changed: bool = False,
     ) -> Iterator[Item]:
         """Return an iterator over the pending items of this session's shard; it ends early if time runs out.
 
@@ -233,6 +235,9 @@ class Session(Showing, Closing):
         item_limit : str, float or None
             Longest time of an item, such as ``"2h"``; None for 20 times that of the slowest so far, at least 30 min. An
             item that takes longer is interrupted and recorded as failed.
+        accept_changes, redo_changed : bool
+            What to do with done items whose row in the manifest has changed: keep their outputs, or do them again. By
+            default they are an error.
 
         Raises
         ------
@@ -241,7 +246,7 @@ class Session(Showing, Closing):
         """
         from nbkit.runtime.items.progress import bar
 
-        rows = self._prepare(manifest, settings, item_limit)
+        rows = self._prepare(manifest, settings, item_limit, accept_changes, redo_changed)
         done = sum(map(self.ledger.is_done, rows.keys))
         loop = self._until_ended(work.items(self._loop, rows, retry_failed))
         return bar(loop, len(rows), done, self.budget, self.slug)
@@ -254,6 +259,8 @@ class Session(Showing, Closing):
         settings: Mapping[str, Any] | None = None,
         at_once: int | None = None,
         item_limit: str | float | None = None,
+        accept_changes: bool = False,
+        redo_changed: bool = False,
     ) -> None:
         """Process every pending item with a function, here or in an executor; see `nbkit.runtime.items.spread`.
 
@@ -261,7 +268,7 @@ class Session(Showing, Closing):
         ----------
         process : callable
             ``process(row) -> {name: array or path}``.
-        manifest, settings
+        manifest, settings, accept_changes, redo_changed
             As in `work`.
         executor : concurrent.futures.Executor or None
             Any, such as Dask's ``client.get_executor()``; None computes in this process.
@@ -271,26 +278,31 @@ class Session(Showing, Closing):
             As in `work`; an executor's workers are interrupted where each is a process.
         """
         if executor is None:
-            for item in self.work(manifest, settings, item_limit=item_limit):
+            changes = {"accept_changes": accept_changes, "redo_changed": redo_changed}
+            for item in self.work(manifest, settings, item_limit=item_limit, **changes):
                 with item:
                     item.save(**process(item))
             return
         from nbkit.runtime.items.progress import bar
         from nbkit.runtime.items.spread import spread, workers_of
 
-        rows = self._prepare(manifest, settings, item_limit)
+        rows = self._prepare(manifest, settings, item_limit, accept_changes, redo_changed)
         done = sum(map(self.ledger.is_done, rows.keys))
         loop = spread(self._loop, rows, process, executor, at_once or 2 * workers_of(executor))
         for _ in bar(self._until_ended(loop), len(rows), done, self.budget, self.slug):
             pass
 
-    def _prepare(self, manifest: Any, settings: Mapping[str, Any] | None, item_limit: str | float | None) -> Manifest:
+    def _prepare(
+        self, manifest: Any, settings: Mapping[str, Any] | None, item_limit: str | float | None, accept: bool,
+        redo: bool,
+    ) -> Manifest:  # fmt: skip
         self._loop.watch.use(parse_duration(item_limit))
         whole = read_manifest(manifest, self.slug)
         self._manifest = whole.shard(self.shard)
         self._loop = replace(self._loop, names=check_names(whole, self.ledger))
         if settings is not None:
             self._loop.use_settings(settings)
+        self._loop.use_rows(self._manifest, accept, redo)
         return self._manifest
 
     def _until_ended(self, items: Iterator[Item]) -> Iterator[Item]:

@@ -16,8 +16,11 @@ from nbkit.runtime.items.claiming import Claiming
 from nbkit.runtime.items.naming import OutputNames
 from nbkit.runtime.items.watching import Watch
 from nbkit.runtime.ledger.ledger import Ledger
+from nbkit.runtime.ledger.manifest import Manifest
 from nbkit.runtime.ledger.outbox import Outbox
 from nbkit.runtime.ledger.records import version_of
+from nbkit.runtime.ledger.rows import keeping
+from nbkit.runtime.words import counted, listed
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,43 @@ class ItemLoop:
                 "back, or use another store. Nothing was changed."
             )
         self.ledger.use_settings(wanted)
+
+    def use_rows(self, manifest: Manifest, accept: bool, redo: bool) -> None:
+        """Compare the rows of done items with what they were done with.
+
+        Parameters
+        ----------
+        manifest : Manifest
+            Of this session.
+        accept : bool
+            True to keep the outputs of items whose rows have changed, now and in later sessions.
+        redo : bool
+            True to make such items pending.
+
+        Raises
+        ------
+        UsageError
+            If rows have changed and neither is True, or both are.
+        """
+        if accept and redo:
+            raise UsageError("Give one of accept_changes and redo_changed, not both. Nothing was begun.")
+        state, ledger = self.ledger.state, self.ledger
+        changed = state.rows.changed(manifest.keys, manifest.digests(), ledger.is_done)
+        if not changed:
+            return
+        if not accept and not redo:
+            raise UsageError(
+                f"The row of {counted(len(changed), 'item')} of {ledger.slug} in {manifest.source} is another one than "
+                f"when it was done: {listed(list(changed))} (columns now: {', '.join(manifest.columns)}). Set the rows "
+                "back, keep the outputs (accept_changes=True), or do these items again (redo_changed=True). Nothing "
+                "was begun."
+            )
+        if redo:
+            self.say(f"{counted(len(changed), 'item')} with changed rows are done again: {listed(list(changed))}")
+        for key in changed if redo else ():
+            ledger.forget(key)
+        for record in state.rounds.next_lost(changed) if redo else keeping(changed):
+            ledger.note(record)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

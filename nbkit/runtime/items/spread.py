@@ -153,20 +153,23 @@ def spread(loop: ItemLoop, manifest: Manifest, process: Process, executor: Execu
     running: dict[Future, Item] = {}
     blame = loop.ledger.blame()
     batches = loop.claiming.batches(pending(loop.ledger, manifest, blame=blame), manifest.keys, blame)
-    batch: list[int] | None = next(batches, None)
     ahead: list[int] = []
+    batch: list[int] = []
     try:
         while True:
             while len(running) < at_once and loop.may_go_on("item"):
-                if not ahead and batch is not None and (blame.suspects.keys().isdisjoint(_keys(manifest, batch))
-                                                        or not running):  # fmt: skip
-                    loop.claiming.claim([*(item.key for item in running.values()), *_keys(manifest, batch)])
-                    ahead, batch = batch[::-1], next(batches, None)
                 if not ahead:
-                    break  # or a suspect waits until it is alone
-                row = manifest.row(ahead.pop())
+                    batch = batch or next(batches, [])
+                    keys = _keys(manifest, batch)
+                    if not batch or (running and not blame.suspects.keys().isdisjoint(keys)):
+                        break  # a suspect waits until it is alone
+                    loop.claiming.claim([*(item.key for item in running.values()), *keys])
+                    ahead, batch = batch[::-1], []
+                position = ahead.pop()
+                row, digest = manifest.row(position), manifest.digest(position)
                 until = time.time() + min(loop.budget.left(), _LONGEST)
-                item = running[executor.submit(Working(process, loop.watch.allowed(), until), row)] = Item(row, loop)
+                working = Working(process, loop.watch.allowed(), until)
+                item = running[executor.submit(working, row)] = Item(row, loop, digest)
                 item.begun = time.monotonic()
             if not running:
                 return

@@ -43,10 +43,11 @@ class Item(Mapping):
         The item's name.
     """
 
-    def __init__(self, row: Mapping[str, str], loop: ItemLoop) -> None:
+    def __init__(self, row: Mapping[str, str], loop: ItemLoop, digest: int = 0) -> None:
         self.key = row["key"]
         self._row, self._loop, self._ledger = row, loop, loop.ledger
         self._outputs: list[Output] = []
+        self._digest = digest
         self._reason: str | None = None
         self.begun = 0.0
         self.entered = False
@@ -140,7 +141,9 @@ class Item(Mapping):
         return True
 
     def _record_done(self, seconds: float, waited: float) -> None:
-        more = {"reason": self._reason} if self._reason is not None else {}
+        more: dict[str, Any] = {"reason": self._reason} if self._reason is not None else {}
+        if self._digest:
+            more["row"] = self._digest
         self._ledger.done(self.key, self._outputs, seconds, **more)
         self._loop.journal("item", key=self.key, s=round(seconds, 3))
         self._loop.budget.measured("item", waited)
@@ -262,7 +265,7 @@ def items(loop: ItemLoop, manifest: Manifest, retry_failed: bool = False) -> Ite
                     return
                 if ledger.is_done(manifest.keys[position]):
                     continue  # a parallel session was faster
-                item = Item(manifest.row(position), loop)
+                item = Item(manifest.row(position), loop, manifest.digest(position))
                 yield item
                 if not item.entered:
                     raise UsageError(

@@ -19,6 +19,7 @@ from typing import Any
 
 from nbkit.ground.files import fsync_folder, make_folder, write_atomically
 from nbkit.runtime.errors import DamagedError
+from nbkit.runtime.ledger.ages import is_late
 from nbkit.runtime.ledger.claims import BETWEEN, OUTSIDE, Blame, blame
 from nbkit.runtime.ledger.database import NumberedRow, Row, is_record_id, not_recorded, open_database
 from nbkit.runtime.ledger.in_work import InWork
@@ -30,7 +31,6 @@ from nbkit.runtime.ledger.segments import (
     Segment,
     decode_line,
     encode_line,
-    is_late,
     is_whole,
     local_copy,
     read_state,

@@ -47,6 +47,26 @@ class Manifest:
         """Return one row as {column: cell}."""
         return dict(zip(self.columns, self._rows[position].split("\t"), strict=True))
 
+    def digest(self, position: int) -> int:
+        """Return a short digest of one row, as `digests` does of all."""
+        return next(self.digests([position]))
+
+    def digests(self, positions: Iterable[int] | None = None) -> Iterator[int]:
+        """Yield a short digest of each row, which neither the order of the columns nor the host changes.
+
+        Of an absolute path the last two parts count, because hosts have the same files in other places.
+        """
+        order = sorted(range(len(self.columns)), key=self.columns.__getitem__)
+        start = zlib.crc32("\t".join(sorted(self.columns)).encode())
+        plain = order == list(range(len(order)))
+        rows = self._rows if positions is None else (self._rows[position] for position in positions)
+        for row in rows:
+            if plain and not row.startswith("/") and "\t/" not in row and ":\\" not in row:
+                yield zlib.crc32(row.encode(), start)
+                continue
+            cells = row.split("\t")
+            yield zlib.crc32("\t".join(_without_host(cells[i]) for i in order).encode(), start)
+
     def shard(self, part: str | None) -> Manifest:
         """Return the rows for one of several parallel sessions, chosen by a hash of the key.
 
@@ -60,6 +80,11 @@ class Manifest:
         which, count = parse_shard(part)
         rows = [r for r, k in zip(self._rows, self.keys, strict=True) if shard_of(k, count) == which]
         return Manifest(self.name, self.columns, rows, self.source)
+
+
+def _without_host(cell: str) -> str:
+    absolute = cell.startswith("/") or cell[1:3] == ":\\"
+    return "/".join(cell.replace("\\", "/").rsplit("/", 2)[-2:]) if absolute else cell
 
 
 def shard_of(key: str, count: int) -> int:

@@ -54,6 +54,7 @@ class Done(_Form, tag="done", kw_only=True, gc=False):
     v: str = ""
     reason: str = ""
     r: Count = 0
+    row: Count = 0
 
 
 class Lost(_Form, tag="lost", kw_only=True, gc=False):
@@ -61,6 +62,12 @@ class Lost(_Form, tag="lost", kw_only=True, gc=False):
 
     k: str
     r: Annotated[int, Meta(ge=1, le=2**60)]
+
+
+class Kept(_Form, tag="kept", kw_only=True, gc=False):
+    """Rows of the manifest that were accepted though items were done with others."""
+
+    rows: dict[str, Count]
 
 
 class Failed(_Form, tag="failed", kw_only=True, gc=False):
@@ -143,7 +150,7 @@ class Close(_Form, tag="close", kw_only=True, gc=False):
     reason: str = ""
 
 
-Plain = Done | Lost | Failed | Died | Begun | Broke | Ended | Settings | Open | Close
+Plain = Done | Lost | Kept | Failed | Died | Begun | Broke | Ended | Settings | Open | Close
 
 
 class Merged(_Form, tag="merged", kw_only=True, gc=False):
@@ -241,6 +248,8 @@ def _names_fault(records: Iterable[object], slug: str) -> str | None:
             names.append(record.k)
         elif isinstance(record, Begun | Broke):
             names += record.k
+        elif type(record) is Kept:
+            names += record.rows
     return None if are_plain(names) else _first_fault(names, lambda name: check_name(name, "the name"))
 
 

@@ -36,6 +36,10 @@ class Rounds:
             known = done.get(key, [])
             done[key] = known + [output for output in record["o"] if output not in known]
 
+    def is_newer(self, record: dict[str, Any]) -> bool:
+        """Return whether what was done in earlier rounds counts no more because of a record."""
+        return bool(record.get("r", 0) > self._done.get(record["k"], 0))
+
     def is_past(self, record: dict[str, Any]) -> bool:
         """Return whether something was done in a round that no longer counts."""
         key = record["k"]

@@ -11,7 +11,6 @@ whoever has read it need not read their folders.
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import gc
 import json
@@ -24,24 +23,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from nbkit.runtime.ledger.ages import is_old
 from nbkit.runtime.ledger.claims import Claims
 from nbkit.runtime.ledger.ranges import include
 from nbkit.runtime.ledger.records import Record, fault_of, from_json, parse_records, version_of
 from nbkit.runtime.ledger.rounds import Rounds
+from nbkit.runtime.ledger.rows import Rows
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import counted
 
-_COUNTED, _FACTS = ("failed", "died"), ("done", "settings", "lost")
+_COUNTED, _FACTS = ("failed", "died"), ("done", "settings", "lost", "kept")
 _JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would create an encoder for each line
 _LISTINGS = 5
 _LISTING_WAIT = 0.05  # seconds, doubled each time: the listings of some stores lag
 # slug, session, whether late, first, last, crc
 _NAME = re.compile(r"([^/]+)/ledger/([\w.-]{1,200})(~late)?/(\d{1,30})-(\d{1,30})-([0-9a-f]{8})\.jsonl", re.ASCII)
-_STAMP = re.compile(r"\d{8}T\d{6}")  # a session's name begins with the time of its opening
 _LATE = "~late"
 MERGED = "merged"  # stands where a session's name stands
-_WRITTEN_FOR = 2 * 86400.0  # seconds from its opening in which a session's own folder is written to
-_FINISHED_AFTER = 2 * _WRITTEN_FOR  # seconds after which nobody writes there, though clocks differ by a day
 
 
 def encode_line(record: Record) -> str:
@@ -110,24 +108,6 @@ def segment_of(slug: str, session: str, first: int, lines: list[str], late: bool
     return Segment(slug, session, first, first + len(lines) - 1, f"{zlib.crc32(data):08x}", late), data
 
 
-def _age(session: str) -> float:
-    """Return the seconds since a session was opened; 0 where its name does not begin with the time."""
-    stamp = _STAMP.match(session)
-    try:
-        return time.time() - calendar.timegm(time.strptime(stamp[0], "%Y%m%dT%H%M%S")) if stamp else 0.0
-    except ValueError:
-        return 0.0
-
-
-def is_late(session: str) -> bool:
-    """Return whether a session's records go to its folder for late ones, because its own may be merged by now.
-
-    So nobody writes to an old folder: neither a session that lasts for weeks nor one that takes over what a killed
-    session left on a machine long ago.
-    """
-    return _age(session) > _WRITTEN_FOR
-
-
 def read_segment(segment: Segment, data: bytes, odd: list[str] | None = None) -> Iterator[tuple[int | None, Record]]:
     """Return a segment's records with their numbers, None for a number that is not certain.
 
@@ -184,6 +164,7 @@ class LedgerState:
     deaths: dict[str, int] = field(default_factory=dict)
     claims: Claims = field(default_factory=Claims)
     rounds: Rounds = field(default_factory=Rounds)
+    rows: Rows = field(default_factory=Rows)
     sessions: dict[str, Record] = field(default_factory=dict)
     settings: dict[str, Record] = field(default_factory=dict)
     """Version to settings."""
@@ -223,6 +204,8 @@ class LedgerState:
                     self._closed[session] = number
                 if record["e"] == "done" and record["k"] not in done and "r" not in record and not self.rounds.lost:
                     done[record["k"]] = record["o"]
+                    if "row" in record:
+                        self.rows.made[record["k"]] = record["row"]
                     if "v" in record:
                         self.made_with.add(record["v"])
                 else:
@@ -289,12 +272,14 @@ class LedgerState:
         That is so once all records of the session up to its closing one are known, and days after its opening.
         """
         complete = self._numbers.get(segment.session) == [(1, self._closed.get(segment.session, 0))]
-        return complete or (not segment.late and _age(segment.session) > _FINISHED_AFTER)
+        return complete or (not segment.late and is_old(segment.session))
 
     def _take(self, session: str, record: Record) -> None:
         kind, key = record["e"], record.get("k", "")
         record.pop("c", None)
         if kind in ("done", "lost"):
+            counts = kind == "done" and not self.rounds.is_past(record)
+            self.rows.take(record, counts, self.rounds.is_newer(record))
             self.rounds.take(record, self.done)
             self.made_with |= {record["v"]} if "v" in record else set()
             return
@@ -306,6 +291,8 @@ class LedgerState:
             self.deaths[key] = self.deaths.get(key, 0) + 1
         elif kind in ("open", "close"):
             self.sessions.setdefault(session, {})[kind] = record
+        elif kind == "kept":
+            self.rows.keep(record["rows"])
         elif kind == "settings":
             self.settings[version_of(record["settings"])] = record["settings"]
 

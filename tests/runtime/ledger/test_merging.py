@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbkit.runtime.ledger import merging
+from nbkit.runtime.ledger.ages import is_late
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.merging import merge_finished
-from nbkit.runtime.ledger.segments import MERGED, Segment, encode_line, is_late, read_segment, read_state, segment_of
+from nbkit.runtime.ledger.segments import MERGED, Segment, encode_line, read_segment, read_state, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.status.past_sessions import CountedState
 from tests.runtime.children import die, fork, reap

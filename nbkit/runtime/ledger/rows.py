@@ -1,0 +1,59 @@
+"""Rows of done items: a short digest of what the manifest said of an item when it was done.
+
+An item whose row has another path or subject now is not what its outputs were made of, though its key is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_AT_ONCE = 1000  # items in one record
+
+
+@dataclass
+class Rows:
+    """Digests of rows by key; items of earlier versions have none and are accepted."""
+
+    made: dict[str, int] = field(default_factory=dict)
+    """Digest of the row that a done item was made of."""
+    kept: dict[str, set[int]] = field(default_factory=dict)
+    """Digests of later rows for which a user kept the outputs."""
+
+    def take(self, record: dict[str, Any], counts: bool, newer: bool) -> None:
+        """Take a record ``done`` or ``lost``.
+
+        Parameters
+        ----------
+        record : dict
+        counts : bool
+            Whether the item is done by it.
+        newer : bool
+            Whether what was done in earlier rounds counts no more.
+        """
+        key, row = record["k"], record.get("row")
+        if newer:
+            self.made.pop(key, None)
+        if counts and row is not None:
+            self.made[key] = max(row, self.made.get(key, 0))  # of two sessions at once, whichever order they come in
+
+    def keep(self, rows: dict[str, int]) -> None:
+        """Take a record of rows that were accepted."""
+        for key, row in rows.items():
+            self.kept.setdefault(key, set()).add(row)
+
+    def changed(self, keys: Sequence[str], digests: Iterable[int], is_done: Callable[[str], bool]) -> dict[str, int]:
+        """Return {key: digest} of the done items whose row is another one now."""
+        if not self.made:
+            return {}
+        none: set[int] = set()
+        differs = ((key, row) for key, row in zip(keys, digests, strict=True) if self.made.get(key, row) != row)
+        return {key: row for key, row in differs if row not in self.kept.get(key, none) and is_done(key)}
+
+
+def keeping(rows: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """Yield the records by which rows are accepted."""
+    keys = list(rows)
+    for first in range(0, len(keys), _AT_ONCE):
+        yield {"e": "kept", "rows": {key: rows[key] for key in keys[first : first + _AT_ONCE]}}
