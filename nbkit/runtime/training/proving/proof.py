@@ -30,7 +30,7 @@ from nbkit.runtime.training.proving.compare import (
 )
 from nbkit.runtime.training.proving.interpreters import Interpreters
 from nbkit.runtime.training.proving.report import ProofReport
-from nbkit.runtime.training.proving.stops import Batch, Stop, draw_stops
+from nbkit.runtime.training.proving.stops import Batch, Stop, affordable, draw_stops
 from nbkit.runtime.training.ranks.world import current_world
 from nbkit.runtime.words import parse_duration
 
@@ -72,7 +72,7 @@ def prove(
     steps : int
         Optimizer steps of either training. Epochs and validations are shortened, so that several fit into them.
     stops : int
-        How often the second training is stopped; one of the stops is a kill.
+        How often the second training is stopped, fewer if sessions take long to start; one of the stops is a kill.
     seed : int or None
         Determines where; None takes the session's.
     limit : str or float
@@ -114,6 +114,7 @@ def _proof(trials: _Trials, stops: int, seed: int, on_gpu: bool) -> ProofReport:
             f"In the time of the proof only {len(batches)} batches were trained, too few to stop in. Nothing of the "
             "training was changed. Give it more time (limit='10min') or smaller sizes."
         )
+    stops = affordable(stops, trials.end - time.monotonic(), trials.took, whole["seconds"])
     sessions: list[list[dict[str, Any]]] = []
     words: list[str] = []
     stopped: dict[str, Any] = {}
@@ -170,17 +171,17 @@ class _Trials:
 
     def __init__(self, folder: Path, running: Interpreters, end: float, seconds: float) -> None:
         self.folder, self.running, self.end, self.seconds = folder, running, end, seconds
-        self._took = 0.0  # of a run in one go
+        self.took = 0.0  # of a run in one go
 
     def time_for_another(self) -> bool:
         """Return whether there is time for another run in one go."""
-        return time.monotonic() + 1.5 * self._took < self.end
+        return time.monotonic() + 1.5 * self.took < self.end
 
     def whole(self, name: str, interpreter: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Train in one go; raise an error if that fails, because then nothing can be compared."""
         began = time.monotonic()
         ended, records = self._run(self.folder / name, interpreter, None, self.seconds)
-        self._took = time.monotonic() - began
+        self.took = time.monotonic() - began
         if "error" in ended:
             kind = getattr(errors, ended["error"], UsageError) if ended["ours"] else UsageError
             if ended["ours"]:

@@ -92,3 +92,20 @@ def _kinds(batches: Sequence[Batch]) -> list[tuple[str, list[int], str, bool]]:
         ("before a validation", [n - 1 for n in validated if n], "start", False),
     ]
     return [one for one in found if one[1]]
+
+
+def affordable(stops: int, left: float, took: float, training: float) -> int:
+    """Return how many of the stops fit into the time that is left; at least one.
+
+    Parameters
+    ----------
+    stops : int
+        As many as are wanted.
+    left : float
+        Seconds.
+    took, training : float
+        Seconds of the run in one go, and of its batches; the rest is what every session takes to start.
+    """
+    start = max(took - training, 1e-3)
+    fitting = (0.8 * left - 1.5 * training) / start - 1  # after the last stop one more session goes to the end
+    return max(1, min(stops, int(fitting))) if fitting < stops else stops

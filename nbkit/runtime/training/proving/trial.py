@@ -85,7 +85,13 @@ def _train(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     report = fit(session, module, data, **options)
     found = max((folder / "checkpoints").rglob("step-*.ckpt"), key=lambda path: path.name)
     final = of_checkpoint(torch.load(found, map_location="cpu", weights_only=True))
-    return {"step": report.step, "reason": report.reason, "final": final, "clues": clues}
+    return {
+        "step": report.step,
+        "reason": report.reason,
+        "seconds": report.seconds_training,
+        "final": final,
+        "clues": clues,
+    }
 
 
 def _trace(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbkit.runtime.training.proving.stops import Batch, draw_stops
+from nbkit.runtime.training.proving.stops import Batch, affordable, draw_stops
 
 EPOCHS, BATCHES = 3, 8
 
@@ -42,3 +42,10 @@ def test_a_seed_draws_the_same_again_and_another_draws_others():
 def test_no_more_stops_than_batches_and_none_at_the_last():
     stops = draw_stops(run(accumulate=1, every=99, epochs=1)[:3], 9, 0)
     assert [stop.place for stop in stops] == [(0, 0), (0, 1)]
+
+
+def test_as_many_stops_as_there_is_time_for_and_never_none():
+    assert affordable(6, left=100.0, took=3.0, training=2.0) == 6
+    assert affordable(6, left=100.0, took=22.0, training=2.0) == 2  # 20 s to start a session, of 80 s less 3 s
+    assert affordable(6, left=10.0, took=22.0, training=2.0) == affordable(6, -5.0, 1.0, 1.0) == 1
+    assert affordable(6, left=float("inf"), took=22.0, training=2.0) == 6
