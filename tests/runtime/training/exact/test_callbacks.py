@@ -96,7 +96,10 @@ def made_by(name: str) -> Any:
 
 @pytest.mark.parametrize("how", ["fit", "configure_callbacks"])
 @pytest.mark.parametrize("name", sorted(set(MADE) & set(theirs.__all__)))
-def test_refused_before_the_first_step_with_the_remedy(name: str, how: str, tmp_path: Path) -> None:
+def test_refused_before_the_first_step_with_the_remedy(
+    name: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # one of them writes a file there when it is refused
     callback = made_by(name)
 
     class Brings(Tiny):

@@ -23,25 +23,17 @@ import torch
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.fit import fit
+from tests.runtime.training.matrix.datas import DATAS, Data, data_class, train_loader
 from tests.runtime.training.matrix.factors import (
     CALLBACKS,
-    CLOCKS,
     HOOKS,
     INTERVALS,
     SCHEDULERS,
     make_callback,
 )
-from tests.runtime.training.matrix.subject import (
-    DATAS,
-    MODULES,
-    OPTIMIZATIONS,
-    VALIDATIONS,
-    Data,
-    Subject,
-    data_class,
-    train_loader,
-)
-from tests.runtime.training.training_support import Child, FakeSession, checkpoint_of
+from tests.runtime.training.matrix.states import first_difference, state_of
+from tests.runtime.training.matrix.subject import MODULES, OPTIMIZATIONS, OPTIONS, VALIDATIONS, Subject
+from tests.runtime.training.training_support import Child, FakeSession
 
 WAYS = ("request", "SIGTERM", "exception")  # how a session is made to end within a hook
 SECONDS = 60.0  # a cell that takes longer hangs
@@ -56,6 +48,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "callback": CALLBACKS,
     "data": DATAS,
     "validation": VALIDATIONS,
+    "option": tuple(OPTIONS),
     "hook": HOOKS,
     "way": WAYS,
     "saves": (None, 1e-9),
@@ -71,6 +64,9 @@ def allowed(row: dict[str, Any]) -> bool:
         return False
     if get("optimization") == "accumulated by a schedule" and get("callback") == "GradientAccumulationScheduler":
         return False
+    no_validation = get("validation") == "none" or get("data") == "plain loader"
+    if get("option") == "best" and no_validation:
+        return False
     return not ("validation_" in str(get("hook")) and get("validation") == "none")
 
 
@@ -85,6 +81,7 @@ class Cell:
     callback: str = "none"
     data: str = "shuffled"
     validation: str = "each epoch"
+    option: str = "none"
     hook: str = "callback.on_train_batch_start"
     way: str = "request"
     saves: float | None = None
@@ -145,6 +142,7 @@ def parts_of(cell: Cell, folder: Path, fire: Callable[[], None] | None) -> tuple
     options: dict[str, Any] = {"callbacks": callbacks, "log_every_n_steps": 2}
     if cell.optimization == "accumulated":
         options["accumulate_grad_batches"] = 3
+    options |= OPTIONS[cell.option]
     if cell.module == "clips":
         options["gradient_clip_val"] = 0.5
     every = {"within an epoch": 0.5, "every 3 batches": 3}.get(cell.validation)
@@ -279,10 +277,12 @@ def plain_lightning(cell: Cell, root: Path) -> str | None:
         module, data, options = parts_of(cell, root, None)
         if isinstance(options.get("val_check_interval"), int):
             options["check_val_every_n_epoch"] = None
+        for name in ("save_each_epoch", "monitor"):
+            options.pop(name, None)
+        options = {"num_sanity_val_steps": 0, "max_steps": cell.max_steps, "max_epochs": -1, **options}
         trainer = lightning.Trainer(
-            max_steps=cell.max_steps, max_epochs=-1, logger=False, default_root_dir=str(root), accelerator="cpu",
-            enable_model_summary=False, num_sanity_val_steps=0, **options,
-        )  # fmt: skip
+            logger=False, default_root_dir=str(root), accelerator="cpu", enable_model_summary=False, **options
+        )
         if isinstance(data, Data):
             trainer.fit(module, datamodule=data)
         else:
@@ -326,57 +326,3 @@ def isolated(cell: Cell, root: Path, seed: int = 0) -> Found:
         seconds = time.monotonic() - began
         return Found("fault", f"{outcome.error.splitlines()[0]} ({seconds:.0f} s)")
     return outcome.result
-
-
-# -- comparing -------------------------------------------------------------------------------------------------------
-
-_CALLBACKS_CLOCKS = ("time_elapsed",)
-
-
-def state_of(cell: Cell, folder: Path, module: Any) -> dict[str, Any]:
-    """Return everything that must be the same: the last checkpoint, and the module as it is left if one is given."""
-    saved = checkpoint_of(folder)
-    history, metrics = saved["nbkit"].pop("history"), saved["nbkit"].pop("metrics")
-    names = history["names"]
-    rows = [
-        (step, names[which], value)
-        for step, which, value in zip(
-            history["step"].tolist(), history["name"].tolist(), history["value"].tolist(), strict=True
-        )
-    ]
-    if cell.callback in CLOCKS:
-        rows = [row for row in rows if row[1].partition("_")[0] in ("loss", "val", "epochs", "error", "mean", "far")]
-        metrics = {}
-    saved["nbkit"].pop("threads", None)
-    for name in ("pytorch-lightning_version", "hparams_name", "datamodule_hparams_name"):
-        saved.pop(name, None)
-    tree = {**saved, "history": rows, "metrics": metrics, "module": dict(module.state_dict()) if module else None}
-    return {name: value for name, value in tree.items() if name != "loops"}
-
-
-def first_difference(a: Any, b: Any, path: str = "") -> str | None:
-    """Return the first place where two trees differ, in words; None if they are the same bit for bit."""
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        same = a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
-        return None if same else f"{path}: {_short(a)} and {_short(b)}"
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in [*a, *(k for k in b if k not in a)]:
-            if key in _CALLBACKS_CLOCKS:
-                continue
-            if key not in a or key not in b:
-                return f"{path}.{key} is only {'there' if key in a else 'here'}"
-            if found := first_difference(a[key], b[key], f"{path}.{key}"):
-                return found
-        return None
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        for i, (x, y) in enumerate(zip(a, b, strict=False)):
-            if found := first_difference(x, y, f"{path}[{i}]"):
-                return found
-        return None if len(a) == len(b) else f"{path}: {len(a)} and {len(b)} entries"
-    same = type(a) is type(b) and (repr(a) == repr(b))
-    return None if same else f"{path}: {_short(a)} and {_short(b)}"
-
-
-def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) < 60 else text[:57] + "..."

@@ -24,8 +24,9 @@ from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.workspace import Workspace
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.training.generations import Generations
-from tests.runtime.training.matrix.cells import Cell, first_difference, parts_of, state_of
+from tests.runtime.training.matrix.cells import Cell, parts_of
 from tests.runtime.training.matrix.factors import HOOKS
+from tests.runtime.training.matrix.states import first_difference, state_of
 from tests.runtime.training.training_support import Child
 
 _KILLS = 3  # of one place, before a session that is left alone

@@ -1,35 +1,45 @@
-"""The modules and data of the matrix: one small network in the kinds that users make of it."""
+"""The modules of the matrix: one small network in the kinds that users make of it, trained in each of the ways."""
 
 from __future__ import annotations
 
+import collections
 import copy
+import random
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 import torchmetrics
-from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch.nn.functional import mse_loss
-from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
 
 from tests.runtime.training.matrix.factors import make_scheduler
-from tests.runtime.training.training_support import Points
 
 MODULES = (
     "plain", "noise", "torchmetrics", "running metric", "minmax metric", "curriculum", "unfreezes", "freezes norm",
     "generator", "numpy generator", "attribute", "list until the epoch's end", "growing buffer", "adds a group",
     "draws in hooks", "moving average", "clips", "spectral norm", "epoch in the loss", "lazy", "shared weights",
-    "counts in hooks",
+    "counts in hooks", "draws everywhere", "skips batches", "ends the epoch early", "ends by itself", "rate by hand",
+    "class attribute", "hyperparameters", "late model", "toggles", "nested objects", "weight norm", "stateful extra",
 )  # fmt: skip
 OPTIMIZATIONS = (
     "automatic", "manual", "manual, two of different rhythm", "accumulated", "accumulated by a schedule", "L-BFGS",
     "manual, accumulated", "two groups", "amsgrad", "momentum",
 )  # fmt: skip
-DATAS = (
-    "in order", "shuffled", "weighted", "weighted, not replaced", "iterable", "list of loaders", "dict of loaders",
-    "combined loader", "workers", "persistent workers", "stateful module", "drop last", "own sampler",
-    "own batch sampler", "many at once", "generator in the dataset", "augmented", "plain loader", "own collate",
-)  # fmt: skip
+OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "bf16": {"precision": "bf16-mixed"},
+    "double": {"precision": "64-true"},
+    "clips values": {"gradient_clip_val": 0.1, "gradient_clip_algorithm": "value"},
+    "half an epoch": {"limit_train_batches": 0.5},
+    "three batches": {"limit_train_batches": 3},
+    "sanity": {"num_sanity_val_steps": 2},
+    "anomalies": {"detect_anomaly": True},
+    "logs each step": {"log_every_n_steps": 1},
+    "saves each epoch": {"save_each_epoch": True},
+    "best": {"monitor": "val_loss"},
+    "deterministic": {"deterministic": True},
+}
 VALIDATIONS = ("each epoch", "none", "within an epoch", "every 3 batches", "every 2nd epoch", "two loaders")
 
 
@@ -38,6 +48,7 @@ class Subject(lightning.LightningModule):
 
     def __init__(self, cell: Any) -> None:
         super().__init__()
+        self.seen_extra = 0
         self.cell, self.lr = cell, 1e-2
         self.automatic_optimization = not cell.optimization.startswith("manual")
         with torch.random.fork_rng(devices=[]):
@@ -52,6 +63,21 @@ class Subject(lightning.LightningModule):
             if cell.module == "lazy":
                 self.backbone(torch.zeros(2, 4))
             self._kind(cell.module)
+            if cell.module == "late model":
+                del self.head
+
+    def configure_model(self) -> None:
+        if self.cell.module == "late model" and not hasattr(self, "head"):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(8)
+                self.head = torch.nn.Linear(6, 1)
+
+    def get_extra_state(self) -> Any:
+        return {"seen": self.seen_extra} if self.cell.module == "stateful extra" else None
+
+    def set_extra_state(self, state: Any) -> None:
+        if state:
+            self.seen_extra = state["seen"]
 
     def _kind(self, kind: str) -> None:
         if kind == "torchmetrics":
@@ -65,8 +91,6 @@ class Subject(lightning.LightningModule):
         elif kind == "generator":
             self.generator = torch.Generator().manual_seed(5)
         elif kind == "numpy generator":
-            import numpy as np
-
             self.generator = np.random.default_rng(5)
         elif kind == "attribute":
             self.running = 1.0
@@ -74,6 +98,14 @@ class Subject(lightning.LightningModule):
             self.losses: list[torch.Tensor] = []
         elif kind == "growing buffer":
             self.register_buffer("bank", torch.zeros(0, 1))
+        elif kind == "class attribute":
+            type(self).seen_by_all = 0
+        elif kind == "hyperparameters":
+            self.save_hyperparameters({"width": 6, "name": "tiny"})
+        elif kind == "nested objects":
+            self.book = {"losses": collections.deque(maxlen=3), "seen": collections.Counter(), "at": [0, {"n": 0.0}]}
+        elif kind == "weight norm":
+            self.head = torch.nn.utils.parametrizations.weight_norm(self.head)
         elif kind == "moving average":
             self.average = copy.deepcopy(self.head).requires_grad_(False)
         elif kind == "counts in hooks":
@@ -112,6 +144,17 @@ class Subject(lightning.LightningModule):
             loss = loss + self.bank.sum() * 1e-3
             if len(self.bank) < 5:
                 self.bank = torch.cat([self.bank, out.detach()[:1, None]])
+        elif kind == "class attribute":
+            type(self).seen_by_all += 1
+            loss = loss * (1 + 0.01 * self.seen_by_all)
+        elif kind == "stateful extra":
+            self.seen_extra += 1
+            loss = loss * (1 + 0.01 * self.seen_extra)
+        elif kind == "nested objects":
+            self.book["losses"].append(float(loss.detach()))
+            self.book["seen"][len(x)] += 1
+            self.book["at"][1]["n"] += 0.01
+            loss = loss * (1 + sum(self.book["losses"]) + self.book["at"][1]["n"] + self.book["seen"][2])
         elif kind == "epoch in the loss":
             loss = loss * (1 + self.current_epoch + 0.01 * self.global_step)
         elif kind in ("torchmetrics", "running metric", "minmax metric"):
@@ -133,7 +176,7 @@ class Subject(lightning.LightningModule):
         loss = self.loss_of(batch)
         self.log("loss", loss.detach(), on_step=True, on_epoch=True, batch_size=4)
         if self.automatic_optimization:
-            return loss
+            return None if self.cell.module == "skips batches" and batch_idx % 4 == 1 else loss
         optimizer = self.optimizers()
         if how == "manual":
             optimizer.zero_grad()
@@ -150,6 +193,8 @@ class Subject(lightning.LightningModule):
 
     def _two_rhythms(self, batch: Any, batch_idx: int) -> None:
         slow, fast = self.optimizers()
+        if self.cell.module == "toggles":
+            self.toggle_optimizer(fast)
         loss = self.loss_of(batch)
         self.log("loss", loss.detach(), on_step=True, on_epoch=True, batch_size=4)
         self.manual_backward(loss)
@@ -158,6 +203,8 @@ class Subject(lightning.LightningModule):
         if (batch_idx + 1) % 3 == 0:  # gathers over three batches, over the end of an epoch too
             slow.step()
             slow.zero_grad()
+        if self.cell.module == "toggles":
+            self.untoggle_optimizer(fast)
         self._step_schedulers("step", loss, batch_idx + 1)
 
     def _step_schedulers(self, interval: str, metric: Any, number: int) -> None:
@@ -192,18 +239,28 @@ class Subject(lightning.LightningModule):
         elif kind == "adds a group" and epoch == 1 and not self.cell.optimization.startswith("manual, two"):
             optimizer = self.optimizers().optimizer if not self.automatic_optimization else self.trainer.optimizers[0]
             optimizer.add_param_group({"params": [*self.head.parameters()], "lr": 2e-3})
+        elif kind == "rate by hand":
+            for optimizer in self.trainer.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = 1e-2 / (1 + epoch)
         self._count(0)
 
     def _count(self, place: int) -> None:
         if self.cell.module == "counts in hooks":
             self.counts[place] += 1
             self.head.bias.data.add_(1e-3 * (place + 1))
+        elif self.cell.module == "draws everywhere":
+            self.head.bias.data.add_(1e-2 * torch.randn(1) + 1e-2 * random.random() + 1e-2 * np.random.normal())
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         self._count(1)
+        kind, epoch = self.cell.module, self.current_epoch
+        return -1 if kind == "ends the epoch early" and epoch % 2 and batch_idx == 2 else None
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._count(2)
+        if self.cell.module == "ends by itself" and self.current_epoch == 2 and batch_idx == 1:
+            self.trainer.should_stop = True
         if self.cell.module == "moving average":
             for ours, theirs in zip(self.average.parameters(), self.head.parameters(), strict=True):
                 ours.data.lerp_(theirs.data, 0.1)
@@ -261,134 +318,8 @@ class Subject(lightning.LightningModule):
     def _scheduler(self, optimizer: Any) -> dict[str, Any]:
         interval = self.cell.interval
         scheduler = make_scheduler(self.cell.scheduler, optimizer, 60)
-        if self.cell.module == "clips":  # with a name, as many give
-            extra = {"name": "rate"}
-        else:
-            extra = {}
+        extra = {"name": "rate"} if self.cell.module == "clips" else {}  # many give a name
         every = 3 if "3rd" in interval else 2 if "2nd" in interval else 1
         validates = self.cell.validation in ("each epoch", "two loaders")
         monitor = "val_loss" if self.cell.unit == "epoch" and validates else "loss"
         return {"scheduler": scheduler, "interval": self.cell.unit, "frequency": every, "monitor": monitor, **extra}
-
-
-# -- data ------------------------------------------------------------------------------------------------------------
-
-
-class Held(Points):
-    """Draws from a generator of its own."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n)
-        self.generator = torch.Generator().manual_seed(11)
-
-    def __getitem__(self, index: int) -> Any:
-        x, y = super().__getitem__(index)
-        return x + 0.1 * torch.randn(4, generator=self.generator), y
-
-
-class ManyAtOnce(Points):
-    """Fetches a batch in one call."""
-
-    def __getitems__(self, indices: list[int]) -> Any:
-        noise = 0.05 * torch.randn(len(indices), 4)
-        return [(self.x[i] + noise[n], self.y[i]) for n, i in enumerate(indices)]
-
-
-class Stream(IterableDataset):
-    def __iter__(self) -> Any:
-        points = Points(14)
-        return (points[i] for i in range(14))
-
-
-class OwnSampler(torch.utils.data.Sampler):
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def __iter__(self) -> Any:
-        return iter(torch.randperm(self.n).tolist())
-
-    def __len__(self) -> int:
-        return self.n
-
-
-def _collate(items: list[Any]) -> Any:
-    x, y = (torch.stack([item[i] for item in items]) for i in (0, 1))
-    return x + 0.01 * torch.randn_like(x), y
-
-
-POINTS, BATCH = 14, 4  # four batches an epoch, of which the last has two points
-
-
-class Data(lightning.LightningDataModule):
-    """Training and validation loaders in one of the kinds of the matrix."""
-
-    def __init__(self, cell: Any) -> None:
-        super().__init__()
-        self.cell, self.batch_size = cell, BATCH
-
-    def train_dataloader(self) -> Any:
-        return train_loader(self.cell.data)
-
-
-class Validated(Data):
-    """Has validation loaders too."""
-
-    def val_dataloader(self) -> Any:
-        loader = DataLoader(Points(6), batch_size=3)
-        return [loader, DataLoader(Points(4), batch_size=4)] if self.cell.validation == "two loaders" else loader
-
-
-class Counting(Validated):
-    """Keeps a count that changes the batches, and does all that Lightning asks for to keep it."""
-
-    seen = 0
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        if not self.trainer.training:
-            return batch
-        self.seen += 1
-        return [batch[0] * (1 + 0.01 * self.seen), batch[1]]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seen = state["seen"]
-
-
-def data_class(cell: Any) -> type[Data]:
-    """Return the kind of data module that a cell has."""
-    if cell.data == "stateful module":
-        return Counting
-    return Data if cell.validation == "none" else Validated
-
-
-def train_loader(kind: str) -> Any:
-    """Return the training loader of a kind."""
-
-    def plain(dataset: Dataset | None = None, **options: Any) -> DataLoader:
-        return DataLoader(dataset if dataset is not None else Points(POINTS), **{"batch_size": BATCH, **options})
-
-    several = [plain(shuffle=True), plain(Points(10))]
-    if kind == "weighted":
-        return plain(sampler=WeightedRandomSampler(torch.arange(1.0, POINTS + 1), POINTS))
-    if kind == "weighted, not replaced":
-        return plain(sampler=WeightedRandomSampler(torch.arange(1.0, POINTS + 1), 13, replacement=False))
-    made = {
-        "iterable": lambda: plain(Stream()),
-        "list of loaders": lambda: several,
-        "dict of loaders": lambda: dict(zip("ab", several, strict=True)),
-        "combined loader": lambda: CombinedLoader(several, "min_size"),
-        "workers": lambda: plain(Points(POINTS, augment=True), shuffle=True, num_workers=2),
-        "persistent workers": lambda: plain(Points(POINTS), shuffle=True, num_workers=1, persistent_workers=True),
-        "drop last": lambda: plain(shuffle=True, drop_last=True),
-        "own sampler": lambda: plain(sampler=OwnSampler(POINTS)),
-        "own batch sampler": lambda: DataLoader(Points(POINTS), batch_sampler=[[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]),
-        "many at once": lambda: plain(ManyAtOnce(POINTS), shuffle=True),
-        "generator in the dataset": lambda: plain(Held(POINTS), shuffle=True),
-        "augmented": lambda: plain(Points(POINTS, augment=True), shuffle=True),
-        "own collate": lambda: plain(shuffle=True, collate_fn=_collate),
-        "shuffled": lambda: plain(shuffle=True),
-        "plain loader": lambda: plain(shuffle=True),
-    }
-    return made[kind]() if kind in made else plain()

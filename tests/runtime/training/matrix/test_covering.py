@@ -7,9 +7,10 @@ import itertools
 import torch
 from lightning.pytorch import callbacks as of_lightning
 
-from tests.runtime.training.matrix.cells import FACTORS, Cell, allowed, first_difference
+from tests.runtime.training.matrix.cells import FACTORS, Cell, allowed
 from tests.runtime.training.matrix.covering import covering, drawn
 from tests.runtime.training.matrix.factors import CALLBACKS, HOOKS, SCHEDULERS, unknown_arguments
+from tests.runtime.training.matrix.states import first_difference
 
 LEVELS = {"a": range(4), "b": "xyz", "c": (True, False), "d": range(5)}
 

@@ -13,12 +13,10 @@ import pytest
 from nbkit.runtime.training import loop_state
 from tests.runtime.training.matrix.cells import FACTORS, Cell, allowed, isolated
 from tests.runtime.training.matrix.covering import covering
-from tests.runtime.training.matrix.open_faults import OPEN, is_open
 
 pytestmark = pytest.mark.train
 
-SOUND = {name: [level for level in levels if (name, level) not in OPEN] for name, levels in FACTORS.items()}
-CELLS = [Cell(**row) for row in covering(SOUND, allowed, seed=16, pairs_of=lambda a, b: False)]
+CELLS = [Cell(**row) for row in covering(FACTORS, allowed, seed=16, pairs_of=lambda a, b: False)]
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
@@ -27,8 +25,7 @@ def test_a_cell_is_exact_or_refused_in_words(cell: Cell, tmp_path: Path) -> None
     assert found.outcome in ("exact", "refused", "not of Lightning"), found.words
 
 
-def test_most_cells_are_trained_and_stopped(tmp_path: Path) -> None:
-    assert not any(is_open(cell) for cell in CELLS)
+def test_a_cell_is_really_stopped(tmp_path: Path) -> None:
     found = isolated(Cell(module="noise", hook="callback.on_train_batch_end"), tmp_path / "cell")
     assert found.outcome == "exact" and found.stops >= 2, "a cell that is never stopped shows nothing"
 
