@@ -67,7 +67,7 @@ def allowed(row: dict[str, Any]) -> bool:
     no_validation = get("validation") == "none" or get("data") == "plain loader"
     if get("option") == "best" and no_validation:
         return False
-    return not ("validation_" in str(get("hook")) and get("validation") == "none")
+    return not ("val" in str(get("hook")) and get("validation") == "none")
 
 
 @dataclass(frozen=True)
