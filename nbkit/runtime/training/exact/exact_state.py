@@ -20,6 +20,7 @@ from nbkit.runtime.training.exact.modes import (
     put_back_switches,
     switched_off,
 )
+from nbkit.runtime.training.exact.precision import give_saved_precision, widen
 from nbkit.runtime.training.exact.schedules import Built, as_built, check_built, check_length, take_over
 from nbkit.runtime.training.held.held import Held
 
@@ -63,6 +64,7 @@ class ExactState:
     def setup(self, trainer: Any) -> None:
         """Check the callbacks, and put a module that an earlier session of this process left half-way as it came."""
         check_callbacks(trainer.callbacks)  # again, as the module may have added some
+        widen(trainer)
         module = trainer.lightning_module
         came = now = (switched_off(module), shapes(module))
         if module in _trained_before:
@@ -86,6 +88,7 @@ class ExactState:
             self._begun = StartHooks(checkpoint)
             self._shapes = {**shapes(module), **self._shapes}
             give_saved_shapes(module, checkpoint["state_dict"], self._saved["grown"], self._shapes)
+            give_saved_precision(module, checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any], rank: int, ranks: int) -> None:
         """Keep the counters and running metrics of a checkpoint until they can be put back."""
