@@ -19,12 +19,12 @@ def widen(trainer: Any) -> None:
 def give_saved_precision(module: Any, state: dict[str, Any]) -> None:
     """Give every tensor of a module the precision of the ``state_dict`` of a checkpoint where that is higher."""
     for name, here in module.state_dict(keep_vars=True).items():
-        saved = state.get(name)
-        if isinstance(here, torch.nn.parameter.UninitializedTensorMixin) or not _floats(here, saved):
+        if isinstance(here, torch.nn.parameter.UninitializedTensorMixin):
             continue
-        if torch.finfo(saved.dtype).eps < torch.finfo(here.dtype).eps:
-            here.data = here.data.to(saved.dtype)
+        there, now = _digits(state.get(name)), _digits(here)
+        if there is not None and now is not None and there.eps < now.eps:
+            here.data = here.data.to(state[name].dtype)
 
 
-def _floats(*values: Any) -> bool:
-    return all(isinstance(value, torch.Tensor) and value.is_floating_point() for value in values)
+def _digits(value: Any) -> torch.finfo | None:
+    return torch.finfo(value.dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else None
