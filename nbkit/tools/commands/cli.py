@@ -105,6 +105,9 @@ def rehearse(
     ] = "10min",
     kill: Annotated[str, typer.Option(metavar="mixed|random|wall|work|none", help="how sessions end")] = "mixed",
     seed: Annotated[int, typer.Option(help="random seed of the times of the kills")] = 0,
+    poison: Annotated[
+        str | None, typer.Option(metavar="KEY", help="an item that takes its machine down each time it begins")
+    ] = None,
     host: Annotated[
         str, typer.Option(metavar="local|kaggle", help="folders, variables and runner to imitate")
     ] = "local",
@@ -119,7 +122,8 @@ def rehearse(
     random: SIGKILL at a random time in each session. wall: SIGKILL at a time limit that the session does not know.
     none: every session stops by itself. mixed: random kills and planned stops alternate. work: the same, with the kill
     at the first item or checkpoint. Sessions become longer if start-up leaves no time for work. With --host kaggle, the
-    copy that a push would send is run as Kaggle runs it.
+    copy that a push would send is run as Kaggle runs it. The item of --poison is to be set aside after three such ends,
+    and all others are to be done.
     """
     from nbkit.runtime.words import parse_duration
     from nbkit.tools.parameters import parse_parameters
@@ -130,7 +134,7 @@ def rehearse(
     line = LiveLine(sys.stderr if json_ else sys.stdout)
     code, documents = play(
         notebooks or [],
-        script=Script(parse_duration(session), kill, seed, parse_duration(longest)),
+        script=Script(parse_duration(session), kill, seed, parse_duration(longest), poison),
         store=store,
         parameters=parse_parameters(parameter or []),
         smoke=smoke,

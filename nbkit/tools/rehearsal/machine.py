@@ -67,6 +67,8 @@ class ThisMachine:
     smoke: bool = False
     at_work: bool = False
     show: Callable[[str], None] | None = None
+    poison: str | None = None
+    """Key of an item that takes the machine down each time it begins."""
     killed: list[str] = field(default_factory=list)
     """Sessions that this machine killed: no item is to blame for it."""
 
@@ -108,8 +110,9 @@ class ThisMachine:
                 process.wait()
         session.exit_code = process.returncode
         session.events = read_journal(journal)
+        session.poisoned = killed and _has_begun(journal, self.poison)
         session.ending = _ending(session, killed, kill_after)
-        if killed:
+        if killed and not session.poisoned:
             self.killed += [event["session"] for event in of_kind(session.events, "open")]
         shutil.rmtree(room)
         return session
@@ -154,10 +157,16 @@ class ThisMachine:
                 kill_after if kill_after is not None else session.limit + _CLOSING
             ):
                 return True
+            if _has_begun(journal, self.poison):
+                return True
             if self.at_work and kill_after is not None and opened is not None and _has_worked(journal):
                 return True
             time.sleep(_TICK)
         return False
+
+
+def _has_begun(journal: Path, key: str | None) -> bool:
+    return key is not None and any(event.get("key") == key for event in of_kind(read_journal(journal), "begin"))
 
 
 def _has_worked(journal: Path) -> bool:
@@ -168,5 +177,6 @@ def _ending(session: RehearsedSession, killed: bool, kill_after: float | None) -
     if session.closed is not None and (killed or session.exit_code in (0, LEFT, session.closed.get("exit"))):
         return "complete" if session.closed["complete"] else "stopped"  # a kill after the close loses nothing
     if killed:
-        return "silent" if session.opened is None else "killed" if kill_after is not None else "overran"
+        planned = kill_after is not None or session.poisoned
+        return "silent" if session.opened is None else "killed" if planned else "overran"
     return "complete" if session.exit_code == 0 else "failed"

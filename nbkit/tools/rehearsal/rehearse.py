@@ -58,12 +58,15 @@ class Script:
         Seed of the random times.
     longest : float
         Longest session in seconds after lengthening; never less than `session`.
+    poison : str or None
+        Key of an item that takes its machine down each time it begins. It is to be set aside, and all others done.
     """
 
     session: float = 20.0
     kill: str = "mixed"
     seed: int = 0
     longest: float = LONGEST
+    poison: str | None = None
 
     def plan(
         self, notebook: str, number: int, fruitless: int = 0, length: float | None = None, startup: float = 0.0
@@ -145,7 +148,8 @@ class Rehearsal:
             again = self.script.second_run(notebook.name, session)
             if session.ending == "complete" and again is None:
                 break
-            fruitless = 0 if _progress(session, before) else fruitless + 1
+            # a poisoned item is tried when nothing else is left, and brings nothing
+            fruitless = 0 if _progress(session, before) or session.poisoned else fruitless + 1
             longer = lengthened(sessions, self.script.session, length, longest, fruitless)
             if longer is not None:
                 changes.append({"after": number, "from_s": length, "to_s": longer[0], "why": longer[1]})
@@ -155,7 +159,7 @@ class Rehearsal:
         document = {
             "notebook": notebook.name, "slug": slug, "complete": not reason, "reason": reason,
             "failed_items": int((sessions[-1].closed or {}).get("failed", 0)), "session_s": self.script.session,
-            "lengthened": changes,
+            "lengthened": changes, "poisoned": sum(session.poisoned for session in sessions),
             "kill": self.script.kill, "seed": self.script.seed, "sums": account(sessions),
             "sessions": [session.row() for session in sessions],
         }  # fmt: skip
@@ -277,7 +281,8 @@ def rehearse(
     documents: list[dict[str, Any]] = []
     code = 0
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="nbkit-rehearsal-") as folder:
-        machine = MACHINES[host](address, Path(folder), shared, smoke, script.kill == "work", show)
+        at_work = script.kill == "work"
+        machine = MACHINES[host](address, Path(folder), shared, smoke, at_work, show, poison=script.poison)
         whole = Rehearsal(machine, Retried(open_store(address)), script, Path(folder, "read"), max_sessions, say)
         for notebook in notebooks:
             missing = lacking(phases[notebook.name], documents) if chain and notebook.name in phases else []
@@ -295,11 +300,23 @@ def rehearse(
                 code = LEFT if left and code != FAILED else FAILED
                 if not chain:
                     return code, documents
-            elif document["failed_items"]:
+            elif document["failed_items"] != (script.poison is not None):
                 code = FAILED
+            if script.poison is not None:
+                say(_of_poison(script.poison, document))
     if len(documents) > 1:
         say(summary(documents))
     return code, documents
+
+
+def _of_poison(key: str, document: dict[str, Any]) -> str:
+    """Return what became of the item that took its machine down."""
+    times = document["poisoned"]
+    if not times:
+        return f"The item {key} never began in {document['notebook']}: no machine went down with it."
+    if document["complete"] and document["failed_items"] == 1:
+        return f"The item {key} took its machine down {times} times and was set aside; all others are done."
+    return f"The item {key} took its machine down {times} times; {counted(document['failed_items'], 'item')} failed."
 
 
 def lacking(phase: Phase, documents: list[dict[str, Any]]) -> list[str]:

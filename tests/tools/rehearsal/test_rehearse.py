@@ -411,6 +411,18 @@ def test_the_chain_keeps_back_what_needs_a_failed_phase_and_no_other(three_phase
     assert "1 of 3 complete" in said[-1] and "NOT COMPLETE" in said[-1]
 
 
+def test_a_poisoned_item_on_wiped_machines_is_set_aside_and_all_others_are_done(make_notebook, tmp_path):
+    toy = make_notebook(PARAMETERS, OPEN, WORK, CLOSE)
+    said: list[str] = []
+    code, (document,) = rehearse(
+        [toy], script=Script(30.0, "none", poison="k001"), store=str(tmp_path / "st"), parameters={"SECONDS": 0.3},
+        say=said.append,
+    )  # fmt: skip
+    assert code == 0 and document["complete"] and document["failed_items"] == 1, said
+    assert 3 <= document["poisoned"] <= 4 and document["sums"]["items"] == 3
+    assert "set aside; all others are done" in said[-1]
+
+
 # -- what is counted -------------------------------------------------------------------------------------------------
 
 
