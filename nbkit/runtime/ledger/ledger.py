@@ -109,6 +109,7 @@ class Ledger:
                     self._write("DELETE FROM records WHERE id=?", (row,))
                 else:
                     self.here[record["k"]] = row
+                    self.state.rows.take(record, counts=True, newer=False)
                     self.state.made_with |= {record["v"]} if "v" in record else set()
             elif number is not None:
                 # its segment may already be in the store; the number prevents that it counts twice
@@ -188,8 +189,7 @@ class Ledger:
             self.state.add(self.session, [(self._number, record)])
 
     def _insert(self, number: int | None, line: str) -> int:
-        sql = "INSERT INTO records(session, number, line) VALUES(?,?,?)"
-        return self._insert_row(sql, (self.session, number, line))
+        return self._insert_row("INSERT INTO records(session,number,line) VALUES(?,?,?)", (self.session, number, line))
 
     def _insert_row(self, sql: str, values: tuple[Any, ...]) -> int:
         return int(self._write(sql, values).lastrowid or 0)  # an INSERT always has one, from 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from nbkit.runtime.ledger.manifest import read_manifest
 from nbkit.runtime.ledger.segments import LedgerState, read_state
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.status.verify import verify_store
+from tests.runtime.children import die, fork, reap
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), max_size=8)
 TABLES = st.lists(st.fixed_dictionaries({"path": CELL, "n": CELL}), min_size=1, max_size=5)
@@ -114,6 +116,21 @@ def test_changed_items_are_done_again_and_what_they_were_counts_no_more(work, tm
     assert not verify_store(str(tmp_path / "store")).faults
     assert work(V1, redo_changed=True) == ["a"] and work(V1) == []
     assert not verify_store(str(tmp_path / "store")).faults
+
+
+def test_items_that_a_kill_left_on_this_machine_are_compared_too(tmp_path):
+    def killed() -> None:
+        session = nbkit.open_session("p", tmp_path / "store", folder=tmp_path / "work")
+        session.outbox.send_item = lambda key: None
+        for item in session.work(rows(V1)):
+            with item:
+                item.save(x=[1])
+        die()
+
+    assert reap(fork(killed, tmp_path / "log")) == -signal.SIGKILL, (tmp_path / "log").read_text()
+    session = nbkit.open_session("p", tmp_path / "store", folder=tmp_path / "work")
+    with session, pytest.raises(UsageError, match="The row of 1 item of p .*: a"):
+        next(session.work(rows(V2)))
 
 
 def test_both_at_once_is_refused(work):
