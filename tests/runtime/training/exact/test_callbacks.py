@@ -18,6 +18,8 @@ from tests.runtime.training.exact.sessions import first_difference, in_sessions,
 from tests.runtime.training.exact.test_hooks import Unfreezing, WithBackbone
 from tests.runtime.training.training_support import FakeSession, Tiny, TinyData
 
+pytestmark = pytest.mark.train  # twice the same
+
 
 class Counts(theirs.Callback):
     """A callback with a state of its own."""

@@ -15,6 +15,8 @@ from nbkit.runtime.training.fit import fit
 from tests.runtime.training.exact.sessions import assert_same, in_sessions, one_session
 from tests.runtime.training.training_support import BATCHES, FakeSession, Tiny, TinyData, checkpoint_of, digest
 
+pytestmark = pytest.mark.train  # twice the same
+
 
 class Rhythms(Tiny):
     """Manual optimization of two parts: one steps every `first` batches, the other every `second`.
@@ -80,7 +82,7 @@ def test_a_signal_within_an_accumulation_stops_at_the_next_batch(options: dict, 
         return [GradientAccumulationScheduler(dict(schedule))] if schedule else []
 
     schedule = options.get("schedule")
-    options = {name: value for name, value in options.items() if name != "schedule"} | {"max_steps": 5}
+    options = {name: value for name, value in options.items() if name != "schedule"} | {"max_steps": 3}
     for _ in range(80):
         session = FakeSession(tmp_path / "parts")
         stops = StopsAfterBatches(session, batches)

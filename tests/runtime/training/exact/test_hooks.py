@@ -14,6 +14,8 @@ from nbkit.runtime.errors import UsageError
 from tests.runtime.training.exact.sessions import assert_same, in_sessions, one_session
 from tests.runtime.training.training_support import BATCHES, Tiny, TinyData, checkpoint_of, digest
 
+pytestmark = pytest.mark.train  # twice the same
+
 
 class WithBackbone(Tiny):
     """Two parts; the optimizer begins with the trained ones only."""

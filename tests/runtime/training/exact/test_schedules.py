@@ -13,6 +13,7 @@ from nbkit.runtime.errors import UsageError
 from tests.runtime.training.exact.sessions import assert_same, one_session
 from tests.runtime.training.training_support import Tiny, checkpoint_of
 
+pytestmark = pytest.mark.train  # twice the same
 BUILT: dict[str, Any] = {
     "OneCycleLR": lambda optimizer, total: of_torch.OneCycleLR(optimizer, 1e-2, total_steps=total),
     "CosineAnnealingLR": lambda optimizer, total: of_torch.CosineAnnealingLR(optimizer, T_max=total),
