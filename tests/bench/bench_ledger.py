@@ -18,6 +18,7 @@ from nbkit.runtime.items.naming import check_names
 from nbkit.runtime.items.work import pending
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import read_manifest
+from nbkit.runtime.ledger.rows import Rows
 from nbkit.runtime.ledger.segments import encode_line, read_state, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from tests.bench.limits import append_seconds
@@ -77,7 +78,7 @@ def _recording(folder: Path, sizes: dict[str, int]) -> list[Row]:
 
 
 def _record(ledger: Ledger, i: int) -> None:
-    ledger.done(_key(i), [Output(f"bench/items/{_key(i)}.npz", 4096, _HASH)], 0.05)
+    ledger.done(_key(i), [Output(f"bench/items/{_key(i)}.npz", 4096, _HASH)], 0.05, row=1234567890)
 
 
 def _insert(raw: sqlite3.Connection, i: int) -> None:
@@ -153,6 +154,11 @@ def _opening(folder: Path, n: int) -> list[Row]:
     assert manifest.keys[next(iter(pending(ledger, manifest)))] == _key(n)
     next_ms = (time.perf_counter() - began) * 1e3
     began = time.perf_counter()
+    assert not Rows(dict(zip(manifest.keys, manifest.digests(), strict=True))).changed(
+        manifest.keys, manifest.digests(), ledger.is_done
+    )
+    comparing = (time.perf_counter() - began) / 1.5  # the digests of each row twice, the comparison once
+    began = time.perf_counter()
     check_names(manifest, ledger)
     naming = time.perf_counter() - began
     ledger.release()
@@ -167,6 +173,8 @@ def _opening(folder: Path, n: int) -> list[Row]:
             opening <= 5, said),
         Row("next pending item of 1M, the first 500k done", next_ms, "ms", "", None, "<= 100 ms", next_ms <= 100, said),
         Row("read and check a manifest of 1M rows", _manifest_seconds(folder, n), "s", note=said),
+        Row("compare the rows of 1M items with what they were done with", comparing, "s", "", None, "<= 3 s",
+            comparing <= 3, said),
         Row("check the output names of 1M items", naming, "s", "", None, "<= 3 s", naming <= 3, said),
     ]  # fmt: skip
 

@@ -119,6 +119,10 @@ def _verify_phase(store: Listing, slug: str, folder: Path, found: Verified) -> N
     with ThreadPoolExecutor(_THREADS) as pool:
         # the store itself is asked: a running session may have stored a file since it was listed
         for promise, (fault, certain) in pool.map(lambda p: (p, _fault(store.connect().store, p, folder)), promises):
+            owners = sorted(set(keys.get(promise.name, ())))
+            if not fault and len(owners) > 1 and len(promise.contents) > 1:
+                # versions before 0.2.0 let two items write one name
+                fault, certain = f"is an output of the items {' and '.join(owners)}; the last one replaced it", True
             if fault:
                 found.faults[promise.name] = fault
                 if certain and promise.name in keys:

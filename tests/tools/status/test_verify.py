@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import nbkit
+from nbkit.ground.files import write_atomically
+from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.receipts import Receipt
+from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.status.verify import verify_store, words
 
 
@@ -109,3 +112,19 @@ def test_what_two_sessions_stored_under_one_name_may_be_either(store, tmp_path):
 
 def test_the_row_is_plain(store):
     assert json.loads(json.dumps(verify_store(str(store)).row()))["files"] == 6
+
+
+def test_two_items_of_an_old_store_with_one_name_are_named(tmp_path):
+    """Promises of one name were pooled, so that the loss of one of them went unseen."""
+    store = FolderStore(tmp_path / "store")
+    ledger = Ledger(tmp_path / "work", "p", "old", store)
+    name = "p/items/a/b.npz"
+    for key, content in (("a", b"the file b.npz"), ("a/b", b"the arrays")):
+        size, sha256 = write_atomically(ledger.local(name), lambda file, content=content: file.write(content))
+        ledger.done(key, [Output(name, size, sha256)])
+        store.put(ledger.local(name), name)
+        ledger.stored(key)
+    ledger.close()
+    found = verify_store(str(tmp_path / "store"))
+    assert found.faults == {name: "is an output of the items a and a/b; the last one replaced it"}
+    assert found.damage[0].items == {"a": name, "a/b": name}
