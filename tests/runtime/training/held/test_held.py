@@ -19,6 +19,8 @@ from tests.runtime.training.exact.sessions import assert_same, in_sessions, one_
 from tests.runtime.training.held.kinds import draw_all, furnish
 from tests.runtime.training.training_support import FakeSession, Tiny, TinyData, checkpoint_of
 
+pytestmark = pytest.mark.train
+
 
 class Scaled(Tiny):
     """Scales its loss by what was drawn before the step, and logs each number."""

@@ -184,6 +184,7 @@ def _data(kind: type, workers: int) -> TinyData:
     return data
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("kind", [Counting, Caching])
 def test_what_a_dataset_keeps_is_saved_where_it_is_read(kind: type, tmp_path: Path) -> None:
     assert_same(tmp_path, Tiny, data=lambda: _data(kind, 0), steps=(5,), max_steps=22)

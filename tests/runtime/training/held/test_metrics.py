@@ -15,6 +15,8 @@ from torchmetrics import MetricCollection, wrappers
 from tests.runtime.training.exact.sessions import assert_same
 from tests.runtime.training.training_support import Tiny
 
+pytestmark = pytest.mark.train
+
 _MSE, _MAE = torchmetrics.MeanSquaredError, torchmetrics.MeanAbsoluteError
 Metrics = dict[str, Callable[[], Any]]
 
