@@ -188,18 +188,22 @@ def fit(
 
     from nbkit.runtime.training.generations import Generations
     from nbkit.runtime.training.resuming import State, find_state, share_state
+    from nbkit.runtime.training.sameness.parts import training_facts
 
     check_tested("lightning", lightning.__version__)
     imported = time.monotonic()
-    training = {
-        "seed": session.seed,
+    options = {
+        "val_check_interval": val_check_interval,
         "accumulate_grad_batches": accumulate_grad_batches,
         "gradient_clip_val": gradient_clip_val,
+        "deterministic": deterministic,
+        "log_every_n_steps": log_every_n_steps,
+        **trainer_options,
     }
     facts = {
         "max_steps": total,
         "settings": {"module": settings_of(module), "data": settings_of(data)},
-        "training": training,
+        "training": training_facts(session.seed, options),
         "precision": str(trainer_options.get("precision", device.precision)),
         "world_size": world.size,
         "versions": versions(),
@@ -218,14 +222,6 @@ def fit(
     if found is not None and found.is_complete(total):
         return _nothing_left(session, module, found, total, began)
     saves = {"save_every": save_every, "save_each_epoch": save_each_epoch, "monitor": monitor, "mode": mode}
-    options = {
-        "val_check_interval": val_check_interval,
-        "accumulate_grad_batches": accumulate_grad_batches,
-        "gradient_clip_val": gradient_clip_val,
-        "deterministic": deterministic,
-        "log_every_n_steps": log_every_n_steps,
-        **trainer_options,
-    }
     # what the other processes are called with, where this one starts them
     parts = {"module": module, "data": data, "max_steps": total, "accept_changes": accept_changes, **saves}
     parts |= {**options, "callbacks": list(callbacks)}
@@ -278,6 +274,7 @@ def _train(
     from nbkit.runtime.training.exact.exact_state import ExactState
     from nbkit.runtime.training.history import History
     from nbkit.runtime.training.progress import Startup, TrainingProgress
+    from nbkit.runtime.training.sameness.parts import SameParts
     from nbkit.runtime.training.trainer import derived_order, make_trainer, tear_down
 
     total = facts["max_steps"]
@@ -300,6 +297,7 @@ def _train(
     )
     if ranks.watch is not None:
         ranks.watch.last_resort = saving.writer.wait
+    same = SameParts(state.receipt, facts["training"], accept, saving.say)
     progress = TrainingProgress(session.slug, total, session.budget)
     startup = Startup(saving.marks, marks, session.say)
     reason = "complete"
@@ -308,7 +306,7 @@ def _train(
             session,
             total,
             options,
-            callbacks=[saving, *([startup, progress] if ranks.first else []), *callbacks],
+            callbacks=[same, saving, *([startup, progress] if ranks.first else []), *callbacks],
             loggers=[history, *(loggers if ranks.first else ())],
             io=io,
             ranks=ranks,

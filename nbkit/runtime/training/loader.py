@@ -8,6 +8,7 @@ workers has no influence.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from torch.utils.data.distributed import DistributedSampler
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.draws import order, seed_batch, weighted_order
 from nbkit.runtime.training.held.items import SeededItems, said_in_worker
+from nbkit.runtime.training.sameness.contents import different, numbers_of, same_numbers
 
 _ALLOWED = (
     "Allowed for training is one torch DataLoader over a dataset with __len__ and __getitem__, with shuffle=True, "
@@ -48,7 +50,11 @@ class ResumableLoader:
     training : bool
         False for validation: every pass is the same, whatever the epoch.
     accept_changes : bool
-        Continue even if the number of items, batch size or number of processes differs from the checkpoint.
+        Continue even if the items, their order, the batch size or number of processes differ from the checkpoint.
+    contents : dict or None
+        Sketch of some items, from `nbkit.runtime.training.sameness.contents`, to be compared with the checkpoint's.
+    say : callable or None
+        Prints one line.
 
     Raises
     ------
@@ -65,8 +71,11 @@ class ResumableLoader:
         world_size: int = 1,
         training: bool = True,
         accept_changes: bool = False,
+        contents: dict[str, Any] | None = None,
+        say: Callable[[str], object] | None = None,
     ) -> None:
         self.seed, self.training, self.accept_changes = seed, training, accept_changes
+        self.contents, self.say = contents or {}, say
         self.epoch = self.start = 0
         # called with the number of every batch before it is fetched; set by `Checkpointing`
         self.before_batch: Callable[[int], None] = lambda number: None
@@ -145,19 +154,21 @@ class ResumableLoader:
         """Number of samples in one batch of all processes together."""
         return self.batch_size * self._indices.world_size
 
-    def identity(self) -> dict[str, int]:
+    def identity(self) -> dict[str, Any]:
         """Return the values that a position inside an epoch depends on."""
         return {
             "samples": len(self._indices.dataset),
             "batch_size": self.batch_size,
             "world_size": self._indices.world_size,
             "seed": self.seed,
+            "drop_last": self._places.drop_last,
+            **self._indices.rule,
         }
 
-    def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "batch": self.start, **self.identity()}
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "batch": self.start, **self.identity(), "contents": self.contents}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Start the next iteration at ``state["epoch"]`` and ``state["batch"]``.
 
         Raises
@@ -166,7 +177,12 @@ class ResumableLoader:
             If the order of the items differs from that of the checkpoint.
         """
         now = self.identity()
-        changed = [f"{name} {state[name]} -> {now[name]}" for name in now if name in state and state[name] != now[name]]
+        changed = [
+            f"{name} {_shown(state[name])} -> {_shown(now[name])}"
+            for name in now
+            if name in state and not same_numbers(state[name], now[name])
+        ]
+        changed += different(state.get("contents", {}), self.contents)
         joined, before = self.global_batch, state.get("batch_size", 0) * state.get("world_size", 1)
         if self.accept_changes and state.get("world_size", 1) != now["world_size"] and before != joined:
             raise UsageError(
@@ -183,6 +199,8 @@ class ResumableLoader:
                 f"{state['epoch']} is not valid here. Set them back, continue in the new order with "
                 "accept_changes=True, or start over with fresh=True. The checkpoint is untouched."
             )
+        if changed and self.say is not None:
+            self.say(f"Resuming in epoch {state['epoch']} with changed data: {', '.join(changed)}")
         if state["batch"] >= len(self):
             raise UsageError(
                 f"The checkpoint is at batch {state['batch']} of an epoch that now has {len(self)} batches. Use the "
@@ -202,6 +220,14 @@ class _Indices:
     def __len__(self) -> int:
         total = self.sampler.num_samples if self.kind == "weighted" else len(self.dataset)
         return -(-total // self.world_size)
+
+    @cached_property
+    def rule(self) -> dict[str, Any]:
+        """Return what the order of the items depends on, besides their number and the seed."""
+        if self.kind != "weighted":
+            return {"order": self.kind}
+        drawn = {"drawn": self.sampler.num_samples, "replacement": self.sampler.replacement}
+        return {"order": self.kind, "weights": numbers_of(self.sampler.weights.numpy()), **drawn}
 
     def of(self, epoch: int) -> np.ndarray:
         n = len(self.dataset)
@@ -283,6 +309,10 @@ def _kind(plain: Any) -> str:
         f"The DataLoader has the sampler {_a(sampler)}, whose order nbkit cannot derive. {_ALLOWED}. Nothing was "
         "trained."
     )
+
+
+def _shown(value: Any) -> str:
+    return f"with mean {value[0]:.4g} and spread {value[1]:.4g}" if isinstance(value, list) else str(value)
 
 
 def _a(thing: object) -> str:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import os
 import platform
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from nbkit.ground import __version__
 from nbkit.runtime.errors import UsageError
+
+# settings that change neither the items nor their order
+_FREE = {"max_steps", "num_workers", "workers", "prefetch_factor", "pin_memory", "persistent_workers", "save_every",
+         "log_every_n_steps"}  # fmt: skip
 
 
 def settings_of(thing: Any) -> dict[str, Any]:
@@ -44,13 +49,45 @@ def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> N
     """Raise an error if the settings differ from the checkpoint, unless changes are accepted."""
     if receipt.world_size != facts["world_size"]:
         _check_processes(receipt, facts["world_size"], accept, say)
-    before = {**receipt.settings.get("module", {}), **receipt.training}
-    now = {**facts["settings"]["module"], **facts["training"]}
-    changed = [
+    before, now = receipt.settings, facts["settings"]
+    lengths = (receipt.max_steps, facts["max_steps"])  # may grow, whatever name the settings give it
+    changed = differences(before.get("module", {}), now["module"], lengths)
+    # a receipt without these settings is of a version that did not compare them, or of data that had none
+    changed += [f"data.{words}" for words in differences(before.get("data") or now["data"], now["data"], lengths)]
+    names = receipt.training.keys() & facts["training"].keys()
+    before, now = receipt.training, facts["training"]
+    changed += differences({name: before[name] for name in names}, {name: now[name] for name in names})
+    refuse_changes(receipt, changed, accept, say)
+    if receipt.precision and receipt.precision != facts["precision"] and "precision" not in names:
+        here = facts["precision"]
+        say(f"The precision was {receipt.precision} and is {here} here: training continues, but not bit for bit")
+
+
+def check_training(receipt: Any, now: dict[str, Any], accept: bool, say: Any) -> None:
+    """Raise an error if parts of a training differ from those that the receipt names, unless changes are accepted."""
+    before = {name: receipt.training[name] for name in now if name in receipt.training}
+    refuse_changes(receipt, differences(before, {name: now[name] for name in before}), accept, say)
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], free: tuple[Any, Any] | None = None) -> list[str]:
+    """Return what differs, each with both values; names and the one pair of values that may change are left out."""
+    return [
         f"{name}: {before.get(name)!r} -> {now.get(name)!r}"
         for name in sorted(set(before) | set(now))
-        if name != "max_steps" and before.get(name) != now.get(name)
+        if name not in _FREE
+        and before.get(name) != now.get(name)
+        and (before.get(name), now.get(name)) != free
+        and not (_is_folder(before.get(name)) and _is_folder(now.get(name)))
     ]
+
+
+def _is_folder(value: Any) -> bool:
+    """Return whether a setting is a place of files, which differs from host to host; their content is compared."""
+    return isinstance(value, str) and (os.path.isabs(value) or PureWindowsPath(value).is_absolute())
+
+
+def refuse_changes(receipt: Any, changed: list[str], accept: bool, say: Any) -> None:
+    """Raise an error that names what has changed, or print it if changes are accepted."""
     if changed and not accept:
         raise UsageError(
             f"The settings differ from those of the checkpoint at step {receipt.step}: {'; '.join(changed)}. Set them "
@@ -59,9 +96,6 @@ def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> N
         )
     if changed:
         say(f"Resuming from step {receipt.step} with changed settings: {'; '.join(changed)}")
-    if receipt.precision and receipt.precision != facts["precision"]:
-        now = facts["precision"]
-        say(f"The precision was {receipt.precision} and is {now} here: training continues, but not bit for bit")
 
 
 def _check_processes(receipt: Any, now: int, accept: bool, say: Any) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import lightning
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
 
 from nbkit.runtime.training.loader import ResumableLoader, resumable_validation
 from nbkit.runtime.training.loop_state import leave_stopping_to_us
 from nbkit.runtime.training.protocol import TrainingSession, device_of
 from nbkit.runtime.training.ranks.lightning_side import trainer_options
 from nbkit.runtime.training.ranks.ranks import Ranks
+from nbkit.runtime.training.sameness.contents import draw_contents
 
 
 def make_trainer(
@@ -85,9 +87,14 @@ def derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks)
     give_train, give_val = data.train_dataloader, data.val_dataloader
 
     def train_dataloader() -> ResumableLoader:
+        plain = give_train()
+        contents, why = draw_contents(plain.dataset, seed) if isinstance(plain, DataLoader) else ({}, "")
+        if why:
+            saving.say(f"The content of the dataset is not compared from session to session: {why}.")
         saving.loader = ResumableLoader(
-            give_train(), seed, rank=ranks.rank, world_size=ranks.size, accept_changes=accept
-        )
+            plain, seed, rank=ranks.rank, world_size=ranks.size, accept_changes=accept, contents=contents,
+            say=saving.say,
+        )  # fmt: skip
         return saving.loader
 
     data.train_dataloader = train_dataloader

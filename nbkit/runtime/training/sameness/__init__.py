@@ -1,0 +1,1 @@
+"""What a training must have in common with its checkpoint to resume."""
