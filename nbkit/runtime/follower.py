@@ -21,6 +21,7 @@ from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.training.ranks.starting import START
 from nbkit.runtime.training.ranks.world import current_world
+from nbkit.runtime.training.sameness.asked import fit_options
 
 if TYPE_CHECKING:
     from nbkit.runtime.device import Device
@@ -51,8 +52,9 @@ class Follower:
         seed: int = 2025,
         device: Device | None = None,
         folder: str | os.PathLike[str] = ".",
+        resume: str = "exact",
     ) -> None:
-        self.slug, self.smoke, self.seed, self.device = slug, smoke, seed, device
+        self.slug, self.smoke, self.seed, self.device, self.resume = slug, smoke, seed, device, resume
         self.rank = current_world().rank
         self.folder = Path(folder) / f"rank-{self.rank}"
         self.id = f"rank-{self.rank}"
@@ -83,7 +85,7 @@ class Follower:
         """Train the share of this process; see `nbkit.runtime.training.fit.fit`."""
         from nbkit.runtime.training.fit import fit
 
-        self._report = fit(self, module, data, **options)
+        self._report = fit(self, module, data, **fit_options(self.resume, options))
         return self._report
 
     def prove(self, *args: Any, **options: Any) -> Any:

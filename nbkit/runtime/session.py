@@ -46,6 +46,7 @@ from nbkit.runtime.threads import wait_asleep
 from nbkit.runtime.training.newest import newest_receipt
 from nbkit.runtime.training.proving.asked import in_its_place, prove_and_end
 from nbkit.runtime.training.ranks.world import current_world
+from nbkit.runtime.training.sameness.asked import check_resume, fit_options
 from nbkit.runtime.words import abridged, parse_duration
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def open_session(
     shard: str | None = None,
     seed: int = 2025,
     accelerator: str | None = None,
+    resume: str = "exact",
     folder: str | os.PathLike[str] | None = None,
 ) -> Session | Follower:
     """Open a session of a phase and print its card.
@@ -87,6 +89,10 @@ def open_session(
         Seed of everything random.
     accelerator : str or None
         ``"gpu"``, ``"cpu"`` or ``"any"``; None for a phase that trains nothing.
+    resume : str
+        How a training goes on: ``"exact"`` refuses changed settings or data, ``"accept"`` goes on with them,
+        ``"fresh"`` starts again beside the earlier checkpoints, once, however many sessions are opened with it;
+        ``"fresh-2"`` is the second such start.
     folder : path or None
         Folder for local files; None uses the host's default.
 
@@ -102,16 +108,19 @@ def open_session(
         If the store cannot be reached.
     """
     check_slug(slug)
+    check_resume(resume)
     wait_asleep()  # before anything imports torch
     opened = open_store(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
     world = current_world()
     if world.rank > 0:
         device = open_device(accelerator, smoke, seed, world.local_rank) if accelerator is not None else None
         where = Path(folder if folder is not None else detect().folder) / slug
-        return Follower(slug, opened, smoke=smoke, seed=seed, device=device, folder=where)
+        return Follower(slug, opened, smoke=smoke, seed=seed, device=device, folder=where, resume=resume)
     length = parse_duration(limit if limit is not None else os.environ.get("NBKIT_LIMIT"))
     opened, local = in_its_place(opened, Path(folder) if folder is not None else None, slug)
-    return Session(slug, opened, length, smoke=smoke, shard=shard, seed=seed, accelerator=accelerator, folder=local)
+    return Session(
+        slug, opened, length, smoke=smoke, shard=shard, seed=seed, accelerator=accelerator, resume=resume, folder=local
+    )
 
 
 class Session(Showing, Closing):
@@ -122,13 +131,13 @@ class Session(Showing, Closing):
 
     def __init__(
         self, slug: str, store: Store, limit: float | None, *, smoke: bool, shard: str | None, seed: int,
-        accelerator: str | None, folder: Path | None,
+        accelerator: str | None, resume: str = "exact", folder: Path | None,
     ) -> None:  # fmt: skip
         self.device: Device | None = None
         if accelerator is not None:
             self.device = open_device(accelerator, smoke, seed)
         began = time.monotonic()  # after torch's import, because this session's time counts from its opening
-        self.slug, self.smoke, self.shard, self.seed = slug, smoke, shard, seed
+        self.slug, self.smoke, self.shard, self.seed, self.resume = slug, smoke, shard, seed, resume
         self.host: Host = detect()
         limit = limit if limit is not None else self.host.limit
         self.budget = Budget(limit, time.monotonic() - process_age() if self.host.clock == "process" else began)
@@ -323,7 +332,7 @@ class Session(Showing, Closing):
         from nbkit.runtime.training.fit import fit
 
         prove_and_end(self, module, data, options)
-        report = fit(self, module, data, **options)
+        report = fit(self, module, data, **fit_options(self.resume, options))
         self._steps = {"step": report.step, "max_steps": report.max_steps, "reason": report.reason}
         self._work_ended = time.monotonic()
         return report

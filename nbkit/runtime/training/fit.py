@@ -102,7 +102,7 @@ def fit(
     gradient_clip_val: float | None = None,
     deterministic: bool | str | None = None,
     log_every_n_steps: int = 10,
-    fresh: bool = False,
+    fresh: bool | int = False,
     accept_changes: bool = False,
     callbacks: Sequence[Any] = (),
     loggers: Sequence[Any] = (),
@@ -156,12 +156,16 @@ def fit(
         per epoch.
     deterministic : bool, "warn" or None
         As in Lightning. On a GPU, results are bit-exact only with True; samples, order and augmentation always are.
-    fresh : bool
-        Start again beside the earlier checkpoints, which are kept. Use it in one session only.
+    fresh : bool or int
+        True starts again beside the earlier checkpoints, which are kept; use it in one session only. A number starts
+        again once: all sessions with ``fresh=1`` share the first fresh start, ``fresh=2`` is another.
     accept_changes : bool
-        Resume although the settings, the data, the number of devices, frozen parts or what optimizers and schedules are
-        built with differ from the checkpoint; the new ones hold from there on. With another number of devices the total
-        batch must stay the same; then every step sees the same samples, but is not bit-exact.
+        Resume although something differs from the checkpoint that a result depends on: settings of the module or the
+        data, items (a few are drawn and compared), their order, batch size, options of the Trainer, callbacks with
+        state, frozen parts, what optimizers and schedules are built with, or the number of devices; the new ones hold
+        from there on. With another number of devices the total batch must stay the same; then every step sees the same
+        samples, but is not bit-exact. Workers, folders, loggers, ``save_every`` and ``log_every_n_steps`` may change
+        freely, and `max_steps` may grow.
     callbacks, loggers : sequences
         Further Lightning callbacks and loggers; loggers work on rank 0. Those that would fight with a training in
         sessions (ModelCheckpoint, Timer, the finders, ...) are refused with what to use instead.

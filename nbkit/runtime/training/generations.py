@@ -72,13 +72,14 @@ class Generations:
     def prefix(self) -> str:
         return checkpoints_of(self.slug, self.run)
 
-    def open(self, fresh: bool = False) -> Generations:
+    def open(self, fresh: bool | int = False) -> Generations:
         """Find the existing checkpoints, remove incomplete files of killed sessions, and choose the run.
 
         Parameters
         ----------
-        fresh : bool
-            Start a new run beside the old ones, which are kept.
+        fresh : bool or int
+            True to start a new run beside the old ones, which are kept; a number for the start that goes by it, which
+            is made only once: 1 starts run 2, unless that or a later one was begun already.
         """
         stored = stored_runs(self.store, self.slug) if self.store else {}
         runs = {1, *stored}
@@ -86,7 +87,10 @@ class Generations:
             runs |= {run for path in self.root.iterdir() if path.is_dir() and (run := run_of(path.name))}
             remove_stray_temps(self.root)
         something = bool(stored) or self._any_local()
-        self.run = max(runs) + (1 if fresh and something else 0)
+        if isinstance(fresh, bool):
+            self.run = max(runs) + (1 if fresh and something else 0)
+        else:
+            self.run = max(*runs, fresh + 1)
         self._there_names = {stat.name[len(self.prefix) :] for stat in stored.get(self.run, ())}
         self._read_local()
         self._opened = True

@@ -197,7 +197,8 @@ class ResumableLoader:
             raise UsageError(
                 f"The data differ from those of the checkpoint: {', '.join(changed)}. Its position in epoch "
                 f"{state['epoch']} is not valid here. Set them back, continue in the new order with "
-                "accept_changes=True, or start over with fresh=True. The checkpoint is untouched."
+                "accept_changes=True, or start over with fresh=True; in a notebook RESUME = 'accept' or 'fresh', in a "
+                "terminal --accept-changes or --fresh. The checkpoint is untouched."
             )
         if changed and self.say is not None:
             self.say(f"Resuming in epoch {state['epoch']} with changed data: {', '.join(changed)}")

@@ -38,7 +38,7 @@ class State:
         return found is not None and (found.step >= total or (found.complete and found.max_steps >= total))
 
 
-def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: bool, say: Any) -> State:
+def find_state(generations: Any, facts: dict[str, Any], fresh: bool | int, accept: bool, say: Any) -> State:
     """Return the newest valid checkpoint of this training.
 
     Raises
@@ -51,8 +51,10 @@ def find_state(generations: Any, facts: dict[str, Any], fresh: bool, accept: boo
     from nbkit.runtime.training.checkpoint_io import load_checkpoint
 
     generations.open(fresh=fresh)
-    found = None if fresh else generations.newest()
+    found = None if fresh is True else generations.newest()
     if not found:
+        if fresh and generations.run > 1:
+            say(f"This training starts again, as run {generations.run}; the earlier checkpoints are kept")
         return State()
     receipt, path = found
     checkpoint = load_checkpoint(path, receipt.versions.get("torch", "?"))

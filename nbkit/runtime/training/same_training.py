@@ -21,6 +21,8 @@ from nbkit.runtime.errors import UsageError
 _FREE = {"max_steps", "num_workers", "workers", "prefetch_factor", "pin_memory", "persistent_workers", "save_every",
          "log_every_n_steps"}  # fmt: skip
 
+_COUNTS_OR_SHARES = {"val_check_interval", "limit_train_batches", "limit_val_batches"}  # 1 is a batch, 1.0 all of them
+
 
 def settings_of(thing: Any) -> dict[str, Any]:
     """Return the settings of a module or DataModule as JSON values; empty if it has none."""
@@ -75,10 +77,14 @@ def differences(before: dict[str, Any], now: dict[str, Any], free: tuple[Any, An
         f"{name}: {before.get(name)!r} -> {now.get(name)!r}"
         for name in sorted(set(before) | set(now))
         if name not in _FREE
-        and before.get(name) != now.get(name)
+        and not _equal(name, before.get(name), now.get(name))
         and (before.get(name), now.get(name)) != free
         and not (_is_folder(before.get(name)) and _is_folder(now.get(name)))
     ]
+
+
+def _equal(name: str, before: Any, now: Any) -> bool:
+    return bool(before == now) and (name not in _COUNTS_OR_SHARES or type(before) is type(now))
 
 
 def _is_folder(value: Any) -> bool:
@@ -92,7 +98,8 @@ def refuse_changes(receipt: Any, changed: list[str], accept: bool, say: Any) -> 
         raise UsageError(
             f"The settings differ from those of the checkpoint at step {receipt.step}: {'; '.join(changed)}. Set them "
             "back, or continue with the new ones (accept_changes=True), or start over beside the old checkpoints "
-            "(fresh=True). Nothing was changed."
+            "(fresh=True); in a notebook RESUME = 'accept' or 'fresh', in a terminal --accept-changes or --fresh. "
+            "Nothing was changed."
         )
     if changed:
         say(f"Resuming from step {receipt.step} with changed settings: {'; '.join(changed)}")

@@ -33,6 +33,10 @@ ParameterOption = Annotated[
     list[str] | None,
     typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="notebook parameter; JSON or text"),
 ]
+AcceptOption = Annotated[
+    bool, typer.Option("--accept-changes", help="resume trainings although settings or data have changed")
+]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="start trainings again beside the earlier checkpoints")]
 SlugsArgument = Annotated[list[str] | None, typer.Argument(metavar="[SLUG...]", help="phases; all by default")]
 SmokeOption = Annotated[bool, typer.Option("--smoke", help="small sizes: set the notebook's SMOKE")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document instead of text")]
@@ -85,12 +89,15 @@ def run_command(
     store: StoreOption = None,
     limit: Annotated[str | None, typer.Option(metavar="9h", help="length of the session")] = None,
     smoke: SmokeOption = False,
+    accept_changes: AcceptOption = False,
+    fresh: FreshOption = False,
 ) -> int:
     """Run one session of a notebook here; its executed copy goes to the store."""
     from nbkit.tools.parameters import parse_parameters
     from nbkit.tools.rehearsal.running import run_notebook
 
-    return run_notebook(notebook, parse_parameters(parameter or []), store=store, limit=limit, smoke=smoke)
+    given, resume = parse_parameters(parameter or []), _resume(accept_changes, fresh)
+    return run_notebook(notebook, given, store=store, limit=limit, smoke=smoke, resume=resume)
 
 
 @app.command()
@@ -277,6 +284,8 @@ def push(
     parameter: ParameterOption = None,
     store: StoreOption = None,
     limit: Annotated[str | None, typer.Option(metavar="9h", help="length; by default the phase's own")] = None,
+    accept_changes: AcceptOption = False,
+    fresh: FreshOption = False,
     json_: JsonOption = False,
 ) -> int:
     """Push a phase's notebook to Kaggle with nbkit's wheel and the store's credential, and start it there."""
@@ -288,9 +297,8 @@ def push(
 
     address = reachable(store_address(store))
     (row,) = read_status(address, [slug])
-    done = push_phase(
-        connect(), slug, _store(address), parse_parameters(parameter or []), limit, progress=(row.done, row.step)
-    )
+    given, resume = parse_parameters(parameter or []), _resume(accept_changes, fresh)
+    done = push_phase(connect(), slug, _store(address), given, limit, progress=(row.done, row.step), resume=resume)
     _show(done.row(), json_, done.words())
     return 0
 
@@ -356,6 +364,14 @@ def dispatch(
     decision = decide_and_push(connect(), _store(store), slugs, dry_run)
     _show(decision.row(), json_, decision.words())
     return 1 if decision.failed else 0
+
+
+def _resume(accept_changes: bool, fresh: bool) -> str | None:
+    from nbkit.runtime.training.sameness.asked import ACCEPT, ANEW
+
+    if accept_changes and fresh:
+        raise UsageError("--fresh begins without a checkpoint, so there is nothing to accept. Give one. Nothing began.")
+    return ACCEPT if accept_changes else ANEW if fresh else None
 
 
 def _store(store: str | None) -> Any:

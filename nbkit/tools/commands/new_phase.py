@@ -155,7 +155,9 @@ def notebook_frame(phase: Phase, root: Path) -> dict[str, Any]:
     if phase.accelerator != "cpu":
         words = "gpu, or cpu on purpose" if phase.accelerator == "gpu" else "gpu, cpu, or any"
         parameters.insert(-1, f'ACCELERATOR = "{phase.accelerator}"  # {words}')
-        asked = ", accelerator=ACCELERATOR"
+        words = "exact; accept: changed settings or data, too; fresh, fresh-2: start again beside the old"
+        parameters.insert(-1, f'RESUME = "exact"  # {words}')
+        asked = ", accelerator=ACCELERATOR, resume=RESUME"
     arguments = f'"{phase.slug}", store=STORE, limit=LIMIT, smoke=SMOKE{asked}'
     opening = f"session = nbkit.open_session({arguments})"
     if len(opening) > 120:  # as ruff formats it

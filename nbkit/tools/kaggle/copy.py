@@ -15,6 +15,8 @@ from nbkit.runtime.errors import UsageError
 from nbkit.tools.notebooks import read_notebook
 from nbkit.tools.parameters import check_parameters, notebook_parameters, replace_values
 
+_DEFAULTS = {"STORE": "None", "LIMIT": "None", "RESUME": '"exact"'}
+
 # Kaggle mounts a wheel in <slug>/ or, since recently, datasets/<owner>/<slug>/; --no-deps keeps the image's own torch.
 SET_UP = """\
 %matplotlib inline
@@ -77,6 +79,7 @@ def require_names(notebook: Path, names: tuple[str, ...]) -> None:
     for name in names:
         if name not in known:
             raise UsageError(
-                f"The parameters cell of {notebook.name} has no {name}. On Kaggle a run learns its store and length "
-                f"only from this cell: add the line '{name} = None' and pass {name} to open_session. Nothing was begun."
+                f"The parameters cell of {notebook.name} has no {name}. On Kaggle a run learns what it is to do only "
+                f"from this cell: add the line '{name} = {_DEFAULTS[name]}' and pass {name} to open_session. Nothing "
+                "was begun."
             )

@@ -19,6 +19,8 @@ from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.address import has_secrets, show
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.training.newest import stored_runs
+from nbkit.runtime.training.sameness.asked import ANEW
 from nbkit.runtime.words import parse_duration
 from nbkit.tools.kaggle.client import KEY_FILE, Kaggle, KaggleError
 from nbkit.tools.kaggle.copy import pushed_copy, require_names
@@ -80,6 +82,7 @@ def push_phase(
     progress: tuple[int, int] = (0, 0),
     hours: float | None = None,
     clock: Callable[[], float] = time.time,
+    resume: str | None = None,
 ) -> Pushed:
     """Push a phase's notebook as a private one, with nbkit's wheel and the store's credential attached.
 
@@ -101,6 +104,8 @@ def push_phase(
         Time limit after which Kaggle ends the run; a quarter of an hour more than `limit` by default.
     clock : callable
         Returns the Unix time.
+    resume : str or None
+        ``accept`` to resume with changed settings or data, ``anew`` to start again, once.
 
     Returns
     -------
@@ -127,6 +132,10 @@ def push_phase(
     refuse_options(parameters or {}, {"STORE": "--store", "LIMIT": "--limit"})
     given = {"STORE": address, "LIMIT": f"{3600 * length:.0f}s", **(parameters or {})}
     require_names(notebook, ("STORE", "LIMIT"))
+    if resume is not None:
+        require_names(notebook, ("RESUME",))
+        # a pushed copy may run more than once, so its fresh start goes by a number
+        given["RESUME"] = f"fresh-{max([1, *stored_runs(store, slug)])}" if resume == ANEW else resume
     content = pushed_copy(notebook, given)
     metadata = read_metadata(phase, kaggle.user)
     secrets = _secrets(kaggle, phase, address)

@@ -25,6 +25,7 @@ from nbkit.runtime.names import check_name
 from nbkit.runtime.store.address import has_secrets, hide, hide_in, show
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.retried import Retried
+from nbkit.runtime.training.sameness.asked import VARIABLE as RESUME
 from nbkit.runtime.words import abridged, parse_duration
 from nbkit.tools.notebooks import find_notebook, read_notebook
 from nbkit.tools.parameters import check_parameters, notebook_parameters
@@ -43,6 +44,7 @@ def run_notebook(
     smoke: bool = False,
     folder: str | os.PathLike[str] | None = None,
     quiet: bool = False,
+    resume: str | None = None,
 ) -> int:
     """Run one session of a notebook and store the executed copy.
 
@@ -62,6 +64,8 @@ def run_notebook(
         Working folder; the current folder by default.
     quiet : bool
         True to show the cells' output in the executed notebook only.
+    resume : str or None
+        ``accept`` to resume trainings with changed settings or data, ``anew`` to start them again, in this session.
 
     Returns
     -------
@@ -96,6 +100,7 @@ def run_notebook(
         before = len(read_journal(journal))
         executed = Path(scratch, "executed.ipynb")  # papermill fills in braces of a name
         variables = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}
+        variables |= {RESUME: resume} if resume else {}
         with environment(variables | kernel_of_this_python(Path(scratch))):
             fault = _execute(path, executed, params, folder, quiet)
         events = read_journal(journal)[before:]

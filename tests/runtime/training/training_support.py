@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import pickle
 import random
@@ -90,7 +91,7 @@ class Points(Dataset):
         return len(self.x)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.log:
+        if self.log and multiprocessing.parent_process() is None:  # not where a few items are drawn to be compared
             with open(self.log, "a") as file:
                 file.write(f"{index}\n")
         x = self.x[index]

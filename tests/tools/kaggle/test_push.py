@@ -96,6 +96,24 @@ def test_a_push_carries_all_that_the_run_needs(kaggle, server, store, wheel):
     assert read_run(kaggle, REF).state == "complete" and read_run(kaggle, "mary/other") is None
 
 
+def test_a_push_that_accepts_or_begins_again_says_so_in_the_parameters_cell(kaggle, server, store, tmp_path):
+    """A pushed copy may run more than once, so its fresh start has a number: run 2 is the first, run 4 the third."""
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.write_bytes(b"x")
+    for resume, runs, wanted in (
+        ("accept", (), "accept"),
+        ("anew", (), "fresh-1"),
+        ("anew", ("run-2", "run-3"), "fresh-3"),
+    ):
+        for run in runs:
+            store.put(checkpoint, f"bandvar_train/checkpoints/{run}/step-000000001.ckpt")
+        push_phase(kaggle, "bandvar_train", store, resume=resume)
+        (cell,) = [cell for cell in cells_of(server) if "parameters" in cell["metadata"].get("tags", [])]
+        assert f"RESUME = {wanted!r}" in cell["source"]
+    with pytest.raises(UsageError, match="has no RESUME.*add the line 'RESUME = \"exact\"'"):
+        push_phase(kaggle, "eeg_windows", store, resume="accept")
+
+
 def test_every_phase_can_be_pushed(kaggle, server, store):
     for phase in load_phases():
         server.kernels.clear()

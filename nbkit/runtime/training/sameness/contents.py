@@ -23,6 +23,7 @@ _ENOUGH_S = 0.05  # of fetching, after which no further item is fetched
 _LONGEST_S = 3.0  # of waiting
 _CLOSE = 1e-3  # relative to the size of the numbers
 _LEAVES = 32  # of an item
+_SAMPLES = 1 << 16  # numbers of an array that are looked at
 
 Sketch = dict[str, list[list[Any]]]
 """By the number of the item: one row for each part, of its name, its kind, and its hash or some numbers."""
@@ -40,6 +41,8 @@ def draw_contents(dataset: Any, seed: int) -> tuple[Sketch, str]:
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         return {}, "this system cannot fork"
+    if multiprocessing.current_process().daemon:
+        return {}, "a daemonic process cannot start another"
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_answer, args=(there, dataset, seed), daemon=True)
@@ -117,7 +120,8 @@ def _hash(content: bytes) -> str:
 
 def numbers_of(array: np.ndarray) -> list[float]:
     """Return a few numbers that change if any larger part of an array changes: mean, spread, two weighted means."""
-    flat = np.asarray(array).ravel()
+    flat = np.asarray(array).reshape(-1)
+    flat = flat[:: max(1, len(flat) // _SAMPLES)]
     flat = np.concatenate([flat.real, flat.imag]) if flat.dtype.kind == "c" else flat
     flat = flat.astype(np.float64)
     finite = np.where(np.isfinite(flat), flat, 0.0)

@@ -1,0 +1,222 @@
+"""Changed under the same name: every change that a result depends on is refused with both values, or accepted."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, LearningRateMonitor
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.fit import fit
+from tests.runtime.training.training_support import FakeSession, Tiny, TinyData, TinySettings, run_child
+
+pytestmark = pytest.mark.train
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    sfreq: float = 100.0
+    folder: str = "/somewhere/data"
+    num_workers: int = 0
+    steps: int = 6
+
+
+class Data(TinyData):
+    """A DataModule with settings, and any loader."""
+
+    def __init__(self, settings: DataSettings | None = None, loader: dict[str, Any] | None = None, shift: float = 0.0):
+        super().__init__(validation=True)
+        self.settings = settings or DataSettings()
+        self.train.x = self.train.x + shift
+        self.loader = {"batch_size": 4, "shuffle": True, **(loader or {})}
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.train, **self.loader)
+
+
+class Counting(lightning.Callback):
+    def state_dict(self):
+        return {"n": 1}
+
+
+class Printing(lightning.Callback):
+    pass
+
+
+class WithSGD(Tiny):
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class WithStep(Tiny):
+    def configure_optimizers(self):
+        found = super().configure_optimizers()
+        return {**found, "lr_scheduler": torch.optim.lr_scheduler.StepLR(found["optimizer"], 3)}
+
+
+def weighted(first: float, **options: Any) -> dict[str, Any]:
+    return {"shuffle": False, "sampler": WeightedRandomSampler([first] + [1.0] * 35, 36, **options)}
+
+
+def early() -> EarlyStopping:
+    return EarlyStopping("val_loss", patience=100)
+
+
+def settings(**changed: Any) -> DataSettings:
+    return dataclasses.replace(DataSettings(), **changed)
+
+
+# what is changed: how the first session is called, how the next, and what the refusal says
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "a setting of the data": ({}, {"data": lambda: Data(settings(sfreq=250.0))}, "data.sfreq: 100.0 -> 250.0"),
+    "the content": ({}, {"data": lambda: Data(shift=1.0)}, "content of item 0[0] (float32 (4,)): mean"),
+    "shuffle": ({}, {"data": lambda: Data(loader={"shuffle": False})}, "order shuffled -> sequential"),
+    "a sampler": ({}, {"data": lambda: Data(loader=weighted(1.0))}, "order shuffled -> weighted"),
+    "weights": (
+        {"data": lambda: Data(loader=weighted(1.0))}, {"data": lambda: Data(loader=weighted(9.0))},
+        "weights with mean 1 and spread 0 -> with mean 1.222",
+    ),
+    "replacement": (
+        {"data": lambda: Data(loader=weighted(1.0))}, {"data": lambda: Data(loader=weighted(1.0, replacement=False))},
+        "replacement True -> False",
+    ),
+    "batch size": ({}, {"data": lambda: Data(loader={"batch_size": 3})}, "batch_size 4 -> 3"),
+    "drop_last": ({}, {"data": lambda: Data(loader={"drop_last": True})}, "drop_last False -> True"),
+    "val_check_interval": ({}, {"val_check_interval": 3}, "val_check_interval: None -> 3"),
+    "check_val_every_n_epoch": ({}, {"check_val_every_n_epoch": 2}, "check_val_every_n_epoch: 1 -> 2"),
+    "limit_train_batches": ({}, {"limit_train_batches": 5}, "limit_train_batches: 1.0 -> 5"),
+    "limit_val_batches": ({}, {"limit_val_batches": 1}, "limit_val_batches: 1.0 -> 1"),
+    "clip": ({}, {"gradient_clip_val": 1.0}, "gradient_clip_val: None -> 1.0"),
+    "clip algorithm": (
+        {"gradient_clip_val": 1.0}, {"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"},
+        "gradient_clip_algorithm: 'norm' -> 'value'",
+    ),
+    "accumulation": ({}, {"accumulate_grad_batches": 2}, "accumulate_grad_batches: 1 -> 2"),
+    "precision": ({"precision": "32-true"}, {"precision": "bf16-mixed"}, "precision: '32-true' -> 'bf16-mixed'"),
+    "a callback left out": ({"callbacks": lambda: [early()]}, {}, "callbacks: [\"EarlyStopping{'monitor': 'val_loss'"),
+    "a callback with state added": ({}, {"callbacks": lambda: [Counting()]}, "callbacks: [] -> ['Counting']"),
+    "a callback that changes the training": (
+        {}, {"callbacks": lambda: [GradientAccumulationScheduler({0: 1})]},
+        "callbacks: [] -> ['GradientAccumulationScheduler']",
+    ),
+    "the optimizer": (
+        {"module": lambda: Tiny()}, {"module": lambda: WithSGD()}, "optimizers: ['AdamW'] -> ['SGD']",
+    ),
+    "the scheduler": (
+        {}, {"module": lambda: WithStep()},
+        "schedulers: ['CosineAnnealingWarmRestarts each 1 step'] -> ['StepLR each 1 epoch']",
+    ),
+}  # fmt: skip
+FREE: dict[str, dict[str, Any]] = {
+    "workers": {"data": lambda: Data(loader={"num_workers": 1, "persistent_workers": True})},
+    "the setting of workers": {"data": lambda: Data(settings(num_workers=4))},
+    "the folder": {"data": lambda: Data(settings(folder="/elsewhere"))},
+    "pinned memory": {"data": lambda: Data(loader={"pin_memory": False, "timeout": 0})},
+    "save_every": {"save_every": "1h", "save_each_epoch": True},
+    "log_every_n_steps": {"log_every_n_steps": 3},
+    "callbacks without state": {"callbacks": lambda: [Printing(), LearningRateMonitor()]},
+    "loggers": {"loggers": lambda: [lightning.pytorch.loggers.CSVLogger("logs")]},
+    "more steps": {"module": lambda: Tiny(TinySettings(max_steps=80))},
+    "more steps under any name": {"data": lambda: Data(settings(steps=9)), "max_steps": 9},
+    "deterministic": {"deterministic": True},
+}
+
+
+def called(folder: Any, options: dict[str, Any], **more: Any) -> tuple[Any, list[str]]:
+    """Call fit as one session would, with fresh objects."""
+    made = {name: value() if callable(value) else value for name, value in options.items()}
+    session = FakeSession(folder)
+    module, data = made.pop("module", None) or Tiny(), made.pop("data", None) or Data()
+    return fit(session, module, data, **({"max_steps": 6} | made | more)), session.said
+
+
+def every_change(root: Any, names: list[str]) -> dict[str, tuple[str, list[str]]]:
+    """Return the words of the refusal of each change, and what is said when it is accepted."""
+    found = {}
+    for number, name in enumerate(names):
+        first, then, _ = CHANGES[name]
+        folder = root / str(number)
+        called(folder, first)
+        before = sorted(path.read_bytes() for path in folder.rglob("step-*"))
+        with pytest.raises(UsageError) as refused:
+            called(folder, {"max_steps": 9, **then})
+            pytest.fail(f"{name} was not refused")
+        assert sorted(path.read_bytes() for path in folder.rglob("step-*")) == before
+        said: list[str] = []
+        # a state of another optimizer or scheduler can be accepted only where it fits
+        if name not in ("the optimizer", "the scheduler"):
+            report, said = called(folder, {"max_steps": 9, **then}, accept_changes=True)
+            assert report.resumed_from == 6 and report.step == 9, name
+        found[name] = (str(refused.value), said)
+    return found
+
+
+def test_every_change_is_refused_with_both_values_before_a_step_and_accepted_on_request(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = run_child(every_change, tmp_path, list(CHANGES))
+    for name, (words, said) in found.items():
+        assert CHANGES[name][2] in words, (name, words)
+        assert "accept_changes=True" in words and "fresh=True" in words, name
+        if said:
+            part = CHANGES[name][2]
+            assert any(part in line and "Resuming" in line for line in said), (name, said)
+
+
+def every_freedom(root: Any) -> list[str]:
+    resumed = []
+    for number, (name, options) in enumerate(FREE.items()):
+        folder = root / str(number)
+        called(folder, {})
+        report, _ = called(folder, {"max_steps": 9, **options})
+        assert report.resumed_from == 6 and report.step == 9, name
+        resumed.append(name)
+    return resumed
+
+
+def test_what_changes_no_result_may_change_freely(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_child(every_freedom, tmp_path) == list(FREE)
+
+
+def of_an_earlier_version(root: Any) -> int | None:
+    """Resume from a checkpoint whose receipt and loader name only what version 0.1 recorded."""
+    import json
+
+    from nbkit.ground.files import sha256_of
+    from nbkit.runtime.ledger.receipts import _checksum
+
+    called(root, {})
+    for path in root.rglob("step-*.ckpt"):
+        checkpoint = torch.load(path, weights_only=True)
+        for state in _loaders(checkpoint):
+            for name in ("order", "drop_last", "contents", "weights"):
+                state.pop(name, None)
+        torch.save(checkpoint, path)
+        receipt = path.with_suffix(".json")
+        body = json.loads(receipt.read_text())
+        body["training"] = {
+            name: body["training"][name] for name in ("seed", "accumulate_grad_batches", "gradient_clip_val")
+        }
+        body["settings"].pop("data")
+        body |= {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        body.pop("receipt_sha256")
+        receipt.write_text(json.dumps(body | {"receipt_sha256": _checksum(body)}))
+    report, _ = called(root, {"max_steps": 9, "data": lambda: Data(settings(sfreq=1.0)), "val_check_interval": 3})
+    return report.resumed_from
+
+
+def _loaders(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, dict):
+        own = [value] if {"samples", "batch_size", "epoch"} <= set(value) else []
+        return own + [one for part in value.values() for one in _loaders(part)]
+    return [one for part in value for one in _loaders(part)] if isinstance(value, list | tuple) else []
+
+
+def test_a_receipt_of_an_earlier_version_still_resumes(tmp_path):
+    assert run_child(of_an_earlier_version, tmp_path) == 6
