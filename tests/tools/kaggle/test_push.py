@@ -107,6 +107,7 @@ def test_a_push_that_accepts_or_begins_again_says_so_in_the_parameters_cell(kagg
     ):
         for run in runs:
             store.put(checkpoint, f"bandvar_train/checkpoints/{run}/step-000000001.ckpt")
+        server.kernels.clear()
         push_phase(kaggle, "bandvar_train", store, resume=resume)
         (cell,) = [cell for cell in cells_of(server) if "parameters" in cell["metadata"].get("tags", [])]
         assert f"RESUME = {wanted!r}" in cell["source"]
