@@ -17,7 +17,7 @@ from nbkit.runtime.errors import DamagedError, StoreError, UsageError
 from nbkit.runtime.ledger.outbox import Outbox
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.store.protocol import Store
-from nbkit.runtime.training.newest import checkpoints_of, fetch_receipt, run_of, stored_runs
+from nbkit.runtime.training.newest import checkpoints_of, fetch_receipt, run_of, run_to_train, stored_runs
 
 KEPT = 2
 _FETCHED = ".fetched-"  # prefix of files from the store until they are verified
@@ -78,8 +78,7 @@ class Generations:
         Parameters
         ----------
         fresh : bool or int
-            True to start a new run beside the old ones, which are kept; a number for the start that goes by it, which
-            is made only once: 1 starts run 2, unless that or a later one was begun already.
+            Whether to start a new run beside the old ones, which are kept; see `run_to_train`.
         """
         stored = stored_runs(self.store, self.slug) if self.store else {}
         runs = {1, *stored}
@@ -87,10 +86,7 @@ class Generations:
             runs |= {run for path in self.root.iterdir() if path.is_dir() and (run := run_of(path.name))}
             remove_stray_temps(self.root)
         something = bool(stored) or self._any_local()
-        if isinstance(fresh, bool):
-            self.run = max(runs) + (1 if fresh and something else 0)
-        else:
-            self.run = max(*runs, fresh + 1)
+        self.run = run_to_train(max(runs), fresh, something)
         self._there_names = {stat.name[len(self.prefix) :] for stat in stored.get(self.run, ())}
         self._read_local()
         self._opened = True

@@ -33,6 +33,24 @@ def run_of(folder: str) -> int | None:
     return int(found[1]) if found else None if folder else 1
 
 
+def run_to_train(newest: int, fresh: bool | int, something: bool) -> int:
+    """Return the number of the run that a training goes on with, or starts.
+
+    Parameters
+    ----------
+    newest : int
+        Run that counts now, 1 if there is none.
+    fresh : bool or int
+        True starts another run. A number is that of a start, which is made once: 1 starts run 2, unless that or a later
+        one was begun already.
+    something : bool
+        Whether there is any checkpoint.
+    """
+    if isinstance(fresh, bool):
+        return newest + (1 if fresh and something else 0)
+    return max(newest, fresh + 1)
+
+
 def stored_runs(store: Store, slug: str) -> dict[int, list[Stat]]:
     """Return the checkpoints and receipts in the store by the number of their run."""
     base = checkpoints_of(slug)
