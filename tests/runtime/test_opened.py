@@ -112,6 +112,32 @@ def test_run_all_again_after_an_interrupt_goes_on_in_the_same_workspace(tmp_path
     assert len(state.done) == 6 and len(state.sessions) == 2
 
 
+@pytest.mark.train
+def test_run_all_again_after_an_interrupted_training_resumes_from_its_last_step(tmp_path):
+    import lightning
+
+    from tests.runtime.training.training_support import Tiny, TinyData, run_child
+
+    class Interrupt(lightning.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 5:
+                raise KeyboardInterrupt
+
+    def in_one_kernel() -> list[int | None]:
+        resumed = []
+        for callbacks in ([Interrupt()], [], []):
+            session = open_toy(tmp_path, accelerator="cpu")
+            try:
+                report = session.fit(Tiny(), TinyData(), max_steps=12, callbacks=callbacks)
+            except KeyboardInterrupt:
+                continue
+            resumed += [report.resumed_from, report.step]
+            session.close()
+        return resumed
+
+    assert run_child(in_one_kernel) == [5, 12, 12, 12]
+
+
 def test_the_open_cell_run_twice_and_a_failing_opening_leave_one_session(tmp_path, monkeypatch):
     first = open_toy(tmp_path)
     second = open_toy(tmp_path)

@@ -138,6 +138,7 @@ def kernel_of_this_python(scratch: Path) -> dict[str, str]:
     spec = scratch / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
+    command += [f"--Session.packer={__name__}.pack"]
     (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
     return {
         "JUPYTER_PATH": os.pathsep.join(filter(None, [str(scratch / "jupyter"), os.environ.get("JUPYTER_PATH")])),
@@ -146,6 +147,16 @@ def kernel_of_this_python(scratch: Path) -> dict[str, str]:
         "JUPYTER_PLATFORM_DIRS": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
+
+
+def pack(message: Any) -> bytes:
+    """Return a kernel's message as JSON; half a character, which a cell can print, does not take the output with it."""
+    from jupyter_client.session import json_packer
+
+    try:
+        return json_packer(message)
+    except UnicodeEncodeError:
+        return json.dumps(message, default=str, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, quiet: bool) -> Exception | None:
