@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ MADE: dict[str, Any] = {
     "LearningRateFinder": theirs.LearningRateFinder,
     "ModelCheckpoint": theirs.ModelCheckpoint,
     "ModelPruning": lambda: theirs.ModelPruning("l1_unstructured", amount=0.2),
-    "OnExceptionCheckpoint": lambda: theirs.OnExceptionCheckpoint("."),
+    "OnExceptionCheckpoint": lambda: theirs.OnExceptionCheckpoint(tempfile.mkdtemp()),
     "ProgressBar": theirs.ProgressBar,
     "RichProgressBar": theirs.RichProgressBar,
     "SpikeDetection": lambda: theirs.SpikeDetection(),
