@@ -222,7 +222,7 @@ WRONG = {
     "random id": changed(1, id="0a1b2c3d"),
     "too many cells": with_cells(*[cell("code", f"c{i}", "x = 1") for i in range(9)]),
     "too long a cell": with_cells(cell("code", "c", "x = 1\n" * 13)),
-    "too much code": with_cells(*[cell("code", f"c{i}", "x = 1\n" * 12) for i in range(7)]),
+    "too much code": with_cells(*[cell("code", f"c{i}", "x = 1\n" * 12) for i in range(9)]),
     "too many parameters": changed(2, "A = 1  # a\n" * 26 + "SMOKE = False  # small"),
     "too long a set-up": changed(1, "import nbkit\n" * 6),
     "outputs": changed(3, outputs=[{"output_type": "stream"}]),
