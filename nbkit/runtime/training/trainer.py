@@ -88,7 +88,10 @@ def derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks)
 
     def train_dataloader() -> ResumableLoader:
         plain = give_train()
-        contents, why = draw_contents(plain.dataset, seed) if isinstance(plain, DataLoader) else ({}, "")
+        contents: dict[str, Any] = {}
+        why = "its DataModule has a state of its own, which it restores first"
+        if type(data).state_dict is LightningDataModule.state_dict:
+            contents, why = draw_contents(plain.dataset, seed) if isinstance(plain, DataLoader) else ({}, "")
         if why:
             saving.say(f"The content of the dataset is not compared from session to session: {why}.")
         saving.loader = ResumableLoader(

@@ -138,3 +138,22 @@ def test_a_change_in_one_drawn_item_of_real_kinds_of_datasets_is_seen():
     for wrap in (TensorDataset, lambda t: Subset(TensorDataset(t), range(10))):
         first, second = draw_contents(wrap(x), 1)[0], draw_contents(wrap(other), 1)[0]
         assert len(different(first, second)) == 1 and "content of item 0" in different(first, second)[0]
+
+
+def test_a_generator_that_a_dataset_holds_makes_no_difference():
+    class Own(Items):
+        def __init__(self):
+            super().__init__(lambda i: torch.ones(3) * i + float(self.rng.normal()))
+            self.rng = np.random.default_rng()
+
+    first, why = draw_contents(Own(), seed=1)
+    assert not why and different(first, draw_contents(Own(), seed=1)[0]) == []
+
+
+def test_a_dataset_that_its_training_has_changed_is_what_it_came_as():
+    """A cell that is run again in one kernel has the same object."""
+    data = Points(12)
+    first, _ = draw_contents(data, seed=1)
+    data.x = data.x + 1.0
+    assert draw_contents(data, seed=1) == (first, "")
+    assert different(first, draw_contents(data, seed=2)[0]) != []  # another training
