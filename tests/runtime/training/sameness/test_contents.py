@@ -18,7 +18,6 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 from nbkit.runtime.training.sameness.contents import _add, different, draw_contents, same_numbers
 from tests.runtime.training.training_support import Points
 
-
 ENOUGH = "nbkit.runtime.training.sameness.contents._ENOUGH_S"
 
 
