@@ -160,12 +160,10 @@ def fit(
         True starts again beside the earlier checkpoints, which are kept; use it in one session only. A number starts
         again once: all sessions with ``fresh=1`` share the first fresh start, ``fresh=2`` is another.
     accept_changes : bool
-        Resume although something differs from the checkpoint that a result depends on: settings of the module or the
-        data, items (a few are drawn and compared), their order, batch size, options of the Trainer, callbacks with
-        state, frozen parts, what optimizers and schedules are built with, or the number of devices; the new ones hold
-        from there on. With another number of devices the total batch must stay the same; then every step sees the same
-        samples, but is not bit-exact. Workers, folders, loggers, ``save_every`` and ``log_every_n_steps`` may change
-        freely, and `max_steps` may grow.
+        Resume although settings, data (a few items are drawn), their order, options, callbacks with state, frozen
+        parts, what optimizers and schedules are built with, or the number of devices differ from the checkpoint; the
+        new ones hold from there on. With another number of devices the total batch must stay the same; then every step
+        sees the same samples, but is not bit-exact. Workers, folders, loggers and times of saves may change freely.
     callbacks, loggers : sequences
         Further Lightning callbacks and loggers; loggers work on rank 0. Those that would fight with a training in
         sessions (ModelCheckpoint, Timer, the finders, ...) are refused with what to use instead.
