@@ -7,14 +7,30 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from html.parser import HTMLParser
 
-_ASKS = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src", "object": "data"}
+# attributes whose address a browser fetches by itself; those of other elements with these names do no harm
+_ASKS = (
+    "src", "srcset", "imagesrcset", "data", "poster", "background", "manifest", "action", "formaction", "ping",
+    "xlink:href", "lowsrc", "dynsrc", "archive", "codebase", "classid", "code", "profile", "attributionsrc",
+)  # fmt: skip
+_LISTS = ("srcset", "imagesrcset", "ping", "archive")  # several addresses, with other words between them
+_IN_LIST = re.compile(r"[\s,]*(\S*[^\s,])(?:\s+[0-9.e+-]+[wxh])?")
+_FOLLOWED = ("a", "area")  # their href is fetched at a click only
+_ANIMATED = ("animate", "set", "animatetransform", "animatemotion")  # may put an address into another element
+_CSS = re.compile(
+    r"""(?:url|src)\(\s*["']?([^"')]*)|@import\s*["']([^"']*)|image-set\(\s*["']([^"']*)""", re.IGNORECASE
+)
+_CSS_HIDDEN = re.compile(r"\\([0-9a-f]{1,6})\s?|/\*.*?\*/", re.IGNORECASE | re.DOTALL)
+_REFRESH = re.compile(r"url\s*=\s*[\"']?\s*([^\"']+)", re.IGNORECASE)
 
 
 def without_requests(html: str) -> tuple[str, list[str]]:
-    """Return a page without its icon, and the addresses that it would fetch when it is opened.
+    """Return a page without its icon, and the addresses that its elements and styles would fetch when it is opened.
+
+    What its scripts would fetch, only the policy of the page around it stops.
 
     Parameters
     ----------
@@ -56,6 +72,19 @@ def script_hashes(html: str) -> list[str]:
     return [base64.b64encode(digest).decode() for digest in digests]
 
 
+def _is_elsewhere(address: str) -> bool:
+    """Return whether a browser would have to ask for an address."""
+    # browsers pass over these characters in addresses
+    plain = re.sub(r"[\t\n\r]", "", address).strip("".join(map(chr, range(33)))).lower()
+    return bool(plain) and not plain.startswith(("data:", "#", "about:", "blob:", "javascript:", "mailto:"))
+
+
+def _in_style(css: str) -> list[str]:
+    """Return the addresses in a style sheet, also those written with escapes or split by comments."""
+    plain = _CSS_HIDDEN.sub(lambda m: chr(min(int(m[1], 16), 0x10FFFF)) if m[1] else "", css)
+    return [address for found in _CSS.findall(plain) for address in found if _is_elsewhere(address)]
+
+
 class _Reader(HTMLParser):
     """Collect the addresses that a page loads, its icons, and the text of its scripts."""
 
@@ -64,27 +93,43 @@ class _Reader(HTMLParser):
         self.asks: list[str] = []
         self.icons: list[str] = []
         self.scripts: list[str] = []
-        self._in_script = False
+        self._inside = ""
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "style"):
+            self._inside = tag
         if tag == "script":
-            self._in_script = True
             self.scripts.append("")
-        given = dict(attrs)
-        address = given.get(_ASKS.get(tag, ""), None)
-        if address is None or address.startswith(("data:", "#", "about:")):
-            return
-        if tag == "link" and "icon" in (given.get("rel") or ""):
+        given = {name: value or "" for name, value in reversed(attrs)}  # of two, browsers take the first
+        found = self._addresses(tag, given)
+        if tag == "link" and found and "icon" in given.get("rel", "").lower().split():
             self.icons.append(self.get_starttag_text() or "")
         else:
-            self.asks.append(address)
+            self.asks += found
+
+    def _addresses(self, tag: str, given: dict[str, str]) -> list[str]:
+        found = [given[name] for name in _ASKS if name in given and name not in _LISTS]
+        for name in _LISTS:
+            found += _IN_LIST.findall(given.get(name, ""))
+        if tag not in _FOLLOWED:
+            found.append(given.get("href", ""))
+        if tag in _ANIMATED and "href" in given.get("attributename", "").lower():
+            found += [given.get(name, "") for name in ("to", "from", "by")] + given.get("values", "").split(";")
+        if tag == "meta" and given.get("http-equiv", "").strip().lower() in ("refresh", "link"):
+            found += _REFRESH.findall(given.get("content", ""))
+        elsewhere = [address for address in found if _is_elsewhere(address)]
+        for value in given.values():  # of the style attribute and of SVG's own: fill, filter, mask, cursor
+            elsewhere += _in_style(value) if "(" in value else []
+        return elsewhere + (without_requests(given["srcdoc"])[1] if "srcdoc" in given else [])
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "script":
-            self._in_script = False
+        if tag == self._inside:
+            self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        if self._in_script:
+        if self._inside == "script":
             self.scripts[-1] += data
+        elif self._inside == "style":
+            self.asks += _in_style(data)

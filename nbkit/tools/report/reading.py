@@ -24,6 +24,7 @@ from nbkit.tools.status.status import PhaseStatus, read_document, read_phase
 from nbkit.tools.status.store_use import show_bytes
 
 LARGEST_FIGURE = 8_000_000  # bytes
+MOST_PIXELS = 40_000_000  # of a figure: more than a poster at 300 dpi needs, and 160 MB where it is decoded
 LARGEST_VIEW = 24_000_000  # bytes of a page that is embedded
 FIGURES, VIEWS = 40, 6  # of one phase; more make a page that no phone opens
 
@@ -213,15 +214,25 @@ def _take_figure(store: Listing, name: str, size: int, cache: Path, record: Phas
     from PIL import Image
 
     try:
+        width, height = pixels_of(png)
+        if width * height > MOST_PIXELS:
+            record.notes.append(f"{name} has {width:,} x {height:,} pixels and is left out of the page")
+            return
         with Image.open(BytesIO(png), formats=["PNG"]) as image:
             image.load()  # a torn file shows itself only here
-            width, height = image.size
             words = str(getattr(image, "text", {}).get("Description", ""))
     except Exception as error:  # a damaged image can raise nearly anything, and none of it is worth the page
         record.notes.append(f"{name} is not a whole PNG image and is left out: {type(error).__name__}: {error}")
         return
     short = name.partition("/figures/")[2].removesuffix(".png")
     record.figures.append(StoredFigure(short, png, width, height, words))
+
+
+def pixels_of(png: bytes) -> tuple[int, int]:
+    """Return the width and height in the header of a PNG, without decoding anything."""
+    if png[:8] != b"\x89PNG\r\n\x1a\n" or png[12:16] != b"IHDR" or len(png) < 24:
+        raise ValueError("it does not begin as a PNG does")
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
 
 
 def _item_pages(state: LedgerState) -> list[str]:

@@ -7,11 +7,14 @@ import hashlib
 import json
 import re
 import shutil
+import struct
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import nbkit
 from nbkit.runtime.errors import UsageError
@@ -148,6 +151,24 @@ def test_a_views_scripts_are_known_by_their_hashes():
     assert script_hashes("<script> a &amp; b</script><p>x</p><script type='x'></script>") == hashes
     assert f"'sha256-{hashes[0]}'" in content_policy(["<script> a &amp; b</script>"])
     assert "script-src" not in content_policy([])
+
+
+def test_a_figure_of_169_megapixels_is_not_decoded(calm, monkeypatch):
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    side, pack = 13_000, zlib.compressobj(1)
+    rows = b"".join(pack.compress(bytes(1 + side // 8) * 100) for _ in range(side // 100)) + pack.flush()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    png = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    path = calm / "bandvar_train/figures/huge.png"
+    path.write_bytes(png)
+    opened = []
+    real = Image.open
+    monkeypatch.setattr(Image, "open", lambda file, **more: opened.append(file.getvalue()) or real(file, **more))
+    _, made = report_of(calm)
+    assert any("huge.png has 13,000 x 13,000 pixels" in note for note in made.notes)
+    assert opened and png not in opened and made.figures == 2
 
 
 DAMAGES = {

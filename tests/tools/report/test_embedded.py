@@ -1,0 +1,82 @@
+"""A page that would ask the network for anything is not embedded, whichever way it asks; pages that do not are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbkit.tools.report.embedded import content_policy, script_hashes, without_requests
+
+FAR = "https://example.org/x"
+ELEMENTS = {
+    "img": "src srcset lowsrc dynsrc", "script": "src", "iframe": "src", "frame": "src", "embed": "src code",
+    "audio": "src", "video": "src poster", "source": "src srcset", "track": "src", "input": "src formaction",
+    "link": "href imagesrcset", "object": "data archive codebase classid", "form": "action",
+    "button": "formaction", "a": "ping", "area": "ping",
+    "body": "background", "table": "background", "td": "background", "html": "manifest", "base": "href",
+    "image": "href", "use": "href xlink:href", "feimage": "href xlink:href", "applet": "code archive codebase",
+    "head": "profile", "textpath": "href", "pattern": "href", "bgsound": "src", "portal": "src",
+}  # fmt: skip
+ADDRESSES = (FAR, "//example.org/x", "x.png", "/x", " \n" + FAR, "HTTPS://EXAMPLE.ORG", "ht\ntps://example.org", "ftp://a/b",
+             "ws://example.org", "file:///etc/passwd", "../x")  # fmt: skip
+HARMLESS = ("data:image/png;base64,AAAA", "#here", "about:blank", "", "blob:null/1")
+STYLES = (
+    "background: url({})", "background: url( '{}' )", 'background: URL("{}")', "@import '{}';", "@import url({});",
+    '@import\n"{}" screen;', "@font-face {{ src: url({}) }}", "background: image-set('{}' 1x)", "cursor: url({}), auto",
+    "background: u\\72l({})", "background: ur/**/l({})", "list-style: url({})", "mask: url({}#a)", "content: src('{}')",
+)  # fmt: skip
+RELATIONS = ("stylesheet", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "prerender", "next")
+WAYS = {
+    **{f"{tag} {name}": f'<{tag} {name}="{{}}">' for tag, names in ELEMENTS.items() for name in names.split()},
+    **{f"link {rel}": f'<link rel="{rel}" href="{{}}">' for rel in RELATIONS},
+    **{f"style {n}": f"<style>p {{{{ }}}} {style}</style>" for n, style in enumerate(STYLES)},
+    **{f"style attribute {n}": f"<p style=\"{style.replace(chr(34), chr(39))}\">" for n, style in enumerate(STYLES)
+       if "import" not in style and "{{" not in style},
+    "SVG fill": '<svg><rect fill="url({}#a)"/></svg>', "SVG filter": '<svg><g filter="url({})"/></svg>',
+    "SVG script": '<svg><script href="{}"></script></svg>',
+    "SVG animation": '<svg><set attributeName="href" to="{}"/></svg>',
+    "refresh": '<meta http-equiv="refresh" content="0; url={}">',
+    "refresh 2": "<META HTTP-EQUIV=Refresh CONTENT=\"1;URL='{}'\">",
+    "srcset of two": '<img srcset="data:a;base64,AA 1x, {} 2x">', "no quotes": "<img src={}>",
+    "capitals": "<IMG SRC='{}'>",
+    "unclosed": "<img src='{}'", "srcdoc": "<iframe srcdoc='&lt;img src=&quot;{}&quot;&gt;'></iframe>",
+    "second source": '<video><source src="{}"></video>', "after a comment": "<!-- a --><img src='{}'>",
+    "in a table": "<table><tr><td><img src='{}'></table>", "after a script": "<script>1</script><img src='{}'>",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_asking_is_seen(way):
+    quoted = way in ("no quotes",) or way.startswith("style")
+    for address in (FAR, "//example.org/x", "x.png") if quoted else ADDRESSES:
+        page = WAYS[way].format(address)
+        if way == "unclosed":
+            page += ">"
+        _, asks = without_requests(f"<!doctype html><p>{page}")
+        assert asks, page
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if not way.startswith("refresh")])
+def test_what_lies_in_the_page_itself_is_no_request(way):
+    for address in HARMLESS if way != "srcset of two" else HARMLESS[:1]:
+        assert without_requests(WAYS[way].format(address))[1] == [], (way, address)
+
+
+def test_links_that_a_person_follows_and_text_are_no_requests():
+    page = f'<a href="{FAR}">there</a><p>url({FAR})</p><script>var a = "url({FAR})"</script><!-- <img src="{FAR}"> -->'
+    assert without_requests(page) == (page, [])
+
+
+def test_an_icon_is_taken_out_and_a_repeated_attribute_counts_as_in_a_browser():
+    html, asks = without_requests(f'<link rel="shortcut icon" href="{FAR}"><p>a')
+    assert (html, asks) == ("<p>a", [])
+    assert without_requests(f'<img src="{FAR}" src="data:,">')[1] == [FAR]
+    assert without_requests(f'<img src="data:," src="{FAR}">')[1] == []
+
+
+@given(st.text("<>/='\" aimgsrctyleu()@#:;\\&\0\n", max_size=80))
+def test_a_page_of_any_text_is_read(text):
+    html, asks = without_requests(text)
+    assert isinstance(html, str) and all(isinstance(ask, str) for ask in asks)
+    assert len(script_hashes(html)) >= 0 and "default-src 'none'" in content_policy([html])
