@@ -309,7 +309,7 @@ class Ledger:
         return segment
 
     def _put_content(self, store: Store, segment: Segment, data: bytes) -> None:
-        local = self.folder / "segments" / segment.name
+        local = self.folder / "segments" / segment.cached
         write_atomically(local, lambda file: file.write(data))
         store.put(local, segment.name)
 
@@ -332,7 +332,7 @@ class Ledger:
                 self.own = [s for s in self.own if s not in group] + [merged]
                 for part in group:
                     store.delete(part.name)
-                    (self.folder / "segments" / part.name).unlink(missing_ok=True)
+                    (self.folder / "segments" / part.cached).unlink(missing_ok=True)
             except OSError as error:
                 self.notes.append(f"This session's segments were not merged, and all of them are still there: {error}")
                 return

@@ -81,7 +81,7 @@ def merge_finished(slug: str, cache: Path, state: LedgerState) -> tuple[Segment,
         if session not in finished and not new:
             continue
         known = before.lines.get(session, {})
-        paths = [cache / segment.name for segment in segments]
+        paths = [cache / segment.cached for segment in segments]
         size = sum(path.stat().st_size for path in paths if path.is_file())
         fits = size <= _LARGE and found.size + size <= _LARGEST and state.odd.isdisjoint(segments)
         if fits and (lines := _lines_of(segments, cache, known)):

@@ -7,10 +7,12 @@ they are.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -305,3 +307,15 @@ def from_json(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Suspend garbage collection, which takes half of the time with millions of new records."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -11,8 +11,6 @@ whoever has read it need not read their folders.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import re
 import threading
@@ -26,7 +24,7 @@ from typing import Any, TypeGuard
 from nbkit.runtime.ledger.ages import is_old
 from nbkit.runtime.ledger.claims import Claims
 from nbkit.runtime.ledger.ranges import include
-from nbkit.runtime.ledger.records import Record, fault_of, from_json, parse_records, version_of
+from nbkit.runtime.ledger.records import Record, fault_of, from_json, no_collection, parse_records, version_of
 from nbkit.runtime.ledger.rounds import Rounds
 from nbkit.runtime.ledger.rows import Rows
 from nbkit.runtime.store.protocol import Store
@@ -86,6 +84,11 @@ class Segment:
     @property
     def name(self) -> str:
         return f"{self.folder}/{self.first:09d}-{self.last:09d}-{self.crc}.jsonl"
+
+    @property
+    def cached(self) -> str:
+        """Its name on this machine, in one folder: a thousand folders take seconds to make and to remove."""
+        return self.name.replace("/", ",")
 
     @property
     def count(self) -> int:
@@ -340,7 +343,7 @@ def read_state(store: Store, slug: str, cache: Path, state: LedgerState | None =
         wanted = sorted((s for s in listed if not state.covers(s)), key=lambda s: (s.session, s.first, -s.last))
         with ThreadPoolExecutor(4) as pool:
             contents = list(pool.map(content, wanted))
-        with _no_collection():
+        with no_collection():
             for segment, data in zip(wanted, contents, strict=True):
                 if data is not None:
                     state.add_segment(segment, data)
@@ -356,31 +359,25 @@ def _listed(store: Store, prefix: str, without: Collection[str] = ()) -> list[Se
     return [s for stat in stats if (s := Segment.parse(stat.name)) and s.folder not in without]
 
 
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Suspend garbage collection, which takes half of the time with millions of new records."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 def _content(store: Store, segment: Segment, cache: Path) -> bytes | None:
     data = local_copy(segment, cache)
-    if data is None:
-        try:
-            store.get(segment.name, cache / segment.name)
-        except FileNotFoundError:
-            return None  # merged into a larger one since it was listed
-        data = (cache / segment.name).read_bytes()
-    return data
+    if data is not None:
+        return data
+    local, inner = cache / segment.cached, getattr(store, "inner", store)
+    try:
+        if isinstance(inner, FolderStore):  # read in place, five times as fast; a torn copy is seen by its checksum
+            data = inner.path(segment.name).read_bytes()
+            local.parent.mkdir(parents=True, exist_ok=True)
+            local.write_bytes(data)
+            return data
+        store.get(segment.name, local)
+    except FileNotFoundError:
+        return None  # merged into a larger one since it was listed
+    return local.read_bytes()
 
 
 def local_copy(segment: Segment, cache: Path) -> bytes | None:
     """Return a segment's content from the folder of fetched ones; None where it is not there or damaged."""
-    local = cache / segment.name
+    local = cache / segment.cached
     data = local.read_bytes() if local.is_file() else b""
     return data if segment.is_intact(data) else None

@@ -17,7 +17,7 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import show_duration
 from nbkit.tools.report.rendering import environment
-from nbkit.tools.status.listing import Listing, list_once
+from nbkit.tools.status.listing import Listing, list_once, user_cache
 from nbkit.tools.status.status import PhaseStatus, read_status
 from nbkit.tools.status.store_use import StoreUse, read_use
 from nbkit.tools.status.table import cells, shard_lines, total, words
@@ -111,7 +111,7 @@ class StatusPanel:
         """Read the store now."""
         with self._looking:
             if self._listing is None:
-                self._listing = list_once(self._store)
+                self._listing = list_once(self._store, cache=user_cache())
             else:
                 self._listing.refresh()
             rows, use = read_status(self._listing, self._slugs, Path(self._folder.name)), read_use(self._listing)

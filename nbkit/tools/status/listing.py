@@ -7,12 +7,17 @@ request, so the store is listed once and only files that exist are fetched.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import copy
 import errno
+import hashlib
+import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Stat, Store
@@ -20,6 +25,8 @@ from nbkit.runtime.store.retried import Retried
 
 _SMALL = 1 << 20  # bytes of a file that is kept in memory for the next look
 _PARTS = {"ledger", "items", "checkpoints", "figures", "pages"}  # folders of a phase
+_CACHED = 8 << 20  # bytes of a file that is kept on this machine's disk
+_KEPT_FOR = 30 * 86400.0  # seconds without a look
 _FEW = 3  # phases that are listed one by one instead of with the whole store
 
 
@@ -31,6 +38,8 @@ class Listing:
     store : Store
     prefixes : sequence of str
         Parts of the store that are listed; everything by default. Other names are passed on to the store.
+    cache : Path or None
+        Folder that keeps small files by their checksum for the next look, of another process, too.
 
     Attributes
     ----------
@@ -38,8 +47,8 @@ class Listing:
         For those who must ask the store itself.
     """
 
-    def __init__(self, store: Store, prefixes: Sequence[str] = ("",)) -> None:
-        self.url = store.url
+    def __init__(self, store: Store, prefixes: Sequence[str] = ("",), cache: Path | None = None) -> None:
+        self.url, self._cache = store.url, cache
         self.store, self._prefixes = store, tuple(prefixes)
         # shared by all connections, and therefore changed in place only
         self._lock = threading.RLock()
@@ -106,14 +115,26 @@ class Listing:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(kept[1])
             return listed
+        local = None if listed is None or sha256 is not None else self._cached(listed)
+        if listed is not None and local is not None and _take_checked(local, path, listed):
+            return listed
         try:
             found = self.store.get(name, path, sha256)
         except FileNotFoundError:
             self._gone.add(name)
             raise
+        if local is not None:
+            with contextlib.suppress(OSError):  # a full disk makes the next look slower, nothing else
+                write_atomically(local, lambda file: file.write(path.read_bytes()))
         if known and name.endswith(".json") and listed.size <= _SMALL:
             self._kept[name] = listed, path.read_bytes()
         return found
+
+    def _cached(self, stat: Stat) -> Path | None:
+        """Return where a file is kept; None for large ones and those without a checksum, which alone proves it."""
+        if self._cache is None or not stat.checksum.startswith("md5:") or stat.size > _CACHED:
+            return None
+        return self._cache / f"{stat.checksum.removeprefix('md5:')}-{stat.size}"
 
     def connect(self) -> Listing:
         """Return this view with a connection of its own for another thread."""
@@ -122,7 +143,43 @@ class Listing:
         return other
 
 
-def list_once(store: str | Store | Listing | None, slugs: Sequence[str] | None = None) -> Listing:
+def _take_checked(local: Path, path: Path, stat: Stat) -> bool:
+    """Copy a kept file if its content is what the store lists, and return whether it was."""
+    try:
+        data = local.read_bytes()
+        if f"md5:{hashlib.md5(data, usedforsecurity=False).hexdigest()}" != stat.checksum:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(local)
+    except OSError:
+        return False
+    return True
+
+
+def user_cache() -> Path | None:
+    """Return the user's folder for files of remote stores; what nobody has looked at for a month is removed from it.
+
+    None where there can be no folder, as in a home that is read-only.
+    """
+    import platformdirs
+
+    folder = Path(platformdirs.user_cache_dir("nbkit"), "store")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = list(folder.iterdir())
+    except OSError:
+        return None
+    for path in kept:
+        with contextlib.suppress(OSError):
+            if path.is_file() and time.time() - path.stat().st_mtime > _KEPT_FOR:
+                path.unlink()
+    return folder
+
+
+def list_once(
+    store: str | Store | Listing | None, slugs: Sequence[str] | None = None, cache: Path | None = None
+) -> Listing:
     """Return a store with retries, listed once.
 
     Parameters
@@ -131,12 +188,14 @@ def list_once(store: str | Store | Listing | None, slugs: Sequence[str] | None =
         Folder, URL or open store; None takes NBKIT_STORE, then ``./nbkit-store``. A listing is returned as it is.
     slugs : sequence of str or None
         Phases that will be read, where it is not the whole store.
+    cache : Path or None
+        Folder that keeps small files for the next look.
     """
     if isinstance(store, Listing):
         return store
     opened = open_store(store_address(store)) if store is None or isinstance(store, str) else store
     retried = opened if isinstance(opened, Retried) else Retried(opened)
-    return Listing(retried, [f"{slug}/" for slug in slugs] if slugs and len(slugs) <= _FEW else ("",))
+    return Listing(retried, [f"{slug}/" for slug in slugs] if slugs and len(slugs) <= _FEW else ("",), cache)
 
 
 def held_phases(store: Listing) -> list[str]:

@@ -195,7 +195,7 @@ def lines_of(session: str, n: int) -> list[str]:
 def test_a_hurt_copy_in_the_cache_is_fetched_again(tmp_path):
     segment, data = segment_of("p", "s", 1, lines_of("s", 20))
     store = store_of(tmp_path / "store", [(segment, data)])
-    cached = tmp_path / "cache" / segment.name
+    cached = tmp_path / "cache" / segment.cached
     cached.parent.mkdir(parents=True)
     cached.write_bytes(data[:50])
     assert len(read_state(store, "p", tmp_path / "cache").done) == 20

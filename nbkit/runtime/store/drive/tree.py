@@ -28,6 +28,7 @@ FOLDER = "application/vnd.google-apps.folder"
 _IDS_AT_ONCE = 100
 _PARENTS_A_QUERY = 50  # as rclone asks Drive; the client sends addresses above 2048 characters as a POST
 _JUST_NOW = 5.0  # seconds
+_ENOUGH_SEEN = 3000  # files after which a login that sees much else is known
 _MARGIN = timedelta(minutes=5)  # that a search for new files reaches back
 
 
@@ -47,7 +48,7 @@ class DriveTree:
         self._asking = threading.RLock()  # held during requests whose answer the other threads need, too
         self._ids: deque[str] = deque()
         self._begun: dict[str, str] = {}
-        self._root_seen = False
+        self._root_seen = self._shared = False
 
     def begin(self, name: str) -> str:
         """Return the id of a file to create; the same one until `ended` is called.
@@ -125,7 +126,7 @@ class DriveTree:
         if self._root_seen:
             return
         request = self.access.files().get(
-            fileId=self.root, fields="id,mimeType,labels(trashed)", supportsAllDrives=True
+            fileId=self.root, fields="id,mimeType,driveId,labels(trashed)", supportsAllDrives=True
         )
         try:
             row = self.access.call(request, f"opening the Drive folder {self.root}")
@@ -147,7 +148,7 @@ class DriveTree:
                 "login drive'. Files that wait are kept on this machine.",
                 reason="rootTrashed",
             )
-        self._root_seen = True
+        self._root_seen, self._shared = True, bool(row.get("driveId"))
 
     # -- files --------------------------------------------------------------------------------------------------------
 
@@ -196,22 +197,46 @@ class DriveTree:
         start, _ = split(prefix)
         ids = self.folder(start, fresh=True)
         level = {start: ids} if ids else {}
+        everything = None if prefix else self._everything()
         found: dict[str, list[Entry]] = {}
         while level:
             began = time.monotonic()
             paths = {id: path for path, ids in level.items() for id in ids}
             rows: dict[str, list[Row]] = {path: [] for path in level}
-            for row in self._children(paths, "", f"listing {prefix or 'the store'}"):
+            children = self._children(paths, "", f"listing {prefix}") if everything is None else everything
+            for row in children:
                 for parent in {paths[p["id"]] for p in row["parents"] if p["id"] in paths}:
                     rows[parent].append(row)
             level = {}
-            for path, children in rows.items():
-                self.memory.take_files(path, (row for row in children if row["mimeType"] != FOLDER), began)
+            for path, own in rows.items():
+                self.memory.take_files(path, (row for row in own if row["mimeType"] != FOLDER), began)
                 found |= {n: entries for n, entries in self.memory.names(path).items() if n.startswith(prefix)}
-                for sub in self.memory.take_subfolders(path, (row for row in children if row["mimeType"] == FOLDER)):
+                for sub in self.memory.take_subfolders(path, (row for row in own if row["mimeType"] == FOLDER)):
                     if f"{sub}/".startswith(prefix) and sub not in without:
                         level[sub] = self.memory.folder(sub)
         return found
+
+    def _everything(self) -> list[Row] | None:
+        """Return all files and folders that this login sees; None where most lie outside of the store.
+
+        A login of nbkit sees what nbkit made. So a whole store costs a request per thousand files, however many folders
+        it has. In a shared drive such a search shows only what the user has opened.
+        """
+        if self._shared:
+            return None
+        rows: list[Row] = []
+        for row in self._pages("trashed=false", "listing the store", orderBy="folder"):  # folders come first
+            rows.append(row)
+            if len(rows) == _ENOUGH_SEEN and self._share_inside(rows) < 0.5:
+                return None
+        return rows
+
+    def _share_inside(self, rows: list[Row]) -> float:
+        inside, before = {self.root}, 0
+        while len(inside) > before:
+            before = len(inside)
+            inside |= {row["id"] for row in rows if any(p["id"] in inside for p in row["parents"])}
+        return (len(inside) - 1) / len(rows)
 
     def confirm(self, name: str, id: str) -> Entry | None:
         """Ask Drive for the current content of an id; return None, and forget it, if it is gone or in the trash."""
@@ -269,12 +294,12 @@ class DriveTree:
             rows |= {row["id"]: row for row in self._pages(query, doing)}
         return list(rows.values())
 
-    def _pages(self, query: str, doing: str) -> Iterator[Row]:
+    def _pages(self, query: str, doing: str, **more: str) -> Iterator[Row]:
         token = None
         while True:
             request = self.access.files().list(
                 q=query, maxResults=1000, pageToken=token, fields=f"nextPageToken,items({FIELDS})",
-                supportsAllDrives=True, includeItemsFromAllDrives=True,
+                supportsAllDrives=True, includeItemsFromAllDrives=True, **more,
             )  # fmt: skip
             answer = self.access.call(request, doing)
             yield from answer.get("items", ())
