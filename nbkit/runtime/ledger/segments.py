@@ -363,10 +363,10 @@ def _content(store: Store, segment: Segment, cache: Path) -> bytes | None:
     data = local_copy(segment, cache)
     if data is not None:
         return data
-    local, inner = cache / segment.cached, getattr(store, "inner", store)
+    local, in_place = cache / segment.cached, getattr(store, "in_place", lambda name: None)(segment.name)
     try:
-        if isinstance(inner, FolderStore):  # read in place, five times as fast; a torn copy is seen by its checksum
-            data = inner.path(segment.name).read_bytes()
+        if in_place is not None:  # copied without a sync, three times as fast; a torn copy is seen by its checksum
+            data = in_place.read_bytes()
             local.parent.mkdir(parents=True, exist_ok=True)
             local.write_bytes(data)
             return data

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from nbkit.runtime.errors import StoreError
 from nbkit.runtime.store.address import show
 from nbkit.runtime.store.bounded import Bounded
+from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Stat, Store
 
 T = TypeVar("T")
@@ -127,6 +128,10 @@ class Retried:
 
     def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
         return self._call(self.inner.get, name, path, sha256, what=f"get {name} from {self.url}")
+
+    def in_place(self, name: str) -> Path | None:
+        """Return the path of a file that can be read without a copy of it; None where the store is no plain folder."""
+        return self.inner.path(name) if type(self.inner) is FolderStore else None
 
     def stat(self, name: str) -> Stat | None:
         return self._call(self.inner.stat, name, what=f"stat {name} in {self.url}")

@@ -132,9 +132,13 @@ class Listing:
 
     def _cached(self, stat: Stat) -> Path | None:
         """Return where a file is kept; None for large ones and those without a checksum, which alone proves it."""
-        if self._cache is None or not stat.checksum.startswith("md5:") or stat.size > _CACHED:
+        if self._cache is None or not (stat.checksum or "").startswith("md5:") or stat.size > _CACHED:
             return None
-        return self._cache / f"{stat.checksum.removeprefix('md5:')}-{stat.size}"
+        return self._cache / f"{(stat.checksum or '').removeprefix('md5:')}-{stat.size}"
+
+    def in_place(self, name: str) -> Path | None:
+        """Return the path of a file that can be read without a copy of it."""
+        return getattr(self.store, "in_place", lambda name: None)(name)
 
     def connect(self) -> Listing:
         """Return this view with a connection of its own for another thread."""

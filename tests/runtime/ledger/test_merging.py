@@ -328,7 +328,8 @@ def test_records_of_a_session_whose_folder_was_merged_while_it_lives_are_read(tm
     living._number = 4
     assert "f" not in read(store, tmp_path / "cache 1").failures
     living.own = [late[0]]
-    put(FolderStore(tmp_path / "living" / "segments"), *late)
+    (tmp_path / "living/segments").mkdir(exist_ok=True)
+    (tmp_path / "living/segments" / late[0].cached).write_bytes(late[1])
     living.refresh()
     living.flush()
     assert read(store, tmp_path / "cache 2").failures == {"f": 1}, "sent again, without anything new to send"
