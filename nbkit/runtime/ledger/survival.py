@@ -49,7 +49,7 @@ def bring_back(ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Call
         return []
     sizes = {stat.name: stat.size for stat in store.list(f"{ledger.slug}/")}
     again = []
-    segments = {segment.name: ledger.folder / "segments" / segment.name for segment in own}
+    segments = {segment.name: ledger.folder / "segments" / segment.cached for segment in own}
     for name, path in [*here.items(), *((name, path) for name, path in segments.items() if path.is_file())]:
         if sizes.get(name) != path.stat().st_size:
             store.put(path, name)
