@@ -8,6 +8,7 @@ session. Here it is compared with what it was before the first epoch, and what h
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from nbkit.runtime.training.held.values import NOTHING, NotPlain, can_be_made, d
 
 Entries = dict[str, list[Any]]  # path: [parent, key, kind, rebound, path of the same object or None, form]
 
+_QUICK = 1 << 16  # bytes of an array, or items of a list
 # what shows or writes, and has no part in the training
 _SHOWS = {"tqdm", "rich", "matplotlib", "PIL", "logging", "io", "_io", "threading", "weakref", "IPython", "plotly"}
 
@@ -255,12 +257,19 @@ def _reference(value: Any) -> Any:
 
 
 def _mark(value: Any) -> Any:
+    """Return something that is equal as long as a value is the same, and quick to take; large arrays never are."""
     if isinstance(value, torch.Tensor):
-        return id(value), value._version if not value.is_inference() else 0
+        return value.data_ptr(), 0 if value.is_inference() else value._version
     if cannot_change(value):
         return value
+    if isinstance(value, np.ndarray):
+        return value.tobytes() if value.nbytes <= _QUICK else object()
+    if isinstance(value, Mapping):
+        return [(key, _mark(item)) for key, item in value.items()]
+    if isinstance(value, list | tuple | deque):
+        return [_mark(item) for item in value] if len(value) <= _QUICK else object()
     try:
-        return digest(form_of(value.state_dict() if has_own_state(value) else value))
+        return _mark(value.state_dict()) if has_own_state(value) else digest(form_of(value))
     except NotPlain:
         return id(value)
 

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 from nbkit.runtime.training.held.generators import content, is_foreign, is_generator
 from nbkit.runtime.training.held.values import NotPlain, form_of
 
-_LARGE = 1 << 24  # bytes (or entries, times 16) of a value of the data above which it is taken for the data themselves
-_MANY = 10_000  # objects in one container above which they are not walked through
+_LARGE = 1 << 24  # bytes of an array of a DataModule or dataset above which it is taken for the data themselves
+_MANY = 10_000  # entries of a container above which it is not walked through, and those of data are not compared
 
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
 _EMPTY: tuple[Any, ...] = ([], (), {}, set(), "", range(0))
@@ -251,7 +251,8 @@ def cannot_change(value: Any) -> bool:
 
 def has_own_state(value: Any) -> bool:
     """Return whether an object can give and take its state."""
-    return callable(getattr(value, "state_dict", None)) and callable(getattr(value, "load_state_dict", None))
+    kind = type(value)  # not the object itself, whose __getattr__ may do anything
+    return callable(getattr(kind, "state_dict", None)) and callable(getattr(kind, "load_state_dict", None))
 
 
 def _of_a_library(kind: type) -> bool:
@@ -296,4 +297,4 @@ def _standard() -> frozenset[str]:
 def _is_large(value: Any) -> bool:
     if isinstance(value, torch.Tensor | np.ndarray):
         return value.nbytes > _LARGE
-    return isinstance(value, list | tuple | dict | set | deque) and 16 * len(value) > _LARGE
+    return isinstance(value, list | tuple | dict | set | deque) and len(value) > _MANY
