@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.rows import Row
-from tests.runtime.items import storm
+from tests.runtime.items import acknowledged, storm
 
 
 def run(quick: bool) -> list[Row]:
@@ -23,7 +23,10 @@ def run(quick: bool) -> list[Row]:
             Path(folder) / "storm/store/storm/items"
         )
         strays = len(list((Path(folder) / "storm").rglob("*.part")))
+        told = acknowledged.run_history(Path(folder) / "told", *((100, 30) if quick else (1500, 200)), seed=2)
     assert not calm.faults, calm.faults
+    share = 100 * told.failed / max(told.requests, 1)
+    beside = f"{told.wipes} machines wiped, {told.jumps} clocks set, {share:.0f} % of {told.requests} requests failed"
     return [
         Row("kill storm: SIGKILLs survived", found.kills, "kills", target=f">= {kills}", met=found.kills >= kills),
         Row("kill storm: unreadable or false states", len(found.faults), "states", target="0", met=not found.faults,
@@ -32,5 +35,8 @@ def run(quick: bool) -> list[Row]:
         Row("kill storm: items done again a kill", found.redone / max(found.kills, 1), "items", target="<= 1",
             met=found.redone <= found.kills),
         Row("kill storm: outputs equal a calm run's", float(same), "1 = yes", target="1", met=same),
+        Row("acknowledged history: SIGKILLs on two hosts", told.kills, "kills", note=beside),
+        Row("acknowledged history: what was acknowledged and is not there", len(told.faults), "faults", target="0",
+            met=not told.faults, note=f"of {told.acknowledged} outputs and segments, {told.items} items, after every kill"),
         Row("kill storm: stray temporary files at the end", strays, "files", target="0", met=strays == 0),
     ]  # fmt: skip
