@@ -37,6 +37,6 @@ def run(quick: bool) -> list[Row]:
         Row("kill storm: outputs equal a calm run's", float(same), "1 = yes", target="1", met=same),
         Row("acknowledged history: SIGKILLs on two hosts", told.kills, "kills", note=beside),
         Row("acknowledged history: what was acknowledged and is not there", len(told.faults), "faults", target="0",
-            met=not told.faults, note=f"of {told.acknowledged} outputs and segments, {told.items} items, after every kill"),
+            met=not told.faults, note=f"of {told.acknowledged} outputs and segments of {told.items} items"),
         Row("kill storm: stray temporary files at the end", strays, "files", target="0", met=strays == 0),
     ]  # fmt: skip
