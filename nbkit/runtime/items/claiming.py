@@ -85,7 +85,7 @@ class Claiming:
             if self._store is None:
                 self._store = Retried(self._raw.connect(), tries=3, time_left=self.budget.left)
             self.ledger.flush(self._store, merge=False)
-        except (NbkitError, OSError, sqlite3.Error):
+        except (NbkitError, OSError, sqlite3.Error, MemoryError):
             pass  # the outbox flushes again soon, and says what is wrong with the store
         finally:
             self._tried = number

@@ -7,6 +7,7 @@ cannot be interrupted. Where such an item reaches the wall, the process saves wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -17,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from nbkit.runtime.budget import Budget
-from nbkit.runtime.errors import ItemTimeout
+from nbkit.runtime.errors import ItemTimeout, NbkitError
 from nbkit.runtime.words import show_duration
 
 _TIMES = 20  # times as long as the slowest item so far
@@ -137,7 +138,8 @@ class Watch:
                     self.give_up(held)
             if key is None:
                 continue
-            self.tick()
+            with contextlib.suppress(NbkitError, MemoryError):  # a full disk, of which the loop tells
+                self.tick()
             if self._installed and now - asked > _AGAIN and (self._at_wall() or now > self._deadline):
                 asked = now
                 signal.pthread_kill(main.ident or 0, signal.SIGALRM)
