@@ -43,7 +43,9 @@ def bring_back(ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Call
     here = {name: path for name, path in sent.items() if path.is_file()}
     folders = {segment.folder for segment in own}
     listed = {stat.name for folder in folders for stat in store.list(f"{folder}/")}
-    gone = [segment.name for segment in own if segment.name not in listed]
+    # some stores' listings lag, so what one lacks is asked for by its name
+    unlisted = [segment.name for segment in own if segment.name not in listed]
+    gone = [name for name in unlisted if store.stat(name) is None]
     gone += [name for name in [*here][-_LAST:] if store.stat(name) is None]
     if not gone:
         return []
@@ -55,7 +57,9 @@ def bring_back(ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Call
             store.put(path, name)
             again.append(name)
     done = list(ledger.state.done.items())  # uploads of other threads may still add to it
-    lost = {key: [o[0] for o in outputs if o[0] not in sizes] for key, outputs in done}
+    missing = {o[0] for _, outputs in done for o in outputs} - sizes.keys()
+    missing = {name for name in missing if name not in sent or store.stat(name) is None}
+    lost = {key: [o[0] for o in outputs if o[0] in missing] for key, outputs in done}
     lost = {key: names for key, names in lost.items() if names}
     for record in ledger.state.rounds.next_lost(sorted(lost)):
         ledger.note(record)
