@@ -117,7 +117,7 @@ def train_loader(kind: str) -> Any:
     if kind == "weighted":
         return plain(sampler=WeightedRandomSampler(torch.arange(1.0, POINTS + 1), POINTS))
     if kind == "weighted, not replaced":
-        return plain(sampler=WeightedRandomSampler(torch.arange(1.0, POINTS + 1), 13, replacement=False))
+        return plain(sampler=WeightedRandomSampler(torch.arange(1.0, POINTS + 1), 11, replacement=False))
     made = {
         "iterable": lambda: plain(Stream()),
         "list of loaders": lambda: several,
