@@ -49,6 +49,14 @@ def validation_ahead(trainer: Any, batch: int, batches: int) -> bool:
     return done // every != (done + batches) // every
 
 
+def ask_for_validation_data(trainer: Any) -> None:
+    """Load the validation data now, as Lightning does at the start only where the first epoch has a validation."""
+    if trainer.enable_validation and trainer.val_dataloaders is None:
+        trainer.validating = True
+        trainer.fit_loop.epoch_loop.val_loop.setup_data()
+        trainer.training = True
+
+
 def leave_validation(trainer: Any) -> None:
     """Put every part of the module back into the mode that it had before the validation under way."""
     trainer.fit_loop.epoch_loop.val_loop._module_mode.restore(trainer.lightning_module)

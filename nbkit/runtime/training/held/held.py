@@ -21,6 +21,7 @@ from nbkit.runtime.training.held.covered import callbacks_of
 from nbkit.runtime.training.held.places import Place, Walk, cannot_change, get, has_own_state, put
 from nbkit.runtime.training.held.scan import check_scan
 from nbkit.runtime.training.held.values import NOTHING, NotPlain, can_be_made, digest, form_of, value_of
+from nbkit.runtime.training.loop_state import ask_for_validation_data
 
 Entries = dict[str, list[Any]]  # path: [parent, key, kind, rebound, path of the same object or None, form]
 
@@ -69,6 +70,7 @@ class Held:
     def ready(self, trainer: Any, loader: Any) -> None:
         """Look at everything once, after all hooks that precede the first epoch."""
         if self._first is None:
+            ask_for_validation_data(trainer)  # what comes later would look as if the training had made it
             walk = self._walk(trainer, loader)
             check_scan(trainer, walk)
             if as_it_came(trainer.lightning_module, walk.places, self._saved["entries"] if self._saved else None):

@@ -16,16 +16,21 @@ from tests.runtime.training.matrix.covering import covering
 
 pytestmark = pytest.mark.train
 
-# what is held in attributes, which no checkpoint keeps yet
-HELD = {
-    "curriculum", "generator", "numpy generator", "attribute", "list until the epoch's end", "running metric",
-    "minmax metric", "generator in the dataset", "class attribute", "nested objects",
-}  # fmt: skip
-SOUND = {name: [level for level in levels if level not in HELD] for name, levels in FACTORS.items()}
-CELLS = [Cell(**row) for row in covering(SOUND, allowed, seed=16, pairs_of=lambda a, b: False)]
+CELLS = [Cell(**row) for row in covering(FACTORS, allowed, seed=16, pairs_of=lambda a, b: False)]
+
+ONCE_AT_FAULT = [
+    Cell(validation="every 2nd epoch", saves=1e-9),  # validation data that come late
+    Cell(option="double"),
+    Cell(option="double", callback="EMAWeightAveraging"),
+    Cell(scheduler="ReduceLROnPlateau", interval="metric"),
+    Cell(optimization="manual, two of different rhythm"),
+    Cell(optimization="accumulated by a schedule"),
+    Cell(module="unfreezes", optimization="two groups", way="SIGTERM", saves=1e-9),
+    Cell(module="nested objects", validation="every 2nd epoch", way="exception"),
+]
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=str)
+@pytest.mark.parametrize("cell", [*CELLS, *ONCE_AT_FAULT], ids=str)
 def test_a_cell_is_exact_or_refused_in_words(cell: Cell, tmp_path: Path) -> None:
     found = isolated(cell, tmp_path / "cell")
     assert found.outcome in ("exact", "refused", "not of Lightning"), found.words
