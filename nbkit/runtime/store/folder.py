@@ -41,8 +41,24 @@ class FolderStore:
         self._swept = False
 
     def path(self, name: str) -> Path:
-        """Return the path of a name, for reading in place."""
-        return self.root / check_name(name, "store name")
+        """Return the path of a name, for reading in place.
+
+        Raises
+        ------
+        StoreError
+            If a symbolic link below the folder leads out of it.
+        """
+        path = self.root / check_name(name, "store name")
+        if not self._inside(path):
+            raise StoreError(
+                f"{name} in {self.root} is or lies behind a symbolic link that leads out of the store. It was not "
+                "followed, and nothing was read or written. Remove the link, or make its target the store."
+            )
+        return path
+
+    def _inside(self, path: Path) -> bool:
+        root = os.path.realpath(self.root)
+        return os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
 
     def put(self, path: Path, name: str) -> Stat:
         target = self.path(name)
@@ -111,7 +127,10 @@ class FolderStore:
                 name = file if base == "." else f"{base}/{file}"
                 if name.startswith(prefix) and not file.startswith("."):
                     with contextlib.suppress(FileNotFoundError):  # another session may delete while we list
-                        found = os.stat(os.path.join(root, file))
+                        path = os.path.join(root, file)
+                        if os.path.islink(path) and not self._inside(Path(path)):
+                            continue
+                        found = os.stat(path)
                         yield Stat(name, found.st_size, changed=str(found.st_mtime_ns))
 
     def delete(self, name: str) -> None:

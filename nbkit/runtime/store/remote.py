@@ -22,6 +22,7 @@ from nbkit.runtime.store.folder import copy_checked
 from nbkit.runtime.store.protocol import Stat
 
 _WHOLE_UPLOADS = {"memory", "s3", "s3a", "gcs", "gs", "abfs", "az", "oci", "hf"}
+_ONLY_READ = {"http", "https", "github", "git", "data", "reference", "zip", "tar", "libarchive", "jlab", "jupyter"}
 _BLOCK = 1 << 20
 _VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "modified", "updated", "last_modified")
 
@@ -156,7 +157,10 @@ class FsspecStore:
         """Return a store with a file system instance that no other thread uses."""
         other = object.__new__(FsspecStore)
         other.__dict__.update(self.__dict__)
-        other.fs = type(self.fs)(*self.fs.storage_args, skip_instance_cache=True, **self.fs.storage_options)
+        try:
+            other.fs = type(self.fs)(*self.fs.storage_args, skip_instance_cache=True, **self.fs.storage_options)
+        except Exception as error:
+            raise _worded(error, "open", "the store", self._address) from _cause(error, self._address)
         return other
 
 
@@ -164,12 +168,17 @@ def _open(url: str) -> tuple[Any, str]:
     try:
         import fsspec
 
+        protocol = fsspec.core.split_protocol(url)[0]
+        if protocol in _ONLY_READ:
+            raise ValueError(f"{protocol} cannot be written")
         return fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise UsageError(
             f"The store {show(url)!r} cannot be opened: {hide(str(error), url)}. Allowed are a folder, or a URL that "
             "fsspec knows with its package installed. Nothing was written."
         ) from _cause(error, url)
+    except Exception as error:  # each file system has errors of its own for a host that does not answer
+        raise _worded(error, "open", "the store", url) from _cause(error, url)
 
 
 def _worded(error: Exception, verb: str, name: str, url: str) -> StoreError:

@@ -202,13 +202,14 @@ def status(
 ) -> int:
     """Show the progress of every phase, its rate and the time that it still takes, and how full the store is."""
     from nbkit.tools.kaggle.runs import state_words, states
-    from nbkit.tools.status.listing import list_once, user_cache
+    from nbkit.tools.status.listing import held_phases, list_once, user_cache
     from nbkit.tools.status.status import read_status
     from nbkit.tools.status.store_use import read_use
     from nbkit.tools.status.table import words
 
     listing = list_once(store, cache=user_cache())
     rows = read_status(listing, slugs)
+    held_phases(listing)  # refuses what is no store
     use = read_use(listing)
     runs, note = states(listing, [row.slug for row in rows])
     text = "\n".join([words(rows, use, history), *state_words(runs, note)])
@@ -226,9 +227,11 @@ def report(
 ) -> int:
     """Write one HTML page from the store: phases, sessions, curves, figures, and scores beside their baselines."""
     from nbkit.tools.report.page import write_report
-    from nbkit.tools.status.listing import list_once, user_cache
+    from nbkit.tools.status.listing import held_phases, list_once, user_cache
 
-    written = write_report(list_once(store, cache=user_cache()), out, slugs)
+    listing = list_once(store, cache=user_cache())
+    held_phases(listing)  # refuses what is no store
+    written = write_report(listing, out, slugs)
     _show(written.row(), json_, written.words())
     return 0
 

@@ -142,7 +142,7 @@ def faulty_session(root: Path, kind: str, n: int | None, lasting: bool, longest:
             with np.load(path) as arrays:
                 if not (arrays["x"] == int(row["seed"])).all():
                     found.faults.append(f"{path.name} holds other numbers")
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             found.faults.append(f"{path.name} cannot be read: {error}")
     freed = not any(what.startswith(("unlink", "remove")) for what in found.struck)
     if freed and (strays := [str(p) for p in root.rglob("*.part")]):

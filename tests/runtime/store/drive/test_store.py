@@ -171,6 +171,8 @@ def test_two_files_of_one_name_and_content_become_one(drive, file, tmp_path):
     assert [n for n, _, _ in drive.drive.tree()].count("a/x") == 2
     kept = min((r for r in drive.drive.rows.values() if r["title"] == "x"), key=lambda r: (r["createdDate"], r["id"]))
     assert [s.name for s in another(drive).list("a/x")] == ["a/x"]
+    assert [n for n, _, _ in drive.drive.tree()].count("a/x") == 2, "a reader removes nothing"
+    another(drive).put(file("same"), "a/x")
     assert [r["id"] for r in drive.drive.rows.values() if r["title"] == "x"] == [kept["id"]]
     assert content_of(second, "a/x", tmp_path) == b"same"
     for session, content in ((first, "newer"), (second, "newest")):  # one of them remembers an id that is gone
@@ -200,7 +202,7 @@ def test_two_sessions_that_tidy_up_at_once_never_remove_the_last_copy(drive, fil
     for _ in range(15):
         ids = [make_by_hand(drive, "x", drive.drive.made_folder, b"same") for _ in range(3)]
         sessions = [another(drive) for _ in range(3)]
-        threads = [threading.Thread(target=lambda s=s: list(s.list())) for s in sessions]
+        threads = [threading.Thread(target=lambda s=s: s.put(file("same"), "x")) for s in sessions]
         for thread in threads:
             thread.start()
         for thread in threads:
