@@ -53,6 +53,10 @@ ELSEWHERE = {
     f"{ENV}jupyterlab notebooks": "tests/test_jupyterlab.py",
     "python -m pip install -e .": "Makefile",
     "python -m nbkit new --all": "tests/tools/commands/test_new_phase.py",
+    f"{NBKIT}run 10_eeg_windows --store eeg-store -p SOURCE=folder -p PATH=recordings -p SUBJECT_FROM='(P\\d+)_' "
+    "-p LABELS=labels.tsv": "tests/test_own_recordings.py",
+    f'{NBKIT}run 70_decoding_frozen --store eeg-store -p TASK=windows -p N_SPLITS=0 -p MODELS=[\\"biot\\"] '
+    "-p WEIGHTS=random -p ACCELERATOR=cpu": "tests/test_own_recordings.py",
     f"{NBKIT}run 62_tribe_pretrain --smoke --store try-store": "tests/test_notebooks_form.py",
     f"{ENV}nbkit.neuro.bandvar.make_dummy data/eeg_dummy": "tests/neuro/bandvar/test_train.py",
     f"{ENV}nbkit.neuro.bandvar.train --data-root data/eeg_dummy --epochs 2 --checkpoint-dir runs/eeg_demo "
