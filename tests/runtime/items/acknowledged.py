@@ -58,7 +58,7 @@ class NotedStore(FolderStore):
             file.write(json.dumps(fields).encode() + b"\n")
 
     def _fails(self, moment: str) -> None:
-        failed = self.random.random() < self.rate / 2
+        failed = self.random.random() < self.rate
         if moment == "before" or failed:
             self._note(request=moment == "before", failed=failed)
         if failed:

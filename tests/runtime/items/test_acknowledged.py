@@ -15,7 +15,7 @@ def test_what_was_acknowledged_is_there_after_every_kill(tmp_path):
     found = run_history(tmp_path / "storm", n=60, kills=24, seed=3)
     assert not found.faults, found.faults[:3]
     assert found.kills >= 24 and found.wipes and found.jumps and found.items == 60
-    assert found.failed >= 0.1 * found.requests and found.acknowledged >= 60
+    assert found.failed >= 0.2 * found.requests and found.acknowledged >= 60
 
 
 def test_the_checker_sees_a_lost_output_and_a_lost_record(tmp_path):
