@@ -47,7 +47,12 @@ def training(make_notebook) -> Path:
 
 @pytest.mark.rehearse
 def test_a_fault_exits_1_and_names_what_the_notebook_holds(training, here, capsys):
-    assert cli.run(["prove", str(training), "-p", "FAULT=0.1", "--steps", "10", "--stops", "2", "--json"]) == 1
+    assert (
+        cli.run(
+            ["prove", str(training), "-p", "FAULT=0.1", "--steps", "10", "--stops", "2", "--limit", "20min", "--json"]
+        )
+        == 1
+    )
     document = json.loads(capsys.readouterr().out)
     assert document["exact"] is False and document["steps"] == 10 and len(document["stops"]) == 2
     assert document["cause"]["kind"] == "process" and "Toy.seen" in document["remedy"]
@@ -72,7 +77,20 @@ def test_an_exact_training_exits_0_reads_the_store_and_leaves_everything_as_it_w
     cells = OPEN, READ, MODULE, FIT.replace("1000", "steps"), CLOSE
     notebook = make_notebook("FAULT = 0.0  # of the step\nSMOKE = False", *cells, name="06_toy_train.ipynb")
     before = {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()}
-    code = cli.run(["prove", str(notebook), "--steps", "10", "--stops", "2", "--store", str(tmp_path / "store")])
+    code = cli.run(
+        [
+            "prove",
+            str(notebook),
+            "--steps",
+            "10",
+            "--stops",
+            "2",
+            "--limit",
+            "20min",
+            "--store",
+            str(tmp_path / "store"),
+        ]
+    )
     said = capsys.readouterr()
     assert code == 0, said.err
     assert said.out.startswith("Exact: 10 steps, stopped 2 times (") and "Running 06_toy_train.ipynb" in said.err

@@ -18,6 +18,7 @@ from tests.runtime.training.proving.plants import PLANTS, Data, Plain, Rows
 from tests.runtime.training.training_support import FakeSession, Tiny, TinyData
 
 pytestmark = pytest.mark.train
+LONG = {"limit": "20min"}  # a busy machine would have time for fewer stops
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def session(tmp_path):
 
 @pytest.mark.parametrize(("module", "data", "kind", "named"), PLANTS.values(), ids=PLANTS.keys())
 def test_a_planted_fault_is_found_with_its_cause(session, interpreters, module, data, kind, named):
-    report = prove(session, module(), data(), steps=10, stops=2, interpreters=interpreters)
+    report = prove(session, module(), data(), steps=10, stops=2, interpreters=interpreters, **LONG)
     assert not report.exact, report.words()
     assert report.cause is not None and report.cause.kind == kind, report.words()
     assert named in " ".join(report.cause.where), report.words()
@@ -49,7 +50,7 @@ def test_what_is_exact_is_proved_and_everything_is_left_as_it_was(session, inter
     before = cloudpickle.dumps((module, data)), _generators()
     report = prove(
         session, module, data, steps=12, stops=6, accumulate_grad_batches=2, monitor="val_loss", seed=3,
-        interpreters=interpreters,
+        interpreters=interpreters, **LONG,
     )  # fmt: skip
     assert report.exact and report.steps == 12 and len(report.stops) == 6, report.words()
     kinds = {words.partition(":")[0] for words in report.stops}
@@ -62,7 +63,7 @@ def test_what_is_exact_is_proved_and_everything_is_left_as_it_was(session, inter
 
 
 def test_a_plain_loader_is_proved_too(session, interpreters):
-    assert prove(session, Plain(), Data().train_dataloader(), steps=8, stops=1, interpreters=interpreters).exact
+    assert prove(session, Plain(), Data().train_dataloader(), steps=8, stops=1, interpreters=interpreters, **LONG).exact
 
 
 class Timed(Plain):
@@ -74,7 +75,7 @@ class Timed(Plain):
 
 
 def test_a_measured_time_among_the_metrics_harms_nothing(session, interpreters):
-    report = prove(session, Timed(), Data(), steps=10, stops=2, log_every_n_steps=1, interpreters=interpreters)
+    report = prove(session, Timed(), Data(), steps=10, stops=2, log_every_n_steps=1, interpreters=interpreters, **LONG)
     assert report.exact and report.notes == ("metric rate",), report.words()
 
 
@@ -86,7 +87,7 @@ class Once(Plain):
 
 
 def test_a_resume_that_fails_is_a_finding(session, interpreters):
-    report = prove(session, Once(), Data(), steps=10, stops=2, interpreters=interpreters)
+    report = prove(session, Once(), Data(), steps=10, stops=2, interpreters=interpreters, **LONG)
     assert not report.exact and "It could not resume: ValueError: there is no second time" in report.words()
 
 
@@ -105,19 +106,21 @@ def test_a_training_that_fails_by_itself_is_told_as_such(session, interpreters):
     module = Plain()
     module.net = torch.nn.Linear(3, 1)
     with pytest.raises(UsageError, match="fails by itself, in one go: RuntimeError"):
-        prove(session, module, Data(), steps=10, stops=2, interpreters=interpreters)
+        prove(session, module, Data(), steps=10, stops=2, interpreters=interpreters, **LONG)
 
 
 def test_what_fit_refuses_is_refused_in_its_words(session, interpreters):
     with pytest.raises(UsageError, match="names a validation metric"):
-        prove(session, Plain(), Data().train_dataloader(), steps=10, monitor="val_loss", interpreters=interpreters)
+        prove(
+            session, Plain(), Data().train_dataloader(), steps=10, monitor="val_loss", interpreters=interpreters, **LONG
+        )
 
 
 def test_what_cannot_be_copied_is_named(session, interpreters):
     data = Data()
     data.lock = threading.Lock()
     with pytest.raises(UsageError, match=r"The data cannot be copied for a proof: .*open them in setup\(\)"):
-        prove(session, Plain(), data, interpreters=interpreters)
+        prove(session, Plain(), data, interpreters=interpreters, **LONG)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 2}, {"stops": 0}, {"steps": True}, {"stops": 1.5}])

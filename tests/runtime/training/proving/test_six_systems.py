@@ -85,5 +85,6 @@ def test_a_system_passes(make, interpreters, tmp_path):
     lightning.seed_everything(1, verbose=False)
     module, data = make(tmp_path)
     session = FakeSession(tmp_path / "session")
-    report = prove(session, module, data, steps=12, stops=4, val_check_interval=4, interpreters=interpreters)
+    sizes = {"steps": 12, "stops": 4, "val_check_interval": 4, "limit": "20min"}
+    report = prove(session, module, data, interpreters=interpreters, **sizes)
     assert report.exact and report.steps == 12, report.words()
