@@ -15,14 +15,14 @@ from tests.conftest import CLOSE
 
 OPEN = """import lightning, torch, nbkit
 session = nbkit.open_session("toy_train", smoke=SMOKE, accelerator="cpu")"""
-MODULE = """class Toy(lightning.LightningModule):
-    seen = 0
+MODULE = """SEEN = [0]
+class Toy(lightning.LightningModule):
     def __init__(self):
         super().__init__()
         self.net = torch.nn.Linear(4, 1)
     def training_step(self, batch, batch_idx):
-        Toy.seen += 1
-        return (1 + FAULT * Toy.seen) * self.net(batch[0]).square().mean()
+        SEEN[0] += 1
+        return (1 + FAULT * SEEN[0]) * self.net(batch[0]).square().mean()
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01)"""
 FIT = """rows = torch.utils.data.TensorDataset(torch.randn(32, 4))
@@ -55,7 +55,7 @@ def test_a_fault_exits_1_and_names_what_the_notebook_holds(training, here, capsy
     )
     document = json.loads(capsys.readouterr().out)
     assert document["exact"] is False and document["steps"] == 10 and len(document["stops"]) == 2
-    assert document["cause"]["kind"] == "process" and "Toy.seen" in document["remedy"]
+    assert document["cause"]["kind"] == "process" and "module-level SEEN[0]" in document["remedy"]
     assert document["first"]["name"] in document["words"] and document["seconds"] > 0
 
 
