@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 import uuid
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -204,11 +203,6 @@ class Racing(Rows):
         while True:
             self.ticks[0] += 1
             time.sleep(1e-4)
-
-
-def stable(text: str) -> int:
-    """Return what ``hash`` should have been."""
-    return zlib.crc32(text.encode())
 
 
 # name: (module, data, kind of the cause, what the cause must name)
