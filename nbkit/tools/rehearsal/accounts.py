@@ -31,12 +31,12 @@ class RehearsedSession:
         did not stop at its limit) or ``silent`` (killed because it never opened a session).
     events : list of dict
         Its journal.
-    poisoned : bool
-        Whether the item that the rehearsal poisoned took it down.
     stored_items : set of str
         Keys of the items that were done in the store when the session ended.
     stored_step : int
         Step of the newest checkpoint in the store when the session ended.
+    poisoned : bool
+        Whether the item that the rehearsal poisoned took it down.
     """
 
     number: int
@@ -46,10 +46,10 @@ class RehearsedSession:
     ending: str = ""
     exit_code: int | None = None
     processes_killed: int = 0
-    poisoned: bool = False
     events: list[Event] = field(default_factory=list)
     stored_items: set[str] = field(default_factory=set)
     stored_step: int = 0
+    poisoned: bool = False
 
     @property
     def opened(self) -> Event | None:
