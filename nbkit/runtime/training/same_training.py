@@ -143,7 +143,7 @@ def explain_mismatch(error: Exception, module: Any, checkpoint: dict[str, Any] |
     for words, names in (
         ("missing in the checkpoint", [n for n in here if n not in there]),
         ("not in this model", [n for n in there if n not in here]),
-        ("with another shape", [n for n in here if n in there and here[n].shape != there[n].shape]),
+        ("with another shape", [n for n in here if n in there and _shape(here[n]) != _shape(there[n])]),
     ):
         if names:
             parts.append(f"{words}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
@@ -152,3 +152,7 @@ def explain_mismatch(error: Exception, module: Any, checkpoint: dict[str, Any] |
         f"The checkpoint {path} belongs to another model or optimizer: {what}. Use the model that it was trained with, "
         "or start over beside it with fresh=True. The checkpoint is untouched."
     ) from error
+
+
+def _shape(value: Any) -> Any:
+    return getattr(value, "shape", None)  # a module's extra state need not be a tensor

@@ -46,6 +46,8 @@ VALIDATIONS = ("each epoch", "none", "within an epoch", "every 3 batches", "ever
 class Subject(lightning.LightningModule):
     """A regression of a backbone and a head, trained in one of the ways and kinds of the matrix."""
 
+    seen_by_all = 0
+
     def __init__(self, cell: Any) -> None:
         super().__init__()
         self.seen_extra = 0
@@ -99,7 +101,7 @@ class Subject(lightning.LightningModule):
         elif kind == "growing buffer":
             self.register_buffer("bank", torch.zeros(0, 1))
         elif kind == "class attribute":
-            type(self).seen_by_all = 0
+            Subject.seen_by_all = 0
         elif kind == "hyperparameters":
             self.save_hyperparameters({"width": 6, "name": "tiny"})
         elif kind == "nested objects":
@@ -145,8 +147,8 @@ class Subject(lightning.LightningModule):
             if len(self.bank) < 5:
                 self.bank = torch.cat([self.bank, out.detach()[:1, None]])
         elif kind == "class attribute":
-            type(self).seen_by_all += 1
-            loss = loss * (1 + 0.01 * self.seen_by_all)
+            Subject.seen_by_all += 1
+            loss = loss * (1 + 0.01 * Subject.seen_by_all)
         elif kind == "stateful extra":
             self.seen_extra += 1
             loss = loss * (1 + 0.01 * self.seen_extra)
