@@ -13,13 +13,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import fsync_folder, make_folder, write_atomically
 from nbkit.runtime.errors import DamagedError
-from nbkit.runtime.ledger.ages import is_late
 from nbkit.runtime.ledger.claims import BETWEEN, OUTSIDE, Blame, blame
 from nbkit.runtime.ledger.database import NumberedRow, Row, is_record_id, not_recorded, open_database
 from nbkit.runtime.ledger.in_work import InWork
@@ -81,7 +80,7 @@ class Ledger:
         self.here: dict[str, int] = {}
         self.settings: str | None = None
         self.time_left: Callable[[], float] = lambda: math.inf
-        self.released = False
+        self.released = self._ended = False
         self._put_seconds = 0.0
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
@@ -185,6 +184,7 @@ class Ledger:
         record = {**record, "t": round(time.time(), 3)}
         with self._lock:
             self._number += 1
+            self._ended |= record["e"] == "close"
             self._insert(self._number, encode_line(record))
             self.state.add(self.session, [(self._number, record)])
 
@@ -200,12 +200,15 @@ class Ledger:
         except sqlite3.Error as error:
             raise not_recorded(self.folder, error) from error
 
-    def stored(self, key: str) -> None:
-        """Record that the store holds an item's outputs, verified."""
+    def stored(self, key: str) -> bool:
+        """Record that the store holds an item's outputs, verified; return False once the closing record is made.
+
+        None may follow that one: whoever reads it looks for no more. The next session sends the outputs again.
+        """
         with self._lock:
             row = self.here.get(key)
-            if row is None:
-                return
+            if row is None or self._ended:
+                return row is None
             record = self._record(row)
             number = self._number + 1
             marked = "UPDATE records SET session=?, number=? WHERE id=?"
@@ -214,6 +217,7 @@ class Ledger:
             self._number = number
             self.state.add(self.session, [(number, record)])
             del self.here[key]
+            return True
 
     def forget(self, key: str) -> None:
         """Make an item pending again whose outputs vanished from this machine before the store had them."""
@@ -278,10 +282,6 @@ class Ledger:
                 self._remove([row[0] for row in run])
                 if segment.session == self.session:
                     self.own.append(segment)
-            for segment in [s for s in self.own if s.folder in self.state.sealed]:
-                if lines := self._lines_of(segment):  # nobody reads it there any more
-                    self.own.remove(segment)
-                    self.own.append(self._put(store, self.session, segment.first, lines))
             if merge:
                 self._merge(store)
             return len(rows)
@@ -300,9 +300,7 @@ class Ledger:
 
     def _put(self, store: Store, session: str, first: int, lines: list[str]) -> Segment:
         """Bring lines to the store as a segment."""
-        segment, data = segment_of(self.slug, session, first, lines, is_late(session))
-        if segment.folder in self.state.sealed:  # a clock, here or there, is days off
-            segment = replace(segment, late=True)
+        segment, data = segment_of(self.slug, session, first, lines)
         began = time.monotonic()
         self._put_content(store, segment, data)
         self._put_seconds = time.monotonic() - began

@@ -6,8 +6,8 @@ names the folders that it stands for; readers do not look into those any more.
 
 - Records of all sessions are merged, those of killed and of running ones, too: whoever has read the copy need not fetch
   the segments. Only folders to which nothing can come any more are named, so that they need not be listed either: of
-  sessions whose records are complete up to the closing one, or folders days after the last moment at which anyone
-  writes there (`is_late`).
+  sessions whose records are complete up to the closing one. Folders of killed sessions stay listed for ever, which on
+  Drive costs a request for 50 of them: no clock tells a session that was killed from one that lives.
 - The sessions' own segments are neither changed nor deleted. Where a merged segment is damaged, its readers do as if it
   were not there. Only merged segments that a larger one replaces are deleted, after that one was verified.
 - Records keep their session and number, and so count once, however many merged segments hold them. Sessions that merge

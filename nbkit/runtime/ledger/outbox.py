@@ -248,8 +248,7 @@ class Outbox:
             words = f"{error.filename} vanished" if isinstance(error, FileNotFoundError) else str(error)
             self.say(f"{key}: {words} before it reached the store; the item is done again")
             return self.ledger.forget(key)
-        self.ledger.stored(key)
-        for output in outputs:
+        for output in outputs if self.ledger.stored(key) else ():
             try:
                 self.ledger.local(output.name).unlink(missing_ok=True)
             except OSError as error:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from nbkit.runtime.ledger.ages import is_old
 from nbkit.runtime.ledger.claims import Claims
 from nbkit.runtime.ledger.ranges import include
 from nbkit.runtime.ledger.records import Record, fault_of, from_json, no_collection, parse_records, version_of
@@ -36,7 +35,7 @@ _LISTINGS = 5
 _LISTING_WAIT = 0.05  # seconds, doubled each time: the listings of some stores lag
 # slug, session, whether late, first, last, crc
 _NAME = re.compile(r"([^/]+)/ledger/([\w.-]{1,200})(~late)?/(\d{1,30})-(\d{1,30})-([0-9a-f]{8})\.jsonl", re.ASCII)
-_LATE = "~late"
+_LATE = "~late"  # folders of sessions that lasted for days, as earlier versions wrote them
 MERGED = "merged"  # stands where a session's name stands
 
 
@@ -105,10 +104,10 @@ class Segment:
         return f"{zlib.crc32(data):08x}" == self.crc
 
 
-def segment_of(slug: str, session: str, first: int, lines: list[str], late: bool = False) -> tuple[Segment, bytes]:
+def segment_of(slug: str, session: str, first: int, lines: list[str]) -> tuple[Segment, bytes]:
     """Return the segment that holds these lines, and its content."""
     data = ("\n".join(lines) + "\n").encode()
-    return Segment(slug, session, first, first + len(lines) - 1, f"{zlib.crc32(data):08x}", late), data
+    return Segment(slug, session, first, first + len(lines) - 1, f"{zlib.crc32(data):08x}"), data
 
 
 def read_segment(segment: Segment, data: bytes, odd: list[str] | None = None) -> Iterator[tuple[int | None, Record]]:
@@ -186,6 +185,8 @@ class LedgerState:
     """Session to the numbers of its records in merged segments that were added."""
     odd: set[Segment] = field(default_factory=set)
     """Segments of which whole lines were skipped, because they are no records."""
+    _named: set[str] = field(default_factory=set)
+    """Folders that merged segments name as finished."""
     _closed: dict[str, int] = field(default_factory=dict)
     _numbers: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -247,15 +248,15 @@ class LedgerState:
             self.add(MERGED, ((None, record) for record in records if record["e"] in _FACTS))
             return
         with self._lock:
-            held = {f"{segment.slug}/ledger/{session}" for session, _, run in runs if run}
-            for record in records:
-                if record["e"] == "merged":
-                    # a folder of whose session it has nothing must be read, whatever it says
-                    self.sealed |= {folder for folder in record["sealed"] if folder.removesuffix(_LATE) in held}
-                    self.replaced |= set(record["replaces"])
             for session, first, run in runs:
                 self.add(session, enumerate(run, first))
                 include(self.held.setdefault(session, []), list(range(first, first + len(run))))
+            for record in records:
+                if record["e"] == "merged":
+                    self._named |= set(record["sealed"])
+                    self.replaced |= set(record["replaces"])
+            # all other folders must be read, whatever it says: earlier versions named those of old sessions, too
+            self.sealed |= {f for f in self._named if self._is_complete(self.held, f.rpartition("/")[2])}
             self.merged.add(segment)
 
     def covers(self, segment: Segment) -> bool:
@@ -272,10 +273,14 @@ class LedgerState:
     def is_finished(self, segment: Segment) -> bool:
         """Return whether nothing new can come to a segment's folder.
 
-        That is so once all records of the session up to its closing one are known, and days after its opening.
+        That is so once all records of the session up to its closing one are known. Its age says nothing, because
+        clocks may be days or years off: what a session that lives has just recorded would be missed.
         """
-        complete = self._numbers.get(segment.session) == [(1, self._closed.get(segment.session, 0))]
-        return complete or (not segment.late and is_old(segment.session))
+        return self._is_complete(self._numbers, segment.session)
+
+    def _is_complete(self, numbers: dict[str, list[tuple[int, int]]], session: str) -> bool:
+        session = session.removesuffix(_LATE)
+        return numbers.get(session) == [(1, self._closed.get(session, 0))]
 
     def _take(self, session: str, record: Record) -> None:
         kind, key = record["e"], record.get("k", "")

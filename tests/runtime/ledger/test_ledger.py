@@ -45,6 +45,22 @@ def opened(root: Path, session: str = "next", store: object = None, folder: str 
     return Ledger(root / folder, "p", session, store or FolderStore(root / "store"))
 
 
+def test_no_record_follows_the_closing_one(tmp_path):
+    """An upload that ends while the session closes: whoever has read the closing record looks for no more."""
+    ledger = opened(tmp_path, "one")
+    make(ledger, "a")
+    ledger.note({"e": "close", "reason": "wall"})
+    bring(ledger, "a")
+    ledger.close()
+    assert not read_state(ledger.store, "p", tmp_path / "look").done
+    following = opened(tmp_path, "two")
+    assert following.is_done("a") and following.outputs("a"), "not done again, only sent again"
+    bring(following, "a")
+    following.close()
+    state = read_state(ledger.store, "p", tmp_path / "look")
+    assert set(state.done) == {"a"} and all(state.is_finished(s) for s in state.listed if s.session == "one")
+
+
 def test_an_item_goes_from_pending_to_here_to_stored(tmp_path):
     ledger = opened(tmp_path)
     assert not ledger.is_done("a") and ledger.outputs("a") == []

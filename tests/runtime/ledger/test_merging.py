@@ -17,10 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbkit.runtime.ledger import merging
-from nbkit.runtime.ledger.ages import is_late
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.merging import merge_finished
-from nbkit.runtime.ledger.segments import MERGED, Segment, encode_line, read_segment, read_state, segment_of
+from nbkit.runtime.ledger.segments import (
+    MERGED,
+    LedgerState,
+    Segment,
+    encode_line,
+    read_segment,
+    read_state,
+    segment_of,
+)
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.status.past_sessions import CountedState
 from tests.runtime.children import die, fork, reap
@@ -61,7 +68,7 @@ def read(store, cache: Path) -> CountedState:
 def segments_of(session: str, records: list[dict], cuts: list[int] = ()) -> list[tuple[Segment, bytes]]:
     ends = sorted({0, len(records), *(cut for cut in cuts if 0 < cut < len(records))})
     lines = [encode_line(record) for record in records]
-    return [segment_of("p", session, a + 1, lines[a:b], is_late(session)) for a, b in zip(ends, ends[1:], strict=False)]
+    return [segment_of("p", session, a + 1, lines[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
 
 
 def plainly(pieces: list[tuple[Segment, bytes]]) -> CountedState:
@@ -294,12 +301,12 @@ def test_damaged_merged_segment_is_named_and_costs_nothing(tmp_path):
 
 def test_damaged_session_is_left_as_it_is(tmp_path):
     pieces = recorded(tmp_path, range(4))
-    store, segment = FolderStore(tmp_path / "store"), pieces[0][0]
-    store.path(segment.name).write_bytes(pieces[0][1][:-9])
+    store, segment = FolderStore(tmp_path / "store"), pieces[1][0]
+    store.path(segment.name).write_bytes(pieces[1][1][:-9])
     Merger(store, tmp_path / "cache").merge()
     found = read(store, tmp_path / "after")
-    assert list(found.damaged) == [segment.name] and segment.folder not in found.sealed and len(found.sealed) == 3
-    store.path(segment.name).write_bytes(pieces[0][1])
+    assert list(found.damaged) == [segment.name] and segment.folder not in found.sealed and len(found.sealed) == 1
+    store.path(segment.name).write_bytes(pieces[1][1])
     assert state(read(store, tmp_path / "mended")) == state(plainly(pieces))
 
 
@@ -315,43 +322,44 @@ def test_store_that_refuses_the_merge_is_no_reason_not_to_open(tmp_path, verb, f
     assert state(read(FolderStore(tmp_path / "store"), tmp_path / "after")) == state(plainly(pieces))
 
 
-def test_records_of_a_session_whose_folder_was_merged_while_it_lives_are_read(tmp_path):
-    """As where a machine's clock is years behind, so that its sessions look finished as they begin."""
-    store = FolderStore(tmp_path / "store")
-    living = Ledger(tmp_path / "living", "p", OLD[0], store)
-    living.state.sealed.clear()
-    before = [encode_line(record) for record in history(2)]
-    put(store, *segment_of("p", OLD[0], 1, before[:2]))
-    Merger(store, tmp_path / "merger").merge()
-    late = segment_of("p", OLD[0], 3, before[2:])
-    put(store, *late)  # written before it could know
-    living._number = 4
-    assert "f" not in read(store, tmp_path / "cache 1").failures
-    living.own = [late[0]]
-    (tmp_path / "living/segments").mkdir(exist_ok=True)
-    (tmp_path / "living/segments" / late[0].cached).write_bytes(late[1])
-    living.refresh()
-    living.flush()
-    assert read(store, tmp_path / "cache 2").failures == {"f": 1}, "sent again, without anything new to send"
-    living.failed("g", "error")
-    living.close()
-    found = read(store, tmp_path / "cache 3")
-    assert found.failures == {"f": 1, "g": 1} and found.deaths == {"d": 1} and set(found.done) == {"k2"}
+@pytest.mark.parametrize("by_age", [False, True], ids=["now", "as earlier versions did"])
+@pytest.mark.parametrize("begun", [OLD[0], now("a"), "20990101T000000-aaaaaaaa"])
+def test_a_session_that_lives_is_read_whatever_the_clocks_say(tmp_path, monkeypatch, begun, by_age):
+    """Others copy its records at once; on machines whose clocks are years off it looks long finished, or not begun."""
+    store, lines = FolderStore(tmp_path / "store"), [encode_line(record) for record in history(1)]
+    for count in range(1, len(lines) + 1):
+        put(store, *segment_of("p", begun, count, lines[count - 1 : count]))
+        with monkeypatch.context() as patch:
+            if by_age:
+                patch.setattr(LedgerState, "is_finished", lambda state, segment: True)
+            Merger(store, tmp_path / f"merger {count}").merge()
+        found = read(store, tmp_path / f"cache {count}")
+        assert state(found) == state(plainly([segment_of("p", begun, 1, lines[:count])]))
+        assert found.sealed == ({f"p/ledger/{begun}"} if count == len(lines) else set())
 
 
-def test_late_records_go_to_a_folder_of_their_own(tmp_path):
-    store = FolderStore(tmp_path / "store")
-    ledger = Ledger(tmp_path / "work", "p", OLD[0], store)
-    ledger.failed("a", "error")
-    ledger.close()
-    (name,) = names(tmp_path, "")
-    assert Segment.parse(name).late and name.startswith(f"p/ledger/{OLD[0]}~late/")
-    young = Ledger(tmp_path / "work", "p", now("b"), store)
-    young.failed("a", "error")
-    young.close()
-    assert read(store, tmp_path / "cache").failures == {"a": 2} and f"p/ledger/{young.session}/" in str(
-        names(tmp_path, "")
-    )
+def test_parts_of_a_session_in_several_merged_segments_make_it_finished(tmp_path, monkeypatch):
+    monkeypatch.setattr(merging, "_SMALL", 0)
+    monkeypatch.setattr(merging, "_LARGEST", 1200)
+    store, name = FolderStore(tmp_path / "store"), now("a")
+    pieces = segments_of(name, history(1), [1, 2, 3, 4])
+    for turn, piece in enumerate(pieces):
+        put(store, *piece)
+        Merger(store, tmp_path / f"cache {turn}").merge()
+    assert read(store, tmp_path / "after").sealed == {f"p/ledger/{name}"}
+
+
+def test_records_in_the_late_folders_of_earlier_versions_are_read(tmp_path):
+    store, lines = FolderStore(tmp_path / "store"), [encode_line(record) for record in history(1)]
+    pieces = [segment_of("p", OLD[0], 1, lines[:2]), segment_of("p", OLD[0], 3, lines[2:])]
+    pieces[1] = replace(pieces[1][0], late=True), pieces[1][1]
+    for piece in pieces:
+        put(store, *piece)
+    Merger(store, tmp_path / "cache").merge()
+    counting = FaultyStore(store)
+    found = read(counting, tmp_path / "after")
+    assert state(found) == state(plainly(pieces)) and counting.calls["get"] == 1
+    assert found.sealed == {f"p/ledger/{OLD[0]}", f"p/ledger/{OLD[0]}~late"}
 
 
 def test_large_merged_segments_are_not_copied_at_every_merge(tmp_path, monkeypatch):
@@ -374,10 +382,11 @@ def test_names_of_late_and_merged_segments_come_back():
 
 def test_sessions_whose_transfer_costs_more_than_their_request_are_left(tmp_path, monkeypatch):
     pieces = recorded(tmp_path, range(6))
-    large = segments_of(OLD[1], [{"e": "failed", "k": "f", "err": "x" * 3000, "t": 1.0}])
+    records = [{"e": "failed", "k": "f", "err": "x" * 3000, "t": 1.0}, {"e": "close", "t": 9.0, "reason": "wall"}]
+    large = segments_of(OLD[1], records)
     put(FolderStore(tmp_path / "store"), *large[0])
     monkeypatch.setattr(merging, "_LARGE", 2000)
     Merger(FolderStore(tmp_path / "store"), tmp_path / "cache").merge()
     found = read(FolderStore(tmp_path / "store"), tmp_path / "after")
     assert state(found) == state(plainly(pieces + large))
-    assert large[0][0].folder not in found.sealed and len(found.sealed) == 6
+    assert large[0][0].folder not in found.sealed and len(found.sealed) == 3
