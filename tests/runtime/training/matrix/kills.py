@@ -27,10 +27,11 @@ from nbkit.runtime.training.generations import Generations
 from tests.runtime.training.matrix.cells import Cell, parts_of
 from tests.runtime.training.matrix.factors import HOOKS
 from tests.runtime.training.matrix.states import first_difference, state_of
+from tests.runtime.training.matrix.subject import Subject
 from tests.runtime.training.training_support import Child
 
 _KILLS = 3  # of one place, before a session that is left alone
-_STEP = "module.training_step"
+_STEP = "any step"
 _CHECKPOINT, _RECEIPT = (lambda *args: str(args).find(".ckpt") >= 0), (lambda *args: str(args).find("step-") >= 0)
 
 
@@ -92,10 +93,11 @@ def _life(cell: Cell, root: Path, place: str, at: int | None) -> bool:
         if calls == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    if place in MOMENTS and at is not None:
-        MOMENTS[place].arm(fire)
+    moment = {**MOMENTS, _STEP: Moment(Subject, "training_step")}.get(place)
+    if moment is not None and at is not None:
+        moment.arm(fire)
     session = nbkit.open_session("cell", store=root / "store", folder=root / "machine", accelerator="cpu", smoke=True)
-    module, data, options = parts_of(cell, root, fire)
+    module, data, options = parts_of(cell, root, fire if moment is None else lambda: None)
     session.fit(module, data, max_steps=cell.max_steps, save_every=1e-9, **options)
     return session.close()["complete"]
 
@@ -149,7 +151,7 @@ def _kill_at(place: str, cell: Cell, there: Any, root: Path, rng: random.Random,
     done = wiped = 0
     first_wiped = rng.randrange(2)
     if latest == 1:  # what is called on resuming alone needs something to resume
-        Child(_life, replace(cell, hook=_STEP), root, _STEP, 6).end()
+        Child(_life, cell, root, _STEP, 6).end()
     for number in range(kills + 1):
         at = rng.randint(1, latest) if number < kills else None
         outcome = Child(_life, cell, root, place, at).end()
