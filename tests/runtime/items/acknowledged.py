@@ -155,7 +155,7 @@ def run_history(root: Path, n: int, kills: int, rate: float = 0.2, seed: int = 1
     if end != 0:
         found.faults.append(f"the last session ended with {end}: {(root / 'words.log').read_text()[-1500:]}")
     found.faults += check(root, seen)
-    return _sums(root, n, found)
+    return sums(root, n, found)
 
 
 def check(root: Path, seen: Counter[str]) -> list[str]:
@@ -181,7 +181,7 @@ def _notes(root: Path) -> list[dict]:
     return [json.loads(line) for line in whole]
 
 
-def _sums(root: Path, n: int, found: History) -> History:
+def sums(root: Path, n: int, found: History) -> History:
     store, notes = FolderStore(root / "store"), _notes(root)
     found.requests = sum(note.get("request", False) for note in notes)
     found.failed = sum(note.get("failed", False) for note in notes)
