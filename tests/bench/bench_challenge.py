@@ -31,7 +31,7 @@ from nbkit.neuro.signals.recordings.cueing import CueingWindows, write_cueing
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.brief import train_briefly
 from nbkit.neuro.training.held_out import ridge_on_crops
-from nbkit.neuro.training.regression import predict
+from nbkit.neuro.training.window_module import predict
 from tests.bench.rows import Row
 
 _DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import numpy as np
 from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.signals.windows.montages import Montage, group_by_montage
 from nbkit.neuro.signals.windows.shards import WindowShards
-
-_CLASS_COLUMNS = ("label", "event")  # hold names, even where these are numbers
-_MOST_CLASSES = 12  # whole numbers with more values than this are a quantity
+from nbkit.neuro.signals.windows.targets import as_text, choose_target
 
 
 def window_task(
@@ -62,40 +59,21 @@ def window_task(
     if len(subjects):
         wanted = {_plain(subject) for subject in subjects}
         keep &= np.array([_plain(subject) in wanted for subject in shards.subjects])
-    values = shards.column(target)
-    words = values.dtype.kind == "U" or target in _CLASS_COLUMNS
-    texts = np.array([_text(value) for value in values])
-    if classes:
-        keep &= np.isin(texts, [str(name) for name in classes])
-    known = texts != "" if words or classes else np.isfinite(values.astype(float))
-    if not (keep & known).any():
-        raise ValueError(
-            f"No window of {len(values)} has a value of {target!r}; the columns are {', '.join(shards.column_names)}. "
-            f"Its values: {_counted(texts)}."
-        )
-    if lost := int((keep & ~known).sum()):
-        say(f"{lost} of {int(keep.sum())} windows have no {target} and are left out.")
-    rows = np.flatnonzero(keep & known)
-    numbers = None if words else values[rows].astype(float)
-    as_classes = bool(classes) or words or (numbers is not None and _few_whole(numbers))
+    chosen = choose_target(shards, target, classes, keep)
+    if chosen.missing:
+        say(f"{chosen.missing} of {int(keep.sum())} windows have no {target} and are left out.")
+    rows = chosen.rows
     common = dict(
         windows=_stacked(shards, rows), groups=_groups(shards, montages[0], group)[rows], sfreq=shards.sfreq,
         ch_names=tuple(shards.ch_names), data=shards.fact("data", "real"),
     )  # fmt: skip
     one_out = "leave_one_group_out" if leave_one_out else ""
-    if not as_classes and numbers is not None:
+    if not chosen.classes:
         return DecodingTask(
-            f"windows_{target}", "regression", target=numbers, strategy=one_out or "group_kfold", **common
+            f"windows_{target}", "regression", target=chosen.values, strategy=one_out or "group_kfold", **common
         )  # fmt: skip
-    names = tuple(str(name) for name in classes) or tuple(sorted(set(texts[rows].tolist())))
-    if len(names) < 2:
-        raise ValueError(
-            f"All windows with a {target} are {names[0]!r}; there is nothing to tell apart. Values: {_counted(texts)}."
-        )
-    number = {name: place for place, name in enumerate(names)}
-    found = np.array([number[text] for text in texts[rows]])
     return DecodingTask(
-        f"windows_{target}", "classification", target=found, classes=names,
+        f"windows_{target}", "classification", target=chosen.values, classes=chosen.classes,
         strategy=one_out or "stratified_group_kfold", **common,
     )  # fmt: skip
 
@@ -104,7 +82,7 @@ def _groups(shards: WindowShards, montage: Montage, group: str) -> np.ndarray:
     if group == "subject":
         return shards.subjects.astype(str)
     if group in shards.column_names:
-        return np.array([_text(value) for value in shards.column(group)])
+        return np.array([as_text(value) for value in shards.column(group)])
     if group in ("recording", "run"):
         names = [
             str(facts.get(group, path.parent.name)) for facts, path in zip(shards.facts, montage.paths, strict=True)
@@ -121,22 +99,6 @@ def _stacked(shards: WindowShards, rows: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(shards[int(row)]["window"], np.float32) for row in rows])
 
 
-def _few_whole(numbers: np.ndarray) -> bool:
-    return bool((numbers == numbers.round()).all()) and len(np.unique(numbers)) <= _MOST_CLASSES
-
-
-def _text(value: object) -> str:
-    """Return a value of a column as text: 1.0 as 1, NaN as nothing."""
-    if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else f"{value:g}"
-    return str(value)
-
-
 def _plain(value: object) -> str:
     text = str(value)
     return str(int(text)) if text.isdecimal() else text
-
-
-def _counted(texts: np.ndarray) -> str:
-    found = Counter(text or "(none)" for text in texts.tolist()).most_common(8)
-    return ", ".join(f"{name}: {count}" for name, count in found)

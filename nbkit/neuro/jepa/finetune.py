@@ -1,5 +1,7 @@
 """Finetune the pretrained encoder (phase 2): response times from all latents, factors from the trait latents.
 
+Any other target of the windows is learned from the same latents, classes too.
+
 The published code uses one name for its own encoder and for braindecode's SignalJEPA, and loads the weights of one into
 the other, where no weight can match. Here the encoder is the pretrained one, and loading fails unless every weight
 matches. braindecode's network is a rival that is trained for comparison (see `signal_jepa`).
@@ -7,7 +9,7 @@ matches. braindecode's network is a rival that is trained for comparison (see `s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from torch import Tensor, nn
 from nbkit.neuro.jepa.encoder import KIND as PRETRAINED
 from nbkit.neuro.jepa.encoder import LATENTS, TRAIT, Encoder, EncoderSettings, pretrained_encoder
 from nbkit.neuro.jepa.signal_jepa import SignalJEPARegressor
+from nbkit.neuro.training.classification import WindowClassifier
 from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean
 from nbkit.neuro.training.rivals import WithRivals
 from nbkit.neuro.training.weights import LoadReport, held, load_strictly, settings_from
+from nbkit.neuro.training.window_module import WindowModule, check_numbers, column_of
 
 KIND = "jepa_finetune"
 RIVAL = "signal_jepa"
@@ -131,8 +135,60 @@ class Challenge2Settings(FinetuneSettings):
         return cls(**_SMOKE)
 
 
-class Regressor(WindowRegressor):
-    """Lightning module that predicts the targets of a challenge from latents.
+class _FinetunedJEPA(WindowModule):
+    """The network: the pretrained encoder, and a head on some of its latents."""
+
+    kind = KIND
+
+    def _build(self, encoder: EncoderSettings, outputs: int) -> None:
+        if (encoder.n_chans, encoder.sfreq) != (len(self.ch_names), self.sfreq):
+            raise ValueError(
+                f"The encoder is for {encoder.n_chans} channels at {encoder.sfreq:g} Hz, the windows have "
+                f"{len(self.ch_names)} at {self.sfreq:g} Hz. Pretrain on such windows, or cut windows that match the "
+                "encoder."
+            )
+        self.encoder, self.head = Encoder(encoder), make_head(self.settings.challenge, outputs)
+        begin_at_mean(self.head[-1])
+        self.loaded = LoadReport(0, len(self.encoder.state_dict()), "nothing: random weights")
+
+    @classmethod
+    def _begin(cls, settings: FinetuneSettings, data: Any, pretrained: str | Path | None, *learned: Any) -> Any:
+        if pretrained is None:
+            sizes = getattr(EncoderSettings, settings.encoder_preset)()
+            sizes = replace(sizes, n_chans=len(data.ch_names), sfreq=float(data.sfreq))
+            sizes = replace(sizes, fmax=min(sizes.fmax, sizes.sfreq / 2))
+            module = cls(settings, data.ch_names, data.sfreq, *learned, sizes)
+        else:
+            encoder, report = pretrained_encoder(pretrained)
+            check_channels(held(pretrained, PRETRAINED)[0]["ch_names"], data.ch_names, Path(pretrained).name)
+            module = cls(settings, data.ch_names, data.sfreq, *learned, encoder.settings)
+            module.encoder.load_state_dict(encoder.state_dict())
+            module.loaded = report
+        module.column = column_of(data)
+        return module
+
+    @classmethod
+    def _restore(cls, made: Mapping[str, Any], weights: Mapping[str, Tensor], path: str | Path, *learned: Any) -> Any:
+        settings = settings_from(FinetuneSettings, made, path)
+        encoder = settings_from(EncoderSettings, {"settings": made["encoder"]}, path)
+        module = cls(settings, made["ch_names"], made["sfreq"], *learned, encoder)
+        module.loaded, module.n_times = load_strictly(module, weights, path), made["n_times"]
+        module.column = made.get("column", "")
+        return module
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KIND] = {
+            "settings": asdict(self.settings), "encoder": asdict(self.encoder.settings),
+            "ch_names": list(self.ch_names), "sfreq": self.sfreq, "n_times": self.n_times, "loaded": str(self.loaded),
+            **self.learns(),
+        }  # fmt: skip
+
+    def outputs(self, windows: Tensor) -> Tensor:
+        return predict_targets(self.encoder, self.head, CHALLENGES[self.settings.challenge].latents, windows).float()
+
+
+class Regressor(_FinetunedJEPA, WindowRegressor):
+    """Lightning module that predicts the targets of a challenge, or one number, from latents.
 
     Parameters
     ----------
@@ -143,7 +199,7 @@ class Regressor(WindowRegressor):
     sfreq : float
         Sampling rate, in Hz.
     scales : sequence of (float, float)
-        Mean and standard deviation of each of the challenge's targets.
+        Mean and standard deviation of each target: of all targets of the challenge, or of one number.
     encoder : EncoderSettings
 
     Raises
@@ -160,17 +216,9 @@ class Regressor(WindowRegressor):
         scales: Sequence[tuple[float, float]],
         encoder: EncoderSettings,
     ) -> None:
-        what = CHALLENGES[settings.challenge]
-        super().__init__(settings, ch_names, sfreq, scales, what.targets, "target")
-        if (encoder.n_chans, encoder.sfreq) != (len(self.ch_names), self.sfreq):
-            raise ValueError(
-                f"The encoder is for {encoder.n_chans} channels at {encoder.sfreq:g} Hz, the windows have "
-                f"{len(self.ch_names)} at {self.sfreq:g} Hz. Pretrain on such windows, or cut windows that match the "
-                "encoder."
-            )
-        self.encoder, self.head = Encoder(encoder), make_head(settings.challenge)
-        begin_at_mean(self.head[-1])
-        self.loaded = LoadReport(0, len(self.encoder.state_dict()), "nothing: random weights")
+        targets = ("target",) if len(scales) == 1 else CHALLENGES[settings.challenge].targets
+        super().__init__(settings, ch_names, sfreq, scales, targets, "target")
+        self._build(encoder, len(targets))
 
     @classmethod
     def for_data(cls, settings: FinetuneSettings, data: Any, pretrained: str | Path | None = None) -> Regressor:
@@ -194,25 +242,8 @@ class Regressor(WindowRegressor):
         ValueError
             If a weight of the encoder is missing in the checkpoint, or the channels differ.
         """
-        scales = [_scale(data, name) for name in CHALLENGES[settings.challenge].targets]
-        if pretrained is None:
-            sizes = getattr(EncoderSettings, settings.encoder_preset)()
-            sizes = replace(sizes, n_chans=len(data.ch_names), sfreq=float(data.sfreq))
-            sizes = replace(sizes, fmax=min(sizes.fmax, sizes.sfreq / 2))
-            return cls(settings, data.ch_names, data.sfreq, scales, sizes)
-        encoder, report = pretrained_encoder(pretrained)
-        names = held(pretrained, PRETRAINED)[0]["ch_names"]
-        if len(names) == len(data.ch_names) and tuple(names) != tuple(data.ch_names):
-            odd = next(pair for pair in zip(names, data.ch_names, strict=True) if pair[0] != pair[1])
-            raise ValueError(
-                f"{Path(pretrained).name} was trained on the same number of channels in another order, or on others: "
-                f"{odd[0]} where the windows have {odd[1]}. Its weights depend on the order of channels; cut windows "
-                "with its channels."
-            )
-        module = cls(settings, data.ch_names, data.sfreq, scales, encoder.settings)
-        module.encoder.load_state_dict(encoder.state_dict())
-        module.loaded = report
-        return module
+        targets = ("target",) if column_of(data) else CHALLENGES[settings.challenge].targets
+        return cls._begin(settings, data, pretrained, [_scale(data, name) for name in targets])
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Regressor:
@@ -221,24 +252,48 @@ class Regressor(WindowRegressor):
         Raises
         ------
         ValueError
-            If the file holds no finetuned model, or its weights do not match this version.
+            If the file holds no finetuned model of numbers, or its weights do not match this version.
         """
         made, weights = held(path, KIND, device)
-        settings = settings_from(FinetuneSettings, made, path)
-        encoder = settings_from(EncoderSettings, {"settings": made["encoder"]}, path)
-        scales = [(0.0, 1.0)] * len(CHALLENGES[settings.challenge].targets)
-        module = cls(settings, made["ch_names"], made["sfreq"], scales, encoder)
-        module.loaded, module.n_times = load_strictly(module, weights, path), made["n_times"]
-        return module.to(device)
+        check_numbers(made, path)
+        return cls._restore(made, weights, path, [(0.0, 1.0)] * len(weights["target_mean"])).to(device)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KIND] = {
-            "settings": asdict(self.settings), "encoder": asdict(self.encoder.settings),
-            "ch_names": list(self.ch_names), "sfreq": self.sfreq, "n_times": self.n_times, "loaded": str(self.loaded),
-        }  # fmt: skip
 
-    def outputs(self, windows: Tensor) -> Tensor:
-        return predict_targets(self.encoder, self.head, CHALLENGES[self.settings.challenge].latents, windows).float()
+class Classifier(_FinetunedJEPA, WindowClassifier):
+    """Lightning module that tells the classes of windows apart, from the latents that the challenge's head reads.
+
+    Parameters
+    ----------
+    settings, ch_names, sfreq, encoder
+        As in `Regressor`.
+    classes : sequence of str
+        Names of the classes, by number.
+    weights : sequence of float, optional
+        Weight of each class in the loss.
+    """
+
+    def __init__(
+        self,
+        settings: FinetuneSettings,
+        ch_names: Sequence[str],
+        sfreq: float,
+        classes: Sequence[str],
+        weights: Sequence[float] | None,
+        encoder: EncoderSettings,
+    ) -> None:
+        super().__init__(settings, ch_names, sfreq, classes, weights)
+        self._build(encoder, len(self.classes))
+
+    @classmethod
+    def for_data(cls, settings: FinetuneSettings, data: Any, pretrained: str | Path | None = None) -> Classifier:
+        """Return a module for data with ``classes``, with the encoder of a pretraining checkpoint."""
+        return cls._begin(settings, data, pretrained, data.classes, data.class_weights())
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Classifier:
+        """Load the module of a checkpoint, with its classes and weights."""
+        made, weights = held(path, KIND, device)
+        return cls._restore(made, weights, path, made["classes"], None).to(device)
 
 
 class ComparedRegressor(WithRivals, Regressor):
@@ -247,7 +302,7 @@ class ComparedRegressor(WithRivals, Regressor):
     alone = Regressor
     words = {**WithRivals.words, RIVAL: "braindecode's SignalJEPA"}
 
-    def make_rivals(self, settings: FinetuneSettings, *args: Any, **kwargs: Any) -> dict[str, WindowRegressor]:
+    def make_rivals(self, settings: FinetuneSettings, *args: Any, **kwargs: Any) -> dict[str, WindowModule]:
         rivals = super().make_rivals(settings, *args, **kwargs)
         if settings.rival:
             scale = tuple(zip(self.target_mean.tolist(), self.target_deviation.tolist(), strict=True))[self._scored]
@@ -255,11 +310,54 @@ class ComparedRegressor(WithRivals, Regressor):
         return rivals
 
 
-def make_head(challenge: int) -> nn.Sequential:
-    """Return a new head of a challenge: 96-64-2 for challenge 1 (behaviour), 24-32-4 for challenge 2 (factors)."""
+class ComparedClassifier(WithRivals, Classifier):
+    """`Classifier` trained next to the same network with random initial weights."""
+
+    alone = Classifier
+
+
+def finetuning_for(settings: FinetuneSettings, data: Any, pretrained: str | Path | None = None) -> WithRivals:
+    """Return the module for the target of data, classes or numbers, with its rivals.
+
+    Raises
+    ------
+    ValueError
+        If SignalJEPA is to be compared on another target than the challenge's.
+    """
+    if settings.rival and column_of(data):
+        raise ValueError(
+            f"rival={settings.rival!r} is compared on the challenge's own targets only; the target is "
+            f"{column_of(data)}. Leave rival out of SETTINGS, or set TARGET = None."
+        )
+    kind = ComparedClassifier if data.classes else ComparedRegressor
+    return kind.for_data(settings, data, pretrained)
+
+
+def load_finetuned(path: str | Path, device: str = "cpu") -> Regressor | Classifier:
+    """Load the finetuned model of a checkpoint, whatever it predicts."""
+    kind = Classifier if held(path, KIND, device)[0].get("classes") else Regressor
+    return kind.from_checkpoint(path, device)
+
+
+def check_channels(trained: Sequence[str], names: Sequence[str], whose: str) -> None:
+    """Raise if windows have as many channels as the encoder was trained on, but others or in another order."""
+    if len(trained) == len(names) and tuple(trained) != tuple(names):
+        odd = next(pair for pair in zip(trained, names, strict=True) if pair[0] != pair[1])
+        raise ValueError(
+            f"{whose} was trained on the same number of channels in another order, or on others: "
+            f"{odd[0]} where the windows have {odd[1]}. Its weights depend on the order of channels; cut windows "
+            "with its channels."
+        )
+
+
+def make_head(challenge: int, outputs: int | None = None) -> nn.Sequential:
+    """Return a new head of a challenge: 96-64-2 for challenge 1 (behaviour), 24-32-4 for challenge 2 (factors).
+
+    ``outputs`` replaces the number of outputs, for another target.
+    """
     what = CHALLENGES[challenge]
     width = what.latents.stop - what.latents.start
-    return nn.Sequential(nn.Linear(width, what.hidden), nn.GELU(), nn.Linear(what.hidden, len(what.targets)))
+    return nn.Sequential(nn.Linear(width, what.hidden), nn.GELU(), nn.Linear(what.hidden, outputs or len(what.targets)))
 
 
 def predict_targets(encoder: Encoder, head: nn.Module, latents: slice, windows: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from nbkit.neuro.jepa.finetune import (
 )
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.brief import train_briefly
+from nbkit.neuro.training.window_module import check_challenge
 
 
 class SubmittedJEPA(nn.Module):
@@ -61,6 +62,7 @@ def submission_part(checkpoint: str | Path) -> SubmissionPart:
         If the file holds no finetuned JEPA, or its windows are not in the challenge's format.
     """
     module = Regressor.from_checkpoint(checkpoint)
+    check_challenge(module, Path(checkpoint).name)
     check_contract(module.ch_names, module.n_times or 0, module.sfreq, Path(checkpoint).name)
     arguments = {"challenge": module.settings.challenge, "encoder": asdict(module.encoder.settings)}
     says = f"JEPA's encoder and head, {sum(p.numel() for p in module.parameters()):,} weights"

@@ -1,4 +1,4 @@
-"""Finetune LaBraM (phase 3): predict one number per window from the mean of its tokens.
+"""Finetune LaBraM (phase 3): predict one number per window, or its class, from the mean of its tokens.
 
 The network is the pretrained one; loading fails unless every weight matches.
 """
@@ -6,7 +6,7 @@ The network is the pretrained one; loading fails unless every weight matches.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.pretrain import make_backbone
+from nbkit.neuro.training.classification import WindowClassifier
 from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean
 from nbkit.neuro.training.rivals import WithRivals
 from nbkit.neuro.training.weights import LoadReport, held, load_strictly, part_of, settings_from
+from nbkit.neuro.training.window_module import WindowModule, check_numbers, column_of
 
+KIND = "labram_finetune"
 _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm", "qkv_bias")
 
 
@@ -91,7 +94,54 @@ class FinetuneSettings:
         )  # fmt: skip
 
 
-class Regressor(WindowRegressor):
+class _FinetunedLaBraM(WindowModule):
+    """The network: the mean of its tokens, and a linear map to the outputs."""
+
+    kind = KIND
+
+    def _build(self, table: str | None, outputs: int) -> None:
+        self.table, self.layers = table or find_table(self.ch_names), self.settings.depth + 1
+        self.backbone = make_backbone(self.settings, self.table)
+        self.head = begin_at_mean(nn.Linear(self.settings.dim, outputs))
+        self.register_buffer("rows", torch.tensor(channel_rows(self.ch_names, self.table)), persistent=False)
+        self.loaded = LoadReport(0, len(self.backbone.state_dict()), "nothing: random weights")
+
+    @classmethod
+    def _begin(cls, settings: FinetuneSettings, data: Any, pretrained: str | Path | None, *learned: Any) -> Any:
+        if pretrained is None:
+            module = cls(settings, data.ch_names, data.sfreq, *learned)
+        else:
+            made, weights = held(pretrained, "labram_pretrain")
+            settings = replace(settings, **{name: made["settings"][name] for name in _SHAPE})
+            module = cls(settings, data.ch_names, data.sfreq, *learned, made["table"])
+            module.loaded = load_strictly(module.backbone, part_of(weights, "student."), pretrained)
+        module.column = column_of(data)
+        return module
+
+    @classmethod
+    def _restore(cls, made: Mapping[str, Any], weights: Mapping[str, Tensor], path: str | Path, *learned: Any) -> Any:
+        settings = settings_from(FinetuneSettings, made, path)
+        module = cls(settings, made["ch_names"], made["sfreq"], *learned, made["target"], made["table"])
+        module.loaded, module.n_times = load_strictly(module, weights, path), made.get("n_times")
+        module.column = made.get("column", "")
+        return module
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KIND] = {
+            "settings": asdict(self.settings), "ch_names": list(self.ch_names), "sfreq": self.sfreq,
+            "n_times": self.n_times, "table": self.table, "target": self.target, "loaded": str(self.loaded),
+            **self.learns(),
+        }  # fmt: skip
+
+    def outputs(self, windows: Tensor) -> Tensor:
+        pooled = mean_token(self.backbone, windows, self.rows)
+        return self.head(F.dropout(pooled, self.settings.dropout, self.training)).float()
+
+    def layer_of(self, name: str) -> int:
+        return layer_of(name, self.settings.depth)
+
+
+class Regressor(_FinetunedLaBraM, WindowRegressor):
     """Lightning module that predicts one number per window.
 
     Parameters
@@ -120,11 +170,7 @@ class Regressor(WindowRegressor):
         table: str | None = None,
     ) -> None:
         super().__init__(settings, ch_names, sfreq, (target_scale,), (target,), target)
-        self.table, self.layers = table or find_table(ch_names), settings.depth + 1
-        self.backbone = make_backbone(settings, self.table)
-        self.head = begin_at_mean(nn.Linear(settings.dim, 1))
-        self.register_buffer("rows", torch.tensor(channel_rows(ch_names, self.table)), persistent=False)
-        self.loaded = LoadReport(0, len(self.backbone.state_dict()), "nothing: random weights")
+        self._build(table, 1)
 
     @classmethod
     def for_data(
@@ -152,14 +198,7 @@ class Regressor(WindowRegressor):
         ValueError
             If a weight of the network is missing in the checkpoint.
         """
-        scale = data.target_scale(target)
-        if pretrained is None:
-            return cls(settings, data.ch_names, data.sfreq, scale, target)
-        made, weights = held(pretrained, "labram_pretrain")
-        settings = replace(settings, **{name: made["settings"][name] for name in _SHAPE})
-        module = cls(settings, data.ch_names, data.sfreq, scale, target, made["table"])
-        module.loaded = load_strictly(module.backbone, part_of(weights, "student."), pretrained)
-        return module
+        return cls._begin(settings, data, pretrained, data.target_scale(target), target)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Regressor:
@@ -168,32 +207,78 @@ class Regressor(WindowRegressor):
         Raises
         ------
         ValueError
-            If the file holds no finetuned model, or its weights do not match this version.
+            If the file holds no finetuned model of numbers, or its weights do not match this version.
         """
-        made, weights = held(path, "labram_finetune", device)
-        settings = settings_from(FinetuneSettings, made, path)
-        module = cls(settings, made["ch_names"], made["sfreq"], (0.0, 1.0), made["target"], made["table"])
-        module.loaded, module.n_times = load_strictly(module, weights, path), made.get("n_times")
-        return module.to(device)
+        made, weights = held(path, KIND, device)
+        check_numbers(made, path)
+        return cls._restore(made, weights, path, (0.0, 1.0)).to(device)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["labram_finetune"] = {
-            "settings": asdict(self.settings), "ch_names": list(self.ch_names), "sfreq": self.sfreq,
-            "n_times": self.n_times, "table": self.table, "target": self.target, "loaded": str(self.loaded),
-        }  # fmt: skip
 
-    def outputs(self, windows: Tensor) -> Tensor:
-        pooled = mean_token(self.backbone, windows, self.rows)
-        return self.head(F.dropout(pooled, self.settings.dropout, self.training)).float()
+class Classifier(_FinetunedLaBraM, WindowClassifier):
+    """Lightning module that tells the classes of windows apart.
 
-    def layer_of(self, name: str) -> int:
-        return layer_of(name, self.settings.depth)
+    Parameters
+    ----------
+    settings : FinetuneSettings
+    ch_names : sequence of str
+    sfreq : float
+    classes : sequence of str
+        Names of the classes, by number.
+    weights : sequence of float, optional
+        Weight of each class in the loss.
+    target : str
+        Column of the batches with class numbers.
+    table : str, optional
+        As in `Regressor`.
+    """
+
+    def __init__(
+        self,
+        settings: FinetuneSettings,
+        ch_names: Sequence[str],
+        sfreq: float,
+        classes: Sequence[str],
+        weights: Sequence[float] | None = None,
+        target: str = "target",
+        table: str | None = None,
+    ) -> None:
+        super().__init__(settings, ch_names, sfreq, classes, weights, target)
+        self._build(table, len(self.classes))
+
+    @classmethod
+    def for_data(cls, settings: FinetuneSettings, data: Any, pretrained: str | Path | None = None) -> Classifier:
+        """Return a module for data with ``classes``, with the network of a pretraining checkpoint."""
+        return cls._begin(settings, data, pretrained, data.classes, data.class_weights(), "target")
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Classifier:
+        """Load the module of a checkpoint, with its classes and weights."""
+        made, weights = held(path, KIND, device)
+        return cls._restore(made, weights, path, made["classes"], None).to(device)
 
 
 class ComparedRegressor(WithRivals, Regressor):
     """`Regressor` trained next to the same network with random initial weights."""
 
     alone = Regressor
+
+
+class ComparedClassifier(WithRivals, Classifier):
+    """`Classifier` trained next to the same network with random initial weights."""
+
+    alone = Classifier
+
+
+def finetuning_for(settings: FinetuneSettings, data: Any, pretrained: str | Path | None = None) -> WithRivals:
+    """Return the module for the target of data, classes or numbers, with its rival from random weights."""
+    kind = ComparedClassifier if data.classes else ComparedRegressor
+    return kind.for_data(settings, data, pretrained)
+
+
+def load_finetuned(path: str | Path, device: str = "cpu") -> Regressor | Classifier:
+    """Load the finetuned model of a checkpoint, whatever it predicts."""
+    kind = Classifier if held(path, KIND, device)[0].get("classes") else Regressor
+    return kind.from_checkpoint(path, device)
 
 
 def mean_token(backbone: NeuralTransformer, windows: Tensor, rows: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from nbkit.neuro.labram.backbone import NeuralTransformer
 from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, mean_token
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.brief import train_briefly
+from nbkit.neuro.training.window_module import check_challenge
 
 
 class SubmittedLaBraM(nn.Module):
@@ -54,6 +55,7 @@ def submission_part(checkpoint: str | Path) -> SubmissionPart:
         If the file holds no finetuned LaBraM, or its windows are not in the challenge's format.
     """
     module = Regressor.from_checkpoint(checkpoint)
+    check_challenge(module, Path(checkpoint).name)
     check_contract(module.ch_names, module.n_times or 0, module.sfreq, Path(checkpoint).name)
     s = module.settings
     arguments = {

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 _FEW = 8  # largest number of subjects that colours can distinguish
 
 
-def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "") -> Figure:
+def plot_finetuning(history: Sequence[Mapping[str, Any]], *, classes: int = 0, stand_in: str = "") -> Figure:
     """Draw training and validation of a finetuning: from pretrained weights, from random ones, and another network.
 
     Parameters
     ----------
     history : sequence of mapping
-        Logged rows with ``step`` and some of train_loss and val_nrmse, and of these two names with the endings
-        ``_scratch`` and ``_signal_jepa``.
+        Logged rows with ``step`` and some of train_loss and val_nrmse (val_balanced_accuracy for classes), and of
+        these names with the endings ``_scratch`` and ``_signal_jepa``.
+    classes : int
+        Number of classes to tell apart; 0 for a target of numbers.
     stand_in : str
         Description of stand-in data, written above the figure.
 
@@ -37,15 +39,22 @@ def plot_finetuning(history: Sequence[Mapping[str, Any]], *, stand_in: str = "")
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    scored = "val_balanced_accuracy" if classes else "val_nrmse"
     arms = (("pretrained", "", FIRST), ("from scratch", "_scratch", SECOND), ("SignalJEPA", "_signal_jepa", SERIES[2]))
     for name, ending, colour in arms:
-        for axes, metric in ((left, "train_loss"), (right, "val_nrmse")):
+        for axes, metric in ((left, "train_loss"), (right, scored)):
             rows = [(row["step"], row[metric + ending]) for row in history if row.get(metric + ending) is not None]
             if rows:
                 axes.plot(*zip(*rows, strict=True), color=colour, marker="o", markersize=3, linewidth=1.2, label=name)
-    right.axhline(CONSTANT, color=BASELINE, linestyle="--", label="constant (1.0)")
-    left.set(title="Training", xlabel="Step", ylabel="Squared error (variances of the target)")
-    right.set(title="Validation, other subjects", xlabel="Step", ylabel="NRMSE (standard deviations)")
+    if classes:
+        left.axhline(np.log(classes), color=BASELINE, linestyle="--")
+        right.axhline(1 / classes, color=BASELINE, linestyle="--", label="chance")
+        left.set(title="Training", xlabel="Step", ylabel="Cross-entropy, balanced (nat)")
+        right.set(title="Validation, other subjects", xlabel="Step", ylabel="Balanced accuracy (share)")
+    else:
+        right.axhline(CONSTANT, color=BASELINE, linestyle="--", label="constant (1.0)")
+        left.set(title="Training", xlabel="Step", ylabel="Squared error (variances of the target)")
+        right.set(title="Validation, other subjects", xlabel="Step", ylabel="NRMSE (standard deviations)")
     for axes in (left, right):
         tidy(axes)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=9, ncols=4)
@@ -181,10 +190,11 @@ def plot_submission(
 
 def plot_scores(
     scores: Mapping[str, float],
-    challenge: int,
+    challenge: int | None,
     *,
     intervals: Mapping[str, tuple[float, float]] | None = None,
     note: str = "",
+    title: str = "",
 ) -> Figure:
     """Draw NRMSE of several models beside the constant and the published results of a challenge.
 
@@ -192,11 +202,14 @@ def plot_scores(
     ----------
     scores : mapping of str to float
         NRMSE by model.
-    challenge : {1, 2}
+    challenge : {1, 2, None}
+        None for another target, which has no published results.
     intervals : mapping of str to (low, high), optional
         Confidence intervals of some of the scores.
     note : str
         Basis of the scores, such as stand-in data, whose scores cannot be compared with published ones.
+    title : str
+        By default the challenge.
 
     Returns
     -------
@@ -204,7 +217,7 @@ def plot_scores(
     """
     import matplotlib.pyplot as plt
 
-    published = {p.what: getattr(p, f"challenge{challenge}") for p in PUBLISHED}
+    published = {p.what: getattr(p, f"challenge{challenge}") for p in PUBLISHED if challenge}
     rows = [(name, value, FIRST) for name, value in scores.items()]
     rows += [(f"{name}, published", value, SECOND) for name, value in published.items() if value is not None]
     figure, axes = plt.subplots(figsize=(8.5, 1.4 + 0.38 * len(rows)), layout="constrained")
@@ -218,9 +231,96 @@ def plot_scores(
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=9)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("NRMSE (standard deviations of the target; lower is better)")
-    axes.set_title(f"Challenge {challenge}", loc="left", fontsize=11)
+    axes.set_title(title or f"Challenge {challenge}", loc="left", fontsize=11)
     tidy(axes)
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
     if note:
         figure.suptitle(note, fontsize=9, color=SECOND, wrap=True)
+    return figure
+
+
+def plot_confusion(
+    target: Sequence[int], probabilities: np.ndarray, classes: Sequence[str], *, title: str = "", note: str = ""
+) -> Figure:
+    """Draw how the classes of windows are told apart: the share of each true class that is taken for each class.
+
+    Parameters
+    ----------
+    target : int array of shape (windows,)
+    probabilities : array of shape (windows, classes)
+    classes : sequence of str
+    title, note : str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    target, guessed = np.asarray(target, int), np.asarray(probabilities).argmax(1)
+    counts = np.zeros((len(classes), len(classes)))
+    np.add.at(counts, (target, guessed), 1)
+    total = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    size = 3.2 + 0.7 * min(len(classes), 12)
+    figure, axes = plt.subplots(figsize=(size + 1.2, size), layout="constrained")
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(shares.shape) if len(classes) <= 12 else ():
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        axes.text(column, row, f"{shares[row, column]:.2f}", ha="center", va="center", fontsize=9, color=colour)
+    names = [f"{name} ({int(count)})" for name, count in zip(classes, total[:, 0], strict=True)]
+    axes.set_yticks(range(len(classes)), names, fontsize=9)
+    long = len(classes) > 4 or max(map(len, classes)) > 8
+    turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    axes.set_xticks(range(len(classes)), classes, fontsize=9, **turned)
+    axes.set(xlabel="Predicted class", ylabel="True class (windows)")
+    balanced = np.diag(shares)[total[:, 0] > 0].mean()
+    axes.set_title(f"{title}\n" * bool(title) + f"balanced accuracy {balanced:.3f}", fontsize=11, loc="left")
+    figure.colorbar(image, ax=axes, label="Share of the true class", shrink=0.8)
+    title_stand_in(figure, note)
+    return figure
+
+
+def plot_class_scores(
+    scores: Mapping[str, float],
+    *,
+    chance: float,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """Draw the balanced accuracy of several models beside chance.
+
+    Parameters
+    ----------
+    scores : mapping of str to float
+        Balanced accuracy by model.
+    chance : float
+        Score of knowing nothing.
+    intervals : mapping of str to (low, high), optional
+    title : str
+    note : str
+        Basis of the scores, such as stand-in data.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8.5, 1.8 + 0.38 * len(scores)), layout="constrained")
+    for place, (name, value) in enumerate(scores.items()):
+        axes.plot([chance, value], [place, place], color=FIRST, linewidth=1.2, alpha=0.5)
+        if name in (intervals or {}):
+            axes.plot(intervals[name], [place, place], color=FIRST, linewidth=5, alpha=0.3, solid_capstyle="butt")
+        axes.plot(value, place, "o", color=FIRST, markersize=6)
+        axes.annotate(f"{value:.3f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    axes.axvline(chance, color=BASELINE, linestyle="--", label=f"chance, and always one class ({chance:.2f})")
+    axes.set_yticks(range(len(scores)), list(scores), fontsize=9)
+    axes.set_ylim(len(scores) - 0.4, -0.6)
+    axes.set_xlabel("Balanced accuracy (share; higher is better)")
+    axes.set_title(title, loc="left", fontsize=11)
+    tidy(axes)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=9)
+    title_stand_in(figure, note)
     return figure

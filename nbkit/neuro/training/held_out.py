@@ -10,12 +10,12 @@ from typing import Any
 
 import lightning
 import numpy as np
-import torch
 
 from nbkit.neuro.challenge.metrics import nrmse, nrmse_interval, score_rows
-from nbkit.neuro.training.power_ridge import PowerRidge, log_band_powers
-from nbkit.neuro.training.regression import WindowRegressor, predict
+from nbkit.neuro.training.power_ridge import PowerRidge, powers_on_crops
+from nbkit.neuro.training.regression import WindowRegressor
 from nbkit.neuro.training.rivals import WithRivals
+from nbkit.neuro.training.window_module import predict
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class HeldOut:
     scores : dict of str to float
         NRMSE by model, for a figure.
     intervals : dict of str to (low, high)
-        Confidence interval of each score, bootstrapped over subjects.
+        Confidence interval of each score, bootstrapped over subjects; empty for fewer than two subjects.
     target, prediction : array of shape (windows,)
         True values, and predictions of the best checkpoint.
     subjects : array of shape (windows,)
@@ -74,12 +74,13 @@ def score_held_out(
         "constant, training mean": np.full(len(target), train_mean),
     }
     scores = {model: nrmse(target, predicted) for model, predicted in predictions.items()}
-    intervals = {model: nrmse_interval(target, predicted, subjects) for model, predicted in predictions.items()}
-    low, high = intervals["pretrained, best validation"]
+    several = len(set(subjects.tolist())) > 1  # an interval over one subject does not exist
+    intervals = {model: nrmse_interval(target, p, subjects) for model, p in predictions.items() if several}
+    ends = dict(zip(("low", "high"), intervals.get("pretrained, best validation", ()), strict=False))
     others = {
         "last": scores["pretrained, last step"],
         **{f"{rival}_last": scores[words] for rival, words in called.items()},
-        "ridge": scores["ridge on band powers"], "low": low, "high": high,
+        "ridge": scores["ridge on band powers"], **ends,
     }  # fmt: skip
     rows = score_rows(name, target, prediction, train_mean, others=others)
     return HeldOut(rows, scores, intervals, target, prediction, subjects)
@@ -90,14 +91,6 @@ def ridge_on_crops(data: Any, column: str) -> np.ndarray:
 
     The ridge is also trained on fixed crops.
     """
-    train, test = data.train_dataset, data.test_dataset
-    powers = [
-        np.concatenate([log_band_powers(batch["window"].numpy(), data.sfreq) for batch in loader])
-        for loader in (_in_order(data, train), _in_order(data, test))
-    ]
-    target = train.column(column).astype(float)
-    return PowerRidge().fit(powers[0], target, train.subjects).predict(powers[1])
-
-
-def _in_order(data: Any, shards: Any) -> torch.utils.data.DataLoader:
-    return torch.utils.data.DataLoader(data.batched(shards), 256)
+    train, test = powers_on_crops(data)
+    target = data.train_dataset.column(column).astype(float)
+    return PowerRidge().fit(train, target, data.train_dataset.subjects).predict(test)

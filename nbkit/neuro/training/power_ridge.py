@@ -63,6 +63,17 @@ def band_power_features(
     return np.concatenate(parts)
 
 
+def powers_on_crops(data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return `log_band_powers` of the training and the test windows of `WindowData`, at the crops that are scored."""
+    from torch.utils.data import DataLoader
+
+    loaders = (DataLoader(data.batched(side), 256) for side in (data.train_dataset, data.test_dataset))
+    first, second = (
+        np.concatenate([log_band_powers(batch["window"].numpy(), data.sfreq) for batch in loader]) for loader in loaders
+    )
+    return first, second
+
+
 class PowerRidge:
     """Ridge regression on standardised log band powers; the penalty is chosen by cross-validation over subjects.
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
+from nbkit.neuro.challenge.metrics import nrmse
+from nbkit.neuro.training.window_module import WindowModule
 
 MONITOR = "val_nrmse"
 
 
-class WindowRegressor(ClippedModule):
+class WindowRegressor(WindowModule):
     """Base class that predicts one or more targets of a window; subclasses define the network in `outputs`.
 
     Parameters
@@ -41,7 +41,7 @@ class WindowRegressor(ClippedModule):
         If a target does not vary, or the scored target is not one of ``targets``.
     """
 
-    layers = 0  # number of the head's layer, used by systems with layer decay, see `layer_of`
+    monitor = MONITOR
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class WindowRegressor(ClippedModule):
         targets: Sequence[str],
         target: str,
     ) -> None:
-        super().__init__()
+        super().__init__(settings, ch_names, sfreq, target)
         if target not in targets or len(scales) != len(targets):
             raise ValueError(
                 f"Got {target=}, {targets=} and {len(scales)} scales; there must be one scale per target, and the "
@@ -64,11 +64,9 @@ class WindowRegressor(ClippedModule):
                 f"{', '.join(flat)}: the training targets do not differ ({scales=}), so there is nothing to predict. "
                 "Use windows with different targets."
             )
-        self.settings, self.ch_names, self.sfreq = settings, tuple(ch_names), float(sfreq)
-        self.targets, self.target = tuple(targets), target
+        self.targets = tuple(targets)
         self.register_buffer("target_mean", torch.tensor([float(mean) for mean, _ in scales]))
         self.register_buffer("target_deviation", torch.tensor([float(deviation) for _, deviation in scales]))
-        self.n_times: int | None = None  # samples per window in training
         self._sums: Tensor | None = None
 
     def outputs(self, windows: Tensor) -> Tensor:
@@ -80,19 +78,6 @@ class WindowRegressor(ClippedModule):
             In uV.
         """
         raise NotImplementedError
-
-    def layer_of(self, name: str) -> int:
-        """Return the layer that a weight belongs to, from 0 at the input to ``layers`` at the head."""
-        return self.layers
-
-    def configure_callbacks(self) -> list[lightning.Callback]:
-        steps = self.settings.patience_steps
-        return [Patience(MONITOR, steps)] if steps else []
-
-    def on_before_batch_transfer(self, batch: Mapping[str, Any], dataloader_idx: int) -> Mapping[str, Any]:
-        check_batch(batch, (self.target,))
-        self.n_times = int(batch["window"].shape[-1])
-        return batch
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return the predicted scored target, shape (batch, 1), in its own unit.
@@ -113,10 +98,12 @@ class WindowRegressor(ClippedModule):
         error = (self.outputs(batch["window"]) - standard).square()
         return (error * there).sum() / there.sum()
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        loss = self.loss(batch)
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
+    def predicted(self, windows: Tensor) -> Tensor:
+        """Return the predicted scored target, shape (batch,), in its own unit."""
+        return self(windows)[:, 0]
+
+    def validation_scores(self, true: Tensor, predicted: Tensor) -> dict[str, float]:
+        return {MONITOR: nrmse(true.cpu(), predicted.cpu())}
 
     def on_validation_epoch_start(self) -> None:
         self._sums = None
@@ -142,9 +129,6 @@ class WindowRegressor(ClippedModule):
             }
         )
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        return make_optimizer(self, self.settings, self.layer_of, self.layers)
-
     @property
     def _scored(self) -> int:
         return self.targets.index(self.target)
@@ -155,17 +139,6 @@ def begin_at_mean(head: nn.Linear) -> nn.Linear:
     nn.init.trunc_normal_(head.weight, std=2e-5)
     nn.init.zeros_(head.bias)
     return head
-
-
-@torch.no_grad()
-def predict(module: WindowRegressor, batches: Any) -> tuple[Tensor, Tensor]:
-    """Return predictions and true values of all windows, shape (windows,) each, in the target's unit."""
-    was = module.training
-    module.eval()
-    pairs = [(module(b["window"].to(module.device))[:, 0].cpu(), b[module.target].float()) for b in batches]
-    module.train(was)
-    predicted, true = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return predicted, true
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

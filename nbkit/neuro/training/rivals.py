@@ -13,15 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.challenge.metrics import nrmse
-from nbkit.neuro.training.regression import WindowRegressor
+from nbkit.neuro.training.window_module import WindowModule
 
 SCRATCH = "scratch"
 _RIVALS = "rivals."
 
 
-class WithRivals(WindowRegressor):
-    """A regressor together with its rivals; it has the parameters of the regressor.
+class WithRivals(WindowModule):
+    """A module together with its rivals; it has the parameters of the module.
 
     A system only has to write ``class Compared(WithRivals, Regressor): alone = Regressor`` to get the standard rival,
     the same network from random weights.
@@ -29,24 +28,24 @@ class WithRivals(WindowRegressor):
     Attributes
     ----------
     alone : type
-        The regressor without rivals.
+        The module without rivals.
     words : mapping of str to str
         Names of the rivals in figures.
-    rivals : ModuleDict of WindowRegressor
+    rivals : ModuleDict of WindowModule
         Rivals by name; ``scratch`` has the same settings and shape as the model.
     """
 
-    alone: type[WindowRegressor]
+    alone: type[WindowModule]
     words: Mapping[str, str] = {SCRATCH: "from scratch"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.rivals = nn.ModuleDict(self.make_rivals(*args, **kwargs))
-        self._seen: dict[str, list[Tensor]] = {}
-        self._true: list[Tensor] = []
+        self._theirs: dict[str, list[Tensor]] = {}
+        self._truth: list[Tensor] = []
 
-    def make_rivals(self, *args: Any, **kwargs: Any) -> dict[str, WindowRegressor]:
-        """Return the rivals by name, built from the arguments of the regressor."""
+    def make_rivals(self, *args: Any, **kwargs: Any) -> dict[str, WindowModule]:
+        """Return the rivals by name, built from the arguments of the module."""
         return {SCRATCH: self.alone(*args, **kwargs)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -56,6 +55,7 @@ class WithRivals(WindowRegressor):
         checkpoint["rivals"] = {name.removeprefix(_RIVALS): weights.pop(name) for name in names}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         checkpoint["state_dict"].update({_RIVALS + name: weight for name, weight in checkpoint["rivals"].items()})
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
@@ -68,21 +68,22 @@ class WithRivals(WindowRegressor):
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
-        self._seen, self._true = {name: [] for name in self.rivals}, []
+        self._theirs, self._truth = {name: [] for name in self.rivals}, []
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)
-        self._true.append(batch[self.target].double())
+        self._truth.append(batch[self.target].double())
         for name, rival in self.rivals.items():
-            self._seen[name].append(rival(batch["window"])[:, 0].double())
+            self._theirs[name].append(rival.predicted(batch["window"]).double())
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        if self._true:
-            true = torch.cat(self._true).cpu()
-            for name, seen in self._seen.items():
-                self.log(f"val_nrmse_{name}", nrmse(true, torch.cat(seen).cpu()))
-        self._seen, self._true = {}, []
+        if self._truth:
+            true = torch.cat(self._truth).cpu()
+            for name, seen in self._theirs.items():
+                scores = self.rivals[name].validation_scores(true, torch.cat(seen).cpu())
+                self.log_dict({f"{score}_{name}": value for score, value in scores.items()})
+        self._theirs, self._truth = {}, []
 
     def layer_of(self, name: str) -> int:
         return super().layer_of(name.removeprefix(f"{_RIVALS}{SCRATCH}."))

@@ -83,5 +83,5 @@ def test_mistakes_are_answered_in_words(tmp_path):
         window_task([tmp_path], "hand")
     with pytest.raises(ValueError, match="nothing to tell apart.*a: 24"):
         window_task([tmp_path], "one")
-    with pytest.raises(ValueError, match="No window of 24 has a value of 'label'"):
+    with pytest.raises(ValueError, match="No window has label = sleep.*rest: 12, work: 12"):
         window_task([tmp_path], classes=["sleep"])

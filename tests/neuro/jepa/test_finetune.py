@@ -14,7 +14,7 @@ from nbkit.neuro.jepa.encoder import KIND, TRAIT, Encoder, EncoderSettings
 from nbkit.neuro.jepa.finetune import CHALLENGES, Challenge2Settings, ComparedRegressor, FinetuneSettings, Regressor
 from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, write_synthetic_hbn
 from nbkit.neuro.signals.windows.window_data import WindowData
-from nbkit.neuro.training.regression import predict
+from nbkit.neuro.training.window_module import predict
 from tests.neuro.jepa.factor_windows import FactorWindows
 from tests.neuro.labram.training import train
 

@@ -12,7 +12,8 @@ import torch
 from nbkit.neuro.challenge.metrics import nrmse
 from nbkit.neuro.labram.finetune import FinetuneSettings, Regressor, layer_of
 from nbkit.neuro.training.optimization import make_optimizer
-from nbkit.neuro.training.regression import predict, score_rows
+from nbkit.neuro.training.regression import score_rows
+from nbkit.neuro.training.window_module import predict
 from tests.neuro.labram.test_pretrain import made as made_student
 from tests.neuro.labram.training import Windows, train
 

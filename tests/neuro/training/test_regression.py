@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean, predict
+from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean
+from nbkit.neuro.training.window_module import predict
 
 
 @dataclass(frozen=True)

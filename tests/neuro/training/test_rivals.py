@@ -14,8 +14,8 @@ from nbkit.neuro.labram.finetune import ComparedRegressor, FinetuneSettings, Reg
 from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, write_synthetic_hbn
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.held_out import score_held_out
-from nbkit.neuro.training.regression import predict
 from nbkit.neuro.training.rivals import SCRATCH
+from nbkit.neuro.training.window_module import predict
 from tests.neuro.labram.training import Windows, train
 
 TINY = replace(FinetuneSettings.smoke(), patch=20, dim=16, heads=2, depth=1, steps=12, warmup_steps=2, batch_size=8)

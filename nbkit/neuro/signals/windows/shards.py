@@ -80,10 +80,7 @@ class WindowShards(Dataset):
             if all(name in shard.columns for shard in shards)
         }
         self._rows = np.arange(int(self._ends[-1]))
-        self.columns = tuple(columns)
-        for name in self.columns:
-            if self.column(name).dtype.kind not in "biuf":
-                raise ValueError(f"Column {name!r} is text, but batches hold numbers. Read it with column({name!r}).")
+        self.columns = self._numeric(columns)
         self._maps: dict[int, torch.Tensor | np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -135,7 +132,8 @@ class WindowShards(Dataset):
         if name not in self._columns:
             raise ValueError(
                 f"No column {name!r} in all {len(self.paths)} shards ({self.paths[0]} and others); they have "
-                f"{', '.join(self._columns) or 'none'}. Cut windows for a purpose that has it, or pass columns=()."
+                f"{', '.join(self._columns) or 'none'}. Choose one of these (TARGET in a notebook), cut windows for a "
+                "purpose that has it, or pass columns=()."
             )
         return self._columns[name][self._rows]
 
@@ -169,6 +167,25 @@ class WindowShards(Dataset):
         view._rows = self._rows[keep] if keep.size else self._rows[:0]
         view._maps = {}
         return view
+
+    def carrying(self, columns: Sequence[str], **made: np.ndarray) -> WindowShards:
+        """Return a view whose samples hold these columns; ``made`` gives new ones, with a value per window."""
+        view = self.subset(np.arange(len(self)))
+        view._columns = dict(self._columns)
+        for name, values in made.items():
+            view._columns[name] = np.zeros(int(self._ends[-1]), np.asarray(values).dtype)
+            view._columns[name][self._rows] = values
+        view.columns = view._numeric(columns)
+        return view
+
+    def _numeric(self, columns: Sequence[str]) -> tuple[str, ...]:
+        for name in columns:
+            if self.column(name).dtype.kind not in "biuf":
+                raise ValueError(
+                    f"Column {name!r} is text, but batches hold numbers. Read it with column({name!r}), or make it "
+                    f"the target of WindowData (TARGET = {name!r} in a notebook), where texts are classes."
+                )
+        return tuple(columns)
 
     def stack(self, limit: int | None = None) -> np.ndarray:
         """Return windows as one array (windows, channels, time) in uV; if limited, evenly spaced ones."""

@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nbkit.neuro.signals.windows.shards import WindowShards
+from nbkit.neuro.signals.windows.targets import choose_target
 
 SIDES = ("train", "val", "test")
 CHALLENGE_CROP_SEED = 42  # as in the challenge's start kit
@@ -157,6 +158,12 @@ class WindowData(lightning.LightningDataModule):
         Kind of windows, if recordings were cut for several purposes (see `WindowShards`).
     crop : int, optional
         Samples to keep of each window: at random starts in training, at fixed ones elsewhere.
+    target : str, optional
+        Any column of the windows, given as ``target`` in batches: texts, and whole numbers of few values, as class
+        numbers with the names ``classes``; other numbers as they are. None: the column of that name.
+    classes : sequence of str, optional
+        Classes of the target to use, in order; () for all. Windows of other classes are left out and counted in
+        ``others``. None: no classes, whole numbers of few values are predicted as numbers too.
     """
 
     def __init__(
@@ -172,38 +179,86 @@ class WindowData(lightning.LightningDataModule):
         num_workers: int = 0,
         crop: int | None = None,
         purpose: str | None = None,
+        target: str | None = None,
+        classes: Sequence[str] | None = (),
     ) -> None:
         super().__init__()
+        if classes and target is None:
+            raise ValueError(f"CLASSES={list(classes)} without a TARGET; name the column that holds them, as label.")
         if split not in ("subject", "recording", "auto"):
             raise ValueError(f"Unknown {split=}; it may be subject, recording or auto.")
         self.paths, self.batch_size, self.columns = paths, batch_size, tuple(columns)
         self.may_miss = tuple(may_miss)
         self.split, self.fractions, self.seed = split, tuple(fractions), seed
         self.num_workers, self.crop, self.purpose = num_workers, crop, purpose
-        self.missing = 0
+        self.target, self._wanted = target, None if classes is None else tuple(classes)
+        self.missing = self.others = 0
+        self._classes: tuple[str, ...] = ()
         self._sides: tuple[WindowShards, ...] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Open, split and check the shards; later calls do nothing."""
         if self._sides is not None:
             return
-        every = WindowShards(self.paths, (*self.columns, *self.may_miss), self.purpose)
-        whole = np.ones(len(every), bool)
-        for name in self.columns:
-            whole &= np.isfinite(every.column(name).astype(float))
-        self.missing = int((~whole).sum())
-        if not whole.any():
-            raise ValueError(
-                f"None of {len(every)} windows has {' and '.join(self.columns)}. Check column(...) of the shards, or "
-                "cut windows of subjects that have it."
-            )
-        kept = every.subset(whole)
+        kept = self._with_values(self._opened())
         if self.split == "auto":
             self.split = "subject" if len(set(kept.subjects)) > 1 else "recording"
         names = kept.subjects if self.split == "subject" else np.array([_place(p) for p in kept.paths])[kept.shard_of]
         sides = split_groups(names.tolist(), self.fractions, self.seed)
         self._sides = tuple(kept.subset(np.isin(names, sorted(side))) for side in sides)
         check_no_leak(*self._sides, split=self.split)
+        self._check_classes()
+
+    def _opened(self) -> WindowShards:
+        """Return all windows that have the target, with their columns."""
+        columns = (*self.columns, *self.may_miss)
+        if self.target is None:
+            return WindowShards(self.paths, columns, self.purpose)
+        every = WindowShards(self.paths, (), self.purpose)
+        chosen = choose_target(every, self.target, self._wanted)
+        self.missing, self.others, self._classes = chosen.missing, chosen.others, chosen.classes
+        return every.subset(chosen.rows).carrying(columns, target=chosen.values)
+
+    def _with_values(self, every: WindowShards) -> WindowShards:
+        whole = np.ones(len(every), bool)
+        for name in self.columns:
+            whole &= np.isfinite(every.column(name).astype(float))
+        self.missing += int((~whole).sum())
+        if not whole.any():
+            raise ValueError(
+                f"None of {len(every)} windows has {' and '.join(self.columns)}. Check column(...) of the shards, or "
+                "cut windows of subjects that have it."
+            )
+        return every.subset(whole)
+
+    def _check_classes(self) -> None:
+        train = self._sides[0]
+        there = set(train.column("target").tolist()) if self._classes else set()
+        lost = [name for number, name in enumerate(self._classes) if number not in there]
+        if lost:
+            self._sides, subjects = None, len(set(train.subjects))
+            raise ValueError(
+                f"No training window is of class {', '.join(lost)} of {self.target}: all its windows are of the "
+                f"subjects for validation and test ({subjects} subjects are left for training). Use another seed, a "
+                "larger first share of FRACTIONS, more subjects, name classes to use in CLASSES, or predict numbers "
+                "with CLASSES = None."
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the target's classes, by their number in batches; () for a target of numbers."""
+        self.setup()
+        return self._classes
+
+    def class_weights(self) -> tuple[float, ...]:
+        """Return a weight per class, so that all weigh the same in training; their mean over its windows is 1."""
+        counts = np.bincount(self.train_dataset.column("target").astype(int), minlength=len(self.classes))
+        return tuple((counts.sum() / (len(counts) * counts)).tolist())
+
+    def say_target(self, value: float) -> str:
+        """Return a target of a batch in words: its class, or its value."""
+        name = self.target or "target"
+        return f"{name} {self.classes[int(value)]}" if self.classes else f"{name} {float(value):.2f}"
 
     @property
     def train_dataset(self) -> WindowShards:

@@ -1,0 +1,136 @@
+"""Finetuning on any target: its data, its scores on test subjects, and their figures.
+
+The challenge's own target, a column of numbers and a column of classes go the same way, so a notebook's cells serve
+all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning
+
+from nbkit.neuro.signals.windows.montages import group_by_montage
+from nbkit.neuro.signals.windows.window_data import WindowData
+from nbkit.neuro.training.held_out import HeldOut, score_held_out
+from nbkit.neuro.training.held_out_classes import HeldOutClasses, score_held_out_classes
+from nbkit.neuro.training.rivals import WithRivals
+from nbkit.neuro.training.window_module import WindowModule
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHALLENGE_S = 2.0  # length of the challenge's windows
+_CHALLENGE_TARGETS = {1: ("Response time", "s"), 2: ("Externalizing factor", "")}
+
+
+def finetuning_data(
+    paths: str | Path | Sequence[str | Path],
+    batch_size: int,
+    challenge: int,
+    target: str | None = None,
+    classes: Sequence[str] | None = (),
+    *,
+    crop: int | None = None,
+    may_miss: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> WindowData:
+    """Return the windows for a finetuning, split by subject.
+
+    If there are several montages, the one of most windows is used, and the others are named.
+
+    Parameters
+    ----------
+    paths : path or sequence of path
+        Outputs of 10_eeg_windows.
+    batch_size : int
+    challenge : {1, 2}
+        Windows that were cut for it are used, or those that serve any purpose.
+    target : str, optional
+        A column of the windows; None for the challenge's own target.
+    classes : sequence of str, optional
+        Classes of the target to use; () for all, None to predict numbers.
+    crop : int, optional
+        Samples of a window; by default 2 s for the challenge's target, as scored there, and else the whole window.
+    may_miss : sequence of str
+        The challenge's further targets; not used for another target.
+    say : callable
+        Prints one line about what is left out.
+    **options
+        Further arguments of `WindowData`.
+    """
+    purpose = f"challenge{challenge}"
+    montages = group_by_montage(paths, purpose)
+    if len(montages) > 1:
+        others = "; ".join(str(montage) for montage in montages[1:])
+        say(f"Several montages are stored. Used: {montages[0]}. Left out: {others}.")
+    if target is None:
+        options["may_miss"] = tuple(may_miss)
+        crop = crop or round(CHALLENGE_S * montages[0].sfreq)
+    return WindowData(
+        montages[0].paths, batch_size, purpose=purpose, crop=crop, target=target, classes=classes, **options
+    )  # fmt: skip
+
+
+def say_windows(data: WindowData) -> str:
+    """Return the numbers of windows by side, the shape of one, and what was left out, as lines."""
+    sides = (data.train_dataset, data.val_dataset, data.test_dataset)
+    counts = " + ".join(str(len(side)) for side in sides)
+    lines = [f"{counts} windows (training + validation + test), {data.n_chans} channels x {data.n_times} samples"]
+    lines[0] += f" at {data.sfreq:g} Hz; data: {data.describe()}"
+    lines.append(f"left out: {data.missing} without the target, {data.others} of other classes")
+    if data.classes:
+        every = [side.column("target").astype(int) for side in sides]
+        each = [" + ".join(str(int((side == n).sum())) for side in every) for n in range(len(data.classes))]
+        lines.append("classes: " + ", ".join(f"{n} ({c})" for n, c in zip(data.classes, each, strict=True)))
+    return "\n".join(lines)
+
+
+def score_finetuned(
+    challenge: int, best: WindowModule, module: WithRivals, data: lightning.LightningDataModule
+) -> HeldOut | HeldOutClasses:
+    """Score a finetuning on its test subjects, see `score_held_out` and `score_held_out_classes`.
+
+    The scores are named for the challenge, or for the target's column.
+    """
+    if data.classes:
+        return score_held_out_classes(f"{data.target}_test", best, module, data)
+    return score_held_out(f"{data.target or f'challenge{challenge}'}_test_nrmse", best, module, data)
+
+
+def draw_curves(history: Sequence[Mapping[str, Any]], data: WindowData) -> Figure:
+    """Draw the training and validation of a finetuning and its rivals."""
+    from nbkit.neuro.plots.challenge import plot_finetuning
+
+    return plot_finetuning(history, classes=len(data.classes), stand_in=data.describe())
+
+
+def draw_predictions(found: HeldOut | HeldOutClasses, challenge: int, data: WindowData) -> Figure:
+    """Draw the predictions for the test subjects: predicted against true numbers, or how classes are told apart."""
+    from nbkit.neuro.plots.challenge import plot_confusion, plot_predictions
+
+    if isinstance(found, HeldOutClasses):
+        words = {"title": f"{data.target}: test subjects", "note": data.describe()}
+        return plot_confusion(found.target, found.prediction, found.classes, **words)
+    what, unit = (data.target, "") if data.target else _CHALLENGE_TARGETS[challenge]
+    words = {"what": what, "unit": unit, "train_mean": data.target_scale()[0], "title": "Test subjects"}
+    return plot_predictions(found.target, found.prediction, found.subjects, **words)
+
+
+def draw_scores(found: HeldOut | HeldOutClasses, challenge: int, data: WindowData) -> Figure:
+    """Draw the scores of the model, its rivals and the baselines on the test subjects."""
+    from nbkit.neuro.plots.challenge import plot_class_scores, plot_scores
+
+    if isinstance(found, HeldOutClasses):
+        chance = next(row["baseline"] for row in found.rows if row["name"].endswith("balanced_accuracy"))
+        said = f"{data.target} ({', '.join(found.classes)}), {len(set(found.subjects))} test subjects"
+        return plot_class_scores(
+            found.scores, chance=chance, intervals=found.intervals, title=said, note=data.describe()
+        )  # fmt: skip
+    if data.target:
+        return plot_scores(found.scores, None, intervals=found.intervals, note=data.describe(), title=data.target)
+    note = f"{data.describe()}; published: the challenge's own test set"
+    return plot_scores(found.scores, challenge, intervals=found.intervals, note=note)
