@@ -78,8 +78,7 @@ class WindowClassifier(WindowModule):
         return F.cross_entropy(self.outputs(batch["window"]).float(), batch[self.target].long(), self.class_weight)
 
     def on_validation_epoch_start(self) -> None:
-        self._true.reset()
-        self._seen.reset()
+        self._forget()
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         self._true.update(batch[self.target].float())
@@ -88,7 +87,7 @@ class WindowClassifier(WindowModule):
     def on_validation_epoch_end(self) -> None:
         if self._true.update_called:
             self.log_dict(self.validation_scores(self._true.compute(), self._seen.compute()))
-        self.on_validation_epoch_start()  # a checkpoint holds no predictions
+        self._forget()  # a checkpoint holds no predictions
 
     def validation_scores(self, true: Tensor, predicted: Tensor) -> dict[str, float]:
         """Return the weighted cross-entropy and `class_scores` of a validation set; those that are undefined are left
@@ -100,3 +99,7 @@ class WindowClassifier(WindowModule):
             scores = class_scores(true.numpy(), predicted.numpy())
             found |= {f"val_{name}": value for name, value in scores.items() if value == value}
         return found
+
+    def _forget(self) -> None:
+        self._true.reset()
+        self._seen.reset()

@@ -64,12 +64,18 @@ def band_power_features(
 
 
 def powers_on_crops(data: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return `log_band_powers` of the training and the test windows of `WindowData`, at the crops that are scored."""
+    """Return `log_band_powers` of the training and the test windows of `WindowData`, at the crops that are scored.
+
+    Bands that the sampling rate does not reach are left out.
+    """
     from torch.utils.data import DataLoader
+
+    bands = [band for band in DEFAULT_BANDS if band[0] < 0.49 * data.sfreq]
 
     loaders = (DataLoader(data.batched(side), 256) for side in (data.train_dataset, data.test_dataset))
     first, second = (
-        np.concatenate([log_band_powers(batch["window"].numpy(), data.sfreq) for batch in loader]) for loader in loaders
+        np.concatenate([log_band_powers(batch["window"].numpy(), data.sfreq, bands) for batch in loader])
+        for loader in loaders
     )
     return first, second
 
