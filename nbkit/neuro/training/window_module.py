@@ -82,7 +82,7 @@ class WindowModule(ClippedModule):
         if before != self.learns():
             raise ValueError(
                 f"The checkpoint learned {_in_words(before)}; now the target is {_in_words(self.learns())}. Nothing "
-                "was loaded. Set TARGET and CLASSES back, or start over with fresh=True or in another store."
+                "was loaded. Set TARGET and CLASSES back, or start over with RESUME = 'fresh' or in another store."
             )
 
     def configure_callbacks(self) -> list[lightning.Callback]:
