@@ -1,4 +1,4 @@
-"""Figures of the challenge: predictions beside true values, and scores beside baselines and published results.
+"""Figures of finetunings: predictions beside true values or classes, scores beside baselines and published results.
 
 NRMSE is always drawn with a line at 1.0, the score of a constant prediction and of the median published result.
 """
@@ -16,6 +16,7 @@ from nbkit.neuro.challenge.metrics import CONSTANT, PUBLISHED, nrmse
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_TARGETS = {1: ("Response time", "s"), 2: ("Externalizing factor", "")}
 _FEW = 8  # largest number of subjects that colours can distinguish
 
 
@@ -324,3 +325,35 @@ def plot_class_scores(
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
     title_stand_in(figure, note)
     return figure
+
+
+def draw_curves(history: Sequence[Mapping[str, Any]], data: Any) -> Figure:
+    """Draw the training and validation of a finetuning and its rivals."""
+    return plot_finetuning(history, classes=len(data.classes), stand_in=data.describe())
+
+
+def draw_predictions(found: Any, challenge: int, data: Any) -> Figure:
+    """Draw the predictions for the test subjects: predicted against true numbers, or how classes are told apart.
+
+    ``found`` is what `score_finetuned` returns.
+    """
+    if data.classes:
+        words = {"title": f"{data.target}: test subjects", "note": data.describe()}
+        return plot_confusion(found.target, found.prediction, found.classes, **words)
+    what, unit = (data.target, "") if data.target else _TARGETS[challenge]
+    words = {"what": what, "unit": unit, "train_mean": data.target_scale()[0], "title": "Test subjects"}
+    return plot_predictions(found.target, found.prediction, found.subjects, **words)
+
+
+def draw_scores(found: Any, challenge: int, data: Any) -> Figure:
+    """Draw the scores of the model, its rivals and the baselines on the test subjects."""
+    if data.classes:
+        chance = next(row["baseline"] for row in found.rows if row["name"].endswith("balanced_accuracy"))
+        said = f"{data.target} ({', '.join(found.classes)}), {len(set(found.subjects))} test subjects"
+        return plot_class_scores(
+            found.scores, chance=chance, intervals=found.intervals, title=said, note=data.describe()
+        )  # fmt: skip
+    if data.target:
+        return plot_scores(found.scores, None, intervals=found.intervals, note=data.describe(), title=data.target)
+    note = f"{data.describe()}; published: the challenge's own test set"
+    return plot_scores(found.scores, challenge, intervals=found.intervals, note=note)

@@ -1,4 +1,4 @@
-"""Finetuning on any target: its data, its scores on test subjects, and their figures.
+"""Finetuning on any target: its data, and its scores on test subjects.
 
 The challenge's own target, a column of numbers and a column of classes go the same way, so a notebook's cells serve
 all three.
@@ -6,9 +6,9 @@ all three.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning
 
@@ -19,11 +19,7 @@ from nbkit.neuro.training.held_out_classes import HeldOutClasses, score_held_out
 from nbkit.neuro.training.rivals import WithRivals
 from nbkit.neuro.training.window_module import WindowModule
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 CHALLENGE_S = 2.0  # length of the challenge's windows
-_CHALLENGE_TARGETS = {1: ("Response time", "s"), 2: ("Externalizing factor", "")}
 
 
 def finetuning_data(
@@ -99,38 +95,3 @@ def score_finetuned(
     if data.classes:
         return score_held_out_classes(f"{data.target}_test", best, module, data)
     return score_held_out(f"{data.target or f'challenge{challenge}'}_test_nrmse", best, module, data)
-
-
-def draw_curves(history: Sequence[Mapping[str, Any]], data: WindowData) -> Figure:
-    """Draw the training and validation of a finetuning and its rivals."""
-    from nbkit.neuro.plots.challenge import plot_finetuning
-
-    return plot_finetuning(history, classes=len(data.classes), stand_in=data.describe())
-
-
-def draw_predictions(found: HeldOut | HeldOutClasses, challenge: int, data: WindowData) -> Figure:
-    """Draw the predictions for the test subjects: predicted against true numbers, or how classes are told apart."""
-    from nbkit.neuro.plots.challenge import plot_confusion, plot_predictions
-
-    if isinstance(found, HeldOutClasses):
-        words = {"title": f"{data.target}: test subjects", "note": data.describe()}
-        return plot_confusion(found.target, found.prediction, found.classes, **words)
-    what, unit = (data.target, "") if data.target else _CHALLENGE_TARGETS[challenge]
-    words = {"what": what, "unit": unit, "train_mean": data.target_scale()[0], "title": "Test subjects"}
-    return plot_predictions(found.target, found.prediction, found.subjects, **words)
-
-
-def draw_scores(found: HeldOut | HeldOutClasses, challenge: int, data: WindowData) -> Figure:
-    """Draw the scores of the model, its rivals and the baselines on the test subjects."""
-    from nbkit.neuro.plots.challenge import plot_class_scores, plot_scores
-
-    if isinstance(found, HeldOutClasses):
-        chance = next(row["baseline"] for row in found.rows if row["name"].endswith("balanced_accuracy"))
-        said = f"{data.target} ({', '.join(found.classes)}), {len(set(found.subjects))} test subjects"
-        return plot_class_scores(
-            found.scores, chance=chance, intervals=found.intervals, title=said, note=data.describe()
-        )  # fmt: skip
-    if data.target:
-        return plot_scores(found.scores, None, intervals=found.intervals, note=data.describe(), title=data.target)
-    note = f"{data.describe()}; published: the challenge's own test set"
-    return plot_scores(found.scores, challenge, intervals=found.intervals, note=note)
