@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nbkit.neuro.decoding.decoding_task import DecodingTask
-from nbkit.neuro.signals.windows.montages import Montage, group_by_montage
+from nbkit.neuro.signals.windows.montages import Montage, largest_montage
 from nbkit.neuro.signals.windows.shards import WindowShards
 from nbkit.neuro.signals.windows.targets import as_text, choose_target
 
@@ -50,11 +50,8 @@ def window_task(
     ValueError
         If the windows have no such column, no window has a target, or there is only one class or group.
     """
-    montages = group_by_montage(paths, "pretrain")
-    if len(montages) > 1:
-        others = "; ".join(str(montage) for montage in montages[1:])
-        say(f"Several montages are stored. Used: {montages[0]}. Left out: {others}.")
-    shards = WindowShards(montages[0].paths, columns=(), purpose="pretrain")
+    montage = largest_montage(paths, "pretrain", say)
+    shards = WindowShards(montage.paths, columns=(), purpose="pretrain")
     keep = np.ones(len(shards), bool)
     if len(subjects):
         wanted = {_plain(subject) for subject in subjects}
@@ -64,7 +61,7 @@ def window_task(
         say(f"{chosen.missing} of {int(keep.sum())} windows have no {target} and are left out.")
     rows = chosen.rows
     common = dict(
-        windows=_stacked(shards, rows), groups=_groups(shards, montages[0], group)[rows], sfreq=shards.sfreq,
+        windows=_stacked(shards, rows), groups=_groups(shards, montage, group)[rows], sfreq=shards.sfreq,
         ch_names=tuple(shards.ch_names), data=shards.fact("data", "real"),
     )  # fmt: skip
     one_out = "leave_one_group_out" if leave_one_out else ""

@@ -23,6 +23,7 @@ from nbkit.neuro.jepa.encoder import BLOCKS, KIND, LATENTS, Encoder, EncoderSett
 from nbkit.neuro.jepa.losses import by_mean, shared_variance, temporal_terms, variance_hinge, weigh
 from nbkit.neuro.jepa.predictors import Predictors
 from nbkit.neuro.nn.masking import random_mask
+from nbkit.neuro.signals.windows.montages import largest_montage
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
@@ -288,6 +289,8 @@ class JEPA(ClippedModule):
 def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> WindowData:
     """Return the windows for pretraining: those cut for it, without targets, cropped to ``crop_s`` if longer.
 
+    If there are several montages, the one of most windows is used, and the others are named.
+
     Parameters
     ----------
     paths : path or sequence of path
@@ -301,6 +304,7 @@ def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> 
     data : WindowData
     """
     options = {"columns": (), "purpose": "pretrain", "split": "auto", "fractions": (0.9, 0.1, 0.0), **options}
+    paths = largest_montage(paths, options["purpose"]).paths
     data = WindowData(paths, settings.batch_size, **options)
     crop = round(settings.crop_s * data.sfreq)
     return WindowData(paths, settings.batch_size, crop=crop, **options) if crop < data.n_times else data

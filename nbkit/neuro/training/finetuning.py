@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning
 
-from nbkit.neuro.signals.windows.montages import group_by_montage
+from nbkit.neuro.signals.windows.montages import largest_montage
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.held_out import HeldOut, score_held_out
 from nbkit.neuro.training.held_out_classes import HeldOutClasses, score_held_out_classes
@@ -59,15 +59,12 @@ def finetuning_data(
         Further arguments of `WindowData`.
     """
     purpose = f"challenge{challenge}"
-    montages = group_by_montage(paths, purpose)
-    if len(montages) > 1:
-        others = "; ".join(str(montage) for montage in montages[1:])
-        say(f"Several montages are stored. Used: {montages[0]}. Left out: {others}.")
+    montage = largest_montage(paths, purpose, say)
     if target is None:
         options["may_miss"] = tuple(may_miss)
-        crop = crop or round(CHALLENGE_S * montages[0].sfreq)
+        crop = crop or round(CHALLENGE_S * montage.sfreq)
     return WindowData(
-        montages[0].paths, batch_size, purpose=purpose, crop=crop, target=target, classes=classes, **options
+        montage.paths, batch_size, purpose=purpose, crop=crop, target=target, classes=classes, **options
     )  # fmt: skip
 
 

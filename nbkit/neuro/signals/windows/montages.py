@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +58,23 @@ def group_by_montage(paths: Sequence[str | Path] | str | Path, purpose: str | No
         for kind, members in groups.items()
     ]
     return sorted(found, key=lambda montage: (-montage.windows, montage.ch_names))
+
+
+def largest_montage(
+    paths: Sequence[str | Path] | str | Path, purpose: str | None = None, say: Callable[[str], None] = print
+) -> Montage:
+    """Return the montage of most windows; the others are left out and named.
+
+    Parameters
+    ----------
+    paths : path or sequence of path
+        Files or folders of shards, see `WindowShards`.
+    purpose : str, optional
+        Kind of windows.
+    say : callable
+        Prints one line if there are others.
+    """
+    first, *others = group_by_montage(paths, purpose)
+    if others:
+        say(f"Several montages are stored. Used: {first}. Left out: {'; '.join(map(str, others))}.")
+    return first
