@@ -200,7 +200,7 @@ def write_json(path: Path, value: Any) -> tuple[int, str]:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file atomically that only its owner may read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temp = temp_name(path)
     temp.unlink(missing_ok=True)
     os.close(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # a write into it keeps its mode

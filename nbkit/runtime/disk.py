@@ -30,7 +30,7 @@ class DiskError(NbkitError, OSError):
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
-        self.errno = number
+        self.errno: int = number
 
     __str__ = Exception.__str__  # OSError's own shows the number instead of the message
 

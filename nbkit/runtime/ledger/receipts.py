@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from nbkit.ground.files import fsync_folder, write_json
+from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.ledger.records import Count, Time, from_json, shortened
 
@@ -87,8 +88,9 @@ class Receipt:
         path = folder / self.name
         body = asdict(self)
         body["receipt_sha256"] = _checksum(body)
-        if not _appear(path, json.dumps(body, indent=1, sort_keys=True, allow_nan=False).encode()):
-            write_json(path, body)
+        with on_disk(f"The receipt {self.name} was not written", folder):
+            if not _appear(path, json.dumps(body, indent=1, sort_keys=True, allow_nan=False).encode()):
+                write_json(path, body)
         return path
 
 

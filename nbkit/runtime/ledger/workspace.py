@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nbkit.ground.files import write_private
+from nbkit.ground.files import make_folder, write_private
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.database import holds_work
 from nbkit.runtime.store.address import show
@@ -54,7 +54,7 @@ def take_workspace(root: Path, store: str) -> Workspace:
         if first is not None and not folder.exists():
             return _with(first, elsewhere)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             lock = FileLock(folder / "lock")
             lock.acquire(timeout=0)
             owner = _owner(folder, store)

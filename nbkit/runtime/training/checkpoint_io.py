@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
+from torch.utils._pytree import tree_leaves
 
 from nbkit.ground.files import write_atomically
+from nbkit.runtime.disk import DiskError, on_disk
 from nbkit.runtime.errors import NbkitError, UsageError
 
 
@@ -43,7 +45,7 @@ class SnapshotIO(CheckpointIO):
         if storage_options is not None:
             storage_options(checkpoint)
         else:
-            write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+            write_checkpoint(checkpoint, Path(path))
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if self._loaded is not None and Path(path) == self._loaded[0]:
@@ -55,6 +57,27 @@ class SnapshotIO(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def write_checkpoint(checkpoint: Any, path: Path) -> tuple[int, str]:
+    """Write a checkpoint atomically, and return its size in bytes and its SHA-256.
+
+    Raises
+    ------
+    DiskError
+        If the disk is full or fails; the message has the size of the tensors and what is free.
+    """
+    with on_disk(f"{path.name} was not written", path.parent, _tensor_bytes(checkpoint)):
+        return write_atomically(path, lambda file: torch.save(checkpoint, file))
+
+
+def _tensor_bytes(checkpoint: Any) -> int:
+    """Return the size of a checkpoint's tensors, each storage once."""
+    storages = {}
+    for leaf in tree_leaves(checkpoint):
+        if isinstance(leaf, torch.Tensor) and leaf.layout is torch.strided:
+            storages[leaf.untyped_storage().data_ptr()] = leaf.untyped_storage().nbytes()
+    return sum(storages.values())
 
 
 def load_checkpoint(path: Path, written_by: str = "") -> dict[str, Any]:
@@ -77,10 +100,13 @@ def load_checkpoint(path: Path, written_by: str = "") -> dict[str, Any]:
     UsageError
         If there is no such file.
     NbkitError
-        If torch cannot read it, although its bytes are as they were written.
+        If torch cannot read it, although its bytes are as they were written, or the disk fails.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with on_disk(f"{path.name} could not be read", path.parent):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except DiskError:
+        raise
     except FileNotFoundError:
         raise UsageError(f"There is no checkpoint {path}.") from None
     except Exception as error:

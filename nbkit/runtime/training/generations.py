@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nbkit.ground.files import remove_stray_temps, sha256_of, write_atomically
+from nbkit.ground.files import remove_stray_temps, sha256_of
 from nbkit.runtime.errors import DamagedError, StoreError, UsageError
 from nbkit.runtime.ledger.outbox import Outbox
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
@@ -232,12 +232,12 @@ class Generations:
 
     def write(self, tree: Any, fields: dict[str, Any]) -> Receipt:
         """Write a generation: first the checkpoint, then its receipt; then delete what is no longer needed."""
-        import torch
+        from nbkit.runtime.training.checkpoint_io import write_checkpoint
 
         path = self.folder / f"step-{fields['step']:09d}.ckpt"
         # of two places of one step: between the files of both, neither would count as damaged
         path.with_suffix(".json").unlink(missing_ok=True)
-        size, sha256 = write_atomically(path, lambda file: torch.save(tree, file))
+        size, sha256 = write_checkpoint(tree, path)
         receipt = Receipt(slug=self.slug, size=size, sha256=sha256, time=time.time(), **fields)
         receipt.write(self.folder)
         with self._lock:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from nbkit.runtime.disk import DiskError
 from nbkit.runtime.errors import NbkitError, StoreError, UsageError
 
 _LEAVES = (type(None), bool, int, float, str, torch.dtype, torch.device, torch.Size)
@@ -180,6 +181,12 @@ class Writer:
         """Wait until the job is done, and raise its error if it failed."""
         self.wait()
         fault, self.fault = self.fault, None
+        if isinstance(fault, DiskError):
+            raise DiskError(
+                f"The last checkpoint of this session could not be written: {fault} The steps after "
+                "the last complete one will be trained again.",
+                fault.errno,
+            ) from fault
         if isinstance(fault, NbkitError):
             raise fault
         if fault is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import re
 import shutil
 import time
 import zipfile
@@ -114,9 +115,8 @@ def faulty_session(root: Path, kind: str, n: int | None, lasting: bool, longest:
         found.operations, found.struck, found.said = strike.count, strike.struck, said.getvalue()
         if time.monotonic() - began > longest:
             found.faults.append(f"took {time.monotonic() - began:.1f} s")
-        # what Python says of an error in a generator that it throws away is not ours to word
-        if "Traceback" in found.said and "Exception ignored in" not in found.said:
-            found.faults.append("a traceback: " + found.said[found.said.index("Traceback") :][-1500:])
+        if trace := traceback_in(found.said):
+            found.faults.append(f"a traceback: {trace}")
         found.faults += check_store(root, set())
         acknowledged = set(read_state(FolderStore(root / "store"), SLUG, root / "check-cache").done)
         if n is not None and n % 2:
@@ -149,6 +149,18 @@ def faulty_session(root: Path, kind: str, n: int | None, lasting: bool, longest:
     if freed and (strays := [str(p) for p in root.rglob("*.part")]):
         found.faults.append(f"temporary files are left: {strays}")
     return found
+
+
+# what Python prints, by itself, where memory ends while it throws a generator away half-way
+_THROWN_AWAY = re.compile(
+    r"Exception ignored in: <generator object [^\n]*\nTraceback [^\n]*\n(?:  [^\n]*\n)+MemoryError: ?\n?"
+)
+
+
+def traceback_in(said: str) -> str:
+    """Return the traceback in a session's output, without those that Python prints of a generator; empty for none."""
+    rest = _THROWN_AWAY.sub("", said)
+    return rest[rest.index("Traceback") :][-1500:] if "Traceback" in rest else ""
 
 
 def sweep(root: Path, kind: str, lasting: bool, chosen: Any = None) -> list[Outcome]:

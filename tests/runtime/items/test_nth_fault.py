@@ -8,7 +8,7 @@ import pytest
 
 from nbkit.ground import files
 from nbkit.runtime.ledger.ledger import Ledger
-from tests.runtime.items.nth_fault_items import faulty_session, short_waits, sweep
+from tests.runtime.items.nth_fault_items import faulty_session, short_waits, sweep, traceback_in
 
 DISKS = [f"{where} {number}" for where in ("work", "store-disk") for number in ("ENOSPC", "EIO", "EROFS", "EDQUOT")]
 STORES = [f"store {how} {kind}" for how in ("before", "after", "half") for kind in ("passing", "permanent")]
@@ -61,6 +61,15 @@ def test_the_sweep_sees_a_record_before_its_file(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("nbkit.runtime.items.work.write_atomically", careless)
     # which operation is the n-th differs from run to run, so each is struck until one shows it
     assert any(faulty_session(tmp_path / str(n), "work ENOSPC", n, False).faults for n in range(5, 200))
+
+
+def test_only_what_python_says_of_a_generator_is_no_traceback_of_ours() -> None:
+    trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in trace\n    raise error\nMemoryError: \n'
+    ignored = f"1/4Exception ignored in: <generator object covers.<genexpr> at 0x7f>\n{trace}"
+    assert not traceback_in(ignored) and not traceback_in(f"{ignored}fine\n{ignored}")
+    assert traceback_in(trace) and traceback_in(ignored + trace) and traceback_in(trace + ignored)
+    assert traceback_in(f"Exception ignored in: <function Session.__del__ at 0x7f>\n{trace}")
+    assert traceback_in(ignored.replace("MemoryError: ", "KeyError: 1"))
 
 
 def test_the_sweep_sees_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,14 +127,24 @@ class _Database(sqlite3.Connection):
 
 
 class _Written:
-    """An open file whose writes count."""
+    """An open file whose writes count: each one, or each full buffer and flush, as the system sees them."""
 
-    def __init__(self, file: Any, what: str, strike: Callable[[str], None]) -> None:
+    def __init__(self, file: Any, what: str, strike: Callable[[str], None], buffer: int = 0) -> None:
         self._file, self._what, self._strike = file, what, strike
+        self._buffer, self._pending = buffer, 0
 
     def write(self, data: Any) -> int:
-        self._strike(f"write {self._what}")
+        self._pending += len(data)
+        if self._pending >= self._buffer:
+            self._pending = 0
+            self._strike(f"write {self._what}")
         return self._file.write(data)
+
+    def flush(self) -> None:
+        if self._pending and self._buffer:
+            self._pending = 0
+            self._strike(f"flush {self._what}")
+        self._file.flush()
 
     def __enter__(self) -> _Written:
         return self
@@ -147,8 +157,13 @@ class _Written:
 
 
 @contextlib.contextmanager
-def striking_disk(folders: list[Path], number: int, at: int | None, lasting: bool = False) -> Iterator[Strike]:
-    """Make what happens below some folders count, and fail with an errno at the n-th operation."""
+def striking_disk(
+    folders: list[Path], number: int, at: int | None, lasting: bool = False, buffer: int = 0
+) -> Iterator[Strike]:
+    """Make what happens below some folders count, and fail with an errno at the n-th operation.
+
+    Writes count each, or each `buffer` bytes.
+    """
     roots = [os.path.abspath(folder) for folder in folders]
 
     def fault(what: str) -> BaseException:
@@ -181,7 +196,7 @@ def striking_disk(folders: list[Path], number: int, at: int | None, lasting: boo
                 strike(f"read {where}")
             return opened(file, mode, *args, **more)
         strike(f"open {where}")
-        return _Written(opened(file, mode, *args, **more), where, strike)
+        return _Written(opened(file, mode, *args, **more), where, strike, buffer)
 
     def os_open(path: Any, flags: int, *args: Any, **more: Any) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR) and (where := below(path)):

@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from nbkit.runtime.budget import Budget
-from nbkit.runtime.errors import StoreError, UsageError
+from nbkit.runtime.disk import DiskError
+from nbkit.runtime.errors import UsageError
 from nbkit.runtime.signals import ENDING
 from nbkit.runtime.training import checkpointing
 from nbkit.runtime.training.fit import fit
@@ -326,12 +327,13 @@ def test_a_full_disk_at_the_last_save_is_an_error_with_words(tmp_path: Path) -> 
             raise OSError(28, "No space left on device")
 
         os.fsync = full
-        with pytest.raises(StoreError) as error:
+        with pytest.raises(DiskError) as error:
             fit(session, Tiny(), TinyData(), max_steps=12, save_every=None)
         return str(error.value), session.said
 
     words, said = run_child(train)
-    assert "could not be written" in words and "No space left" in words and "trained again" in words
+    assert "could not be written" in words and "is full" in words and "trained again" in words
+    assert "MB were needed" in words and "MB are free" in words
 
 
 def test_a_full_disk_in_the_middle_is_said_and_training_goes_on(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Trainings whose surroundings fail: at the n-th operation, or at a loss of power."""
