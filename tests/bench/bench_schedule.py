@@ -14,7 +14,7 @@ from tests.runtime.items.schedule import POISON, run_schedule
 
 def run(quick: bool) -> list[Row]:
     """Return what became of the items, and of what the store had acknowledged."""
-    hours, n, poison, steps = (1.5, 80, 1, 60) if quick else (24.0, 2000, 5, 2000)
+    hours, n, poison, steps = (1.5, 80, 1, 60) if quick else (24.0, 1500, 3, 1000)
     with tempfile.TemporaryDirectory() as folder:
         day = run_schedule(Path(folder) / "day", hours, n, poison, steps, seed=2)
     bad = poison * len(POISON)

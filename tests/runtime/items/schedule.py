@@ -145,8 +145,9 @@ def run_schedule(root: Path, hours: float, n: int, poison: int, steps: int, seed
         code = reap(pid, 0.0) if code is None else code
         poisoned = (root / f"poisoned-{pid}").exists()
         found.by_poison += poisoned
-        found.kills += code == -signal.SIGKILL and not poisoned
-        if code not in (0, 3, -signal.SIGKILL):
+        killed = code in (-signal.SIGKILL, -signal.SIGTERM)  # asked to end before it could listen
+        found.kills += killed and not poisoned
+        if code not in (0, 3) and not killed:
             found.faults.append(f"a session ended with {code}: {(root / 'words.log').read_text()[-1500:]}")
         if code == 0:
             complete.add(plans[host][0])
