@@ -1,6 +1,6 @@
 """A day of scheduled sessions with poison items, slow and failing stores, changing hosts and clocks
 
-In simulated time, a minute in 0.15 s: real processes on two hosts, and a third one that trains a model beside them.
+In simulated time, a minute in 0.1 s: real processes on two hosts, and a third one that trains a model beside them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ def run(quick: bool) -> list[Row]:
     share = 100 * day.failed / max(day.requests, 1)
     beside = (
         f"{day.kills} killed by their hosts, {day.by_poison} by an item; {day.wipes} disks wiped, {day.jumps} clocks "
-        f"set; {share:.0f} % of {day.requests} requests failed; {day.after} sessions after the {hours:g} h"
+        f"set; {day.refused} not opened by their stores; {share:.0f} % of {day.requests} requests failed; {day.after} "
+        f"sessions after the {hours:g} h"
     )
     return [
         Row(f"schedule of {hours:g} h: sessions", day.sessions, "sessions", note=beside),

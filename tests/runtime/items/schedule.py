@@ -1,6 +1,6 @@
 """A day of sessions in simulated time: poison items, slow and failing stores, clocks set anew, hosts that change.
 
-A minute lasts 0.15 s. Two hosts work on one manifest and a third one trains a model beside them, in the
+A minute lasts 0.1 s. Two hosts work on one manifest and a third one trains a model beside them, in the
 same store, which fails a fifth of its requests and is slow now and then. Sessions last minutes; their hosts kill them,
 ask them to end, or give them a limit, and the next one often finds an empty disk and a clock that is years off. Some
 items kill their machine each time, some hang, some raise. At the end every item must be done or named.
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nbkit.runtime.errors import StoreError
 from nbkit.runtime.ledger import outbox as outbox_module
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.session import open_session
@@ -28,10 +29,11 @@ from nbkit.tools.status.status import read_phase
 from tests.runtime.children import die, fork, reap
 from tests.runtime.items.acknowledged import JUMPS, History, NotedStore, check, made_of, sums
 
-MINUTE = 0.15  # real seconds
+MINUTE = 0.1  # real seconds
 POISON = ("kills", "hangs", "raises")
 _LIMIT = 1.5  # seconds that an item may take
 _SLOW = 0.03  # share of requests that take long
+_REFUSED = 4  # exit code of a session whose store failed too often to open it
 _LAST = 120  # sessions after the schedule in which everything must end
 
 
@@ -40,11 +42,11 @@ class Day(History):
     """What a schedule did, what became of its items, and what its checker found."""
 
     by_poison: int = 0
+    refused: int = 0
     set_aside: int = 0
     again: int = 0
     after: int = 0
     steps: int = 0
-    trained: int = 0
     running: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
 
@@ -112,7 +114,10 @@ def training(root: Path, host: Path, steps: int, seed: int, limit: float | None,
 def _start(root: Path, began: float, jump: float, session: Callable[..., bool], *arguments: object) -> int:
     def run() -> None:
         _set_clock(began, jump)
-        os._exit(0 if session(root, *arguments) else 3)
+        try:
+            os._exit(0 if session(root, *arguments) else 3)
+        except StoreError as error:  # six requests in a row failed, or one too near to the limit to be made again
+            os._exit(_REFUSED if error.passing else 1)
 
     return fork(run, root / "words.log")
 
@@ -147,7 +152,8 @@ def run_schedule(root: Path, hours: float, n: int, poison: int, steps: int, seed
         found.by_poison += poisoned
         killed = code in (-signal.SIGKILL, -signal.SIGTERM)  # asked to end before it could listen
         found.kills += killed and not poisoned
-        if code not in (0, 3) and not killed:
+        found.refused += code == _REFUSED
+        if code not in (0, 3, _REFUSED) and not killed:
             found.faults.append(f"a session ended with {code}: {(root / 'words.log').read_text()[-1500:]}")
         if code == 0:
             complete.add(plans[host][0])
