@@ -345,10 +345,12 @@ class Generations:
             if (there := self._receipt_there(step)) is not None:
                 known[step] = there
         keep, newest = self._keep(known), max(known)
+        # else another thread, half-way with an older one, would put the receipt of a checkpoint that is deleted here
+        keep |= {step_of(name.rpartition("/")[2]) or 0 for name in self.outbox.waiting()} if self.outbox else set()
         with self._lock:
-            gone = [n for n in self._there_names if (s := step_of(n)) is not None and s not in keep and s < newest]
-        # the receipt first: without it the checkpoint does not count
-        for name in sorted(gone, key=lambda n: not n.endswith(".json")):
+            gone = {s for n in self._there_names if (s := step_of(n)) is not None and s not in keep and s < newest}
+        # the receipt first, also one that came after the listing: without it the checkpoint does not count
+        for name in [f"step-{step:09d}.{kind}" for kind in ("json", "ckpt") for step in sorted(gone)]:
             store.delete(self.prefix + name)
             with self._lock:
                 self._there_names.discard(name)

@@ -195,6 +195,29 @@ def test_dropped_upload_does_not_keep_later_checkpoints_here(tmp_path: Path) -> 
     assert sent == ["tiny step 1", "tiny step 2"]
 
 
+def test_checkpoint_whose_receipt_is_on_its_way_is_not_deleted_in_the_store(tmp_path: Path) -> None:
+    class Other(DirectOutbox):
+        """Has another thread, between the checkpoint and the receipt of step 1."""
+
+        left = ("step-000000001.ckpt", "step-000000001.json")
+
+        def waiting(self):
+            return [f"tiny/checkpoints/{name}" for name in self.left]
+
+    save(tmp_path / "a", None, 1, size=50)
+    store = FolderStore(tmp_path / "s")
+    first, outbox = tmp_path / "a" / "checkpoints" / Other.left[0], Other(store)
+    store.put(first, f"tiny/checkpoints/{first.name}")
+    generations = Generations("tiny", tmp_path / "a", store, outbox, print).open()
+    for step in (2, 3, 4):
+        generations.send(generations.write(tree_of(step, 50), fields_of(step)))
+    assert Other.left[0] in names(tmp_path / "s")
+    store.put(first.with_suffix(".json"), f"tiny/checkpoints/{Other.left[1]}")
+    outbox.left = ()
+    generations.send(generations.write(tree_of(5, 50), fields_of(5)))
+    assert names(tmp_path / "s")[0].startswith("step-000000004")
+
+
 def _whole(tmp: Path) -> tuple[Path, Path]:
     for step in (1, 2):
         save(tmp, None, step, size=50)
