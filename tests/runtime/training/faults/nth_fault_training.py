@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import DamagedError, NbkitError
 from nbkit.runtime.ledger.receipts import read_receipt, step_of
@@ -169,6 +167,3 @@ def sweep(
             break
         outcomes.append(outcome)
     return outcomes
-
-
-torch.set_num_threads(1)
