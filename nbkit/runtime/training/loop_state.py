@@ -180,6 +180,7 @@ def running_metrics(trainer: Any) -> dict[str, Any]:
         entry["sync"] = [meta.sync.should, meta.sync.rank_zero_only]
         # a torchmetrics object is found again by its name in the module; `Held` keeps its state
         entry["value"] = metric.value if metric.is_tensor else None
+        entry["reset_to"] = metric._defaults["value"].dtype if metric.is_tensor else None
         entry["count"] = getattr(metric, "cumulated_batch_size", None)
         entry["forward"] = metric._forward_cache if isinstance(metric._forward_cache, torch.Tensor) else None
         entry["has_reset"], entry["updates"] = metric.has_reset, metric._update_count
@@ -225,6 +226,8 @@ def put_back_metrics(trainer: Any, saved: Mapping[str, Any]) -> None:
         metric._computed = None
         if entry["value"] is not None:
             metric.value = entry["value"].to(device)
+            if (dtype := entry.get("reset_to")) is not None:  # double precision began with doubles, and goes on so
+                metric._defaults["value"] = metric._defaults["value"].to(dtype)
         if entry["count"] is not None:
             metric.cumulated_batch_size = entry["count"].to(device)
         metric._forward_cache = None if entry["forward"] is None else entry["forward"].to(device)

@@ -27,11 +27,22 @@ def state_of(cell: Any, folder: Path, module: Any) -> dict[str, Any]:
     if cell.callback in CLOCKS:
         rows = [row for row in rows if row[1].partition("_")[0] in ("loss", "val", "epochs", "error", "mean", "far")]
         metrics = {}
+    held = metrics.get("held", {}).get("entries", {})
+    for name in [name for name, entry in held.items() if _is_untouched(entry[-1])]:
+        del held[name]  # a state that was reset is kept by a session that found it in use, and not by one that did not
+    if "metrics" in metrics.get("held", {}):
+        metrics["held"]["metrics"] = [name for name in metrics["held"]["metrics"] if name in held]
     saved["nbkit"].pop("threads", None)
     for name in ("pytorch-lightning_version", "hparams_name", "datamodule_hparams_name"):
         saved.pop(name, None)
     tree = {**saved, "history": rows, "metrics": metrics, "module": dict(module.state_dict()) if module else None}
     return {name: value for name, value in tree.items() if name != "loops"}
+
+
+def _is_untouched(value: Any) -> bool:
+    """Return whether a held value is a tensor of zeros, as torchmetrics begins with and resets to."""
+    kept = value[1] if isinstance(value, list) and value[:1] == ["tensor"] else None
+    return isinstance(kept, torch.Tensor) and not kept.any()
 
 
 def first_difference(a: Any, b: Any, path: str = "") -> str | None:
