@@ -65,6 +65,7 @@ def test_what_forks_runs_before_what_leaves_threads_behind(root):
     assert turn("tests/test_notebooks_form.py::test_x[a]") == 1 and turn("tests/neuro/nn/test_scan.py::test_x") == 2
 
 
+@pytest.mark.rehearse
 def test_what_does_not_train_is_collected_without_a_large_library(root):
     """A file that imports torch at its head makes everybody wait who runs the tests beside it."""
     ignored = [option for name in OF_TORCH for option in ("--ignore", name)]

@@ -16,6 +16,8 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.words import unknown
 
+PLACEHOLDER = "KAGGLE_USERNAME"  # stands in the metadata of a copy without an owner
+
 _ACCELERATORS = ("gpu", "cpu", "any")
 _NAMES = ("owner", "phase")
 _ACCOUNT = re.compile(r"(?:[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})?(?<!-)")

@@ -16,8 +16,7 @@ from pathlib import Path
 from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.words import counted
-from nbkit.tools.kaggle.push import PLACEHOLDER
-from nbkit.tools.phases import Phase, check_owner, load_owner, load_phases, phases_file
+from nbkit.tools.phases import PLACEHOLDER, Phase, check_owner, load_owner, load_phases, phases_file
 
 _COLAB = "https://colab.research.google.com"
 _ROW = re.compile(r"^\| `(\d\d)_\w+` \|.*\n", re.MULTILINE)

@@ -27,9 +27,8 @@ from nbkit.tools.kaggle.copy import pushed_copy, require_names
 from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, KAGGLE_KEY, ensure_dataset, ensure_wheel, look
 from nbkit.tools.kaggle.runs import Push, record_push
 from nbkit.tools.parameters import refuse_options
-from nbkit.tools.phases import Phase, find_phase
+from nbkit.tools.phases import PLACEHOLDER, Phase, find_phase
 
-PLACEHOLDER = "KAGGLE_USERNAME"
 WALL_HOURS = 12.0
 _LEAVE = 0.25  # hours between the end of the run's own budget and Kaggle's time limit
 _WHAT_TO_DO = (

@@ -40,7 +40,7 @@ def test_permuted_targets_keep_their_counts_in_every_group_and_give_chance():
 
 
 def test_unknown_names_and_missing_folders_are_refused():
-    with pytest.raises(ValueError, match="choose one of rest_or_movement"):
+    with pytest.raises(ValueError, match="choose one of windows, rest_or_movement"):
         load_task("sleep")
     with pytest.raises(ValueError, match="needs the root of the cueing data set"):
         load_task("cue_validity")

@@ -102,7 +102,7 @@ def test_status_does_not_fail_without_kaggle(server, capsys, tmp_path, monkeypat
     assert cli.run(["status", "--store", "st"]) == 0
     assert "bandvar_train unknown" in capsys.readouterr().out
     server.seen.clear()
-    assert cli.run(["status", "--store", "other"]) == 0
+    assert cli.run(["status", "--store", "other"]) == 2  # there is no such store
     assert server.seen == [] and "Kaggle" not in capsys.readouterr().out
 
 
