@@ -154,18 +154,6 @@ def test_an_epoch_left_early_counts_on_across_sessions(tmp_path: Path) -> None:
     assert_same(tmp_path, Leaves, data=lambda: TinyData(validation=True), val_check_interval=4)
 
 
-def test_a_step_that_fetches_its_batches_by_itself_resumes(tmp_path: Path) -> None:
-    class Fetches(Tiny):
-        def training_step(self, dataloader_iter: Any) -> torch.Tensor:
-            (x, y), _, _ = next(dataloader_iter)
-            return torch.nn.functional.mse_loss(self.net(x).squeeze(-1), y)
-
-        def on_train_epoch_end(self) -> None:
-            """Log nothing: the size of the batch is not known there."""
-
-    assert_same(tmp_path, Fetches, steps=(4, 1), max_steps=13)
-
-
 def test_freezing_something_between_sessions_is_refused_unless_accepted(tmp_path: Path) -> None:
     one_session(tmp_path, WithBackbone(), steps=4)
 
