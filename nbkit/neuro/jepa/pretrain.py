@@ -149,6 +149,7 @@ class JEPA(ClippedModule):
         self.encoder, self.predictors = Encoder(settings.encoder), Predictors()
         self.target = copy.deepcopy(self.encoder).requires_grad_(False) if settings.ema else None
         self._warned = False
+        self._forget()
 
     @classmethod
     def for_data(cls, settings: PretrainSettings, data: Any) -> JEPA:
@@ -249,8 +250,7 @@ class JEPA(ClippedModule):
                     slow.lerp_(fast, 1 - stays)
 
     def on_validation_epoch_start(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._windows = 0
+        self._forget()
         self._moments, self._targets = (LatentMoments(LATENTS, self.device) for _ in range(2))
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
@@ -281,6 +281,12 @@ class JEPA(ClippedModule):
         if reason and not self._warned and not self.trainer.sanity_checking:
             warnings.warn(reason, stacklevel=2)
             self._warned = True
+        self._forget()  # a checkpoint holds no validation
+
+    def _forget(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._windows = 0
+        self._moments = self._targets = None
 
     def configure_optimizers(self) -> dict[str, Any]:
         return make_optimizer(self, self.settings)

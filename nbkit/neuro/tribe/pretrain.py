@@ -178,6 +178,7 @@ class PretrainTribe(ClippedModule):
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({name: torch.stack(values).mean().item() for name, values in self._sums.items()})
+        self._sums = {}  # a checkpoint holds no validation
 
     def configure_optimizers(self) -> dict[str, Any]:
         s = self.settings

@@ -174,6 +174,7 @@ class SupervisedTribe(ClippedModule):
             scores[f"val_r_{name}"] = 0.0 if r != r else r  # a constant prediction scores 0
         scores["val_r"] = scores.get("val_r_bold", scores.get("val_r_teacher", 0.0))
         self.log_dict(scores)
+        self._sums, self._means = {}, {}  # a checkpoint holds no validation
 
 
 def score_rows(history: Sequence[Mapping[str, Any]], experts: int) -> list[dict[str, Any]]:
