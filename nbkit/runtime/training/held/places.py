@@ -20,6 +20,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
+from nbkit.runtime.training.held.caches import caches_of, of_a_library
 from nbkit.runtime.training.held.generators import content, is_foreign, is_generator
 from nbkit.runtime.training.held.values import NotPlain, form_of
 
@@ -122,23 +123,24 @@ class Walk:
             return
         self._object(thing, path, data)
         for kind in type(thing).__mro__:
-            if not _of_a_library(kind):
+            if not of_a_library(kind):
                 self._class(kind)
 
     def _object(self, thing: Any, path: str, data: bool) -> None:
         if self._been_at(thing, path):
             return
-        quiet = _of_a_library(type(thing))
+        quiet, caches = of_a_library(type(thing)), caches_of(thing)
         if isinstance(thing, LightningModule | LightningDataModule):
             _ = thing.hparams  # makes its attribute where there is none yet, as saving would
         if not isinstance(thing, torch.nn.Module):
             for name, value in list(_attributes(thing)):
-                self._value(thing, name, value, path, f"{path}.{name}", quiet, data)
+                if name not in caches:
+                    self._value(thing, name, value, path, f"{path}.{name}", quiet, data)
             return
         if _makes_its_items(thing):
             self.places.append(Place(f"{path}[...]", path, thing, None, len(thing), "grown", quiet, len(thing)))
         for name, value in list(vars(thing).items()):
-            if name not in _standard():
+            if name not in _standard() and name not in caches:
                 self._value(thing, name, value, path, f"{path}.{name}", quiet, data)
         # buffers that are not persistent, and everything of a module that is not registered anywhere
         for kind in ("_parameters", "_buffers"):
@@ -206,7 +208,7 @@ class Walk:
             self._object(value, path, data)
             return
         if isinstance(value, type):
-            if not _of_a_library(value):
+            if not of_a_library(value):
                 self._class(value)
             return
         if isinstance(value, types.ModuleType | DataLoader | Logger) or (data and _is_large(value)):
@@ -253,10 +255,6 @@ def has_own_state(value: Any) -> bool:
     """Return whether an object can give and take its state."""
     kind = type(value)  # not the object itself, whose __getattr__ may do anything
     return callable(getattr(kind, "state_dict", None)) and callable(getattr(kind, "load_state_dict", None))
-
-
-def _of_a_library(kind: type) -> bool:
-    return is_foreign(kind.__module__) or kind.__module__.partition(".")[0] in ("torchmetrics", "torchvision")
 
 
 def _class_of(value: Any) -> str:
