@@ -68,7 +68,14 @@ def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> N
 def check_training(receipt: Any, now: dict[str, Any], accept: bool, say: Any) -> None:
     """Raise an error if parts of a training differ from those that the receipt names, unless changes are accepted."""
     before = {name: receipt.training[name] for name in now if name in receipt.training}
-    refuse_changes(receipt, differences(before, {name: now[name] for name in before}), accept, say)
+    changed = differences(before, {name: now[name] for name in before})
+    # the state of an optimizer or scheduler means nothing to one of another class
+    fits = all(_classes(before[name]) == _classes(now[name]) for name in ("optimizers", "schedulers") if name in before)
+    refuse_changes(receipt, changed, accept, say, fits)
+
+
+def _classes(described: list[str]) -> list[str]:
+    return [words.split(" ")[0].rpartition(".")[2] for words in described]
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], free: tuple[Any, Any] | None = None) -> list[str]:
@@ -92,14 +99,15 @@ def _is_folder(value: Any) -> bool:
     return isinstance(value, str) and (os.path.isabs(value) or PureWindowsPath(value).is_absolute())
 
 
-def refuse_changes(receipt: Any, changed: list[str], accept: bool, say: Any) -> None:
-    """Raise an error that names what has changed, or print it if changes are accepted."""
-    if changed and not accept:
+def refuse_changes(receipt: Any, changed: list[str], accept: bool, say: Any, fits: bool = True) -> None:
+    """Raise an error that names what has changed, or print it if changes are accepted and the saved state fits."""
+    if changed and not (accept and fits):
+        ways = ("continue with the new ones (accept_changes=True), or ", "'accept' or ", "--accept-changes or ")
+        further, notebook, terminal = ways if fits else ("", "", "")
         raise UsageError(
             f"The settings differ from those of the checkpoint at step {receipt.step}: {'; '.join(changed)}. Set them "
-            "back, or continue with the new ones (accept_changes=True), or start over beside the old checkpoints "
-            "(fresh=True); in a notebook RESUME = 'accept' or 'fresh', in a terminal --accept-changes or --fresh. "
-            "Nothing was changed."
+            f"back, or {further}start over beside the old checkpoints (fresh=True); in a notebook RESUME = {notebook}"
+            f"'fresh', in a terminal {terminal}--fresh. Nothing was changed."
         )
     if changed:
         say(f"Resuming from step {receipt.step} with changed settings: {'; '.join(changed)}")

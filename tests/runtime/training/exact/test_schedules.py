@@ -96,9 +96,9 @@ def test_another_kind_of_optimizer_or_schedule_is_always_refused(tmp_path: Path)
 
     one_session(tmp_path, Scheduled("StepLR", 8), steps=4)
     for module, words in (
-        (Adam("none", 0), r"optimizer 0 \(Adam\)\.class: 'SGD' -> 'Adam'"),
-        (Scheduled("LinearLR", 8), r"schedule 0 \(LinearLR\)\.class"),
-        (Scheduled("none", 8), "number of schedules: 1 -> 0"),
+        (Adam("none", 0), r"optimizers: \['SGD'\] -> \['Adam'\]"),
+        (Scheduled("LinearLR", 8), r"schedulers: \['StepLR each 1 step'\] -> \['LinearLR each 1 step'\]"),
+        (Scheduled("none", 8), r"schedulers: \['StepLR each 1 step'\] -> \[\]"),
     ):
         for accept in (False, True):
             with pytest.raises(UsageError, match=words) as caught:
