@@ -57,6 +57,7 @@ class Watch:
         self._before: Any = None
         self._installed = self._can = False
         self._held: dict[str, Callable[[], bool]] = {}
+        self._wanted, self._lock = False, threading.Lock()
 
     def use(self, limit: float | None) -> None:
         """Use this limit in seconds for the items to come; None for a multiple of the slowest one so far."""
@@ -97,15 +98,18 @@ class Watch:
         """Give up at the wall if one of these items, which workers have and whose loop has ended, is still not done."""
         self._held = dict(running)
         self._start()
+        self._wanted = False  # but for those
 
     def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-            self._thread.start()
+        with self._lock:
+            self._wanted = True
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+                self._thread.start()
 
     def stop(self) -> None:
-        """Restore the signal's earlier handler."""
-        self._key = None
+        """Restore the signal's earlier handler, and let the thread end."""
+        self._key, self._wanted = None, False
         if self._installed and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGALRM, signal.SIG_DFL if self._before is None else self._before)
             self._installed = False
@@ -127,10 +131,14 @@ class Watch:
         )
 
     def _run(self) -> None:
-        """Look at the clock until the process ends."""
+        """Look at the clock until nothing is watched any more or the process ends."""
         asked, main, pid = 0.0, threading.main_thread(), os.getpid()
         while main.is_alive():
             time.sleep(_TICK)
+            with self._lock:
+                if not self._wanted and all(done() for done in self._held.values()):
+                    self._thread = None
+                    return
             key, now = self._key, time.monotonic()
             wall = self.budget.limit is not None and self.budget.wall() < _LEAVE * self.budget.reserve
             if wall and key is None and os.getpid() == pid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -178,3 +179,20 @@ def test_outside_of_the_main_thread_it_is_said(tmp_path, capfd):
 def test_the_error_comes_back_from_a_worker_whole():
     error = pickle.loads(pickle.dumps(ItemTimeout("words", wall=True)))
     assert (str(error), error.wall) == ("words", True)
+
+
+@pytest.mark.parametrize("executor", [None, lambda: ThreadPoolExecutor(2)], ids=["here", "threads"])
+def test_the_thread_that_watches_ends_with_the_loop_and_comes_back_with_the_next(tmp_path, executor):
+    def watching() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "watch" and thread not in before]
+
+    before = threading.enumerate()
+    session = opened(tmp_path)
+    for rows in (ROWS[:2], ROWS):
+        with executor() if executor else contextlib.nullcontext() as pool:
+            session.map(lambda row: {}, rows, executor=pool)
+        end = time.monotonic() + 5
+        while watching() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert not watching()
+    session.close()
