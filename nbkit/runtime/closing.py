@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nbkit.runtime.card import CardFacts, closing_card
 from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.ledger.segments import MERGED
 from nbkit.runtime.ledger.survival import bring_back
 from nbkit.runtime.opened import closed, shut
 
@@ -92,6 +93,8 @@ class Closing:
         except (NbkitError, OSError, sqlite3.Error) as error:
             fault = str(error)
             summary |= {"complete": False, "exit": 3}
+        if summary["complete"] and self.budget.wall() > 0:
+            self._tidy()
         self._signals.restore()
         self.ledger.release()
         self._workspace.release()
@@ -109,6 +112,15 @@ class Closing:
         except (NbkitError, OSError, sqlite3.Error) as error:
             return f"Whether the store still has what it confirmed is not known: {error}"
         return None
+
+    def _tidy(self) -> None:
+        """Remove what parallel sessions stored twice; all is in the store by now, so a fault costs nothing."""
+        tidy: Callable[[str], None] = getattr(self.store, "tidy", lambda _: None)
+        try:
+            for folder in ("items", f"ledger/{MERGED}"):  # all else has one writer
+                tidy(f"{self.slug}/{folder}/")
+        except (NbkitError, OSError) as error:
+            self.say(f"Some files may be in {self.store.url} twice; the next session that ends looks again: {error}")
 
     def _leave(self) -> None:
         """Upload as much as possible when the process ends without `close`."""

@@ -182,3 +182,32 @@ def test_call_that_ends_in_time_gives_its_result_or_its_error() -> None:
         calls.call(lambda: {}["x"], "nothing")
     names = {calls.call(lambda: threading.current_thread().ident, "thread") for _ in range(3)}
     assert len(names) == 1 and threading.get_ident() not in names, "one connection for all calls of a thread"
+
+
+class TwinStore(FolderStore):
+    """A folder store that counts how often its twins are removed, and refuses it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.tidied: list[str] = []
+
+    def connect(self) -> TwinStore:
+        return self
+
+    def tidy(self, prefix: str) -> None:
+        self.tidied.append(prefix)
+        raise StoreError("no deletion today")
+
+
+@pytest.mark.parametrize("done", [5, 2])
+def test_a_complete_session_removes_twins_and_outlives_a_refusal(tmp_path: Path, done: int, capsys) -> None:
+    store = TwinStore(tmp_path / "store")
+    session = open_session("twins", store=store, folder=tmp_path / "machine")
+    for item, _ in zip(session.work(ROWS), range(done), strict=False):
+        with item:
+            item.save(x=np.zeros(1))
+    session.left = lambda: (len(ROWS) - done, 0)
+    summary = session.close()
+    assert (summary["complete"], summary["exit"]) == ((True, 0) if done == 5 else (False, 3))
+    assert set(store.tidied) == ({"twins/items/"} if done == 5 else set()), "only the end of a phase costs a listing"
+    assert ("no deletion today" in capsys.readouterr().out) == (done == 5)

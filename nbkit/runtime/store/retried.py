@@ -148,6 +148,11 @@ class Retried:
 
         return iter(self._call(listing, what=f"list {prefix} in {self.url}"))
 
+    def tidy(self, prefix: str) -> None:
+        """Let the store remove equal files of one name, where it can hold several."""
+        if (tidy := getattr(self.inner, "tidy", None)) is not None:
+            self._call(tidy, prefix, what=f"tidy {prefix} in {self.url}")
+
     def delete(self, name: str) -> None:
         return self._call(self.inner.delete, name, what=f"delete {name} in {self.url}")
 

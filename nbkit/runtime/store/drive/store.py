@@ -226,8 +226,17 @@ class DriveStore:
         """Return everything whose name starts with the prefix and lies in none of these folders."""
         found = self._tree.walk(prefix, without)
         for name in sorted(found):
-            if found[name]:  # of several files, the one changed last counts; only a put removes the others
+            if found[name]:  # of several files, the one changed last counts; only writers remove the others
                 yield _stat(name, found[name])
+
+    def tidy(self, prefix: str) -> None:
+        """Delete equal files of one name, which parallel sessions or a lost answer made; only for sessions that write.
+
+        A listing that lags may hide one; it stays until the next call, and does no harm.
+        """
+        for name, entries in self._tree.walk(prefix).items():
+            if len(entries) > 1:
+                self._tree.merge(name)
 
     def delete(self, name: str) -> None:
         check_name(name, "store name")

@@ -13,6 +13,7 @@ from tests.runtime.store.drive.drive_state import AFTER, BEFORE, DOWNLOADS
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the storm forks")
 
 
+@pytest.mark.kill
 def test_killed_shards_on_a_failing_drive_store_every_file_once(tmp_path: Path) -> None:
     found = drive_storm.run_storm(tmp_path, n=90, kills=15, rate=0.25, seed=2)
     assert not found.faults, found.faults[:3]
@@ -23,12 +24,14 @@ def test_killed_shards_on_a_failing_drive_store_every_file_once(tmp_path: Path) 
     assert found.stored_twice == 0, "disjoint shards have no reason to make a file twice"
 
 
+@pytest.mark.kill
 def test_killed_sessions_on_the_same_items_leave_one_file_a_name(tmp_path: Path) -> None:
     found = drive_storm.run_storm(tmp_path, n=40, kills=6, rate=0.25, seed=5, shards=False)
     assert not found.faults, found.faults[:3]
     assert found.kills >= 3
 
 
+@pytest.mark.kill
 def test_listings_that_lag_behind_lose_nothing(tmp_path: Path) -> None:
     found = drive_storm.run_storm(tmp_path, n=40, kills=6, rate=0.2, seed=3, lag=1.0)
     assert not found.faults, found.faults[:3]
