@@ -323,7 +323,7 @@ def test_store_that_refuses_the_merge_is_no_reason_not_to_open(tmp_path, verb, f
 
 
 @pytest.mark.parametrize("by_age", [False, True], ids=["now", "as earlier versions did"])
-@pytest.mark.parametrize("begun", [OLD[0], now("a"), "20990101T000000-aaaaaaaa"])
+@pytest.mark.parametrize("begun", [OLD[0], now("a"), "20990101T000000-aaaaaaaa"], ids=["past", "present", "future"])
 def test_a_session_that_lives_is_read_whatever_the_clocks_say(tmp_path, monkeypatch, begun, by_age):
     """Others copy its records at once; on machines whose clocks are years off it looks long finished, or not begun."""
     store, lines = FolderStore(tmp_path / "store"), [encode_line(record) for record in history(1)]
