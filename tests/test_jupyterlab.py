@@ -167,7 +167,7 @@ def run_all_cells(browser: Any, address: str, screenshot: Path) -> tuple[dict[st
 @pytest.mark.timeout(4 * SECONDS)
 @pytest.mark.parametrize(
     ("name", "values", "steps", "figures"),
-    [("00_start_here", {"ITEM_S": 0.05}, 5, 1), ("10_eeg_windows", {"SMOKE": True}, 2, 2)],
+    [("00_start_here", {"ITEM_S": 0.05}, 5, 1), ("10_eeg_windows", {"SMOKE": True}, 2, 3)],
 )
 def test_a_notebook_in_jupyterlab(lab, browser, root, tmp_path, name, values, steps, figures):
     address, shown, server = lab

@@ -132,7 +132,7 @@ class DriveStore:
             row = self._upload(content, insert, id, name, state)
         except DriveError as error:
             if error.status == 409:  # made by the request whose answer was lost
-                entry = self._tree.confirm(name, id)
+                entry = self._tree.confirm(name, id, written=True)
                 self._tree.ended(name, id)
                 return entry if entry is not None and entry.holds(content.size, content.md5) else None
             if error.status == 404:

@@ -238,8 +238,11 @@ class DriveTree:
             inside |= {row["id"] for row in rows if any(p["id"] in inside for p in row["parents"])}
         return (len(inside) - 1) / len(rows)
 
-    def confirm(self, name: str, id: str) -> Entry | None:
-        """Ask Drive for the current content of an id; return None, and forget it, if it is gone or in the trash."""
+    def confirm(self, name: str, id: str, written: bool = False) -> Entry | None:
+        """Ask Drive for the current content of an id; return None, and forget it, if it is gone or in the trash.
+
+        `written` is True for what this process has just written: listings may still lack it.
+        """
         request = self.access.files().get(fileId=id, fields=FIELDS, supportsAllDrives=True)
         try:
             row = self.access.call(request, f"looking at {name}")
@@ -251,7 +254,7 @@ class DriveTree:
             self.memory.forget(name, id)
             self.ended(name, id)
             return None
-        return self.memory.remember(name, row)
+        return self.memory.remember(name, row, written)
 
     def remove(self, name: str, id: str) -> None:
         """Delete an id permanently: the trash would count against the quota."""

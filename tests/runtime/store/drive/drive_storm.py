@@ -158,6 +158,7 @@ def run_storm(
                     outcome.faults.append("no end in sight")
                     waiting = []
         time.sleep(lag)
+        drive.control(rate=0.0)
         if lag:  # sessions that end at once see the other's copies only after the lag; the next writer does
             drive_store(drive).tidy(f"{SLUG}/")
         seen = drive.control(rate=0.0)

@@ -16,7 +16,7 @@ from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.tools.commands.check import check_store
 from tests.runtime.store.drive.drive_loopback import Loopback
-from tests.runtime.store.drive.drive_state import FOLDER, ROOT, Plan, md5_of
+from tests.runtime.store.drive.drive_state import AFTER, FOLDER, ROOT, Plan, md5_of
 
 BAD_NAMES = ("../x", "/abs", "a//b", "a/../b", "a\\b", ".hidden", "x\n", "", "a/", "n" * 201)
 
@@ -268,6 +268,17 @@ def test_listing_that_lags_behind_shows_what_this_session_wrote_and_not_what_it_
     assert store.stat("a/one") is None
     store.put(file("2 and more"), "a/two")
     assert len(drive.drive.tree()) == 1
+
+
+@pytest.mark.parametrize("lost_answer", AFTER)
+def test_listing_that_lags_behind_shows_a_file_whose_answer_was_lost(drive, store, file, lost_answer):
+    drive.drive.plan.lag = 30.0
+    store.put(file("1"), "a/one")
+    drive.drive.plan.fail_next = [lost_answer]
+    store.put(file("2"), "a/two")
+    assert drive.drive.faults[lost_answer] == 1
+    assert [s.name for s in store.list("a/")] == ["a/one", "a/two"]
+    assert store.stat("a/two").size == 1
 
 
 def test_what_is_new_in_a_folder_is_looked_for_once_the_listing_is_old(drive, store, file, monkeypatch):
