@@ -6,9 +6,14 @@ channel of a recording must be in one table; unknown names are rejected.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from nbkit.neuro.signals.intake.ch_names import electrode
+from nbkit.neuro.signals.windows.montages import Montage
 
 TEN_TWENTY = tuple(
     "FP1 FPZ FP2 AF9 AF7 AF5 AF3 AF1 AFZ AF2 AF4 AF6 AF8 AF10 F9 F7 F5 F3 F1 FZ F2 F4 F6 F8 F10 FT9 FT7 FC5 FC3 FC1 "
@@ -63,3 +68,39 @@ def channel_rows(ch_names: Sequence[str], table: str) -> list[int]:
         wrong = f"does not know {', '.join(strange[:8])}" if strange else "is given a channel twice"
         raise ValueError(f"The table {table} {wrong}. It has {', '.join(TABLES[table][:4])} ... {TABLES[table][-1]}.")
     return [places[name] for name in plain]
+
+
+def with_rows(batch: Mapping[str, Any], table: str) -> Mapping[str, Any]:
+    """Return a batch with the ``rows`` of its own channels in place of their names.
+
+    Call it before the batch is moved to the accelerator. A batch that names no channels has those of the module.
+    """
+    if "ch_names" not in batch:
+        return batch
+    kept = {name: value for name, value in batch.items() if name != "ch_names"}
+    return {**kept, "rows": torch.tensor(channel_rows(batch["ch_names"], table))}
+
+
+def rows_of(batch: Mapping[str, Any], own: Tensor, table: str) -> Tensor:
+    """Return the rows of a batch's channels, on the device of the module's ``own`` rows.
+
+    Parameters
+    ----------
+    batch : mapping
+        With ``rows`` or ``ch_names``; one that has neither is of the module's own channels.
+    own : Tensor of shape (channels,)
+        Rows of the module's channels.
+    table : str
+    """
+    return with_rows(batch, table).get("rows", own).to(own.device)
+
+
+def misfit(first: Montage, other: Montage) -> str:
+    """Return why windows of a montage cannot be trained on together with those of the first; "" if they can."""
+    table = find_table(first.ch_names)
+    unknown = [name for name in other.ch_names if electrode(name) not in TABLES[table]]
+    if unknown:
+        return f"it has {', '.join(unknown[:4])}, which are not in the table of channels {table} of the others."
+    if other.sfreq != first.sfreq:
+        return f"its sampling rate is {other.sfreq:g} Hz, that of the others {first.sfreq:g} Hz."
+    return ""

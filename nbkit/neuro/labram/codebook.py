@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nbkit.neuro.labram.channels import channel_rows, find_table
+from nbkit.neuro.labram.channels import channel_rows, find_table, rows_of, with_rows
 from nbkit.neuro.labram.tokenizer import VQNSP, Tokenized
 from nbkit.neuro.nn.vq import perplexity, unused
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
@@ -164,14 +164,14 @@ class Codebook(ClippedModule):
 
     def on_before_batch_transfer(self, batch: Mapping[str, Any], dataloader_idx: int) -> Mapping[str, Any]:
         check_batch(batch)
-        return batch
+        return with_rows(batch, self.table)
 
-    def forward(self, windows: Tensor) -> Tokenized:
-        """Return losses and codes of windows of shape (batch, channels, time), in uV."""
-        return self.tokenizer(windows, self.rows)
+    def forward(self, windows: Tensor, rows: Tensor | None = None) -> Tokenized:
+        """Return losses and codes of windows of shape (batch, channels, time), in uV; rows: by default the module's."""
+        return self.tokenizer(windows, self.rows if rows is None else rows)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        out = self(batch["window"])
+        out = self(batch["window"], rows_of(batch, self.rows, self.table))
         self.log("tok_loss", out.loss, prog_bar=True)
         self.log_dict({"quant_loss": out.quant, "amplitude_loss": out.amplitude, "phase_loss": out.phase})
         return out.loss
@@ -186,11 +186,14 @@ class Codebook(ClippedModule):
         self._sums = None
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        out = self(batch["window"])
-        swapped = self.tokenizer.amplitude_loss(batch["window"], out.indices.roll(1, dims=0), self.rows)
+        rows = rows_of(batch, self.rows, self.table)
+        out = self(batch["window"], rows)
+        swapped = self.tokenizer.amplitude_loss(batch["window"], out.indices.roll(1, dims=0), rows)
         size = len(batch["window"])
         losses = torch.stack([*out[:4], swapped]).double()
-        sums = torch.cat([losses * size, losses.new_tensor([size])])
+        # a window alone in its batch, such as the last of a montage, has no other one to be swapped with
+        sizes = losses.new_tensor([size, size if size > 1 else 0])
+        sums = torch.cat([losses[:4] * size, losses[4:] * sizes[1:], sizes])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def on_validation_epoch_end(self) -> None:
@@ -198,7 +201,8 @@ class Codebook(ClippedModule):
             return
         book = self.tokenizer.quantize
         sums = self.all_gather(self._sums).reshape(-1, len(self._sums)).sum(dim=0)
-        loss, quant, amplitude, phase, swapped, _ = sums / sums[-1]
+        loss, quant, amplitude, phase = sums[:4] / sums[5]
+        swapped = sums[4] / sums[6] if sums[6] else amplitude  # no window has another one beside it
         self.log_dict(
             {
                 MONITOR: loss.float(), "val_quant_loss": quant.float(), "val_amplitude_loss": amplitude.float(),
@@ -221,7 +225,7 @@ def code_use(module: Any, batches: Any) -> Tensor:
     ----------
     module : Codebook or MaskedEEG
     batches : iterable of mapping
-        Batches with ``window`` in uV.
+        Batches with ``window`` in uV, and with ``ch_names`` if there are several montages.
 
     Returns
     -------
@@ -230,12 +234,15 @@ def code_use(module: Any, batches: Any) -> Tensor:
     tokenizer: VQNSP = module.tokenizer.to(module.device)
     counts = torch.zeros(tokenizer.quantize.size)
     for batch in batches:
-        codes = tokenizer.codes(batch["window"].to(module.device), module.rows)
+        rows = rows_of(batch, module.rows, module.table)
+        codes = tokenizer.codes(batch["window"].to(module.device), rows)
         counts += torch.bincount(codes.flatten().cpu(), minlength=len(counts))
     return counts
 
 
-def reconstructions(module: Codebook, window: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def reconstructions(
+    module: Codebook, window: Tensor, ch_names: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Reconstruct a window from its codes, with the decoded phases and with its own phases.
 
     Parameters
@@ -243,6 +250,8 @@ def reconstructions(module: Codebook, window: Tensor) -> tuple[np.ndarray, np.nd
     module : Codebook
     window : Tensor of shape (channels, time)
         In uV.
+    ch_names : sequence of str, optional
+        Its channels; by default those of the module.
 
     Returns
     -------
@@ -250,7 +259,8 @@ def reconstructions(module: Codebook, window: Tensor) -> tuple[np.ndarray, np.nd
         In uV.
     """
     windows = torch.as_tensor(window)[None].to(module.device)
-    made = (module.tokenizer.reconstruct(windows, module.rows, own_phase=own)[0].cpu().numpy() for own in (False, True))
+    rows = rows_of({"ch_names": ch_names} if ch_names else {}, module.rows, module.table)
+    made = (module.tokenizer.reconstruct(windows, rows, own_phase=own)[0].cpu().numpy() for own in (False, True))
     return next(made), next(made)
 
 

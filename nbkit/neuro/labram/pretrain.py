@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
-from nbkit.neuro.labram.channels import channel_rows
+from nbkit.neuro.labram.channels import channel_rows, rows_of, with_rows
 from nbkit.neuro.labram.codebook import Codebook
 from nbkit.neuro.labram.tokenizer import VQNSP
 from nbkit.neuro.nn.masking import random_mask
@@ -200,22 +200,24 @@ class MaskedEEG(ClippedModule):
 
     def on_before_batch_transfer(self, batch: Mapping[str, Any], dataloader_idx: int) -> Mapping[str, Any]:
         check_batch(batch)
-        return batch
+        return with_rows(batch, self.table)
 
-    def labels(self, windows: Tensor) -> Tensor:
-        """Return the tokenizer's codes of windows in uV, int64 of shape (batch, tokens)."""
+    def labels(self, windows: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the tokenizer's codes of windows in uV, int64 of shape (batch, tokens); see `forward`."""
         tokenizer: VQNSP = self.tokenizer
         if tokenizer.quantize.weight.device != windows.device:
             tokenizer.to(windows.device)
-        return tokenizer.codes(windows, self.rows)
+        return tokenizer.codes(windows, self.rows if rows is None else rows)
 
-    def forward(self, windows: Tensor) -> Guess:
+    def forward(self, windows: Tensor, rows: Tensor | None = None) -> Guess:
         """Predict the code of each masked token from the visible ones.
 
         Parameters
         ----------
         windows : Tensor of shape (batch, channels, time)
             In uV.
+        rows : Tensor of shape (channels,), optional
+            Rows of the channels in the table; by default those of the module's ``ch_names``.
 
         Returns
         -------
@@ -225,7 +227,7 @@ class MaskedEEG(ClippedModule):
         mask = random_mask(*tokens.shape[:2], self.settings.mask_ratio, tokens.device)
         hidden = self.mask_token.to(tokens.dtype)
         both = torch.cat([torch.where(m[..., None], hidden, tokens) for m in (mask, ~mask)])
-        first, second = self.student.trunk(both, self.rows)[:, 1:].chunk(2)
+        first, second = self.student.trunk(both, self.rows if rows is None else rows)[:, 1:].chunk(2)
         return Guess(self.lm_head(torch.where(mask[..., None], first, second)), mask)
 
     def loss(self, guess: Guess, labels: Tensor) -> Tensor:
@@ -234,9 +236,9 @@ class MaskedEEG(ClippedModule):
         return sum(_mean_where(each, m.flatten()) for m in (guess.mask, ~guess.mask))
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        windows = batch["window"]
-        labels = self.labels(windows)
-        guess = self(windows)
+        windows, rows = batch["window"], rows_of(batch, self.rows, self.table)
+        labels = self.labels(windows, rows)
+        guess = self(windows, rows)
         loss = self.loss(guess, labels)
         self.log("mem_loss", loss, prog_bar=True)
         if batch_idx % _SCORED_EVERY == 0:
@@ -249,9 +251,9 @@ class MaskedEEG(ClippedModule):
         self._sums = None
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        windows = batch["window"]
-        labels = self.labels(windows)
-        guess = self(windows)
+        windows, rows = batch["window"], rows_of(batch, self.rows, self.table)
+        labels = self.labels(windows, rows)
+        guess = self(windows, rows)
         right = (guess.logits.argmax(-1) == labels).double().sum()
         totals = torch.stack([self.loss(guess, labels).double() * len(windows), right])
         size = totals.new_tensor([len(windows), labels.numel()])

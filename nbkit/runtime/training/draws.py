@@ -68,6 +68,30 @@ def weighted_order(seed: int, epoch: int, weights: np.ndarray, count: int, repla
     return np.argsort(-keys, kind="stable")[:count].astype(np.int64)
 
 
+def grouped_batches(seed: int, epoch: int, groups: np.ndarray, size: int, drop_last: bool = False) -> list[np.ndarray]:
+    """Return the batches of one epoch, each of items of one group; every item is in one batch.
+
+    Parameters
+    ----------
+    groups : int array of shape (n,)
+        Group of each item.
+    size : int
+        Items of a batch. The last batch of each group has the rest, or is left out with ``drop_last``.
+
+    Returns
+    -------
+    batches : list of int64 array
+        Indices of items, in the order of the epoch.
+    """
+    whole = order(seed, epoch, len(groups))
+    batches = []
+    for group in np.unique(groups):
+        own = whole[groups[whole] == group]
+        last = len(own) // size * size if drop_last else len(own)
+        batches += [own[begin : begin + size] for begin in range(0, last, size)]
+    return [batches[place] for place in _legacy("batches", seed, epoch).permutation(len(batches))]
+
+
 def seed_item(seed: int, epoch: int, index: int) -> None:
     """Seed the global generators for one item of the training data, in a worker or in the main process."""
     _seed_all(derive("item", seed, epoch, index))

@@ -7,6 +7,7 @@ workers has no influence.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -25,13 +26,14 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.training.draws import order, seed_batch, weighted_order
+from nbkit.runtime.training.draws import grouped_batches, order, seed_batch, weighted_order
 from nbkit.runtime.training.held.items import SeededItems, said_in_worker
 from nbkit.runtime.training.sameness.contents import different, numbers_of, same_numbers
 
 _ALLOWED = (
     "Allowed for training is one torch DataLoader over a dataset with __len__ and __getitem__, with shuffle=True, "
-    "shuffle=False or a WeightedRandomSampler"
+    "shuffle=False, a WeightedRandomSampler, or a batch sampler with groups (an integer for each item), whose batches "
+    "are of one group"
 )
 
 
@@ -81,7 +83,9 @@ class ResumableLoader:
         self.before_batch: Callable[[int], None] = lambda number: None
         self.failed = False  # whether the last iteration ended with an error raised by the dataset
         self._indices = _Indices(plain, seed, rank, world_size)
-        self._places = _Places(self._indices, plain.batch_size, plain.drop_last, self)
+        # a DataLoader with a batch sampler of its own has no batch_size
+        batches = plain.batch_sampler if self._indices.kind == "grouped" else plain
+        self._places = _Places(self._indices, batches.batch_size, batches.drop_last, self)
         self._inner = _rebuilt(plain, self._places, seed, training)
         self._running: Generator[Any, None, None] | None = None
 
@@ -217,6 +221,12 @@ class _Indices:
         self.kind = _kind(plain)
         self.dataset, self.sampler = plain.dataset, plain.sampler
         self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.groups = np.asarray(plain.batch_sampler.groups, "<i8") if self.kind == "grouped" else None
+        if self.groups is not None and self.groups.shape != (len(self.dataset),):
+            raise UsageError(
+                f"The batch sampler has groups of shape {self.groups.shape} for {len(self.dataset)} items; it needs "
+                "one integer for each item. Nothing was trained."
+            )
 
     def __len__(self) -> int:
         total = self.sampler.num_samples if self.kind == "weighted" else len(self.dataset)
@@ -225,6 +235,8 @@ class _Indices:
     @cached_property
     def rule(self) -> dict[str, Any]:
         """Return what the order of the items depends on, besides their number and the seed."""
+        if self.groups is not None:
+            return {"order": self.kind, "groups": hashlib.blake2b(self.groups.tobytes(), digest_size=8).hexdigest()}
         if self.kind != "weighted":
             return {"order": self.kind}
         drawn = {"drawn": self.sampler.num_samples, "replacement": self.sampler.replacement}
@@ -245,6 +257,24 @@ class _Indices:
         # np.resize repeats the array from its beginning until the length is reached
         return np.resize(whole, len(self) * self.world_size)[self.rank :: self.world_size]
 
+    def count(self, size: int, drop_last: bool) -> int:
+        """Return the number of batches in an epoch of this process."""
+        if self.groups is not None:
+            own = np.unique(self.groups, return_counts=True)[1]
+            whole = int((own // size if drop_last else -(-own // size)).sum())
+            return -(-whole // self.world_size)
+        return len(self) // size if drop_last else -(-len(self) // size)
+
+    def batches(self, epoch: int, size: int, drop_last: bool) -> list[np.ndarray]:
+        """Return the indices of each batch of this process in an epoch."""
+        count = self.count(size, drop_last)
+        if self.groups is not None:
+            whole = grouped_batches(self.seed, epoch, self.groups, size, drop_last)
+            # whole batches go to the processes in turn, padded from the beginning
+            return [whole[(place * self.world_size + self.rank) % len(whole)] for place in range(count)]
+        indices = self.of(epoch)
+        return [indices[batch * size : (batch + 1) * size] for batch in range(count)]
+
 
 class _Places(Sampler):
     """Batches of (epoch, index) pairs, starting at the loader's batch."""
@@ -254,17 +284,16 @@ class _Places(Sampler):
         self.loader = self.sampler = loader
 
     def whole(self) -> int:
-        n = len(self.indices)
-        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+        return self.indices.count(self.batch_size, self.drop_last)
 
     def __len__(self) -> int:
         return self.whole() - self.loader.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, size = self.loader.epoch, self.batch_size
-        indices = self.indices.of(epoch)
+        epoch = self.loader.epoch
+        batches = self.indices.batches(epoch, self.batch_size, self.drop_last)
         for batch in range(self.loader.start, self.whole()):
-            yield [(epoch, index) for index in indices[batch * size : (batch + 1) * size].tolist()]
+            yield [(epoch, index) for index in batches[batch].tolist()]
 
 
 def _rebuilt(plain: DataLoader, places: _Places, seed: int, training: bool) -> DataLoader:
@@ -284,7 +313,7 @@ def _rebuilt(plain: DataLoader, places: _Places, seed: int, training: bool) -> D
 
 
 def _kind(plain: Any) -> str:
-    """Return how a loader orders its items: ``sequential``, ``shuffled`` or ``weighted``."""
+    """Return how a loader orders its items: ``sequential``, ``shuffled``, ``weighted`` or ``grouped``."""
     if not isinstance(plain, DataLoader):
         raise UsageError(f"train_dataloader returned {_a(plain)}. {_ALLOWED}. Nothing was trained.")
     if isinstance(plain.dataset, IterableDataset):
@@ -292,6 +321,8 @@ def _kind(plain: Any) -> str:
             f"The training data are an IterableDataset ({type(plain.dataset).__name__}), whose position cannot be "
             f"restored after a kill. {_ALLOWED}. Nothing was trained."
         )
+    if hasattr(plain.batch_sampler, "groups") and hasattr(plain.batch_sampler, "batch_size"):
+        return "grouped"
     if plain.batch_size is None or type(plain.batch_sampler) is not BatchSampler:
         raise UsageError(
             f"The DataLoader has the batch sampler {_a(plain.batch_sampler)}, whose order nbkit cannot derive. "

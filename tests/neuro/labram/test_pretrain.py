@@ -32,7 +32,7 @@ def made(settings=TINY, seed: int = 3) -> MaskedEEG:
 
 
 def test_codes_that_hang_on_place_and_on_the_other_tokens_are_guessed(monkeypatch):
-    def labels(windows):  # the channel, and whether the window is a loud one: nothing of the token itself
+    def labels(windows, rows):  # the channel, and whether the window is a loud one: nothing of the token itself
         loud = (windows[:, 0].std(dim=1) > 18).long()
         return (torch.arange(4).repeat_interleave(2) + 4 * loud[:, None]).expand(len(windows), 8)
 

@@ -66,6 +66,56 @@ def test_every_item_comes_once_an_epoch_and_augmented_anew() -> None:
     assert not same(from_(augmented, 0, 0), from_(augmented, 1, 0))
 
 
+class Grouped(BatchSampler):
+    """Batches of one group each, in a plain order; nbkit derives its own."""
+
+    def __init__(self, groups: list[int], batch_size: int, drop_last: bool = False) -> None:
+        self.groups, self.batch_size, self.drop_last = groups, batch_size, drop_last
+
+    def __iter__(self):
+        for group in sorted(set(self.groups)):
+            own = [index for index, its in enumerate(self.groups) if its == group]
+            yield from (own[begin : begin + self.batch_size] for begin in range(0, len(own), self.batch_size))
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("world", [1, 3])
+def test_batches_of_groups_are_pure_whole_and_begin_anywhere(world: int, drop_last: bool) -> None:
+    groups = [(7 * index) % 5 // 2 for index in range(41)]  # groups of three sizes
+    plain = DataLoader(TensorDataset(torch.arange(41)), batch_sampler=Grouped(groups, 4, drop_last))
+    ranks = [ResumableLoader(plain, 1, rank=rank, world_size=world) for rank in range(world)]
+    orders = []
+    for epoch in (0, 1):
+        shares = []
+        for loader in ranks:
+            loader.load_state_dict({"epoch": epoch, "batch": 0})
+            share = [x.tolist() for (x,) in loader]
+            loader.load_state_dict({"epoch": epoch, "batch": 2})
+            assert [x.tolist() for (x,) in loader] == share[2:] and len(loader) == len(share)
+            shares.append(share)
+        assert len({len(share) for share in shares}) == 1
+        batches = [batch for step in zip(*shares, strict=True) for batch in step]
+        assert all(len({groups[index] for index in batch}) == 1 for batch in batches)
+        distinct = {tuple(batch) for batch in batches}
+        flat = sorted(index for batch in distinct for index in batch)
+        assert len(flat) == len(set(flat)) and (drop_last or flat == list(range(41)))
+        assert not drop_last or all(len(batch) == 4 for batch in batches)
+        orders.append(batches)
+    assert orders[0] != orders[1] and set(map(tuple, orders[0])) != set(map(tuple, orders[1]))
+
+
+def test_groups_are_part_of_a_checkpoint() -> None:
+    def loader(groups: list[int]) -> ResumableLoader:
+        return ResumableLoader(DataLoader(TensorDataset(torch.arange(6)), batch_sampler=Grouped(groups, 2)), 1)
+
+    state = loader([0, 0, 0, 1, 1, 1]).state_dict()
+    loader([0, 0, 0, 1, 1, 1]).load_state_dict(state)
+    with pytest.raises(UsageError, match="The data differ from those of the checkpoint: groups "):
+        loader([0, 0, 1, 0, 1, 1]).load_state_dict(state)
+    with pytest.raises(UsageError, match=r"groups of shape \(5,\) for 6 items"):
+        loader([0] * 5)
+
+
 def test_skipping_reads_no_data(tmp_path) -> None:
     log = tmp_path / "read"
     loader = ResumableLoader(DataLoader(Points(40, log=str(log)), 4), seed=1)

@@ -203,7 +203,7 @@ class WindowData(lightning.LightningDataModule):
         kept = self._with_values(self._opened())
         if self.split == "auto":
             self.split = "subject" if len(set(kept.subjects)) > 1 else "recording"
-        names = kept.subjects if self.split == "subject" else np.array([_place(p) for p in kept.paths])[kept.shard_of]
+        names = kept.subjects if self.split == "subject" else np.array([place_of(p) for p in kept.paths])[kept.shard_of]
         sides = split_groups(names.tolist(), self.fractions, self.seed)
         self._sides = tuple(kept.subset(np.isin(names, sorted(side))) for side in sides)
         check_no_leak(*self._sides, split=self.split)
@@ -326,6 +326,6 @@ class WindowData(lightning.LightningDataModule):
         return self._sides[number]
 
 
-def _place(path: Path) -> str:
+def place_of(path: Path) -> str:
     """Return a name of a recording that does not depend on the session's folder: item folder and file."""
     return "/".join(path.parts[-2:])
