@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Protocol
 from nbkit.runtime.errors import UsageError
 
 _NEED_OPEN = (
-    "work", "map", "fit", "prove", "inputs", "checkpoint", "history", "result", "note", "figure", "page"
+    "work", "map", "fit", "prove", "inputs", "checkpoint", "history", "result", "note", "figure", "table", "page"
 )  # fmt: skip
 _open: dict[int, tuple[tuple[object, ...], _Leavable]] = {}
 

@@ -28,6 +28,7 @@ CALLS = {
     "result": lambda session: session.result("a", 1.0, unit="1", baseline=0.0, baseline_is="nothing"),
     "note": lambda session: session.note(data="real"),
     "figure": lambda session: session.figure(None, "f"),
+    "table": lambda session: session.table("t", [{"a": 1}]),
     "page": lambda session: session.page("p", "<p>"),
     "close": lambda session: session.close(),
 }

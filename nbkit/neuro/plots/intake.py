@@ -1,13 +1,15 @@
-"""Figure of what was read: spectrum, amplitude of every channel on the head, and what was left out and why."""
+"""Figures of what was read: of one recording, and of all recordings of a store."""
 
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.ground.figures import SERIES, TRUTH, tidy
+from nbkit.ground.figures import BASELINE, SERIES, TRUTH, tidy
+from nbkit.neuro.signals.intake.amplitude import PLAUSIBLE_UV
 from nbkit.neuro.signals.intake.ch_names import electrode
 from nbkit.neuro.signals.intake.recording import Recording
 
@@ -50,6 +52,52 @@ def plot_intake(recording: Recording, title: str = "") -> Figure:
     right.text(0.0, 1.0, "\n".join(shown), va="top", ha="left", fontsize=8.5, transform=right.transAxes)
     name = title or (facts.file if facts is not None else "")
     figure.suptitle(name if recording.data == "real" else f"{name} ({recording.data})")
+    return figure
+
+
+def plot_recordings(facts: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the amplitude and the number of channels of all recordings.
+
+    Parameters
+    ----------
+    facts : sequence of mapping
+        Facts of each recording, with ``intake`` (see `RecordingFacts`); HBN's recordings, which are read by rules of
+        their own, have none and are only counted.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    read = [one["intake"] for one in facts if isinstance(one.get("intake"), Mapping)]
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(11, 6), sharex=True, layout="constrained")
+    places = np.arange(len(read))
+    if read:
+        amplitudes = [np.array(list(one["amplitude_uv"].values()) or [np.nan]) for one in read]
+        low, middle, high = (np.array([f(a) for a in amplitudes]) for f in (np.min, np.median, np.max))
+        upper.vlines(places, low, high, color=SERIES[0], linewidth=1.5, alpha=0.5, label="lowest to highest channel")
+        upper.plot(places, middle, "o", color=TRUTH, markersize=4, label="median of the channels")
+        upper.legend(frameon=False, fontsize=8)
+    for edge in PLAUSIBLE_UV:
+        upper.axhline(edge, color=BASELINE, linestyle="--", linewidth=1)
+    upper.set(yscale="log", ylabel="Amplitude, 1 to 40 Hz (µV)", title="Amplitude of each recording")
+    below = np.zeros(len(read))
+    for number, (name, field) in enumerate((("EEG, used", "ch_names"), ("left out", "left_out"), ("bad", "bads"))):
+        counts = np.array([len(one[field]) for one in read], float)
+        if field == "bads":  # a repaired one is used, and counted there
+            counts -= [len(one["repaired"]) for one in read]
+        lower.bar(places, counts, bottom=below, color=SERIES[number], label=name)
+        below += counts
+    lower.legend(frameon=False, fontsize=8)
+    more = f" ({len(facts) - len(read)} more were read by rules of their own)" if len(facts) > len(read) else ""
+    lower.set(
+        xlabel=f"Recording, in the order of the table{more}", ylabel="Channels", title="Channels of each recording"
+    )
+    for axes in (upper, lower):
+        tidy(axes)
+    data = sorted({str(one.get("data", "real")) for one in facts} - {"real"})
+    figure.suptitle(f"{len(facts)} recordings" + (f" ({', '.join(data)})" if data else ""))
     return figure
 
 

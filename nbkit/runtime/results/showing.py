@@ -1,4 +1,4 @@
-"""Scores, notes, figures and pages of a phase, as files in the store.
+"""Scores, notes, figures, tables and pages of a phase, as files in the store.
 
 Each is written to this machine's disk first, atomically, and then uploaded by the outbox, so that it survives a kill of
 the session.
@@ -6,7 +6,9 @@ the session.
 
 from __future__ import annotations
 
+import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +101,35 @@ class Showing:
         words = {"Description": f"{alt} ({label})" if label and label not in alt else alt}
         figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", metadata=words)
         self._show(buffer.getvalue(), f"figures/{name}.png", file)
+
+    def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Keep rows as ``<slug>/tables/<name>.tsv`` in the store: tab-separated text, which `nbkit report` shows.
+
+        Parameters
+        ----------
+        name : str
+        rows : sequence of mapping
+            The same columns in each; a line break or tab in a text becomes a space.
+
+        Raises
+        ------
+        UsageError
+            If there is no row, or one has other columns than the first.
+        """
+        file = check_name(f"{self.slug}/tables/{name}.tsv", "the table")
+        columns = list(rows[0]) if rows else []
+        if not columns:
+            raise UsageError(f"The table {name!r} has no row, or rows without a column. Nothing was kept.")
+        if (odd := next((row for row in rows if list(row) != columns), None)) is not None:
+            raise UsageError(
+                f"A row of the table {name!r} has the columns {', '.join(map(str, odd)) or 'none'}; the first row has "
+                f"{', '.join(map(str, columns))}. Give each row the same. Nothing was kept."
+            )
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+        for line in (columns, *(row.values() for row in rows)):
+            writer.writerow([" ".join(str(value).split()) for value in line])
+        self._show(text.getvalue().encode("utf-8", "replace"), f"tables/{name}.tsv", file)
 
     def page(self, name: str, html: str) -> None:
         """Keep a page of HTML, such as an interactive brain, as ``<slug>/pages/<name>.html`` in the store.

@@ -5,9 +5,10 @@ What is missing or damaged becomes a note beside what is whole. No content of a 
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from nbkit.tools.status.store_use import show_bytes
 LARGEST_FIGURE = 8_000_000  # bytes
 MOST_PIXELS = 40_000_000  # of a figure: more than a poster at 300 dpi needs, and 160 MB where it is decoded
 LARGEST_VIEW = 24_000_000  # bytes of a page that is embedded
-FIGURES, VIEWS = 40, 6  # of one phase; more make a page that no phone opens
+LARGEST_TABLE = 8_000_000  # bytes
+FIGURES, VIEWS, TABLES, ROWS = 40, 6, 6, 400  # of one phase, and of a table; more make a page that no phone opens
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,16 @@ class StoredFigure:
 
 
 @dataclass(frozen=True)
+class StoredTable:
+    """A table of text: its columns, its first rows, and how many more it has."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    more: int = 0
+
+
+@dataclass(frozen=True)
 class StoredPage:
     """A page of HTML that asks the network for nothing."""
 
@@ -76,6 +88,7 @@ class PhaseRecord:
     history : list of dict
         Logged rows, each with ``step``.
     figures : list of StoredFigure
+    tables : list of StoredTable
     pages : list of StoredPage
     rehearsal : dict or None
     notes : list of str
@@ -88,6 +101,7 @@ class PhaseRecord:
     labels: dict[str, str] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     figures: list[StoredFigure] = field(default_factory=list)
+    tables: list[StoredTable] = field(default_factory=list)
     pages: list[StoredPage] = field(default_factory=list)
     rehearsal: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
@@ -122,6 +136,8 @@ def read_record(store: Listing, slug: str, phase: Phase | None, stats: list[Stat
         record.history = _history(_bytes(store, f"{slug}/metrics.jsonl", cache, record.notes), record.notes)
     for name in _first(_named(sizes, f"{slug}/figures/", ".png"), FIGURES, "figures", record):
         _take_figure(store, name, sizes[name], cache, record)
+    for name in _first(_named(sizes, f"{slug}/tables/", ".tsv"), TABLES, "tables", record):
+        _take_table(store, name, sizes[name], cache, record)
     pages = [*_named(sizes, f"{slug}/pages/", ".html"), *_item_pages(state)]
     for name in _first(pages, VIEWS, "pages", record):
         _take_page(store, name, sizes.get(name, 0), cache, record)
@@ -201,7 +217,7 @@ def _history(data: bytes | None, notes: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-# -- figures and pages -------------------------------------------------------------------------------------------------
+# -- figures, tables and pages -----------------------------------------------------------------------------------------
 
 
 def _take_figure(store: Listing, name: str, size: int, cache: Path, record: PhaseRecord) -> None:
@@ -233,6 +249,24 @@ def pixels_of(png: bytes) -> tuple[int, int]:
     if png[:8] != b"\x89PNG\r\n\x1a\n" or png[12:16] != b"IHDR" or len(png) < 24:
         raise ValueError("it does not begin as a PNG does")
     return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+
+
+def _take_table(store: Listing, name: str, size: int, cache: Path, record: PhaseRecord) -> None:
+    if size > LARGEST_TABLE:
+        record.notes.append(f"{name} has {show_bytes(size)} and is left out of the page")
+        return
+    data = _bytes(store, name, cache, record.notes)
+    if data is None:
+        return
+    try:
+        columns, *rows = csv.reader(StringIO(data.decode("utf-8"), newline=""), delimiter="\t")
+        if not columns or any(len(row) != len(columns) for row in rows):
+            raise ValueError("its rows have different lengths")
+    except (ValueError, csv.Error) as error:
+        record.notes.append(f"{name} is not a whole table and is left out: {error}")
+        return
+    short, more = name.rpartition("/")[2].removesuffix(".tsv"), max(0, len(rows) - ROWS)
+    record.tables.append(StoredTable(short, tuple(columns), tuple(map(tuple, rows[:ROWS])), more))
 
 
 def _item_pages(state: LedgerState) -> list[str]:

@@ -24,7 +24,8 @@ _TRAINING = {"curves", "training", "trainings", "monitors", "accuracy"}  # figur
 
 def has_begun(record: PhaseRecord) -> bool:
     """Return whether there is anything to show of a phase."""
-    return record.status.state != "not begun" or bool(record.scores or record.figures or record.pages or record.notes)
+    shown = (record.scores, record.figures, record.tables, record.pages, record.notes)
+    return record.status.state != "not begun" or any(shown)
 
 
 def state_class(state: str) -> str:

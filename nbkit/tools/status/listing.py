@@ -24,7 +24,7 @@ from nbkit.runtime.store.protocol import Stat, Store
 from nbkit.runtime.store.retried import Retried
 
 _SMALL = 1 << 20  # bytes of a file that is kept in memory for the next look
-_PARTS = {"pushes", "ledger", "items", "checkpoints", "figures", "pages"}  # folders of a phase
+_PARTS = {"pushes", "ledger", "items", "checkpoints", "figures", "tables", "pages"}  # folders of a phase
 _CACHED = 8 << 20  # bytes of a file that is kept on this machine's disk
 _KEPT_FOR = 30 * 86400.0  # seconds without a look
 _FEW = 3  # phases that are listed one by one instead of with the whole store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,23 @@ def test_a_page_reaches_the_store_as_it_is(tmp_path, session):
     session.page("brain", "<!doctype html><p>δ</p>")
     session.close()
     assert stored(tmp_path, "pages/brain.html").decode() == "<!doctype html><p>δ</p>"
+
+
+def test_a_table_reaches_the_store_as_tab_separated_text(tmp_path, session):
+    session.table("people", [{"name": "a\tb\nc", "age (y)": 3.5}, {"name": 'δ "x"', "age (y)": ""}])
+    session.close()
+    with open(tmp_path / "store/toy/tables/people.tsv", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t"))
+    assert rows == [["name", "age (y)"], ["a b c", "3.5"], ['δ "x"', ""]]
+
+
+@pytest.mark.parametrize("rows", [[], [{}], [{"a": 1}, {"b": 1}], [{"a": 1}, {}]])
+def test_what_is_no_table_is_refused(tmp_path, session, rows):
+    with pytest.raises(UsageError, match="Nothing was kept"):
+        session.table("people", rows)
+    with pytest.raises(UsageError):
+        session.table("../people", [{"a": 1}])
+    assert not (tmp_path / "store/toy/tables").exists()
 
 
 NO_PAGES = {"none": None, "bytes": b"<p>", "empty": "", "blank": " \n", "huge": "x" * (LARGEST_PAGE + 1)}

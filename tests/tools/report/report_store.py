@@ -1,4 +1,4 @@
-"""A small store with all that a report shows: a training with a kill, scores, figures, a view, an item that failed."""
+"""A small store with all that a report shows: a training with a kill, scores, a figure, a table, a view, a failure."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def make_store(folder: Path, evil: bool = False) -> Path:
     session.figure(figure, "curves")
     session.figure(figure, "bands", alt="Bands of one channel.")
     session.page("brain", VIEW)
+    session.table("recordings", [{"recording": f"P01 {words}", "left out": "ECG (by its name)", "said": ""}])
     session.close()
     run = store / "bandvar_train"
     for path in (run / "ledger").rglob("*.jsonl"):

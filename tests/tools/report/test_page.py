@@ -86,6 +86,7 @@ def test_a_page_shows_what_the_phases_stored(calm):
     assert [img["alt"] for img in page.all("img")] == [f"{alt} (synthetic stand-in)" for alt in alts]
     assert all(int(img["width"]) > int(img["height"]) > 0 for img in page.all("img"))
     assert "You should see" in text, "the figure's words come from the notebook"
+    assert "Table recordings of bandvar_train recording left out said P01ECG (by its name)-" in text
 
 
 @pytest.mark.parametrize("charts", [1, 3], ids=["stored curves", "no stored curves"])
@@ -176,6 +177,7 @@ DAMAGES = {
     "metrics.jsonl": (b'{"step": 1, "a": 1}\n{"st\n[]\n{"step": "x"}\n', "3 lines of metrics.jsonl are damaged"),
     "rehearsal.json": (b"[1]", "rehearsal.json does not hold a JSON object"),
     "figures/curves.png": (None, "figures/curves.png is not a whole PNG"),
+    "tables/recordings.tsv": (b"a\tb\n1\n", "tables/recordings.tsv is not a whole table"),
     "checkpoints/step-000000040.json": (b"{}", "step-000000040.json is damaged"),
 }
 
@@ -325,5 +327,8 @@ def test_a_users_mistake_is_said_in_words(tmp_path, out, slugs, words):
 def test_more_than_a_phone_can_open_is_left_out_with_words(calm):
     for number in range(8):
         (calm / f"bandvar_train/pages/p{number}.html").write_text("<p>x</p>")
+    lines = ["recording\tsaid", *(f"P{number:04d}\tok" for number in range(500))]
+    (calm / "bandvar_train/tables/recordings.tsv").write_text("\n".join(lines))
     page, made = report_of(calm)
+    assert "P0399" in page.text and "P0400" not in page.text and "100 more rows are in the store" in page.text
     assert made.views == 6 and "3 more pages are in the store, such as bandvar_train/pages/p5.html" in page.text

@@ -1,10 +1,15 @@
-"""What the intake did to all recordings of a store, in a few lines."""
+"""What the intake did to all recordings of a store: in a few lines, and as a table."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
 from typing import Any
+
+from nbkit.neuro.signals.windows.montages import group_by_montage
+from nbkit.neuro.signals.windows.shards import shard_heads
 
 _MOST = 6  # names that are listed of each kind
 
@@ -40,6 +45,65 @@ def summarize_intake(facts: Sequence[Mapping[str, Any]], subjects: Sequence[str]
     said = Counter(text for one in read for text in one["said"])
     lines += [f"said of {count} recordings: {text}" for text, count in said.most_common(_MOST)]
     return lines
+
+
+class StoredIntake:
+    """The facts of all recordings of a store.
+
+    Parameters
+    ----------
+    paths : path or sequence of path
+        Files or folders of shards, see `WindowShards`.
+    purpose : str, optional
+        Kind of windows.
+
+    Attributes
+    ----------
+    facts : list of dict
+        Facts of each recording; ``intake`` is the contract that it was read by.
+    """
+
+    def __init__(self, paths: Sequence[str | Path] | str | Path, purpose: str | None = None) -> None:
+        self._heads = shard_heads(paths, purpose)
+        self._montages = group_by_montage(paths, purpose)
+        self.facts = [head.facts for head in self._heads]
+
+    def lines(self) -> list[str]:
+        """Return lines about the recordings, the montages, and the columns that all windows carry."""
+        columns = [name for name in self._heads[0].columns if all(name in head.columns for head in self._heads)]
+        data = dict.fromkeys(str(facts.get("data", "real")) for facts in self.facts)
+        return [
+            *summarize_intake(self.facts, [head.subject for head in self._heads]),
+            *map(str, self._montages),
+            f"data: {', '.join(data)}; columns of each window: {', '.join(columns) or 'none'}",
+        ]
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return a row for each recording: whose, what was read, what was left out and why, what was said."""
+        return [_row(head) for head in self._heads]
+
+
+def _row(head: Any) -> dict[str, object]:
+    facts = head.facts
+    read: Mapping[str, Any] = facts["intake"] if isinstance(facts.get("intake"), Mapping) else {}
+    amplitude = list(read.get("amplitude_uv", {}).values())
+    repaired = set(read.get("repaired", ()))
+    bads = {name: f"{why}; {'interpolated' if name in repaired else 'left out'}" for name, why in
+            read.get("bads", {}).items()}  # fmt: skip
+    spans = ", ".join(f"{begin:g} to {end:g}" for begin, end in read.get("stretches_s", ()))
+    return {
+        "recording": facts.get("recording", head.path.parent.name), "subject": head.subject,
+        "file": read.get("file", ""), "windows": head.shape[0], "EEG channels": head.shape[1],
+        "rate of the file (Hz)": f"{read['sfreq']:g}" if read else "", "length (s)": f"{read['seconds']:g}" if read
+        else "", "parts without a gap (s)": spans, "unit": read.get("unit", ""),
+        "median amplitude (uV)": f"{median(amplitude):.3g}" if amplitude else "",
+        "left out": _reasons(read.get("left_out", {})), "bad channels": _reasons(bads),
+        "said": "; ".join(read.get("said", ())),
+    }  # fmt: skip
+
+
+def _reasons(found: Mapping[str, str]) -> str:
+    return "; ".join(f"{name} ({why})" for name, why in found.items())
 
 
 def _listed(found: Counter[str]) -> str:
