@@ -33,7 +33,7 @@ from nbkit.runtime.items.work import Item
 from nbkit.runtime.journal import KILLED, append_event
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.manifest import Manifest, read_manifest
-from nbkit.runtime.ledger.outbox import THREADS, Outbox
+from nbkit.runtime.ledger.outbox import BOUND, THREADS, Outbox
 from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.opened import leave_earlier
@@ -152,7 +152,7 @@ class Session(Showing, Closing):
         self.ledger = self._or_release(lambda: Ledger(self.folder, slug, self.id, self.store))
         self.ledger.time_left = self.budget.wall
         threads = getattr(store, "uploads_at_once", THREADS)  # a remote store needs more parallel uploads
-        self.outbox = Outbox(self.ledger, store, self.budget, threads, say=self.say)
+        self.outbox = Outbox(self.ledger, store, self.budget, threads, max(BOUND, threads), self.say)
         claiming = Claiming(self.ledger, store, self.budget, self.say)
         watch = Watch(self.budget, self.say, self._give_up, claiming.beat)
         self._loop = ItemLoop(

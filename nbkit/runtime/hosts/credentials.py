@@ -1,4 +1,4 @@
-"""Where each host keeps the user's Drive credential.
+"""Where each host keeps the user's credential for the store: the login to Drive, or the Hub's token.
 
 Files are searched first; Colab's secrets, which need the open page, come last. The text of a credential is only
 returned to the caller.
@@ -15,12 +15,18 @@ from nbkit.runtime.hosts.host import kaggle_input_folder
 
 CREDENTIAL_FILE = "nbkit-drive-credential.json"
 CREDENTIAL_VARIABLE = "NBKIT_DRIVE_CREDENTIAL"
+HUB_FILE = "nbkit-hub-credential.json"
+HUB_VARIABLE = "HF_TOKEN"  # the Hub's own client reads it, too
 
 _COLAB_FILES = Path("/content")
 
 
 def host_credentials(
-    environ: Mapping[str, str] | None = None, kaggle_input: Path | None = None, colab_files: Path = _COLAB_FILES
+    environ: Mapping[str, str] | None = None,
+    kaggle_input: Path | None = None,
+    colab_files: Path = _COLAB_FILES,
+    file: str = CREDENTIAL_FILE,
+    variable: str = CREDENTIAL_VARIABLE,
 ) -> Iterator[tuple[str, str]]:
     """Yield (description of the place, text) of every credential on this host.
 
@@ -30,43 +36,53 @@ def host_credentials(
         Environment variables; those of this process by default.
     kaggle_input, colab_files : Path
         Folders for attached data and uploads; those of Kaggle and Colab by default.
+    file, variable : str
+        Name of the credential's file, and of Colab's secret; those of Drive by default.
     """
     host = detect(environ).name
     attached = kaggle_input or kaggle_input_folder(environ)
     if host == "kaggle" and attached is not None:
         # a private dataset is mounted as <slug>/ or, newer, as datasets/<owner>/<slug>/
-        found = {path for depth in ("", "*/", "*/*/", "*/*/*/") for path in attached.glob(depth + CREDENTIAL_FILE)}
+        found = {path for depth in ("", "*/", "*/*/", "*/*/*/") for path in attached.glob(depth + file)}
         yield from map(_file, sorted(found))
     elif host == "colab":
-        if (colab_files / CREDENTIAL_FILE).is_file():
-            yield _file(colab_files / CREDENTIAL_FILE)
-        yield from _colab_secret()
-    home = user_credential_path()
+        if (colab_files / file).is_file():
+            yield _file(colab_files / file)
+        yield from _colab_secret(variable)
+    home = user_credential_path(file)
     if home.is_file():
         yield _file(home)
 
 
-def user_credential_path() -> Path:
-    """Return the file to which `nbkit login drive` writes the credential on the user's own machine."""
+def user_credential_path(file: str = CREDENTIAL_FILE) -> Path:
+    """Return the file to which `nbkit login` writes a credential on the user's own machine."""
     import platformdirs
 
-    return Path(platformdirs.user_config_dir("nbkit", appauthor=False)) / CREDENTIAL_FILE
+    return Path(platformdirs.user_config_dir("nbkit", appauthor=False)) / file
 
 
-def how_to_hand_on(environ: Mapping[str, str] | None = None) -> str:
+def how_to_hand_on(
+    environ: Mapping[str, str] | None = None, file: str = CREDENTIAL_FILE, variable: str = CREDENTIAL_VARIABLE
+) -> str:
     """Return text that tells where this host takes a credential from."""
     host = detect(os.environ if environ is None else environ).name
     return {
-        "kaggle": f"a private dataset that holds {CREDENTIAL_FILE}, attached to the notebook",
-        "colab": f"the secret {CREDENTIAL_VARIABLE} (key symbol at the left), or an upload of {CREDENTIAL_FILE}",
-    }.get(host, f"the variable {CREDENTIAL_VARIABLE}, holding the path of {CREDENTIAL_FILE} or its one line")
+        "kaggle": f"a private dataset that holds {file}, attached to the notebook",
+        "colab": f"the secret {variable} (key symbol at the left), or an upload of {file}",
+    }.get(host, _variable_words(file, variable))
+
+
+def _variable_words(file: str, variable: str) -> str:
+    if variable == HUB_VARIABLE:
+        return f"the variable {variable}, holding the token"
+    return f"the variable {variable}, holding the path of {file} or its one line"
 
 
 def _file(path: Path) -> tuple[str, str]:
     return str(path), path.read_text("utf-8")
 
 
-def _colab_secret() -> Iterator[tuple[str, str]]:
+def _colab_secret(variable: str) -> Iterator[tuple[str, str]]:
     try:
         from google.colab import userdata
     except ImportError:
@@ -77,8 +93,8 @@ def _colab_secret() -> Iterator[tuple[str, str]]:
         if hasattr(userdata, name)
     )
     try:
-        text = userdata.get(CREDENTIAL_VARIABLE)
+        text = userdata.get(variable)
     except refusals:
         return
     if text:
-        yield f"Colab's secret {CREDENTIAL_VARIABLE}", text
+        yield f"Colab's secret {variable}", text

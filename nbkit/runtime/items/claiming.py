@@ -31,8 +31,9 @@ _TICK = 0.25
 class Claiming:
     """Make claims beside the loop, which waits until the store has them.
 
-    A store that is slow or fails does not stop the work: after `_PATIENCE` it goes on, and the claim reaches the store
-    with the next records. Until then, only this machine knows which item is in work.
+    A store that is slow or fails does not stop the work: it goes on after `_PATIENCE`, or at once where puts share
+    commits, and the claim reaches the store with the next records. Until then, only this machine knows which item is in
+    work.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ class Claiming:
         self.number = self._tried = 0
         self.seconds = 0.0
         self._raw = store
+        # where all puts of a minute share a commit, the claim goes with it, and the work does not wait
+        self._patience = 0.0 if hasattr(store, "put_together") else _PATIENCE
         self._store: Store | None = None
         self._open: tuple[str, ...] = ()
         self._since = self._beaten = 0.0
@@ -68,9 +71,9 @@ class Claiming:
             if self._busy is None or not self._busy.is_alive():
                 self._busy = threading.Thread(target=self._bring, args=(self.number,), name="claiming", daemon=True)
                 self._busy.start()
-            left = min(_PATIENCE - (time.monotonic() - began), self.budget.left())
+            left = min(self._patience - (time.monotonic() - began), self.budget.left())
             if left <= 0:
-                if not self._said:
+                if self._patience and not self._said:
                     self._said = True
                     self.say(
                         "The store takes long to record which item comes next; work goes on. If this machine goes down "

@@ -81,6 +81,7 @@ class Outbox:
         self._kept_back: set[Job] = set()  # postponed or tried again, and not yet in the store
         self._open = len(self._left_over)  # jobs that no thread has dealt with yet
         self._names: dict[str, threading.Lock] = {}
+        self._tending = threading.Lock()
         self._threads = [threading.Thread(target=self._run, name=f"outbox-{i}", daemon=True) for i in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -180,7 +181,7 @@ class Outbox:
         return None if job is _WAKE else job
 
     def _run(self) -> None:
-        store: Store | None = None
+        store: Retried | None = None
         while not self._stop.is_set():
             try:
                 store = store or Retried(self._store.connect(), time_left=self.budget.wall)
@@ -189,7 +190,7 @@ class Outbox:
             except MemoryError:  # the thread must outlive it, or all that is queued would wait for ever
                 self._note_fault("the queue", _NO_MEMORY)
 
-    def _take_one(self, store: Store) -> None:
+    def _take_one(self, store: Retried) -> None:
         job = self._next()
         if job is None:
             return
@@ -202,7 +203,7 @@ class Outbox:
                 self._open -= 1
                 self._state.notify_all()
 
-    def _do(self, store: Store, job: Job) -> None:
+    def _do(self, store: Retried, job: Job) -> None:
         kind, what = job
         began = time.monotonic()
         then = None
@@ -237,11 +238,11 @@ class Outbox:
             except Exception:
                 self.say(f"The callback after the upload of {what} failed:\n{traceback.format_exc()}")
 
-    def _send_item(self, store: Store, key: str) -> None:
+    def _send_item(self, store: Retried, key: str) -> None:
         try:
             outputs = self.ledger.outputs(key)
-            for output in outputs:
-                stat = self._put(store, self.ledger.local(output.name), output.name)
+            files = [(self.ledger.local(output.name), output.name) for output in outputs]
+            for output, stat in zip(outputs, self._put(store, files), strict=True):
                 if (stat.size, stat.checksum or f"sha256:{output.sha256}") != (output.size, f"sha256:{output.sha256}"):
                     raise DamagedError(f"{output.name} changed on this disk after it was made")
         except (FileNotFoundError, DamagedError) as error:
@@ -254,16 +255,19 @@ class Outbox:
             except OSError as error:
                 self.say(f"{output.name} is in the store, and its copy here stays: {error}")
 
-    def _send_upload(self, store: Store, row: int) -> Callable[[], None] | None:
+    def _send_upload(self, store: Retried, row: int) -> Callable[[], None] | None:
         upload = self.ledger.uploads().get(row) or {"files": [], "label": ""}
         then = self._then.get(row)
-        for path, name in upload["files"]:
+        files = [(Path(path), name) for path, name in upload["files"]]
+        for group in [files] if store.together and files else [[file] for file in files]:
             try:
-                self._put(store, Path(path), name)
-                self.sent.pop(name, None)
-                self.sent[name] = Path(path)  # the newest last
-            except FileNotFoundError:
+                self._put(store, group)
+                for path, name in group:
+                    self.sent.pop(name, None)
+                    self.sent[name] = path  # the newest last
+            except FileNotFoundError as error:
                 # pruned, because a newer one is complete: without it the files after it are useless
+                name = next((name for path, name in group if str(path) == error.filename), group[0][1])
                 self.say(f"{upload['label']}: {name} is no longer on this disk and does not go to the store")
                 then = None
                 break
@@ -271,16 +275,22 @@ class Outbox:
         self._then.pop(row, None)
         return then
 
-    def _put(self, store: Store, path: Path, name: str) -> Stat:
-        """Put a file; of two uploads of one name the second waits, so that the newer content is written last."""
+    def _put(self, store: Retried, files: list[tuple[Path, str]]) -> list[Stat]:
+        """Put files; of two uploads of one name the second waits, so that the newer content is written last."""
+        if not files:
+            return []
+        names = sorted({name for _, name in files})  # in one order, or two uploads could wait for each other
+        with contextlib.ExitStack() as held:
+            for name in names:
+                with self._state:
+                    lock = self._names.setdefault(name, threading.Lock())
+                held.enter_context(lock)
+            stats = store.put_together(files)
         with self._state:
-            lock = self._names.setdefault(name, threading.Lock())
-        with lock:
-            stat = store.put(path, name)
-        with self._state:
-            if not lock.locked():
-                self._names.pop(name, None)
-        return stat
+            for name in names:
+                if name in self._names and not self._names[name].locked():
+                    del self._names[name]
+        return stats
 
     def _refuse(self, job: Job, error: StoreError) -> None:
         label = str(job[1])
@@ -314,6 +324,13 @@ class Outbox:
 
     def _tend(self, store: Store) -> None:
         """Flush and refresh when due; one thread does it while the others upload."""
+        if self._tending.acquire(blocking=False):
+            try:
+                self._tend_now(store)
+            finally:
+                self._tending.release()
+
+    def _tend_now(self, store: Store) -> None:
         now = time.monotonic()
         with self._state:
             flush = now - self._flushed > _FLUSH_EVERY

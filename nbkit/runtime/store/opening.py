@@ -17,7 +17,8 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
     Parameters
     ----------
     url : str, path or Store
-        A folder, ``gdrive://<folder id>``, or any URL that fsspec knows. An open store is returned as it is.
+        A folder, ``gdrive://<folder id>``, ``hf://datasets/<user>/<name>``, or any URL that fsspec knows. An open store
+        is returned as it is.
 
     Raises
     ------
@@ -29,6 +30,8 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
     text = os.fspath(url)
     if text.startswith(("gdrive://", "https://drive.google.com/")):
         return _open_drive(text)
+    if text.startswith("hf://"):
+        return _open_hub(text)
     if "://" in text and not text.startswith("file://"):
         from nbkit.runtime.store.remote import FsspecStore
 
@@ -54,3 +57,14 @@ def _open_drive(url: str) -> Store:
             "Nothing was written."
         ) from error
     return open_drive(url)
+
+
+def _open_hub(url: str) -> Store:
+    try:
+        from nbkit.runtime.store.hub.store import open_hub
+    except ImportError as error:
+        raise UsageError(
+            f"The store {show(url)!r} needs huggingface_hub 1.0 or newer, which is not installed ({error}). Run 'pip "
+            "install -U huggingface_hub'. Nothing was written."
+        ) from error
+    return open_hub(show(url))

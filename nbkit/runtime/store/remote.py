@@ -21,7 +21,7 @@ from nbkit.runtime.store.address import has_secrets, hide, show
 from nbkit.runtime.store.folder import copy_checked
 from nbkit.runtime.store.protocol import Stat
 
-_WHOLE_UPLOADS = {"memory", "s3", "s3a", "gcs", "gs", "abfs", "az", "oci", "hf"}
+_WHOLE_UPLOADS = {"memory", "s3", "s3a", "gcs", "gs", "abfs", "az", "oci"}
 _ONLY_READ = {"http", "https", "github", "git", "data", "reference", "zip", "tar", "libarchive", "jlab", "jupyter"}
 _BLOCK = 1 << 20
 _VERSIONS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "modified", "updated", "last_modified")

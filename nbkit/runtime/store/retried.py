@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -125,6 +125,17 @@ class Retried:
 
     def put(self, path: Path, name: str) -> Stat:
         return self._call(self.inner.put, path, name, what=f"put {name} in {self.url}")
+
+    @property
+    def together(self) -> bool:
+        """Whether the store stores many files at once, for no more than one of them."""
+        return hasattr(self.inner, "put_together")
+
+    def put_together(self, files: Sequence[tuple[Path, str]]) -> list[Stat]:
+        """Store files at once where the store can, else one after the other."""
+        if not self.together:
+            return [self.put(path, name) for path, name in files]
+        return self._call(self.inner.put_together, files, what=f"put {files[0][1]} in {self.url}")  # type: ignore[attr-defined]
 
     def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
         return self._call(self.inner.get, name, path, sha256, what=f"get {name} from {self.url}")

@@ -136,6 +136,7 @@ def check_store(store: str | None = None) -> Finding:
                 opened.get(name, back, sha256_of(sent))
             finally:
                 opened.delete(name)
+                getattr(opened, "settle", lambda: None)()  # a store whose deletions wait makes them now
             if opened.stat(name) is not None:
                 do = "give a store where you may delete files"
                 return Finding("store", "fault", f"{show(address)} does not delete", do)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.tools.commands.login import login
 
 app = typer.Typer(
     name="nbkit",
@@ -257,26 +258,7 @@ def verify(
     return 1 if found.faults else 0
 
 
-login = typer.Typer(no_args_is_help=True, help="Log in, once, on your own machine.")
 app.add_typer(login, name="login")
-
-
-@login.callback()
-def _login() -> None:
-    """Log in, once, on your own machine."""
-
-
-@login.command("drive")
-def login_drive_command(
-    client: Annotated[str | None, typer.Option(metavar="FILE", help="JSON of your OAuth client, as downloaded")] = None,
-    folder: Annotated[str, typer.Option(help="name of the store's folder in Drive")] = "nbkit",
-    browser: Annotated[bool, typer.Option(help="open a browser here")] = True,
-) -> int:
-    """Log in to Google Drive with a browser, once; print where the credential is kept and how to pass it on."""
-    from nbkit.runtime.store.drive.login import login_drive
-
-    print(login_drive(client, folder=folder, browser=browser).words())
-    return 0
 
 
 SlugArgument = Annotated[str, typer.Argument(metavar="SLUG", help="the phase")]

@@ -20,7 +20,7 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.requirements import requirements
 from nbkit.runtime.words import unknown
 
-EXTRAS = ("drive",)
+EXTRAS = ("drive", "hub")
 
 
 def missing_requirements(extras: tuple[str, ...] = EXTRAS) -> list[str]:

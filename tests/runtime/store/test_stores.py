@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import time
@@ -13,18 +14,30 @@ import pytest
 from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import DamagedError, StoreError, UsageError
 from nbkit.runtime.store.folder import FolderStore
+from nbkit.runtime.store.hub.credential import HubCredential
+from nbkit.runtime.store.hub.store import HubStore
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.remote import FsspecStore
 from nbkit.runtime.store.retried import Retried
 from tests.runtime.children import fork, reap
+from tests.runtime.store.hub.hub_loopback import Loopback
+from tests.runtime.store.hub.hub_state import TOKEN
 
-KINDS = ("folder", "memory", "local", "dir", "retried")
+KINDS = ("folder", "memory", "local", "dir", "retried", "hub")
 ON_DISK = ("folder", "local", "dir")
 BAD_NAMES = ("../x", "/abs", "a//b", "a/../b", "a\\b", ".hidden", "a/.b", "x\n", "", "a/", "con:x", "x " * 1, "n" * 201)
 
 
+@functools.cache
+def loopback_hub() -> Loopback:
+    return Loopback()
+
+
 def make(kind: str, folder: Path) -> Store:
+    if kind == "hub":
+        loopback_hub().hub.make(repo := f"someone/{uuid.uuid4().hex}")
+        return HubStore(repo, HubCredential(TOKEN, loopback_hub().endpoint, "the test"), every=0.0, first_wait=0.01)
     if kind == "memory":
         return FsspecStore(f"memory://{uuid.uuid4().hex}/deep")
     if kind == "local":

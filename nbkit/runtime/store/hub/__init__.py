@@ -1,0 +1,1 @@
+"""A private data-set repository of the Hugging Face Hub as a store."""
