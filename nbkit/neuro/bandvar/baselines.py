@@ -1,14 +1,12 @@
 """Baselines for next-band prediction.
 
-Persistence (the next cumulative band equals the current one) and zero need no fitting. The Wiener predictor is the best
-linear filter over time, shared by all channels: a model that scores above it uses nonlinear structure or relations
-between channels.
+Persistence (the next cumulative band equals the current one) and zero need no fitting. Skill over persistence alone is
+also what the filters leak from band to band; `nbkit.neuro.bandvar.controls` holds the baselines that show how much.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 
 def stage_pairs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -28,74 +26,6 @@ def stage_pairs(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     levels = np.asarray(levels)
     return np.concatenate([np.zeros_like(levels[..., :1, :, :]), levels[..., :-1, :, :]], axis=-3), levels
-
-
-class WienerBandPredictor:
-    """A linear FIR filter that predicts the increment of each stage, fitted by ridge regression.
-
-    Parameters
-    ----------
-    lag : int
-        Number of input samples on each side of the predicted sample.
-    ridge : float
-        Ridge penalty, as a fraction of the mean eigenvalue.
-    """
-
-    def __init__(self, lag: int = 50, ridge: float = 1e-6) -> None:
-        self.lag, self.ridge = lag, ridge
-        self.weights: np.ndarray | None = None
-
-    def fit(self, levels: np.ndarray, channel_step: int = 8) -> WienerBandPredictor:
-        """Fit the filter of every stage and return this predictor.
-
-        Parameters
-        ----------
-        levels : array of shape (windows, stages, channels, time)
-            Cumulative bands of the training windows, in uV.
-        channel_step : int
-            Use every ``channel_step``-th channel only, which saves time.
-        """
-        inputs, targets = stage_pairs(np.asarray(levels)[:, :, ::channel_step].astype(np.float64))
-        stages, taps = inputs.shape[1], 2 * self.lag + 1
-        self.weights = np.zeros((stages, taps))  # the input of stage 1 is zero, so its filter stays zero
-        for stage in range(1, stages):
-            gram, moment = np.zeros((taps, taps)), np.zeros(taps)
-            for window_in, window_out in zip(inputs[:, stage], targets[:, stage], strict=True):
-                seen = self._lags(window_in).reshape(-1, taps)
-                gram += seen.T @ seen
-                moment += seen.T @ (window_out - window_in).ravel()
-            gram += self.ridge * np.trace(gram) / taps * np.eye(taps)
-            self.weights[stage] = np.linalg.solve(gram, moment)
-        return self
-
-    def predict(self, levels: np.ndarray) -> np.ndarray:
-        """Predict each stage from the true stage before it.
-
-        Parameters
-        ----------
-        levels : array of shape (windows, stages, channels, time)
-            True cumulative bands, in uV.
-
-        Returns
-        -------
-        prediction : array of shape (windows, stages, channels, time)
-            In uV.
-
-        Raises
-        ------
-        ValueError
-            If the predictor has not been fitted.
-        """
-        if self.weights is None:
-            raise ValueError("This predictor has not been fitted; call fit(levels) with training windows first.")
-        inputs, _ = stage_pairs(np.asarray(levels, dtype=np.float64))
-        increments = [self._lags(inputs[:, stage]) @ taps for stage, taps in enumerate(self.weights)]
-        return inputs + np.stack(increments, axis=1)
-
-    def _lags(self, signal: np.ndarray) -> np.ndarray:
-        """Return a view of shape (..., time, taps), with zeros outside the window."""
-        room = [(0, 0)] * (signal.ndim - 1) + [(self.lag, self.lag)]
-        return sliding_window_view(np.pad(signal, room), 2 * self.lag + 1, axis=-1)
 
 
 def one_step_scores(prediction: np.ndarray, levels: np.ndarray) -> dict[str, object]:

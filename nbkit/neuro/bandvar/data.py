@@ -2,7 +2,8 @@
 
 Two layouts are read: recordings in shards, as 10_eeg_windows writes them, whose bands are computed at reading, and the
 original Band-VAR layout of npz files with their bands (one window in each file, in ``<root>/{train,val}``, or all
-windows of a recording). The headers of all files are checked before training starts.
+windows of a recording). The headers of all files are checked before training starts. Windows of shards that lie at the
+edges of a recording, where the filters see mirrored samples, are left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nbkit.neuro.bandvar.npz_files import NpzHeader, names_of, npz_files, open_member
+from nbkit.neuro.signals.bands import edge_samples
 from nbkit.neuro.signals.splits import split_recordings
 from nbkit.neuro.signals.windows.band_levels import BandLevels
 from nbkit.neuro.signals.windows.shards import WindowShards
@@ -37,6 +39,13 @@ class EEGFrequencyDataset(Dataset):
         is true.
     limit : int, optional
         Use only the first ``limit`` windows.
+    surrogate : int, optional
+        Seed; if it is given, the windows are those of phase-randomised surrogates of the recordings. Shards only.
+
+    Attributes
+    ----------
+    at_edges : int
+        Windows left out because they lie at the edges of a recording.
 
     Raises
     ------
@@ -44,18 +53,28 @@ class EEGFrequencyDataset(Dataset):
         If the folder does not exist or has no npz file.
     ValueError
         If ``limit`` is below 1, or a file is damaged, lacks a key, or differs from the first file in shape, bands or
-        sampling frequency.
+        sampling frequency; if all windows lie at edges, or a surrogate is asked of windows without recordings.
     """
 
     def __init__(
-        self, source: str | Path | Sequence[str | Path], split: str | None = None, limit: int | None = None
+        self,
+        source: str | Path | Sequence[str | Path],
+        split: str | None = None,
+        limit: int | None = None,
+        surrogate: int | None = None,
     ) -> None:
         if limit is not None and limit < 1:
             raise ValueError(f"{limit=} windows is too few; give 1 or more, or leave it out to use all windows.")
         self._levels: BandLevels | None = None
+        self.at_edges = 0
         if _are_shards(source):
-            self._open_shards(source, limit)
+            self._open_shards(source, limit, surrogate)
             return
+        if surrogate is not None:
+            raise ValueError(
+                "These npz files hold windows without the recordings that they were cut from, so there is no surrogate "
+                "of them. Use the recordings in shards that 10_eeg_windows writes, or train without the surrogate."
+            )
         self.paths, self.fallback = npz_files(source, split)
         first = NpzHeader(self.paths[0])
         self.bands, self.sfreq = first.bands, first.sfreq
@@ -71,11 +90,19 @@ class EEGFrequencyDataset(Dataset):
         self._shape = first.shape
         self._open: dict[int, np.ndarray] = {}
 
-    def _open_shards(self, source: str | Path | Sequence[str | Path], limit: int | None) -> None:
+    def _open_shards(self, source: str | Path | Sequence[str | Path], limit: int | None, surrogate: int | None) -> None:
         shards = WindowShards(source, columns=(), purpose="pretrain")
-        if limit is not None:
-            shards = shards.subset(np.arange(len(shards)) < limit)
-        self._levels = BandLevels(shards)
+        kept = BandLevels(shards).off_edges()
+        if not kept.any():
+            room = edge_samples(shards.sfreq) / shards.sfreq
+            raise ValueError(
+                f"All {len(kept)} windows lie within {room:.1f} s of the edges of their recordings, where the filters "
+                "of the bands see mirrored samples, so none can be used. Give longer recordings, or shorter windows "
+                "(WINDOW_S in the notebook 10_eeg_windows)."
+            )
+        self.at_edges = int((~kept).sum())
+        shards = shards.subset(np.flatnonzero(kept)[:limit])
+        self._levels = BandLevels(shards, surrogate=surrogate)
         self.paths, self.fallback = shards.paths, False
         self.bands, self.sfreq = self._levels.bands, shards.sfreq
         self._places = [(int(shard), None) for shard in shards.shard_of]
@@ -156,6 +183,9 @@ class BandData(lightning.LightningDataModule):
         Use only the first windows of either side.
     num_workers : int
         Worker processes of each loader.
+    surrogate : bool
+        Whether each sample is a pair: a window, and the same window of a surrogate of its recording, together a Tensor
+        of shape (2, bands, channels, time).
     """
 
     def __init__(
@@ -168,12 +198,15 @@ class BandData(lightning.LightningDataModule):
         limit_train: int | None = None,
         limit_val: int | None = None,
         num_workers: int = 0,
+        surrogate: bool = False,
     ) -> None:
         super().__init__()
         self.source, self.batch_size, self.num_workers = source, batch_size, num_workers
         self.val_fraction, self.seed = val_fraction, seed
         self.limit_train, self.limit_val = limit_train, limit_val
+        self.surrogate = surrogate
         self._sets: tuple[EEGFrequencyDataset, EEGFrequencyDataset] | None = None
+        self._twins: tuple[EEGFrequencyDataset, EEGFrequencyDataset] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Find, check and split the files. A second call does nothing."""
@@ -181,14 +214,23 @@ class BandData(lightning.LightningDataModule):
             return
         folder = Path(self.source) if isinstance(self.source, (str, Path)) else None
         if folder is not None and (folder / "train").is_dir():
+            sides = (folder, folder)
             train = EEGFrequencyDataset(folder, "train", self.limit_train)
             val = EEGFrequencyDataset(folder, "val", self.limit_val)
         else:
             # Sorted by name, so that the split does not depend on the folder to which a session copied the files.
             rows = _rows(self.source)
             train_rows, val_rows = split_recordings(rows, self.val_fraction, self.seed)
-            train = EEGFrequencyDataset([r["path"] for r in train_rows], limit=self.limit_train)
-            val = EEGFrequencyDataset([r["path"] for r in val_rows], limit=self.limit_val)
+            sides = ([r["path"] for r in train_rows], [r["path"] for r in val_rows])
+            train = EEGFrequencyDataset(sides[0], limit=self.limit_train)
+            val = EEGFrequencyDataset(sides[1], limit=self.limit_val)
+        if self.surrogate:
+            limits = (self.limit_train, self.limit_val)
+            first, second = (
+                EEGFrequencyDataset(side, limit=limit, surrogate=self.seed)
+                for side, limit in zip(sides, limits, strict=True)
+            )
+            self._twins = first, second
         if (val.num_stages, *val.input_shape) != (train.num_stages, *train.input_shape):
             raise ValueError(
                 f"Validation windows are (bands, channels, time) = {(val.num_stages, *val.input_shape)}, training "
@@ -206,6 +248,20 @@ class BandData(lightning.LightningDataModule):
     def val_dataset(self) -> EEGFrequencyDataset:
         self.setup()
         return self._sets[1]
+
+    @property
+    def twins(self) -> tuple[EEGFrequencyDataset, EEGFrequencyDataset]:
+        """Training and validation windows of the surrogates, in the order of the true ones.
+
+        Raises
+        ------
+        ValueError
+            If the data were opened without the surrogate.
+        """
+        self.setup()
+        if self._twins is None:
+            raise ValueError("These data were opened without the surrogate; pass surrogate=True.")
+        return self._twins
 
     @property
     def channels(self) -> int:
@@ -228,7 +284,15 @@ class BandData(lightning.LightningDataModule):
     @property
     def scale(self) -> tuple[float, ...]:
         """Root mean square (RMS) of each band in the training windows, in the unit of the data (uV)."""
-        levels = self.train_dataset.stack(_SCALE_WINDOWS).astype(np.float64)
+        return self._scale_of(self.train_dataset)
+
+    @property
+    def surrogate_scale(self) -> tuple[float, ...]:
+        """RMS of each band in the training windows of the surrogates, in uV."""
+        return self._scale_of(self.twins[0])
+
+    def _scale_of(self, dataset: EEGFrequencyDataset) -> tuple[float, ...]:
+        levels = dataset.stack(_SCALE_WINDOWS).astype(np.float64)
         increments = np.diff(levels, axis=1, prepend=0.0)
         rms = np.sqrt((increments**2).mean(axis=(0, 2, 3)))
         if not (np.isfinite(rms) & (rms > 0)).all():
@@ -259,12 +323,25 @@ class BandData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         order = torch.Generator().manual_seed(self.seed)
-        return DataLoader(
-            self.train_dataset, self.batch_size, shuffle=True, generator=order, num_workers=self.num_workers
-        )
+        train = _Pairs(self.train_dataset, self.twins[0]) if self.surrogate else self.train_dataset
+        return DataLoader(train, self.batch_size, shuffle=True, generator=order, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.val_dataset, self.batch_size, num_workers=self.num_workers)
+        val = _Pairs(self.val_dataset, self.twins[1]) if self.surrogate else self.val_dataset
+        return DataLoader(val, self.batch_size, num_workers=self.num_workers)
+
+
+class _Pairs(Dataset):
+    """Windows with the same windows of the surrogates, each pair a Tensor of shape (2, bands, channels, time)."""
+
+    def __init__(self, windows: EEGFrequencyDataset, twins: EEGFrequencyDataset) -> None:
+        self.windows, self.twins = windows, twins
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.stack([self.windows[index], self.twins[index]])
 
 
 def _rows(source: str | Path | Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -287,3 +364,8 @@ def _are_shards(source: str | Path | Sequence[str | Path]) -> bool:
     if isinstance(source, (str, Path)):
         return next(Path(source).rglob("*.json"), None) is not None if Path(source).is_dir() else False
     return any(Path(path).suffix == ".json" for path in source)
+
+
+def file_names(paths: Sequence[Path]) -> list[str]:
+    """Return the sorted "folder/name" of files, which is the same in every session."""
+    return sorted(f"{Path(path).parent.name}/{Path(path).name}" for path in paths)

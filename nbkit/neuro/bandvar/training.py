@@ -6,7 +6,7 @@ errors are in uV^2 and always shown beside persistence and zero; their totals ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from nbkit.neuro.bandvar.baselines import pooled_scores, stage_scores
+from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
 from nbkit.neuro.signals.bands import band_names
 from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.training.rates import cosine_times_warmup
-from nbkit.neuro.training.weights import held, load_strictly, settings_from
+from nbkit.neuro.training.weights import held, load_strictly, part_of, settings_from
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class BandVAR(ClippedModule):
         Band edges in Hz; each band is one stage.
     scale : sequence of float
         Root mean square of each band in the training data, in uV (see `BandData.scale`).
+    trained_on : sequence of str
+        Names of the training files; `check_held_out` compares them.
     """
 
     def __init__(
@@ -124,8 +127,10 @@ class BandVAR(ClippedModule):
         time_steps: int,
         bands: Sequence[tuple[float, float]],
         scale: Sequence[float],
+        trained_on: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        self.trained_on = tuple(trained_on)
         if len(scale) != len(bands):
             raise ValueError(f"Got {len(scale)} scales for {len(bands)} bands; give the RMS of each band in uV.")
         self.settings = settings
@@ -154,7 +159,8 @@ class BandVAR(ClippedModule):
     @classmethod
     def for_data(cls, settings: BandVARSettings, data: Any) -> BandVAR:
         """Build the module with the window size, bands and scale of a `BandData`."""
-        return cls(settings, data.channels, data.time_steps, data.bands, data.scale)
+        names = file_names(data.train_dataset.paths)
+        return cls(settings, data.channels, data.time_steps, data.bands, data.scale, names)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> BandVAR:
@@ -167,8 +173,9 @@ class BandVAR(ClippedModule):
         """
         made, weights = held(path, "bandvar", device)
         settings = settings_from(BandVARSettings, made, path)
-        module = cls(settings, made["channels"], made["time_steps"], made["bands"], made["scale"])
-        load_strictly(module, weights, path)
+        sizes = (made["channels"], made["time_steps"], made["bands"], made["scale"])
+        module = cls(settings, *sizes, made.get("trained_on", ()))
+        load_strictly(module, part_of(weights, "real.") or weights, path)  # "real.": trained beside a surrogate
         return module.to(device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -182,7 +189,23 @@ class BandVAR(ClippedModule):
             "time_steps": self.time_steps,
             "bands": [list(band) for band in self.bands],
             "scale": [float(value) for value in self.scale],
+            "trained_on": list(self.trained_on),
         }
+
+    def check_held_out(self, data: Any) -> None:
+        """Check that no validation window of a `BandData` is of a recording that the model was trained on.
+
+        Raises
+        ------
+        ValueError
+            If one is.
+        """
+        seen = sorted(set(file_names(data.val_dataset.paths)) & set(self.trained_on))
+        if seen:
+            raise ValueError(
+                f"{len(seen)} recordings are held out here, but the model was trained on them ({seen[0]}), so their "
+                "scores would not be scores of unseen windows. Use the VAL_FRACTION of 40_bandvar_train."
+            )
 
     def one_step(self, levels: Tensor) -> Tensor:
         """Predict every stage from the true stage before it.
@@ -270,16 +293,19 @@ class BandVAR(ClippedModule):
         return scores
 
     def configure_optimizers(self) -> dict[str, Any]:
-        settings = self.settings
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+        return band_schedule(self.model.parameters(), self.settings)
 
-        floor = 0.02 if settings.cosine else 1.0
 
-        def factor(step: int) -> float:
-            return cosine_times_warmup(step, settings.steps, settings.warmup_steps, floor)
+def band_schedule(weights: Iterable[Tensor], settings: BandVARSettings) -> dict[str, Any]:
+    """Return AdamW with its learning-rate schedule, as ``configure_optimizers`` returns it."""
+    optimizer = torch.optim.AdamW(weights, lr=settings.lr, weight_decay=settings.weight_decay)
+    floor = 0.02 if settings.cosine else 1.0
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def factor(step: int) -> float:
+        return cosine_times_warmup(step, settings.steps, settings.warmup_steps, floor)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def evaluate(module: BandVAR, batches: Any) -> dict[str, float]:

@@ -126,6 +126,20 @@ def cumulative_frequency_levels(signal: np.ndarray, sfreq: float, bands: Sequenc
     return levels
 
 
+def edge_samples(sfreq: float, bands: Sequence[Band] = DEFAULT_BANDS) -> int:
+    """Return the number of samples at either end of a recording whose bands rest on mirrored samples.
+
+    It is half the length of the longest filter: 3.3 s for a band that starts at 0.5 Hz.
+
+    Examples
+    --------
+    >>> edge_samples(100.0)
+    330
+    """
+    edges = effective_bands(bands, sfreq)
+    return max(_filter(edges, index, sfreq)[-1] for index in range(len(edges))) // 2
+
+
 def _filtered(
     signal: np.ndarray, sfreq: float, filters: Sequence[tuple[float | None, float, float, float, int]], length: int
 ) -> Iterator[np.ndarray]:

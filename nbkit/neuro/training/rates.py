@@ -38,6 +38,52 @@ def linear_rate(step: int, steps: int, warmup_steps: int, final_lr_ratio: float)
     return 1 + progress * (final_lr_ratio - 1)
 
 
+SHAPES = ("cos", "lin", "lin0", "lin00", "exp")
+_FLAT = {"lin": 0.15, "lin0": 0.05, "lin00": 0.0, "exp": 0.15}  # share of the steps at the highest rate
+
+
+def shaped_rate(shape: str, step: int, steps: int, warmup_steps: int, final_lr_ratio: float) -> float:
+    """Return the share of the highest rate at a step, in a shape of the reference code of next-scale prediction.
+
+    All rise linearly over ``warmup_steps``. Then ``cos`` falls as a cosine; ``lin`` and ``lin0`` stay at the highest
+    rate for 15 % and 5 % of the rest before they fall linearly, ``lin00`` does not stay; ``exp`` stays for 15 % and
+    falls exponentially.
+
+    Parameters
+    ----------
+    shape : str
+        One of `SHAPES` (``--sche``).
+    step, steps, warmup_steps, final_lr_ratio
+        As in `linear_rate`.
+
+    Raises
+    ------
+    ValueError
+        If the shape is unknown, or is exponential and would end at 0.
+
+    Examples
+    --------
+    >>> [round(shaped_rate("lin0", step, 101, 0, 0.0), 3) for step in (0, 5, 100)]
+    [1.0, 1.0, 0.0]
+    """
+    if shape not in SHAPES:
+        raise ValueError(f"{shape!r} is no shape of a learning rate; give {', '.join(SHAPES)}.")
+    if step < warmup_steps:
+        return _START + (1 - _START) * step / warmup_steps
+    progress = min(1.0, (step - warmup_steps) / max(1, steps - 1 - warmup_steps))
+    if shape == "cos":
+        return final_lr_ratio + (1 - final_lr_ratio) * (0.5 + 0.5 * math.cos(math.pi * progress))
+    flat = _FLAT[shape]
+    if progress < flat:
+        return 1.0
+    fallen = (progress - flat) / (1 - flat)
+    if shape == "exp":
+        if final_lr_ratio <= 0:
+            raise ValueError(f"An exponential decay never reaches {final_lr_ratio}; give a final ratio above 0.")
+        return math.exp(fallen * math.log(final_lr_ratio))
+    return 1 + fallen * (final_lr_ratio - 1)
+
+
 def cosine_rate(step: int, steps: int, warmup: int, floor: float) -> float:
     """Return the share of the highest rate at a step: linear warm-up, then cosine decay to ``floor``.
 

@@ -7,6 +7,7 @@ result as the full pass, but only for the new tokens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -32,15 +33,19 @@ class KeyValueCache:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with one projection, ``qkv``, for queries, keys and values."""
+    """Multi-head self-attention with one projection, ``qkv``, for queries, keys and values.
 
-    def __init__(self, width: int, heads: int) -> None:
+    With ``normed``, queries and keys have length 1, and each head learns its temperature: the products cannot grow.
+    """
+
+    def __init__(self, width: int, heads: int, normed: bool = False) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"{width=} is not a multiple of {heads=}; each head gets width / heads features.")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
+        self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(4.0))) if normed else None
 
     def forward(self, hidden: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
         """Compute self-attention.
@@ -60,6 +65,9 @@ class Attention(nn.Module):
         batch, tokens, width = hidden.shape
         split = self.qkv(hidden).view(batch, tokens, 3, self.heads, width // self.heads)
         queries, keys, values = split.permute(2, 0, 3, 1, 4)
+        if self.log_scale is not None:
+            scale = self.log_scale.clamp_max(math.log(100.0)).exp() * (width // self.heads) ** 0.5
+            queries, keys = F.normalize(queries, dim=-1) * scale, F.normalize(keys, dim=-1)
         if cache is not None:
             keys, values = cache.extend(keys, values)
         seen = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
@@ -73,9 +81,9 @@ class Block(nn.Module):
     Xie 2022, https://arxiv.org/abs/2212.09748).
     """
 
-    def __init__(self, width: int, heads: int, drop_path: float, shared: bool) -> None:
+    def __init__(self, width: int, heads: int, drop_path: float, shared: bool, normed: bool = False) -> None:
         super().__init__()
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, normed)
         self.feed_forward = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
         )
@@ -131,6 +139,8 @@ class NextScaleTransformer(nn.Module):
     modulation_init, gate_init : float
         Factors on the initial AdaLN weights: ``modulation_init`` for scales and shifts, ``gate_init`` for gates. With
         gates near 0, each block starts as the identity.
+    normed_attention : bool
+        Normalise queries and keys (see `Attention`).
     """
 
     def __init__(
@@ -144,6 +154,7 @@ class NextScaleTransformer(nn.Module):
         shared_modulation: bool = False,
         modulation_init: float = 0.5,
         gate_init: float = 1e-5,
+        normed_attention: bool = False,
     ) -> None:
         super().__init__()
         self.lengths, self.codes, self.depth = tuple(lengths), codes, depth
@@ -155,7 +166,7 @@ class NextScaleTransformer(nn.Module):
         self.position = nn.Parameter(torch.empty(1, sum(self.lengths), width))
         self.level = nn.Embedding(len(self.lengths), width)
         rates = torch.linspace(0, drop_path, depth).tolist()
-        self.blocks = nn.ModuleList(Block(width, depth, rate, shared_modulation) for rate in rates)
+        self.blocks = nn.ModuleList(Block(width, depth, rate, shared_modulation, normed_attention) for rate in rates)
         self.shared = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width)) if shared_modulation else None
         self.last_norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.last_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))

@@ -6,6 +6,7 @@ negative log-likelihood per token in nats; its baseline predicts the frequency o
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.tokens.conditions import Conditions
 from nbkit.neuro.bandvar.tokens.generator import NextScaleTransformer
 from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
 from nbkit.neuro.bandvar.tokens.sampling import generate_tokens
 from nbkit.neuro.bandvar.tokens.scales import active_scales, scale_weights
 from nbkit.neuro.bandvar.tokens.token_data import TokenData, frequencies
-from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerTraining, file_names
+from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerTraining
 from nbkit.neuro.signals.bands import band_names
+from nbkit.neuro.training.lamb import Lamb
 from nbkit.neuro.training.optimization import ClippedModule
-from nbkit.neuro.training.rates import linear_rate, scaled_rate
+from nbkit.neuro.training.rates import scaled_rate, shaped_rate
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 
@@ -47,6 +50,12 @@ class GeneratorSettings:
     grad_clip: float = 2.0
     warmup_steps: int = 500
     final_lr_ratio: float = 0.01  # last over peak learning rate (--wpe in the original code, which is not a warm-up)
+    optimizer: str = "adamw"  # or lamb
+    schedule: str = "lin00"  # of the learning rate after the warm-up: cos, lin, lin0, lin00, exp
+    final_weight_decay: float = 0.0  # reached as a cosine; 0: that of the beginning
+    normed_attention: bool = False  # normalise queries and keys (--anorm in the original code)
+    progressive_first: int = 1  # scales trained from the start, if progressive_until is above 0
+    progressive_rise: int = 0  # steps over which a new scale gets its weight; 0: half of the time until the next
     batch_size: int = 64  # for each process
     max_steps: int = 30_000
 
@@ -135,6 +144,7 @@ class GeneratorTraining(ClippedModule):
             settings.shared_modulation,
             settings.modulation_init,
             settings.gate_init,
+            settings.normed_attention,
         )
         even = torch.full((len(self.quantizer.lengths), self.quantizer.codes), 1 / self.quantizer.codes)
         self.register_buffer("frequency", even)  # of each code in each scale, over the training windows
@@ -216,7 +226,8 @@ class GeneratorTraining(ClippedModule):
         tokens, chosen = batch
         settings, lengths = self.settings, self.quantizer.lengths
         said = torch.rand(chosen.shape, device=chosen.device) >= settings.condition_dropout
-        count, newest = active_scales(self.global_step, settings.max_steps, len(lengths), settings.progressive_until)
+        more = (settings.progressive_until, settings.progressive_first, settings.progressive_rise)
+        count, newest = active_scales(self.global_step, settings.max_steps, len(lengths), *more)
         weights = scale_weights(lengths, count, newest).to(tokens.device)
         loss = (self.losses(tokens, chosen * said, count) * weights).mean()
         self.log("train_loss", loss, prog_bar=True)
@@ -302,19 +313,31 @@ class GeneratorTraining(ClippedModule):
         """
         return signal + self.coder.missing.draw(len(signal), generator)
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        settings = self.settings
+        if settings.final_weight_decay:  # it depends on the step alone, so a resumed training has the same
+            done = min(1.0, self.global_step / max(1, settings.max_steps - 1))
+            turn = 0.5 + 0.5 * math.cos(math.pi * done)
+            decay = settings.final_weight_decay + (settings.weight_decay - settings.final_weight_decay) * turn
+            optimizer.param_groups[0]["weight_decay"] = decay
+
     def configure_optimizers(self) -> dict[str, Any]:
         settings, trainer = self.settings, self.trainer
         windows = settings.batch_size * trainer.accumulate_grad_batches * trainer.world_size
         decayed = [p for p in self.model.parameters() if p.ndim == 2 and p.requires_grad]
         others = [p for p in self.model.parameters() if p.ndim != 2 and p.requires_grad]
-        optimizer = torch.optim.AdamW(
+        if settings.optimizer not in ("adamw", "lamb"):
+            raise ValueError(f"optimizer={settings.optimizer!r} is unknown; give adamw or lamb.")
+        make = torch.optim.AdamW if settings.optimizer == "adamw" else Lamb
+        optimizer = make(
             [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=scaled_rate(settings.lr_at_256, windows),
             betas=(0.9, 0.95),
         )
 
         def share(step: int) -> float:
-            return linear_rate(step, settings.max_steps, settings.warmup_steps, settings.final_lr_ratio)
+            shape = (settings.schedule, step, settings.max_steps, settings.warmup_steps, settings.final_lr_ratio)
+            return shaped_rate(*shape)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

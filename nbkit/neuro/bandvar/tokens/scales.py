@@ -70,12 +70,14 @@ def block_causal_mask(lengths: Sequence[int]) -> Tensor:
     return scale[:, None] >= scale[None, :]
 
 
-def active_scales(step: int, steps: int, scales: int, until: float) -> tuple[int, float]:
+def active_scales(
+    step: int, steps: int, scales: int, until: float, first: int = 1, rise: int = 0
+) -> tuple[int, float]:
     """Return the number of scales trained at a step, and the weight of the newest.
 
-    Progressive training starts with the first scale and adds one scale at equal intervals, until all scales are trained
-    after the fraction ``until`` of the training. The weight of the newest scale in the loss rises from 0 to 1 over half
-    an interval.
+    Progressive training starts with the first scales and adds one scale at equal intervals, until all scales are
+    trained after the fraction ``until`` of the training. The weight of the newest scale in the loss rises from 0 to 1
+    over half an interval, or over ``rise`` steps.
 
     Parameters
     ----------
@@ -85,6 +87,10 @@ def active_scales(step: int, steps: int, scales: int, until: float) -> tuple[int
         Number of scales.
     until : float
         Fraction of the training after which all scales are trained; 0 trains all from the start.
+    first : int
+        Number of scales trained from the start.
+    rise : int
+        Steps over which the weight of a new scale rises; 0 for half an interval.
 
     Returns
     -------
@@ -93,14 +99,15 @@ def active_scales(step: int, steps: int, scales: int, until: float) -> tuple[int
     weight : float
         Weight of the newest scale, above 0 and up to 1.
     """
-    if until <= 0 or scales == 1:
+    first = max(1, first)
+    if until <= 0 or scales <= first:
         return scales, 1.0
-    interval = until * steps / scales
-    count = min(scales, 1 + int(step / interval))
-    if count == 1:
-        return 1, 1.0
-    since = step - (count - 1) * interval
-    return count, min(1.0, (since + 1) / max(1.0, 0.5 * interval))
+    interval = until * steps / (scales - first + 1)
+    count = min(scales, first + int(step / interval))
+    if count == first:
+        return count, 1.0
+    since = step - (count - first) * interval
+    return count, min(1.0, (since + 1) / max(1.0, rise or 0.5 * interval))
 
 
 def scale_weights(lengths: Sequence[int], count: int, newest: float) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.tokens.missing_power import MissingPower
 from nbkit.neuro.bandvar.tokens.spectral_loss import spectral_loss
 from nbkit.neuro.bandvar.tokens.tokenizer import BandTokenizer, single_bands
@@ -302,8 +303,3 @@ def flipped(levels: Tensor) -> Tensor:
     sign = torch.randint(2, (len(levels), 1, 1, 1), device=levels.device) * 2 - 1
     back = torch.randint(2, (len(levels), 1, 1, 1), device=levels.device).bool()
     return sign * torch.where(back, levels.flip(-1), levels)
-
-
-def file_names(paths: Sequence[Path]) -> list[str]:
-    """Return the sorted "folder/name" of files, which is the same in every session."""
-    return sorted(f"{Path(path).parent.name}/{Path(path).name}" for path in paths)

@@ -1,4 +1,4 @@
-"""Declared cleaning: notch, band, reference, bad channels and resampling, in this order, by MNE.
+"""Declared cleaning: artifacts, notch, band, reference, bad channels and resampling, in this order, by MNE.
 
 The settings are part of what the windows of a store depend on. The presets are those of the models' authors.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.neuro.signals.artifacts import KINDS, remove_artifacts
 from nbkit.neuro.signals.intake.ch_names import electrode
 from nbkit.neuro.signals.intake.facts import Stretch
 from nbkit.neuro.signals.intake.heard import heard
@@ -38,6 +39,8 @@ class Cleaning:
         Common reference; None keeps that of the recording.
     bads : {"interpolate", "drop", "keep"}
         What to do with bad channels. A channel that cannot be interpolated is dropped, which is said.
+    remove : sequence of {"blinks", "heartbeat", "muscle"}
+        Artifacts whose independent components are removed; see `remove_artifacts`.
     """
 
     sfreq: float | None = 100.0
@@ -46,6 +49,7 @@ class Cleaning:
     notch: float | None = None
     reference: str | None = None
     bads: str = "interpolate"
+    remove: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.l_freq or 0.0, self.h_freq or float("inf")
@@ -60,6 +64,10 @@ class Cleaning:
             raise ValueError(f"REFERENCE={self.reference!r} is unknown; give 'average' or None.")
         if self.bads not in BADS:
             raise ValueError(f"BADS={self.bads!r} is unknown; give {', '.join(BADS)}.")
+        removed = (self.remove,) if isinstance(self.remove, str) else tuple(self.remove)
+        object.__setattr__(self, "remove", removed)
+        if unknown := sorted(set(removed) - set(KINDS)):
+            raise ValueError(f"REMOVE={unknown} is unknown; give some of {', '.join(KINDS)}, or () for none.")
 
     @classmethod
     def labram(cls, mains: float | None = 50.0) -> Cleaning:
@@ -77,11 +85,12 @@ class Cleaning:
         return cls(sfreq, None, None, bads="keep")
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the settings as a dict; ``remove`` only if there is something to remove, as in stores before it."""
+        return {name: value for name, value in asdict(self).items() if name != "remove" or value}
 
 
 def clean(
-    raw: Any, stretches: Sequence[Stretch], cleaning: Cleaning
+    raw: Any, stretches: Sequence[Stretch], cleaning: Cleaning, beside: dict[str, np.ndarray] | None = None
 ) -> tuple[np.ndarray, tuple[Stretch, ...], tuple[str, ...], list[str]]:
     """Clean the EEG channels of a recording, stretch by stretch.
 
@@ -91,6 +100,8 @@ def clean(
         EEG channels only, loaded, in V; ``info["bads"]`` names the bad ones.
     stretches : sequence of Stretch
     cleaning : Cleaning
+    beside : dict of str to array of shape (channels, time), optional
+        The EOG and ECG channels of the recording.
 
     Returns
     -------
@@ -104,8 +115,11 @@ def clean(
     """
     said: list[str] = []
     repaired, dropped = _bad_channels(raw, cleaning, said)
-    if repaired:
+    if repaired or cleaning.remove:
         _set_positions(raw)
+    if cleaning.remove:
+        with heard(said):
+            said += remove_artifacts(raw, beside or {}, cleaning.remove)
     pieces, found, begin = [], [], 0
     for stretch in stretches:
         part = _part(raw, stretch)

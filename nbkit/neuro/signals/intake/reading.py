@@ -100,6 +100,8 @@ def _read(opened: Opened, cleaning: Cleaning, unit: str | None, data: str) -> Re
     ours = {name: _spelled(name) for name in eeg}
     eeg.sort(key=lambda name: _place(ours[name]))
     raw.set_annotations(None)
+    kinds = {kind: [name for name, why in left_out.items() if kind in why.upper().split()] for kind in ("EOG", "ECG")}
+    beside = {kind: raw.get_data([raw.ch_names.index(name) for name in some]) for kind, some in kinds.items() if some}
     raw.pick([raw.ch_names.index(name) for name in eeg])  # by number: MNE does not find a name with odd characters
     lost = [name for name, row in zip(raw.ch_names, raw.get_data(), strict=True) if not np.isfinite(row).all()]
     if lost:
@@ -110,7 +112,7 @@ def _read(opened: Opened, cleaning: Cleaning, unit: str | None, data: str) -> Re
     raw._data *= np.array([known[name] for name in eeg])[:, None]
     raw.info["bads"] = [name for name in eeg if name in bads]
     raw.rename_channels(ours, verbose="error")
-    signal, cleaned, repaired, said = clean(raw, stretches, cleaning)
+    signal, cleaned, repaired, said = clean(raw, stretches, cleaning, beside)
     notes = [mark for mark in opened.marks if not is_quality(mark.text) and not is_break(mark.text)]
     facts = RecordingFacts(
         file=opened.file, format=opened.format, sfreq=sfreq,

@@ -1,0 +1,1 @@
+"""Controls of next-band prediction: what filters, linear relations and artifacts explain."""

@@ -1,0 +1,128 @@
+"""Rollouts of the controls: from the true first band, all bands predicted one after another.
+
+The Wiener filter and the autoregression start where the model starts. The model of the surrogates is rolled out on
+surrogates; how much it gains over persistence there is what the filters give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nbkit.neuro.bandvar.controls.by_subject import linear_predictors
+from nbkit.neuro.bandvar.controls.linear import LinearPredictor
+from nbkit.neuro.bandvar.controls.paired import PairedBandVAR
+from nbkit.neuro.bandvar.data import BandData
+from nbkit.neuro.bandvar.rollout import delta_conditioned_inference, rollout_scores
+from nbkit.neuro.bandvar.training import BandVAR
+from nbkit.neuro.training.weights import held
+
+_COPIED = "persistence: repeat the true first band"
+
+
+def roll_linear(predictor: LinearPredictor, first: np.ndarray, stages: int) -> np.ndarray:
+    """Return the rollout of a linear predictor from the true first band.
+
+    Parameters
+    ----------
+    predictor : LinearPredictor
+        Fitted.
+    first : array of shape (windows, channels, time)
+        True first band, in uV.
+    stages : int
+        Number of bands.
+
+    Returns
+    -------
+    rollout : array of shape (windows, stages, channels, time)
+        In uV; stage 0 is ``first``.
+    """
+    rolled = [np.asarray(first, np.float32)]
+    for stage in range(1, stages):
+        rolled.append(predictor.step(rolled[-1], stage))
+    return np.stack(rolled, axis=1)
+
+
+def open_models(path: str | Path) -> tuple[BandVAR, BandVAR | None]:
+    """Return the model in a checkpoint of 40_bandvar_train, and that of the surrogates if there is one."""
+    if "surrogate_scale" not in held(path, "bandvar")[0]:
+        return BandVAR.from_checkpoint(path), None
+    pair = PairedBandVAR.from_checkpoint(path)
+    return pair.real, pair.surrogate
+
+
+def control_rollouts(
+    data: BandData, truth: np.ndarray, surrogate: BandVAR | None, names: Sequence[str], limit: int = 500
+) -> dict[str, dict[str, float]]:
+    """Compute the scores of the controls' rollouts.
+
+    Parameters
+    ----------
+    data : BandData
+        The linear predictors are fitted to its training windows, at most ``limit``.
+    truth : array of shape (windows, stages, channels, time)
+        True cumulative bands of held-out windows, in uV.
+    surrogate : BandVAR or None
+        The model of the surrogates; it is rolled out on as many held-out windows of the surrogates.
+    names : sequence of str
+        Name of each band.
+    limit : int
+
+    Returns
+    -------
+    table : dict of dict
+        The `rollout_scores` of ``wiener`` and ``ar``, and with a model of the surrogates of ``surrogate`` and
+        ``surrogate_persistence``.
+    """
+    linear, past = linear_predictors(data.train_dataset.stack(limit), data.bands, data.sfreq)
+    table = {
+        name: rollout_scores(roll_linear(predictor, truth[:, 0], truth.shape[1]), truth, names)
+        for name, predictor in (("wiener", linear), ("ar", past))
+    }
+    if surrogate is not None:
+        twin = data.twins[1].stack(len(truth))
+        parts = torch.from_numpy(twin[:, 0]).split(32)
+        rolled = torch.cat([delta_conditioned_inference(surrogate.model, part, twin.shape[1]) for part in parts])
+        table["surrogate"] = rollout_scores(rolled, twin, names)
+        table["surrogate_persistence"] = rollout_scores(np.repeat(twin[:, :1], twin.shape[1], axis=1), twin, names)
+    return table
+
+
+def control_rows(
+    table: Mapping[str, Mapping[str, float]], rollouts: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """Return the scores of the controls as rows, each with its unit and its baseline.
+
+    Parameters
+    ----------
+    table : mapping
+        Of `control_rollouts`.
+    rollouts : mapping
+        Of `rollout_table`: the model's own scores and those of persistence.
+
+    Returns
+    -------
+    rows : list of dict
+        The SNR of the true signal in dB: ``wiener_snr_db``, ``ar_snr_db`` and ``surrogate_snr_db`` beside persistence
+        on the same windows; ``delta_conditioned_snr_db_beyond_wiener``; and ``delta_conditioned_snr_db_gain``, what the
+        model gains over persistence, beside what its twin gains on surrogates.
+    """
+    copied, ours = rollouts["persistence"]["snr_db"], rollouts["delta_conditioned"]["snr_db"]
+    rows = [_row(f"{name}_snr_db", table[name]["snr_db"], copied, _COPIED) for name in ("wiener", "ar")]
+    beyond = ours - table["wiener"]["snr_db"]
+    rows.append(_row("delta_conditioned_snr_db_beyond_wiener", beyond, 0.0, "multichannel Wiener filter"))
+    if "surrogate" in table:
+        there, copied_there = table["surrogate"]["snr_db"], table["surrogate_persistence"]["snr_db"]
+        rows.append(_row("surrogate_snr_db", there, copied_there, f"{_COPIED}, on surrogates"))
+        gain, theirs = ours - copied, there - copied_there
+        words = "the gain of the same training on phase-randomised surrogates"
+        rows.append(_row("delta_conditioned_snr_db_gain", gain, theirs, words))
+    return rows
+
+
+def _row(name: str, value: float, baseline: float, baseline_is: str) -> dict[str, Any]:
+    return {"name": name, "value": float(value), "unit": "dB", "baseline": float(baseline), "baseline_is": baseline_is}

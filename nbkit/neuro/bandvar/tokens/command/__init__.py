@@ -1,0 +1,1 @@
+"""The command line of Band-VAR's tokens: flags and checkpoints."""

@@ -1,0 +1,1 @@
+"""Figures of Band-VAR's controls and uses."""

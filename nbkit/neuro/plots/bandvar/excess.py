@@ -1,0 +1,119 @@
+"""Figures of what a next-band model predicts beyond filters: by band, by subject and on the head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nbkit.ground.figures import BASELINE, SERIES, tidy
+from nbkit.neuro.signals.intake.ch_names import electrode
+from nbkit.neuro.signals.intake.cleaning import known_positions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_FEWEST = 4  # channels with known positions for a head
+
+
+_NOTHING = "Nothing to compare yet: the training is not complete,\nor there was none on surrogates."
+
+
+def plot_skills(skills: Mapping[str, np.ndarray], bands: Sequence[str], excess: np.ndarray | None) -> Figure:
+    """Draw the skill of each predictor by band, and the excess over the surrogate of every subject.
+
+    Parameters
+    ----------
+    skills : mapping of str to array of shape (subjects, bands)
+        Skill over persistence, by predictor; each keeps its colour. Empty before the training is complete.
+    bands : sequence of str
+        Names of the predicted bands.
+    excess : array of shape (subjects, bands + 1), optional
+        Excess by band, then over all bands; None if there was no training on surrogates.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=(3, 2), layout="constrained")
+    if excess is None:
+        right.text(0.5, 0.5, _NOTHING, ha="center", va="center")
+        right.axis("off")
+    if not skills:
+        left.axis("off")
+        return figure
+    places, width = np.arange(len(bands)), 0.8 / len(skills)
+    for number, (name, values) in enumerate(skills.items()):
+        at = places + (number - (len(skills) - 1) / 2) * width
+        left.bar(at, values.mean(axis=0), width, color=SERIES[number], label=name)
+        if len(values) > 1:
+            error = 1.96 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+            left.errorbar(at, values.mean(axis=0), error, fmt="none", ecolor="black", elinewidth=0.9, capsize=2)
+    left.axhline(0, color=BASELINE, linestyle="--", label="persistence")
+    left.set_xticks(places, [f"{name}, from the bands below" for name in bands], fontsize=8)
+    left.set(ylabel="Skill over persistence (1)", title="Mean over held-out subjects, 95 % interval")
+    left.legend(frameon=False, fontsize=8)
+    tidy(left)
+    if excess is None:
+        return figure
+    spread = np.random.default_rng(0).uniform(-0.18, 0.18, len(excess))
+    for number in range(excess.shape[1]):
+        right.plot(number + spread, excess[:, number], "o", color=SERIES[0], markersize=4, alpha=0.6)
+        right.plot([number - 0.3, number + 0.3], [excess[:, number].mean()] * 2, color="black", linewidth=1.6)
+    right.axhline(0, color=BASELINE, linestyle="--")
+    right.set_xticks(range(excess.shape[1]), [*bands, "all"])
+    right.set(ylabel="Excess over the surrogate (1)", title="One point a subject; bar: mean")
+    tidy(right)
+    return figure
+
+
+def plot_excess_maps(excess: np.ndarray | None, bands: Sequence[str], ch_names: Sequence[str]) -> Figure:
+    """Draw where on the head the excess lies, one head a band with one scale; bars if the places are not known.
+
+    Parameters
+    ----------
+    excess : array of shape (bands, channels), optional
+        Excess over the surrogate; None if it is not known.
+    bands : sequence of str
+    ch_names : sequence of str
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    if excess is None:
+        figure, axes = plt.subplots(figsize=(6, 2.5))
+        axes.text(0.5, 0.5, _NOTHING, ha="center", va="center")
+        axes.axis("off")
+        return figure
+    most = float(np.abs(excess).max()) or 1.0
+    known = known_positions()
+    placed = [number for number, name in enumerate(ch_names) if electrode(name) in known]
+    figure, panels = plt.subplots(1, len(bands), figsize=(2.9 * len(bands), 3.4), layout="constrained", squeeze=False)
+    for band, axes in enumerate(panels[0]):
+        if len(placed) >= _FEWEST:
+            _head(axes, excess[band, placed], [ch_names[number] for number in placed], most)
+        else:
+            axes.barh(list(ch_names), excess[band], color=SERIES[0])
+            axes.set_xlim(-most, most)
+            axes.set_xlabel("Excess (1)")
+        axes.set_title(f"{bands[band]}\nfrom {excess[band].min():.2f} to {excess[band].max():.2f}", fontsize=10)
+    if len(placed) >= _FEWEST:
+        shown = plt.cm.ScalarMappable(plt.Normalize(-most, most), "RdBu_r")
+        figure.colorbar(shown, ax=panels[0].tolist(), label="Excess over the surrogate (1)", shrink=0.7)
+    return figure
+
+
+def _head(axes: Axes, values: np.ndarray, names: Sequence[str], most: float) -> None:
+    import mne
+
+    info = mne.create_info(list(names), 100.0, "eeg")
+    places = {name: known_positions()[electrode(name)] for name in names}
+    info.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"), verbose="error")
+    mne.viz.plot_topomap(values, info, axes=axes, show=False, cmap="RdBu_r", vlim=(-most, most), contours=0)
