@@ -63,6 +63,9 @@ ELSEWHERE = {
     "--device cpu": "tests/neuro/bandvar/test_train.py",
     f"{ENV}nbkit.neuro.bandvar.plot_rollout runs/eeg_demo/demo_prediction.pt runs/eeg_demo/rollout.png "
     "--data-root data/eeg_dummy --json-out runs/eeg_demo/rollout_metrics.json": "tests/neuro/bandvar/test_train.py",
+    f"{ENV}nbkit.neuro.bandvar.make_dummy data/eeg_tokens --time-steps 120": "tests/neuro/bandvar/test_train.py",
+    f"{ENV}nbkit.neuro.bandvar.tokens.train --data_path=data/eeg_tokens --depth=2 --bs=32 --ep=2 "
+    "--tokenizer_preset=smoke --tokenizer_ep=2 --device=cpu": "tests/neuro/bandvar/tokens/command/test_train.py",
 }
 
 
