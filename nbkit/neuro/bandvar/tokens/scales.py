@@ -70,9 +70,7 @@ def block_causal_mask(lengths: Sequence[int]) -> Tensor:
     return scale[:, None] >= scale[None, :]
 
 
-def active_scales(
-    step: int, steps: int, scales: int, until: float, first: int = 1, rise: int = 0
-) -> tuple[int, float]:
+def active_scales(step: int, steps: int, scales: int, until: float, first: int = 1, rise: int = 0) -> tuple[int, float]:
     """Return the number of scales trained at a step, and the weight of the newest.
 
     Progressive training starts with the first scales and adds one scale at equal intervals, until all scales are
