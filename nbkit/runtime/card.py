@@ -103,7 +103,8 @@ def closing_card(session: CardFacts, summary: dict[str, Any], fault: str | None)
     """Return the closing card: what was done, what is left, why the session stopped, and what to do next."""
     rows = [("done", f"{counted(summary['done'], 'item')} in the store")]
     if "step" in summary:
-        rows.append(("step", f"{summary['step']} of {summary['max_steps']}"))
+        early = summary["step"] < summary["max_steps"] and summary["reason"] == "complete"
+        rows.append(("step", f"{summary['step']} of {summary['max_steps']}" + ", ended by its patience" * early))
     rows.append(("left", f"{counted(summary['left'], 'item')}, {summary['failed']} failed"))
     if summary["failed"]:
         state, aside = session.ledger.state, session.ledger.blame().aside

@@ -76,7 +76,9 @@ class Closing:
         waiting = self.outbox.waiting() if waiting else waiting
         fault = self._look_after() if self.budget.wall() > 0 else None
         left, failed = self.left()
-        steps_left = max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
+        # a training that its patience has ended is complete with fewer steps
+        ended = self._steps.get("reason") == "complete"
+        steps_left = 0 if ended else max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
         complete = not left and not steps_left and not waiting and not fault
         unfinished = "wall" if waiting and self.budget.left() <= 0 else "left"
         reason = self.budget.stop_reason or self._steps.get("reason") or ("complete" if complete else unfinished)

@@ -6,7 +6,7 @@ does not reach it. Its fingerprint is in each checkpoint, so that training never
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from nbkit.neuro.labram.codebook import Codebook
 from nbkit.neuro.labram.tokenizer import VQNSP
 from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.nn.vq import code_counts
+from nbkit.neuro.training.apart import InParts, in_pieces
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
@@ -108,7 +109,7 @@ class Guess(NamedTuple):
     mask: Tensor
 
 
-class MaskedEEG(ClippedModule):
+class MaskedEEG(InParts, ClippedModule):
     """Lightning module that pretrains a student on the codes of a frozen tokenizer, with symmetric masking.
 
     Jiang et al. (2024), section 2.4. The student sees each window twice: a random half of the tokens is masked in the
@@ -235,17 +236,21 @@ class MaskedEEG(ClippedModule):
         each = F.cross_entropy(guess.logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
         return sum(_mean_where(each, m.flatten()) for m in (guess.mask, ~guess.mask))
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        windows, rows = batch["window"], rows_of(batch, self.rows, self.table)
-        labels = self.labels(windows, rows)
-        guess = self(windows, rows)
-        loss = self.loss(guess, labels)
-        self.log("mem_loss", loss, prog_bar=True)
-        if batch_idx % _SCORED_EVERY == 0:
-            right = (guess.logits.detach().argmax(-1) == labels).float()
-            self.log("mlm_acc", _mean_where(right, guess.mask))
-            self.log("mlm_acc_sym", _mean_where(right, ~guess.mask))
-        return loss
+    def step_parts(self, batch: Mapping[str, Any], batch_idx: int) -> Iterator[tuple[str, Tensor]]:
+        count = len(batch["window"])
+
+        def loss(piece: Mapping[str, Tensor]) -> Tensor:
+            windows, rows = piece["window"], rows_of(piece, self.rows, self.table)
+            labels, guess = self.labels(windows, rows), self(windows, rows)
+            if batch_idx % _SCORED_EVERY == 0:
+                right = (guess.logits.detach().argmax(-1) == labels).float() * (len(windows) / count)
+                self.note("mlm_acc", _mean_where(right, guess.mask))
+                self.note("mlm_acc_sym", _mean_where(right, ~guess.mask))
+            return self.loss(guess, labels)
+
+        # every window has as many masked tokens, so a mean over windows is one over tokens
+        for part in in_pieces(batch, self.pieces, loss, lambda piece: len(piece["window"])):
+            yield "mem_loss", part
 
     def on_validation_epoch_start(self) -> None:
         self._sums = None

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nbkit.neuro.nn.fused import attend
+
 _EPS = 1e-6
 
 
@@ -57,9 +59,7 @@ class Attention(nn.Module):
             # Under autocast, LayerNorm returns float32, but attention needs q, k and v in one precision.
             q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), dropout_p=dropout
-        )
+        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), dropout=dropout)
         out = self.proj(mixed.transpose(1, 2).reshape(batch, tokens, dim))
         return F.dropout(out, dropout) if dropout else out
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nbkit.neuro.nn.fused import attend
+
 
 class OpenAttention(nn.Module):
     """Multi-head attention equal to `torch.nn.MultiheadAttention`, with projections that are called as modules.
@@ -83,7 +85,7 @@ class OpenAttention(nn.Module):
             mixed = F.dropout(weights, dropout) @ v
             weights = weights.mean(1) if average_attn_weights else weights
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+            mixed = attend(q, k, v, mask, dropout=dropout)
         out = self.out_proj(mixed.transpose(1, 2).flatten(-2))
         return (out if self.batch_first else out.transpose(0, 1)), weights
 

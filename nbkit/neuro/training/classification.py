@@ -77,6 +77,9 @@ class WindowClassifier(WindowModule):
         """Return the mean cross-entropy of a batch, in which each window weighs as its class does."""
         return F.cross_entropy(self.outputs(batch["window"]).float(), batch[self.target].long(), self.class_weight)
 
+    def weight(self, batch: Mapping[str, Tensor]) -> Tensor:
+        return self.class_weight[batch[self.target].long()].sum()
+
     def on_validation_epoch_start(self) -> None:
         self._forget()
 

@@ -98,6 +98,9 @@ class WindowRegressor(WindowModule):
         error = (self.outputs(batch["window"]) - standard).square()
         return (error * there).sum() / there.sum()
 
+    def weight(self, batch: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([torch.isfinite(batch[name]) for name in self.targets]).sum()
+
     def predicted(self, windows: Tensor) -> Tensor:
         """Return the predicted scored target, shape (batch,), in its own unit."""
         return self(windows)[:, 0]

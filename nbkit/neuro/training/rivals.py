@@ -7,12 +7,13 @@ shared. A checkpoint's ``state_dict`` holds the model alone, so the class withou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nbkit.neuro.training.apart import in_pieces
 from nbkit.neuro.training.window_module import WindowModule
 
 SCRATCH = "scratch"
@@ -58,13 +59,11 @@ class WithRivals(WindowModule):
         super().on_load_checkpoint(checkpoint)
         checkpoint["state_dict"].update({_RIVALS + name: weight for name, weight in checkpoint["rivals"].items()})
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        loss = super().training_step(batch, batch_idx)
+    def step_parts(self, batch: Mapping[str, Any], batch_idx: int) -> Iterator[tuple[str, Tensor]]:
+        yield from super().step_parts(batch, batch_idx)
         for name, rival in self.rivals.items():
-            theirs = rival.loss(batch)
-            self.log(f"train_loss_{name}", theirs)
-            loss = loss + theirs
-        return loss
+            for loss in in_pieces(batch, self.pieces, rival.loss, rival.weight):
+                yield f"train_loss_{name}", loss
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor
 
+from nbkit.neuro.training.apart import InParts, in_pieces
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
 
 
-class WindowModule(ClippedModule):
+class WindowModule(InParts, ClippedModule):
     """Base class of modules that predict a target of a window; systems define the network in `outputs`.
 
     Parameters
@@ -61,8 +62,12 @@ class WindowModule(ClippedModule):
         raise NotImplementedError
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return the training loss of a batch."""
+        """Return the training loss of a batch, a mean over its windows."""
         raise NotImplementedError
+
+    def weight(self, batch: Mapping[str, Tensor]) -> Any:
+        """Return what the mean in `loss` is divided by: the number of windows, or the sum of their weights."""
+        return len(batch["window"])
 
     def validation_scores(self, true: Tensor, predicted: Tensor) -> dict[str, float]:
         """Return the scores of a whole validation set by name; those of a rival are logged beside the module's own."""
@@ -94,10 +99,9 @@ class WindowModule(ClippedModule):
         self.n_times = int(batch["window"].shape[-1])
         return batch
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        loss = self.loss(batch)
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
+    def step_parts(self, batch: Mapping[str, Any], batch_idx: int) -> Iterator[tuple[str, Tensor]]:
+        for loss in in_pieces(batch, self.pieces, self.loss, self.weight):
+            yield "train_loss", loss
 
     def configure_optimizers(self) -> dict[str, Any]:
         return make_optimizer(self, self.settings, self.layer_of, self.layers)

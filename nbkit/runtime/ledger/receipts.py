@@ -50,6 +50,8 @@ class Receipt:
         Samples per batch of all processes together.
     threads : int
         Number of CPU threads that it was trained with; 0 on a GPU, and in receipts of older versions.
+    chosen : dict of str to int
+        What was chosen by measuring, once for the training: ``pieces`` of a batch, ``val_batches`` of a validation.
     """
 
     slug: str
@@ -70,6 +72,7 @@ class Receipt:
     world_size: Count = 1
     global_batch: Count = 0
     threads: Count = 0
+    chosen: dict[str, Count] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     session: str = ""
     time: Time = 0.0

@@ -21,6 +21,8 @@ from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.signals import StopSignals
 from nbkit.runtime.training import loop_state
+from nbkit.runtime.training.bounds.validation_share import ValidationBound
+from nbkit.runtime.training.bounds.validation_time import BatchTime, ValidationTime
 from nbkit.runtime.training.draws import seed_epoch, seed_step, seed_validation
 from nbkit.runtime.training.exact.exact_state import ExactState
 from nbkit.runtime.training.exact.gradients import at_boundary, check_shared, clears_next
@@ -30,7 +32,6 @@ from nbkit.runtime.training.held.covered import leave_out_covered
 from nbkit.runtime.training.history import History
 from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.snapshot import Buffers, Writer
-from nbkit.runtime.training.validation_time import BatchTime, ValidationTime
 from nbkit.runtime.words import show_duration
 
 _PATIENCE = 32  # batches that a save waits at most for the end of an accumulation
@@ -63,6 +64,7 @@ class Checkpointing(Callback):
         What Lightning's checkpoint leaves out of the model and its optimizers.
     ranks : Ranks or None
         The processes that train together; None for a single process.
+    bound : ValidationBound or None
     say, journal : callable
     """
 
@@ -81,6 +83,7 @@ class Checkpointing(Callback):
         facts: dict[str, Any] | None = None,
         exact: ExactState | None = None,
         ranks: Ranks | None = None,
+        bound: ValidationBound | None = None,
         say: Callable[[str], None] = print,
         journal: Callable[..., None] | None = None,
     ) -> None:
@@ -88,25 +91,20 @@ class Checkpointing(Callback):
         self.seed, self.save_every, self.save_each_epoch = seed, save_every, save_each_epoch
         self.monitor, self.mode, self.facts = monitor, mode, facts or {}
         self.say, self.journal = say, journal or (lambda event, **fields: None)
-        self.exact, self.ranks = exact or ExactState(), ranks or Ranks()
+        self.exact, self.ranks, self.bound = exact or ExactState(), ranks or Ranks(), bound
         self._notices = Notices(self.ranks.size, say)
-        self.writer = Writer(say, budget.measured)
-        self.buffers = Buffers()
+        self.writer, self.buffers = Writer(say, budget.measured), Buffers()
         self.loader: Any = None  # the ResumableLoader, once Lightning has asked for it
+        self.steps_this_session, self.saves, self.stalled, self.completed = 0, 0, 0.0, False
         self.marks: dict[str, float] = {}
-        self.steps_this_session = self.saves = 0
-        self.stalled = 0.0
         self.best: float | None = None
-        self.completed = False
         self.first_step: int | None = None
         self._validation = ValidationTime(budget)
         self.time = BatchTime(budget, self._validation)
         self.stopped_at: int | None = None  # the step that was saved last, where a validation was left
-        self._saved_step = 0
         self._write_metrics: Callable[[Path], None] | None = None
-        self._last_save = time.monotonic()
+        self._last_save, self._saved_step, self._last_step = time.monotonic(), 0, 0
         self._due: set[str] = set()
-        self._last_step = 0
         self._begun_at = (0, 0)
         self._fingerprint: loop_state.Fingerprint | None = None
         self._before_batch: tuple[Any, ...] | None = None
@@ -220,6 +218,8 @@ class Checkpointing(Callback):
 
     def on_validation_start(self, trainer: Any, module: Any) -> None:
         self._validation.begin()
+        if self.bound is not None and not trainer.sanity_checking:
+            self.bound.begin(self.time.typical(), loop_state.batches_between_validations(trainer))
 
     def on_validation_batch_start(
         self, trainer: Any, module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -250,6 +250,8 @@ class Checkpointing(Callback):
         if trainer.sanity_checking:
             return
         self._validation.end()
+        if self.bound is not None:
+            self.bound.end(sum(trainer.num_val_batches))
         if self.monitor is None:
             return
         if self.monitor not in trainer.callback_metrics:

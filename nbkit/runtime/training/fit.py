@@ -14,9 +14,10 @@ from functools import partial
 from typing import Any
 
 from nbkit.ground.quiet import quiet_lightning
-from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.requirements import check_tested
 from nbkit.runtime.threads import kept_threads
+from nbkit.runtime.training.bounds.options import check_options, check_share, length_of
 from nbkit.runtime.training.exact.callbacks import check_callbacks
 from nbkit.runtime.training.protocol import TrainingSession, device_of
 from nbkit.runtime.training.ranks.meeting import together
@@ -24,26 +25,6 @@ from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.ranks.world import choose_world
 from nbkit.runtime.training.same_training import explain_mismatch, load_weights, settings_of, versions
 from nbkit.runtime.words import parse_duration, show_duration
-
-_OURS = {
-    "max_epochs": "the length of a training is max_steps",
-    "min_epochs": "the length of a training is max_steps",
-    "min_steps": "the length of a training is max_steps",
-    "max_time": "the session's limit ends a training, and counts this session only",
-    "enable_checkpointing": "nbkit writes the checkpoints",
-    "enable_progress_bar": "nbkit shows the progress",
-    "enable_model_summary": "nbkit prints its own summary",
-    "use_distributed_sampler": "nbkit cuts the order for several devices",
-    "reload_dataloaders_every_n_epochs": "a place in reloaded data could not be found again",
-    "overfit_batches": "it replaces the order that nbkit derives; give a small dataset instead",
-    "fast_dev_run": "open the session with smoke=True instead",
-    "barebones": "nbkit's callbacks are needed",
-    "logger": "give loggers=[...]",
-    "default_root_dir": "files go to the session's folder",
-    "ckpt_path": "nbkit finds the checkpoint",
-    "num_nodes": "torchrun says how many machines there are",
-}
-
 
 @dataclass(frozen=True)
 class FitReport:
@@ -66,6 +47,8 @@ class FitReport:
         Number of checkpoints that this session saved.
     seconds_stalled : float
         How long training waited for the saves.
+    chosen : dict
+        What was chosen by measuring: ``pieces`` that batches are cut into, ``val_batches`` of each validation.
     history : list of dict
         All metric rows logged so far, in all sessions: ``{"step": step, name: value, ...}``.
     """
@@ -80,6 +63,7 @@ class FitReport:
     startup: dict[str, float] = field(default_factory=dict)
     saves: int = 0
     seconds_stalled: float = 0.0
+    chosen: dict[str, int] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     @property
@@ -98,6 +82,7 @@ def fit(
     save_every: str | float | None = "5min",
     save_each_epoch: bool = False,
     val_check_interval: int | float | None = None,
+    val_time_share: float | None = None,
     accumulate_grad_batches: int = 1,
     gradient_clip_val: float | None = None,
     deterministic: bool | str | None = None,
@@ -154,6 +139,10 @@ def fit(
     val_check_interval : int, float or None
         Batches between validations, counted over all epochs; a float is a fraction of an epoch; None validates once
         per epoch.
+    val_time_share : float or None
+        Largest share of the time that validations may take, such as 0.05. The first validation counts how many of its
+        batches, in an order drawn from the seed, end in that time; the same windows serve every later validation, in
+        later sessions, too. None for the whole validation set.
     deterministic : bool, "warn" or None
         As in Lightning. On a GPU, results are bit-exact only with True; samples, order and augmentation always are.
     fresh : bool or int
@@ -182,12 +171,14 @@ def fit(
     """
     began = time.monotonic()
     check_callbacks(callbacks)
-    _check_options({**trainer_options, "val_check_interval": val_check_interval}, mode)
+    check_options({**trainer_options, "val_check_interval": val_check_interval}, mode)
+    check_share(val_time_share)
     device = device_of(session)
     world = choose_world(trainer_options, device)
-    total = _max_steps(module, max_steps)
+    total = length_of(module, max_steps)
     import lightning  # its import is measured
 
+    from nbkit.runtime.training.bounds.pieces import Cutting
     from nbkit.runtime.training.generations import Generations
     from nbkit.runtime.training.resuming import State, find_state, share_state
     from nbkit.runtime.training.sameness.parts import training_facts
@@ -223,6 +214,7 @@ def fit(
     found = None if world.others_wait else find()
     if found is not None and found.is_complete(total):
         return _nothing_left(session, module, found, total, began)
+    options["val_time_share"] = val_time_share
     saves = {"save_every": save_every, "save_each_epoch": save_each_epoch, "monitor": monitor, "mode": mode}
     # what the other processes are called with, where this one starts them
     parts = {"module": module, "data": data, "max_steps": total, "accept_changes": accept_changes, **saves}
@@ -235,11 +227,15 @@ def fit(
         if state.is_complete(total):
             return _nothing_left(session, module, state, total, began)
         marks = {"fit": began, "lightning": imported, "state": time.monotonic()}
-        return _train(
-            session, module, data, state, facts, marks,
-            ranks=ranks, generations=generations, saves=saves, options=options, accept=accept_changes,
-            callbacks=callbacks, loggers=loggers,
+        facts["chosen"] = dict(state.receipt.chosen) if state.receipt else {}
+        cutting = Cutting(
+            module, data, facts["chosen"], accelerator, facts["precision"], world.size == 1, session.say
         )  # fmt: skip
+        train = partial(
+            _train, session, module, data, facts=facts, marks=marks, ranks=ranks, generations=generations,
+            saves=saves, options=options, accept=accept_changes, callbacks=callbacks, loggers=loggers,
+        )  # fmt: skip
+        return cutting.train(state, train, lambda: find_state(generations, facts, False, accept_changes, session.say))
 
 
 def _nothing_left(session: TrainingSession, module: Any, state: Any, total: int, began: float) -> FitReport:
@@ -250,8 +246,8 @@ def _nothing_left(session: TrainingSession, module: Any, state: Any, total: int,
     load_weights(module, state.checkpoint, state.path)
     session.say(f"{session.slug} is complete: {step} of {total} steps; nothing was trained.")
     history.load_state_dict(state.checkpoint["nbkit"]["history"])
-    seconds = time.monotonic() - began
-    return FitReport(step, total, "complete", step, seconds_total=seconds, history=list(history.rows()))
+    seconds, chosen = time.monotonic() - began, dict(state.receipt.chosen)
+    return FitReport(step, total, "complete", step, seconds_total=seconds, chosen=chosen, history=list(history.rows()))
 
 
 def _train(
@@ -259,9 +255,9 @@ def _train(
     module: Any,
     data: Any,
     state: Any,
+    *,
     facts: dict[str, Any],
     marks: dict[str, float],
-    *,
     ranks: Ranks,
     generations: Any,
     saves: dict[str, Any],
@@ -271,6 +267,7 @@ def _train(
     loggers: Sequence[Any],
 ) -> FitReport:
     from nbkit.runtime.signals import StopSignals
+    from nbkit.runtime.training.bounds.validation_share import ValidationBound
     from nbkit.runtime.training.checkpoint_io import SnapshotIO
     from nbkit.runtime.training.checkpointing import Checkpointing, PlannedStop
     from nbkit.runtime.training.exact.exact_state import ExactState
@@ -284,6 +281,9 @@ def _train(
     exact = ExactState(accept, session.say if ranks.first else _nothing, session)
     io = SnapshotIO((state.path, state.checkpoint) if state.receipt else None, partial(exact.before_loading, module))
     signals = StopSignals(session.budget.stop_for_signal, session.say)
+    options, share = dict(options), options["val_time_share"]
+    del options["val_time_share"]  # not one of Lightning's
+    bound = ValidationBound(share, facts["chosen"], session.budget.clock, ranks, session.say)
     saving = Checkpointing(
         generations,
         history,
@@ -294,6 +294,7 @@ def _train(
         facts=facts,
         exact=exact,
         ranks=ranks,
+        bound=bound,
         say=session.say if ranks.first else _nothing,
         journal=session.journal if ranks.first else _nothing,
     )
@@ -345,6 +346,7 @@ def _train(
         startup=startup.parts,
         saves=saving.saves,
         seconds_stalled=saving.stalled,
+        chosen=dict(facts["chosen"]),
         history=list(history.rows()),
     )
     if ranks.first:
@@ -356,40 +358,14 @@ def _nothing(*args: Any, **fields: Any) -> None:
     """Do nothing: a placeholder on ranks other than 0."""
 
 
-# -- before ----------------------------------------------------------------------------------------------------------
-
-
-def _check_options(options: dict[str, Any], mode: str) -> None:
-    for name in options:
-        if name in _OURS:
-            raise UsageError(f"{name} is not an option of fit: {_OURS[name]}. Nothing was trained.")
-    every = options["val_check_interval"]
-    if every is not None and not isinstance(every, int | float):
-        raise UsageError(
-            f"val_check_interval={every!r} validates by the clock, which would come at other steps in every run. Give "
-            "a number of batches or a share of an epoch. Nothing was trained."
-        )
-    if mode not in ("min", "max"):
-        raise UsageError(f"mode={mode!r} is unknown; allowed are 'min' and 'max'. Nothing was trained.")
-
-
-def _max_steps(module: Any, given: int | None) -> int:
-    value = given if given is not None else getattr(getattr(module, "settings", None), "max_steps", None)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(
-            f"max_steps is {value!r}; it is the length of the whole training in optimizer steps, a whole number from "
-            "1. Give it to fit or as a field of module.settings. Nothing was trained."
-        )
-    return value
-
-
 # -- after -----------------------------------------------------------------------------------------------------------
 
 
 def _say_end(session: TrainingSession, report: FitReport) -> None:
     done = f"{report.step} of {report.max_steps} steps, {report.steps_this_session} in this session"
     if report.complete:
-        session.say(f"{session.slug} is complete: {done}.")
+        why = " It ended early, as its patience or a callback asked." if report.step < report.max_steps else ""
+        session.say(f"{session.slug} is complete: {done}.{why}")
     else:
         left = report.max_steps - report.step
         rate = report.seconds_training / report.steps_this_session if report.steps_this_session else None

@@ -81,6 +81,7 @@ class ResumableLoader:
         self.epoch = self.start = 0
         # called with the number of every batch before it is fetched; set by `Checkpointing`
         self.before_batch: Callable[[int], None] = lambda number: None
+        self.ends: Callable[[int], bool] = lambda number: False  # whether an iteration is over before a batch
         self.failed = False  # whether the last iteration ended with an error raised by the dataset
         self._indices = _Indices(plain, seed, rank, world_size)
         # a DataLoader with a batch sampler of its own has no batch_size
@@ -127,6 +128,8 @@ class ResumableLoader:
         # not "for batch in batches": the number of the batch is part of its seed
         for number in range(start, len(self)):
             self.before_batch(number)
+            if self.ends(number):
+                break
             if batches is None:
                 batches = iter(self._inner)  # after the state is as it was: workers start with a copy of it
             try:
@@ -141,6 +144,13 @@ class ResumableLoader:
             if self.training:
                 seed_batch(self.seed, epoch, number, self._indices.rank)
             yield batch
+
+    def sample(self, ends: Callable[[int, int], bool]) -> None:
+        """Read the items in the shuffled order of epoch 0, and end every iteration where a function says so."""
+        self._indices.fixed = True
+        if self._indices.groups is None:
+            self._indices.kind = "shuffled"
+        self.ends = lambda number: ends(number, len(self))
 
     def close(self) -> None:
         """Stop the workers of an iteration that was not finished."""
@@ -227,6 +237,7 @@ class _Indices:
                 f"The batch sampler has groups of shape {self.groups.shape} for {len(self.dataset)} items; it needs "
                 "one integer for each item. Nothing was trained."
             )
+        self.fixed = False  # whether every epoch has the order of the first
 
     def __len__(self) -> int:
         total = self.sampler.num_samples if self.kind == "weighted" else len(self.dataset)
@@ -267,7 +278,7 @@ class _Indices:
 
     def batches(self, epoch: int, size: int, drop_last: bool) -> list[np.ndarray]:
         """Return the indices of each batch of this process in an epoch."""
-        count = self.count(size, drop_last)
+        count, epoch = self.count(size, drop_last), 0 if self.fixed else epoch
         if self.groups is not None:
             whole = grouped_batches(self.seed, epoch, self.groups, size, drop_last)
             # whole batches go to the processes in turn, padded from the beginning
@@ -351,18 +362,31 @@ def _a(thing: object) -> str:
     return f"a {type(thing).__module__}.{type(thing).__qualname__}"
 
 
-def resumable_validation(loaders: Any, seed: int) -> Any:
+def resumable_validation(loaders: Any, seed: int, ends: Callable[[int, int], bool] | None = None) -> Any:
     """Return validation loaders whose items draw the same random numbers in every pass, with any number of workers.
 
-    Only plain sequential loaders over a dataset with indices are rebuilt; all others are returned unchanged.
+    Only plain sequential loaders over a dataset with indices are rebuilt, and with ``ends`` those in batches of one
+    group each; all others are returned unchanged.
+
+    Parameters
+    ----------
+    loaders : DataLoader, or list or tuple of them
+    seed : int
+    ends : callable, optional
+        Whether a pass is over before a batch, by its number and that of all batches. A single loader is then read in
+        an order drawn from the seed, the same in every pass.
     """
     if isinstance(loaders, list | tuple):
         return [resumable_validation(loader, seed) for loader in loaders]
+    grouped = ends is not None and getattr(getattr(loaders, "batch_sampler", None), "groups", None) is not None
     if (
         type(loaders) is DataLoader
         and type(loaders.sampler) is SequentialSampler
-        and type(loaders.batch_sampler) is BatchSampler
+        and (grouped or type(loaders.batch_sampler) is BatchSampler)
         and not isinstance(loaders.dataset, IterableDataset)
     ):
-        return ResumableLoader(loaders, seed, training=False)
+        loader = ResumableLoader(loaders, seed, training=False)
+        if ends is not None:
+            loader.sample(ends)
+        return loader
     return loaders

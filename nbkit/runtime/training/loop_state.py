@@ -57,6 +57,12 @@ def ask_for_validation_data(trainer: Any) -> None:
         trainer.training = True
 
 
+def batches_between_validations(trainer: Any) -> float:
+    """Return the number of training batches from one validation to the next."""
+    every = trainer.val_check_batch
+    return float(trainer.num_training_batches if every == float("inf") else every)
+
+
 def leave_validation(trainer: Any) -> None:
     """Put every part of the module back into the mode that it had before the validation under way."""
     trainer.fit_loop.epoch_loop.val_loop._module_mode.restore(trainer.lightning_module)

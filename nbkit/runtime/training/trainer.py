@@ -103,7 +103,15 @@ def derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks)
     data.train_dataloader = train_dataloader
     overridden = type(data).val_dataloader is not LightningDataModule.val_dataloader or "val_dataloader" in vars(data)
     if overridden:
-        data.val_dataloader = lambda: resumable_validation(give_val(), seed)
+        ends = None if saving.bound is None or saving.bound.share is None else saving.bound.ends
+
+        def val_dataloader() -> Any:
+            found = resumable_validation(give_val(), seed, ends)
+            if ends is not None and not isinstance(found, ResumableLoader):
+                saving.say("Validations use the whole set: only one plain loader of it can be read in part.")
+            return found
+
+        data.val_dataloader = val_dataloader
     try:
         yield data
     finally:

@@ -19,7 +19,7 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.signals import ENDING
 from nbkit.runtime.training import checkpointing
 from nbkit.runtime.training.fit import fit
-from nbkit.runtime.training.validation_time import ValidationTime
+from nbkit.runtime.training.bounds.validation_time import ValidationTime
 from tests.runtime.training.training_support import (
     Child,
     FakeSession,

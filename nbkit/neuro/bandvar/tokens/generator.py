@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nbkit.neuro.bandvar.tokens.scales import block_causal_mask, scale_of_token, scale_slices
+from nbkit.neuro.nn.fused import attend
 
 
 class KeyValueCache:
@@ -70,7 +70,7 @@ class Attention(nn.Module):
             queries, keys = F.normalize(queries, dim=-1) * scale, F.normalize(keys, dim=-1)
         if cache is not None:
             keys, values = cache.extend(keys, values)
-        seen = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        seen = attend(queries, keys, values, mask)
         return self.out(seen.transpose(1, 2).reshape(batch, tokens, width))
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nbkit.neuro.decoding.models.table import ModelSpec
+from nbkit.neuro.nn.fused import attend
 from nbkit.neuro.nn.open_attention import open_attention
 
 # Names of the attention modules within each network to which LoRA is applied.
@@ -178,7 +178,7 @@ def _labram_attention(self: nn.Module, x: Tensor) -> Tensor:
     q = q if self.q_norm is None else self.q_norm(q).type_as(v)
     k = k if self.k_norm is None else self.k_norm(k).type_as(v)
     dropout = self.attn_drop.p if self.training else 0.0
-    mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=self.scale)
+    mixed = attend(q, k, v, dropout=dropout, scale=self.scale)
     return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(-2)))
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nbkit.neuro.nn.attention import MLP, Block
+from nbkit.neuro.nn.fused import attend
 from nbkit.neuro.nn.ssm import BidirectionalMamba
 
 
@@ -41,7 +42,7 @@ class CrossAttention(nn.Module):
         q = self.q(self.norm_own(own)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(self.norm_other(other)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if seen is None else seen[:, None, None, :]
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        read = attend(q, k, v, mask)
         if seen is not None:
             read = read.masked_fill(~seen.any(dim=1)[:, None, None, None], 0.0)
         return own + self.proj(read.transpose(1, 2).flatten(2))

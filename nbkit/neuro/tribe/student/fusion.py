@@ -10,9 +10,9 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nbkit.neuro.nn.fused import attend
 from nbkit.neuro.nn.moe import MoE, Routing
 
 MODALITIES = ("text", "audio", "video")
@@ -67,7 +67,7 @@ class TimedAttention(nn.Module):
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
         """Apply attention to tokens of shape (batch, tokens, dim) and return the same shape."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.bias(x.shape[1], query, causal))
+        mixed = attend(query, key, value, self.bias(x.shape[1], query, causal))
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def bias(self, tokens: int, like: Tensor, causal: bool) -> Tensor | None:

@@ -39,6 +39,7 @@ _NAMED = 4
 _SHARE = 0.2  # of the time limit for the batches of one run; there are up to four runs
 _EPOCHS, _VALIDATIONS, _VALIDATION_BATCHES = 3, 4, 3
 _NOT_OURS = (
+    "val_time_share",
     "loggers",
     "fresh",
     "accept_changes",

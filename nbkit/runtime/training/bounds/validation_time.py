@@ -114,6 +114,11 @@ class BatchTime:
             self._recent.append(now - self._began - self.validation.within_batch)
             self._began = None
 
+    def typical(self) -> float:
+        """Return the median seconds of the recent batches, of which the first may have compiled; 0 before any."""
+        recent = sorted(self._recent)
+        return recent[len(recent) // 2] if recent else 0.0
+
     def next(self) -> float:
         """Return the seconds that the next batch may take: the mean of the recent ones plus two standard deviations."""
         if not self._recent:
