@@ -114,3 +114,11 @@ def test_what_is_logged_is_the_sum_of_the_pieces():
     lightning.seed_everything(1, verbose=False)
     alone = Regressor.for_data(TINY, data)
     assert "train_loss_scratch" not in train(alone, data, 1).callback_metrics
+
+
+def test_what_is_of_the_whole_batch_is_not_cut():
+    batch = {"rows": torch.arange(3), "x": torch.arange(6.0)}
+    seen = []
+    list(in_pieces(batch, 2, lambda piece: seen.append(piece) or piece["x"].mean(), lambda piece: len(piece["x"])))
+    assert [piece["rows"].tolist() for piece in seen] == [[0, 1, 2]] * 2
+    assert [piece["x"].tolist() for piece in seen] == [[0, 1, 2], [3, 4, 5]]

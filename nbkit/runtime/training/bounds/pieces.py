@@ -102,10 +102,9 @@ class Cutting:
 
     def _measured(self) -> int:
         """Return the pieces for which a step fits the free memory, from two small steps of a copy."""
-        loader = self.data if not hasattr(self.data, "train_dataloader") else self.data.train_dataloader()
-        size = getattr(loader, "batch_size", None) or 1
+        loader, size = self._loader()
         few = max(1, size // _SAMPLE)
-        if size < 4:
+        if size < 2:
             return 1
         trainer = getattr(self.module, "_trainer", None)  # of an earlier call in this process
         # the generators of this process are left as they are
@@ -121,9 +120,14 @@ class Cutting:
         free = torch.cuda.mem_get_info()[0]
         return pieces_for(size, len(rows), low, high, _ROOM * free - _HELD * weights)
 
+    def _loader(self) -> tuple[Any, int]:
+        """Return the loader of the training data and the size of its batches."""
+        loader = self.data.train_dataloader() if hasattr(self.data, "train_dataloader") else self.data
+        own = getattr(loader, "batch_size", None)  # None where a batch sampler of the user's has it
+        return loader, own or getattr(getattr(loader, "batch_sampler", None), "batch_size", None) or 1
+
     def _cut_finer(self, error: BaseException) -> None:
-        loader = self.data if not hasattr(self.data, "train_dataloader") else self.data.train_dataloader()
-        if 2 * self.module.pieces > (getattr(loader, "batch_size", None) or 1):
+        if 2 * self.module.pieces > self._loader()[1]:
             raise self._too_much(error) from error
         self.module.pieces = self.chosen["pieces"] = 2 * self.module.pieces
         self.say(
@@ -165,7 +169,7 @@ def peak(module: Any, batch: Any, precision: str) -> float:
     from lightning.pytorch.utilities import move_data_to_device
 
     half = {"16": torch.float16, "bf": torch.bfloat16}.get(str(precision)[:2])
-    batch = move_data_to_device(batch, torch.device("cuda"))
+    batch = move_data_to_device(module.on_before_batch_transfer(batch, 0), torch.device("cuda"))
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
