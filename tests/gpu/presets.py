@@ -33,7 +33,7 @@ from nbkit.neuro.tribe.stimuli.segments import FUSION_DIM
 
 BANDS = ((0.5, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 45.0))
 HAS_BRAINDECODE = importlib.util.find_spec("braindecode") is not None and importlib.util.find_spec("mne") is not None
-DECODED = ("bendr", "biot", "cbramod", "eegpt", "labram", "luna", "signaljepa")  # REVE's positions are not on every disk
+DECODED = ("bendr", "biot", "cbramod", "eegpt", "labram", "luna", "signaljepa")  # not REVE: its positions are gated
 
 
 @dataclass(frozen=True)

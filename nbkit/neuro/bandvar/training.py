@@ -6,7 +6,7 @@ errors are in uV^2 and always shown beside persistence and zero; their totals ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from nbkit.neuro.bandvar.baselines import pooled_scores, stage_scores
 from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
 from nbkit.neuro.signals.bands import band_names
+from nbkit.neuro.training.apart import InParts, in_pieces
 from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.training.rates import cosine_times_warmup
 from nbkit.neuro.training.weights import held, load_strictly, part_of, settings_from
@@ -104,7 +105,7 @@ class BandVARSettings:
         )
 
 
-class BandVAR(ClippedModule):
+class BandVAR(InParts, ClippedModule):
     """Lightning module that trains `EEGScaleAutoregressiveModel`.
 
     Parameters
@@ -230,10 +231,9 @@ class BandVAR(ClippedModule):
         error = (self.one_step(levels) - levels).square().mean(dim=(0, 2, 3))
         return (error / self.error_unit).mean()
 
-    def training_step(self, levels: Tensor, batch_idx: int) -> Tensor:
-        loss = self.loss(levels)
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
+    def step_parts(self, batch: Tensor, batch_idx: int) -> Iterator[tuple[str, Tensor]]:
+        parts = in_pieces({"levels": batch}, self.pieces, lambda piece: self.loss(piece["levels"]), _windows)
+        yield from (("train_loss", loss) for loss in parts)
 
     def on_validation_epoch_start(self) -> None:
         self._sums = None
@@ -316,6 +316,10 @@ def evaluate(module: BandVAR, batches: Any) -> dict[str, float]:
         sums = sum(module.validation_sums(batch.to(module.device)) for batch in batches)
     module.train(was_training)
     return module.validation_scores(sums)
+
+
+def _windows(piece: Mapping[str, Tensor]) -> int:
+    return len(piece["levels"])
 
 
 def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

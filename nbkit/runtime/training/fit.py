@@ -26,6 +26,7 @@ from nbkit.runtime.training.ranks.world import choose_world
 from nbkit.runtime.training.same_training import explain_mismatch, load_weights, settings_of, versions
 from nbkit.runtime.words import parse_duration, show_duration
 
+
 @dataclass(frozen=True)
 class FitReport:
     """Report how far a training is and what this session did.
@@ -193,7 +194,7 @@ def fit(
         "log_every_n_steps": log_every_n_steps,
         **trainer_options,
     }
-    facts = {
+    facts: dict[str, Any] = {
         "max_steps": total,
         "settings": {"module": settings_of(module), "data": settings_of(data)},
         "training": training_facts(session.seed, options),

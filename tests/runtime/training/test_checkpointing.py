@@ -18,8 +18,8 @@ from nbkit.runtime.disk import DiskError
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.signals import ENDING
 from nbkit.runtime.training import checkpointing
-from nbkit.runtime.training.fit import fit
 from nbkit.runtime.training.bounds.validation_time import ValidationTime
+from nbkit.runtime.training.fit import fit
 from tests.runtime.training.training_support import (
     Child,
     FakeSession,

@@ -227,5 +227,5 @@ def test_a_training_that_its_patience_ends_is_complete_for_close_and_status(stor
         assert summary["complete"] and summary["exit"] == 0 and summary["reason"] == "complete"
     said = capsys.readouterr().out
     assert "18 of 60, ended by its patience" in said and "run this notebook again" not in said
-    row = read_phase(store, TRAINING)
+    row = read_phase(store, "toy", None, tmp_path / "cache")
     assert row.state == "complete" and row.step == 18

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nbkit.neuro.bandvar.tokens.scales import block_causal_mask, scale_of_token, scale_slices
 from nbkit.neuro.nn.fused import attend

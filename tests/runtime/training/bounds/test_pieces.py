@@ -12,7 +12,15 @@ from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.training.bounds import pieces as subject
 from nbkit.runtime.training.bounds.pieces import pieces_for
 from nbkit.runtime.training.fit import fit
-from tests.runtime.training.training_support import FakeSession, StopAt, Tiny, TinyData, checkpoint_of, digest, run_child
+from tests.runtime.training.training_support import (
+    FakeSession,
+    StopAt,
+    Tiny,
+    TinyData,
+    checkpoint_of,
+    digest,
+    run_child,
+)
 
 
 class Cut(Tiny):
@@ -119,9 +127,7 @@ def test_on_a_gpu_the_pieces_are_measured_on_a_copy(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     weights = sum(weight.nbytes for weight in watched.parameters())
     for room, pieces in ((10_000, 1), (900, 2), (500, 4), (1, 32)):
-        monkeypatch.setattr(
-            torch.cuda, "mem_get_info", lambda room=room: ((room + 3 * weights) / 0.85, 0)
-        )
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda room=room: ((room + 3 * weights) / 0.85, 0))
         cutting = subject.Cutting(watched, TinyData(batch_size=16), {}, "cuda", "32-true", True, print)
         draws = torch.random.get_rng_state()
         cutting._begin(None)
