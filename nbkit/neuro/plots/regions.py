@@ -1,6 +1,6 @@
 """Figures of a brain-encoding model by region: scores, modalities used, and haemodynamic delay.
 
-Scores are drawn beside those of their baselines, and shares of modalities beside the line of equal shares.
+Scores are drawn with intervals beside those of their baselines, and the loss without a modality beside no loss.
 """
 
 from __future__ import annotations
@@ -12,21 +12,29 @@ import numpy as np
 
 from nbkit.ground.figures import BASELINE, FIRST, SERIES, TRUTH, tidy, title_stand_in
 
+_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def plot_r_by_region(
-    scores: Mapping[str, Mapping[str, float]], *, ceiling: float | None = None, stand_in: str = ""
+    scores: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    *,
+    ceiling: Mapping[str, float] | None = None,
+    people: int = 1,
+    stand_in: str = "",
 ) -> Figure:
-    """Draw the mean correlation in each region for a model and its baselines.
+    """Draw the mean correlation in each region for several models, with intervals over people.
 
     Parameters
     ----------
-    scores : mapping of str to mapping of str to float
-        Correlation r by region, for the model first and then for its baselines. NaN is left out.
-    ceiling : float, optional
-        Noise ceiling: the highest r that is possible.
+    scores : mapping of str to mapping of str to (mean, low, high)
+        Correlation r by model and region; the ends of the interval may be NaN.
+    ceiling : mapping of str to float, optional
+        Highest r that is possible, by region.
+    people : int
+        Number of people that the intervals are over.
     stand_in : str
         Description of stand-in data, written in the title.
 
@@ -37,20 +45,66 @@ def plot_r_by_region(
     import matplotlib.pyplot as plt
 
     regions = list(next(iter(scores.values())))
-    figure, axes = plt.subplots(figsize=(max(5.5, 2 + 0.9 * len(regions)), 3.8), layout="constrained")
-    width, place = 0.8 / len(scores), np.arange(len(regions))
-    colours = [FIRST, BASELINE, SERIES[5], SERIES[4], SERIES[3]]
+    figure, axes = plt.subplots(figsize=(max(6.5, 2.5 + 0.9 * len(regions)), 4.2), layout="constrained")
+    place, apart = np.arange(len(regions)), 0.8 / len(scores)
     for number, (name, values) in enumerate(scores.items()):
-        at = place + (number - (len(scores) - 1) / 2) * width
-        axes.bar(at, [values[region] for region in regions], width * 0.92, color=colours[number % 5], label=name)
-    if ceiling is not None:
-        axes.axhline(ceiling, color=TRUTH, linestyle=":", linewidth=1.2, label=f"noise ceiling ({ceiling:.2f})")
-    axes.axhline(0, color=TRUTH, linewidth=0.8)
+        at = place + (number - (len(scores) - 1) / 2) * apart
+        mean, low, high = (np.array([values[region][k] for region in regions]) for k in range(3))
+        error = np.nan_to_num(np.stack([mean - low, high - mean]))
+        mark, colour = _MARKS[number % len(_MARKS)], SERIES[number % len(SERIES)]
+        axes.errorbar(at, mean, error, fmt=mark, color=colour, markersize=5, elinewidth=1.1, label=name)
+    for number, region in enumerate(regions if ceiling is not None else ()):
+        label = "ceiling" if number == 0 else None
+        axes.hlines(
+            ceiling[region], number - 0.45, number + 0.45, color=TRUTH, linestyle=":", linewidth=1.3, label=label
+        )
+    axes.axhline(0, color=BASELINE, linestyle="--", linewidth=0.9, label="no relation")
     axes.set_xticks(place, regions, rotation=25 if len(regions) > 4 else 0)
-    axes.set(xlabel="Region", ylabel="Mean Pearson r over time (1)")
+    unit = f"Held-out r (1), 95 % over {people} people" if people > 1 else "Held-out r (1)"
+    axes.set(xlabel="Region", ylabel=unit)
     tidy(axes)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     title_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_values_by_region(
+    values: Mapping[str, np.ndarray], units: Mapping[str, str], regions: Sequence[str], *, title: str = "",
+    stand_in: str = "",
+) -> Figure:  # fmt: skip
+    """Draw one value for each region, one panel for each name, for regions without a known place on the cortex.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray of shape (regions,)
+    units : mapping of str to str
+        Label of each panel's axis.
+    regions : sequence of str
+    title : str
+    stand_in : str
+        Description of stand-in data, written in the title.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(
+        1, len(values), figsize=(0.8 + 3.8 * len(values), 3.6), layout="constrained", squeeze=False
+    )
+    place = np.arange(len(regions))
+    for axes, (name, own) in zip(panels[0], values.items(), strict=True):
+        axes.vlines(place, 0, own, color=FIRST, linewidth=1.5)
+        axes.plot(place, own, "o", color=FIRST, markersize=6)
+        axes.axhline(0, color=BASELINE, linestyle="--", linewidth=0.9)
+        axes.set_xticks(place, regions, rotation=25 if len(regions) > 4 else 0)
+        axes.set(xlabel="Region (its place on the cortex is not in the data)", ylabel=units[name], title=name)
+        tidy(axes)
+    if stand_in not in ("", "real"):
+        title_stand_in(figure, stand_in)
+    elif title:
+        figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -64,12 +118,12 @@ def plot_reliance(
     *,
     stand_in: str = "",
 ) -> Figure:
-    """Draw each modality's share in the prediction of each region, and the modalities' gates over a run.
+    """Draw the r that each region loses without a modality, and the modalities' gates over a run.
 
     Parameters
     ----------
     reliance : ndarray of shape (modalities, outputs)
-        Shares, which sum to 1 over modalities.
+        r with all modalities minus r without one; NaN where it was not measured.
     region : int array of shape (outputs,)
         Index of each output's region; negative for none.
     regions, modalities : sequence of str
@@ -87,16 +141,18 @@ def plot_reliance(
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.7), layout="constrained")
     place, width = np.arange(len(regions)), 0.8 / len(modalities)
     for m, name in enumerate(modalities):
-        shares = [reliance[m][region == number].mean() for number in range(len(regions))]
-        left.bar(place + (m - (len(modalities) - 1) / 2) * width, shares, width * 0.92, color=SERIES[m], label=name)
+        own = [reliance[m][region == number] for number in range(len(regions))]
+        losses = [float(one[np.isfinite(one)].mean()) if np.isfinite(one).any() else np.nan for one in own]
+        left.bar(place + (m - (len(modalities) - 1) / 2) * width, losses, width * 0.92, color=SERIES[m], label=name)
         right.plot(np.arange(len(gates)) * step_s, gates[:, m], color=SERIES[m], linewidth=1.3)
+    left.axhline(0, color=BASELINE, linestyle="--", linewidth=1, label="no loss")
+    right.axhline(1 / len(modalities), color=BASELINE, linestyle="--", linewidth=1, label="equal gates")
     for axes in (left, right):
-        axes.axhline(1 / len(modalities), color=BASELINE, linestyle="--", linewidth=1, label="equal shares")
         tidy(axes)
     left.set_xticks(place, regions, rotation=25 if len(regions) > 4 else 0)
-    left.set(xlabel="Region", ylabel="Share of the prediction's changes (1)", title="Share of each gate")
+    left.set(xlabel="Region", ylabel="Loss of r without the modality (1)", title="Ablation")
     right.set(xlabel="Time in the stimulus (s)", ylabel="Gate (1)", title="Gates over one run", ylim=(0, 1))
-    left.set_ylim(0, left.get_ylim()[1] * 1.25)
+    left.set_ylim(top=left.get_ylim()[1] * 1.25)
     left.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
     title_stand_in(figure, stand_in)
     return figure

@@ -47,6 +47,7 @@ class FmriSettings:
     times_first: int = 50  # until the share ``times_first_until`` of the steps; from epoch 4 on, windows are whole
     times_first_until: float = 0.3
     steps: int = steps_of_epochs(10, windows_of_hours(264, _WINDOW_S), 4)
+    blocks: int = 1  # blocks of time that each run is cut into, to hold some of them out of a single stimulus
 
     @classmethod
     def free(cls) -> FmriSettings:
@@ -70,6 +71,18 @@ class FmriSettings:
     def minimum(cls) -> FmriSettings:
         """Return settings for the seed project's minimum run: 3 epochs over one episode of 45 minutes."""
         return cls(StudentSettings.free(), steps=steps_of_epochs(3, windows_of_hours(0.75, _WINDOW_S), 4))
+
+    @classmethod
+    def alice(cls) -> FmriSettings:
+        """Return settings for one story of 12 minutes and six regions (Brennan et al., 2016), cut into six blocks."""
+        student = StudentSettings(
+            n_vertices=6, dim=64, hidden=96, experts=4, expert_hidden=128, max_times=256, n_subjects=28, tr=2.0,
+            dropout=0.2, hrf_taps=12,
+        )  # fmt: skip
+        return cls(
+            student, lr_projectors=3e-4, lr_fusion=3e-4, lr_head=1e-3, dropout_first=0.0, dropout_then=0.0,
+            times=64, times_first=32, batch_size=4, steps=120, blocks=6,
+        )  # fmt: skip
 
     @classmethod
     def smoke(cls) -> FmriSettings:

@@ -79,6 +79,7 @@ def put_weights(student: TinyTribe, state: dict[str, Tensor], tr: float, source:
         If a shape differs that may not, or a weight of the trunk is missing.
     """
     given = {name.removeprefix("student."): value for name, value in state.items()}
+    _older_residual(given)
     own = student.state_dict()
     wrong = [
         f"{name} {tuple(given[name].shape)} for {tuple(value.shape)}"
@@ -119,9 +120,16 @@ def load_student(path: str | Path) -> TinyTribe:
         reason = f"settings this version does not know: {', '.join(unknown)}" if unknown else "a trunk alone"
         raise ValueError(f"{path} holds {reason}; use a checkpoint of 63_tribe_distill or 64_tribe_fmri.")
     made["n_subjects"] = len(state["film.gamma"])
+    _older_residual(state)
     student = TinyTribe(StudentSettings(**made))
     student.load_state_dict(state)
     return student.eval()
+
+
+def _older_residual(state: dict[str, Tensor]) -> None:
+    """Add the residual of a student from before it was a weight: it had the strength 1."""
+    if "hrf.weight" in state and "hrf.residual" not in state:
+        state["hrf.residual"] = torch.ones(len(state["hrf.weight"]))
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -15,6 +15,8 @@ from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_name, check_slug
 
+TOGETHER = "together"  # column: rows with the same value are done by the same of several parallel sessions
+
 
 class Manifest:
     """Rows of a manifest in their order.
@@ -70,6 +72,9 @@ class Manifest:
     def shard(self, part: str | None) -> Manifest:
         """Return the rows for one of several parallel sessions, chosen by a hash of the key.
 
+        Rows with the same value in a column `TOGETHER` go to the same session: parts of one file, for example, that
+        cost less one after the other.
+
         Parameters
         ----------
         part : str or None
@@ -78,7 +83,11 @@ class Manifest:
         if part is None:
             return self
         which, count = parse_shard(part)
-        rows = [r for r, k in zip(self._rows, self.keys, strict=True) if shard_of(k, count) == which]
+        of = self.keys
+        if TOGETHER in self.columns:
+            place = self.columns.index(TOGETHER)
+            of = [row.split("\t")[place] or key for row, key in zip(self._rows, self.keys, strict=True)]
+        rows = [r for r, k in zip(self._rows, of, strict=True) if shard_of(k, count) == which]
         return Manifest(self.name, self.columns, rows, self.source)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nbkit.neuro.plots.curves import plot_monitors
-from nbkit.neuro.plots.regions import plot_r_by_region, plot_reliance, plot_response
+from nbkit.neuro.plots.regions import plot_r_by_region, plot_reliance, plot_response, plot_values_by_region
 from nbkit.neuro.plots.stimulus import plot_features, plot_series
 
 matplotlib.use("Agg")
@@ -41,12 +41,17 @@ def test_a_metric_that_was_never_logged_is_left_out():
     assert labels(figure.axes[0]) == ["all"]
 
 
-def test_regions_show_model_baseline_and_ceiling():
-    scores = {"student": {"Vis": 0.4, "Default": np.nan}, "ridge": {"Vis": 0.3, "Default": 0.1}}
-    (axes,) = plot_r_by_region(scores, ceiling=0.8).axes
-    assert set(labels(axes)) == {"student", "ridge", "noise ceiling (0.80)"}
-    assert "Pearson r over time" in axes.get_ylabel()
-    assert [bar.get_height() for bar in axes.containers[0]][0] == 0.4
+def test_regions_show_every_model_with_its_interval_and_the_ceiling():
+    scores = {
+        "student": {"Vis": (0.4, 0.3, 0.5), "Default": (np.nan,) * 3},
+        "ridge": {"Vis": (0.3, 0.2, 0.4), "Default": (0.1, 0.0, 0.2)},
+    }
+    (axes,) = plot_r_by_region(scores, ceiling={"Vis": 0.8, "Default": 0.6}, people=9).axes
+    assert set(labels(axes)) == {"student", "ridge", "ceiling", "no relation"}
+    assert "9 people" in axes.get_ylabel()
+    assert axes.containers[0][0].get_ydata()[0] == 0.4 and axes.containers[1].has_yerr
+    panels = plot_values_by_region({"r": np.array([0.1, 0.2])}, {"r": "r (1)"}, ("LATL", "LIFG")).axes
+    assert panels[0].get_ylabel() == "r (1)" and [t.get_text() for t in panels[0].get_xticklabels()] == ["LATL", "LIFG"]
 
 
 def test_reliance_is_averaged_by_region():

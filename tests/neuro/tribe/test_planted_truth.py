@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from nbkit.neuro.signals.imaging.hrf import peak_lag
-from nbkit.neuro.tribe.baselines import mean_predictor
 from nbkit.neuro.tribe.distill import DistillSettings, DistillTribe, distill_data
-from nbkit.neuro.tribe.evaluate import impulse_response, modality_reliance, score, student_predictor
 from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe, fmri_data
 from nbkit.neuro.tribe.handover import put_weights
 from nbkit.neuro.tribe.newcomer import add_subject
 from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe, pretrain_data
 from nbkit.neuro.tribe.runs.runs import planted_runs
+from nbkit.neuro.tribe.scoring.baselines import mean_predictor
+from nbkit.neuro.tribe.scoring.evaluate import impulse_response, modality_reliance, score, student_predictor
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, planted_brain
 
 pytestmark = pytest.mark.train

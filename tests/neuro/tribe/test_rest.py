@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.tribe.baselines import ridge_predictor
-from nbkit.neuro.tribe.evaluate import score, student_predictor
 from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe, fmri_data
-from nbkit.neuro.tribe.runs.gather import atlas_regions
+from nbkit.neuro.tribe.gather import atlas_regions
 from nbkit.neuro.tribe.runs.runs import make_stimulus_run
 from nbkit.neuro.tribe.runs.targets import read_run
+from nbkit.neuro.tribe.scoring.banded import banded_predictor
+from nbkit.neuro.tribe.scoring.evaluate import score, student_predictor
+from nbkit.neuro.tribe.scoring.settings import FrameSettings
+from nbkit.neuro.tribe.stimuli.features import MODALITIES
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, synthetic_stimulus
 
 pytestmark = pytest.mark.train
@@ -65,6 +67,6 @@ def test_rest_goes_through_phase_3_and_cannot_be_told(rest, schaefer_folder, mod
 def test_ridge_on_parcels_cannot_tell_it_either(rest, schaefer_folder):
     _, atlas = atlas_regions(400, schaefer_folder)
     train_run, held_out = runs_beside_a_film(rest, 400, atlas)
-    r = score(ridge_predictor([train_run], components=8), [held_out]).mean
+    r = score(banded_predictor([train_run], MODALITIES, FrameSettings.smoke()), [held_out]).mean
     print(f"rest: ridge {r:.4f}")
     assert abs(r) < 0.1

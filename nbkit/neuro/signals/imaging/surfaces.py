@@ -154,6 +154,23 @@ def mesh(surface: str = "fsaverage5", kind: str = "infl", side: str = "left") ->
     return points[:n_vertices], triangles
 
 
+@lru_cache(maxsize=4)
+def curvature(surface: str = "fsaverage5") -> np.ndarray:
+    """Return the curvature of both hemispheres' vertices, shape (vertices,): above 0 in a sulcus, below 0 on a gyrus.
+
+    It comes with nilearn; coarser surfaces keep the values of their vertices.
+    """
+    import nibabel
+    from nilearn.datasets import fetch_surf_fsaverage
+
+    surfaces = fetch_surf_fsaverage("fsaverage5")
+    both = [np.asarray(nibabel.load(surfaces[f"curv_{side}"]).darrays[0].data, np.float64) for side in HEMISPHERES]
+    n_vertices = _count(surface)
+    if n_vertices > len(both[0]):
+        raise ValueError(f"No curvature: {surface} does not come with nilearn; the finest surface is fsaverage5.")
+    return np.concatenate([one[:n_vertices] for one in both])
+
+
 def coarser_triangles(triangles: np.ndarray) -> np.ndarray:
     """Undo one subdivision of a nested mesh.
 

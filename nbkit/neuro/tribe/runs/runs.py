@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from nbkit.neuro.signals.imaging.atlas import Atlas
-from nbkit.neuro.signals.imaging.bold import teacher_on_clock
+from nbkit.neuro.signals.imaging.bold import at_times, teacher_on_clock
+from nbkit.neuro.signals.imaging.hrf import convolve_hrf
 from nbkit.neuro.tribe.runs.clock import features_on_grid, grid_steps
 from nbkit.neuro.tribe.runs.targets import FmriRun, run_of, to_outputs
 from nbkit.neuro.tribe.stimuli.features import FEATURE_HZ, MODALITIES, read_features
@@ -50,8 +51,16 @@ class StimulusRun:
         Steps that the teacher covers.
     bold : ndarray of shape (steps, outputs), or None
         fMRI, in z units.
+    bold_valid : bool array of shape (steps,), or None
+        Steps that count in losses and scores; None for all.
     keep : bool array of shape (outputs,), or None
         Outputs with signal.
+    low : ndarray of shape (steps, regressors), or None
+        Low-level regressors of the stimulus, such as the word rate (see `low_level`), and their names.
+    response : ndarray of shape (steps, regressors), or None
+        The low-level regressors under SPM's haemodynamic response, convolved at 2 Hz.
+    given : ndarray of shape (steps, regressors), or None
+        Regressors that came with the fMRI, already under a haemodynamic response.
     subject : int
         Subject number; -1 is the mean subject.
     weight : float
@@ -73,7 +82,14 @@ class StimulusRun:
     fusion: np.ndarray | None = field(default=None, repr=False)
     fusion_valid: np.ndarray | None = field(default=None, repr=False)
     bold: np.ndarray | None = field(default=None, repr=False)
+    bold_valid: np.ndarray | None = field(default=None, repr=False)
     keep: np.ndarray | None = field(default=None, repr=False)
+    low: np.ndarray | None = field(default=None, repr=False)
+    low_names: tuple[str, ...] = ()
+    response: np.ndarray | None = field(default=None, repr=False)
+    given: np.ndarray | None = field(default=None, repr=False)
+    given_names: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     subject: int = NOBODY
     weight: float = 1.0
     pseudo: bool = False
@@ -82,6 +98,11 @@ class StimulusRun:
 
     def __len__(self) -> int:
         return len(self.features["text"])
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Steps with a response that counts, bool of shape (steps,)."""
+        return np.ones(len(self), bool) if self.bold_valid is None else self.bold_valid
 
 
 def make_stimulus_run(
@@ -139,7 +160,9 @@ def make_stimulus_run(
             raise ValueError(f"The fMRI has a TR of {fmri.tr:g} s for a grid of {step_s:g} s; set step_s to the TR.")
         fmri = fmri.to_outputs(n_outputs or fmri.fmri.shape[1], atlas)
         n_steps = min(n_steps, len(fmri.fmri))
-        made |= {"bold": fmri.fmri[:n_steps], "keep": fmri.keep, "ceiling": fmri.ceiling}
+        made |= {"bold": fmri.fmri[:n_steps], "keep": fmri.keep, "ceiling": fmri.ceiling, "outputs": fmri.outputs}
+        if fmri.given is not None:
+            made |= {"given": fmri.given[:n_steps], "given_names": fmri.given_names}
     if segment is not None:
         if segment.video_id != name:
             raise ValueError(f"Teacher segments of {segment.video_id!r} were given for {name!r}; give its own.")
@@ -149,13 +172,27 @@ def make_stimulus_run(
         made["teacher"], made["teacher_valid"] = teacher_on_clock(
             predictions, step_s, n_steps, teacher_tr=TEACHER_TR, first_row=first
         )
-        made["fusion"], made["fusion_valid"] = teacher_on_clock(
-            segment.fusion_l4.float().numpy(), step_s, n_steps, teacher_tr=TEACHER_TR, offset_s=0.0, first_row=first
-        )
+        if segment.fusion_l4 is not None:
+            made["fusion"], made["fusion_valid"] = teacher_on_clock(
+                segment.fusion_l4.float().numpy(), step_s, n_steps, teacher_tr=TEACHER_TR, offset_s=0.0, first_row=first
+            )
     there = np.asarray(features["present"], bool) & [modality not in without for modality in MODALITIES]
     grid = {modality: features_on_grid(features[modality], FEATURE_HZ, step_s, n_steps) for modality in MODALITIES}
+    if "low" in features:
+        made |= {
+            "low": features_on_grid(features["low"], FEATURE_HZ, step_s, n_steps),
+            "low_names": tuple(map(str, features["low_names"])),
+            "response": _under_response(features["low"], step_s, n_steps),
+        }
     data = str(features.get("data", "real"))
     return StimulusRun(name, step_s, grid, there, subject=subject, weight=weight, pseudo=pseudo, data=data, **made)
+
+
+def _under_response(low: np.ndarray, step_s: float, n_steps: int) -> np.ndarray:
+    """Return regressors under SPM's response at the times of the steps; convolved first, the rate of 2 Hz counts."""
+    rest_s = max(0.0, n_steps * step_s - len(low) / FEATURE_HZ) + 1.0
+    fine = convolve_hrf(np.asarray(low, np.float64), 1 / FEATURE_HZ, after_s=rest_s)
+    return at_times(fine, 1 / FEATURE_HZ, np.arange(n_steps) * step_s).astype(np.float32)
 
 
 def stored_runs(

@@ -40,6 +40,15 @@ class FmriRun:
         "real", or the description of synthetic data.
     ceiling : float or None
         Noise ceiling of r, if known.
+    outputs : tuple of str
+        Names of the outputs, if they are regions of their own; empty for vertices and parcels of an atlas.
+    given : ndarray of shape (volumes, regressors), or None
+        Regressors that came with the data, already under a haemodynamic response.
+    given_names : tuple of str
+    weight : float
+        Weight of the run in a loss.
+    without : tuple of str
+        Modalities of the stimulus that the subject did not have, such as video for a story that was only heard.
     """
 
     fmri: np.ndarray = field(repr=False)
@@ -49,6 +58,11 @@ class FmriRun:
     video_id: str
     data: str = "real"
     ceiling: float | None = None
+    outputs: tuple[str, ...] = ()
+    given: np.ndarray | None = field(default=None, repr=False)
+    given_names: tuple[str, ...] = ()
+    weight: float = 1.0
+    without: tuple[str, ...] = ()
 
     def to_outputs(self, n_outputs: int, atlas: Atlas | None = None) -> FmriRun:
         """Return the run on another set of outputs, z-scored there (see the function `to_outputs`)."""
@@ -157,7 +171,7 @@ def run_of(
 def to_outputs(
     values: np.ndarray, n_outputs: int, atlas: Atlas | None = None, keep: np.ndarray | None = None
 ) -> np.ndarray:
-    """Convert values on fsaverage5 to the outputs of a student.
+    """Convert values on a surface to the outputs of a student.
 
     Parameters
     ----------
@@ -165,7 +179,7 @@ def to_outputs(
     n_outputs : int
         Number of vertices (20484, or 5124 by pooling), or number of parcels of the atlas.
     atlas : Atlas, optional
-        Atlas on the surface of the values; needed for parcels.
+        Atlas on the surface of the values or a finer one; needed for parcels.
     keep : bool array of shape (vertices,), optional
         Vertices to use in parcel means.
 
@@ -183,7 +197,8 @@ def to_outputs(
     if n_outputs == values.shape[-1]:
         return values
     if atlas is not None and n_outputs == len(atlas.parcels):
-        return atlas.means(values, keep).astype(np.float32)
+        here = atlas if values.shape[-1] == len(atlas.labels) else atlas.on(surface_of(values.shape[-1]))
+        return here.means(values, keep).astype(np.float32)
     try:
         coarse = surface_of(n_outputs)
     except ValueError as error:

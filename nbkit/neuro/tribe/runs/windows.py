@@ -86,7 +86,7 @@ class RunWindows(Dataset):
                 "pseudo": torch.tensor(run.pseudo),
             }  # fmt: skip
         if self.has["bold"]:
-            measured = None if run.bold is None else np.ones(len(run), bool)
+            measured = None if run.bold is None else run.scored
             window |= {"bold": cut(run.bold, self.n_outputs), "bold_valid": marks(measured)}
         if self.n_outputs:
             keep = np.ones(self.n_outputs, bool) if run.keep is None else run.keep

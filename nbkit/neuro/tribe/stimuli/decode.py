@@ -20,6 +20,7 @@ from nbkit.neuro.tribe.stimuli.features import FEATURE_HZ, feature_steps
 from nbkit.neuro.tribe.stimuli.stimuli import AUDIO_SUFFIXES
 
 AUDIO_RATE = 16000  # Hz, the rate of Whisper
+WORDS = ".words.tsv"  # end of the name of a table of words with times
 AUDIO_PIECE_S = 30.0  # s, the input length of Whisper
 _HOLD_FRAMES_S = 1.0  # s that a video track may end before the sound
 
@@ -210,21 +211,47 @@ def words_of(row: Mapping[str, Any], duration_s: float) -> list[Word] | None:
         If the words file has another format.
     """
     path = Path(row["path"])
-    timed = path.with_suffix(".words.tsv")
+    timed = path if path.name.endswith(WORDS) else path.with_suffix(WORDS)
     if timed.is_file():
-        with open(timed, encoding="utf-8", newline="") as file:
-            try:
-                rows = csv.DictReader(file, delimiter="\t")
-                return [Word(w["word"], float(w["start_s"]), float(w["end_s"])) for w in rows]
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{timed.name} needs the columns word, start_s, end_s with numbers ({error})."
-                ) from error
+        return read_words(timed)
     text = str(row["transcript"]).split() if "transcript" in row else []
     if not text:
         return None
     each = duration_s / len(text)
     return [Word(word, i * each, (i + 1) * each) for i, word in enumerate(text)]
+
+
+def read_words(path: Path) -> list[Word]:
+    """Return the words of a table with the columns word, start_s and end_s.
+
+    Raises
+    ------
+    ValueError
+        If it has another format.
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        try:
+            rows = csv.DictReader(file, delimiter="\t")
+            return [Word(w["word"], float(w["start_s"]), float(w["end_s"])) for w in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path.name} needs the columns word, start_s, end_s with numbers ({error}).") from error
+
+
+def told_seconds(path: str | Path) -> float:
+    """Return the length of a story of which only the words are known: the end of its last word, in s.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the table is missing or holds no word.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is not there ({path}); list the stimuli again.")
+    words = read_words(path)
+    if not words:
+        raise ValueError(f"{path.name} holds no word, so the stimulus has no length. Give a table with words.")
+    return max(word.end_s for word in words)
 
 
 def ahead(pieces: Iterator[Any], depth: int = 4) -> Iterator[Any]:

@@ -7,13 +7,14 @@ of the same size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.tribe.stimuli.features import FEATURE_HZ, MODALITIES
+from nbkit.neuro.tribe.stimuli.features import FEATURE_HZ, MODALITIES, read_features
 
 STRETCH_S = 30.0
 CLUSTERS = 300
@@ -105,6 +106,47 @@ def choose_stretches(
         own = np.flatnonzero(found.labels_ == number)
         chosen += own[away[own].argsort(kind="stable")[:per_cluster]].tolist()
     return _choice(descriptors, np.sort(chosen), found.labels_, seed)
+
+
+def chosen_rows(
+    rows: Sequence[Mapping[str, str]], inputs: Callable[[str], Sequence[Path]], clusters: int
+) -> list[Mapping[str, str]]:
+    """Return the rows of the teacher's manifest that hold a stretch which 61_tribe_features chose.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows of `segment_rows`.
+    inputs : callable
+        Maps a phase's name to the files that it stored; the features are read from ``tribe_features``.
+    clusters : int
+        Number of clusters, as in 61; 0 returns all rows.
+
+    Raises
+    ------
+    ValueError
+        If no chosen stretch is in a row.
+    """
+    if not clusters:
+        return list(rows)
+    described, places = [], []
+    for path in inputs("tribe_features"):
+        features = read_features(path)
+        values, starts = describe_stretches(features)
+        described.append(values)
+        places.extend((features["video_id"], start) for start in starts)
+    chosen = [places[number] for number in choose_stretches(np.concatenate(described), clusters).chosen]
+    kept = [
+        row for row in rows
+        if any(row["video_id"] == name and int(row["tr_start"]) <= start < int(row["tr_end"] or 0)
+               for name, start in chosen)
+    ]  # fmt: skip
+    if not kept:
+        raise ValueError(
+            f"None of the {len(chosen)} chosen stretches ({chosen[0][0]}, ...) is in the {len(rows)} rows "
+            f"({rows[0]['video_id']}, ...); give the same CLIPS and DATASET as in 61_tribe_features."
+        )
+    return kept
 
 
 def coreset(descriptors: np.ndarray, size: int, seed: int = 2025) -> Choice:

@@ -31,7 +31,7 @@ class EncoderSettings:
     video: str = "apple/mobilevit-small"
     image_size: int = 256  # pixels; a multiple of 32
     frames_at_once: int = 16
-    context_words: int = 1  # words per embedding: the word itself and those before it
+    context_words: int = 21  # words per embedding: the word itself and those before it
     hold_s: float = 1.0  # s that a word's features last after its end, before zeros for silence
     decode_ahead: int = 4  # pieces decoded ahead
     seed: int = 2025  # of random weights
@@ -44,7 +44,7 @@ class EncoderSettings:
     @classmethod
     def smoke(cls) -> EncoderSettings:
         """Return random weights and small frames; nothing is downloaded."""
-        return cls(text=RANDOM, audio=RANDOM, video=RANDOM, image_size=64)
+        return cls(text=RANDOM, audio=RANDOM, video=RANDOM, image_size=64, context_words=4)
 
 
 class TextEncoder:
@@ -122,10 +122,14 @@ class AudioEncoder:
         self.model = whole.encoder.to(device).eval()
         self.weights = _label(settings.audio)
 
+    def mel(self, samples: np.ndarray) -> np.ndarray:
+        """Return the log-mel spectrogram of up to 30 s of sound, padded to 30 s, shape (80, 3000)."""
+        return self._mel(samples, sampling_rate=AUDIO_RATE, return_tensors="np").input_features[0]
+
     @torch.inference_mode()
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return features of shape (steps, 384), for all steps that the samples begin."""
-        mel = self._mel(samples, sampling_rate=AUDIO_RATE, return_tensors="pt").input_features.to(self.device)
+        mel = torch.from_numpy(self.mel(samples))[None].to(self.device)
         with _half(self.device):
             states = self.model(mel).last_hidden_state[0]
         steps = min(int(AUDIO_PIECE_S * FEATURE_HZ), int(np.ceil(len(samples) / AUDIO_RATE * FEATURE_HZ - 1e-3)))

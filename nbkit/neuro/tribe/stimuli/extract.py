@@ -6,14 +6,24 @@ absent. If the file lacks a modality that the row asks for, an error names the i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.tribe.stimuli.decode import Piece, ahead, decode, wanted_modalities, words_of
+from nbkit.neuro.tribe.stimuli.decode import (
+    WORDS,
+    Piece,
+    Word,
+    ahead,
+    decode,
+    told_seconds,
+    wanted_modalities,
+    words_of,
+)
 from nbkit.neuro.tribe.stimuli.encoders import AudioEncoder, EncoderSettings, TextEncoder, VideoEncoder
 from nbkit.neuro.tribe.stimuli.features import FEATURE_DIMS, feature_steps, pack_features
+from nbkit.neuro.tribe.stimuli.low_level import SOUND_NAMES, WORD_NAMES, sound_regressors, word_regressors
 from nbkit.neuro.tribe.stimuli.stimuli import media_seconds
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, synthetic_stimulus
 
@@ -50,22 +60,29 @@ class Extractor:
         """
         if not row["path"]:
             return synthetic_stimulus(self.synthetic or SyntheticSettings.free(), int(row["index"]))
-        duration = media_seconds(row["path"])
-        modalities = wanted_modalities(row)
+        told = str(row["path"]).endswith(WORDS)  # a story of which only the words are at hand
+        duration = told_seconds(row["path"]) if told else media_seconds(row["path"])
+        modalities = () if told else wanted_modalities(row)
         words = words_of(row, duration)
         steps = feature_steps(duration)
+        low = np.zeros((steps, len(SOUND_NAMES)), np.float32)
         made = {name: np.zeros((steps, FEATURE_DIMS[name]), np.float32) for name in modalities}
         settings = self.settings
         pieces = decode(row["path"], modalities, duration, settings.image_size, settings.frames_at_once)
-        for piece in ahead(pieces, settings.decode_ahead):
+        for piece in ahead(pieces, settings.decode_ahead) if modalities else ():
             self._fill(made[piece.kind], piece)
+            if piece.kind == "audio":
+                found = sound_regressors(piece.values, self.encoder("audio").mel(piece.values))
+                part = low[piece.step : piece.step + len(found)]
+                part[:] = found[: len(part)]
         if words is not None:
             made["text"] = self.encoder("text")(words, steps)
         weights = "; ".join(f"{name}: {self.encoder(name).weights}" for name in FEATURE_DIMS if name in made)
         try:
             return pack_features(
-                row["video_id"], duration, made.get("text"), made.get("audio"), made.get("video"), weights=weights
-            )
+                row["video_id"], duration, made.get("text"), made.get("audio"), made.get("video"), weights=weights,
+                low=_named(low if "audio" in made else None, words, steps),
+            )  # fmt: skip
         except ValueError as error:
             raise ValueError(f"{row['key']}: {error}") from error
 
@@ -80,3 +97,13 @@ class Extractor:
             kind = {"text": TextEncoder, "audio": AudioEncoder, "video": VideoEncoder}[modality]
             self._encoders[modality] = kind(self.settings, self.device)
         return self._encoders[modality]
+
+
+def _named(sound: np.ndarray | None, words: Sequence[Word] | None, steps: int) -> dict[str, np.ndarray]:
+    """Return the low-level regressors that the stimulus has, by name."""
+    made = {}
+    if words is not None:
+        made |= dict(zip(WORD_NAMES, word_regressors(words, steps).T, strict=True))
+    if sound is not None:
+        made |= dict(zip(SOUND_NAMES, sound.T, strict=True))
+    return made

@@ -2,7 +2,7 @@
 
 Each stimulus has one npz file with text (steps, 384), audio (steps, 384) and video (steps, 640) in float16, ``present``
 (which of the three exist), video_id, duration_s, and the origin of data and weights. An absent modality is zeros and
-marked in ``present``.
+marked in ``present``. ``low`` (steps, regressors) holds low-level regressors by the names in ``low_names``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def pack_features(
     *,
     data: str = "real",
     weights: str = "pretrained",
+    low: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Check features and return the arrays of a features file.
 
@@ -46,6 +47,8 @@ def pack_features(
         None for a modality that the stimulus does not have.
     data, weights : str
         "real" and "pretrained", or descriptions of synthetic data and random weights.
+    low : mapping of str to ndarray of shape (steps,), optional
+        Low-level regressors by name, such as the word rate.
 
     Returns
     -------
@@ -69,6 +72,9 @@ def pack_features(
         "duration_s": np.float64(duration_s), "sfreq": np.float64(FEATURE_HZ),
         "data": np.array(data), "weights": np.array(weights),
     }  # fmt: skip
+    if low:
+        packed["low"] = np.stack(list(low.values()), axis=1).astype(np.float16)
+        packed["low_names"] = np.array(list(low))
     check_features(packed, video_id)
     return packed
 
@@ -96,6 +102,8 @@ def check_features(features: Mapping[str, Any], name: str = "features") -> None:
     if present.shape != (len(MODALITIES),) or not present.any():
         raise ValueError(f"{name}: present = {present.tolist()}; at least one of {', '.join(MODALITIES)} is needed.")
     steps = feature_steps(duration)
+    if "low" in features:
+        _check_low(features, steps, name)
     for modality, there in zip(MODALITIES, present, strict=True):
         value = np.asarray(features[modality])
         if value.shape != (steps, FEATURE_DIMS[modality]):
@@ -108,6 +116,15 @@ def check_features(features: Mapping[str, Any], name: str = "features") -> None:
             raise ValueError(f"{name}: {wrong} of {value.size} values of {modality} are NaN or infinite in float16.")
         if not there and value.any():
             raise ValueError(f"{name}: {modality} is marked as absent but is not zero.")
+
+
+def _check_low(features: Mapping[str, Any], steps: int, name: str) -> None:
+    low, names = np.asarray(features["low"]), np.asarray(features.get("low_names", ()))
+    if low.shape != (steps, len(names)) or not np.isfinite(low).all():
+        raise ValueError(
+            f"{name}: the low-level regressors have the shape {low.shape}, or values that are not finite; "
+            f"{(steps, len(names))} is needed. Write it again with tribe_features."
+        )
 
 
 def read_features(path: str | Path, video_id: str | None = None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Segment files: a teacher's predictions for a stretch of a video.
 
 The layout is that of the seed project: ``{dataset}_{video_id}_{tr_start:05d}.pt`` holds video_id, tr_start, tr_end,
-predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152), in fp16. A TR is 1 s. A segment has 100 TRs, and the last
+predictions (trs, 20484), fusion_l4 and fusion_l6 (trs, 1152), in fp16. Predictions may be on fewer outputs (`KEPT`);
+imported ones have no fusion features. A TR is 1 s. A segment has 100 TRs, and the last
 one of a video has the rest. Files are loaded with ``weights_only=True`` and rejected if name and content disagree.
 """
 
@@ -20,6 +21,8 @@ from nbkit.ground.files import write_atomically
 SEGMENT_TRS = 100
 TEACHER_TR = 1.0  # s
 N_VERTICES = 20484  # fsaverage5, both hemispheres
+# what the predictions may be kept on, and the number of values: 43 GB, 11 GB, 2.1 GB and 0.8 GB for 264 h in fp16
+KEPT = {"fsaverage5": N_VERTICES, "fsaverage4": 5124, "schaefer1000": 1000, "schaefer400": 400}
 FUSION_DIM = 1152
 _KEYS = ("video_id", "tr_start", "tr_end", "predictions", "fusion_l4", "fusion_l6")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")  # no underscore: the first one separates the dataset from the video
@@ -38,8 +41,8 @@ class Segment:
         In TRs of 1 s from the start of the video.
     predictions : Tensor of shape (trs, vertices)
         In z units. Row t is the BOLD response at t + 5 s: TRIBE v2 removed the delay.
-    fusion_l4, fusion_l6 : Tensor of shape (trs, 1152)
-        The teacher's hidden states after blocks 4 and 6.
+    fusion_l4, fusion_l6 : Tensor of shape (trs, 1152), or None
+        The teacher's hidden states after blocks 4 and 6; None for imported predictions.
     teacher : str
         Name of the teacher; "" if the file has none.
     """
@@ -49,8 +52,8 @@ class Segment:
     tr_start: int
     tr_end: int
     predictions: Tensor = field(repr=False)
-    fusion_l4: Tensor = field(repr=False)
-    fusion_l6: Tensor = field(repr=False)
+    fusion_l4: Tensor | None = field(default=None, repr=False)
+    fusion_l6: Tensor | None = field(default=None, repr=False)
     teacher: str = ""
 
     @property
@@ -95,15 +98,15 @@ def parse_segment_name(name: str) -> tuple[str, str, int]:
     return found[1], found[2], int(found[3])
 
 
-def write_segment(folder: str | Path, segment: Segment, n_vertices: int = N_VERTICES) -> Path:
+def write_segment(folder: str | Path, segment: Segment, n_vertices: int | None = None) -> Path:
     """Write a segment atomically in fp16 and return its path.
 
     Parameters
     ----------
     folder : str or Path
     segment : Segment
-    n_vertices : int
-        Number of vertices that the predictions must have.
+    n_vertices : int, optional
+        Number of outputs that the predictions must have; by default any in `KEPT`.
 
     Raises
     ------
@@ -112,7 +115,8 @@ def write_segment(folder: str | Path, segment: Segment, n_vertices: int = N_VERT
     """
     content = {
         "video_id": segment.video_id, "tr_start": int(segment.tr_start), "tr_end": int(segment.tr_end),
-        **{key: torch.as_tensor(getattr(segment, key)).to(torch.float16).contiguous() for key in _KEYS[3:]},
+        **{key: torch.as_tensor(getattr(segment, key)).to(torch.float16).contiguous()
+           for key in _KEYS[3:] if getattr(segment, key) is not None},
     }  # fmt: skip
     if segment.teacher:
         content["teacher"] = segment.teacher
@@ -122,14 +126,14 @@ def write_segment(folder: str | Path, segment: Segment, n_vertices: int = N_VERT
     return path
 
 
-def read_segment(path: str | Path, n_vertices: int = N_VERTICES, video_id: str | None = None) -> Segment:
+def read_segment(path: str | Path, n_vertices: int | None = None, video_id: str | None = None) -> Segment:
     """Load and check a segment.
 
     Parameters
     ----------
     path : str or Path
-    n_vertices : int
-        Number of vertices that the predictions must have.
+    n_vertices : int, optional
+        Number of outputs that the predictions must have; by default any in `KEPT`.
     video_id : str, optional
         Stimulus that the segment must belong to.
 
@@ -154,9 +158,9 @@ def read_segment(path: str | Path, n_vertices: int = N_VERTICES, video_id: str |
         raise ValueError(
             f"{path} cannot be read as a segment ({type(error).__name__}); write it again with tribe_teacher."
         ) from error
-    if not isinstance(content, dict) or not set(_KEYS) <= set(content):
+    if not isinstance(content, dict) or not set(_KEYS[:4]) <= set(content):
         has = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path} holds {has}; a segment has {', '.join(_KEYS)}.")
+        raise ValueError(f"{path} holds {has}; a segment has {', '.join(_KEYS[:4])}.")
     _check(content, path.name, n_vertices)
     if (content["video_id"], content["tr_start"]) != (named, tr_start):
         raise ValueError(
@@ -167,7 +171,9 @@ def read_segment(path: str | Path, n_vertices: int = N_VERTICES, video_id: str |
         raise ValueError(
             f"{path} belongs to the stimulus {named!r}, not to {video_id!r}; give that stimulus's own segments."
         )
-    return Segment(dataset, **{key: content[key] for key in _KEYS}, teacher=str(content.get("teacher", "")))
+    return Segment(
+        dataset, **{key: content[key] for key in _KEYS if key in content}, teacher=str(content.get("teacher", ""))
+    )
 
 
 def join_segments(segments: Sequence[Segment]) -> Segment:
@@ -190,7 +196,13 @@ def join_segments(segments: Sequence[Segment]) -> Segment:
                 f"{before.name} ends at TR {before.tr_end} and {after.name} begins at {after.tr_start}; "
                 "segments must follow each other without a gap."
             )
-    joined = {key: torch.cat([getattr(segment, key) for segment in ordered]) for key in _KEYS[3:]}
+    widths = {segment.predictions.shape[1] for segment in ordered}
+    if len(widths) > 1:
+        raise ValueError(
+            f"Segments of {first.video_id} are on {sorted(widths)} outputs; make them again on one of them."
+        )
+    whole = [key for key in _KEYS[3:] if all(getattr(segment, key) is not None for segment in ordered)]
+    joined = {key: torch.cat([getattr(segment, key) for segment in ordered]) for key in whole}
     return Segment(first.dataset, first.video_id, first.tr_start, ordered[-1].tr_end, **joined, teacher=first.teacher)
 
 
@@ -203,14 +215,20 @@ def segments_by_video(paths: Sequence[str | Path]) -> dict[str, list[Path]]:
     return {video_id: [path for _, path in sorted(found[video_id])] for video_id in sorted(found)}
 
 
-def _check(content: dict[str, object], name: str, n_vertices: int) -> None:
+def _check(content: dict[str, object], name: str, n_vertices: int | None) -> None:
     start, end = content["tr_start"], content["tr_end"]
     if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= start + SEGMENT_TRS):
         raise ValueError(f"{name}: TRs {start} to {end}; a segment has 1 to {SEGMENT_TRS} of them.")
-    for key, width in (("predictions", n_vertices), ("fusion_l4", FUSION_DIM), ("fusion_l6", FUSION_DIM)):
+    for key in _KEYS[3:]:
+        if key not in content:
+            continue
         value = content[key]
         if not isinstance(value, Tensor):
             raise ValueError(f"{name}: {key} is a {type(value).__name__}, not a tensor.")
+        width = FUSION_DIM if key != "predictions" else n_vertices or value.shape[-1]
+        if key == "predictions" and n_vertices is None and width not in KEPT.values():
+            known = ", ".join(f"{count} ({kept})" for kept, count in KEPT.items())
+            raise ValueError(f"{name}: the predictions have {width} outputs; they may have {known}.")
         if tuple(value.shape) != (end - start, width):
             raise ValueError(
                 f"{name}: {key} has shape {tuple(value.shape)}; TRs {start} to {end} of "

@@ -130,7 +130,8 @@ def segment_rows(
     Returns
     -------
     rows : list of dict
-        The columns of the stimulus with ``key`` (file name of the segment without suffix), ``tr_start`` and ``tr_end``;
+        The columns of the stimulus with ``key`` (file name of the segment without suffix), ``tr_start``, ``tr_end`` and
+        ``together`` (of several parallel sessions, one does all segments of a video);
         one row without ``tr_end`` for a file of unknown length.
     """
     rows = []
@@ -142,7 +143,8 @@ def segment_rows(
         for start in range(0, max(1, n_trs), SEGMENT_TRS):
             name = segment_name(stimulus["dataset"], stimulus["video_id"], start).removesuffix(".pt")
             end = str(min(start + SEGMENT_TRS, n_trs)) if n_trs else ""
-            rows.append({**stimulus, "key": name, "tr_start": str(start), "tr_end": end})
+            video = f"{stimulus['dataset']}_{stimulus['video_id']}"  # one session does all segments of a video
+            rows.append({**stimulus, "key": name, "tr_start": str(start), "tr_end": end, "together": video})
     return rows
 
 

@@ -217,20 +217,22 @@ class SyntheticTeacher:
         self.settings = settings
         self.brain = planted_brain(settings)
 
-    def predict(self, features: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def predict(self, features: Mapping[str, Any], start: int = 0, end: int | None = None) -> dict[str, np.ndarray]:
         """Return predictions (trs, outputs) and fusion_l4, fusion_l6 (trs, 1152), float32, at 1 Hz.
 
         Parameters
         ----------
         features : mapping
             Features of a whole stimulus, at 2 Hz.
+        start, end : int
+            First and last TR (exclusive) to predict; by default all.
         """
         settings, brain = self.settings, self.brain
-        n_trs = teacher_trs(float(features["duration_s"]))
-        at = np.round((np.arange(n_trs) * TEACHER_TR + settings.offset_s) * FEATURE_HZ).astype(int)
+        trs = np.arange(teacher_trs(float(features["duration_s"])))[start:end]
+        at = np.round((trs * TEACHER_TR + settings.offset_s) * FEATURE_HZ).astype(int)
         parcels = brain.parcels(features, after_s=settings.offset_s + 2.0)
         hidden = brain.hidden(features)
-        pooled = np.stack([hidden[2 * t : 2 * t + 2].mean(axis=0) for t in range(n_trs)])
+        pooled = np.stack([hidden[2 * t : 2 * t + 2].mean(axis=0) for t in trs])
         fusion = {name: np.tanh(pooled @ weights) for name, weights in brain.fusion.items()}
         made = {"predictions": brain.outputs(parcels[at]), **fusion}
         return {key: value.astype(np.float32) for key, value in made.items()}

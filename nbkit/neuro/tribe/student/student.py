@@ -39,7 +39,7 @@ class StudentSettings:
     max_times: int = 2048
     dropout: float = 0.1  # dropout rate of the projectors
     drop_path: float = 0.2  # drop-path rate of the last block
-    hrf_taps: int = 8
+    hrf_taps: int = 16  # steps of the haemodynamic layer; at the TR they should reach 20 s, past the undershoot
     tr: float = 1.49  # s per step
     n_subjects: int = 25
     text_dim: int = 384
@@ -55,7 +55,15 @@ class StudentSettings:
     def smoke(cls) -> StudentSettings:
         """Return small sizes for a test of seconds on two CPU cores; the model is the same."""
         return cls(
-            n_vertices=400, dim=64, hidden=96, experts=4, expert_hidden=128, max_times=256, n_subjects=4, dropout=0.0
+            n_vertices=400,
+            dim=64,
+            hidden=96,
+            experts=4,
+            expert_hidden=128,
+            max_times=256,
+            n_subjects=4,
+            dropout=0.0,
+            hrf_taps=8,
         )
 
     def of(self, **sizes: int | float) -> StudentSettings:

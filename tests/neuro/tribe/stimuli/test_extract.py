@@ -65,7 +65,7 @@ def test_minilm_is_sentence_transformers_and_knows_meaning(minilm):
 def test_the_last_word_is_held_and_silence_is_zeros(minilm):
     encoder = TextEncoder(minilm)
     features = encoder([Word("bird", 1.0, 1.4), Word("sings", 2.1, 2.5)], 12)
-    bird, sings = encoder.embed(["bird", "sings"])
+    bird, sings = encoder.embed(["bird", "bird sings"])  # a word is heard after those before it
     assert not features[:2].any() and not features[7:].any()
     assert np.allclose(features[2:4], bird, atol=1e-6) and np.allclose(features[4:7], sings, atol=1e-6)
 
@@ -128,6 +128,7 @@ def test_features_that_are_not_finite_are_refused_by_name(tmp_path):
     sick = Extractor(SMALL, device="cpu")
     sick._encoders["audio"] = lambda samples: np.full((4, 384), np.nan)
     sick._encoders["audio"].weights = "random weights"
+    sick._encoders["audio"].mel = lambda samples: np.zeros((80, 3000))
     with pytest.raises(ValueError, match="clips_clip: clip: .* values of audio are NaN"):
         sick(clip_rows(tmp_path)[0])
 
@@ -158,3 +159,22 @@ def test_decoding_goes_ahead_no_farther_than_asked_and_hands_over_what_goes_wron
     next(early)
     early.close()
     assert not [t for t in threading.enumerate() if t.name == "decode-ahead"]
+
+
+def test_a_story_of_words_alone_has_text_and_word_regressors(tmp_path):
+    (tmp_path / "tale.words.tsv").write_text("word\tstart_s\tend_s\nOnce\t0.6\t1.0\nupon\t1.0\t1.25\n")
+    row = {"key": "k", "video_id": "tale", "path": str(tmp_path / "tale.words.tsv"), "index": "", "modalities": "text"}
+    made = Extractor(SMALL, device="cpu")(row)
+    assert made["present"].tolist() == [True, False, False] and made["text"].shape == (3, 384)
+    low = dict(zip(made["low_names"].tolist(), made["low"].T.tolist(), strict=True))
+    assert low == {"word rate": [0, 2, 2], "speech": [0, pytest.approx(0.8, abs=1e-3), 0.5], "letters": [0, 8, 8]}
+
+
+def test_sound_has_power_and_bands_where_it_sounds(tmp_path):
+    write_clip(tmp_path / "clip.mpg", 2.0)
+    made = Extractor(SMALL, device="cpu")(clip_rows(tmp_path)[0])
+    names = made["low_names"].tolist()
+    assert names[0] == "sound power" and len(names) == 9 and made["low"].shape == (4, 9)
+    tone = 0.3 / np.sqrt(2)  # root mean square of the clip's tone
+    assert made["low"][1:3, 0].astype(float) == pytest.approx([tone, tone], abs=0.02)
+    assert made["low"][1, 1] > made["low"][1, 8] + 0.3  # 220 Hz is low: Whisper's log-mel is compressed to about 2

@@ -8,6 +8,7 @@ import torch
 
 from nbkit.neuro.signals.imaging.hrf import peak_lag
 from nbkit.neuro.tribe.student.response import HRFLayer
+from nbkit.neuro.tribe.student.student import StudentSettings
 
 
 @pytest.mark.parametrize("tr", [1.0, 1.49, 2.0])
@@ -24,17 +25,29 @@ def test_the_first_kernel_is_nilearns(tr):
 def test_an_impulse_peaks_three_steps_later_and_never_before():
     layer, x = HRFLayer(2, tr=1.49), torch.zeros(1, 30, 2)
     x[0, 10] = 1.0
-    out = layer(x)[0] - x[0]  # without the residual
+    out = layer(x)[0]
     assert out[:10].abs().max() == 0 and out[18:].abs().max() == 0
     assert out[:, 0].argmax() == 13  # 4.5 s: what the flip is for; unflipped it would be 14
     np.testing.assert_allclose(out[10:18, 1].detach(), layer.kernels()[1], atol=1e-6)
 
 
-def test_the_residual_is_there():
+def test_the_residual_begins_at_nothing_and_is_part_of_what_is_shown():
+    """With a residual of strength 1, lag 0 would be several times the peak of the first response."""
     layer, x = HRFLayer(2), torch.randn(1, 9, 2)
+    assert abs(layer.kernels()[:, 0]).max() < 0.01 * layer.kernels().max()
     with torch.no_grad():
         layer.weight.zero_()
-    torch.testing.assert_close(layer(x), x)
+        assert layer(x).abs().max() == 0
+        layer.residual.copy_(torch.tensor([1.0, 0.5]))
+    torch.testing.assert_close(layer(x), x * torch.tensor([1.0, 0.5]))
+    assert layer.kernels()[:, 0].tolist() == [1.0, 0.5]
+    layer.residual.sum().backward()
+    assert layer.residual.grad is not None
+
+
+def test_taps_reach_past_the_undershoot():
+    settings = StudentSettings()
+    assert settings.hrf_taps * settings.tr > 20
 
 
 def test_kernels_move_to_another_grid():

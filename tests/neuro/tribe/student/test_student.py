@@ -30,7 +30,7 @@ def test_the_whole_student_has_as_many_weights_as_computed(outputs, millions):
         s = StudentSettings(n_vertices=outputs)
         trunk, rest = Trunk(s), 0
     d = s.dim
-    rest = (3 * d + 3) + 8 * d + (2 * d + d * d + d) + 2 * d * s.n_subjects + d * outputs
+    rest = (3 * d + 3) + (16 + 1) * d + (2 * d + d * d + d) + 2 * d * s.n_subjects + d * outputs
     assert round((count_parameters(trunk) + rest) / 1e6, 1) == millions
 
 
@@ -46,7 +46,7 @@ def test_parts_have_as_many_weights_as_computed():
 def test_the_sum_used_above_is_the_students():
     s, d = StudentSettings.smoke(), StudentSettings.smoke().dim
     student = TinyTribe(s)
-    rest = (3 * d + 3) + 8 * d + (2 * d + d * d + d) + 2 * d * s.n_subjects + d * s.n_vertices
+    rest = (3 * d + 3) + (8 + 1) * d + (2 * d + d * d + d) + 2 * d * s.n_subjects + d * s.n_vertices
     assert count_parameters(student) == count_parameters(student.trunk) + rest
     assert sum(p.numel() for p in TinyTribe(s.of(dim=512, heads=8, n_subjects=25)).film.parameters()) == 25_600
 

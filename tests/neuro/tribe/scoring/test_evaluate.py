@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.tribe import evaluate
-from nbkit.neuro.tribe.baselines import lagged, mean_predictor, ridge_predictor
-from nbkit.neuro.tribe.evaluate import (
+from nbkit.neuro.tribe.metrics import mean_r
+from nbkit.neuro.tribe.newcomer import add_subject
+from nbkit.neuro.tribe.runs.runs import planted_runs
+from nbkit.neuro.tribe.scoring import evaluate
+from nbkit.neuro.tribe.scoring.baselines import lagged, mean_predictor
+from nbkit.neuro.tribe.scoring.evaluate import (
     gates_of,
     impulse_response,
     milliseconds_per_second,
@@ -20,9 +23,6 @@ from nbkit.neuro.tribe.evaluate import (
     score,
     student_predictor,
 )
-from nbkit.neuro.tribe.metrics import mean_r
-from nbkit.neuro.tribe.newcomer import add_subject
-from nbkit.neuro.tribe.runs.runs import planted_runs
 from nbkit.neuro.tribe.student.student import StudentSettings, TinyTribe
 
 SIZES = {"dim": 16, "heads": 2, "hidden": 16, "expert_hidden": 16, "n_vertices": 24}
@@ -86,31 +86,30 @@ def test_lags_look_back(some_runs):
     assert wide[0].tolist() == [0, 0, 0] and wide[4].tolist() == [4, 3, 2]
 
 
-def test_ridge_is_sklearns_and_learns_the_planted_map(world):
-    """With lags it sees the response; without, much less: the baseline is a fair one."""
-    quiet = replace(world, ceiling=0.99, subject_spread=0.0, duration_s=240.0)
-    train, val = (planted_runs(quiet, which, subjects=[0], teacher=False) for which in (range(4), [9]))
-    with_lags, without = (score(ridge_predictor(train, lags=lags, components=8), val).mean for lags in (8, 1))
-    assert with_lags > 0.6 and with_lags > without + 0.1
-
-
-def test_reliance_follows_the_one_gate_that_is_open(student, some_runs):
+def test_a_modality_is_worth_what_r_loses_without_it(student, some_runs):
+    """With weights that let only sound through, taking text or video away changes nothing."""
     with torch.no_grad():
         student.pooling.net.weight.zero_()
         student.pooling.net.bias.copy_(torch.tensor([-20.0, 5.0, -20.0]))
-    reliance = modality_reliance(student, some_runs[:2], 20)
-    assert reliance.shape == (3, 24) and (reliance[1] > 0.99).all()
-    np.testing.assert_allclose(reliance.sum(0), 1.0, atol=1e-6)
+        for block in student.trunk.fusion.blocks:
+            block.attention.out.weight.zero_()
+    said = {id(run): predict_run(student, run, 20) for run in some_runs}
+    told = [replace(run, bold=said[id(run)]) for run in some_runs]  # the student itself is the brain
+    loss = modality_reliance(student, told, 20)
+    assert loss.shape == (3, 24) and loss[1].mean() > 0.5
+    np.testing.assert_allclose(loss[[0, 2]], 0, atol=1e-6)
+    heard = [replace(run, present=np.array([False, True, False])) for run in told]
+    assert np.isnan(modality_reliance(student, heard, 20)).all()  # nothing is left without a run's only modality
 
 
 def test_the_response_to_a_change_is_the_layers_own_where_nothing_else_moves(student, some_runs):
-    """With attention silenced and the residual taken out, what is left is the planted kernel."""
+    """With attention silenced, what is left is the planted kernel."""
     with torch.no_grad():
         for block in student.trunk.fusion.blocks:
             block.attention.out.weight.zero_()
         student.trunk.motion.conv.weight.zero_()
         kernel = torch.zeros(8)
-        kernel[7], kernel[7 - 4] = -1.0, 1.0  # lag 0 cancels the residual, lag 4 remains
+        kernel[7 - 4] = 1.0
         student.hrf.weight.copy_(kernel.expand_as(student.hrf.weight))
     change = impulse_response(student, some_runs[:1], 41, lags=10)
     assert change.argmax() == 4 and np.delete(change, 4).max() < 0.01

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from nbkit.neuro.tribe.metrics import PearsonSums, ceiling_fraction, mean_r
 from nbkit.neuro.tribe.runs.runs import StimulusRun
@@ -153,7 +152,7 @@ def score(predictor: Predictor, runs: Sequence[StimulusRun], target: str = "bold
             raise ValueError(
                 f"Run {run.name}: predicted {predicted.shape}, but {target} has {true.shape} (steps, outputs)."
             )
-        valid = np.ones(len(run), bool) if target == "bold" else run.teacher_valid
+        valid = run.scored if target == "bold" else run.teacher_valid
         own = sums.setdefault(run.subject, PearsonSums(true.shape[1]))
         own.add(*(torch.from_numpy(np.asarray(values[valid], np.float64))[None] for values in (predicted, true)))
         kept = np.ones(true.shape[1], bool) if run.keep is None else run.keep
@@ -181,41 +180,34 @@ def milliseconds_per_second(predictor: Predictor, run: StimulusRun, repeats: int
 
 
 def modality_reliance(student: TinyTribe, runs: Sequence[StimulusRun], times: int) -> np.ndarray:
-    """Compute how much of each output's prediction comes from each modality.
+    """Compute how much held-out r each output loses if a modality is taken away.
 
-    A modality contributes ``gate * token``. Replacing this contribution by its mean over time changes the prediction;
-    the standard deviation over time of that change measures the modality's effect on an output.
+    The whole student predicts again without the modality's features. A gate says less: all outputs share it, and what
+    it lets through may not matter to an output.
 
     Parameters
     ----------
     student : TinyTribe
     runs : sequence of StimulusRun
+        Held-out runs with responses.
     times : int
-        Steps of each run that are used.
+        Steps of a window.
 
     Returns
     -------
-    reliance : ndarray of shape (modalities, outputs)
-        Shares that sum to 1 over modalities.
+    loss : ndarray of shape (modalities, outputs)
+        r with all modalities, minus r without the modality; NaN for a modality that no run has, or that is a run's only
+        one, and for outputs without signal.
     """
-    device = next(student.parameters()).device
-    changes: list[list[Tensor]] = [[] for _ in MODALITIES]
-    student.eval()
-    with torch.no_grad():
-        for run in runs:
-            features = {m: torch.from_numpy(run.features[m][:times])[None].float().to(device) for m in MODALITIES}
-            present = torch.from_numpy(np.asarray(run.present, bool))[None].to(device)
-            who = torch.tensor([run.subject], device=device)
-            fused, _ = student.trunk(features, present)
-            pooled, gates = student.pooling(fused)
-            whole = student.vertices(student.film(student.response(pooled), who))[0]
-            for m, kept in enumerate(changes):
-                through = gates[..., m, None] * fused[:, :, m]
-                steady = through.mean(1, keepdim=True)  # keep the mean: only changes over time count
-                less = student.vertices(student.film(student.response(pooled - through + steady), who))[0]
-                kept.append(whole - less)
-    spread = np.stack([torch.cat(kept).std(0).cpu().numpy() for kept in changes])
-    return spread / np.maximum(spread.sum(0), 1e-12)
+    whole = score(student_predictor(student, times), runs).r
+    loss = np.full((len(MODALITIES), len(whole)), np.nan)
+    for number, modality in enumerate(MODALITIES):
+        having = [run for run in runs if run.present[number] and run.present.sum() > 1]
+        if having:
+            full = whole if len(having) == len(runs) else score(student_predictor(student, times), having).r
+            less = score(lambda run, m=modality: predict_run(student, run, times, without=(m,)), having).r
+            loss[number] = full - less
+    return loss
 
 
 def impulse_response(student: TinyTribe, runs: Sequence[StimulusRun], times: int, lags: int = 12) -> np.ndarray:

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 
 from nbkit.neuro.signals.imaging.atlas import Atlas, schaefer
+from nbkit.neuro.signals.imaging.landmarks import named_regions
 from nbkit.neuro.signals.imaging.surfaces import VERTICES
 from nbkit.neuro.tribe.metrics import mean_r_by_group
+from nbkit.neuro.tribe.readers.datasets import fmri_runs
+from nbkit.neuro.tribe.runs.blocks import cut_in_time
 from nbkit.neuro.tribe.runs.runs import StimulusRun, make_stimulus_run, planted_runs, split_runs, stored_runs
-from nbkit.neuro.tribe.runs.targets import read_run
 from nbkit.neuro.tribe.stimuli.features import read_features
 from nbkit.neuro.tribe.stimuli.segments import join_segments, read_segment, segments_by_video
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, planted_brain
@@ -43,14 +45,32 @@ class Regions:
         Number of each output's network; below 0 for none.
     parcel : Tensor of shape (outputs,), int
         Groups of the loss's parcel term: parcels of vertices, or networks of parcels.
-    on_surface : callable
-        Maps values of shape (outputs,) to fsaverage, with NaN where there is no output.
+    on_surface : callable or None
+        Maps values of shape (outputs,) to fsaverage, with NaN where there is no output; None if the places of the
+        outputs are not known.
+    named : tuple of str
+        Names of regions beyond the networks, such as early visual cortex (see `named_regions`).
+    place : int array of shape (outputs,), or None
+        Number of each output's named region; below 0 for none.
     """
 
     names: tuple[str, ...]
     network: np.ndarray = field(repr=False)
     parcel: torch.Tensor = field(repr=False)
-    on_surface: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+    on_surface: Callable[[np.ndarray], np.ndarray] | None = field(repr=False)
+    named: tuple[str, ...] = ()
+    place: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """Outputs of each named region and each network, bool of shape (outputs,), where there are any."""
+        made = {} if self.place is None else {name: self.place == n for n, name in enumerate(self.named)}
+        made |= {name: self.network == n for n, name in enumerate(self.names)}
+        return {name: mask for name, mask in made.items() if mask.any()}
+
+    def outlined(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Return the regions that a map outlines: their names, and the number of each output's region."""
+        return (self.names, self.network) if self.place is None else (self.named, self.place)
 
     def mean_r(self, r: np.ndarray) -> dict[str, float]:
         """Return the mean r of each network's outputs; NaN for a network without outputs."""
@@ -93,17 +113,32 @@ def atlas_regions(n_outputs: int, folder: str | Path | None = None) -> tuple[Reg
     atlas = schaefer(400 if n_outputs in _SURFACES else n_outputs, folder)
     names = atlas.network_names
     of_parcel = np.array([names.index(network) for network in atlas.networks])
+    named, place = named_regions(atlas)
     if n_outputs not in _SURFACES:
-        return Regions(names, of_parcel, torch.from_numpy(of_parcel), atlas.spread), atlas
+        return Regions(names, of_parcel, torch.from_numpy(of_parcel), atlas.spread, named, place), atlas
     surface = next(name for name, count in VERTICES.items() if 2 * count == n_outputs)
     labels = atlas.on(surface).labels.astype(int)
     network = np.where(labels > 0, of_parcel[np.maximum(labels, 1) - 1], -1)
-    return Regions(names, network, torch.from_numpy(labels - 1), np.asarray), atlas
+    of_vertex = np.where(labels > 0, place[np.maximum(labels, 1) - 1], -1)
+    return Regions(names, network, torch.from_numpy(labels - 1), np.asarray, named, of_vertex), atlas
 
 
-def regions_of(source: str, n_outputs: int, folder: str | Path | None = None) -> Regions:
-    """Return the regions for a source of runs (see `planted_regions` and `atlas_regions`)."""
+def regions_of(source: str, n_outputs: int, folder: str | Path | None = None, names: Sequence[str] = ()) -> Regions:
+    """Return the regions for a source of runs (see `planted_regions` and `atlas_regions`).
+
+    Parameters
+    ----------
+    source : {"store", "planted"}
+    n_outputs : int
+    folder : str or Path, optional
+        Folder of the atlas files.
+    names : sequence of str
+        Names of the outputs, if each is a region of its own (`StimulusRun.outputs`); then no atlas is read.
+    """
     _check(source)
+    if names:
+        own = np.arange(len(names))
+        return Regions(tuple(names), own, torch.from_numpy(own), None)
     return planted_regions(n_outputs) if source == "planted" else atlas_regions(n_outputs, folder)[0]
 
 
@@ -169,6 +204,8 @@ def measured(
     fmri: Sequence[str | Path] | str | Path = (),
     val_prefix: str = "",
     folder: str | Path | None = None,
+    reader: str = "",
+    teacher: str = "tribe_teacher",
 ) -> tuple[list, list]:
     """Return the training and validation runs of phase 3: stimuli with fMRI, and teacher predictions if there are any.
 
@@ -178,12 +215,18 @@ def measured(
     inputs : callable
         Maps a phase's name to the files that it stored.
     settings : FmriSettings
+        With ``blocks`` above 1, runs are cut in time (see `cut_in_time`), and blocks are held out.
     fmri : path or sequence of path
-        npz files in a format of `read_run`, or a folder of them; subjects are numbered in the order of their names.
+        npz files in a format of `read_run`, or a folder of them or of a data set; subjects are numbered in the order of
+        their names.
     val_prefix : str
         See `split_runs`.
     folder : str or Path, optional
         Folder of the atlas files.
+    reader : str
+        Name of the data set's reader (see `open_dataset`); without one, the files are npz.
+    teacher : str
+        Phase of the teacher's segments; "" for none.
 
     Returns
     -------
@@ -200,28 +243,24 @@ def measured(
         world = planted_world(n_outputs)
         people = range(world.subjects)
         return tuple(planted_runs(world, which, step_s=tr, subjects=people) for which in (_MEASURED, _HELD_OUT))
-    paths = sorted(Path(fmri).glob("*.npz")) if isinstance(fmri, str | Path) else [Path(path) for path in fmri]
-    scans = [read_run(path) for path in paths]
+    scans = fmri_runs(reader, fmri)
     known = {features["video_id"]: features for features in map(read_features, inputs("tribe_features"))}
-    segments = segments_by_video([path for path in inputs("tribe_teacher") if path.suffix == ".pt"])
+    told = inputs(teacher) if teacher else []
+    segments = segments_by_video([path for path in told if path.suffix == ".pt"])
     people = sorted({scan.subject for scan in scans})
-    atlas = atlas_regions(n_outputs, folder)[1]
+    named = all(scan.outputs for scan in scans)
+    atlas = None if named else atlas_regions(n_outputs, folder)[1]
     runs: list[StimulusRun] = []
     for scan in scans:
         if scan.video_id not in known:
             continue
         own = segments.get(scan.video_id)
-        runs.append(
-            make_stimulus_run(
-                known[scan.video_id],
-                tr,
-                fmri=scan,
-                subject=people.index(scan.subject),
-                segment=join_segments([read_segment(one) for one in own]) if own else None,
-                n_outputs=n_outputs,
-                atlas=atlas,
-            )
-        )
+        run = make_stimulus_run(
+            known[scan.video_id], tr, fmri=scan, subject=people.index(scan.subject), n_outputs=n_outputs, atlas=atlas,
+            segment=join_segments([read_segment(one) for one in own]) if own else None, weight=scan.weight,
+            without=scan.without,
+        )  # fmt: skip
+        runs.extend(cut_in_time(run, settings.blocks))
     if not runs:
         raise ValueError(
             f"The {len(scans)} fMRI runs belong to {sorted({s.video_id for s in scans})[:5]}, the features to "

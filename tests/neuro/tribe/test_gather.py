@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nbkit.neuro.tribe.fmri import FmriSettings
+from nbkit.neuro.tribe.gather import atlas_regions, heard, measured, planted_regions, taught
 from nbkit.neuro.tribe.pretrain import PretrainSettings
-from nbkit.neuro.tribe.runs.gather import atlas_regions, heard, measured, planted_regions, taught
 from nbkit.neuro.tribe.stimuli.synthetic import synthetic_fmri, synthetic_stimulus
 
 

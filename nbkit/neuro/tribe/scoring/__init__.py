@@ -1,0 +1,1 @@
+"""Scores of an encoding model: its rivals, correlations with intervals, ceilings, and maps."""

@@ -1,0 +1,63 @@
+"""Students trained within a fold, so that no held-out step or person is in their training."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe, fmri_data
+from nbkit.neuro.tribe.runs.runs import StimulusRun
+from nbkit.neuro.tribe.student.student import TinyTribe
+
+
+def refit_student(
+    settings: FmriSettings,
+    runs: Sequence[StimulusRun],
+    parcel: torch.Tensor | None,
+    start: str | Path | None,
+    seed: int,
+) -> TinyTribe:
+    """Train a student on runs, as phase 3 does, without a validation and without a checkpoint.
+
+    Parameters
+    ----------
+    settings : FmriSettings
+    runs : sequence of StimulusRun
+        With responses.
+    parcel : Tensor of shape (outputs,), optional
+        See `SupervisedTribe`.
+    start : str or Path, optional
+        Checkpoint of an earlier phase that saw none of the held-out stimuli.
+    seed : int
+
+    Returns
+    -------
+    student : TinyTribe
+        In evaluation mode.
+    """
+    import lightning
+
+    torch.manual_seed(seed)
+    module = FmriTribe(settings, parcel)
+    module.start_from(start)
+    data = fmri_data(settings, list(runs), [replace(runs[0], name=f"{runs[0].name} (unused)")])
+    quiet = logging.getLogger("lightning.pytorch")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)  # one fold's training prints a page about the device; the session's card has it
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers")
+            trainer = lightning.Trainer(
+                max_steps=settings.steps, max_epochs=-1, accelerator="auto", devices=1, logger=False,
+                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+                limit_val_batches=0, gradient_clip_val=None,
+            )  # fmt: skip
+            trainer.fit(module, data.train_dataloader())
+    finally:
+        quiet.setLevel(level)
+    return module.student.cpu().eval()
