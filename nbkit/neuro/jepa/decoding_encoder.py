@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from nbkit.neuro.jepa.encoder import KIND, Encoder, pretrained_encoder
+from nbkit.neuro.training.seen import seen_of
 from nbkit.neuro.training.weights import held
 
 
@@ -31,6 +32,7 @@ class Latents(nn.Module):
 
     key = "our_jepa"
     lora_layers = ("in_proj", "out_proj", "q_proj", "k_proj", "v_proj")  # in the Mamba blocks and the pooling attention
+    seen: tuple[str, ...] | None = None  # subjects of its training; None: not known
 
     def __init__(self, encoder: Encoder, ch_names: Sequence[str], n_times: int, weights: str) -> None:
         super().__init__()
@@ -66,4 +68,6 @@ def encoder_for_decoding(path: str | Path, window: float = 2.0) -> Latents:
     """
     encoder, report = pretrained_encoder(path)
     made, _ = held(path, KIND)
-    return Latents(encoder, made["ch_names"], round(window * encoder.settings.sfreq), str(report)).eval()
+    latents = Latents(encoder, made["ch_names"], round(window * encoder.settings.sfreq), str(report)).eval()
+    latents.seen = seen_of(made)
+    return latents

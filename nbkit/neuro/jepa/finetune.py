@@ -22,8 +22,9 @@ from nbkit.neuro.jepa.signal_jepa import SignalJEPARegressor
 from nbkit.neuro.training.classification import WindowClassifier
 from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean
 from nbkit.neuro.training.rivals import WithRivals
+from nbkit.neuro.training.seen import exposure, seen_of, seen_together
 from nbkit.neuro.training.weights import LoadReport, held, load_strictly, settings_from
-from nbkit.neuro.training.window_module import WindowModule, check_numbers, column_of
+from nbkit.neuro.training.window_module import WindowModule, check_numbers, column_of, test_subjects_of
 
 KIND = "jepa_finetune"
 RIVAL = "signal_jepa"
@@ -163,7 +164,10 @@ class _FinetunedJEPA(WindowModule):
             check_channels(held(pretrained, PRETRAINED)[0]["ch_names"], data.ch_names, Path(pretrained).name)
             module = cls(settings, data.ch_names, data.sfreq, *learned, encoder.settings)
             module.encoder.load_state_dict(encoder.state_dict())
-            module.loaded = report
+            seen = seen_of(held(pretrained, PRETRAINED)[0])
+            module.loaded = replace(report, exposure=exposure(seen, test_subjects_of(data)))
+            module.seen = seen or ()
+        module.seen = seen_together(module.seen, getattr(data, "seen", None))
         module.column = column_of(data)
         return module
 
@@ -173,14 +177,14 @@ class _FinetunedJEPA(WindowModule):
         encoder = settings_from(EncoderSettings, {"settings": made["encoder"]}, path)
         module = cls(settings, made["ch_names"], made["sfreq"], *learned, encoder)
         module.loaded, module.n_times = load_strictly(module, weights, path), made["n_times"]
-        module.column = made.get("column", "")
+        module.column, module.seen = made.get("column", ""), seen_of(made) or ()
         return module
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[KIND] = {
             "settings": asdict(self.settings), "encoder": asdict(self.encoder.settings),
             "ch_names": list(self.ch_names), "sfreq": self.sfreq, "n_times": self.n_times, "loaded": str(self.loaded),
-            **self.learns(),
+            "seen": list(self.seen), **self.learns(),
         }  # fmt: skip
 
     def outputs(self, windows: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.signals.windows.montages import largest_montage
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
+from nbkit.neuro.training.seen import seen_of, seen_together
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_loss"
@@ -157,7 +158,9 @@ class JEPA(ClippedModule):
         sfreq = float(data.sfreq)
         fmax = min(settings.encoder.fmax, sfreq / 2)
         encoder = replace(settings.encoder, n_chans=len(data.ch_names), sfreq=sfreq, fmax=fmax)
-        return cls(replace(settings, encoder=encoder), data.ch_names)
+        module = cls(replace(settings, encoder=encoder), data.ch_names)
+        module.seen = seen_together(getattr(data, "seen", None))
+        return module
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> JEPA:
@@ -167,6 +170,7 @@ class JEPA(ClippedModule):
         encoder = settings_from(EncoderSettings, {"settings": made["encoder"]}, path)
         module = cls(replace(settings, encoder=encoder), made["ch_names"])
         load_strictly(module, weights, path)
+        module.seen = seen_of(made) or ()
         return module
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -174,6 +178,7 @@ class JEPA(ClippedModule):
         encoder = made.pop("encoder")
         checkpoint[KIND] = {
             "settings": made, "encoder": encoder, "ch_names": list(self.ch_names), "sfreq": self.sfreq,
+            "seen": list(self.seen),
         }  # fmt: skip
 
     def configure_callbacks(self) -> list[lightning.Callback]:
@@ -309,7 +314,7 @@ def pretraining_data(paths: Any, settings: PretrainSettings, **options: Any) -> 
     -------
     data : WindowData
     """
-    options = {"columns": (), "purpose": "pretrain", "split": "auto", "fractions": (0.9, 0.1, 0.0), **options}
+    options = {"columns": (), "purpose": "pretrain", "split": "auto", **options}
     paths = largest_montage(paths, options["purpose"]).paths
     data = WindowData(paths, settings.batch_size, **options)
     crop = round(settings.crop_s * data.sfreq)

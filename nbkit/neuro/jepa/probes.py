@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from nbkit.neuro.jepa.encoder import BLOCKS, Encoder
+from nbkit.neuro.signals.assignment import assign
 from nbkit.neuro.signals.hbn.windows import STIMULI, TRIAL
 from nbkit.neuro.signals.windows.shards import WindowShards
-from nbkit.neuro.signals.windows.window_data import split_groups
 from nbkit.neuro.training.power_ridge import log_band_powers
 
 TARGETS = {"subject": "trait", "condition": "state", "event": "event"}  # the block that should hold each target
@@ -115,7 +115,7 @@ def questions(shards: WindowShards, seed: int = 2025) -> list[tuple[str, np.ndar
     """
     asked = []
     names, place = shards.subjects, _place_in_recording(shards)
-    by_subject = [np.isin(names, sorted(side)) for side in split_groups(names.tolist(), (0.6, 0.4), seed)]
+    by_subject = [np.isin(names, sorted(side)) for side in assign(names.tolist(), (0.6, 0.4), seed)]
     if len(set(names)) > 1:
         asked.append(("subject", names, place < _FIRST, place >= _LAST))
     if "task" in shards.column_names and len(set(shards.column("task"))) > 1:

@@ -21,6 +21,7 @@ from nbkit.neuro.labram.channels import channel_rows, find_table, rows_of, with_
 from nbkit.neuro.labram.tokenizer import VQNSP, Tokenized
 from nbkit.neuro.nn.vq import perplexity, unused
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
+from nbkit.neuro.training.seen import seen_of, seen_together
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_tok_loss"
@@ -136,7 +137,9 @@ class Codebook(ClippedModule):
     @classmethod
     def for_data(cls, settings: CodebookSettings, data: Any) -> Codebook:
         """Return a module for data with ``ch_names`` and ``sfreq``."""
-        return cls(settings, data.ch_names, data.sfreq)
+        module = cls(settings, data.ch_names, data.sfreq)
+        module.seen = seen_together(getattr(data, "seen", None))
+        return module
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> Codebook:
@@ -150,12 +153,13 @@ class Codebook(ClippedModule):
         made, weights = held(path, "labram_codebook", device)
         module = cls(settings_from(CodebookSettings, made, path), made["ch_names"], made["sfreq"], made["table"])
         load_strictly(module, weights, path)
+        module.seen = seen_of(made) or ()
         return module.to(device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["labram_codebook"] = {
             "settings": asdict(self.settings), "ch_names": list(self.ch_names), "sfreq": self.sfreq,
-            "table": self.table,
+            "table": self.table, "seen": list(self.seen),
         }  # fmt: skip
 
     def configure_callbacks(self) -> list[lightning.Callback]:

@@ -15,6 +15,7 @@ from nbkit.neuro.labram.backbone import NeuralTransformer
 from nbkit.neuro.labram.channels import channel_rows
 from nbkit.neuro.labram.finetune import FinetuneSettings, mean_token
 from nbkit.neuro.labram.pretrain import PretrainSettings, make_backbone
+from nbkit.neuro.training.seen import seen_of
 from nbkit.neuro.training.weights import held, load_strictly, part_of, settings_from
 
 # Kind of checkpoint: class of its settings, and prefix of the network's weights.
@@ -39,6 +40,7 @@ class MeanToken(nn.Module):
 
     key = "our_labram"
     lora_layers = ("attn.qkv", "attn.proj")
+    seen: tuple[str, ...] | None = None  # subjects of its training; None: not known
 
     def __init__(
         self, backbone: NeuralTransformer, ch_names: tuple[str, ...], sfreq: float, n_times: int, weights: str
@@ -86,7 +88,9 @@ def encoder_for_decoding(path: str | Path, window: float) -> MeanToken:
         )
     backbone = make_backbone(settings, made["table"])
     report = load_strictly(backbone, part_of(weights, prefix), path)
-    return MeanToken(backbone, tuple(made["ch_names"]), made["sfreq"], n_times, str(report)).eval()
+    encoder = MeanToken(backbone, tuple(made["ch_names"]), made["sfreq"], n_times, str(report)).eval()
+    encoder.seen = seen_of(made)
+    return encoder
 
 
 def _kind_of(path: str | Path) -> str:

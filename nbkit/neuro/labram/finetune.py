@@ -21,8 +21,9 @@ from nbkit.neuro.labram.pretrain import make_backbone
 from nbkit.neuro.training.classification import WindowClassifier
 from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean
 from nbkit.neuro.training.rivals import WithRivals
+from nbkit.neuro.training.seen import exposure, seen_of, seen_together
 from nbkit.neuro.training.weights import LoadReport, held, load_strictly, part_of, settings_from
-from nbkit.neuro.training.window_module import WindowModule, check_numbers, column_of
+from nbkit.neuro.training.window_module import WindowModule, check_numbers, column_of, test_subjects_of
 
 KIND = "labram_finetune"
 _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm", "qkv_bias")
@@ -114,7 +115,10 @@ class _FinetunedLaBraM(WindowModule):
             made, weights = held(pretrained, "labram_pretrain")
             settings = replace(settings, **{name: made["settings"][name] for name in _SHAPE})
             module = cls(settings, data.ch_names, data.sfreq, *learned, made["table"])
-            module.loaded = load_strictly(module.backbone, part_of(weights, "student."), pretrained)
+            report = load_strictly(module.backbone, part_of(weights, "student."), pretrained)
+            module.loaded = replace(report, exposure=exposure(seen_of(made), test_subjects_of(data)))
+            module.seen = seen_of(made) or ()
+        module.seen = seen_together(module.seen, getattr(data, "seen", None))
         module.column = column_of(data)
         return module
 
@@ -123,14 +127,14 @@ class _FinetunedLaBraM(WindowModule):
         settings = settings_from(FinetuneSettings, made, path)
         module = cls(settings, made["ch_names"], made["sfreq"], *learned, made["target"], made["table"])
         module.loaded, module.n_times = load_strictly(module, weights, path), made.get("n_times")
-        module.column = made.get("column", "")
+        module.column, module.seen = made.get("column", ""), seen_of(made) or ()
         return module
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[KIND] = {
             "settings": asdict(self.settings), "ch_names": list(self.ch_names), "sfreq": self.sfreq,
             "n_times": self.n_times, "table": self.table, "target": self.target, "loaded": str(self.loaded),
-            **self.learns(),
+            "seen": list(self.seen), **self.learns(),
         }  # fmt: skip
 
     def outputs(self, windows: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.nn.vq import code_counts
 from nbkit.neuro.training.apart import InParts, in_pieces
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
+from nbkit.neuro.training.seen import seen_of, seen_together
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_mem_loss"
@@ -160,7 +161,10 @@ class MaskedEEG(InParts, ClippedModule):
     @classmethod
     def for_data(cls, settings: PretrainSettings, data: Any, tokenizer: str | Path) -> MaskedEEG:
         """Return a module for data, with the tokenizer of a codebook checkpoint."""
-        return cls(settings, Codebook.from_checkpoint(tokenizer).tokenizer, data.ch_names, data.sfreq)
+        book = Codebook.from_checkpoint(tokenizer)
+        module = cls(settings, book.tokenizer, data.ch_names, data.sfreq)
+        module.seen = seen_together(book.seen, getattr(data, "seen", None))
+        return module
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, tokenizer: str | Path) -> MaskedEEG:
@@ -176,12 +180,14 @@ class MaskedEEG(InParts, ClippedModule):
         module = cls(settings_from(PretrainSettings, made, path), book.tokenizer, made["ch_names"], made["sfreq"])
         module._check_tokenizer(made, Path(path).name)
         load_strictly(module, weights, path)
+        module.seen = seen_of(made) or ()
         return module
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["labram_pretrain"] = {
             "settings": asdict(self.settings), "ch_names": list(self.ch_names), "sfreq": self.sfreq,
             "table": self.table, "codes": self.codes, "tokenizer": self._fingerprint,
+            "seen": list(self.seen),
         }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -6,9 +6,10 @@ only on the seed and the names of the groups, not on their order.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from nbkit.neuro.signals.assignment import assign, plain_name
 
 Row = Mapping[str, Any]
 
@@ -23,9 +24,9 @@ def split_by_subject(
     rows : iterable of mapping
         Rows with a ``subject``.
     val_fraction : float
-        Share of the subjects for validation; each side gets at least one.
+        Share of the subjects for validation, see `assign`; each side gets at least one.
     seed : int
-        Seed of the draw.
+        Seed of the assignment.
     val : sequence of str, optional
         Names of the validation subjects, instead of a draw.
 
@@ -39,7 +40,7 @@ def split_by_subject(
     ValueError
         If there are fewer than two subjects, or ``val`` names one that is not there.
     """
-    return _split(list(rows), lambda row: _text(row["subject"]), "subject", val_fraction, seed, val)
+    return _split(list(rows), lambda row: plain_name(row["subject"]), "subject", val_fraction, seed, val)
 
 
 def split_by_run(
@@ -67,8 +68,8 @@ def split_by_run(
     """
     rows = list(rows)
     if val is not None:
-        return _split(rows, lambda row: _text(row["run"]), "run", val_fraction, seed, val)
-    return _split(rows, lambda row: f"{_text(row['subject'])}/{_text(row['run'])}", "run", val_fraction, seed, None)
+        return _split(rows, lambda row: plain_name(row["run"]), "run", val_fraction, seed, val)
+    return _split(rows, _subject_and_run, "run", val_fraction, seed, None)
 
 
 def split_recordings(rows: Iterable[Row], val_fraction: float = 0.2, seed: int = 2025) -> tuple[list[Row], list[Row]]:
@@ -79,23 +80,26 @@ def split_recordings(rows: Iterable[Row], val_fraction: float = 0.2, seed: int =
     train, val : list of mapping
     """
     rows = list(rows)
-    if len({_text(row["subject"]) for row in rows}) > 1:
+    if len({plain_name(row["subject"]) for row in rows}) > 1:
         return split_by_subject(rows, val_fraction, seed)
     return split_by_run(rows, val_fraction, seed)
+
+
+def _subject_and_run(row: Row) -> str:
+    return f"{plain_name(row['subject'])}/{plain_name(row['run'])}"
 
 
 def _split(rows, group_of, what, val_fraction, seed, val):
     groups = sorted({group_of(row) for row in rows})
     if val is not None:
-        chosen = {_text(name) for name in val}
+        chosen = {plain_name(name) for name in val}
         unknown = sorted(chosen - set(groups))
         if unknown:
             raise ValueError(f"No {what} {', '.join(unknown)} among the {len(groups)} there are: {', '.join(groups)}.")
     else:
         if not 0 < val_fraction < 1:
             raise ValueError(f"Invalid {val_fraction=}; give a share between 0 and 1, such as 0.2.")
-        count = min(max(1, round(val_fraction * len(groups))), len(groups) - 1)
-        chosen = set(sorted(groups, key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest())[:count])
+        chosen = assign(groups, (1 - val_fraction, val_fraction), seed)[1] if len(groups) > 1 else set(groups)
     if not chosen or len(chosen) >= len(groups):
         raise ValueError(
             f"There are {len(groups)} {what}(s) ({', '.join(groups) or 'none'}), which cannot be split with "
@@ -103,9 +107,3 @@ def _split(rows, group_of, what, val_fraction, seed, val):
             "group."
         )
     return [r for r in rows if group_of(r) not in chosen], [r for r in rows if group_of(r) in chosen]
-
-
-def _text(value: Any) -> str:
-    """Return the same text for 4, "4" and "04": manifests hold text, calls often have numbers."""
-    text = str(value)
-    return str(int(text)) if text.isdecimal() else text

@@ -18,7 +18,9 @@ from nbkit.neuro.training.rivals import WithRivals
 from nbkit.neuro.training.window_module import predict
 
 BEST = "pretrained, best validation"
-_UNITS = {"balanced_accuracy": "share", "auc": "area", "kappa": "1", "accuracy": "share"}
+_UNITS = {
+    "balanced_accuracy": "share", "auc": "area", "kappa": "1", "weighted_f1": "1", "auprc": "area", "accuracy": "share",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,13 @@ def lda_on_powers(data: Any) -> np.ndarray:
 
 def _baselines(target: np.ndarray, trained_on: np.ndarray, classes: int) -> dict[str, tuple[float, str]]:
     """Return the score of knowing nothing, and what it is, for each score."""
-    there = len(np.unique(target))
-    majority = float((target == np.bincount(trained_on, minlength=classes).argmax()).mean())
+    there, always = len(np.unique(target)), np.bincount(trained_on, minlength=classes).argmax()
+    majority = float((target == always).mean())
     return {
         "balanced_accuracy": (1 / there, "chance, and always the training subjects' commonest class"),
         "auc": (0.5, "chance"),
+        "weighted_f1": (majority * 2 * majority / (majority + 1), "always the training subjects' commonest class"),
+        "auprc": (1 / there, "chance, the share of each class"),
         "kappa": (0.0, "chance, and always one class"),
         "accuracy": (majority, "always the training subjects' commonest class"),
     }

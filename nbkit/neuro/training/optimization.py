@@ -157,6 +157,7 @@ class ClippedModule(lightning.LightningModule):
     """
 
     settings: Any
+    seen: tuple[str, ...] = ()  # subjects of training and validation and of earlier phases, see `training.seen`
 
     def configure_gradient_clipping(
         self,

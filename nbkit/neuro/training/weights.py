@@ -24,9 +24,11 @@ class LoadReport:
     matched: int
     total: int
     source: str
+    exposure: str = ""  # whether test subjects were in pretraining, see `training.seen`
 
     def __str__(self) -> str:
-        return f"{self.matched} of {self.total} weights from {self.source}"
+        said = f"{self.matched} of {self.total} weights from {self.source}"
+        return f"{said}; {self.exposure}" if self.exposure else said
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> LoadReport:

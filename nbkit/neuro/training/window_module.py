@@ -123,6 +123,11 @@ def column_of(data: Any) -> str:
     return getattr(data, "target", None) or ""
 
 
+def test_subjects_of(data: Any) -> tuple[str, ...]:
+    """Return the names of the test subjects of data; () if nothing is tested."""
+    return tuple(getattr(data, "test_subjects", ()))
+
+
 def check_numbers(made: Mapping[str, Any], path: Any) -> None:
     """Raise if a checkpoint's description is of a classifier.
 

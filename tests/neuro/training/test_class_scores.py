@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, cohen_kappa_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+    roc_auc_score,
+)
 
 from nbkit.neuro.training.class_scores import class_intervals, class_scores
 
@@ -26,7 +33,8 @@ def test_they_are_scikit_learns(seed, classes):
     auc = roc_auc_score(target, chances[:, 1]) if classes == 2 else roc_auc_score(target, chances, multi_class="ovr")
     assert found == pytest.approx({
         "balanced_accuracy": balanced_accuracy_score(target, guessed), "auc": auc,
-        "kappa": cohen_kappa_score(target, guessed), "accuracy": accuracy_score(target, guessed),
+        "kappa": cohen_kappa_score(target, guessed), "weighted_f1": f1_score(target, guessed, average="weighted"),
+        "auprc": np.mean([average_precision_score(target == c, chances[:, c]) for c in range(classes)]), "accuracy": accuracy_score(target, guessed),
     })  # fmt: skip
 
 
@@ -55,3 +63,20 @@ def test_intervals_are_of_scores_of_drawn_subjects():
         ends = np.quantile([scores[name] for scores in every], [0.025, 0.975])
         assert found[name] == pytest.approx(tuple(ends)), name
     assert class_intervals(target, chances, ["one"] * 90) == {}
+
+
+def test_windows_of_two_models_are_never_compared():
+    target, chances = drawn(1, 2, windows=80)
+    models, subjects = np.repeat([1, 2], 40), np.array([f"s{number // 10}" for number in range(80)])
+    chances = np.stack([1 - np.round(chances[:, 1] * 64) / 64, np.round(chances[:, 1] * 64) / 64], 1)  # exact numbers
+    scale = np.where(models == 2, 0.25, 1.0)  # another scale, the same order
+    shifted = np.stack([1 - chances[:, 1] * scale, chances[:, 1] * scale], 1)
+    apart, together = class_scores(target, chances, models), class_scores(target, chances)
+    for name in ("auc", "auprc"):
+        assert class_scores(target, shifted, models)[name] == pytest.approx(apart[name])
+        assert class_scores(target, shifted)[name] != pytest.approx(together[name])
+    each = [class_scores(target[models == m], chances[models == m]) for m in (1, 2)]
+    assert apart["auprc"] == pytest.approx(np.mean([scores["auprc"] for scores in each]))
+    ends = class_intervals(target, chances, subjects, models, draws=200)
+    other = class_intervals(target, shifted, subjects, models, draws=200)
+    assert ends["auc"] == pytest.approx(other["auc"]) and ends["auc"][0] < apart["auc"] < ends["auc"][1]

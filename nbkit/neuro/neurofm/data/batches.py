@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nbkit.neuro.neurofm.network.units import NO_TASK, RecordingUnits, Task, UnitTable
+from nbkit.neuro.signals.assignment import assign
 from nbkit.neuro.signals.spikes.windows import SpikeShard, split_time
-from nbkit.neuro.signals.windows.window_data import split_groups
 
 SIDES = ("train", "val", "test")
 
@@ -27,10 +27,18 @@ SIDES = ("train", "val", "test")
 def hold_out_recordings(
     paths: Sequence[str | Path], fraction: float = 0.25, seed: int = 2025
 ) -> tuple[list[Path], list[Path]]:
-    """Split whole recordings by name and return the paths for pretraining and the held-out paths (15 and 5 of 20)."""
-    shards = {SpikeShard(path).name: Path(path) for path in paths}
-    kept, held = split_groups(list(shards), (1 - fraction, fraction), seed)
-    return [shards[name] for name in sorted(kept)], [shards[name] for name in sorted(held)]
+    """Split whole recordings and return the paths for pretraining and the held-out paths (about 15 and 5 of 20).
+
+    If the recordings are of several subjects, no subject is on both sides; else they are split by name. A subject's
+    side is that of all phases, see `assign`.
+    """
+    shards = [SpikeShard(path) for path in paths]
+    several = len({shard.subject for shard in shards if shard.subject}) > 1
+    groups = [(shard.subject or shard.name) if several else shard.name for shard in shards]
+    held = assign(groups, (1 - fraction, fraction), seed)[1]
+    by_name = sorted(zip(groups, shards, strict=True), key=lambda pair: pair[1].name)
+    sides = [[Path(shard.path) for group, shard in by_name if (group in held) is wanted] for wanted in (False, True)]
+    return sides[0], sides[1]
 
 
 class SpikeWindows(Dataset):

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, default_collate
 
+from nbkit.neuro.signals.assignment import SHARES, SIDES, assign
 from nbkit.neuro.signals.windows.montages import Montage, group_by_montage
 from nbkit.neuro.signals.windows.shards import WindowShards
-from nbkit.neuro.signals.windows.window_data import SIDES, place_of, split_groups
+from nbkit.neuro.signals.windows.window_data import place_of
 
 
 class MontageWindows(Dataset):
@@ -112,8 +113,8 @@ class MontageData(lightning.LightningDataModule):
     paths : path or sequence of path
         Shards (see `WindowShards`).
     batch_size : int
-    purpose, split, fractions, seed, num_workers
-        See `WindowData`; two sides, training and validation.
+    purpose, split, fractions, fold, seed, num_workers
+        See `WindowData`. Windows of the test side are not used: they belong to later phases.
     misfit : callable, optional
         Of the montage of most windows and another one, returns why the other cannot be trained on with it, or "".
         Those are left out and named.
@@ -128,7 +129,8 @@ class MontageData(lightning.LightningDataModule):
         *,
         purpose: str | None = None,
         split: str = "auto",
-        fractions: Sequence[float] = (0.9, 0.1),
+        fractions: Sequence[float] = SHARES,
+        fold: str | None = None,
         seed: int = 2025,
         num_workers: int = 0,
         misfit: Callable[[Montage, Montage], str] | None = None,
@@ -137,8 +139,8 @@ class MontageData(lightning.LightningDataModule):
         super().__init__()
         if split not in ("subject", "recording", "auto"):
             raise ValueError(f"Unknown {split=}; it may be subject, recording or auto.")
-        if len(fractions) != 2:
-            raise ValueError(f"{fractions=} must have two shares, for training and validation.")
+        if len(fractions) not in (2, 3):
+            raise ValueError(f"{fractions=} must have two or three shares, for training, validation and test.")
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.montages: list[Montage] = []
         for montage in group_by_montage(paths, purpose):
@@ -154,7 +156,7 @@ class MontageData(lightning.LightningDataModule):
         names = subjects if self.split == "subject" else files
         begins = np.cumsum([0, *(len(part) for part in parts)])
         sides = []
-        for chosen in split_groups(names.tolist(), fractions, seed):
+        for chosen in assign(names.tolist(), fractions, seed, fold):
             inside = np.isin(names, sorted(chosen))
             sides.append([part.subset(inside[b : b + len(part)]) for b, part in zip(begins, parts, strict=False)])
         self._sides = tuple(MontageWindows(side) for side in sides)
@@ -166,6 +168,11 @@ class MontageData(lightning.LightningDataModule):
     @property
     def val_dataset(self) -> MontageWindows:
         return self._side(1)
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Subjects of training and validation, which a checkpoint names, see `training.seen`."""
+        return tuple(sorted({str(name) for side in self._sides[:2] for name in side.subjects}))
 
     @property
     def ch_names(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ subjects' names.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,50 +16,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from nbkit.neuro.signals.assignment import SHARES, SIDES, assign, parsed_fold
 from nbkit.neuro.signals.windows.shards import WindowShards
 from nbkit.neuro.signals.windows.targets import choose_target
 
-SIDES = ("train", "val", "test")
 CHALLENGE_CROP_SEED = 42  # as in the challenge's start kit
-
-
-def split_groups(
-    groups: Sequence[str], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 2025
-) -> tuple[set[str], ...]:
-    """Assign groups to sides; each side with a share above 0 gets at least one.
-
-    Parameters
-    ----------
-    groups : sequence of str
-        Names of groups; repeated names count once.
-    fractions : sequence of float
-        Share of each side; they sum to 1. The first side gets the rest after rounding.
-    seed : int
-        Seed of the split.
-
-    Returns
-    -------
-    sides : tuple of set of str
-
-    Raises
-    ------
-    ValueError
-        If the shares do not sum to 1, or there are fewer groups than sides.
-    """
-    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
-        raise ValueError(f"Invalid {fractions=}: no shares that sum to 1; give some, such as (0.8, 0.1, 0.1).")
-    names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    counts = [max(1, round(share * len(names))) if share > 0 else 0 for share in fractions[1:]]
-    if sum(counts) >= len(names):
-        raise ValueError(
-            f"Too few: {len(names)} groups ({', '.join(sorted(names)[:8])}) cannot be split as {tuple(fractions)}: "
-            "every side needs at least one. Use more recordings, or split='recording' if all are of one subject."
-        )
-    sides, begin = [], 0
-    for count in counts:
-        sides.append(set(names[begin : begin + count]))
-        begin += count
-    return set(names[begin:]), *sides
 
 
 def check_no_leak(*sides: WindowShards, split: str = "subject") -> None:
@@ -150,7 +110,9 @@ class WindowData(lightning.LightningDataModule):
     split : {"subject", "recording", "auto"}
         Unit of the split. ``auto``: the subject if there are several, else the recording.
     fractions : (train, val, test)
-        Shares of the subjects; 0 for no test side.
+        Shares of the subjects; 0 for no test side. All phases have the same assignment, see `assign`.
+    fold : str, optional
+        "2/4": the subjects of the second of four parts are the test side.
     seed : int
         Seed of the split, and of the order of training windows in a plain loader.
     num_workers : int
@@ -174,7 +136,8 @@ class WindowData(lightning.LightningDataModule):
         columns: Sequence[str] = ("target",),
         may_miss: Sequence[str] = (),
         split: str = "subject",
-        fractions: Sequence[float] = (0.8, 0.1, 0.1),
+        fractions: Sequence[float] = SHARES,
+        fold: str | None = None,
         seed: int = 2025,
         num_workers: int = 0,
         crop: int | None = None,
@@ -189,7 +152,8 @@ class WindowData(lightning.LightningDataModule):
             raise ValueError(f"Unknown {split=}; it may be subject, recording or auto.")
         self.paths, self.batch_size, self.columns = paths, batch_size, tuple(columns)
         self.may_miss = tuple(may_miss)
-        self.split, self.fractions, self.seed = split, tuple(fractions), seed
+        self.split, self.fractions, self.fold, self.seed = split, tuple(fractions), fold, seed
+        parsed_fold(fold)
         self.num_workers, self.crop, self.purpose = num_workers, crop, purpose
         self.target, self._wanted = target, None if classes is None else tuple(classes)
         self.missing = self.others = 0
@@ -204,7 +168,7 @@ class WindowData(lightning.LightningDataModule):
         if self.split == "auto":
             self.split = "subject" if len(set(kept.subjects)) > 1 else "recording"
         names = kept.subjects if self.split == "subject" else np.array([place_of(p) for p in kept.paths])[kept.shard_of]
-        sides = split_groups(names.tolist(), self.fractions, self.seed)
+        sides = assign(names.tolist(), self.fractions, self.seed, self.fold)
         self._sides = tuple(kept.subset(np.isin(names, sorted(side))) for side in sides)
         check_no_leak(*self._sides, split=self.split)
         self._check_classes()
@@ -243,6 +207,19 @@ class WindowData(lightning.LightningDataModule):
                 "larger first share of FRACTIONS, more subjects, name classes to use in CLASSES, or predict numbers "
                 "with CLASSES = None."
             )
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Subjects (or recordings) of training and validation, which a checkpoint names, see `training.seen`."""
+        self.setup()
+        names = {str(name) for side in self._sides[:2] for name in side.subjects}
+        return tuple(sorted(names))
+
+    @property
+    def test_subjects(self) -> tuple[str, ...]:
+        """Subjects of the test side, sorted; () without one."""
+        self.setup()
+        return tuple(sorted({str(name) for side in self._sides[2:] for name in side.subjects}))
 
     @property
     def classes(self) -> tuple[str, ...]:

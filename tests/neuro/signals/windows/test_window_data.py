@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from nbkit.neuro.signals.assignment import assign
 from nbkit.neuro.signals.windows.shards import WindowShards, write_shard
 from nbkit.neuro.signals.windows.window_data import (
     CroppedWindows,
     WindowData,
     challenge_crops,
     check_no_leak,
-    split_groups,
 )
 
 
@@ -86,7 +86,7 @@ def test_one_subject_can_be_split_by_recording_only(shards):
 
 def test_wrong_wishes_are_refused(shards):
     with pytest.raises(ValueError, match="no shares"):
-        split_groups(["a", "b", "c"], (0.5, 0.1, 0.1))
+        assign(["a", "b", "c"], (0.5, 0.1, 0.1))
     with pytest.raises(ValueError, match="may be subject"):
         WindowData(shards, split="window")
     with pytest.raises(ValueError, match="None of 12 windows has target"):

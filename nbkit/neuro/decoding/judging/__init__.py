@@ -1,0 +1,1 @@
+"""Scores of decoders, with intervals, paired tests and chance levels over subjects."""

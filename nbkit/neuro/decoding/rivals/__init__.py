@@ -1,0 +1,1 @@
+"""Baselines: decoders without any pretraining, which a foundation model should beat."""
