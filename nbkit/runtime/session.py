@@ -25,7 +25,7 @@ from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
 from nbkit.runtime.items import work
 from nbkit.runtime.items.claiming import Claiming, spare
-from nbkit.runtime.items.fetching import fetch_history, fetch_outputs
+from nbkit.runtime.items.fetching import fetch_elsewhere, fetch_history, fetch_outputs
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.naming import check_names
 from nbkit.runtime.items.watching import Watch
@@ -353,8 +353,14 @@ class Session(Showing, Closing):
 
     # -- results of phases --
 
-    def inputs(self, slug: str) -> list[Path]:
+    def inputs(self, slug: str, store: str | None = None) -> list[Path]:
         """Return the verified local paths of all outputs of a phase's items, sorted by name.
+
+        Parameters
+        ----------
+        slug : str
+        store : str, optional
+            Folder or URL of another store to read from; by default this session's.
 
         Raises
         ------
@@ -363,6 +369,8 @@ class Session(Showing, Closing):
         DamagedError
             If a file differs from its record.
         """
+        if store is not None:
+            return fetch_elsewhere(open_store(store), check_slug(slug), self.folder, self.budget.wall)
         if slug == self.slug:
             self._finish_uploads()
         return fetch_outputs(self._raw_store, self.store, check_slug(slug), self.folder)

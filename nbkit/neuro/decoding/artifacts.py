@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from nbkit.ground.files import write_atomically
-from nbkit.neuro.decoding.scores import MAIN, TRIVIAL_IS, score_names
+from nbkit.neuro.decoding.judging.predictions import PREDICTIONS
+from nbkit.neuro.decoding.judging.scores import TRIVIAL_IS, score_names
 
 if TYPE_CHECKING:
     import pandas
@@ -105,6 +106,11 @@ def model_card(record: Mapping[str, Any], beside: Mapping[str, float] | None = N
         f"- **Held out**: {', '.join(record['held_out'])} ({record['test_windows']} windows; trained on "
         f"{record['train_windows']} windows of other groups)",
     ]  # fmt: skip
+    if record.get("seen"):
+        lines.append(
+            f"- **Transductive**: pretraining saw {len(record['seen'])} of the held-out groups: "
+            f"{', '.join(record['seen'])}"
+        )
     lines += [f"- **Preprocessing**: {said}" for said in info.get("said", ())]
     if trained:
         lines += [
@@ -138,8 +144,16 @@ def write_record(
 
 
 def read_records(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Read the records among some files and return them ordered by task, model, mode and fold."""
-    records = [json.loads(Path(path).read_text("utf-8")) for path in paths if Path(path).name == RECORD]
+    """Read the records among some files and return them ordered by task, model, mode and fold.
+
+    Each has the path of its ``predictions``, if they are beside it.
+    """
+    records = []
+    for path in map(Path, paths):
+        if path.name == RECORD:
+            record = json.loads(path.read_text("utf-8"))
+            predictions = path.with_name(PREDICTIONS)
+            records.append(record | ({"predictions": str(predictions)} if predictions.is_file() else {}))
     return sorted(records, key=lambda r: (r["task"], r["model"], r["mode"], r["fold"]))
 
 
@@ -157,21 +171,6 @@ def score_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
             "worries": len(record.get("diagnostics", {}).get("words", [])),
         })  # fmt: skip
     return pandas.DataFrame(rows)
-
-
-def summary_table(records: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
-    """Return a table with one row per model and mode: main score's mean and deviation over folds, and chance.
-
-    The best model comes first.
-    """
-    table = score_table(records)
-    name = MAIN[records[0]["kind"]]
-    grouped = table.groupby(["task", "model", "mode"])
-    found = grouped.agg(
-        score=(name, "mean"), deviation=(name, "std"), trivial=(f"{name}_trivial", "mean"), folds=("fold", "count"),
-        trained=("trained", "max"), weights=("weights", "first"), worries=("worries", "sum"),
-    )  # fmt: skip
-    return found.sort_values("score", ascending=False).reset_index().rename(columns={"score": name})
 
 
 def artifact_table(records: Sequence[Mapping[str, Any]], artifact_type: str | None = None) -> pandas.DataFrame:

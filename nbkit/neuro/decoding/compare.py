@@ -7,21 +7,23 @@ ten minutes (full, LoRA and QLoRA of a large model on one GPU), so nothing is re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nbkit.neuro.decoding.artifacts import read_records
 from nbkit.neuro.decoding.cache import EmbeddingCache
+from nbkit.neuro.decoding.decoders import RIVALS, FineTune, FrozenProbe, rival
 from nbkit.neuro.decoding.decoding_task import DecodingTask
-from nbkit.neuro.decoding.experiment import BandPowers, FineTune, FrozenProbe, run_fold
+from nbkit.neuro.decoding.experiment import run_fold
 from nbkit.neuro.decoding.finetune import MODES
 from nbkit.neuro.decoding.folds import Fold, outer_folds
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.models.table import MODELS
-from nbkit.neuro.decoding.scores import MAIN, TRIVIAL_IS, UNITS
+from nbkit.neuro.decoding.rivals.scratch import SCRATCH
 from nbkit.neuro.decoding.training import FineTuneSettings
+from nbkit.neuro.signals.assignment import parsed_fold
 
 ALL_MODES = ("frozen", *MODES)
 
@@ -38,7 +40,13 @@ class CompareSettings:
         One or more of frozen, head, full, lora, qlora.
     n_splits : int
         Number of outer folds; ignored by leave-one-group-out, which has one fold per group.
-    weights : {"random", "hub"}
+    rivals : tuple of str
+        What the models are compared with, from band_power, riemann, xdawn, eegnet and shallow; xdawn is left out where
+        windows are not at events or the target is a number.
+    weights : {"random", "hub"} or mapping of str to path or URL
+        For all models, or a file for each; those that a mapping does not name are from the hub.
+    fold : str, optional
+        "2/4": only the second of four parts of the subjects is held out, as FOLD does in a pretraining.
     seed : int
         Random seed of the folds, random weights and trainings.
     """
@@ -46,13 +54,15 @@ class CompareSettings:
     models: tuple[str, ...] = tuple(MODELS)
     modes: tuple[str, ...] = ALL_MODES
     n_splits: int = 5
-    weights: str = "hub"
+    rivals: tuple[str, ...] = RIVALS
+    weights: str | Mapping[str, str] = "hub"
     seed: int = 2025
+    fold: str | None = None
 
     @classmethod
     def smoke(cls) -> CompareSettings:
         """Return settings for a quick test: two models with random weights, three modes, two folds."""
-        return cls(("cbramod", "labram"), ("frozen", "lora", "qlora"), 2, "random")
+        return cls(("cbramod", "labram"), ("frozen", "lora", "qlora"), 2, ("band_power", "riemann"), "random")
 
     @classmethod
     def free(cls) -> CompareSettings:
@@ -65,7 +75,10 @@ class CompareSettings:
         return cls()
 
     def __post_init__(self) -> None:
-        for what, values, known in (("model", self.models, MODELS), ("mode", self.modes, ALL_MODES)):
+        if "band_power" not in self.rivals:
+            raise ValueError(f"The rivals {list(self.rivals)} lack band_power, with which all others are compared.")
+        every = (("model", self.models, MODELS), ("mode", self.modes, ALL_MODES), ("rival", self.rivals, RIVALS))
+        for what, values, known in every:
             wrong = [value for value in values if value not in known]
             if wrong or not len(values):
                 raise ValueError(
@@ -74,46 +87,61 @@ class CompareSettings:
                 )
 
 
-def fold_rows(task: DecodingTask, settings: CompareSettings, own: Iterable[str] = ()) -> list[dict[str, str]]:
-    """Return a manifest row for each fold of the baseline and of each model in each mode, quickest modes first.
+def fold_rows(
+    task: DecodingTask, settings: CompareSettings, own: Mapping[str, FoundationModel] | None = None
+) -> list[dict[str, str]]:
+    """Return a manifest row for each fold of the rivals and of each model in each mode, quickest modes first.
 
     Parameters
     ----------
     task : DecodingTask
     settings : CompareSettings
-    own : iterable of str
-        Names of models that were pretrained with nbkit, in addition to those of the settings.
+    own : mapping of str to FoundationModel, optional
+        Models that were pretrained with nbkit, by name, in addition to those of the settings.
     """
-    pairs = [("band_power", "baseline")]
-    pairs += [(model, mode) for mode in settings.modes for model in (*settings.models, *own)]
-    folds = folds_of(task, settings)
+    pairs = [(name, "scratch" if name in SCRATCH else "baseline") for name in rivals_of(task, settings)]
+    pairs += [(model, mode) for mode in settings.modes for model in (*settings.models, *(own or {}))]
+    folds, content = folds_of(task, settings), task.content
+    prints = {name: model.fingerprint[:12] for name, model in (own or {}).items()}
     return [
         {
             "key": f"{task.name}-{model}-{mode}-fold-{fold.number}", "model": model, "mode": mode,
             "fold": str(fold.number), "held_out": ", ".join(fold.held_out)[:80],
+            "task": task.name, "content": content, "own": prints.get(model, ""),
         }
         for model, mode in pairs
         for fold in folds
     ]  # fmt: skip
 
 
+def weights_for(model: str, weights: str | Mapping[str, str]) -> str:
+    """Return the source of one model's weights: that of all, or its own file, or the hub."""
+    return weights if isinstance(weights, str) else str(weights.get(model, "hub"))
+
+
+def rivals_of(task: DecodingTask, settings: CompareSettings) -> list[str]:
+    """Return the rivals that fit a task."""
+    events = task.event_related and task.kind == "classification"
+    return [name for name in settings.rivals if name != "xdawn" or events]
+
+
 def folds_of(task: DecodingTask, settings: CompareSettings) -> list[Fold]:
     """Return the outer folds, which are the same for all models and modes."""
+    if settings.fold is not None:
+        number, count = parsed_fold(settings.fold)
+        parts = outer_folds(task.target, task.groups, "store", count, task=task.kind, seed=settings.seed)
+        return [fold for fold in parts if fold.number == number]
     return outer_folds(
         task.target, task.groups, task.strategy, settings.n_splits, task=task.kind, seed=settings.seed
     )  # fmt: skip
 
 
-def item_settings(
-    task: DecodingTask,
-    settings: CompareSettings,
-    training: FineTuneSettings,
-    own: Mapping[str, FoundationModel] | None = None,
-) -> dict[str, Any]:
-    """Return the settings that an item depends on besides its row, so that models and modes can be added later."""
+def item_settings(settings: CompareSettings, training: FineTuneSettings) -> dict[str, Any]:
+    """Return the settings that an item depends on besides its row, so that models, modes and data can be added later."""
+    weights = settings.weights if isinstance(settings.weights, str) else dict(settings.weights)
     return {
-        "task": task.name, "training": asdict(training), "weights": settings.weights, "n_splits": settings.n_splits,
-        "seed": settings.seed, "own": {name: model.fingerprint for name, model in (own or {}).items()},
+        "training": asdict(training), "weights": weights, "n_splits": settings.n_splits, "seed": settings.seed,
+        "fold": settings.fold,
     }  # fmt: skip
 
 
@@ -144,14 +172,14 @@ def run_row(
     """
     model, mode = row["model"], row["mode"]
     chosen = (own or {}).get(model, model)
-    common = {"weights": settings.weights, "weights_seed": settings.seed}
-    if mode == "baseline":
-        decoder: Any = BandPowers()
+    common = {"weights": weights_for(model, settings.weights), "weights_seed": settings.seed}
+    if mode in ("baseline", "scratch"):
+        decoder: Any = rival(model, training)
     elif mode == "frozen":
         decoder = FrozenProbe(chosen, **common)
     else:
         decoder = FineTune(chosen, mode, training, **common)
-    fold = folds_of(task, settings)[int(row["fold"]) - 1]
+    fold = next(fold for fold in folds_of(task, settings) if fold.number == int(row["fold"]))
     name = f"{model}-{mode}"
     return run_fold(name, decoder, task, fold, Path(folder, row["key"]), seed=settings.seed, cache=cache)
 
@@ -166,29 +194,3 @@ def run_all(
     """Compute all items in this process and return their records; meant for modes that take seconds."""
     results = [run_row(row, task, settings, training, folder, cache) for row in fold_rows(task, settings)]
     return read_records(result["record"] for result in results)
-
-
-def result_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return each model's and mode's main score, averaged over folds, with chance and band powers as baselines.
-
-    Returns
-    -------
-    rows : list of dict
-        Rows for a session's results, with name, value, unit, baseline and baseline_is.
-    """
-    rows = []
-    by_pair: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for record in records:
-        by_pair.setdefault((record["model"], record["mode"]), []).append(record)
-    for (model, mode), found in by_pair.items():
-        score = MAIN[found[0]["kind"]]
-        value, trivial, beside = (
-            sum(record[where][name] for record in found) / len(found)
-            for where, name in (("scores", score), ("scores", f"{score}_trivial"), ("beside", score))
-        )
-        common = {"value": value, "unit": UNITS[score], "name": f"{score}_{model}_{mode}"}
-        if mode == "baseline":
-            rows.append({**common, "baseline": trivial, "baseline_is": TRIVIAL_IS[score]})
-        else:
-            rows.append({**common, "baseline": beside, "baseline_is": "linear model on band powers, same folds"})
-    return rows

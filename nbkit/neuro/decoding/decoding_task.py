@@ -5,6 +5,7 @@ A task states whether its data are real or a stand-in, and which groups split th
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,10 @@ class DecodingTask:
         Strategy of the outer folds, see `folds.outer_folds`.
     data : str
         "real", or a description of the stand-in.
+    event_related : bool
+        Whether windows begin at a fixed time from an event.
+    subjects : ndarray of shape (windows,), optional
+        Subject of each window, if the groups are something else.
     """
 
     name: str
@@ -50,11 +55,28 @@ class DecodingTask:
     unit: str = ""
     strategy: str = "stratified_group_kfold"
     data: str = "real"
+    event_related: bool = False
+    subjects: np.ndarray | None = None
+
+    @property
+    def people(self) -> np.ndarray:
+        """What intervals and tests are over: the subjects if there are several, else the groups."""
+        several = self.subjects is not None and len(np.unique(self.subjects)) > 1
+        return np.asarray(self.subjects if several else self.groups).astype(str)
 
     @property
     def seconds(self) -> float:
         """Length of a window, in s."""
         return self.windows.shape[-1] / self.sfreq
+
+    @property
+    def content(self) -> str:
+        """Hash of windows, targets and groups, 12 hexadecimal digits."""
+        digest = hashlib.sha256(str((self.windows.shape, self.sfreq, self.ch_names, self.classes)).encode())
+        for part in (self.windows, self.target):
+            digest.update(np.ascontiguousarray(part).data)
+        digest.update("\n".join(self.groups.astype(str).tolist()).encode())
+        return digest.hexdigest()[:12]
 
     def permuted(self, seed: int) -> DecodingTask:
         """Return the task with targets shuffled within each group, a control that no model should decode."""

@@ -13,104 +13,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.neuro.decoding.artifacts import artifact_table, read_records, score_table, summary_table, write_record
-from nbkit.neuro.decoding.bandpower import band_power_model, linear_model
+from nbkit.neuro.decoding.artifacts import artifact_table, read_records, score_table, write_record
 from nbkit.neuro.decoding.cache import EmbeddingCache
+from nbkit.neuro.decoding.decoders import BandPowers, Baseline, FineTune, FrozenProbe, Scratch
 from nbkit.neuro.decoding.decoding_task import DecodingTask
-from nbkit.neuro.decoding.finetune import FoundationClassifier, FoundationRegressor
 from nbkit.neuro.decoding.folds import Fold, check_windows, outer_folds
-from nbkit.neuro.decoding.frozen import FrozenEmbedding, model_for
-from nbkit.neuro.decoding.scores import score_fold, score_names
-from nbkit.neuro.decoding.training import FineTuneSettings
+from nbkit.neuro.decoding.judging.comparison import pair_table, subject_table
+from nbkit.neuro.decoding.judging.predictions import PREDICTIONS, write_predictions
+from nbkit.neuro.decoding.judging.scores import score_fold, score_names
+from nbkit.neuro.training.seen import also_seen
 
 if TYPE_CHECKING:
     import pandas
-
-    from nbkit.neuro.decoding.models.foundation import FoundationModel
-
-
-@dataclass(frozen=True)
-class BandPowers:
-    """The band-power baseline as a decoder."""
-
-    mode = "baseline"
-    model = "band_power"
-
-    def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
-        """Return the estimator, not fitted."""
-        return band_power_model(task.kind, task.sfreq)
-
-
-@dataclass(frozen=True)
-class FrozenProbe:
-    """Decoder of frozen embeddings: a frozen backbone and a scikit-learn estimator on its embeddings.
-
-    Parameters
-    ----------
-    model : str or FoundationModel
-    weights : "random", "hub" or path
-    head : sklearn estimator, optional
-        By default a linear model on standardised embeddings.
-    weights_seed : int
-        Random seed of random weights.
-    """
-
-    model: str | FoundationModel
-    weights: str | Path = "random"
-    head: Any = None
-    weights_seed: int = 0
-    mode = "frozen"
-
-    def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
-        """Return the estimator, not fitted."""
-        from sklearn.base import clone
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        embedding = FrozenEmbedding(self.model, task.ch_names, task.sfreq, self.weights, self.weights_seed, cache)
-        _embed_all(embedding, task)
-        head = linear_model(task.kind) if self.head is None else clone(self.head)
-        return make_pipeline(embedding, StandardScaler(), head)
-
-
-@dataclass(frozen=True)
-class FineTune:
-    """Decoder that trains a backbone with a head: head only, full, LoRA or QLoRA.
-
-    Parameters
-    ----------
-    model : str or FoundationModel
-    mode : {"head", "full", "lora", "qlora"}
-    settings : FineTuneSettings
-        Includes rank, alpha and dropout of LoRA and the precision; always the weights of the best step are stored.
-    weights : "random", "hub" or path
-    weights_seed : int
-        Random seed of random weights.
-    """
-
-    model: str | FoundationModel
-    mode: str = "lora"
-    settings: FineTuneSettings = field(default_factory=FineTuneSettings.free)
-    weights: str | Path = "random"
-    weights_seed: int = 0
-
-    def build(self, task: DecodingTask, seed: int, cache: Any, folder: Path | None) -> Any:
-        """Return the estimator, not fitted."""
-        shape = (task.ch_names, task.sfreq, task.windows.shape[-1])
-        model = model_for(self.model, *shape, self.weights, self.weights_seed)  # the same backbone for all folds' seeds
-        if self.mode == "head":
-            precision = self.settings.precision
-            _embed_all(FrozenEmbedding(model, task.ch_names, task.sfreq, cache=cache, precision=precision), task)
-        kind = FoundationClassifier if task.kind == "classification" else FoundationRegressor
-        return kind(
-            model, task.ch_names, task.sfreq, self.mode, self.settings, seed=seed, cache=cache, folder=folder
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,16 +50,6 @@ class CrossValidation:
     group_key: str = "Subject"
 
 
-def _embed_all(embedding: FrozenEmbedding, task: DecodingTask) -> None:
-    """Fill the cache with all of a task's windows, in their order, whichever fold comes first.
-
-    The last bit of an embedding may depend on the other windows in its batch. With this fixed order it depends on the
-    task alone, not on a fold or a kill.
-    """
-    if embedding.cache is not None:
-        embedding.fit_transform(task.windows)
-
-
 def seed_of(key: str, seed: int) -> int:
     """Return the seed of an item, derived from its key and the experiment's seed."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:4], "little")
@@ -154,7 +64,7 @@ def run_fold(
     ----------
     name : str
         The decoder's name in tables.
-    decoder : BandPowers, FrozenProbe or FineTune
+    decoder : Baseline, FrozenProbe, FineTune or Scratch
     task : DecodingTask
     fold : Fold
     folder : Path
@@ -166,8 +76,8 @@ def run_fold(
     Returns
     -------
     results : dict
-        What an item stores: the files ``record``, ``card`` and, if a network was trained, ``checkpoint``; and the
-        arrays ``predicted``, ``target`` and ``windows`` (indices) of the test side.
+        What an item stores: the files ``record``, ``card``, ``predictions`` and, if a network was trained,
+        ``checkpoint``.
     """
     model = decoder.model if isinstance(decoder.model, str) else decoder.model.key
     estimator = decoder.build(task, seed_of(f"{name}-fold-{fold.number}", seed), cache, folder)
@@ -176,19 +86,26 @@ def run_fold(
     else:
         estimator.fit(task.windows[fold.train], task.target[fold.train])
     scores, predicted = _scored(estimator, task, fold)
-    beside, _ = (scores, None) if isinstance(decoder, BandPowers) else _scored(_baseline(task, fold), task, fold)
+    own = decoder == BandPowers()
+    beside, _ = (scores, None) if own else _scored(_baseline(task, fold), task, fold)
+    seen = getattr(decoder.model, "seen", None)
     record = {
         "name": name, "model": model, "mode": decoder.mode, "fold": fold.number, "task": task.name, "kind": task.kind,
-        "data": task.data, "held_out": list(fold.held_out), "test_windows": len(fold.test),
+        "data": task.data, "held_out": list(fold.held_out), "seen": also_seen(seen, task.people[fold.test]), "test_windows": len(fold.test),
         "train_windows": len(fold.train), "scores": scores, "beside": beside, **_told(estimator, decoder),
     }  # fmt: skip
     files = write_record(folder, record, beside)
     named = dict(zip(("record", "card", "checkpoint"), files, strict=False))
-    return {**named, "predicted": predicted, "target": task.target[fold.test], "windows": fold.test}
+    named["predictions"] = write_predictions(
+        Path(folder, PREDICTIONS), predicted=predicted, target=task.target[fold.test], windows=fold.test,
+        groups=task.people[fold.test].astype(str), trained_on=np.unique(task.target[fold.train]),
+    )  # fmt: skip
+    return named
 
 
 def _baseline(task: DecodingTask, fold: Fold) -> Any:
-    return band_power_model(task.kind, task.sfreq).fit(task.windows[fold.train], task.target[fold.train])
+    baseline = BandPowers().build(task, 0, None, None)
+    return baseline.fit(task.windows[fold.train], task.target[fold.train])
 
 
 def _scored(estimator: Any, task: DecodingTask, fold: Fold) -> tuple[dict[str, float], np.ndarray]:
@@ -211,7 +128,7 @@ def _told(estimator: Any, decoder: Any) -> dict[str, Any]:
             "diagnostics": told["diagnostics"],
         }  # fmt: skip
     first = estimator[0]
-    weights = getattr(first, "weights_", "none: a linear model on band powers")
+    weights = getattr(first, "weights_", None) or decoder.weights
     info = {"model": decoder.mode, "mode": decoder.mode, "weights": weights, "said": list(getattr(first, "said_", ()))}
     return {"info": info, "history": [], "checkpoint": None, "diagnostics": {"words": []}}
 
@@ -242,7 +159,7 @@ class Experiment:
         result = experiment.run(X, y, sample_metadata=meta, ch_names=names, sfreq=200.0, cache="embeddings")
     """
 
-    models: Mapping[str, FrozenProbe | FineTune | BandPowers]
+    models: Mapping[str, FrozenProbe | FineTune | Baseline | Scratch]
     task: str = "classification"
     metrics: Sequence[str] = ()
     cv: CrossValidation = CrossValidation()
@@ -333,8 +250,15 @@ class ExperimentResult:
         return score_table(self.records)
 
     def summary(self) -> pandas.DataFrame:
-        """Return a table with one row per decoder, with chance as the baseline."""
-        return summary_table(self.records)
+        """Return a table with one row per decoder: scores with intervals over groups, beside chance and band powers.
+
+        See `subject_table`.
+        """
+        return subject_table(self.records)
+
+    def compare_pairs(self) -> pandas.DataFrame:
+        """Return a table with one row per pair of decoders, tested over groups, see `pair_table`."""
+        return pair_table(self.records)
 
     def get_model_artifacts(self, artifact_type: str | None = None) -> pandas.DataFrame:
         """Return all artifacts of the folds as a long table, see `artifact_table`."""

@@ -6,12 +6,15 @@ If the data cannot be split like this, an error reports the counts. Folds depend
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-STRATEGIES = ("stratified_group_kfold", "group_kfold", "leave_one_group_out")
+from nbkit.neuro.signals.assignment import assign
+
+STRATEGIES = ("stratified_group_kfold", "group_kfold", "leave_one_group_out", "store")
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,9 @@ def outer_folds(
     target : sequence of shape (windows,)
     groups : sequence of shape (windows,)
         Group of each window.
-    strategy : {"stratified_group_kfold", "group_kfold", "leave_one_group_out"}
-        Splitter of scikit-learn.
+    strategy : {"stratified_group_kfold", "group_kfold", "leave_one_group_out", "store"}
+        Splitter of scikit-learn; "store": the parts of the store's one assignment (see `assign`), so that fold 2 of 4
+        holds out whom FOLD = "2/4" holds out in a pretraining.
     n_splits : int
         Number of folds; ignored by leave_one_group_out, which has one fold per group.
     task : {"classification", "regression"}
@@ -63,8 +67,6 @@ def outer_folds(
     ValueError
         If the strategy is unknown, there are more folds than groups, or a class is missing on one side of a fold.
     """
-    from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
-
     target, groups = np.asarray(target), np.asarray(groups).astype(str)
     if strategy not in STRATEGIES:
         raise ValueError(f"There is no strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}.")
@@ -85,19 +87,35 @@ def outer_folds(
         )
     if len(names) < 2:
         raise ValueError(f"All windows are of one group, {_few(names)}: nothing can be held out. Split by run.")
-    splitter = {
-        "stratified_group_kfold": lambda: StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed),
-        "group_kfold": lambda: GroupKFold(n_splits),
-        "leave_one_group_out": LeaveOneGroupOut,
-    }[strategy]()
+    if strategy == "store":
+        splits = _parts_of_the_store(groups, n_splits)
+    else:
+        splits = _splitter(strategy, n_splits, seed).split(np.zeros(len(target)), target, groups)
     folds = []
-    for number, (train, test) in enumerate(splitter.split(np.zeros(len(target)), target, groups), 1):
+    for number, (train, test) in enumerate(splits, 1):
         fold = Fold(number, train, test, tuple(np.unique(groups[test]).tolist()))
         refuse_overlap(groups[train], groups[test])
         if task == "classification":
             _refuse_one_class(fold, target)
         folds.append(fold)
     return folds
+
+
+def _splitter(strategy: str, n_splits: int, seed: int) -> Any:
+    from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
+
+    if strategy == "group_kfold":
+        return GroupKFold(n_splits)
+    if strategy == "leave_one_group_out":
+        return LeaveOneGroupOut()
+    return StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
+
+
+def _parts_of_the_store(groups: np.ndarray, n_splits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for number in range(1, n_splits + 1):
+        held = assign(groups.tolist(), fold=f"{number}/{n_splits}")[-1]
+        inside = np.isin(groups, sorted(held))
+        yield np.flatnonzero(~inside), np.flatnonzero(inside)
 
 
 def refuse_overlap(train_groups: Sequence, test_groups: Sequence) -> None:

@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from nbkit.neuro.decoding.bandpower import linear_model
 from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.decoding.folds import check_windows
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.models.registry import load_model
+from nbkit.neuro.decoding.rivals.bandpower import linear_model
 from nbkit.neuro.signals.recordings.listing import unique_keys
+
+# The model counts by its fingerprint, and with it the seed and the source of its weights. The size of a batch and the
+# device change the last bit at most; embeddings of a GPU are meant to be found on a CPU.
+_NOT_IN_KEY = ("model", "weights", "seed", "cache", "batch_size", "device")
 
 
 class FrozenEmbedding(TransformerMixin, BaseEstimator):
@@ -125,11 +129,14 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         return np.array([f"{key}_{i:04d}" for i in range(self.n_features_out_)], dtype=object)
 
     def made_of(self, model: FoundationModel) -> dict[str, Any]:
-        """Return everything that an embedding depends on besides its window, for the key in the cache."""
-        return {
-            "model": model.fingerprint, "weights": model.weights, "ch_names": list(map(str, self.ch_names)),
-            "sfreq": float(self.sfreq), "precision": chosen_precision(self.device, self.precision),
-        }  # fmt: skip
+        """Return everything that an embedding depends on besides its window, for the key in the cache.
+
+        All parameters count but those of `_NOT_IN_KEY`, so one that is added later counts.
+        """
+        own = {name: value for name, value in self.get_params(deep=False).items() if name not in _NOT_IN_KEY}
+        own |= {"ch_names": list(map(str, self.ch_names)), "sfreq": float(self.sfreq)}
+        precision = chosen_precision(self.device, self.precision)
+        return own | {"precision": precision, "model": model.fingerprint, "weights": model.weights}
 
     def _model_for(self, windows: np.ndarray) -> FoundationModel:
         return model_for(self.model, self.ch_names, self.sfreq, windows.shape[-1], self.weights, self.seed)

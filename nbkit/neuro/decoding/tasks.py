@@ -119,7 +119,7 @@ def rest_or_movement(
                     groups.append(f"sub-{subject:03d}" if len(subjects) > 1 else f"run-{run:02d}")
     return DecodingTask(
         "rest_or_movement", "classification", np.stack(windows).astype(np.float32), np.array(target), np.array(groups),
-        sfreq, recording.ch_names, ("rest", "movement"),
+        sfreq, recording.ch_names, ("rest", "movement"), event_related=True,
         strategy="stratified_group_kfold" if len(subjects) > 1 else "leave_one_group_out",
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ def cueing(
         what, "classification" if validity else "regression", shards.stack()[keep].astype(np.float32),
         target[keep].astype(int) if validity else target[keep].astype(float), shards.subjects[keep].astype(str),
         sfreq, tuple(shards.ch_names), ("cue wrong", "cue right") if validity else (), "" if validity else "s",
-        "stratified_group_kfold" if validity else "group_kfold",
+        "stratified_group_kfold" if validity else "group_kfold", event_related=True,
     )  # fmt: skip
 
 

@@ -62,7 +62,8 @@ def window_task(
     rows = chosen.rows
     common = dict(
         windows=_stacked(shards, rows), groups=_groups(shards, montage, group)[rows], sfreq=shards.sfreq,
-        ch_names=tuple(shards.ch_names), data=shards.fact("data", "real"),
+        ch_names=tuple(shards.ch_names), data=shards.fact("data", "real"), event_related="event" in shards.column_names,
+        subjects=shards.subjects[rows].astype(str),
     )  # fmt: skip
     one_out = "leave_one_group_out" if leave_one_out else ""
     if not chosen.classes:

@@ -1,6 +1,6 @@
 """Figures of decoding: scores with their baselines, trainings and embeddings.
 
-Every score is drawn with its folds, the trivial score and the score of the linear model on band powers. Published
+Every score is drawn with its interval over groups, the trivial score and that of a linear model on band powers. Published
 scores have a panel of their own, because they were measured on other data.
 """
 
@@ -14,32 +14,37 @@ import numpy as np
 from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, TRUTH, tidy, title_stand_in
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
-_MODES = ("baseline", "frozen", "head", "full", "lora", "qlora")
-_COLOURS = dict(zip(_MODES, (BASELINE, *SERIES), strict=False))
+_MODES = ("baseline", "frozen", "head", "full", "lora", "qlora", "scratch")
+_COLOURS = dict(zip(_MODES, (BASELINE, *SERIES, "#7f7f7f"), strict=False))
 _WORDS = {"balanced_accuracy": "Balanced accuracy", "auc": "AUC", "r2": "R²"}
 
 Record = Mapping[str, Any]
 
 
+def words_for(records: Sequence[Record]) -> str:
+    """Return what a figure says above itself of its data and weights: stand-ins and random backbones."""
+    data = sorted({str(record["data"]) for record in records})
+    random = any("random" in str(record["info"].get("weights", "")) for record in records)
+    return "; ".join(data) + ("; random backbones" if random else "")
+
+
 def plot_comparison(
-    records: Sequence[Record],
-    score: str = "balanced_accuracy",
+    table: pandas.DataFrame,
     *,
     published: Sequence[Any] = (),
     published_is: str = "",
     published_chance: float = 0.25,
     stand_in: str = "",
 ) -> Figure:
-    """Draw the scores of each model and mode: the folds, their mean, chance, and the band-power baseline.
+    """Draw the score of each model and mode with its interval over groups, chance, and the band-power baseline.
 
     Parameters
     ----------
-    records : sequence of mapping
-        One record per fold, with model, mode and scores.
-    score : str
-        Name of the score.
+    table : DataFrame
+        See `judging.comparison.subject_table`.
     published : sequence of Published
         Published scores, drawn in a panel of their own.
     published_is : str
@@ -55,30 +60,37 @@ def plot_comparison(
     """
     import matplotlib.pyplot as plt
 
-    found = _by_decoder(records, score)
-    rows = sorted((pair for pair in found if pair[1] != "baseline"), key=lambda pair: -np.mean(found[pair]))
+    rows, score = table.to_dict("records"), table["score_name"].iloc[0]
+    several = table["task"].nunique() > 1
     columns, height = 2 if published else 1, 1.6 + 0.34 * max(len(rows), len(published))
     figure, panels = plt.subplots(
         1, columns, figsize=(7.5 * columns - 1.0, height), layout="constrained", squeeze=False
     )
     axes = panels[0][0]
-    trivial = float(np.mean([record["scores"][f"{score}_trivial"] for record in records]))
+    trivial = float(table["trivial"].mean())
     axes.axvline(
         trivial, color=BASELINE, linestyle="--", label=f"{'chance' if score != 'r2' else 'mean'} {trivial:.2f}"
     )
-    if ("band_power", "baseline") in found:
-        beside = float(np.mean(found["band_power", "baseline"]))
+    reference = table[(table["model"] == "band_power") & (table["mode"] == "baseline")]
+    if len(reference) and not several:
+        beside = float(reference["score"].iloc[0])
         axes.axvline(beside, color=TRUTH, linewidth=1.2, label=f"band powers {beside:.2f}")
-    for place, pair in enumerate(rows):
-        colour = _COLOURS.get(pair[1], FIRST)
-        axes.plot(found[pair], [place] * len(found[pair]), "o", color=colour, markersize=4, alpha=0.35, linewidth=0)
-        axes.plot(np.mean(found[pair]), place, "D", color=colour, markersize=7)
-        axes.annotate(
-            f"{np.mean(found[pair]):.2f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", size=9
-        )
-    axes.set_yticks(range(len(rows)), [f"{model}, {mode}" for model, mode in rows], fontsize=9)
+    for place, row in enumerate(rows):
+        colour = _COLOURS.get(row["mode"], FIRST)
+        if np.isfinite(row["low"]):
+            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.0, alpha=0.6)
+        told = not str(row["said"]).startswith(("above", "below"))
+        face = "none" if told and row["said"] else colour
+        axes.plot(row["score"], place, "D", color=colour, markersize=7, markerfacecolor=face)
+        axes.annotate(f"{row['score']:.2f}", (1.02, place), xycoords=("axes fraction", "data"), va="center", size=9)
+    names = [f"{row['task']}: " if several else "" for row in rows]
+    axes.set_yticks(
+        range(len(rows)), [f"{name}{row['model']}, {row['mode']}" for name, row in zip(names, rows, strict=True)],
+        fontsize=9,
+    )  # fmt: skip
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel(f"{_WORDS.get(score, score)} on held-out groups (diamond: mean; dots: folds)")
+    unit = f"95 % interval over {int(table['groups'].min())} or more groups"
+    axes.set_xlabel(f"{_WORDS.get(score, score)} ({unit}; hollow: not distinguishable from band powers)")
     axes.set_title("Measured here", loc="left", fontsize=11)
     tidy(axes)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", frameon=False, fontsize=9, ncols=2)
@@ -88,14 +100,13 @@ def plot_comparison(
     return figure
 
 
-def plot_trainable(records: Sequence[Record], score: str = "balanced_accuracy", *, stand_in: str = "") -> Figure:
+def plot_trainable(table: pandas.DataFrame, *, stand_in: str = "") -> Figure:
     """Draw scores against the number of trained weights, with a point for each model and mode.
 
     Parameters
     ----------
-    records : sequence of mapping
-        One record per fold, with model, mode, scores and checkpoint.
-    score : str
+    table : DataFrame
+        See `judging.comparison.subject_table`.
     stand_in : str
 
     Returns
@@ -104,30 +115,31 @@ def plot_trainable(records: Sequence[Record], score: str = "balanced_accuracy", 
     """
     import matplotlib.pyplot as plt
 
-    found = _by_decoder(records, score)
-    trained = {(r["model"], r["mode"]): (r.get("checkpoint") or {}).get("weights", 0) for r in records}
+    score = table["score_name"].iloc[0]
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    trivial = float(np.mean([record["scores"][f"{score}_trivial"] for record in records]))
+    trivial = float(table["trivial"].mean())
     axes.axhline(trivial, color=BASELINE, linestyle="--", label=f"chance {trivial:.2f}")
-    if ("band_power", "baseline") in found:
-        beside = float(np.mean(found["band_power", "baseline"]))
+    reference = table[(table["model"] == "band_power") & (table["mode"] == "baseline")]
+    if len(reference):
+        beside = float(reference["score"].mean())
         axes.axhline(beside, color=TRUTH, linewidth=1.2, label=f"band powers {beside:.2f}")
-    models = sorted({model for model, mode in found if mode != "baseline"})
-    marks = dict(zip(models, "osD^vP*X", strict=False))
-    for (model, mode), values in found.items():
-        if mode == "baseline":
+    models = sorted(set(table.loc[table["mode"] != "baseline", "model"]))
+    marks = {model: "osD^vP*Xhp<>d8"[number % 14] for number, model in enumerate(models)}
+    for row in table.to_dict("records"):
+        if row["mode"] == "baseline":
             continue
-        count, error = max(trained[model, mode], 1), np.std(values)
+        ends = [[row["score"] - row["low"]], [row["high"] - row["score"]]] if np.isfinite(row["low"]) else None
         axes.errorbar(
-            count, np.mean(values), error, fmt=marks[model], color=_COLOURS[mode], markersize=7, linewidth=1.0
-        )
+            max(int(row["trained"]), 1), row["score"], ends, fmt=marks[row["model"]], color=_COLOURS[row["mode"]],
+            markersize=7, linewidth=1.0,
+        )  # fmt: skip
     for model in models:
         axes.plot([], [], marks[model], color="#444444", label=model)
-    for mode in [mode for mode in _MODES[1:] if any(m == mode for _, m in found)]:
+    for mode in [mode for mode in _MODES[1:] if mode in set(table["mode"])]:
         axes.plot([], [], "s", color=_COLOURS[mode], label=mode)
     axes.set_xscale("log")
     axes.set(xlabel="Number of trained weights (1: none, a linear model on embeddings)")
-    axes.set_ylabel(f"{_WORDS.get(score, score)} (bars: standard deviation over folds)")
+    axes.set_ylabel(f"{_WORDS.get(score, score)} (bars: 95 % interval over groups)")
     tidy(axes)
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     title_stand_in(figure, stand_in)
@@ -253,13 +265,6 @@ def plot_path(times_s: np.ndarray, embeddings: np.ndarray, *, title: str = "", s
     figure.colorbar(drawn, ax=right, label="Cosine of centred embeddings")
     title_stand_in(figure, stand_in)
     return figure
-
-
-def _by_decoder(records: Sequence[Record], score: str) -> dict[tuple[str, str], list[float]]:
-    found: dict[tuple[str, str], list[float]] = {}
-    for record in records:
-        found.setdefault((record["model"], record["mode"]), []).append(record["scores"][score])
-    return found
 
 
 def _published(axes: Any, published: Sequence[Any], what: str, chance: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from nbkit.runtime.ledger.records import shortened
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.words import counted
 
 _AT_ONCE = 4  # downloads at a time
@@ -53,6 +55,13 @@ def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Pat
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         names = sorted(accepted)
         return list(pool.map(lambda name: _fetch(raw, store, name, accepted[name], folder / "inputs"), names))
+
+
+def fetch_elsewhere(other: Store, slug: str, folder: Path, time_left: Callable[[], float]) -> list[Path]:
+    """Return the outputs of a phase in another store than the session's, each store in a folder of its own."""
+    place = folder / "elsewhere" / hashlib.sha256(other.url.encode()).hexdigest()[:12]
+    place.mkdir(parents=True, exist_ok=True)
+    return fetch_outputs(other, Retried(other, time_left=time_left), slug, place)
 
 
 def _fetch(raw: Store, store: Store, name: str, accepted: set[str], cache: Path) -> Path:

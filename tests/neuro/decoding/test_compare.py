@@ -7,26 +7,30 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nbkit.neuro.decoding.artifacts import read_records, summary_table
+from nbkit.neuro.decoding.artifacts import read_records
 from nbkit.neuro.decoding.cache import EmbeddingCache
-from nbkit.neuro.decoding.compare import ALL_MODES, CompareSettings, fold_rows, folds_of, result_rows, run_row
+from nbkit.neuro.decoding.compare import ALL_MODES, CompareSettings, fold_rows, folds_of, run_row
+from nbkit.neuro.decoding.judging.comparison import pair_table, result_rows, subject_table
+from nbkit.neuro.decoding.judging.predictions import gathered
 from nbkit.neuro.decoding.tasks import stand_in
 from nbkit.neuro.decoding.training import FineTuneSettings
 
 TASK = stand_in(24, subjects=4)
-SETTINGS = CompareSettings(("labram",), ("frozen", "head", "lora"), 2, "random")
+SETTINGS = CompareSettings(("labram",), ("frozen", "head", "lora"), 2, ("band_power",), "random")
 TRAINING = FineTuneSettings.smoke()
 
 
 def test_the_full_comparison_has_an_item_for_each_fold_and_keys_that_stand_once():
     task = stand_in(80, subjects=10)
     rows = fold_rows(task, CompareSettings.full())
-    assert len(rows) == (8 * 5 + 1) * 5 and len({row["key"] for row in rows}) == len(rows)
-    assert {row["mode"] for row in rows} == {"baseline", *ALL_MODES}
-    assert len(fold_rows(TASK, CompareSettings.smoke())) == (2 * 3 + 1) * 2
+    assert len(rows) == (8 * 5 + 4) * 5 and len({row["key"] for row in rows}) == len(rows)
+    assert {row["mode"] for row in rows} == {"baseline", "scratch", *ALL_MODES}
+    assert len(fold_rows(TASK, CompareSettings.smoke())) == (2 * 3 + 2) * 2
 
 
-@pytest.mark.parametrize("change", [{"models": ("gpt",)}, {"modes": ("prompt",)}, {"models": ()}])
+@pytest.mark.parametrize(
+    "change", [{"models": ("gpt",)}, {"modes": ("prompt",)}, {"models": ()}, {"rivals": ("svm", "band_power")}]
+)
 def test_unknown_models_and_modes_are_refused(change):
     with pytest.raises(ValueError, match="there are"):
         dataclasses.replace(CompareSettings.smoke(), **change)
@@ -34,11 +38,7 @@ def test_unknown_models_and_modes_are_refused(change):
 
 def everything(folder, cache, rows):
     results = [run_row(row, TASK, SETTINGS, TRAINING, folder, cache) for row in rows]
-    files = {
-        f"{path.parent.name}/{path.name}": path.read_bytes()
-        for result in results
-        for path in (result[name] for name in ("record", "card", "checkpoint") if name in result)
-    }
+    files = {f"{path.parent.name}/{path.name}": path.read_bytes() for result in results for path in result.values()}
     return results, files
 
 
@@ -47,27 +47,34 @@ def test_items_made_again_elsewhere_in_another_order_leave_the_same_bytes(tmp_pa
     rows = fold_rows(TASK, SETTINGS)
     results, files = everything(tmp_path / "a", EmbeddingCache(tmp_path / "ca"), rows)
     again, files_again = everything(tmp_path / "b", EmbeddingCache(tmp_path / "cb"), rows[::-1])
-    assert files == files_again and len(files) == 2 * (2 + 2 + 3 + 3)
-    for one, other in zip(results, again[::-1], strict=True):
-        assert np.array_equal(one["predicted"], other["predicted"])
+    assert files == files_again and len(files) == 2 * (3 + 3 + 4 + 4) and len(again) == len(results)
 
     records = read_records(result["record"] for result in results)
     assert len(records) == len(rows)
     assert {tuple(r["scores"].items()) for r in records if r["mode"] == "baseline"} == {
         tuple(r["beside"].items()) for r in records
     }
-    found = {row["name"]: row for row in result_rows(records)}
+    table = subject_table(records, draws=50)
+    found = {row["name"]: row for row in result_rows(table)}
     assert found["balanced_accuracy_band_power_baseline"]["baseline_is"] == "chance"
     frozen = found["balanced_accuracy_labram_frozen"]
-    assert frozen["baseline"] == found["balanced_accuracy_band_power_baseline"]["value"]
-    summary = summary_table(records).set_index(["model", "mode"])
-    assert summary.loc[("labram", "frozen"), "balanced_accuracy"] == pytest.approx(frozen["value"])
+    assert frozen["baseline"] == pytest.approx(found["balanced_accuracy_band_power_baseline"]["value"])
+    assert "4 groups are too few to tell from band powers" in frozen["baseline_is"]
+    summary = table.set_index(["model", "mode"])
+    assert summary.loc[("labram", "frozen"), "score"] == pytest.approx(frozen["value"])
+    assert len(pair_table(records, draws=50)) == 6
 
 
 def test_no_item_ever_trains_on_who_it_is_tested_on(tmp_path):
     for fold, row in zip(folds_of(TASK, SETTINGS), fold_rows(TASK, SETTINGS)[:2], strict=True):
         result = run_row(row, TASK, SETTINGS, TRAINING, tmp_path)
-        assert set(TASK.groups[result["windows"]]) == set(fold.held_out) == set(row["held_out"].split(", "))
+        (found,) = gathered(read_records([result["record"]])).values()
+        assert (
+            set(TASK.groups[found.windows])
+            == set(found.groups)
+            == set(fold.held_out)
+            == set(row["held_out"].split(", "))
+        )
         assert not set(fold.held_out) & set(TASK.groups[fold.train])
 
 

@@ -8,7 +8,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from nbkit.neuro.decoding.cache import EmbeddingCache
-from nbkit.neuro.decoding.experiment import BandPowers, CrossValidation, Experiment, FineTune, FrozenProbe, seed_of
+from nbkit.neuro.decoding.decoders import BandPowers, FineTune, FrozenProbe
+from nbkit.neuro.decoding.experiment import CrossValidation, Experiment, seed_of
 from nbkit.neuro.decoding.models.registry import list_foundation_models
 from nbkit.neuro.decoding.tasks import stand_in
 from nbkit.neuro.decoding.training import FineTuneSettings
@@ -76,8 +77,8 @@ def test_text_labels_and_regressions_are_taken_too(tmp_path):
 
 def test_what_cannot_be_run_is_refused_before_anything_is_trained(tmp_path):
     models = {"power": BandPowers()}
-    with pytest.raises(ValueError, match="A classification has no metrics accuracy"):
-        run(Experiment(models, metrics=["accuracy"]), tmp_path)
+    with pytest.raises(ValueError, match="A classification has no metrics loss"):
+        run(Experiment(models, metrics=["loss"]), tmp_path)
     with pytest.raises(ValueError, match="no column 'Person'; it has Subject, Session"):
         run(Experiment(models, cv=CrossValidation(group_key="Person")), tmp_path)
     with pytest.raises(ValueError, match="n_splits=5 with 4 groups"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from nbkit.neuro.decoding.bandpower import band_power_model
 from nbkit.neuro.decoding.folds import outer_folds
+from nbkit.neuro.decoding.rivals.bandpower import band_power_model
 from nbkit.neuro.decoding.tasks import load_task, rest_or_movement, stand_in
 
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,41 @@ from nbkit.neuro.decoding.models.preparing import Prepared, prepare
 
 PREPARATION = 1  # version of the preparation of windows; a change makes cached embeddings invalid
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+# Attributes of a model that change no embedding: the network is hashed by itself, the others are for people or training.
+_NO_EMBEDDING = ("module", "weights", "seen", "fingerprint", "_plans", "_learnable", "_targets")
+_NO_SETTINGS = ("training",)  # of a network's modules
+
+
+def plain_settings(attributes: Mapping[str, Any], without: Sequence[str] = ()) -> str:
+    """Return the plain values among attributes as text: numbers, texts, and what holds only those.
+
+    Other objects count by their class, functions by their name, so that a changed activation is seen; tensors and
+    modules do not count.
+    """
+    found = {name: _plain(value) for name, value in attributes.items() if name not in without}
+    return json.dumps({name: value for name, value in found.items() if value is not _NOTHING}, sort_keys=True)
+
+
+_NOTHING = object()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        if any(isinstance(held, Tensor | nn.Module) for held in value.values()):
+            return _NOTHING  # torch's own registers of parameters, buffers and modules
+        return [[str(key), part] for key, part in ((k, _plain(v)) for k, v in value.items()) if part is not _NOTHING]
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = [part for part in map(_plain, value) if part is not _NOTHING]
+        return sorted(parts, key=str) if isinstance(value, set | frozenset) else parts
+    if isinstance(value, Tensor | nn.Module):
+        return _NOTHING
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return getattr(value, "__qualname__", type(value).__qualname__)
 
 
 class Decoder(nn.Module):
@@ -73,6 +109,8 @@ class FoundationModel:
     device : str
     farthest : float
         Largest angle between an interpolated channel and the nearest recorded one, in degrees.
+    seen : sequence of str, optional
+        Subjects of its pretraining, if they are known.
     """
 
     def __init__(
@@ -90,6 +128,7 @@ class FoundationModel:
         template: str | None = None,
         device: str | torch.device = "cpu",
         farthest: float = FARTHEST,
+        seen: Sequence[str] | None = None,
     ) -> None:
         self.key, self.ch_names, self.sfreq, self.n_times, self.dim = key, tuple(ch_names), sfreq, n_times, dim
         self.normalisation, self.weights = normalisation, weights
@@ -98,6 +137,7 @@ class FoundationModel:
         self.module = backbone.requires_grad_(False).eval().to(device)
         self._targets, self._positions, self._template = tuple(lora_targets), positions, template
         self.farthest, self._plans = float(farthest), {}
+        self.seen = None if seen is None else tuple(seen)
 
     def __repr__(self) -> str:
         return (
@@ -129,6 +169,8 @@ class FoundationModel:
     def fingerprint(self) -> str:
         """SHA-256 of the weights and of everything that defines the preparation of windows."""
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode())
+        for name, module in self.module.named_modules():
+            digest.update(f"{name} {type(module).__qualname__} {plain_settings(vars(module), _NO_SETTINGS)}".encode())
         for name, value in sorted(self.module.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -136,18 +178,18 @@ class FoundationModel:
 
     @property
     def settings(self) -> dict[str, object]:
-        """Everything that an embedding depends on besides the windows and the weights."""
+        """Everything that an embedding depends on besides the windows and the network.
+
+        These are all attributes of the model but a few that change no embedding, so one that is added later counts.
+        """
         from importlib.metadata import PackageNotFoundError, version
 
         try:
             network = version("braindecode")
         except PackageNotFoundError:
             network = "none"
-        return {
-            "key": self.key, "ch_names": list(self.ch_names), "sfreq": self.sfreq, "n_times": self.n_times,
-            "normalisation": self.normalisation, "preparation": PREPARATION, "braindecode": network,
-            "farthest": self.farthest,
-        }  # fmt: skip
+        own = {name: value for name, value in vars(self).items() if name not in _NO_EMBEDDING}
+        return {"attributes": plain_settings(own), "preparation": PREPARATION, "braindecode": network}
 
     def plan(
         self,

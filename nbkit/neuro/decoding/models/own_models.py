@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -90,5 +91,23 @@ def own_model(
     targets = [name for name in layers if f".{name}".endswith(tuple(f".{end}" for end in encoder.lora_layers))]
     return FoundationModel(
         encoder.key, backbone, encoder.ch_names, float(encoder.sfreq), int(encoder.n_times), int(encoder.dim),
-        "microvolt", encoder.weights, targets, positions, template, device, farthest,
+        "microvolt", encoder.weights, targets, positions, template, device, farthest, getattr(encoder, "seen", None),
     )  # fmt: skip
+
+
+def own_models(
+    systems: Mapping[str, Any], paths: Mapping[str, str | Path], seconds: float
+) -> dict[str, FoundationModel]:
+    """Return the models of checkpoints for windows of a length, by their names.
+
+    Parameters
+    ----------
+    systems : mapping of str to module
+        By phase, the module with ``encoder_for_decoding``.
+    paths : mapping of str to path
+        By phase, its checkpoint.
+    seconds : float
+        Length of the windows, in s; the encoders get whole seconds of it.
+    """
+    encoders = [systems[slug].encoder_for_decoding(path, int(seconds)) for slug, path in paths.items()]
+    return {encoder.key: own_model(encoder) for encoder in encoders}

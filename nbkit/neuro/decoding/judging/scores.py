@@ -10,11 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.neuro.training.class_scores import SCORES, class_scores
+
 MAIN = {"classification": "balanced_accuracy", "regression": "r2"}
-UNITS = {"balanced_accuracy": "share", "auc": "area", "r2": "share of variance", "rmse": "target's unit", "r": "1"}
+UNITS = {
+    "balanced_accuracy": "share", "auc": "area", "kappa": "1", "weighted_f1": "1", "auprc": "area", "accuracy": "share",
+    "r2": "share of variance", "rmse": "target's unit", "r": "1",
+}  # fmt: skip
+_COMMONEST = "always the training side's commonest class"
 TRIVIAL_IS = {
-    "balanced_accuracy": "chance", "auc": "chance", "r": "chance", "r2": "the training side's mean",
-    "rmse": "the training side's mean",
+    "balanced_accuracy": "chance", "auc": "chance", "kappa": "chance", "weighted_f1": _COMMONEST,
+    "auprc": "chance, the mean share of a class", "accuracy": _COMMONEST, "r": "chance",
+    "r2": "the training side's mean", "rmse": "the training side's mean",
 }  # fmt: skip
 
 
@@ -34,43 +41,45 @@ def score_fold(kind: str, target: np.ndarray, predicted: np.ndarray, trained_on:
     Returns
     -------
     scores : dict
-        ``balanced_accuracy`` and ``auc`` (one class against the others), or ``r2``, ``rmse`` and ``r``; and the trivial
-        score of each under ``<name>_trivial``.
+        The scores of `class_scores`, or ``r2``, ``rmse`` and ``r``; and the trivial score of each under
+        ``<name>_trivial``.
 
     Raises
     ------
     ValueError
         If predictions are not finite, or their number is not the number of windows.
     """
-    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-
     if len(predicted) != len(target) or not np.isfinite(predicted).all():
         raise ValueError(
             f"Got {len(predicted)} predictions for {len(target)} windows, with {int((~np.isfinite(predicted)).sum())} "
             "of their values not finite. Pass one finite prediction per window; see the training's diagnostics."
         )
     if kind == "classification":
-        classes = predicted.shape[1]
-        auc = (
-            roc_auc_score(target, predicted[:, 1])
-            if classes == 2
-            else roc_auc_score(target, predicted, multi_class="ovr")
-        )
-        accuracy = balanced_accuracy_score(target, predicted.argmax(1))
-        return _together({"balanced_accuracy": (accuracy, 1 / classes), "auc": (auc, 0.5)})
-    errors, trivial = target - predicted, target - np.mean(trained_on)
+        found, trivial = class_scores(target, predicted), trivial_scores(target, trained_on, predicted.shape[1])
+        return _together({name: (found[name], trivial[name]) for name in SCORES})
+    errors, trivial_errors = target - predicted, target - np.mean(trained_on)
     spread = float(np.sum((target - target.mean()) ** 2))
     moves = float(np.std(predicted)) > 0
     return _together({
-        "r2": (1 - np.sum(errors**2) / spread, 1 - np.sum(trivial**2) / spread),
-        "rmse": (np.sqrt(np.mean(errors**2)), np.sqrt(np.mean(trivial**2))),
+        "r2": (1 - np.sum(errors**2) / spread, 1 - np.sum(trivial_errors**2) / spread),
+        "rmse": (np.sqrt(np.mean(errors**2)), np.sqrt(np.mean(trivial_errors**2))),
         "r": (np.corrcoef(target, predicted)[0, 1] if moves else 0.0, 0.0),
     })  # fmt: skip
 
 
+def trivial_scores(target: np.ndarray, trained_on: np.ndarray, classes: int) -> dict[str, float]:
+    """Return what each of `class_scores` is without knowing anything about a window, see ``TRIVIAL_IS``."""
+    always = int(np.bincount(np.asarray(trained_on, int), minlength=classes).argmax())
+    share = float((np.asarray(target, int) == always).mean())
+    return {
+        "balanced_accuracy": 1 / classes, "auc": 0.5, "kappa": 0.0, "weighted_f1": share * 2 * share / (1 + share),
+        "auprc": 1 / len(np.unique(target)), "accuracy": share,
+    }  # fmt: skip
+
+
 def score_names(kind: str) -> tuple[str, ...]:
     """Return the names of the scores of a kind of task, with the main score first."""
-    return ("balanced_accuracy", "auc") if kind == "classification" else ("r2", "rmse", "r")
+    return SCORES if kind == "classification" else ("r2", "rmse", "r")
 
 
 def _together(pairs: dict[str, tuple[float, float]]) -> dict[str, float]:

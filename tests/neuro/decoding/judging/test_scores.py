@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.dummy import DummyRegressor
-from sklearn.metrics import r2_score, root_mean_squared_error
+from sklearn.metrics import f1_score, r2_score, root_mean_squared_error
 
-from nbkit.neuro.decoding.scores import MAIN, TRIVIAL_IS, UNITS, score_fold, score_names
+from nbkit.neuro.decoding.judging.scores import MAIN, TRIVIAL_IS, UNITS, score_fold, score_names
 
 RNG = np.random.default_rng(0)
 
@@ -16,7 +16,11 @@ def test_classes_are_scored_beside_chance():
     target = np.array([0, 0, 0, 1])
     sure = np.eye(2)[target]
     found = score_fold("classification", target, sure, target)
-    assert found == {"balanced_accuracy": 1.0, "balanced_accuracy_trivial": 0.5, "auc": 1.0, "auc_trivial": 0.5}
+    ones = {name: 1.0 for name in score_names("classification")}
+    assert {name: found[name] for name in ones} == pytest.approx(ones)
+    trivial = {"balanced_accuracy": 0.5, "auc": 0.5, "kappa": 0.0, "auprc": 0.5, "accuracy": 0.75}
+    assert {name: found[f"{name}_trivial"] for name in trivial} == trivial
+    assert found["weighted_f1_trivial"] == pytest.approx(f1_score(target, [0] * 4, average="weighted"))
     always = np.tile([0.9, 0.1], (4, 1))
     found = score_fold("classification", target, always, target)
     assert found["balanced_accuracy"] == 0.5 and found["auc"] == 0.5  # accuracy would be 0.75

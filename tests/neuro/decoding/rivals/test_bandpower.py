@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from nbkit.neuro.decoding.bandpower import BandPower, band_power_model
+from nbkit.neuro.decoding.rivals.bandpower import BandPower, band_power_model
 from nbkit.neuro.decoding.tasks import stand_in
 from nbkit.neuro.training.power_ridge import log_band_powers
 
