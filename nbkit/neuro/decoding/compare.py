@@ -35,7 +35,7 @@ class CompareSettings:
     Parameters
     ----------
     models : tuple of str
-        Keys of `list_foundation_models`.
+        Keys of `list_foundation_models`; () for your own models alone.
     modes : tuple of str
         One or more of frozen, head, full, lora, qlora.
     n_splits : int
@@ -47,6 +47,8 @@ class CompareSettings:
         For all models, or a file for each; those that a mapping does not name are from the hub.
     fold : str, optional
         "2/4": only the second of four parts of the subjects is held out, as FOLD does in a pretraining.
+    strategy : str
+        Of the outer folds, see `outer_folds`; "" is the task's own.
     seed : int
         Random seed of the folds, random weights and trainings.
     """
@@ -58,6 +60,7 @@ class CompareSettings:
     weights: str | Mapping[str, str] = "hub"
     seed: int = 2025
     fold: str | None = None
+    strategy: str = ""
 
     @classmethod
     def smoke(cls) -> CompareSettings:
@@ -80,7 +83,7 @@ class CompareSettings:
         every = (("model", self.models, MODELS), ("mode", self.modes, ALL_MODES), ("rival", self.rivals, RIVALS))
         for what, values, known in every:
             wrong = [value for value in values if value not in known]
-            if wrong or not len(values):
+            if wrong or (what == "mode" and not len(values)):
                 raise ValueError(
                     f"There is no {what} {', '.join(map(repr, wrong)) or 'in the settings'}; there are "
                     f"{', '.join(known)}."
@@ -131,17 +134,16 @@ def folds_of(task: DecodingTask, settings: CompareSettings) -> list[Fold]:
         number, count = parsed_fold(settings.fold)
         parts = outer_folds(task.target, task.groups, "store", count, task=task.kind, seed=settings.seed)
         return [fold for fold in parts if fold.number == number]
-    return outer_folds(
-        task.target, task.groups, task.strategy, settings.n_splits, task=task.kind, seed=settings.seed
-    )  # fmt: skip
+    strategy = settings.strategy or task.strategy
+    return outer_folds(task.target, task.groups, strategy, settings.n_splits, task=task.kind, seed=settings.seed)
 
 
 def item_settings(settings: CompareSettings, training: FineTuneSettings) -> dict[str, Any]:
-    """Return the settings that an item depends on besides its row, so that models, modes and data can be added later."""
+    """Return the settings that an item depends on besides its row, so that models and data can be added later."""
     weights = settings.weights if isinstance(settings.weights, str) else dict(settings.weights)
     return {
         "training": asdict(training), "weights": weights, "n_splits": settings.n_splits, "seed": settings.seed,
-        "fold": settings.fold,
+        "fold": settings.fold, "strategy": settings.strategy,
     }  # fmt: skip
 
 

@@ -91,7 +91,8 @@ def run_fold(
     seen = getattr(decoder.model, "seen", None)
     record = {
         "name": name, "model": model, "mode": decoder.mode, "fold": fold.number, "task": task.name, "kind": task.kind,
-        "data": task.data, "held_out": list(fold.held_out), "seen": also_seen(seen, task.people[fold.test]), "test_windows": len(fold.test),
+        "data": task.data, "held_out": list(fold.held_out), "seen": also_seen(seen, task.people[fold.test]),
+        "test_windows": len(fold.test),
         "train_windows": len(fold.train), "scores": scores, "beside": beside, **_told(estimator, decoder),
     }  # fmt: skip
     files = write_record(folder, record, beside)

@@ -1,7 +1,7 @@
 """Figures of decoding: scores with their baselines, trainings and embeddings.
 
-Every score is drawn with its interval over groups, the trivial score and that of a linear model on band powers. Published
-scores have a panel of their own, because they were measured on other data.
+Every score is drawn with its interval over groups, the trivial score and that of a linear model on band powers.
+Published scores have a panel of their own, because they were measured on other data.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def test_the_full_comparison_has_an_item_for_each_fold_and_keys_that_stand_once(
 
 
 @pytest.mark.parametrize(
-    "change", [{"models": ("gpt",)}, {"modes": ("prompt",)}, {"models": ()}, {"rivals": ("svm", "band_power")}]
+    "change", [{"models": ("gpt",)}, {"modes": ("prompt",)}, {"modes": ()}, {"rivals": ("svm", "band_power")}]
 )
 def test_unknown_models_and_modes_are_refused(change):
     with pytest.raises(ValueError, match="there are"):

@@ -34,7 +34,8 @@ def test_they_are_scikit_learns(seed, classes):
     assert found == pytest.approx({
         "balanced_accuracy": balanced_accuracy_score(target, guessed), "auc": auc,
         "kappa": cohen_kappa_score(target, guessed), "weighted_f1": f1_score(target, guessed, average="weighted"),
-        "auprc": np.mean([average_precision_score(target == c, chances[:, c]) for c in range(classes)]), "accuracy": accuracy_score(target, guessed),
+        "auprc": np.mean([average_precision_score(target == c, chances[:, c]) for c in range(classes)]),
+        "accuracy": accuracy_score(target, guessed),
     })  # fmt: skip
 
 

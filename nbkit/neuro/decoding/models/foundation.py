@@ -25,7 +25,7 @@ PREPARATION = 1  # version of the preparation of windows; a change makes cached 
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-# Attributes of a model that change no embedding: the network is hashed by itself, the others are for people or training.
+# Attributes of a model that change no embedding: the network is hashed by itself, the others are for training or words.
 _NO_EMBEDDING = ("module", "weights", "seen", "fingerprint", "_plans", "_learnable", "_targets")
 _NO_SETTINGS = ("training",)  # of a network's modules
 

@@ -1,4 +1,4 @@
-"""Small networks that are trained from scratch: EEGNet (Lawhern et al. 2018) and ShallowNet (Schirrmeister et al. 2017).
+"""Small networks trained from scratch: EEGNet (Lawhern et al. 2018) and ShallowNet (Schirrmeister et al. 2017).
 
 They are braindecode's networks, trained and tested as foundation models are: same folds, same choice of the best step.
 """

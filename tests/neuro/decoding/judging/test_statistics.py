@@ -19,14 +19,12 @@ from nbkit.neuro.decoding.judging.statistics import (
 from nbkit.neuro.training.class_scores import subject_draws
 
 
-def predictions(
-    skill: float, groups: int = 20, windows: int = 12, seed: int = 0, kind: str = "classification", spread=0.4
-):
+def predictions(skill: float, groups: int = 20, windows: int = 12, seed: int = 0, kind: str = "classification"):
     """Return predictions in which each group has an ability of its own around ``skill``."""
     rng = np.random.default_rng(seed)
     target = np.tile(np.arange(windows) % 2, groups)
     of = np.repeat(np.arange(groups), windows)
-    ability = (skill + rng.normal(0, spread, groups))[of]
+    ability = (skill + rng.normal(0, 0.4, groups))[of]
     score = (2 * target - 1) * ability + rng.normal(size=len(target))
     names = np.array([f"s{group:02d}" for group in of])
     if kind == "regression":
