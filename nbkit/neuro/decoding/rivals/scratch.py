@@ -71,7 +71,8 @@ def scratch_model(
     }  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = EEGNet(**common) if key == "eegnet" else ShallowFBCSPNet(**common, **lengths)
+        # at braindecode's momentum of 0.01, a few hundred steps leave the norms' running variances near their start
+        network = EEGNet(batch_norm_momentum=0.1, **common) if key == "eegnet" else ShallowFBCSPNet(**common, **lengths)
     features = Features(network).eval()
     with torch.no_grad():
         dim = features(torch.zeros(1, len(ch_names), length)).shape[1]

@@ -12,14 +12,14 @@ from nbkit.neuro.decoding.rivals.scratch import SFREQ, scratch_model
 from nbkit.neuro.decoding.tasks import stand_in
 from nbkit.neuro.decoding.training import FineTuneSettings
 
-TASK = stand_in(40, subjects=4)
+TASK = stand_in(80, subjects=4)
 
 
 @pytest.mark.train
 @pytest.mark.parametrize("name", ["eegnet", "shallow"])
 def test_they_find_the_planted_rhythm_on_people_held_out(tmp_path, name):
     fold = outer_folds(TASK.target, TASK.groups, n_splits=2)[0]
-    settings = FineTuneSettings(steps=120, batch_size=16, warmup_steps=5, val_every=20, head_rate=5e-3)
+    settings = FineTuneSettings(steps=80, batch_size=16, warmup_steps=5, val_every=20, head_rate=5e-3)
     result = run_fold(f"{name}-scratch", rival(name, settings), TASK, fold, tmp_path, seed=1)
     (record,) = read_records([result["record"]])
     assert record["scores"]["balanced_accuracy"] > 0.8 and record["mode"] == "scratch"
