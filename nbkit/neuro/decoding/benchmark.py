@@ -64,6 +64,7 @@ def data_sets(given: Mapping[str, Mapping[str, Any] | str], usual: DataSet) -> d
     found = {}
     for name, said in given.items():
         said = {"store": said} if isinstance(said, str) else dict(said)
+        said = {"task": "windows", **said} if "store" in said else said
         wrong = sorted(set(said) - set(known))
         if wrong:
             raise ValueError(f"The data set {name!r} has no {', '.join(wrong)}; it may have {', '.join(known)}.")

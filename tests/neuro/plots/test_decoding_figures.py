@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
 from nbkit.neuro.decoding.models.published import CHANCE, PUBLISHED, WHAT
-from nbkit.neuro.plots.decoding import plot_comparison, plot_embeddings, plot_path, plot_trainable, plot_trainings
+from nbkit.neuro.plots.decoding import (
+    plot_comparison,
+    plot_embeddings,
+    plot_path,
+    plot_trainable,
+    plot_trainings,
+    words_for,
+)
 
 matplotlib.use("Agg")
 
@@ -42,22 +50,45 @@ RECORDS = [
 ]
 
 
+def row(model, mode, score, said="", trained=0):
+    return {
+        "task": "rest", "model": model, "mode": mode, "score_name": "balanced_accuracy", "score": score, "trivial": 0.5,
+        "low": score - 0.1, "high": score + 0.1, "said": said, "groups": 12, "trained": trained,
+    }  # fmt: skip
+
+
+TABLE = pd.DataFrame([
+    row("band_power", "baseline", 0.8), row("labram", "lora", 0.75, "not distinguishable from band powers", 1000),
+    row("labram", "frozen", 0.55, "below band powers"),
+])  # fmt: skip
+
+
 def verticals(axes):
     return {round(float(line.get_xdata()[0]), 3) for line in axes.lines if line.get_linestyle() in ("--", "-")
             and len(set(line.get_xdata())) == 1 and list(line.get_ydata()) == [0, 1]}  # fmt: skip
 
 
-def test_scores_stand_beside_chance_and_band_powers_best_first():
-    figure = plot_comparison(RECORDS, stand_in="synthetic")
+def test_scores_stand_beside_chance_and_band_powers_with_intervals_over_groups():
+    figure = plot_comparison(TABLE, stand_in="synthetic")
     axes = figure.axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["labram, lora", "labram, frozen"]
-    assert verticals(axes) == {0.5, 0.8} and "Balanced accuracy" in axes.get_xlabel()
-    assert [text.get_text() for text in axes.texts] == ["0.75", "0.55"]
-    assert figure._suptitle.get_text() == "synthetic"
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["band_power, baseline", "labram, lora", "labram, frozen"]
+    assert verticals(axes) == {0.5, 0.8} and "over 12 or more groups" in axes.get_xlabel()
+    assert [text.get_text() for text in axes.texts] == ["0.80", "0.75", "0.55"]
+    bars = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 2.0]
+    assert bars[1] == pytest.approx([0.65, 0.85])
+    hollow = [line.get_markerfacecolor() == "none" for line in axes.lines if line.get_marker() == "D"]
+    assert hollow == [False, True, False] and figure._suptitle.get_text() == "synthetic"
+
+
+def test_several_data_sets_are_named():
+    both = pd.concat([TABLE, TABLE.assign(task="sleep")])
+    axes = plot_comparison(both).axes[0]
+    assert axes.get_yticklabels()[-1].get_text() == "sleep: labram, frozen" and verticals(axes) == {0.5}
 
 
 def test_published_scores_have_a_panel_of_their_own_that_says_so():
-    figure = plot_comparison(RECORDS, published=PUBLISHED, published_is=WHAT, published_chance=CHANCE)
+    figure = plot_comparison(TABLE, published=PUBLISHED, published_is=WHAT, published_chance=CHANCE)
     axes = figure.axes[1]
     assert "Published elsewhere, other data: not comparable" in axes.get_title(loc="left") and WHAT in axes.get_title(
         "left"
@@ -66,10 +97,15 @@ def test_published_scores_have_a_panel_of_their_own_that_says_so():
 
 
 def test_trained_weights_are_on_a_log_axis_beside_chance():
-    axes = plot_trainable(RECORDS).axes[0]
+    axes = plot_trainable(TABLE).axes[0]
     assert axes.get_xscale() == "log" and "Number of trained weights" in axes.get_xlabel()
     levels = {float(line.get_ydata()[0]) for line in axes.lines if list(line.get_xdata()) == [0, 1]}
     assert levels == {0.5, 0.8}
+
+
+def test_a_figure_says_what_its_data_and_weights_are():
+    records = [{"data": "real", "info": {"weights": "random, seed 0"}}, {"data": "real", "info": {}}]
+    assert words_for(records) == "real; random backbones" and words_for(records[1:]) == "real"
 
 
 def test_trainings_leave_out_what_is_not_finite_and_ring_the_step_that_was_kept():
