@@ -120,7 +120,7 @@ def model_card(record: Mapping[str, Any], beside: Mapping[str, float] | None = N
             f"- **Checkpoint**: `{trained['path']}`, {trained['bytes']:,} bytes, sha256 `{trained['sha256']}`",
         ]
     lines += ["", "| Score | This model | Band powers | Trivial score | Trivial score is |", "|---|---|---|---|---|"]
-    for name in score_names(record["kind"]):
+    for name in [name for name in score_names(record["kind"]) if name in scores]:
         other = "" if beside is None or name not in beside else f"{beside[name]:.3f}"
         lines.append(
             f"| {name} | {scores[name]:.3f} | {other} | {scores[name + '_trivial']:.3f} | {TRIVIAL_IS[name]} |"

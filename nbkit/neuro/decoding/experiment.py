@@ -172,8 +172,8 @@ class Experiment:
         y: Sequence,
         sample_metadata: Any,
         *,
-        ch_names: Sequence[str],
-        sfreq: float,
+        ch_names: Sequence[str] = (),
+        sfreq: float | None = None,
         cache: EmbeddingCache | str | Path | None = None,
         folder: str | Path = "experiment",
         data: str = "real",
@@ -182,14 +182,15 @@ class Experiment:
 
         Parameters
         ----------
-        X : ndarray of shape (windows, channels, time)
-            In uV.
+        X : ndarray of shape (windows, channels, time) or mne.Epochs
+            Arrays in uV.
         y : sequence of shape (windows,)
         sample_metadata : DataFrame or mapping of str to sequence
             Must have the column ``cv.group_key``.
         ch_names : sequence of str
+            Epochs have their own.
         sfreq : float
-            In Hz.
+            In Hz; epochs have their own.
         cache : EmbeddingCache or path, optional
         folder : path
             Where to write the artifacts of the folds.
@@ -214,6 +215,13 @@ class Experiment:
                 f"The sample_metadata has no column {self.cv.group_key!r}; it has {', '.join(sample_metadata)}."
             )
         groups = np.asarray(sample_metadata[self.cv.group_key]).astype(str)
+        if hasattr(X, "get_data"):
+            eeg = X.copy().load_data().pick("eeg")
+            X, ch_names, sfreq = eeg.get_data(units="uV"), eeg.ch_names, eeg.info["sfreq"]
+        if not len(ch_names) or not sfreq:
+            raise ValueError(
+                "An array says neither its channels nor its rate: pass ch_names= and sfreq=, or mne.Epochs."
+            )
         windows = check_windows(X, y, groups, ch_names)
         names, target = (), np.asarray(y)
         if self.task == "classification":

@@ -14,7 +14,6 @@ from nbkit.neuro.decoding.artifacts import (
     model_card,
     read_records,
     score_table,
-    summary_table,
     write_checkpoint,
     write_record,
 )
@@ -69,7 +68,7 @@ def test_records_are_read_back_in_order_whatever_order_they_came_in(tmp_path):
     assert found[0] == record("cbramod")
 
 
-def test_one_table_holds_all_folds_and_a_summary_is_sorted():
+def test_one_table_holds_all_folds():
     records = [record(fold=1, score=0.6), record(fold=2, score=0.8), record("cbramod", "frozen", 1, 0.9)]
     table = score_table(records)
     assert (
@@ -77,10 +76,6 @@ def test_one_table_holds_all_folds_and_a_summary_is_sorted():
         and list(table["worries"]) == [1, 1, 1]
         and list(table["balanced_accuracy_trivial"]) == [0.5] * 3
     )
-    summary = summary_table(records)
-    assert list(summary["model"]) == ["cbramod", "labram"] and summary["balanced_accuracy"][1] == pytest.approx(0.7)
-    assert summary["deviation"][1] == pytest.approx(0.2**0.5 * 0.2**0.5 / 2**0.5) and summary["folds"][1] == 2
-    assert summary["trivial"][0] == 0.5 and summary["weights"][0] == "random, seed 0"
 
 
 def test_artifacts_are_a_long_table_of_chosen_types():

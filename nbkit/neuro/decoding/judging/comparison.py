@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.neuro.decoding.judging.predictions import Predictions, gathered
+from nbkit.neuro.decoding.judging.predictions import Predictions, gathered, label_of
 from nbkit.neuro.decoding.judging.scores import MAIN, TRIVIAL_IS, UNITS, score_names
 from nbkit.neuro.decoding.judging.statistics import DRAWS, above_chance, difference, holm, interval, verdict
 
@@ -132,7 +132,7 @@ def _task_rows(
     rows = []
     for key, p in mine.items():
         mean, (chance_p, reached) = interval(p, draws=draws, seed=seed), above_chance(p, draws, seed)
-        own = [record for record in records if (record["model"], record["mode"]) == key]
+        own = [record for record in records if label_of(record) == key]
         names = score_names(p.kind)
         trivial = {name: float(np.mean([record["scores"][f"{name}_trivial"] for record in own])) for name in names}
         diff = found.get(key)

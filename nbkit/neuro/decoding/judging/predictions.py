@@ -118,6 +118,13 @@ def write_predictions(path: Path, **arrays: np.ndarray) -> Path:
     return path
 
 
+def label_of(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Return model and mode of a record; the decoder's own name instead of the model, if an experiment gave it one."""
+    model, mode = record["model"], record["mode"]
+    plain = mode == "baseline" or record["name"] in (f"{model}-{mode}", model)
+    return (model if plain else record["name"]), mode
+
+
 def gathered(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], Predictions]:
     """Return the predictions of each (task, model, mode), all folds together.
 
@@ -140,7 +147,7 @@ def gathered(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str],
                 "it: an older version of nbkit computed it. Compute the items again, in another store."
             )
         with np.load(path, allow_pickle=False) as file:
-            parts.setdefault((record["task"], record["model"], record["mode"]), []).append((record, dict(file)))
+            parts.setdefault((record["task"], *label_of(record)), []).append((record, dict(file)))
     return {key: _joined(found) for key, found in parts.items()}
 
 
