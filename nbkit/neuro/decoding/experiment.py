@@ -27,7 +27,7 @@ from nbkit.neuro.decoding.folds import Fold, check_windows, outer_folds
 from nbkit.neuro.decoding.judging.comparison import pair_table, subject_table
 from nbkit.neuro.decoding.judging.predictions import PREDICTIONS, write_predictions
 from nbkit.neuro.decoding.judging.scores import score_fold, score_names
-from nbkit.neuro.training.seen import also_seen
+from nbkit.neuro.signals.seen import also_seen
 
 if TYPE_CHECKING:
     import pandas

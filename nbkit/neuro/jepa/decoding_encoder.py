@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from nbkit.neuro.jepa.encoder import KIND, Encoder, pretrained_encoder
-from nbkit.neuro.training.seen import seen_of
+from nbkit.neuro.signals.seen import seen_of
 from nbkit.neuro.training.weights import held
 
 

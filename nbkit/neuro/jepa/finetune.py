@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from nbkit.neuro.jepa.encoder import KIND as PRETRAINED
 from nbkit.neuro.jepa.encoder import LATENTS, TRAIT, Encoder, EncoderSettings, pretrained_encoder
 from nbkit.neuro.jepa.signal_jepa import SignalJEPARegressor
+from nbkit.neuro.signals.seen import exposure, seen_of, seen_together
 from nbkit.neuro.training.classification import WindowClassifier
 from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean
 from nbkit.neuro.training.rivals import WithRivals
-from nbkit.neuro.training.seen import exposure, seen_of, seen_together
 from nbkit.neuro.training.weights import LoadReport, held, load_strictly, settings_from
 from nbkit.neuro.training.window_module import WindowModule, check_numbers, column_of, test_subjects_of
 

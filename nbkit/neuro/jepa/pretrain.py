@@ -23,10 +23,10 @@ from nbkit.neuro.jepa.encoder import BLOCKS, KIND, LATENTS, Encoder, EncoderSett
 from nbkit.neuro.jepa.losses import by_mean, shared_variance, temporal_terms, variance_hinge, weigh
 from nbkit.neuro.jepa.predictors import Predictors
 from nbkit.neuro.nn.masking import random_mask
+from nbkit.neuro.signals.seen import seen_of, seen_together
 from nbkit.neuro.signals.windows.montages import largest_montage
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
-from nbkit.neuro.training.seen import seen_of, seen_together
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_loss"

@@ -20,8 +20,8 @@ from torch import Tensor
 from nbkit.neuro.labram.channels import channel_rows, find_table, rows_of, with_rows
 from nbkit.neuro.labram.tokenizer import VQNSP, Tokenized
 from nbkit.neuro.nn.vq import perplexity, unused
+from nbkit.neuro.signals.seen import seen_of, seen_together
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
-from nbkit.neuro.training.seen import seen_of, seen_together
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_tok_loss"

@@ -15,7 +15,7 @@ from nbkit.neuro.labram.backbone import NeuralTransformer
 from nbkit.neuro.labram.channels import channel_rows
 from nbkit.neuro.labram.finetune import FinetuneSettings, mean_token
 from nbkit.neuro.labram.pretrain import PretrainSettings, make_backbone
-from nbkit.neuro.training.seen import seen_of
+from nbkit.neuro.signals.seen import seen_of
 from nbkit.neuro.training.weights import held, load_strictly, part_of, settings_from
 
 # Kind of checkpoint: class of its settings, and prefix of the network's weights.

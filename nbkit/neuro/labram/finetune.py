@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.pretrain import make_backbone
+from nbkit.neuro.signals.seen import exposure, seen_of, seen_together
 from nbkit.neuro.training.classification import WindowClassifier
 from nbkit.neuro.training.regression import WindowRegressor, begin_at_mean
 from nbkit.neuro.training.rivals import WithRivals
-from nbkit.neuro.training.seen import exposure, seen_of, seen_together
 from nbkit.neuro.training.weights import LoadReport, held, load_strictly, part_of, settings_from
 from nbkit.neuro.training.window_module import WindowModule, check_numbers, column_of, test_subjects_of
 

@@ -157,7 +157,7 @@ class ClippedModule(lightning.LightningModule):
     """
 
     settings: Any
-    seen: tuple[str, ...] = ()  # subjects of training and validation and of earlier phases, see `training.seen`
+    seen: tuple[str, ...] = ()  # subjects of training and validation and of earlier phases, see `signals.seen`
 
     def configure_gradient_clipping(
         self,

@@ -24,7 +24,7 @@ class LoadReport:
     matched: int
     total: int
     source: str
-    exposure: str = ""  # whether test subjects were in pretraining, see `training.seen`
+    exposure: str = ""  # whether test subjects were in pretraining, see `signals.seen`
 
     def __str__(self) -> str:
         said = f"{self.matched} of {self.total} weights from {self.source}"

@@ -171,7 +171,7 @@ class MontageData(lightning.LightningDataModule):
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """Subjects of training and validation, which a checkpoint names, see `training.seen`."""
+        """Subjects of training and validation, which a checkpoint names, see `signals.seen`."""
         return tuple(sorted({str(name) for side in self._sides[:2] for name in side.subjects}))
 
     @property

@@ -210,7 +210,7 @@ class WindowData(lightning.LightningDataModule):
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """Subjects (or recordings) of training and validation, which a checkpoint names, see `training.seen`."""
+        """Subjects (or recordings) of training and validation, which a checkpoint names, see `signals.seen`."""
         self.setup()
         names = {str(name) for side in self._sides[:2] for name in side.subjects}
         return tuple(sorted(names))

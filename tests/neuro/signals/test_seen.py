@@ -13,10 +13,10 @@ from nbkit.neuro.jepa import pretrain as jepa_pretrain
 from nbkit.neuro.labram import finetune as labram_finetune
 from nbkit.neuro.labram.codebook import Codebook, CodebookSettings
 from nbkit.neuro.labram.pretrain import MaskedEEG, PretrainSettings
+from nbkit.neuro.signals.seen import also_seen, exposure
 from nbkit.neuro.signals.windows.shards import write_shard
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.optimization import counted
-from nbkit.neuro.training.seen import also_seen, exposure
 
 OTHERS = jepa_finetune.CHALLENGES[1].others
 NAMES = ("Fp1", "Fp2", "O1", "O2")
