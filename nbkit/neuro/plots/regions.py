@@ -22,7 +22,7 @@ def plot_r_by_region(
     scores: Mapping[str, Mapping[str, tuple[float, float, float]]],
     *,
     ceiling: Mapping[str, float] | None = None,
-    people: int = 1,
+    over: str = "",
     stand_in: str = "",
 ) -> Figure:
     """Draw the mean correlation in each region for several models, with intervals over people.
@@ -33,8 +33,8 @@ def plot_r_by_region(
         Correlation r by model and region; the ends of the interval may be NaN.
     ceiling : mapping of str to float, optional
         Highest r that is possible, by region.
-    people : int
-        Number of people that the intervals are over.
+    over : str
+        What the intervals are over, such as "27 people"; empty without intervals.
     stand_in : str
         Description of stand-in data, written in the title.
 
@@ -60,7 +60,7 @@ def plot_r_by_region(
         )
     axes.axhline(0, color=BASELINE, linestyle="--", linewidth=0.9, label="no relation")
     axes.set_xticks(place, regions, rotation=25 if len(regions) > 4 else 0)
-    unit = f"Held-out r (1), 95 % over {people} people" if people > 1 else "Held-out r (1)"
+    unit = f"Held-out r (1), 95 % over {over}" if over else "Held-out r (1)"
     axes.set(xlabel="Region", ylabel=unit)
     tidy(axes)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -85,6 +85,18 @@ class FmriSettings:
         )  # fmt: skip
 
     @classmethod
+    def haxby(cls) -> FmriSettings:
+        """Return settings for one person's blocks of pictures and 530 voxels of a slice (Haxby et al., 2001)."""
+        student = StudentSettings(
+            n_vertices=530, dim=64, hidden=96, experts=4, expert_hidden=128, max_times=256, n_subjects=1, tr=2.5,
+            dropout=0.2, hrf_taps=9,
+        )  # fmt: skip
+        return cls(
+            student, lr_projectors=3e-4, lr_fusion=3e-4, lr_head=1e-3, dropout_first=0.0, dropout_then=0.0,
+            times=60, times_first=30, batch_size=4, steps=120,
+        )  # fmt: skip
+
+    @classmethod
     def smoke(cls) -> FmriSettings:
         """Return small settings for a test of seconds on two CPU cores."""
         return cls(

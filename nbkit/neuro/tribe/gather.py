@@ -20,6 +20,7 @@ from nbkit.neuro.signals.imaging.surfaces import VERTICES
 from nbkit.neuro.tribe.metrics import mean_r_by_group
 from nbkit.neuro.tribe.readers.datasets import fmri_runs
 from nbkit.neuro.tribe.runs.blocks import cut_in_time
+from nbkit.neuro.tribe.runs.events import features_of_events
 from nbkit.neuro.tribe.runs.runs import StimulusRun, make_stimulus_run, planted_runs, split_runs, stored_runs
 from nbkit.neuro.tribe.stimuli.features import read_features
 from nbkit.neuro.tribe.stimuli.segments import join_segments, read_segment, segments_by_video
@@ -133,12 +134,13 @@ def regions_of(source: str, n_outputs: int, folder: str | Path | None = None, na
     folder : str or Path, optional
         Folder of the atlas files.
     names : sequence of str
-        Names of the outputs, if each is a region of its own (`StimulusRun.outputs`); then no atlas is read.
+        Region of each output (`StimulusRun.outputs`); with these, no atlas is read.
     """
     _check(source)
     if names:
-        own = np.arange(len(names))
-        return Regions(tuple(names), own, torch.from_numpy(own), None)
+        kinds = tuple(dict.fromkeys(names))
+        own = np.array([kinds.index(name) for name in names])
+        return Regions(kinds, own, torch.from_numpy(own), None)
     return planted_regions(n_outputs) if source == "planted" else atlas_regions(n_outputs, folder)[0]
 
 
@@ -252,6 +254,8 @@ def measured(
     atlas = None if named else atlas_regions(n_outputs, folder)[1]
     runs: list[StimulusRun] = []
     for scan in scans:
+        if scan.events:
+            known[scan.video_id] = features_of_events(scan, known)
         if scan.video_id not in known:
             continue
         own = segments.get(scan.video_id)

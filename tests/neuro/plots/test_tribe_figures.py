@@ -46,7 +46,7 @@ def test_regions_show_every_model_with_its_interval_and_the_ceiling():
         "student": {"Vis": (0.4, 0.3, 0.5), "Default": (np.nan,) * 3},
         "ridge": {"Vis": (0.3, 0.2, 0.4), "Default": (0.1, 0.0, 0.2)},
     }
-    (axes,) = plot_r_by_region(scores, ceiling={"Vis": 0.8, "Default": 0.6}, people=9).axes
+    (axes,) = plot_r_by_region(scores, ceiling={"Vis": 0.8, "Default": 0.6}, over="9 people").axes
     assert set(labels(axes)) == {"student", "ridge", "ceiling", "no relation"}
     assert "9 people" in axes.get_ylabel()
     assert axes.containers[0][0].get_ydata()[0] == 0.4 and axes.containers[1].has_yerr

@@ -161,6 +161,8 @@ def make_stimulus_run(
         fmri = fmri.to_outputs(n_outputs or fmri.fmri.shape[1], atlas)
         n_steps = min(n_steps, len(fmri.fmri))
         made |= {"bold": fmri.fmri[:n_steps], "keep": fmri.keep, "ceiling": fmri.ceiling, "outputs": fmri.outputs}
+        if fmri.valid is not None:
+            made["bold_valid"] = fmri.valid[:n_steps]
         if fmri.given is not None:
             made |= {"given": fmri.given[:n_steps], "given_names": fmri.given_names}
     if segment is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,14 @@ from nbkit.neuro.signals.imaging.surfaces import pool_vertices, surface_of
 from nbkit.neuro.tribe.stimuli.segments import N_VERTICES
 
 REST = "rest"
+
+
+class Event(NamedTuple):
+    """A stimulus that was shown within a run, with its onset and length, in s from volume 0."""
+
+    onset_s: float
+    duration_s: float
+    video_id: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class FmriRun:
     ceiling : float or None
         Noise ceiling of r, if known.
     outputs : tuple of str
-        Names of the outputs, if they are regions of their own; empty for vertices and parcels of an atlas.
+        Region of each output, if it is not a vertex or a parcel of an atlas; empty otherwise.
     given : ndarray of shape (volumes, regressors), or None
         Regressors that came with the data, already under a haemodynamic response.
     given_names : tuple of str
@@ -49,6 +57,10 @@ class FmriRun:
         Weight of the run in a loss.
     without : tuple of str
         Modalities of the stimulus that the subject did not have, such as video for a story that was only heard.
+    valid : bool array of shape (volumes,), or None
+        Volumes that count in losses and scores; None for all.
+    events : tuple of Event
+        Stimuli of an event design; with some, ``video_id`` names the run, and its stimulus is put together from them.
     """
 
     fmri: np.ndarray = field(repr=False)
@@ -63,6 +75,8 @@ class FmriRun:
     given_names: tuple[str, ...] = ()
     weight: float = 1.0
     without: tuple[str, ...] = ()
+    valid: np.ndarray | None = field(default=None, repr=False)
+    events: tuple[Event, ...] = field(default=(), repr=False)
 
     def to_outputs(self, n_outputs: int, atlas: Atlas | None = None) -> FmriRun:
         """Return the run on another set of outputs, z-scored there (see the function `to_outputs`)."""

@@ -38,7 +38,7 @@ def draw_scores(
     if model not in table.rows:
         raise ValueError(f"There is no model {model!r}; the table has {', '.join(table.rows)}.")
     found = score_maps(table, regions, model)
-    title = f"{model}: r over held-out time, mean over {max(1, table.rows[model].mean.n)} people"
+    title = f"{model}: r over held-out time"
     if found is not None:
         maps, place = found
         return plot_score_maps(
@@ -47,6 +47,7 @@ def draw_scores(
     values = {"r": table.rows[model].r}
     if table.ceiling_r is not None:
         values["r / ceiling"] = table.rows[model].r / np.where(table.ceiling_r > 0.05, table.ceiling_r, np.nan)
+    values = {name: _by_region(one, regions) for name, one in values.items()}
     return plot_values_by_region(values, _UNITS, regions.names, title=title, stand_in=stand_in)
 
 
@@ -56,4 +57,11 @@ def draw_moment(
     """Draw the maps of one moment (see `moment_maps`): on the cortex, or by region."""
     if regions.on_surface is not None:
         return plot_brain(maps, "z", surface=surface, stand_in=stand_in)
+    maps = {name: _by_region(one, regions) for name, one in maps.items()}
     return plot_values_by_region(maps, dict.fromkeys(maps, "z"), regions.names, stand_in=stand_in)
+
+
+def _by_region(values: np.ndarray, regions: Regions) -> np.ndarray:
+    """Return the mean of each region's values."""
+    means = regions.mean_r(values)
+    return np.array([means[name] for name in regions.names])

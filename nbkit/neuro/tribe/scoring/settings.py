@@ -40,3 +40,8 @@ class FrameSettings:
     def alice(cls) -> FrameSettings:
         """Return settings for one story heard by many: six blocks of time, crossed with three groups of people."""
         return cls(time_folds=6, subject_folds=3, components=20, search=20)
+
+    @classmethod
+    def haxby(cls) -> FrameSettings:
+        """Return settings for one person's twelve runs of blocks: each pair of runs is held out once."""
+        return cls(time_folds=6, components=8, search=6, inner_blocks=4)

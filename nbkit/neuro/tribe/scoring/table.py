@@ -60,12 +60,15 @@ class Table:
     ceiling : dict of Interval, or None
         Leave-one-out inter-subject correlation by region, and of all outputs.
     ceiling_r : ndarray of shape (outputs,), or None
+    unit : str
+        What intervals are over: "people" or "runs".
     """
 
     rows: dict[str, ModelRow]
     reference: str
     ceiling: dict[str, Interval] | None
     ceiling_r: np.ndarray | None = field(default=None, repr=False)
+    unit: str = "people"
 
 
 def score_table(
@@ -88,14 +91,14 @@ def score_table(
         The reference is the word rate if there is one, else banded ridge.
     """
     reference = WORD_RATE if WORD_RATE in encoding.models else RIDGE
-    base = _mean(encoding.r(reference))
+    base = _mean(encoding.unit_r(reference))
     found = encoding.ceiling() if known_ceiling is None else None
     ceiling = None if found is None else _by_region(found, masks, settings.confidence)
     ceiling_r = known_ceiling if found is None else _outputs(found)
     rows = {}
     for model in encoding.models:
-        r, null = encoding.r(model), encoding.null(model, settings.least_shift_s)
-        own = _outputs(r)
+        r, null = encoding.unit_r(model), encoding.null(model, settings.least_shift_s)
+        own = _outputs(encoding.r(model))
         alive = np.isfinite(own)
         p = np.where(alive, shift_p(np.nan_to_num(own), null), np.nan)
         mean_p = float(shift_p(np.array(np.nanmean(own)), null[:, alive].mean(1)))
@@ -107,14 +110,14 @@ def score_table(
             float(discovered(p, settings.fdr)[alive].mean()), own,
         )  # fmt: skip
     whole = None if ceiling_r is None else np.broadcast_to(ceiling_r, encoding.arrays["keep"].shape[1:])
-    return Table(rows, reference, ceiling, whole)
+    return Table(rows, reference, ceiling, whole, encoding.unit)
 
 
 def table_lines(table: Table) -> list[str]:
     """Return the table as lines of text."""
     n = table.rows[table.reference].mean.n
     lines = [
-        f"r over held-out time, mean over outputs [interval over {n} people]; p under circular shifts; difference from "
+        f"r over held-out time, mean over outputs [interval over {n} {table.unit}]; p under circular shifts; difference from "
         f"{table.reference}"
     ]
     for row in table.rows.values():
@@ -147,7 +150,7 @@ def frame_rows(table: Table) -> list[dict[str, Any]]:
             made.append(_row(f"ceiling_share_{model}", row.share, table.rows[RIDGE].share, RIDGE))
         if not np.isnan(row.against.low):
             made.append(
-                _row(f"gain_of_{model}", row.against.mean, 0.0, f"{table.reference} ({row.against} over people)")
+                _row(f"gain_of_{model}", row.against.mean, 0.0, f"{table.reference} ({row.against} over {table.unit})")
             )
     return made
 

@@ -17,13 +17,13 @@ from nbkit.neuro.tribe.scoring.frame import z_over_time
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over people with its interval.
+    """A mean over people (or runs) with its interval.
 
     Attributes
     ----------
     mean, low, high : float
     n : int
-        Number of people; with one, the interval is NaN.
+        Number of people or runs; with one, the interval is NaN.
     t : float
         The mean divided by its standard error.
     """
@@ -84,6 +84,22 @@ class Encoding:
             said, true = self.arrays[f"model:{model}"][rows], self.arrays["truth"][rows]
             r = (z_over_time(said) * z_over_time(true)).mean(0)
             made.append(np.where(self.kept(person), r, np.nan))
+        return np.stack(made)
+
+    @property
+    def unit(self) -> str:
+        """What intervals are over: "people", or "runs" if there are fewer than three people."""
+        return "people" if len(self.people) >= 3 else "runs"
+
+    def unit_r(self, model: str) -> np.ndarray:
+        """Return the correlations of a model by person or by run (see `unit`), shape (units, outputs)."""
+        if self.unit == "people":
+            return self.r(model)
+        made = []
+        for run, keep in enumerate(self.arrays["keep"]):
+            rows = self.arrays["run"] == run
+            said, true = self.arrays[f"model:{model}"][rows], self.arrays["truth"][rows]
+            made.append(np.where(keep, (z_over_time(said) * z_over_time(true)).mean(0), np.nan))
         return np.stack(made)
 
     def ceiling(self) -> np.ndarray | None:
