@@ -17,6 +17,7 @@ import torch
 from nbkit.neuro.signals.imaging.atlas import Atlas, schaefer
 from nbkit.neuro.signals.imaging.landmarks import named_regions
 from nbkit.neuro.signals.imaging.surfaces import VERTICES
+from nbkit.neuro.tribe.handover import stimuli_seen
 from nbkit.neuro.tribe.metrics import mean_r_by_group
 from nbkit.neuro.tribe.readers.datasets import fmri_runs
 from nbkit.neuro.tribe.runs.blocks import cut_in_time
@@ -208,6 +209,7 @@ def measured(
     folder: str | Path | None = None,
     reader: str = "",
     teacher: str = "tribe_teacher",
+    start: str | Path | None = None,
 ) -> tuple[list, list]:
     """Return the training and validation runs of phase 3: stimuli with fMRI, and teacher predictions if there are any.
 
@@ -229,6 +231,8 @@ def measured(
         Name of the data set's reader (see `open_dataset`); without one, the files are npz.
     teacher : str
         Phase of the teacher's segments; "" for none.
+    start : str or Path, optional
+        Checkpoint that phase 3 starts from: no stimulus that it was trained on is held out.
 
     Returns
     -------
@@ -271,7 +275,7 @@ def measured(
             f"{sorted(known)[:5]}: no stimulus has both. Set video_id in each run to the stimulus's name in "
             "61_tribe_features."
         )
-    return split_runs(runs, val_prefix=val_prefix)
+    return split_runs(runs, val_prefix=val_prefix, seen=stimuli_seen(start) if start else ())
 
 
 def _check(source: str) -> None:

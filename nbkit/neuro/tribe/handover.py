@@ -32,6 +32,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def stimuli_seen(path: str | Path) -> frozenset[str]:
+    """Return the names of the stimuli that a checkpoint was trained on; empty for one that does not say so."""
+    return frozenset(read_checkpoint(path)["tribe"].get("stimuli", ()))
+
+
 def take_weights(student: TinyTribe, path: str | Path) -> list[str]:
     """Load the weights of an earlier phase into a student.
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.tribe.handover import read_checkpoint, take_weights
 from nbkit.neuro.tribe.metrics import PearsonSums, mean_r
+from nbkit.neuro.tribe.runs.runs import stimulus_of
 from nbkit.neuro.tribe.runs.windows import Batch
 from nbkit.neuro.tribe.stimuli.segments import FUSION_DIM
 from nbkit.neuro.tribe.student.fusion import MODALITIES
@@ -67,7 +68,7 @@ class SupervisedTribe(ClippedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         made = {**asdict(self.settings.student), "tr": self.student.hrf.tr}
-        checkpoint["tribe"] = {"phase": self.phase, "student": made}
+        checkpoint["tribe"] = {"phase": self.phase, "student": made, "stimuli": stimuli_of(self)}
 
     def start_from(self, path: str | Path | None) -> list[str]:
         """Load the weights of an earlier phase.
@@ -195,6 +196,13 @@ def score_rows(history: Sequence[Mapping[str, Any]], experts: int) -> list[dict[
         for name, value, baseline, baseline_is in made
         if value is not None
     ]  # fmt: skip
+
+
+def stimuli_of(module: Any) -> list[str]:
+    """Return the names of the stimuli that a module is trained on, for its checkpoint."""
+    data = getattr(getattr(module, "_trainer", None), "datamodule", None)
+    runs = getattr(getattr(data, "train_dataset", None), "runs", ())
+    return sorted({stimulus_of(run.name) for run in runs})
 
 
 def _smooth_target(batch: Batch, has_teacher: bool, has_bold: bool) -> tuple[Tensor, Tensor]:

@@ -150,3 +150,15 @@ def test_seed_manifests_with_a_fault(tmp_path, content):
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(UsageError, match="nothing was taken|Nothing was written"):
         read_seed_manifest(tmp_path / "manifest.json")
+
+
+def test_rows_that_belong_together_go_to_the_same_session():
+    rows = [{"key": f"v{v}-{part}", "together": f"v{v}"} for v in range(40) for part in range(5)]
+    whole = read_manifest(rows)
+    parts = [list(whole.shard(f"{i}/4")) for i in range(1, 5)]
+    assert sorted(row["key"] for part in parts for row in part) == sorted(row["key"] for row in rows)
+    videos = [{row["together"] for row in part} for part in parts]
+    assert sum(map(len, videos)) == 40 and all(videos)
+    alone = read_manifest([{"key": f"k{i}", "together": ""} for i in range(40)])
+    plain = read_manifest([{"key": f"k{i}"} for i in range(40)])
+    assert alone.shard("2/3").keys == plain.shard("2/3").keys

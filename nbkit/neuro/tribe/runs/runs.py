@@ -6,7 +6,8 @@ targets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -288,7 +289,11 @@ def planted_runs(
 
 
 def split_runs(
-    runs: Sequence[StimulusRun], val_fraction: float = 0.2, seed: int = 2025, val_prefix: str = ""
+    runs: Sequence[StimulusRun],
+    val_fraction: float = 0.2,
+    seed: int = 2025,
+    val_prefix: str = "",
+    seen: Collection[str] = (),
 ) -> tuple[list[StimulusRun], list[StimulusRun]]:
     """Split runs so that no stimulus is on both sides.
 
@@ -301,6 +306,8 @@ def split_runs(
         Seed of the draw.
     val_prefix : str
         If not empty, stimuli whose names begin with it are the validation: a season, such as ``"s06"``.
+    seen : collection of str
+        Stimuli that an earlier phase was trained on; none of them is held out.
 
     Returns
     -------
@@ -309,11 +316,12 @@ def split_runs(
     Raises
     ------
     ValueError
-        If no stimulus begins with ``val_prefix``.
+        If no stimulus begins with ``val_prefix``, or an earlier phase was trained on what should be held out.
     """
     from nbkit.neuro.signals.splits import split_by_subject
 
     named = None
+    fresh = sorted({run.name for run in runs if stimulus_of(run.name) not in seen})
     if val_prefix:
         named = sorted({run.name for run in runs if run.name.startswith(val_prefix)})
         if not named:
@@ -321,9 +329,28 @@ def split_runs(
                 f"For validation, no stimulus begins with {val_prefix!r}; there are "
                 f"{sorted({r.name for r in runs})[:5]} ..."
             )
+        known = sorted(set(named) - set(fresh))
+        if known:
+            raise ValueError(
+                f"The phase before was trained on {len(known)} of {len(named)} stimuli that begin with {val_prefix!r} "
+                f"({known[0]}, ...), so a score on them would not be held out. Train it with the same VAL_PREFIX."
+            )
+    elif seen:
+        if not fresh:
+            raise ValueError(
+                f"The phase before was trained on all {len({r.name for r in runs})} stimuli, so none can be held out. "
+                "Set the same VAL_PREFIX in all phases, or train the phase before on fewer."
+            )
+        count = min(max(1, round(val_fraction * len({run.name for run in runs}))), len(fresh))
+        named = sorted(fresh, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:count]
     rows = [{"subject": run.name, "run": run} for run in runs]
     train, val = split_by_subject(rows, val_fraction, seed, named)
     return [row["run"] for row in train], [row["run"] for row in val]
+
+
+def stimulus_of(name: str) -> str:
+    """Return the stimulus of a run's name, which may be a block of it (see `cut_in_time`)."""
+    return name.partition("@")[0]
 
 
 def data_of(runs: Sequence[StimulusRun]) -> str:

@@ -117,8 +117,8 @@ def table_lines(table: Table) -> list[str]:
     """Return the table as lines of text."""
     n = table.rows[table.reference].mean.n
     lines = [
-        f"r over held-out time, mean over outputs [interval over {n} {table.unit}]; p under circular shifts; difference from "
-        f"{table.reference}"
+        f"r over held-out time, mean over outputs [interval over {n} {table.unit}]; p under circular shifts; "
+        f"difference from {table.reference}"
     ]
     for row in table.rows.values():
         share = "" if np.isnan(row.share) else f"  {row.share:4.0%} of the ceiling"
