@@ -11,20 +11,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nbkit.runtime.hosts import detect
-from nbkit.runtime.hosts.host import kaggle_input_folder
+from nbkit.runtime.hosts.host import colab_folder, kaggle_input_folder
 
 CREDENTIAL_FILE = "nbkit-drive-credential.json"
 CREDENTIAL_VARIABLE = "NBKIT_DRIVE_CREDENTIAL"
 HUB_FILE = "nbkit-hub-credential.json"
 HUB_VARIABLE = "HF_TOKEN"  # the Hub's own client reads it, too
 
-_COLAB_FILES = Path("/content")
-
 
 def host_credentials(
     environ: Mapping[str, str] | None = None,
     kaggle_input: Path | None = None,
-    colab_files: Path = _COLAB_FILES,
+    colab_files: Path | None = None,
     file: str = CREDENTIAL_FILE,
     variable: str = CREDENTIAL_VARIABLE,
 ) -> Iterator[tuple[str, str]]:
@@ -34,7 +32,7 @@ def host_credentials(
     ----------
     environ : mapping or None
         Environment variables; those of this process by default.
-    kaggle_input, colab_files : Path
+    kaggle_input, colab_files : Path or None
         Folders for attached data and uploads; those of Kaggle and Colab by default.
     file, variable : str
         Name of the credential's file, and of Colab's secret; those of Drive by default.
@@ -46,8 +44,9 @@ def host_credentials(
         found = {path for depth in ("", "*/", "*/*/", "*/*/*/") for path in attached.glob(depth + file)}
         yield from map(_file, sorted(found))
     elif host == "colab":
-        if (colab_files / file).is_file():
-            yield _file(colab_files / file)
+        uploaded = (colab_files or colab_folder(environ)) / file
+        if uploaded.is_file():
+            yield _file(uploaded)
         yield from _colab_secret(variable)
     home = user_credential_path(file)
     if home.is_file():

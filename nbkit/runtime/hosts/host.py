@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KAGGLE_ROOT_VARIABLE = "NBKIT_KAGGLE_ROOT"  # a rehearsal's folder in place of /kaggle
+COLAB_ROOT_VARIABLE = "NBKIT_COLAB_ROOT"  # a test's folder in place of /content
 _KAGGLE_ROOT = "/kaggle"
+_COLAB_ROOT = "/content"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def detect(environ: Mapping[str, str] | None = None) -> Host:
     if "COLAB_RELEASE_TAG" in environ:
         return Host(
             name="colab",
-            folder=Path("/content/nbkit"),
+            folder=colab_folder(environ) / "nbkit",
             limit=9 * 3600.0,
             clock="process",
             batch=False,
@@ -97,6 +99,11 @@ def kaggle_input_folder(environ: Mapping[str, str] | None = None) -> Path | None
     if "KAGGLE_KERNEL_RUN_TYPE" not in environ:
         return None
     return Path(environ.get(KAGGLE_ROOT_VARIABLE, _KAGGLE_ROOT), "input")
+
+
+def colab_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return Colab's folder of uploads."""
+    return Path((os.environ if environ is None else environ).get(COLAB_ROOT_VARIABLE, _COLAB_ROOT))
 
 
 def store_warning(address: str) -> str:

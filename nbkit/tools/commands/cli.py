@@ -1,4 +1,4 @@
-"""The commands: check, run, rehearse, prove, status, report, verify, login, push, pull, quota, dispatch, new.
+"""The commands: check, run, rehearse, prove, status, report, verify, login, push, pull, log, quota, dispatch, new.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. nbkit's own errors are printed as a
 message; any other exception is a bug of nbkit and shows its traceback.
@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.tools.commands.hosts import add_commands
 from nbkit.tools.commands.login import login
+from nbkit.tools.commands.options import (
+    AcceptOption,
+    FreshOption,
+    JsonOption,
+    ParameterOption,
+    SlugsArgument,
+    SmokeOption,
+    StoreOption,
+    resume_of,
+    show,
+)
 
 app = typer.Typer(
     name="nbkit",
@@ -26,21 +38,6 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
-
-StoreOption = Annotated[
-    str | None, typer.Option(metavar="URL", help="folder or URL; by default NBKIT_STORE, or ./nbkit-store")
-]
-ParameterOption = Annotated[
-    list[str] | None,
-    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="notebook parameter; JSON or text"),
-]
-AcceptOption = Annotated[
-    bool, typer.Option("--accept-changes", help="resume trainings although settings or data have changed")
-]
-FreshOption = Annotated[bool, typer.Option("--fresh", help="start trainings again beside the earlier checkpoints")]
-SlugsArgument = Annotated[list[str] | None, typer.Argument(metavar="[SLUG...]", help="phases; all by default")]
-SmokeOption = Annotated[bool, typer.Option("--smoke", help="small sizes: set the notebook's SMOKE")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document instead of text")]
 
 
 def run(arguments: list[str]) -> int:
@@ -79,7 +76,7 @@ def check(store: StoreOption = None, json_: JsonOption = False) -> int:
     from nbkit.tools.commands.check import check_all, words
 
     findings = check_all(store)
-    _show([finding.row() for finding in findings], json_, words(findings))
+    show([finding.row() for finding in findings], json_, words(findings))
     return 1 if any(finding.state == "fault" for finding in findings) else 0
 
 
@@ -97,7 +94,7 @@ def run_command(
     from nbkit.tools.parameters import parse_parameters
     from nbkit.tools.rehearsal.running import run_notebook
 
-    given, resume = parse_parameters(parameter or []), _resume(accept_changes, fresh)
+    given, resume = parse_parameters(parameter or []), resume_of(accept_changes, fresh)
     return run_notebook(notebook, given, store=store, limit=limit, smoke=smoke, resume=resume)
 
 
@@ -190,7 +187,7 @@ def prove(
 
     code, found = prove_notebook(notebook, parse_parameters(parameter or []), store, full, options, say)
     if found:
-        _show(found, json_, found["words"])
+        show(found, json_, found["words"])
     return code
 
 
@@ -202,6 +199,7 @@ def status(
     json_: JsonOption = False,
 ) -> int:
     """Show the progress of every phase, its rate and the time that it still takes, and how full the store is."""
+    from nbkit.tools.colab.looking import state_lines
     from nbkit.tools.kaggle.runs import state_words, states
     from nbkit.tools.status.listing import held_phases, list_once, user_cache
     from nbkit.tools.status.status import read_status
@@ -213,9 +211,10 @@ def status(
     held_phases(listing)  # refuses what is no store
     use = read_use(listing)
     runs, note = states(listing, [row.slug for row in rows])
-    text = "\n".join([words(rows, use, history), *state_words(runs, note)])
+    on_colab = state_lines(listing, [row.slug for row in rows])
+    text = "\n".join([words(rows, use, history), *state_words(runs, note), *on_colab])
     phases = [{**row.row(), **({"run": runs[row.slug]} if row.slug in runs else {})} for row in rows]
-    _show({"store": use.row(), "phases": phases}, json_, text)
+    show({"store": use.row(), "phases": phases, "colab": on_colab}, json_, text)
     return 0
 
 
@@ -233,7 +232,7 @@ def report(
     listing = list_once(store, cache=user_cache())
     held_phases(listing)  # refuses what is no store
     written = write_report(listing, out, slugs)
-    _show(written.row(), json_, written.words())
+    show(written.row(), json_, written.words())
     return 0
 
 
@@ -252,72 +251,14 @@ def verify(
     from nbkit.tools.status.verify import verify_store, words
 
     found = verify_store(store, slugs, repair)
-    _show(found.row(), json_, words(found))
+    show(found.row(), json_, words(found))
     if found.faults and not found.faults.keys() - found.repaired.keys():
         return 3
     return 1 if found.faults else 0
 
 
 app.add_typer(login, name="login")
-
-
-SlugArgument = Annotated[str, typer.Argument(metavar="SLUG", help="the phase")]
-
-
-@app.command()
-def push(
-    slug: SlugArgument,
-    parameter: ParameterOption = None,
-    store: StoreOption = None,
-    limit: Annotated[str | None, typer.Option(metavar="9h", help="length; by default the phase's own")] = None,
-    accept_changes: AcceptOption = False,
-    fresh: FreshOption = False,
-    json_: JsonOption = False,
-) -> int:
-    """Push a phase's notebook to Kaggle with nbkit's wheel and the store's credential, and start it there."""
-    from nbkit.runtime.store.opening import store_address
-    from nbkit.tools.kaggle.client import connect
-    from nbkit.tools.kaggle.push import push_phase, reachable
-    from nbkit.tools.parameters import parse_parameters
-    from nbkit.tools.status.status import read_status
-
-    address = reachable(store_address(store))
-    (row,) = read_status(address, [slug])
-    given, resume = parse_parameters(parameter or []), _resume(accept_changes, fresh)
-    done = push_phase(connect(), slug, _store(address), given, limit, progress=(row.done, row.step), resume=resume)
-    _show(done.row(), json_, done.words())
-    return 0
-
-
-@app.command()
-def pull(
-    slug: SlugArgument,
-    to: Annotated[str | None, typer.Option(metavar="FOLDER", help="./nbkit-output/SLUG by default")] = None,
-    json_: JsonOption = False,
-) -> int:
-    """Download the files and the log of a phase's last run on Kaggle."""
-    from pathlib import Path
-
-    from nbkit.tools.kaggle.client import connect
-    from nbkit.tools.kaggle.pull import pull_run
-    from nbkit.tools.kaggle.push import read_metadata
-    from nbkit.tools.phases import find_phase
-
-    phase, kaggle = find_phase(slug), connect()
-    pulled = pull_run(kaggle, read_metadata(phase, kaggle.user)["id"], Path(to or f"nbkit-output/{slug}"))
-    _show(pulled.row(), json_, pulled.words())
-    return 0
-
-
-@app.command()
-def quota(json_: JsonOption = False) -> int:
-    """Show how much of this week's accelerator time is left on Kaggle."""
-    from nbkit.tools.kaggle.client import connect
-    from nbkit.tools.kaggle.quota import read_quota
-
-    found = read_quota(connect())
-    _show(found.row(), json_, found.words())
-    return 0
+add_commands(app)
 
 
 @app.command()
@@ -334,38 +275,3 @@ def new(
         raise UsageError("Give either the slug of a new phase or --all, which updates the Kaggle metadata of all.")
     print(write_all_metadata() if all_ else make_places(slug))
     return 0
-
-
-@app.command()
-def dispatch(
-    slugs: SlugsArgument = None,
-    store: StoreOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the decision only; push and write nothing")] = False,
-    json_: JsonOption = False,
-) -> int:
-    """Decide which phases continue on Kaggle now, push them, and record the reasons."""
-    from nbkit.tools.kaggle.client import connect
-    from nbkit.tools.kaggle.dispatch import dispatch as decide_and_push
-
-    decision = decide_and_push(connect(), _store(store), slugs, dry_run)
-    _show(decision.row(), json_, decision.words())
-    return 1 if decision.failed else 0
-
-
-def _resume(accept_changes: bool, fresh: bool) -> str | None:
-    from nbkit.runtime.training.sameness.asked import ACCEPT, ANEW
-
-    if accept_changes and fresh:
-        raise UsageError("--fresh begins without a checkpoint, so there is nothing to accept. Give one. Nothing began.")
-    return ACCEPT if accept_changes else ANEW if fresh else None
-
-
-def _store(store: str | None) -> Any:
-    from nbkit.runtime.store.opening import open_store, store_address
-    from nbkit.runtime.store.retried import Retried
-
-    return Retried(open_store(store_address(store)))
-
-
-def _show(document: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(document, indent=1) if as_json else text, flush=True)

@@ -1,4 +1,4 @@
-"""Copy of a notebook for Kaggle.
+"""Copy of a notebook for Kaggle or Colab.
 
 A push uploads the text of one file and nothing else. So the run's parameters are written into the parameters cell, and
 the set-up cell installs nbkit from the wheel in an attached private dataset. No secret is ever written into the copy.
@@ -35,7 +35,7 @@ print("nbkit", nbkit.__version__)
 """
 
 
-def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def pushed_copy(notebook: Path, parameters: Mapping[str, Any], set_up: str | None = SET_UP) -> dict[str, Any]:
     """Return the content of a notebook as it is pushed.
 
     Parameters
@@ -43,6 +43,8 @@ def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]
     notebook : Path
     parameters : mapping
         Values for the names in its parameters cell.
+    set_up : str or None
+        Source of its set-up cell; None keeps the notebook's own.
 
     Raises
     ------
@@ -56,8 +58,8 @@ def pushed_copy(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]
         cell["outputs"], cell["execution_count"] = [], None
         if "parameters" in cell["metadata"].get("tags", []):
             cell["source"] = replace_values(cell["source"], checked)
-    if code and code[0]["id"] == "set-up":
-        code[0]["source"] = SET_UP.replace("EXTRAS", "".join(f', "{extra}"' for extra in extras_of(code[0]["source"])))
+    if set_up is not None and code and code[0]["id"] == "set-up":
+        code[0]["source"] = set_up.replace("EXTRAS", "".join(f', "{extra}"' for extra in extras_of(code[0]["source"])))
     return content
 
 
@@ -79,7 +81,7 @@ def require_names(notebook: Path, names: tuple[str, ...]) -> None:
     for name in names:
         if name not in known:
             raise UsageError(
-                f"The parameters cell of {notebook.name} has no {name}. On Kaggle a run learns what it is to do only "
+                f"The parameters cell of {notebook.name} has no {name}. On a host a run learns what it is to do only "
                 f"from this cell: add the line '{name} = {_DEFAULTS[name]}' and pass {name} to open_session. Nothing "
                 "was begun."
             )

@@ -23,7 +23,7 @@ from nbkit.ground.home import checkout
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.tools.kaggle.client import Kaggle, KaggleError
 
-WHEEL, DRIVE_LOGIN, KAGGLE_KEY = "nbkit-wheel", "nbkit-drive-login", "nbkit-kaggle-key"
+WHEEL, DRIVE_LOGIN, HUB_LOGIN, KAGGLE_KEY = "nbkit-wheel", "nbkit-drive-login", "nbkit-hub-login", "nbkit-kaggle-key"
 PATIENCE = 600.0  # seconds that Kaggle may take to prepare a dataset
 POLL = 1.0  # seconds between the first two looks, doubled each time
 _READY, _FAILED = "READY", ("FAILED", "DELETED")
@@ -70,7 +70,7 @@ def build_wheel(folder: Path, root: Path | None = None) -> Path:
     done = subprocess.run(command, cwd=root or checkout(), capture_output=True, text=True)
     if "No module named 'hatchling'" in done.stderr:
         raise UsageError(
-            "The wheel for Kaggle is built with hatchling, which is not installed. Run "
+            "The wheel for the host is built with hatchling, which is not installed. Run "
             f"{sys.executable} -m pip install hatchling. Nothing was sent."
         )
     built = sorted(folder.glob("*.whl"))

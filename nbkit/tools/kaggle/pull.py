@@ -7,7 +7,9 @@ client's own download is not used, because it saves the body of an error answer 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ class Pulled:
         return "\n".join([*lines, *(f"note: {name!r} was not saved: its name is not safe" for name in self.skipped)])
 
 
-def pull_run(kaggle: Kaggle, ref: str, folder: Path) -> Pulled:
+def pull_run(kaggle: Kaggle, ref: str, folder: Path, patterns: Sequence[str] = ()) -> Pulled:
     """Download the files and the log of a notebook's last run.
 
     Parameters
@@ -66,6 +68,8 @@ def pull_run(kaggle: Kaggle, ref: str, folder: Path) -> Pulled:
         ``<user>/<notebook>``.
     folder : Path
         Where the files are saved; existing files are replaced.
+    patterns : sequence of str
+        Names to fetch, such as ``figures/*``; without any, all.
 
     Returns
     -------
@@ -76,6 +80,31 @@ def pull_run(kaggle: Kaggle, ref: str, folder: Path) -> Pulled:
     KaggleError
         If the notebook was never pushed, or Kaggle does not return its files.
     """
+    files, skipped, log = [], [], ""
+    for page in _pages(kaggle, ref):
+        log = log or page.log or ""
+        for file in page.files or []:
+            if patterns and not any(fnmatch(file.file_name, pattern) for pattern in patterns):
+                continue
+            try:
+                check_name(file.file_name)
+            except NbkitError:
+                skipped.append(file.file_name)
+                continue
+            files.append(_fetch(kaggle, file.url, folder / file.file_name))
+    path = folder / f"{ref.rpartition('/')[2]}.log" if log else None
+    if path is not None:
+        write_atomically(path, lambda file: file.write(log_text(log).encode("utf-8")))
+    return Pulled(ref, folder, tuple(files), path, tuple(skipped))
+
+
+def read_log(kaggle: Kaggle, ref: str) -> str:
+    """Return the log of a notebook's last run as far as Kaggle has it; "" if it has none yet."""
+    return next((log_text(page.log) for page in _pages(kaggle, ref) if page.log), "")
+
+
+def _pages(kaggle: Kaggle, ref: str) -> Iterator[Any]:
+    """Yield the pages of the listing of a run's files."""
     from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
     request = ApiListKernelSessionOutputRequest()
@@ -86,7 +115,6 @@ def pull_run(kaggle: Kaggle, ref: str, folder: Path) -> Pulled:
         with api.build_kaggle_client() as client:
             return client.kernels.kernels_api_client.list_kernel_session_output(request)
 
-    files, skipped, log = [], [], ""
     while True:
         try:
             page = kaggle.ask(f"listing the files of {ref}", ask)
@@ -94,21 +122,10 @@ def pull_run(kaggle: Kaggle, ref: str, folder: Path) -> Pulled:
             if error.status in (403, 404):
                 raise KaggleError(f"Kaggle has no run of {ref}. Start one with 'nbkit push'.", error.status) from None
             raise
-        log = log or page.log or ""
-        for file in page.files or []:
-            try:
-                check_name(file.file_name)
-            except NbkitError:
-                skipped.append(file.file_name)
-                continue
-            files.append(_fetch(kaggle, file.url, folder / file.file_name))
+        yield page
         if not page.next_page_token:
-            break
+            return
         request.page_token = page.next_page_token
-    path = folder / f"{request.kernel_slug}.log" if log else None
-    if path is not None:
-        write_atomically(path, lambda file: file.write(log_text(log).encode("utf-8")))
-    return Pulled(ref, folder, tuple(files), path, tuple(skipped))
 
 
 def _fetch(kaggle: Kaggle, url: str, path: Path) -> Path:

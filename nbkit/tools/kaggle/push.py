@@ -17,14 +17,14 @@ from typing import Any
 
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.store.address import has_secrets, show
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import stored_runs
 from nbkit.runtime.training.sameness.asked import ANEW
 from nbkit.runtime.words import parse_duration
+from nbkit.tools.handing_on import credential_files, reachable
 from nbkit.tools.kaggle.client import KEY_FILE, Kaggle, KaggleError
 from nbkit.tools.kaggle.copy import pushed_copy, require_names
-from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, KAGGLE_KEY, ensure_dataset, ensure_wheel, look
+from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, HUB_LOGIN, KAGGLE_KEY, ensure_dataset, ensure_wheel, look
 from nbkit.tools.kaggle.runs import Push, record_push
 from nbkit.tools.parameters import refuse_options
 from nbkit.tools.phases import PLACEHOLDER, Phase, find_phase
@@ -157,29 +157,6 @@ def push_phase(
     return Pushed(push, tuple(metadata["dataset_sources"]), tuple(notes))
 
 
-def reachable(address: str) -> str:
-    """Return the address of a store if Kaggle can reach it.
-
-    Raises
-    ------
-    UsageError
-        If it is a folder of this machine.
-    """
-    if "://" not in address or address.startswith("file://"):
-        raise UsageError(
-            f"The store {address} is a folder of this machine, and a run on Kaggle cannot reach it. Use a store with a "
-            "URL: 'nbkit login drive' creates gdrive://<folder id>. Pass it with --store or NBKIT_STORE. Nothing was "
-            "sent."
-        )
-    if has_secrets(address):
-        raise UsageError(
-            f"The address of the store {show(address)} holds a password or token, and a pushed notebook contains the "
-            "address. Use a store whose credential is a file of its own: 'nbkit login drive' creates one. Nothing was "
-            "sent."
-        )
-    return address
-
-
 def read_metadata(phase: Phase, user: str) -> dict[str, Any]:
     """Return the Kaggle metadata of a phase, with the user's name filled in.
 
@@ -209,12 +186,9 @@ def read_metadata(phase: Phase, user: str) -> dict[str, Any]:
 
 def _secrets(kaggle: Kaggle, phase: Phase, address: str) -> dict[str, dict[str, bytes]]:
     """Return the files of each credential dataset that a run of the phase needs."""
-    secrets: dict[str, dict[str, bytes]] = {}
-    if address.startswith(("gdrive://", "https://drive.google.com/")):
-        from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE
-        from nbkit.runtime.store.drive.credential import find_credential
-
-        secrets[DRIVE_LOGIN] = {CREDENTIAL_FILE: find_credential().to_text().encode()}
+    files = credential_files(address)
+    name = HUB_LOGIN if address.startswith("hf://") else DRIVE_LOGIN
+    secrets: dict[str, dict[str, bytes]] = {name: files} if files else {}
     if phase.slug == "dispatcher":
         secrets[KAGGLE_KEY] = {KEY_FILE: kaggle.key_file()}
     return secrets

@@ -43,13 +43,21 @@ class Push:
     time : float
         Unix time.
     hours : float
-        Kaggle's time limit for the run.
+        The host's time limit for the run; on Colab its length, once it has ended.
     gpu : bool
         Whether it runs on a GPU.
     by : str
         Who pushed it: ``hand`` or ``dispatcher``.
     done, step : int
         Items done and training step in the store at that time.
+    host : str
+        ``kaggle`` or ``colab``.
+    units : float
+        Compute units that it used, or may use while it runs; 0 on Kaggle.
+    shard : str
+        Its part of the phase's items, such as ``2/2``; empty for all.
+    lost : bool
+        Whether its machine was lost, which says nothing about the run.
     """
 
     slug: str
@@ -62,6 +70,10 @@ class Push:
     by: str
     done: int = 0
     step: int = 0
+    host: str = "kaggle"
+    units: Seconds = 0.0
+    shard: str = ""
+    lost: bool = False
 
     def row(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -92,10 +104,10 @@ class Run:
         return self.state.upper() in BUSY
 
 
-def record_push(store: Store, push: Push) -> str:
-    """Store the record of a push, and return the name of its file in the store."""
+def record_push(store: Store, push: Push, name: str = "") -> str:
+    """Store the record of a push, under the name of an earlier one if given; return its name in the store."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(push.time))
-    name = f"{check_slug(push.slug)}/pushes/{stamp}-{uuid.uuid4().hex[:8]}.json"
+    name = name or f"{check_slug(push.slug)}/pushes/{stamp}-{uuid.uuid4().hex[:8]}.json"
     with tempfile.TemporaryDirectory(prefix="nbkit-push-") as folder:
         path = Path(folder, "push.json")
         write_json(path, push.row())
@@ -158,7 +170,8 @@ def states(store: Store, slugs: list[str]) -> tuple[dict[str, dict[str, Any]], s
     note : str
         Empty if Kaggle was asked or nothing was pushed.
     """
-    last = {slug: pushes[-1] for slug in slugs if (pushes := read_pushes(store, slug))}
+    every = {slug: [push for push in read_pushes(store, slug) if push.host == "kaggle"] for slug in slugs}
+    last = {slug: pushes[-1] for slug, pushes in every.items() if pushes}
     found: dict[str, dict[str, Any]] = {slug: {**push.row(), "state": "unknown"} for slug, push in last.items()}
     if not last or not has_credentials():
         return (

@@ -14,7 +14,7 @@ import nbkit
 from nbkit.runtime.ledger.merging import merge_finished
 from nbkit.runtime.ledger.records import FORMAT, fault_of
 from nbkit.runtime.ledger.segments import MERGED, encode_line, read_state
-from nbkit.tools.kaggle.dispatch import look_at_phases
+from nbkit.tools.dispatching.dispatch import look_at_phases
 from nbkit.tools.report.page import write_report
 from nbkit.tools.status.past_sessions import CountedState
 from nbkit.tools.status.status import read_status
@@ -142,7 +142,8 @@ def test_the_dispatcher_reads_what_is_left_of_a_phase_with_odd_records(tmp_path)
         plant(store, [line], f"20260102T000000-{number:08x}")
     for path in (store.root / "p" / "ledger").iterdir():
         path.rename(moved / "ledger" / path.name)
-    work, progress, _ = look_at_phases(None, store, None)
+    seen = look_at_phases(None, store, None)
+    work, progress = seen.work, seen.progress
     assert {one.slug for one in work} and "eeg_windows" in progress
 
 

@@ -68,8 +68,8 @@ def test_hosts_hand_it_on(hub, tmp_path, monkeypatch):
     told = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "NBKIT_KAGGLE_ROOT": str(tmp_path)}
     assert find_hub_credential(told).endpoint == hub.endpoint
     (tmp_path / HUB_FILE).write_text(TOKEN)
-    monkeypatch.setattr(credentials, "_COLAB_FILES", tmp_path)
-    texts = [*credentials.host_credentials({"COLAB_RELEASE_TAG": "1"}, None, tmp_path, HUB_FILE, "HF_TOKEN")]
+    on_colab = {"COLAB_RELEASE_TAG": "1", "NBKIT_COLAB_ROOT": str(tmp_path)}
+    texts = [*credentials.host_credentials(on_colab, file=HUB_FILE, variable="HF_TOKEN")]
     assert texts == [(str(tmp_path / HUB_FILE), TOKEN)]
     assert find_hub_credential({"HF_TOKEN": TOKEN}).endpoint == ENDPOINT
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import random
-import zlib
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,16 +12,13 @@ from hypothesis import strategies as st
 
 from nbkit.ground.files import write_json
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.ledger.receipts import Receipt
-from nbkit.runtime.ledger.segments import encode_line, segment_of
-from nbkit.runtime.store.folder import FolderStore
+from nbkit.tools.dispatching.decision import GPU_SESSIONS, SHORTEST, Work, decide, session_hours
+from nbkit.tools.dispatching.dispatch import dispatch, fruitless_runs, gpu_hours, preview
 from nbkit.tools.kaggle.client import connect
-from nbkit.tools.kaggle.decision import GPU_SESSIONS, SHORTEST, Work, decide, session_hours
-from nbkit.tools.kaggle.dispatch import dispatch, fruitless_runs, gpu_hours, preview
 from nbkit.tools.kaggle.push import push_phase
 from nbkit.tools.kaggle.quota import Hours
 from nbkit.tools.kaggle.runs import Push
-from tests.tools.kaggle.kaggle_loopback import Loopback
+from tests.tools.dispatching.toys import STEPS_AN_HOUR, Simulated
 
 # -- the decision ------------------------------------------------------------------------------------------------------
 
@@ -120,109 +114,6 @@ def test_a_push_by_hand_begins_the_count_anew():
     assert fruitless_runs([push("dispatcher", 3)] * 2, (0, 3)) == 2
     assert fruitless_runs([push("dispatcher", 3)] * 2, (0, 4)) == 0
     assert fruitless_runs([push("dispatcher", 3), push("hand", 3), push("dispatcher", 3)], (0, 3)) == 1
-
-
-# -- a world of toy phases at the loopback Kaggle ----------------------------------------------------------------------
-
-TOYS = {"prepare": (10, "cpu", (), 0.0), "long_train": (20, "gpu", ("prepare",), 37.0),
-        "other_train": (30, "gpu", ("prepare",), 15.0)}  # fmt: skip
-STEPS_AN_HOUR = 100
-
-
-@pytest.fixture
-def world(tmp_path, monkeypatch, make_notebook):
-    """Return a folder with three toy phases: manifests, notebooks, metadata."""
-    root = tmp_path / "toys"
-    rows = []
-    for slug, (number, accelerator, needs, _) in TOYS.items():
-        rows.append(
-            f'[[phase]]\nslug = "{slug}"\nnumber = {number}\ntitle = "x"\nmodule = ""\nneeds = {list(needs)}\n'
-            f'makes = []\naccelerator = "{accelerator}"\nsessions = 1\nsession_hours = 9.0\n'
-            f"items = {'true' if accelerator == 'cpu' else 'false'}\nfigures = []\nscores = []\n"
-        )
-        notebook = make_notebook("STORE = None  # s\nLIMIT = None  # l\nSMOKE = False  # x", "print(1)")
-        folder = root / "kaggle" / slug.replace("_", "-")
-        folder.mkdir(parents=True)
-        (root / "notebooks").mkdir(exist_ok=True)
-        notebook.rename(root / "notebooks" / f"{number}_{slug}.ipynb")
-        name = f"nbkit-{slug.replace('_', '-')}"
-        metadata = {"id": f"KAGGLE_USERNAME/{name}", "title": name.replace("-", " "), "code_file": "x",
-                    "language": "python", "kernel_type": "notebook", "is_private": True, "enable_internet": True,
-                    "machine_shape": "NvidiaTeslaT4" if accelerator == "gpu" else ""}  # fmt: skip
-        (folder / "kernel-metadata.json").write_text(json.dumps(metadata))
-    (root / "manifests").mkdir()
-    (root / "manifests/phases.toml").write_text("\n".join(rows))
-    for module in ("phases", "kaggle.push"):
-        monkeypatch.setattr(f"nbkit.tools.{module}.home", lambda: root)
-    monkeypatch.setattr("nbkit.tools.kaggle.datasets.POLL", 0.01)
-
-    def wheel(folder: Path) -> Path:
-        path = folder / "nbkit_neuro-0.1.0-py3-none-any.whl"
-        path.write_bytes(b"a wheel")
-        return path
-
-    monkeypatch.setattr("nbkit.tools.kaggle.datasets.build_wheel", wheel)
-    return root
-
-
-@pytest.fixture
-def store(tmp_path) -> FolderStore:
-    store = FolderStore(tmp_path / "store")
-    store.url = "s3://bucket/mary"
-    return store
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    with Loopback() as loopback, loopback.point(monkeypatch, tmp_path / "home"):
-        yield loopback
-
-
-class Simulated:
-    """Do what the notebooks would do: advance in the store while their runs last."""
-
-    def __init__(self, server: Loopback, store: FolderStore, folder: Path, seed: int = 1) -> None:
-        self.server, self.store, self.folder = server, store, folder
-        self.random, self.steps, self.sessions, self.told = random.Random(seed), {}, 0, []
-        server.on_run = self.begin
-
-    def begin(self, ref, request, run) -> None:
-        slug = ref.removeprefix("mary/nbkit-").replace("-", "_")
-        cells = json.loads(request["text"])["cells"]
-        parameters = {s.targets[0].id: ast.literal_eval(s.value) for s in ast.parse(cells[0]["source"]).body}
-        limit = float(parameters["LIMIT"].rstrip("s")) / 3600
-        self.told.append((slug, limit, run.limit.total_seconds() / 3600))
-        assert parameters["STORE"] == self.store.url and limit < run.limit.total_seconds() / 3600
-        total = TOYS[slug][3] or 2.0
-        left = total - self.steps.get(slug, 0) / STEPS_AN_HOUR
-        hours = min(left, limit)
-        if self.random.random() < 0.25:  # a machine that dies
-            hours *= self.random.random()
-            run.message = "the machine died"
-        run.takes = timedelta(hours=hours)
-        run.finish = lambda: self.end(slug, hours, total, bool(run.message))
-
-    def end(self, slug: str, hours: float, total: float, died: bool) -> str:
-        self.sessions += 1
-        step = min(self.steps.get(slug, 0) + round(hours * STEPS_AN_HOUR), int(total * STEPS_AN_HOUR))
-        self.steps[slug] = step
-        complete = step >= int(total * STEPS_AN_HOUR)
-        session = f"s{self.sessions:04d}"
-        now = self.server.now.timestamp()
-        if TOYS[slug][1] == "cpu":
-            records = [{"e": "open", "t": now}]
-            records += [{"e": "done", "k": f"k{n}", "o": [], "s": 36.0} for n in range(step)]
-            records += [] if died else [{"e": "close", "t": now, "complete": complete, "done": step, "left": 0}]
-        else:
-            records = [{"e": "open", "t": now}]
-            receipt = Receipt(slug, step, 0, 0, 1, "0" * 64, complete, max_steps=int(total * STEPS_AN_HOUR), time=now)
-            path = receipt.write(self.folder)
-            self.store.put(path, f"{slug}/checkpoints/{path.name}")
-        segment, data = segment_of(slug, session, 0, [encode_line(record) for record in records])
-        assert f"{zlib.crc32(data):08x}" == segment.crc
-        (self.folder / "segment").write_bytes(data)
-        self.store.put(self.folder / "segment", segment.name)
-        return "ERROR" if died else "COMPLETE"
 
 
 @pytest.mark.usefixtures("world")
@@ -330,7 +221,7 @@ def test_a_push_by_another_dispatcher_in_the_meantime_is_seen(server, store, mon
         push_phase(kaggle, "prepare", store)
         return choices
 
-    monkeypatch.setattr("nbkit.tools.kaggle.dispatch.decide", late)
+    monkeypatch.setattr("nbkit.tools.dispatching.dispatch.decide", late)
     assert dispatch(kaggle, store).choices[0].verb == "runs"
     assert server.counts["SaveKernel"] == 1
 

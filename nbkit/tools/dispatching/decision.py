@@ -43,6 +43,12 @@ class Work:
         False for a phase that is only read because others need it.
     words : str
         Its state as text.
+    divisible : bool
+        Whether its items can be divided between parallel sessions.
+    sessions_left : int
+        Sessions that the rest takes at its rate; 0 where that is not known.
+    where : str
+        The host of its run, as text.
     """
 
     slug: str
@@ -55,6 +61,9 @@ class Work:
     fruitless: int = 0
     wanted: bool = True
     words: str = ""
+    divisible: bool = False
+    sessions_left: int = 0
+    where: str = "Kaggle"
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,13 @@ class Choice:
     gpu : bool
         Whether the phase needs a GPU.
     hours : float
-        Kaggle's time limit for the session that is pushed.
+        The host's time limit for the session that is pushed.
+    host : str
+        ``kaggle`` or ``colab``.
+    shard : str
+        Part of the phase's items, such as ``1/2``; empty for all.
+    units : float
+        Compute units that it may use; 0 for no limit, and on Kaggle.
     """
 
     slug: str
@@ -78,6 +93,9 @@ class Choice:
     reason: str
     gpu: bool = False
     hours: float = 0.0
+    host: str = "kaggle"
+    shard: str = ""
+    units: float = 0.0
 
     def row(self) -> dict[str, Any]:
         """Return the decision as JSON values."""
@@ -108,17 +126,18 @@ def decide(work: Sequence[Work], gpu_hours: float, gpu_busy: int | None = None) 
     for phase in phases:
         if not phase.wanted:
             continue
-        choice = _not_now(phase, known) or (_on_gpu(phase, gpu_hours, slots) if phase.gpu else _on_cpu(phase))
+        choice = not_now(phase, known) or (_on_gpu(phase, gpu_hours, slots) if phase.gpu else _on_cpu(phase))
         if choice.verb == "push" and phase.gpu:
             gpu_hours, slots = gpu_hours - choice.hours, slots - 1
         choices.append(choice)
     return choices
 
 
-def _not_now(phase: Work, known: dict[str, Work]) -> Choice | None:
+def not_now(phase: Work, known: dict[str, Work]) -> Choice | None:
+    """Return why a phase cannot go on, whatever room a host has; None where it can."""
     missing = [slug for slug in phase.needs if slug not in known or not known[slug].complete]
     if phase.busy:
-        return Choice(phase.slug, "runs", f"a run is at Kaggle ({phase.words})", phase.gpu)
+        return Choice(phase.slug, "runs", f"a run is at {phase.where} ({phase.words})", phase.gpu)
     if phase.complete:
         return Choice(phase.slug, "done", phase.words or "complete", phase.gpu)
     if missing:

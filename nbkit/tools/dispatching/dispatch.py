@@ -1,7 +1,7 @@
-"""Dispatcher: read the store and Kaggle's state, push the phases that can continue, and record the reasons.
+"""Dispatcher: read the store and the hosts' state, push the phases that can continue, and record the reasons.
 
-It runs unattended from Kaggle's own schedule, from cron or from CI. Each call writes one decision to
-``dispatcher/decisions/<time>-<id>.json``. Nothing else is remembered between two calls.
+It runs unattended from Kaggle's own schedule, from cron or from CI; with a budget for Colab it plans over both hosts.
+Each call writes one decision to ``dispatcher/decisions/<time>-<id>.json``. Nothing else is remembered between calls.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import write_json
+from nbkit.ground.home import home
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.store.protocol import Store
+from nbkit.tools.dispatching.colab_plan import ColabPlan
+from nbkit.tools.dispatching.decision import ROOM, Choice, Work, decide
+from nbkit.tools.dispatching.elsewhere import Room, spread
+from nbkit.tools.handing_on import reachable
 from nbkit.tools.kaggle.client import Kaggle, connect
-from nbkit.tools.kaggle.decision import ROOM, Choice, Work, decide
-from nbkit.tools.kaggle.push import PushRefused, push_phase, reachable, read_metadata
+from nbkit.tools.kaggle.push import PushRefused, push_phase, read_metadata
 from nbkit.tools.kaggle.quota import Hours, Quota, read_quota
 from nbkit.tools.kaggle.runs import Push, Run, read_pushes, read_run
+from nbkit.tools.parameters import notebook_parameters
 from nbkit.tools.phases import Phase, find_phase, load_phases
 from nbkit.tools.status.listing import list_once
 from nbkit.tools.status.status import PhaseStatus, read_phase
@@ -45,6 +50,8 @@ class Decision:
         One for each phase. After a push was tried the verb is ``pushed``, ``waits`` or ``failed``.
     dry_run : bool
         True if nothing was pushed or written.
+    room : Room or None
+        What Colab had left; None where the plan was for Kaggle alone.
     """
 
     time: float
@@ -52,6 +59,7 @@ class Decision:
     quota: Quota
     choices: tuple[Choice, ...]
     dry_run: bool
+    room: Room | None = None
 
     @property
     def failed(self) -> bool:
@@ -62,6 +70,7 @@ class Decision:
         """Return the decision as JSON values."""
         return {
             "time": self.time, "store": self.store, "dry_run": self.dry_run, "quota": self.quota.row(),
+            "colab": self.room.row() if self.room else None,
             "choices": [choice.row() for choice in self.choices],
         }  # fmt: skip
 
@@ -69,31 +78,37 @@ class Decision:
         """Return the decision as text."""
         width = max((len(choice.slug) for choice in self.choices), default=0)
         head = "decision (nothing was pushed or written)" if self.dry_run else "decision"
-        lines = [self.quota.words(), f"{head}:"]
-        lines += [f"  {choice.verb:<6}  {choice.slug:<{width}}  {choice.reason}" for choice in self.choices]
+        lines = [self.quota.words(), *([self.room.text()] if self.room else []), f"{head}:"]
+        for choice in self.choices:
+            on = f" ({choice.host}{f', shard {choice.shard}' if choice.shard else ''})" if self.room else ""
+            lines.append(f"  {choice.verb:<6}  {choice.slug:<{width}}  {choice.reason}{on}")
         return "\n".join(lines)
 
 
 def dispatch(
-    kaggle: Kaggle,
+    kaggle: Kaggle | None,
     store: Store,
     slugs: list[str] | None = None,
     dry_run: bool = False,
     clock: Callable[[], float] = time.time,
+    elsewhere: ColabPlan | None = None,
 ) -> Decision:
     """Read the present state, decide, push, and record the decision in the store.
 
     Parameters
     ----------
-    kaggle : Kaggle
+    kaggle : Kaggle or None
+        None plans for Colab alone.
     store : Store
-        Store of all phases; Kaggle must be able to reach it.
+        Store of all phases; the hosts must be able to reach it.
     slugs : list of str or None
         Phases that may be pushed; all from number 10 on by default.
     dry_run : bool
         True to push and write nothing.
     clock : callable
         Returns the Unix time.
+    elsewhere : ColabPlan or None
+        What Colab may take; None plans for Kaggle alone.
 
     Returns
     -------
@@ -107,12 +122,16 @@ def dispatch(
         If the quota or the state of a run cannot be read; nothing is pushed then.
     """
     reachable(store.url)
-    quota = read_quota(kaggle)
-    work, progress, bound = look_at_phases(kaggle, store, slugs)
-    choices = decide(work, gpu_hours(quota.gpu, bound))
+    quota = read_quota(kaggle) if kaggle is not None else Quota(None, None)
+    seen = look_at_phases(kaggle, store, slugs, elsewhere)
+    choices = decide(seen.work, gpu_hours(quota.gpu, seen.bound))
+    room = None
+    if elsewhere is not None:
+        room = elsewhere.room(seen.pushes, clock())
+        choices = spread(seen.work, choices, room, kaggle is not None)
     if not dry_run:
-        choices = _push(kaggle, store, choices, progress, clock)
-    decision = Decision(clock(), store.url, quota, tuple(choices), dry_run)
+        choices = _push(kaggle, store, choices, seen.progress, clock, elsewhere)
+    decision = Decision(clock(), store.url, quota, tuple(choices), dry_run, room)
     if not dry_run:
         _record(store, decision)
     return decision
@@ -126,7 +145,7 @@ def look(store: Store, slugs: list[str] | None = None, dry_run: bool = False, sm
 def preview(store: Store, slugs: list[str] | None = None) -> Decision:
     """Return the decision for a full week's quota and no runs, from the store alone; no Kaggle account is needed."""
     quota = Quota(Hours(0.0, 0.0, 30.0), None)
-    work, _, _ = look_at_phases(None, store, slugs)
+    work = look_at_phases(None, store, slugs).work
     return Decision(time.time(), store.url, quota, tuple(decide(work, gpu_hours(quota.gpu, 0.0))), True)
 
 
@@ -144,29 +163,56 @@ def gpu_hours(quota: Hours | None, bound: float) -> float:
     return 0.0 if quota is None else max(0.0, quota.total - quota.used - max(quota.reserved, bound))
 
 
+@dataclass(frozen=True)
+class Seen:
+    """State of the phases.
+
+    Attributes
+    ----------
+    work : list of Work
+    progress : dict
+        (items done, step) by slug.
+    bound : float
+        GPU hours that runs on Kaggle have reserved.
+    pushes : list of Push
+        Of all phases.
+    """
+
+    work: list[Work]
+    progress: dict[str, tuple[int, int]]
+    bound: float
+    pushes: list[Push]
+
+
 def look_at_phases(
-    kaggle: Kaggle | None, store: Store, slugs: list[str] | None
-) -> tuple[list[Work], dict[str, tuple[int, int]], float]:
-    """Return the state of each phase, its (items done, step) by slug, and the GPU hours reserved by runs."""
+    kaggle: Kaggle | None, store: Store, slugs: list[str] | None, elsewhere: ColabPlan | None = None
+) -> Seen:
+    """Return the state of the phases, in the store and on the hosts."""
     phases = [phase for phase in load_phases() if phase.number >= FIRST]
     for slug in slugs or ():
         find_phase(slug, tuple(phases))
-    work, progress, bound = [], {}, 0.0
+    seen = Seen([], {}, 0.0, [])
+    bound = 0.0
     listing = list_once(store)
+    on_colab = elsewhere.busy(phases) if elsewhere is not None else set()
     with tempfile.TemporaryDirectory(prefix="nbkit-dispatch-") as folder:
         for phase in phases:
             status = read_phase(listing, phase.slug, phase, Path(folder, phase.slug))
             pushes = read_pushes(listing, phase.slug)
+            seen.pushes.extend(pushes)
             complete = status.state.startswith("complete")
             run = None
             if kaggle is not None and (pushes or not complete):
                 run = read_run(kaggle, read_metadata(phase, kaggle.user)["id"])
-            progress[phase.slug] = (status.done, status.step)
-            seen = _work(phase, status, pushes, run, complete)
-            work.append(replace(seen, wanted=not slugs or phase.slug in slugs))
-            if seen.gpu and seen.busy:
-                bound += pushes[-1].hours if pushes else phase.session_hours + ROOM
-    return work, progress, bound
+            seen.progress[phase.slug] = (status.done, status.step)
+            one = _work(phase, status, pushes, run, complete)
+            on_kaggle = [push for push in pushes if push.host == "kaggle"]
+            if one.gpu and one.busy:
+                bound += on_kaggle[-1].hours if on_kaggle else phase.session_hours + ROOM
+            if phase.slug in on_colab:
+                one = replace(one, busy=True, where="Kaggle and Colab" if one.busy else "Colab")
+            seen.work.append(replace(one, wanted=not slugs or phase.slug in slugs))
+    return replace(seen, bound=bound)
 
 
 def _work(phase: Phase, status: PhaseStatus, pushes: list[Push], run: Run | None, complete: bool) -> Work:
@@ -179,27 +225,35 @@ def _work(phase: Phase, status: PhaseStatus, pushes: list[Push], run: Run | None
     return Work(
         phase.slug, phase.number, phase.needs, phase.accelerator == "gpu", phase.session_hours, complete,
         run is not None and run.busy, fruitless_runs(pushes, (status.done, status.step)), True, text,
+        phase.items and is_divisible(phase), status.sessions_left or 0,
     )  # fmt: skip
 
 
 def fruitless_runs(pushes: list[Push], now: tuple[int, int]) -> int:
     """Count the dispatcher's newest pushes without progress in the store; a push by hand ends the count."""
     count = 0
-    for push in reversed(pushes):
+    for push in reversed([push for push in pushes if not push.lost]):
         if push.by != "dispatcher" or (push.done, push.step) != now:
             break
         count += 1
     return count
 
 
+def is_divisible(phase: Phase) -> bool:
+    """Return whether a phase's notebook takes a shard of its items."""
+    notebook = home() / "notebooks" / phase.notebook
+    return notebook.is_file() and "SHARD" in notebook_parameters(notebook)
+
+
 def _push(
-    kaggle: Kaggle,
+    kaggle: Kaggle | None,
     store: Store,
     choices: list[Choice],
     progress: dict[str, tuple[int, int]],
     clock: Callable[[], float],
+    elsewhere: ColabPlan | None,
 ) -> list[Choice]:
-    """Push the chosen phases; those that Kaggle rejects for now wait for the next call."""
+    """Push the chosen phases; those that a host rejects for now wait for the next call."""
     done, full = [], ""
     for choice in choices:
         if choice.verb != "push":
@@ -209,13 +263,19 @@ def _push(
             done.append(replace(choice, verb="waits", reason=f"Kaggle has just rejected another push: {full}"))
             continue
         try:
+            if choice.host == "colab" or kaggle is None:
+                done.append(
+                    replace(choice, verb="pushed", reason=f"{choice.reason}; {elsewhere.launch(choice, store)}")
+                )
+                continue
             run = read_run(kaggle, read_metadata(find_phase(choice.slug), kaggle.user)["id"])
             if run is not None and run.busy:
                 done.append(replace(choice, verb="runs", reason="another dispatcher or a person has just pushed it"))
                 continue
             limit = f"{3600 * (choice.hours - min(ROOM, choice.hours / 4)):.0f}s"
+            given = {"SHARD": choice.shard} if choice.shard else {}
             pushed = push_phase(
-                kaggle, choice.slug, store, limit=limit, by="dispatcher", progress=progress[choice.slug],
+                kaggle, choice.slug, store, given, limit=limit, by="dispatcher", progress=progress[choice.slug],
                 hours=choice.hours, clock=clock,
             )  # fmt: skip
             done.append(replace(choice, verb="pushed", reason=f"{choice.reason}; {pushed.push.url}"))

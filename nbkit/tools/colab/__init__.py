@@ -1,0 +1,1 @@
+"""Colab, unattended, through its own command-line client."""

@@ -1,0 +1,1 @@
+"""The dispatcher: what continues where, within the budgets of each host, and why."""
