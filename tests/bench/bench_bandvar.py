@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from nbkit.neuro.bandvar.tokens.generator import NextScaleTransformer
-from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
+from nbkit.neuro.bandvar.tokens.quantizer import BandQuantizer
 from nbkit.neuro.bandvar.tokens.sampling import generate_tokens
 from tests.bench.rows import Row
 
@@ -30,8 +30,8 @@ def run(quick: bool) -> list[Row]:
 
 def _generation(device: str, quick: bool) -> Row:
     batch, repeats = (64, 10) if device == "cuda" else (4 if quick else 8, 1 if quick else 3)
-    quantizer = MultiScaleQuantizer(4096, 32, _LENGTHS).to(device).eval()
-    model = NextScaleTransformer(_LENGTHS, 4096, 32, (2, 0, 0), depth=12).to(device).eval()
+    quantizer = BandQuantizer(4096, _LENGTHS, [4] * sum(_LENGTHS)).to(device).eval()
+    model = NextScaleTransformer(_LENGTHS, 4096, quantizer.width, (2, 0, 0), depth=12).to(device).eval()
     chosen = torch.tensor([[1, 0, 0]], device=device).repeat(batch, 1)
 
     def generate(cached: bool) -> torch.Tensor:
@@ -43,7 +43,7 @@ def _generation(device: str, quick: bool) -> Row:
     def prefixes() -> None:
         both = chosen.repeat(2, 1)
         for place in model.slices:
-            model(torch.zeros(2 * batch, place.stop - _LENGTHS[0], 32, device=device), both)
+            model(torch.zeros(2 * batch, place.stop - _LENGTHS[0], quantizer.width, device=device), both)
 
     same = torch.equal(generate(True), generate(False))
     ours, whole, prefix = _side_by_side([lambda: generate(True), lambda: generate(False), prefixes], repeats, device)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.ground.figures import FIRST, tidy
+from nbkit.ground.figures import TRUTH, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +86,7 @@ def plot_bands(
     )
     for stage, axes in enumerate(panels[:, 0]):
         axes.plot(time, behind, color="#B8B8B8", linewidth=0.9, label="all bands" if signal is None else "signal")
-        axes.plot(time, levels[stage, channel], color=FIRST, linewidth=1.2, label="sum so far")
+        axes.plot(time, levels[stage, channel], color=TRUTH, linewidth=1.2, label="sum so far")
         axes.set_title(
             f"Stage {stage + 1}: {stage_title(names, stage)}   {edges_title(bands, stage)}", fontsize=10, loc="left"
         )

@@ -39,8 +39,12 @@ def plot_code_use(counts: Any, *, title: str = "") -> Figure:
     return figure
 
 
-def draw_code_use(axes: Axes, counts: Any, *, title: str = "", unit: str = "patches") -> None:
+def draw_code_use(
+    axes: Axes, counts: Any, *, title: str = "", unit: str = "patches", colours: tuple[str, str] = (FIRST, SECOND)
+) -> None:
     """Draw the content of `plot_code_use` into axes; ``unit`` names what a code represents, in the plural.
+    colours : tuple of str
+        Of the codes and of the perplexity.
 
     Raises
     ------
@@ -56,10 +60,10 @@ def draw_code_use(axes: Axes, counts: Any, *, title: str = "", unit: str = "patc
     share = counts / counts.sum()
     held = share[share > 0]
     perplexity = float(np.exp(-(held * np.log(held)).sum()))
-    axes.bar(np.arange(1, len(share) + 1), 100 * share, width=1.0, color=FIRST, label="codes")
+    axes.bar(np.arange(1, len(share) + 1), 100 * share, width=1.0, color=colours[0], label="codes")
     even = 100 / len(share)
     axes.axhline(even, color=BASELINE, linestyle="--", label=f"even use ({even:.3g} %)")
-    axes.axvline(perplexity, color=SECOND, linewidth=1.4, label=f"perplexity ({perplexity:.1f} codes)")
+    axes.axvline(perplexity, color=colours[1], linewidth=1.4, label=f"perplexity ({perplexity:.1f} codes)")
     axes.set(xlim=(0.5, len(share) + 0.5), xlabel="Code, most frequent first (rank)", ylabel=f"Share of all {unit} (%)")
     words = f"{int((counts == 0).sum())} of {len(counts)} codes unused over {int(counts.sum())} {unit}"
     axes.set_title(f"{title}: {words}" if title else words, fontsize=11, loc="left")

@@ -1,6 +1,7 @@
 """Figures of generated and coded EEG beside real EEG.
 
-Real EEG is black; generated EEG is coloured. Spectra are in dB, traces in uV against seconds, and accuracies of
+Windows that were recorded (or, with stand-in data, made for the purpose) are black; what comes from tokens is green,
+and the decoder alone pink, in all figures. Spectra are in dB, traces in uV against seconds, and accuracies of
 classifiers are given with their chance level.
 """
 
@@ -11,12 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, TRUTH, brief, tidy
+from nbkit.ground.figures import BASELINE, SERIES, TRUTH, brief, tidy
 from nbkit.neuro.plots.bands import edges_title, stage_title
 from nbkit.neuro.plots.codebook import draw_code_use
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MADE, ALONE = SERIES[2], SERIES[3]  # from tokens; by the decoder alone. Blue and orange are training and validation
+_OF_CODES = (SERIES[4], SERIES[5])
+_COLOURS = {"generated": MADE, "decoder alone": ALONE}
 
 
 def plot_by_scale(
@@ -70,10 +75,10 @@ def plot_by_scale(
     )  # fmt: skip
     for scale, axes in enumerate(panels[:, 0]):
         if real is not None:
-            axes.plot(time, real[scale][channel], color=TRUTH, linewidth=1.0, label="real cumulative band")
+            axes.plot(time, real[scale][channel], color=TRUTH, linewidth=1.0, label="the window's own band")
             error = float(np.mean((made[scale] - real[scale]) ** 2) / np.mean(np.square(real[scale])))
             axes.set_title(f"{100 * (1 - error):.0f} % of power explained", fontsize=9, loc="right")
-        axes.plot(time, made[scale, channel], color=SECOND, linewidth=1.3, label=made_is)
+        axes.plot(time, made[scale, channel], color=MADE, linewidth=1.3, label=made_is)
         so_far = sum(tokens[: scale + 1])
         heading = f"{stage_title(names, scale)}   {edges_title(bands, scale)}   {so_far} tokens"
         axes.set_title(heading, fontsize=10, loc="left")
@@ -105,14 +110,16 @@ def plot_codebook(history: Sequence[Mapping[str, float]], counts: np.ndarray) ->
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     rows = [row for row in history if row.get("val_perplexity") is not None]
     steps = [row["step"] for row in rows]
-    left.plot(steps, [row["val_perplexity"] for row in rows], color=FIRST, marker="o", markersize=4, label="perplexity")
+    left.plot(
+        steps, [row["val_perplexity"] for row in rows], color=_OF_CODES[1], marker="o", markersize=4, label="perplexity"
+    )
     used = [row["val_codes_used"] for row in rows]
-    left.plot(steps, used, color=SECOND, marker="s", markersize=4, label="codes used at least once")
+    left.plot(steps, used, color=_OF_CODES[0], marker="s", markersize=4, label="codes used at least once")
     left.axhline(len(counts), color=BASELINE, linestyle="--", label=f"size of the codebook ({len(counts)})")
     left.set(title="Codebook, validation windows", xlabel="Step", ylabel="Codes", ylim=(0, 1.12 * len(counts)))
     tidy(left)
     left.legend(frameon=False, fontsize=9)
-    draw_code_use(right, counts, unit="tokens")
+    draw_code_use(right, counts, unit="tokens", colours=_OF_CODES)
     return figure
 
 
@@ -120,7 +127,7 @@ def plot_spectra(
     freqs: np.ndarray,
     densities: Mapping[str, np.ndarray],
     *,
-    real: str = "real",
+    real: str = "held-out",
     l_freq: float = 1.0,
     h_freq: float = 40.0,
     within_db: float = 3.0,
@@ -134,7 +141,7 @@ def plot_spectra(
     densities : mapping
         Power spectral density of shape (freqs,), in uV^2/Hz, by name; one name is ``real``.
     real : str
-        Name of the real spectrum.
+        Name of the spectrum that the others are compared with.
     l_freq, h_freq : float
         Range of the comparison, in Hz.
     within_db : float
@@ -150,11 +157,11 @@ def plot_spectra(
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(10, 6.2), sharex=True, layout="constrained", height_ratios=(2, 1)
     )
-    colours = iter(SERIES)
+    others = iter(SERIES[4:])
     truth = 10 * np.log10(densities[real][inside])
     below.axhspan(-within_db, within_db, color="#EFEFEF", label=f"within {within_db:g} dB")
     for name, density in densities.items():
-        colour = TRUTH if name == real else next(colours)
+        colour = TRUTH if name == real else _COLOURS.get(name) or next(others)
         level = 10 * np.log10(np.maximum(density[inside], 1e-12))
         above.plot(freqs[inside], level, color=colour, linewidth=2.0 if name == real else 1.5, label=name)
         if name != real:
@@ -190,19 +197,19 @@ def plot_band_powers(powers: Mapping[str, np.ndarray], names: Sequence[str], tit
 
     figure, axes = plt.subplots(figsize=(10, 4.2), layout="constrained")
     width = 0.8 / len(powers)
-    colours = [TRUTH, "#8A8A8A", *SERIES]
     for place, (name, power) in enumerate(powers.items()):
+        colour = _COLOURS.get(name, TRUTH)
         at = np.arange(len(names)) + (place - (len(powers) - 1) / 2) * width
         level = 10 * np.log10(np.maximum(np.asarray(power, float), 1e-12))
         drawn = axes.boxplot(
             list(level.T), positions=at, widths=0.8 * width, showfliers=False, patch_artist=True, manage_ticks=False
         )
         for box in drawn["boxes"]:
-            box.set(facecolor="white", edgecolor=colours[place], linewidth=1.4)
+            box.set(facecolor="white", edgecolor=colour, linewidth=1.4)
         for part in ("whiskers", "caps", "medians"):
             for line in drawn[part]:
-                line.set(color=colours[place], linewidth=1.4)
-        axes.plot([], [], color=colours[place], linewidth=2, label=name)
+                line.set(color=colour, linewidth=1.4)
+        axes.plot([], [], color=colour, linewidth=2, label=name)
     axes.set_xticks(range(len(names)), names)
     axes.set(ylabel="Power (dB re 1 µV²)", xlabel="Band", title=title or "Band powers of windows, mean over channels")
     tidy(axes)
@@ -239,7 +246,7 @@ def plot_class_samples(
     each : int
         Number of windows to draw for each class.
     chance, accuracy, accuracy_real : float
-        Balanced accuracy of the classifier: chance level, on generated windows, and on held-out real windows.
+        Balanced accuracy of the classifier: chance level, on generated windows, and on held-out windows.
 
     Returns
     -------
@@ -259,7 +266,7 @@ def plot_class_samples(
             if row < len(windows):
                 right = said[name][row] == name
                 time = np.arange(windows.shape[-1]) / sfreq
-                axes.plot(time, windows[row, channel], color=FIRST if right else SECOND, linewidth=1.0)
+                axes.plot(time, windows[row, channel], color=MADE, linewidth=1.0, linestyle="-" if right else ":")
                 axes.set_title(f"classified as {said[name][row]}", fontsize=9, loc="right")
                 axes.set_xlim(time[0], time[-1])
             if row == 0:
@@ -268,9 +275,9 @@ def plot_class_samples(
             if column == 0:
                 axes.set_ylabel("µV")
         panels[-1, column].set_xlabel("Time in the window (s)")
-    words = [f"Channel {ch_name or channel}. Blue: the classifier is right; orange: it is wrong."]
+    words = [f"Channel {ch_name or channel}. Solid: the classifier is right; dotted: it is wrong."]
     if accuracy is not None:
-        real = "" if accuracy_real is None else f", {brief(accuracy_real)} on held-out real windows"
+        real = "" if accuracy_real is None else f", {brief(accuracy_real)} on held-out windows"
         words.append(f"Balanced accuracy: {brief(accuracy)} on generated windows{real}; chance {brief(chance)}.")
     figure.suptitle("\n".join(words), fontsize=10.5, x=0.01, ha="left")
     return figure

@@ -2,8 +2,8 @@
 
 Components are found by what the field finds them by: blinks by their correlation with the EOG, or with Fp1 and Fp2
 where there is none; the heartbeat by its phase locking to the ECG channel (Dammers et al. 2008,
-https://doi.org/10.1109/TBME.2008.926677); muscles by the slope of their spectrum and their place (Dharmaprani et al.
-2016, https://doi.org/10.1109/EMBC.2016.7590953).
+https://doi.org/10.1109/TBME.2008.926677), or where there is none to the component that beats like a heart; muscles by
+the slope of their spectrum and their place (Dharmaprani et al. 2016, https://doi.org/10.1109/EMBC.2016.7590953).
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ KINDS = ("blinks", "heartbeat", "muscle")
 _FIT_HZ = 1.0  # slower drifts would take components for themselves
 _LIKE_EYES = 0.5  # smallest correlation of a component with an eye or frontal channel
 _FRONTAL = ("Fp1", "Fp2")
+_BEATS_S = (0.45, 1.4)  # time from beat to beat
+_REGULAR = 0.12  # largest spread of these times in a heart at rest, as a share
+_FEWEST_BEATS = 15
 
 
 def remove_artifacts(raw: Any, beside: dict[str, np.ndarray], kinds: Sequence[str], seed: int = 97) -> list[str]:
@@ -47,11 +50,6 @@ def remove_artifacts(raw: Any, beside: dict[str, np.ndarray], kinds: Sequence[st
     from mne.preprocessing import ICA
 
     eyes = _eyes(raw, beside, kinds)
-    if "heartbeat" in kinds and not len(beside.get("ECG", ())):
-        raise ValueError(
-            "The heartbeat cannot be told from the EEG, because this recording has no ECG channel. Leave 'heartbeat' "
-            "out of remove."
-        )
     rows = {f"nbkit {name} {n}": row for name, data in beside.items() for n, row in enumerate(data)}
     whole = raw.copy()
     if rows:
@@ -60,6 +58,7 @@ def remove_artifacts(raw: Any, beside: dict[str, np.ndarray], kinds: Sequence[st
         whole.add_channels([mne.io.RawArray(np.array(list(rows.values())), info, verbose="error")], True)
     whole.filter(_FIT_HZ, None, picks=["eeg", *sorted({t for t in whole.get_channel_types() if t in ("eog", "ecg")})],
                  verbose="error")  # fmt: skip
+    said: list[str] = []
     good = len(mne.pick_types(raw.info, eeg=True, exclude="bads"))
     with mne.utils.use_log_level("error"):
         ica = ICA(good - 1, method="infomax", fit_params={"extended": True}, random_state=seed, max_iter=500)
@@ -68,13 +67,40 @@ def remove_artifacts(raw: Any, beside: dict[str, np.ndarray], kinds: Sequence[st
         if "blinks" in kinds:
             found["blinks"] = ica.find_bads_eog(whole, eyes, threshold=_LIKE_EYES, measure="correlation")[0]
         if "heartbeat" in kinds:
-            name = next(row for row in rows if row.startswith("nbkit ECG"))
+            own = [row for row in rows if row.startswith("nbkit ECG")]
+            beating = None if own else _beating_component(ica, whole, said)
+            if beating is not None:
+                info = mne.create_info(["nbkit ECG"], raw.info["sfreq"], "ecg")
+                whole.add_channels([mne.io.RawArray(beating[None], info, verbose="error")], True)
+            name = own[0] if own else "nbkit ECG"
             found["heartbeat"] = ica.find_bads_ecg(whole, name, method="ctps", threshold="auto")[0]
         if "muscle" in kinds:
             found["muscle"] = ica.find_bads_muscle(whole)[0]
         ica.apply(raw, exclude=sorted({int(one) for some in found.values() for one in some}))
     counts = ", ".join(f"{len(some)} of {kind}" for kind, some in found.items())
-    return [f"Independent components removed, of {ica.n_components_}: {counts}."]
+    return [f"Independent components removed, of {ica.n_components_}: {counts}.", *said]
+
+
+def _beating_component(ica: Any, whole: Any, said: list[str]) -> np.ndarray:
+    """Return the component that beats most regularly at the rate of a heart; raise a ValueError if none does."""
+    import mne
+
+    sfreq, best = whole.info["sfreq"], (np.inf, 0, 0.0)
+    sources = ica.get_sources(whole).get_data()
+    for number, source in enumerate(sources):
+        alone = mne.io.RawArray(source[None], mne.create_info(["ECG"], sfreq, "ecg"), verbose="error")
+        beats = mne.preprocessing.find_ecg_events(alone, ch_name="ECG", verbose="error")[0][:, 0]
+        times = np.sort(np.diff(beats)) / sfreq
+        inner = times[len(times) // 10 : len(times) - len(times) // 10]
+        if len(beats) >= _FEWEST_BEATS and _BEATS_S[0] <= np.median(times) <= _BEATS_S[1]:
+            best = min(best, (float(inner.std() / np.median(times)), number, 60 / float(np.median(times))))
+    if best[0] > _REGULAR:
+        raise ValueError(
+            "The heartbeat cannot be told from the EEG: this recording has no ECG channel, and no independent "
+            "component beats like a heart. Leave 'heartbeat' out of remove."
+        )
+    said.append(f"There is no ECG channel: component {best[1]} beats {best[2]:.0f} times a minute and stands for it.")
+    return sources[best[1]]
 
 
 def _eyes(raw: Any, beside: dict[str, np.ndarray], kinds: Sequence[str]) -> list[str]:

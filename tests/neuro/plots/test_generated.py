@@ -57,7 +57,7 @@ def test_codebook_stands_beside_its_size():
 def test_spectra_are_in_db_with_their_greatest_gap():
     freqs = np.arange(0, 50.5, 0.5)
     real = 1 / np.maximum(freqs, 0.5)
-    densities = {"real": real, "generated": real / 2, "decoder alone": real / 10}
+    densities = {"held-out": real, "generated": real / 2, "decoder alone": real / 10}
     figure = plot_spectra(freqs, densities)
     above, below = figure.axes
     np.testing.assert_allclose(above.get_lines()[0].get_ydata()[0], 0, atol=1e-9)  # 1 uV^2/Hz at 1 Hz
@@ -67,7 +67,7 @@ def test_spectra_are_in_db_with_their_greatest_gap():
 
 
 def test_band_powers_are_boxes_in_db():
-    powers = {"real": np.full((9, 3), 10.0), "generated": np.full((9, 3), 100.0)}
+    powers = {"held-out": np.full((9, 3), 10.0), "generated": np.full((9, 3), 100.0)}
     figure = plot_band_powers(powers, NAMES)
     levels = {round(float(y), 6) for line in figure.axes[0].get_lines() for y in line.get_ydata()}
     assert {10.0, 20.0} <= levels and [t.get_text() for t in figure.axes[0].get_xticklabels()] == list(NAMES)
@@ -81,4 +81,4 @@ def test_samples_say_what_they_were_taken_for():
     np.testing.assert_allclose(figure.axes[3].get_lines()[0].get_ydata(), 2 * windows[1, 1])
     assert "100 % of 5" in figure.axes[0].get_title("left") and "0 % of 5" in figure.axes[1].get_title("left")
     assert figure.axes[3].get_title("right") == "classified as rest"
-    assert "0.64 on held-out real" in figure._suptitle.get_text()
+    assert "0.64 on held-out windows" in figure._suptitle.get_text()

@@ -66,9 +66,16 @@ def test_a_recording_is_cleaned_by_its_own_ecg_channel():
     assert found.facts.cleaning["remove"] == ("blinks", "heartbeat") and "remove" not in Cleaning().as_dict()
 
 
+def test_a_heartbeat_is_found_without_an_ecg_channel():
+    brain, _, hearts, _ = planted(2)
+    raw = raw_of(brain + 2 * hearts)
+    said = remove_artifacts(raw, {}, ("heartbeat",))
+    assert left(raw.get_data(), 2 * hearts) < 0.1 and "beats 7" in said[1]  # one in 0.85 s is 71 a minute
+
+
 def test_what_a_recording_does_not_show_is_refused():
     brain, *_ = planted()
-    with pytest.raises(ValueError, match="no ECG channel"):
+    with pytest.raises(ValueError, match="no independent component beats like a heart"):
         remove_artifacts(raw_of(brain), {}, ("heartbeat",))
     with pytest.raises(ValueError, match="neither an EOG channel nor Fp1"):
         remove_artifacts(raw_of(brain[2:], NAMES[2:]), {}, ("blinks",))

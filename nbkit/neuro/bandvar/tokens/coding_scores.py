@@ -10,8 +10,7 @@ import torch
 
 from nbkit.neuro.bandvar.data import BandData
 from nbkit.neuro.bandvar.tokens.equal_rate_pca import EqualRatePCA, explained
-from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerTraining
-from nbkit.neuro.nn.vq import code_counts, perplexity
+from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerTraining, mean_perplexity, uses_of
 from nbkit.neuro.signals.bands import band_names
 
 
@@ -56,7 +55,7 @@ def coding_rows(module: TokenizerTraining, data: BandData, limit: int = 1000) ->
     for name, share in zip(names, to_each, strict=True):
         nothing = {"unit": "1", "baseline": 0.0, "baseline_is": "zero: predict 0"}
         rows.append({"name": f"r2_to_{name}", "value": float(share), **nothing})
-    used = float(perplexity(code_counts(tokens, module.settings.codes)))
+    used = mean_perplexity(uses_of(tokens, module.settings.codes))
     codes = {"unit": "codes", "baseline": float(module.settings.codes), "baseline_is": "all codes used equally often"}
     rows.append({"name": "perplexity", "value": used, **codes})
     uncoded = {"baseline": 32.0 * levels[0, -1].size, "baseline_is": "the window in float32"}

@@ -77,18 +77,32 @@ class Conditions:
         return {key: list(value) for key, value in asdict(self).items()}
 
 
-def window_rows(dataset: object, class_of: Mapping[str, str] = REST_OR_MOVEMENT) -> list[tuple[str, str, str]]:
+def window_rows(
+    dataset: object, class_of: Mapping[str, str] | None = None, target: str = "label"
+) -> list[tuple[str, str, str]]:
     """Return (class, subject, task) of each window of an `EEGFrequencyDataset`, with "" where unknown.
 
     Parameters
     ----------
     dataset : EEGFrequencyDataset
-    class_of : mapping
-        From the label of an event to its class; windows with other labels have no class.
+    class_of : mapping, optional
+        From an entry of the target to its class; windows with other entries have no class. By default the events of
+        eegbci are rest or movement, and the entries of any other column are the classes themselves.
+    target : str
+        Column of the windows that tells the class.
+
+    Raises
+    ------
+    ValueError
+        If no window has an entry in a target other than the label.
     """
-    labels, subjects = dataset.column("label"), dataset.column("subject")
+    entries, subjects = dataset.column(target), dataset.column("subject")
     runs, sources = dataset.column("run"), dataset.column("source")
+    if target != "label" and not any(entries):
+        raise ValueError(f"No window has an entry in the column {target!r}. Give a column of your tables as TARGET.")
+    if class_of is None:
+        class_of = REST_OR_MOVEMENT if target == "label" else {entry: entry for entry in entries}
     tasks = [task_of_run(run) if source == "eegbci" else "" for run, source in zip(runs, sources, strict=True)]
     return [
-        (class_of.get(label, ""), subject, task) for label, subject, task in zip(labels, subjects, tasks, strict=True)
+        (class_of.get(entry, ""), subject, task) for entry, subject, task in zip(entries, subjects, tasks, strict=True)
     ]

@@ -186,7 +186,7 @@ class NextScaleTransformer(nn.Module):
         Parameters
         ----------
         inputs : Tensor of shape (batch, tokens - lengths[0], latent_width)
-            Inputs from `MultiScaleQuantizer.next_inputs`; the last scales may be left out.
+            Inputs from `BandQuantizer.next_inputs`; the last scales may be left out.
         chosen : Tensor of shape (batch, 3)
             Numbers of class, subject and task; 0 means "unspecified".
 

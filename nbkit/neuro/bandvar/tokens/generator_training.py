@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.tokens.conditions import Conditions
 from nbkit.neuro.bandvar.tokens.generator import NextScaleTransformer
-from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
+from nbkit.neuro.bandvar.tokens.quantizer import BandQuantizer
 from nbkit.neuro.bandvar.tokens.sampling import generate_tokens
 from nbkit.neuro.bandvar.tokens.scales import active_scales, scale_weights
 from nbkit.neuro.bandvar.tokens.token_data import TokenData, frequencies
@@ -193,7 +193,7 @@ class GeneratorTraining(ClippedModule):
         }
 
     @property
-    def quantizer(self) -> MultiScaleQuantizer:
+    def quantizer(self) -> BandQuantizer:
         """The quantizer of the frozen tokenizer."""
         return self.coder.tokenizer.quantizer
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nbkit.neuro.signals.bands import Band
 
 _DECAY = 0.99
+_MOST_GAIN = 10.0  # in amplitude
 
 
 class MissingPower(nn.Module):
@@ -60,6 +61,16 @@ class MissingPower(nn.Module):
                 inner = (part @ part.conj().T).real / len(signal)
                 cross[band].mul_(_DECAY).add_(inner, alpha=1 - _DECAY)
         self.weight.mul_(_DECAY).add_(1 - _DECAY)
+
+    @torch.no_grad()
+    def equalised(self, decoded: Tensor) -> Tensor:
+        """Return decoded windows with the mean spectrum of true ones: each frequency is amplified, nothing is added.
+
+        The gain is one for all channels and classes, up to 20 dB; ``decoded`` has shape (windows, channels, time).
+        """
+        gain = (self.real.sum(dim=0) / self.decoded.sum(dim=0).clamp_min(1e-12)).sqrt().clamp(0.1, _MOST_GAIN)
+        gain = gain if float(self.weight) > 0 else torch.ones_like(gain)
+        return torch.fft.irfft(torch.fft.rfft(decoded.float()) * gain.to(decoded.device), n=self.time_steps)
 
     @torch.no_grad()
     def draw(self, count: int, generator: torch.Generator | None = None) -> Tensor:

@@ -31,13 +31,16 @@ class Samples:
     tokens : array of shape (windows, tokens)
     levels : array of shape (windows, scales, channels, time)
         Cumulative bands as decoded, in uV.
+    alone : array of shape (windows, channels, time)
+        The last level with the spectrum of training windows, by amplification alone: no noise is added. In uV.
     signal : array of shape (windows, channels, time)
-        The last level with the missing power added, in uV.
+        The last level with the missing power added as noise, in uV.
     """
 
     asked: np.ndarray
     tokens: np.ndarray
     levels: np.ndarray
+    alone: np.ndarray
     signal: np.ndarray
 
     def of(self, name: str) -> np.ndarray:
@@ -94,6 +97,8 @@ def draw_samples(
     was_training = module.training
     module.eval()
     tokens, levels = module.generate(torch.cat(chosen), generator=generator, **options)
+    whole = module.coder.missing if missing is None else missing.whole.to(levels.device)
+    alone = whole.equalised(levels[:, -1]).cpu()
     if missing is None:
         signal = module.with_missing_power(levels[:, -1], generator).cpu()
     else:
@@ -101,7 +106,7 @@ def draw_samples(
         signal = levels[:, -1].cpu() + noise
     module.train(was_training)
     asked = np.repeat(np.array(classes), each)
-    return Samples(asked, tokens.cpu().numpy(), levels.cpu().numpy(), signal.numpy())
+    return Samples(asked, tokens.cpu().numpy(), levels.cpu().numpy(), alone.numpy(), signal.numpy())
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,14 @@ class MeasuredPower:
     ----------
     of_class : dict of str to MissingPower
         Missing power of each class.
+    whole : MissingPower
+        That of all classes together; the gain that it gives is the same for all of them.
     gap_before : float
         Largest spectral difference from 1 to 40 Hz with the missing power of the tokenizer training, in dB.
     """
 
     of_class: dict[str, MissingPower]
+    whole: MissingPower
     gap_before: float
 
 
@@ -148,17 +156,23 @@ def measure_missing_power(
     samples, real = draw_samples(module, data, each, seed, **options), RealWindows.of(data, limit=2000)
     gap = np.abs(spectrum_gap(samples.signal, real.signal, data.windows.sfreq)[1]).max()
     order = torch.Generator().manual_seed(seed)
-    measured = {}
-    for name in module.conditions.classes:
-        drawn = torch.from_numpy(samples.levels[samples.asked == name, -1])
-        true = torch.from_numpy(real.signal[real.classes == name])
+
+    def between(drawn: np.ndarray, true: np.ndarray) -> MissingPower:
         missing = deepcopy(module.coder.missing).cpu()
         missing.reset()
+        pair = torch.from_numpy(drawn), torch.from_numpy(true)
         for _ in range(60):  # several updates, because the running averages have a time constant of 100 batches
-            ours, theirs = (x[torch.randint(len(x), (32,), generator=order)] for x in (drawn, true))
+            ours, theirs = (x[torch.randint(len(x), (32,), generator=order)] for x in pair)
             missing.update(theirs, ours)
-        measured[name] = missing
-    return MeasuredPower(measured, float(gap))
+        return missing
+
+    known = real.classes != ""
+    measured = {
+        name: between(samples.levels[samples.asked == name, -1], real.signal[real.classes == name])
+        for name in module.conditions.classes
+    }
+    whole = between(samples.levels[:, -1], real.signal[known])
+    return MeasuredPower(measured, whole, float(gap))
 
 
 @dataclass(frozen=True)
@@ -193,7 +207,7 @@ def judge_samples(samples: Samples, train: RealWindows, held_out: RealWindows, s
     """Return the scores of generated windows against real windows (see `judge`)."""
     return judge(
         generated=samples.signal,
-        decoder_alone=samples.levels[:, -1],
+        decoder_alone=samples.alone,
         asked=samples.asked,
         tokens=samples.tokens,
         train=train.signal,

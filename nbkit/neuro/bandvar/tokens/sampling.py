@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nbkit.neuro.bandvar.tokens.generator import NextScaleTransformer
-from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
+from nbkit.neuro.bandvar.tokens.quantizer import BandQuantizer
 
 
 def keep_likely(logits: Tensor, top_k: int = 0, top_p: float = 0.0) -> Tensor:
@@ -52,7 +52,7 @@ def guided(with_class: Tensor, without: Tensor, guidance: float) -> Tensor:
 @torch.no_grad()
 def generate_tokens(
     model: NextScaleTransformer,
-    quantizer: MultiScaleQuantizer,
+    quantizer: BandQuantizer,
     chosen: Tensor,
     *,
     guidance: float = 1.5,
@@ -67,7 +67,7 @@ def generate_tokens(
     Parameters
     ----------
     model : NextScaleTransformer
-    quantizer : MultiScaleQuantizer
+    quantizer : BandQuantizer
         Both are used in evaluation mode and then set back to their mode before the call.
     chosen : Tensor of shape (windows, 3)
         Numbers of class, subject and task; 0 means "unspecified".
@@ -123,7 +123,7 @@ def _both(inputs: Tensor | None, twice: bool) -> Tensor | None:
     return torch.cat([inputs, inputs]) if twice and inputs is not None else inputs
 
 
-def _all_inputs(quantizer: MultiScaleQuantizer, tokens: Tensor) -> Tensor:
+def _all_inputs(quantizer: BandQuantizer, tokens: Tensor) -> Tensor:
     """Return the inputs of every scale; later scales use code 0, which the mask hides."""
     missing = sum(quantizer.lengths) - tokens.shape[1]
     return quantizer.next_inputs(torch.cat([tokens, tokens.new_zeros(len(tokens), missing)], dim=1))

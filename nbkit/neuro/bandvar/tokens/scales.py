@@ -1,7 +1,7 @@
-"""Scales: the number of tokens of each band, and the attention mask between them.
+"""Scales: the number of tokens of a window, and the attention mask between those of its bands.
 
-The number of tokens of a scale is proportional to the upper edge of its band: for 500 samples at 100 Hz, the lengths
-are (4, 8, 13, 30, 50), 105 tokens in total. A token may attend to its own scale and to earlier scales.
+Each band is one scale; its tokens code this band and nothing else. A token may attend to its own scale and to earlier
+scales.
 """
 
 from __future__ import annotations
@@ -11,43 +11,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band
 
-SAMPLES_A_LATENT = 10  # the encoder's stride
-_HZ_OF_ALL = 50.0  # a band with this upper edge has one token for every latent
-
-
-def scale_lengths(time_steps: int, bands: Sequence[Band] = DEFAULT_BANDS) -> tuple[int, ...]:
-    """Return the number of tokens of each scale.
-
-    Parameters
-    ----------
-    time_steps : int
-        Samples in a window, a multiple of 10.
-    bands : sequence of (l_freq, h_freq)
-        Band edges in Hz. Each band is one scale; the last scale has one token for every latent.
-
-    Raises
-    ------
-    ValueError
-        If the window length is not a multiple of 10 samples.
+def token_count(seconds: float, a_second: float, bands: int) -> int:
+    """Return the number of tokens of a window over all bands, at least one a band.
 
     Examples
     --------
-    >>> scale_lengths(500)
-    (4, 8, 13, 30, 50)
-    >>> scale_lengths(200)
-    (2, 3, 5, 12, 20)
+    >>> token_count(5.0, 21.0, 5), token_count(2.0, 21.0, 5), token_count(0.1, 21.0, 5)
+    (105, 42, 5)
     """
-    latents, rest = divmod(int(time_steps), SAMPLES_A_LATENT)
-    if rest or latents < 1:
-        raise ValueError(
-            f"A window of {time_steps} samples is not a whole number of latents of {SAMPLES_A_LATENT} samples; create "
-            f"windows of {max(1, latents) * SAMPLES_A_LATENT} or {(latents + 1) * SAMPLES_A_LATENT} samples (WINDOW_S "
-            "in the notebook 10_eeg_windows)."
-        )
-    inner = [min(latents, max(1, round(high / _HZ_OF_ALL * latents))) for _, high in bands[:-1]]
-    return (*inner, latents)
+    if not a_second > 0:
+        raise ValueError(f"tokens_a_second={a_second} must be above 0.")
+    return max(bands, round(seconds * a_second))
 
 
 def scale_of_token(lengths: Sequence[int]) -> Tensor:

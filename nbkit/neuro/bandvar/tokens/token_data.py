@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from nbkit.neuro.bandvar.data import BandData, EEGFrequencyDataset
-from nbkit.neuro.bandvar.tokens.conditions import REST_OR_MOVEMENT, Conditions, window_rows
+from nbkit.neuro.bandvar.tokens.conditions import Conditions, window_rows
 from nbkit.neuro.bandvar.tokens.tokenizer import BandTokenizer
 
 
@@ -29,8 +29,8 @@ class TokenData(lightning.LightningDataModule):
         With the split of the tokenizer training.
     tokenizer : BandTokenizer
     batch_size : int
-    class_of : mapping
-        From the label of an event to its class.
+    class_of, target
+        Which column tells the class, and how; see `window_rows`.
     """
 
     def __init__(
@@ -38,11 +38,12 @@ class TokenData(lightning.LightningDataModule):
         windows: BandData,
         tokenizer: BandTokenizer,
         batch_size: int,
-        class_of: Mapping[str, str] = REST_OR_MOVEMENT,
+        class_of: Mapping[str, str] | None = None,
+        target: str = "label",
     ) -> None:
         super().__init__()
         self.windows, self.batch_size = windows, batch_size
-        train, val = window_rows(windows.train_dataset, class_of), window_rows(windows.val_dataset, class_of)
+        train, val = (window_rows(side, class_of, target) for side in (windows.train_dataset, windows.val_dataset))
         self.conditions = Conditions.of(train)
         self.train = TensorDataset(tokens_of(tokenizer, windows.train_dataset), self.conditions.numbers(train))
         self.val = TensorDataset(tokens_of(tokenizer, windows.val_dataset), self.conditions.numbers(val))

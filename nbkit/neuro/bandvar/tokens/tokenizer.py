@@ -1,78 +1,102 @@
-"""Tokenizer that converts EEG windows to tokens and back.
+"""Tokenizer that converts EEG windows to tokens and back, band by band.
 
-Inputs and outputs are in uV; the scaling is a buffer. The only input of the decoder is the sum of codes. From the sum
-up to scale k it decodes bands 0 to k only, so that the tokens up to scale k decode to a cumulative band. Later scales
-also refine the bands before theirs.
+Inputs and outputs are in uV; the scaling is a buffer. Each band is coded by tokens of its own, in a basis of its own
+whose courses in time are those of the band: the first scale is the first band, the second scale adds the second, and so
+on, and no band holds frequencies of another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer, Quantized
-from nbkit.neuro.bandvar.tokens.scales import SAMPLES_A_LATENT, scale_lengths
-from nbkit.neuro.signals.bands import Band
+from nbkit.neuro.bandvar.tokens.quantizer import BandQuantizer, Quantized
+from nbkit.neuro.bandvar.tokens.transform import BandBasis, fit_bases
 
 
 class BandTokenizer(nn.Module):
-    """Convolutional autoencoder with a multi-scale quantizer between encoder and decoder.
+    """Bases of the bands, a quantizer of their coefficients, and patterns over channels that training refines.
 
     Parameters
     ----------
     channels, time_steps : int
-        Size of a window; ``time_steps`` must be a multiple of 10 samples.
-    bands : sequence of (l_freq, h_freq)
-        Band edges in Hz; each band is one token scale.
-    codes, latent_width : int
-        Number and width of the codes in the codebook.
-    width : int
-        Features of the convolutions.
-    blocks : int
-        Residual blocks in the encoder and in the decoder.
-    rank : int
-        Number of sources that are mixed into the channels of each band.
-    beta, restart_below : float
-        See `MultiScaleQuantizer`.
+        Size of a window.
+    codes : int
+        Codes of each token.
+    lengths : sequence of int
+        Tokens of each band.
+    courses : sequence of int
+        Courses in time of each band's basis.
+    sizes : sequence of int
+        Coefficients of each token, band after band.
     """
 
     def __init__(
         self,
         channels: int,
         time_steps: int,
-        bands: Sequence[Band],
-        codes: int = 4096,
-        latent_width: int = 32,
-        width: int = 256,
-        blocks: int = 2,
-        rank: int = 24,
-        beta: float = 0.25,
-        restart_below: float = 0.05,
+        codes: int,
+        lengths: Sequence[int],
+        courses: Sequence[int],
+        sizes: Sequence[int],
     ) -> None:
         super().__init__()
         self.channels, self.time_steps = channels, time_steps
-        self.lengths = scale_lengths(time_steps, bands)
-        bands_in, rank = len(self.lengths), min(rank, channels)
-        self.encoder = nn.Sequential(
-            nn.Conv1d(bands_in * channels, bands_in * rank, 1, groups=bands_in),  # sources of each band
-            nn.Conv1d(bands_in * rank, width, 15, stride=5, padding=5),
-            nn.GELU(),
-            nn.Conv1d(width, width, 4, stride=2, padding=1),
-            *[_Residual(width) for _ in range(blocks)],
-            nn.Conv1d(width, latent_width, 1),
-            _UnitLatents(),
-        )
-        self.quantizer = MultiScaleQuantizer(codes, latent_width, self.lengths, beta, restart_below)
-        self.widen = nn.Conv1d(latent_width, width, 3, padding=1)
-        self.scale = nn.Embedding(len(self.lengths), width)
-        self.decoder = nn.Sequential(*[_Residual(width) for _ in range(blocks)])
-        self.heads = nn.ModuleList(_BandHead(width, rank, channels) for _ in self.lengths)
+        self.lengths, self.courses = tuple(lengths), tuple(courses)
+        self.quantizer = BandQuantizer(codes, lengths, sizes)
         self.register_buffer("band_rms", torch.ones(len(self.lengths)))  # uV
+        ends = [0, *self.quantizer._ends]
+        self.bounds = list(zip(ends, ends[1:], strict=False))  # of each band among the coefficients
+        for band, ((begin, end), count) in enumerate(zip(self.bounds, self.courses, strict=True)):
+            self.register_buffer(f"patterns_{band}", torch.eye(channels))
+            self.register_buffer(f"courses_{band}", torch.zeros(count, time_steps))
+            self.register_buffer(f"places_{band}", torch.zeros(end - begin, dtype=torch.long))
+        self.mixing = nn.ParameterList(nn.Parameter(torch.eye(channels)) for _ in self.lengths)
+
+    @classmethod
+    def fitted(
+        cls, levels: np.ndarray, codes: int, tokens: int, scale: Sequence[float], seed: int = 0, samples: int = 20_000
+    ) -> BandTokenizer:
+        """Build a tokenizer from training windows.
+
+        Parameters
+        ----------
+        levels : array of shape (windows, bands, channels, time)
+            Cumulative bands of training windows, in uV.
+        codes : int
+        tokens : int
+            Tokens of a window, over all bands.
+        scale : sequence of float
+            Root mean square of each band in the training windows, in uV.
+        seed : int
+            Seed of the codebooks.
+        samples : int
+            Samples that each codebook is fitted to.
+        """
+        rms = np.asarray(scale, np.float32)
+        bands = np.diff(levels, axis=1, prepend=0.0) / rms[:, None, None]
+        bases = fit_bases(bands, tokens, codes)
+        sizes = np.concatenate([basis.sizes for basis in bases])
+        lengths, courses = [len(basis.sizes) for basis in bases], [len(basis.courses) for basis in bases]
+        made = cls(levels.shape[2], levels.shape[3], codes, lengths, courses, sizes.tolist())
+        made.set_scale(scale)
+        made._take(bases)
+        kept = [basis.coefficients(bands[:, n])[:, basis.places] for n, basis in enumerate(bases)]
+        made.quantizer.fit(bases, np.concatenate(kept, axis=1), seed, samples)
+        return made
+
+    @torch.no_grad()
+    def _take(self, bases: Sequence[BandBasis]) -> None:
+        for number, basis in enumerate(bases):
+            for name in ("patterns", "courses", "places"):
+                getattr(self, f"{name}_{number}").copy_(torch.from_numpy(np.ascontiguousarray(getattr(basis, name))))
+            self.mixing[number].copy_(getattr(self, f"patterns_{number}"))
 
     def set_scale(self, scale: Sequence[float]) -> None:
-        """Set the scaling, so that the network works on numbers near 1.
+        """Set the scaling, so that all bands are numbers near 1.
 
         Parameters
         ----------
@@ -90,18 +114,19 @@ class BandTokenizer(nn.Module):
         return self.band_rms.square().sum().sqrt()
 
     def quantize(self, levels: Tensor) -> Quantized:
-        """Encode and quantise cumulative bands of shape (batch, bands, channels, time), in uV.
-
-        The input of the network is single bands, each in units of its RMS: gamma is fifty times weaker than delta and
-        would otherwise be ignored.
-        """
+        """Code cumulative bands of shape (batch, bands, channels, time), in uV."""
         wanted = (len(self.lengths), self.channels, self.time_steps)
         if levels.shape[1:] != wanted:
             raise ValueError(
                 f"The windows have (bands, channels, time) = {tuple(levels.shape[1:])}; this tokenizer was built for "
                 f"{wanted}. Give windows created with the settings of its training."
             )
-        return self.quantizer(self.encoder((single_bands(levels) / self.band_rms[:, None, None]).flatten(1, 2)))
+        bands = single_bands(levels.float()) / self.band_rms[:, None, None]
+        parts = []
+        for number in range(len(self.lengths)):
+            turned = getattr(self, f"patterns_{number}").T @ bands[:, number] @ getattr(self, f"courses_{number}").T
+            parts.append(turned.flatten(1).index_select(1, getattr(self, f"places_{number}")))
+        return self.quantizer(torch.cat(parts, dim=1))
 
     @torch.no_grad()
     def encode(self, levels: Tensor) -> Tensor:
@@ -109,23 +134,27 @@ class BandTokenizer(nn.Module):
         return self.quantize(levels).tokens
 
     def decode_sum(self, summed: Tensor, scale: int) -> Tensor:
-        """Decode a sum of codes to the bands up to ``scale``.
+        """Decode coefficients to the bands up to ``scale``.
 
         Parameters
         ----------
-        summed : Tensor of shape (batch, width, latents)
-            Sum of codes up to ``scale``.
+        summed : Tensor of shape (batch, width, 1)
+            Coefficients of the bands up to ``scale``.
         scale : int
-            Index of the last scale, from 0.
+            Index of the last band, from 0.
 
         Returns
         -------
         bands : Tensor of shape (batch, scale + 1, channels, time)
             In uV; their sum is the cumulative band.
         """
-        hidden = self.decoder(self.widen(summed) + self.scale.weight[scale][None, :, None])
-        bands = torch.stack([head(hidden) for head in self.heads[: scale + 1]], dim=1)
-        return bands * self.band_rms[: scale + 1, None, None]
+        bands = []
+        for number, (begin, end) in enumerate(self.bounds[: scale + 1]):
+            flat = summed.new_zeros(len(summed), self.channels * self.courses[number])
+            flat = flat.index_copy(1, getattr(self, f"places_{number}"), summed[:, begin:end, 0])
+            turned = flat.unflatten(1, (self.channels, -1))
+            bands.append(self.mixing[number] @ turned @ getattr(self, f"courses_{number}"))
+        return torch.stack(bands, dim=1) * self.band_rms[: scale + 1, None, None]
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
@@ -146,44 +175,9 @@ class BandTokenizer(nn.Module):
             raise ValueError(
                 f"Got {tokens.shape[1]} tokens; give at least the {self.lengths[0]} tokens of the first scale."
             )
-        return torch.stack([self.decode_sum(summed, scale).sum(dim=1) for scale, summed in enumerate(sums)], dim=1)
+        return self.decode_sum(sums[-1], len(sums) - 1).cumsum(dim=1)
 
 
 def single_bands(levels: Tensor) -> Tensor:
     """Return the single bands of cumulative bands, both of shape (batch, bands, channels, time)."""
     return torch.cat([levels[:, :1], levels[:, 1:] - levels[:, :-1]], dim=1)
-
-
-class _UnitLatents(nn.Module):
-    """Scale the latents of each window to a root mean square of 1; otherwise they drift away from the codes."""
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return latents / (latents.square().mean(dim=(1, 2), keepdim=True) + 1e-6).sqrt()
-
-
-class _BandHead(nn.Module):
-    """Decode latent features to one band: each latent gives 20 samples of a few sources, mixed into channels."""
-
-    def __init__(self, width: int, rank: int, channels: int) -> None:
-        super().__init__()
-        # Segments overlap by half, so that there are no visible borders.
-        self.sources = nn.ConvTranspose1d(width, rank, 2 * SAMPLES_A_LATENT, SAMPLES_A_LATENT, SAMPLES_A_LATENT // 2)
-        self.mix = nn.Conv1d(rank, channels, 1)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.mix(self.sources(hidden))
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.GroupNorm(8 if width % 8 == 0 else 1, width),
-            nn.GELU(),
-            nn.Conv1d(width, width, 3, padding=1),
-            nn.GELU(),
-            nn.Conv1d(width, width, 1),
-        )
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + self.body(hidden)

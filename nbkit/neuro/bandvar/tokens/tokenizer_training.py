@@ -1,8 +1,9 @@
 """Tokenizer training.
 
-Partial sums of codes are decoded into the bands up to their scale, and the error of each band is divided by the power
-of that band: delta is fifty times stronger than gamma and would otherwise dominate. Validation scores are fractions of
-power explained; predicting zero explains 0.
+The tokenizer is first fitted to training windows in closed form, bases and codebooks (see `transform`); the training
+steps then refine codes and patterns by gradient. The error of each band is divided by the power of that band: delta is
+fifty times stronger than gamma and would otherwise dominate. Validation scores are fractions of power explained;
+predicting zero explains 0.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from torch import Tensor
 
 from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.tokens.missing_power import MissingPower
-from nbkit.neuro.bandvar.tokens.spectral_loss import spectral_loss
+from nbkit.neuro.bandvar.tokens.scales import token_count
 from nbkit.neuro.bandvar.tokens.tokenizer import BandTokenizer, single_bands
-from nbkit.neuro.nn.vq import code_counts, perplexity
 from nbkit.neuro.signals.bands import band_names
 from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.training.rates import linear_rate
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
+
+_MOST_FITTED = 2**27  # numbers in the windows that the bases are fitted to, half a GB
 
 
 @dataclass(frozen=True)
@@ -31,24 +33,18 @@ class TokenizerSettings:
     """Settings of a tokenizer training. ``free`` is for 64 channels by 500 samples on one GPU with 16 GB."""
 
     codes: int = 4096
-    latent_width: int = 32
-    width: int = 384
-    blocks: int = 3
-    rank: int = 32  # number of sources mixed into the channels of each band
-    beta: float = 0.25  # weight of the commitment loss
-    quantizer_weight: float = 0.5
-    partial_weight: float = 0.25  # weight of the partial sums before the last
+    tokens_a_second: float = 21.0  # over all bands, which share them by their need
+    fit_windows: int = 2000  # most training windows that bases and codebooks are fitted to
+    fit_samples: int = 20_000  # samples with random signs that each codebook is fitted to
     waveform_weight: float = 0.25  # weight of the error of the whole signal, which is mostly delta
-    spectral_weight: float = 0.02
     flips: bool = True  # augmentation: flip windows in sign and in time at random
-    restart_below: float = 0.05  # a code used less than this fraction of an equal share is dead
     lr: float = 3e-4
-    weight_decay: float = 0.01
+    weight_decay: float = 0.0
     grad_clip: float = 1.0
-    warmup_steps: int = 500
+    warmup_steps: int = 100
     final_lr_ratio: float = 0.02
     batch_size: int = 64
-    max_steps: int = 40_000
+    max_steps: int = 4000
 
     @classmethod
     def free(cls) -> TokenizerSettings:
@@ -62,18 +58,13 @@ class TokenizerSettings:
 
     @classmethod
     def demo(cls) -> TokenizerSettings:
-        """Return settings for 64 channels by 200 samples on one CPU core, for some minutes."""
-        return cls(
-            codes=512, latent_width=16, width=128, blocks=2, rank=16, quantizer_weight=1.0, lr=2e-3, warmup_steps=50,
-            batch_size=32, max_steps=1200,
-        )  # fmt: skip
+        """Return settings for 64 channels by 200 samples on one CPU core, for a minute or two."""
+        return cls(codes=512, fit_samples=8000, lr=5e-4, warmup_steps=20, batch_size=32, max_steps=200)
 
     @classmethod
     def smoke(cls) -> TokenizerSettings:
-        """Return settings for a run of a few seconds on a CPU: the same code with a small model."""
-        return cls(
-            codes=64, latent_width=8, width=32, blocks=1, rank=8, lr=2e-3, warmup_steps=2, batch_size=4, max_steps=20
-        )
+        """Return settings for a run of a few seconds on a CPU: the same code with small codebooks."""
+        return cls(codes=64, fit_windows=48, fit_samples=2000, warmup_steps=2, batch_size=4, max_steps=20)
 
 
 class TokenizerTraining(ClippedModule):
@@ -82,12 +73,10 @@ class TokenizerTraining(ClippedModule):
     Parameters
     ----------
     settings : TokenizerSettings
-    channels, time_steps : int
-        Size of a window.
+    tokenizer : BandTokenizer
+        Fitted, see `BandTokenizer.fitted`.
     bands : sequence of (l_freq, h_freq)
         Band edges in Hz.
-    scale : sequence of float
-        Root mean square of each band in the training windows, in uV (see `BandData.scale`).
     sfreq : float
         Sampling frequency in Hz.
     trained_on : sequence of str
@@ -97,42 +86,29 @@ class TokenizerTraining(ClippedModule):
     def __init__(
         self,
         settings: TokenizerSettings,
-        channels: int,
-        time_steps: int,
+        tokenizer: BandTokenizer,
         bands: Sequence[tuple[float, float]],
-        scale: Sequence[float],
         sfreq: float,
         trained_on: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.trained_on = tuple(trained_on)
-        self.settings = settings
+        self.settings, self.tokenizer = settings, tokenizer
         self.bands = tuple((float(low), float(high)) for low, high in bands)
         self.sfreq = float(sfreq)
-        self.tokenizer = BandTokenizer(
-            channels,
-            time_steps,
-            self.bands,
-            settings.codes,
-            settings.latent_width,
-            settings.width,
-            settings.blocks,
-            settings.rank,
-            settings.beta,
-            settings.restart_below,
-        )
-        power = torch.as_tensor(scale, dtype=torch.float32) ** 2
-        self.tokenizer.set_scale(scale)
-        self.missing = MissingPower(channels, time_steps, self.bands, sfreq)
-        self.register_buffer("band_power", power)  # uV^2
+        self.missing = MissingPower(tokenizer.channels, tokenizer.time_steps, self.bands, sfreq)
         self._sums: Tensor | None = None
         self._counts: Tensor | None = None
 
     @classmethod
     def for_data(cls, settings: TokenizerSettings, data: Any) -> TokenizerTraining:
-        """Build the module with the window size, bands and scale of a `BandData`."""
-        names = file_names(data.train_dataset.paths)
-        return cls(settings, data.channels, data.time_steps, data.bands, data.scale, data.sfreq, names)
+        """Fit a tokenizer to the training windows of a `BandData` and build the module."""
+        windows = data.train_dataset
+        most = max(2, _MOST_FITTED // (windows.num_stages * data.channels * data.time_steps))
+        levels = windows.stack(min(settings.fit_windows, most))
+        tokens = token_count(data.time_steps / data.sfreq, settings.tokens_a_second, windows.num_stages)
+        tokenizer = BandTokenizer.fitted(levels, settings.codes, tokens, data.scale, data.seed, settings.fit_samples)
+        return cls(settings, tokenizer, data.bands, data.sfreq, file_names(windows.paths))
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str = "cpu") -> TokenizerTraining:
@@ -160,7 +136,8 @@ class TokenizerTraining(ClippedModule):
             Checkpoint that has the description; named in error messages.
         """
         settings = settings_from(TokenizerSettings, made, path)
-        return cls(settings, **{k: v for k, v in made.items() if k != "settings"})
+        sizes = (made["channels"], made["time_steps"], settings.codes, made["lengths"], made["courses"], made["sizes"])
+        return cls(settings, BandTokenizer(*sizes), made["bands"], made["sfreq"], made["trained_on"])
 
     def description(self) -> dict[str, Any]:
         """Return the arguments that rebuild the module, as plain numbers, text, lists and dicts."""
@@ -168,8 +145,10 @@ class TokenizerTraining(ClippedModule):
             "settings": asdict(self.settings),
             "channels": self.tokenizer.channels,
             "time_steps": self.tokenizer.time_steps,
+            "lengths": list(self.tokenizer.lengths),
+            "courses": list(self.tokenizer.courses),
+            "sizes": list(self.tokenizer.quantizer.sizes),
             "bands": [list(band) for band in self.bands],
-            "scale": [float(value) for value in self.band_power.sqrt()],
             "sfreq": self.sfreq,
             "trained_on": list(self.trained_on),
         }
@@ -188,41 +167,25 @@ class TokenizerTraining(ClippedModule):
         Returns
         -------
         losses : dict of str to Tensor
-            ``bands``, ``partial``, ``waveform``, ``spectral`` and ``quantizer``.
+            ``bands`` and ``waveform``.
         decoded : Tensor of shape (batch, channels, time)
             Decoded signal, in uV.
         """
         tokenizer, quantized = self.tokenizer, self.tokenizer.quantize(levels)
-        true, last = single_bands(levels), len(self.bands) - 1
-        # One random earlier scale in each step: decoding all of them would double the cost of the step.
-        earlier = int(torch.randint(max(1, last), ())) if last else 0
-        errors = {}
-        for scale in sorted({earlier, last}):
-            bands = tokenizer.decode_sum(quantized.partial_sums[scale], scale)
-            error = (bands - true[:, : scale + 1]).square().mean(dim=(0, 2, 3)) / self.band_power[: scale + 1]
-            errors[scale] = error.mean()
-        decoded, rms = bands.sum(dim=1), tokenizer.rms
-        losses = {
-            "bands": errors[last],
-            "partial": errors[earlier],
-            "waveform": (decoded - levels[:, -1]).square().mean() / rms.square(),
-            "spectral": spectral_loss(decoded / rms, levels[:, -1] / rms),
-            "quantizer": quantized.loss,
-        }
-        return losses, decoded
+        bands = tokenizer.decode_sum(quantized.partial_sums[-1], len(self.bands) - 1)
+        error = (bands - single_bands(levels)).square().mean(dim=(0, 2, 3)) / tokenizer.band_rms.square()
+        decoded = bands.sum(dim=1)
+        waveform = (decoded - levels[:, -1]).square().mean() / tokenizer.rms.square()
+        return {"bands": error.mean(), "waveform": waveform}, decoded
 
     def training_step(self, levels: Tensor, batch_idx: int) -> Tensor:
         if self.settings.flips:
             levels = flipped(levels)
         losses, decoded = self.losses(levels)
-        settings = self.settings
         self.missing.update(levels[:, -1], decoded.detach())
-        loss = losses["bands"] + settings.partial_weight * losses["partial"]
-        loss = loss + settings.waveform_weight * losses["waveform"]
-        loss = loss + settings.spectral_weight * losses["spectral"] + settings.quantizer_weight * losses["quantizer"]
+        loss = losses["bands"] + self.settings.waveform_weight * losses["waveform"]
         self.log("train_loss", loss, prog_bar=True)
         self.log_dict({f"train_{name}": value for name, value in losses.items()})
-        self.log("train_restarted", self.tokenizer.quantizer.restarted.float())
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -248,8 +211,8 @@ class TokenizerTraining(ClippedModule):
         -------
         sums : Tensor of shape (4, scales)
             Squared error and power of each band, then of each cumulative band, in uV^2.
-        counts : Tensor of shape (codes,)
-            How often each code was used.
+        counts : Tensor of shape (tokens, codes)
+            How often each token had each code.
         """
         tokens = self.tokenizer.encode(levels)
         cumulative = self.tokenizer.decode(tokens)
@@ -257,7 +220,7 @@ class TokenizerTraining(ClippedModule):
         true = single_bands(levels)
         terms = [bands - true, true, cumulative - levels, levels]
         sums = torch.stack([term.float().square().mean(dim=(2, 3)).double().sum(dim=0) for term in terms])
-        return sums, code_counts(tokens, self.settings.codes)
+        return sums, uses_of(tokens, self.settings.codes)
 
     def validation_scores(self, sums: Tensor, counts: Tensor) -> dict[str, float]:
         """Return the validation scores for added `validation_sums`.
@@ -265,15 +228,15 @@ class TokenizerTraining(ClippedModule):
         ``val_r2_<band>`` is the fraction of the power of a band that all tokens explain, ``val_r2_to_<band>`` the
         fraction of the cumulative band that the tokens up to its scale explain, and ``val_r2`` the fraction of the
         whole signal. ``val_bands`` is the mean error over bands in units of their power (1 for predicting zero).
-        ``val_perplexity`` and ``val_codes_used`` describe the use of the codebook.
+        ``val_perplexity`` and ``val_codes_used`` describe the use of the codebooks, as means over tokens.
         """
         error, power, total_error, total = sums
         by_band, cumulative = (1 - error / power).tolist(), (1 - total_error / total).tolist()
         scores = {"val_bands": float((error / power).mean()), "val_r2": cumulative[-1]}
         for name, band, level in zip(band_names(self.bands), by_band, cumulative, strict=True):
             scores[f"val_r2_{name}"], scores[f"val_r2_to_{name}"] = band, level
-        scores["val_perplexity"] = float(perplexity(counts))
-        scores["val_codes_used"] = float((counts > 0).sum())
+        scores["val_perplexity"] = mean_perplexity(counts)
+        scores["val_codes_used"] = float((counts > 0).sum(dim=1).float().mean())
         return scores
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -296,6 +259,17 @@ def tokenizer_scores(module: TokenizerTraining, batches: Any) -> dict[str, float
     pairs = [module.validation_sums(batch.to(module.device)) for batch in batches]
     module.train(was_training)
     return module.validation_scores(sum(s for s, _ in pairs), sum(c for _, c in pairs))
+
+
+def uses_of(tokens: Tensor, codes: int) -> Tensor:
+    """Return how often each token has each code, (tokens, codes), of windows' tokens (windows, tokens)."""
+    return torch.nn.functional.one_hot(tokens, codes).sum(dim=0)
+
+
+def mean_perplexity(counts: Tensor) -> float:
+    """Return the perplexity of a token's codes, the mean over tokens: the number of codes if all are used alike."""
+    shares = counts.double() / counts.sum(dim=1, keepdim=True).clamp_min(1)
+    return float((-(shares * shares.clamp_min(1e-30).log()).sum(dim=1)).exp().mean())
 
 
 def flipped(levels: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _FEWEST = 4  # channels with known positions for a head
 
 
+# of predictors, in the order of the table; blue is training in the figure of the curves, orange the model's validation
+_COLOURS = (SERIES[1], SERIES[3], SERIES[2], SERIES[4], SERIES[5])
+_EXCESS = "#4D4D4D"
 _NOTHING = "Nothing to compare yet: the training is not complete,\nor there was none on surrogates."
 
 
@@ -49,7 +52,7 @@ def plot_skills(skills: Mapping[str, np.ndarray], bands: Sequence[str], excess: 
     places, width = np.arange(len(bands)), 0.8 / len(skills)
     for number, (name, values) in enumerate(skills.items()):
         at = places + (number - (len(skills) - 1) / 2) * width
-        left.bar(at, values.mean(axis=0), width, color=SERIES[number], label=name)
+        left.bar(at, values.mean(axis=0), width, color=_COLOURS[number], label=name)
         if len(values) > 1:
             error = 1.96 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
             left.errorbar(at, values.mean(axis=0), error, fmt="none", ecolor="black", elinewidth=0.9, capsize=2)
@@ -62,7 +65,7 @@ def plot_skills(skills: Mapping[str, np.ndarray], bands: Sequence[str], excess: 
         return figure
     spread = np.random.default_rng(0).uniform(-0.18, 0.18, len(excess))
     for number in range(excess.shape[1]):
-        right.plot(number + spread, excess[:, number], "o", color=SERIES[0], markersize=4, alpha=0.6)
+        right.plot(number + spread, excess[:, number], "o", color=_EXCESS, markersize=4, alpha=0.6)
         right.plot([number - 0.3, number + 0.3], [excess[:, number].mean()] * 2, color="black", linewidth=1.6)
     right.axhline(0, color=BASELINE, linestyle="--")
     right.set_xticks(range(excess.shape[1]), [*bands, "all"])
@@ -100,7 +103,7 @@ def plot_excess_maps(excess: np.ndarray | None, bands: Sequence[str], ch_names: 
         if len(placed) >= _FEWEST:
             _head(axes, excess[band, placed], [ch_names[number] for number in placed], most)
         else:
-            axes.barh(list(ch_names), excess[band], color=SERIES[0])
+            axes.barh(list(ch_names), excess[band], color=_EXCESS)
             axes.set_xlim(-most, most)
             axes.set_xlabel("Excess (1)")
         axes.set_title(f"{bands[band]}\nfrom {excess[band].min():.2f} to {excess[band].max():.2f}", fontsize=10)

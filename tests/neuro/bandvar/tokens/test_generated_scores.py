@@ -123,4 +123,4 @@ def test_windows_without_a_class_take_no_part_in_the_verdict():
 
 def test_rows_have_a_baseline_each():
     rows = score_rows(judge(**given_to_judge()))
-    assert len(rows) == 9 and all({"name", "value", "unit", "baseline", "baseline_is"} == set(row) for row in rows)
+    assert len(rows) == 10 and all({"name", "value", "unit", "baseline", "baseline_is"} == set(row) for row in rows)

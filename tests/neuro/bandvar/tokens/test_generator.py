@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nbkit.neuro.bandvar.tokens.generator import Attention, NextScaleTransformer
-from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
+from tests.neuro.bandvar.tokens.random_quantizer import random_quantizer
 
 LENGTHS = (2, 3, 10)
 
@@ -14,20 +14,22 @@ LENGTHS = (2, 3, 10)
 @pytest.fixture(params=[False, True], ids=["own", "shared"])
 def model(request):
     torch.manual_seed(0)
-    return NextScaleTransformer(LENGTHS, 16, 4, (2, 3, 1), depth=2, shared_modulation=request.param, gate_init=1).eval()
+    return NextScaleTransformer(
+        LENGTHS, 16, 15, (2, 3, 1), depth=2, shared_modulation=request.param, gate_init=1
+    ).eval()
 
 
 @pytest.fixture
 def quantizer():
     torch.manual_seed(1)
-    return MultiScaleQuantizer(16, 4, LENGTHS).eval()
+    return random_quantizer(LENGTHS)
 
 
 CHOSEN = torch.tensor([[1, 1, 1], [2, 0, 0]])
 
 
 def test_size_follows_the_depth():
-    model = NextScaleTransformer(LENGTHS, 16, 4, (2, 0, 0), depth=3)
+    model = NextScaleTransformer(LENGTHS, 16, 15, (2, 0, 0), depth=3)
     assert model.width == 192 and len(model.blocks) == 3 and model.blocks[0].attention.heads == 3
 
 
@@ -83,10 +85,10 @@ def test_each_condition_counts(model, quantizer):
 
 def test_blocks_begin_as_identity_and_chances_as_equal():
     torch.manual_seed(0)
-    model = NextScaleTransformer(LENGTHS, 16, 4, (2, 0, 0), depth=2).eval()
+    model = NextScaleTransformer(LENGTHS, 16, 15, (2, 0, 0), depth=2).eval()
     hidden, condition = torch.randn(1, 5, 128), torch.randn(1, 128)
     torch.testing.assert_close(model.blocks[0](hidden, condition), hidden, atol=1e-3, rtol=0)
-    chances = model(torch.randn(1, 13, 4), torch.tensor([[1, 0, 0]])).softmax(-1)
+    chances = model(torch.randn(1, 13, 15), torch.tensor([[1, 0, 0]])).softmax(-1)
     assert (chances - 1 / 16).abs().max() < 0.02
 
 
@@ -111,8 +113,8 @@ def test_attention_calls_its_qkv_layer():
 
 def test_drop_path_leaves_whole_branches_out_in_training_alone():
     torch.manual_seed(0)
-    model = NextScaleTransformer(LENGTHS, 16, 4, (2, 0, 0), depth=2, drop_path=0.5, gate_init=1)
-    inputs, chosen = torch.randn(1, 13, 4), torch.tensor([[1, 0, 0]])
+    model = NextScaleTransformer(LENGTHS, 16, 15, (2, 0, 0), depth=2, drop_path=0.5, gate_init=1)
+    inputs, chosen = torch.randn(1, 13, 15), torch.tensor([[1, 0, 0]])
     drawn = {round(model(inputs, chosen).sum().item(), 3) for _ in range(20)}
     assert 2 <= len(drawn) <= 4  # the last block's two branches, in or out; the first block is never dropped
     model.eval()

@@ -1,138 +1,94 @@
-"""Quantisation: brute force, sums, gradients, and a state that survives."""
+"""Quantisation: brute force, one band a scale, gradients, and a fit that is the same every time."""
 
 from __future__ import annotations
 
-import io
-
+import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
-from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
+from nbkit.neuro.bandvar.tokens.quantizer import BandQuantizer
+from nbkit.neuro.bandvar.tokens.transform import fit_codes
 
-LENGTHS = (2, 3, 10)
+LENGTHS, SIZES = (2, 1, 2), (3, 2, 4, 1, 2)  # tokens of each band, and coefficients of each token
 
 
 @pytest.fixture
 def quantizer():
     torch.manual_seed(0)
-    return MultiScaleQuantizer(16, 4, LENGTHS).eval()
+    made = BandQuantizer(8, LENGTHS, SIZES).eval()
+    for token, size in enumerate(SIZES):
+        torch.nn.init.normal_(made.codebook[token, :, :size])
+    made.spread.copy_(torch.rand(12) + 0.5)
+    return made
 
 
 def by_hand(quantizer, latents):
-    """The sheet's recipe, token by token."""
-    rest, summed = latents.clone(), torch.zeros_like(latents)
-    tokens, sums, loss = [], [], 0.0
-    for scale, length in enumerate(LENGTHS):
-        pooled = F.interpolate(rest, size=length, mode="area")
-        row = torch.zeros(len(latents), length, dtype=torch.long)
-        for window in range(len(latents)):
-            for place in range(length):
-                distances = [(pooled[window, :, place] - code).norm().item() for code in quantizer.codebook]
-                row[window, place] = min(range(16), key=distances.__getitem__)
-        wide = F.interpolate(quantizer.codebook[row].transpose(1, 2), size=LENGTHS[-1], mode="linear")
-        given = 0.5 * wide + 0.5 * quantizer.smooth[scale](wide)
-        summed, rest = summed + given, rest - given
-        loss = loss + 0.25 * ((summed - latents) ** 2).mean() + ((summed - latents) ** 2).mean()
-        tokens.append(row)
-        sums.append(summed)
-    return torch.cat(tokens, 1), sums, loss / len(LENGTHS)
+    tokens, coded, end = [], [], 0
+    for token, size in enumerate(SIZES):
+        group, book = latents[:, end : end + size], quantizer.codebook[token, :, :size]
+        best = ((group[:, None] - book[None]) ** 2).sum(-1).argmin(1)
+        tokens.append(best)
+        coded.append(book[best])
+        end += size
+    return torch.stack(tokens, 1), torch.cat(coded, 1)
 
 
+@torch.no_grad()
 def test_quantisation_is_that_of_brute_force(quantizer):
-    latents = torch.randn(3, 4, 10)
-    with torch.no_grad():
-        tokens, sums, loss = by_hand(quantizer, latents)
-        found = quantizer(latents)
-    assert torch.equal(found.tokens, tokens)
-    torch.testing.assert_close(found.loss, loss)
-    for ours, theirs, again in zip(found.partial_sums, sums, quantizer.partial_sums(tokens), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(again, theirs, atol=1e-5, rtol=1e-5)
-
-
-def test_scales_sum_to_the_decoders_input(quantizer):
-    tokens = torch.randint(16, (2, sum(LENGTHS)))
-    parts = [quantizer.embed(tokens[:, place], scale) for scale, place in enumerate(quantizer.slices)]
-    torch.testing.assert_close(quantizer.partial_sums(tokens)[-1], sum(parts))
-    assert len(quantizer.partial_sums(tokens[:, :6])) == 2  # one token of the last scale is no scale
-
-
-def test_next_inputs_know_nothing_of_their_own_scale(quantizer):
-    tokens = torch.randint(16, (1, sum(LENGTHS)))
-    inputs = quantizer.next_inputs(tokens)
-    assert inputs.shape == (1, 13, 4)
-    sums = quantizer.partial_sums(tokens)
-    expected = [F.interpolate(sums[k], size=LENGTHS[k + 1], mode="area").transpose(1, 2) for k in (0, 1)]
-    torch.testing.assert_close(inputs, torch.cat(expected, 1))
-    changed = tokens.clone()
-    changed[0, 3] = (changed[0, 3] + 1) % 16  # of scale 1
-    assert torch.equal(quantizer.next_inputs(changed)[:, :3], inputs[:, :3])
-    assert not torch.equal(quantizer.next_inputs(changed)[:, 3:], inputs[:, 3:])
-
-
-def test_the_gradient_reaches_latents_straight_through_and_the_codes(quantizer):
-    latents = torch.randn(2, 4, 10, requires_grad=True)
-    quantizer(latents).partial_sums[-1].sum().backward()
-    torch.testing.assert_close(latents.grad, torch.ones_like(latents))
-    assert quantizer.codebook.grad.abs().sum() > 0
-    latents.grad = None
-    quantizer(latents).partial_sums[0][..., 0].sum().backward()
-    assert latents.grad[..., :5].abs().min() > 0 and latents.grad[..., 5:].abs().max() == 0  # what token 0 averages
-
-
-def test_loss_pulls_codes_and_latents_with_their_own_weights():
-    torch.manual_seed(1)
-    quantizer = MultiScaleQuantizer(8, 4, (5,), beta=0.25).eval()
-    latents = torch.randn(2, 4, 5, requires_grad=True)
+    latents = torch.randn(20, 12)
+    tokens, coded = by_hand(quantizer, latents)
     found = quantizer(latents)
-    found.loss.backward()
-    error = quantizer.partial_sums(found.tokens)[-1] - latents
-    torch.testing.assert_close(latents.grad, -0.25 * 2 * error.detach() / error.numel())
+    assert torch.equal(found.tokens, tokens)
+    torch.testing.assert_close(found.partial_sums[-1][:, :, 0], coded)
+    torch.testing.assert_close(found.loss, (((coded - latents) / quantizer.spread) ** 2).mean())
 
 
-def test_dead_codes_begin_anew_at_vectors_of_the_batch():
-    torch.manual_seed(2)
-    quantizer = MultiScaleQuantizer(32, 4, LENGTHS, restart_below=0.5, restart_every=1).train()
-    latents = torch.randn(8, 4, 10)
-    quantizer(latents)
-    quantizer.codebook.data[7] = 1e3  # nobody is near
-    quantizer.use[7] = 0.0
-    quantizer(latents)
-    assert quantizer.codebook[7].abs().max() < 10 and quantizer.use[7] > 0.5
-    assert int(quantizer.restarted) >= 1
-    still = MultiScaleQuantizer(32, 4, LENGTHS, restart_below=0.0).train()
-    still(latents)
-    before = still.codebook.clone()
-    for _ in range(30):
-        still(latents)
-    assert torch.equal(still.codebook, before) and int(still.restarted) == 0
+@torch.no_grad()
+def test_the_tokens_of_a_band_are_that_band_and_nothing_else(quantizer):
+    tokens = torch.randint(8, (4, 5))
+    sums = quantizer.partial_sums(tokens)
+    assert [int((s != 0).any(0).sum()) for s in sums] == [5, 9, 12]
+    parts = [quantizer.embed(tokens[:, place], scale) for scale, place in enumerate(quantizer.slices)]
+    for scale, summed in enumerate(sums):
+        torch.testing.assert_close(summed, sum(parts[: scale + 1]))
+    assert [(part != 0).any(0)[:, 0].nonzero()[:, 0].tolist() for part in parts] == [
+        [0, 1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11]
+    ]  # fmt: skip
+    assert len(quantizer.partial_sums(tokens[:, :4])) == 2  # one token of the last scale is no scale
+    assert quantizer.partial_sums(tokens[:, :1]) == []
 
 
-def test_evaluation_changes_nothing(quantizer):
-    before = {name: value.clone() for name, value in quantizer.state_dict().items()}
-    quantizer(torch.randn(2, 4, 10))
-    assert all(torch.equal(value, before[name]) for name, value in quantizer.state_dict().items())
+@torch.no_grad()
+def test_the_inputs_of_a_scale_know_all_before_it_and_nothing_of_it(quantizer):
+    tokens = torch.randint(8, (1, 5))
+    inputs = quantizer.next_inputs(tokens)
+    assert inputs.shape == (1, 3, 12)
+    expected = quantizer.partial_sums(tokens)[0][:, :, 0] / quantizer.spread
+    torch.testing.assert_close(inputs[:, 0], expected)
+    changed = tokens.clone()
+    changed[0, 2] = (changed[0, 2] + 1) % 8  # of scale 1
+    assert torch.equal(quantizer.next_inputs(changed)[:, :1], inputs[:, :1])
+    assert not torch.equal(quantizer.next_inputs(changed)[:, 1:], inputs[:, 1:])
 
 
-def test_state_survives_a_file_and_training_goes_on_exactly():
-    def steps(quantizer, first, last):
-        for step in range(first, last):
-            torch.manual_seed(step)  # as the runtime derives it
-            quantizer(torch.randn(4, 4, 10))
-        return quantizer.state_dict()
+def test_gradients_reach_the_codes_that_were_used(quantizer):
+    found = quantizer(torch.randn(3, 12))
+    found.partial_sums[-1].sum().backward()
+    used = torch.zeros(5, 8, dtype=torch.bool)
+    used[torch.arange(5)[None].expand(3, 5), found.tokens] = True
+    assert torch.equal(quantizer.codebook.grad.abs().sum(-1) > 0, used)
 
-    torch.manual_seed(3)
-    options = dict(restart_below=0.9, restart_every=3)
-    whole = MultiScaleQuantizer(32, 4, LENGTHS, **options).train()
-    halves = MultiScaleQuantizer(32, 4, LENGTHS, **options).train()
-    halves.load_state_dict(whole.state_dict())
-    expected = steps(whole, 0, 20)
-    file = io.BytesIO()
-    torch.save(steps(halves, 0, 10), file)
-    file.seek(0)
-    again = MultiScaleQuantizer(32, 4, LENGTHS, **options).train()
-    again.load_state_dict(torch.load(file, weights_only=True))
-    found = steps(again, 10, 20)
-    assert int(expected["restarted"]) > 0
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+def test_k_means_finds_planted_clusters_and_repeats_itself():
+    draws = np.random.default_rng(0)
+    samples = np.repeat([[4.0, 1.0], [1.0, 3.0]], 50, axis=0) + 0.01 * draws.normal(size=(100, 2))
+    books = [fit_codes(samples, 16, np.random.default_rng(1), 800, 8) for _ in range(2)]
+    np.testing.assert_array_equal(*books)
+    corners = [[x * a, y * b] for x, y in ((4, 1), (1, 3)) for a in (-1, 1) for b in (-1, 1)]  # all signs
+    nearest = np.linalg.norm(books[0][None] - np.array(corners)[:, None], axis=-1).min(axis=1)
+    assert (nearest < 0.1).all()
+
+
+def test_sizes_and_lengths_must_fit():
+    with pytest.raises(ValueError, match="sizes of 2 tokens for 3"):
+        BandQuantizer(4, (1, 2), (3, 3))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nbkit.neuro.bandvar.tokens.generator import NextScaleTransformer
-from nbkit.neuro.bandvar.tokens.quantizer import MultiScaleQuantizer
 from nbkit.neuro.bandvar.tokens.sampling import generate_tokens, guided, keep_likely
+from tests.neuro.bandvar.tokens.random_quantizer import random_quantizer
 
 LENGTHS = (2, 3, 10)
 
@@ -15,9 +15,9 @@ LENGTHS = (2, 3, 10)
 @pytest.fixture
 def pair():
     torch.manual_seed(0)
-    model = NextScaleTransformer(LENGTHS, 16, 4, (2, 1, 1), depth=2, gate_init=1, modulation_init=1)
+    model = NextScaleTransformer(LENGTHS, 16, 15, (2, 1, 1), depth=2, gate_init=1, modulation_init=1)
     torch.nn.init.normal_(model.head.weight, std=0.1)  # opinions, not equal chances
-    return model, MultiScaleQuantizer(16, 4, LENGTHS)
+    return model, random_quantizer(LENGTHS)
 
 
 def chosen(count=6):

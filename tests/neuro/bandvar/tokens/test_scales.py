@@ -8,31 +8,17 @@ import torch
 from nbkit.neuro.bandvar.tokens.scales import (
     active_scales,
     block_causal_mask,
-    scale_lengths,
     scale_of_token,
     scale_slices,
     scale_weights,
+    token_count,
 )
-from nbkit.neuro.signals.bands import effective_bands
 
 
-def test_lengths_are_the_upper_edges_at_the_sheets_window():
-    assert scale_lengths(500) == (4, 8, 13, 30, 50) and sum(scale_lengths(500)) == 105
-    held_to_nyquist = effective_bands([(0.5, 4), (4, 8), (8, 13), (13, 30), (30, 50)], 100.0)
-    assert scale_lengths(500, held_to_nyquist) == (4, 8, 13, 30, 50)
-
-
-def test_lengths_follow_the_window_and_never_shrink():
-    assert scale_lengths(200) == (2, 3, 5, 12, 20)
-    for steps in range(10, 600, 10):
-        lengths = scale_lengths(steps)
-        assert min(lengths) >= 1 and list(lengths) == sorted(lengths) and lengths[-1] == steps // 10
-
-
-@pytest.mark.parametrize("steps", [0, 5, 128])
-def test_a_window_of_no_whole_latents_is_refused(steps):
-    with pytest.raises(ValueError, match="not a whole number of latents"):
-        scale_lengths(steps)
+def test_a_window_has_as_many_tokens_as_its_seconds_ask_for():
+    assert [token_count(seconds, 21.0, 5) for seconds in (5.0, 2.0, 0.1)] == [105, 42, 5]
+    with pytest.raises(ValueError, match="must be above 0"):
+        token_count(2.0, 0.0, 5)
 
 
 def test_mask_is_who_came_before():
@@ -53,6 +39,13 @@ def test_scales_come_in_one_after_another():
     assert weights[0] == pytest.approx(0.2) and weights == sorted(weights) and weights[-1] == 1.0
     assert seen[50:] == [(5, 1.0)] * 50
     assert active_scales(0, 100, 5, until=0.0) == (5, 1.0)
+
+
+def test_some_scales_can_be_there_from_the_start():
+    seen = [active_scales(step, 100, 5, until=0.6, first=3, rise=5) for step in range(100)]
+    assert [[count for count, _ in seen].index(n) for n in (3, 4, 5)] == [0, 20, 40]
+    assert [weight for count, weight in seen if count == 4][:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    assert active_scales(0, 100, 5, until=0.5, first=9) == (5, 1.0)
 
 
 def test_weights_of_tokens_mask_later_scales_and_keep_their_mean():

@@ -1,0 +1,1 @@
+"""Uses of Band-VAR's tokens and generator, each beside the simple way."""
