@@ -31,7 +31,8 @@ def settings(
     smoke : bool
         True for ``cls.smoke()``, else ``cls.free()``.
     overrides : mapping, str or None
-        Fields to replace, as a mapping or as JSON text. Those that are None keep the preset's value.
+        Fields to replace, as a mapping or as JSON text. Those that are None keep the preset's value. Settings within
+        settings are replaced one by one, too: ``{"student": {"dim": 64}}``.
     preset : str or None
         Another preset of the class; ignored with `smoke`.
 
@@ -51,7 +52,8 @@ def settings(
     if name not in presets:
         raise UsageError(f"{cls.__name__}: {unknown('preset', name, presets)} Nothing was begun.")
     given = {k: v for k, v in _mapping(cls, overrides).items() if v is not None}
-    return replace(getattr(cls, name)(), **_checked(cls, given))
+    made = getattr(cls, name)()
+    return replace(made, **_checked(cls, given, made))
 
 
 def presets_of(cls: type) -> list[str]:
@@ -97,13 +99,21 @@ def _mapping(cls: type, given: Mapping[str, Any] | str | None) -> dict[str, Any]
     return dict(given)
 
 
-def _checked(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(cls: type, given: Mapping[str, Any], preset: Any = None) -> dict[str, Any]:
+    """Return values of the fields' types; names with values replace single fields of the preset's settings within."""
     hints = typing.get_type_hints(cls)
     names = [field.name for field in fields(cls) if field.init]
     for name in given:
         if name not in names:
             raise UsageError(f"{cls.__name__}: {unknown('setting', str(name), names)} Nothing was begun.")
-    return {name: _typed(cls, name, hints[name], value) for name, value in given.items()}
+    made = {}
+    for name, value in given.items():
+        inner = getattr(preset, name, None)
+        if isinstance(value, Mapping) and is_dataclass(inner) and not isinstance(inner, type):
+            made[name] = replace(inner, **_checked(type(inner), value, inner))
+        else:
+            made[name] = _typed(cls, name, hints[name], value)
+    return made
 
 
 def _typed(cls: type, name: str, wanted: Any, value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
@@ -93,3 +93,32 @@ def test_json_with_an_unknown_name_is_refused():
     text = json.dumps(json.loads(to_json(Toy())) | {"max_stepz": 3})
     with pytest.raises(UsageError, match="max_stepz"):
         from_json(Toy, text)
+
+
+@dataclass(frozen=True)
+class Inner:
+    width: int = 3
+    rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    steps: int = 5
+
+    @classmethod
+    def free(cls):
+        return cls(Inner(width=7))
+
+    @classmethod
+    def smoke(cls):
+        return cls()
+
+
+def test_settings_within_settings_are_replaced_one_by_one():
+    assert settings(Outer, overrides={"inner": {"rate": 1}}) == Outer(Inner(7, 1.0))
+    assert settings(Outer, overrides='{"inner": {"width": 2}, "steps": 9}') == Outer(Inner(2), 9)
+    with pytest.raises(UsageError, match=r"Inner: .*'widht'"):
+        settings(Outer, overrides={"inner": {"widht": 2}})
+    with pytest.raises(UsageError, match="Inner.width is 'a'"):
+        settings(Outer, overrides={"inner": {"width": "a"}})

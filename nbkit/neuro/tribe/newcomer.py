@@ -38,6 +38,11 @@ def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, rid
     ValueError
         If no run has responses.
     """
+    if student.settings.gate_networks > 1:
+        raise ValueError(
+            f"This student has gates for {student.settings.gate_networks} networks, and a new subject is fitted to one "
+            "set of features. Use a student with gate_networks=1, or train phase 3 on the new subject."
+        )
     having = [run for run in runs if run.bold is not None]
     if not having:
         raise ValueError(
@@ -59,7 +64,13 @@ def add_subject(student: TinyTribe, runs: Sequence[StimulusRun], times: int, rid
 
 
 def features_before_subject(student: TinyTribe, run: StimulusRun, times: int, lead: int = 8) -> np.ndarray:
-    """Return the features that a subject's scale and shift are applied to, over a whole run, shape (steps, dim)."""
+    """Return the features that a subject's scale and shift are applied to, over a whole run.
+
+    Returns
+    -------
+    features : ndarray of shape (steps, dim)
+        With gates for several networks, those of all networks side by side: (steps, networks * dim).
+    """
     device = next(student.parameters()).device
     present = torch.from_numpy(np.asarray(run.present, bool))[None].to(device)
     parts, done, lead = [], 0, min(lead, times - 1)
@@ -70,6 +81,7 @@ def features_before_subject(student: TinyTribe, run: StimulusRun, times: int, le
             part = slice(begin, begin + times)
             features = {m: torch.from_numpy(run.features[m][part])[None].float().to(device) for m in MODALITIES}
             pooled, _ = student.pooling(student.trunk(features, present)[0])
-            parts.append(student.response(pooled)[0, done - begin :].float().cpu().numpy())
+            each = [student.response(pooled[:, :, number]) for number in range(pooled.shape[2])]
+            parts.append(torch.cat(each, dim=-1)[0, done - begin :].float().cpu().numpy())
             done = min(begin + times, len(run))
     return np.concatenate(parts)

@@ -38,6 +38,8 @@ class SupervisedTribe(ClippedModule):
         the loss has no parcel term.
     backbones : dict of str to Module, optional
         Compute the features of a modality from its entry in the batch; without one, the batch holds features.
+    network : int array of shape (outputs,), optional
+        Network of each output, for a student with gates for each (see `TinyTribe.set_networks`).
 
     Raises
     ------
@@ -48,13 +50,19 @@ class SupervisedTribe(ClippedModule):
     phase = ""
 
     def __init__(
-        self, settings: Any, parcel: Tensor | None = None, backbones: dict[str, nn.Module] | None = None
+        self,
+        settings: Any,
+        parcel: Tensor | None = None,
+        backbones: dict[str, nn.Module] | None = None,
+        network: Any = None,
     ) -> None:
         super().__init__()
         student: StudentSettings = settings.student
         self.settings = settings
         self.weights: LossWeights = settings.weights
         self.student = TinyTribe(student)
+        if network is not None and student.gate_networks > 1:
+            self.student.set_networks(network)
         self.feature_head = nn.Linear(student.dim, FUSION_DIM)
         self.backbones = nn.ModuleDict(backbones or {})
         if parcel is not None and tuple(parcel.shape) != (student.n_vertices,):

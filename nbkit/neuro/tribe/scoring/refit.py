@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe, fmri_data
@@ -18,9 +19,10 @@ from nbkit.neuro.tribe.student.student import TinyTribe
 def refit_student(
     settings: FmriSettings,
     runs: Sequence[StimulusRun],
-    parcel: torch.Tensor | None,
-    start: str | Path | None,
-    seed: int,
+    parcel: torch.Tensor | None = None,
+    start: str | Path | None = None,
+    seed: int = 2025,
+    network: np.ndarray | None = None,
 ) -> TinyTribe:
     """Train a student on runs, as phase 3 does, without a validation and without a checkpoint.
 
@@ -29,7 +31,7 @@ def refit_student(
     settings : FmriSettings
     runs : sequence of StimulusRun
         With responses.
-    parcel : Tensor of shape (outputs,), optional
+    parcel, network
         See `SupervisedTribe`.
     start : str or Path, optional
         Checkpoint of an earlier phase that saw none of the held-out stimuli.
@@ -43,7 +45,7 @@ def refit_student(
     import lightning
 
     torch.manual_seed(seed)
-    module = FmriTribe(settings, parcel)
+    module = FmriTribe(settings, parcel, network=network)
     module.start_from(start)
     data = fmri_data(settings, list(runs), [replace(runs[0], name=f"{runs[0].name} (unused)")])
     quiet = logging.getLogger("lightning.pytorch")

@@ -91,7 +91,8 @@ class Evaluation:
         """Return the predictors of a fold's students, and the first one's features for ridge regression."""
         times, student = self.settings.times, self.student
         if self.frame.time_folds:
-            student = refit_student(self.settings, runs, self.regions.parcel, self.start, self.frame.seed)
+            parcel, network = self.regions.parcel, self.regions.network
+            student = refit_student(self.settings, runs, parcel, self.start, self.frame.seed, network)
         made = {STUDENT: student_predictor(student, times)}
         if self.before is not None and not self.frame.time_folds:
             made[BEFORE] = student_predictor(self.before, times, NOBODY)

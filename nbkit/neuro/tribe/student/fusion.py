@@ -142,21 +142,29 @@ class Fusion(nn.Module):
 
 
 class GatedPooling(nn.Module):
-    """Weighted mean of the modalities of a step; the weights are normalised sigmoids of their mean token."""
+    """Weighted mean of the modalities of a step; the weights are normalised sigmoids of their mean token.
 
-    def __init__(self, dim: int, modalities: int = 3) -> None:
+    Parameters
+    ----------
+    dim, modalities : int
+    networks : int
+        Number of networks with weights of their own; with 1, all outputs share the weights.
+    """
+
+    def __init__(self, dim: int, modalities: int = 3, networks: int = 1) -> None:
         super().__init__()
-        self.net = nn.Linear(dim, modalities)
+        self.net = nn.Linear(dim, networks * modalities)
+        self.networks = networks
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Pool tokens of shape (batch, time, modalities, dim).
 
         Returns
         -------
-        pooled : Tensor of shape (batch, time, dim)
-        gates : Tensor of shape (batch, time, modalities)
+        pooled : Tensor of shape (batch, time, networks, dim)
+        gates : Tensor of shape (batch, time, networks, modalities)
             They sum to 1 over modalities.
         """
-        gates = self.net(tokens.mean(dim=2)).sigmoid()
+        gates = self.net(tokens.mean(dim=2)).sigmoid().unflatten(-1, (self.networks, -1))
         gates = gates / gates.sum(dim=-1, keepdim=True)
-        return (gates[..., None] * tokens).sum(dim=2), gates
+        return torch.einsum("btnm,btmd->btnd", gates, tokens), gates

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ class StudentSettings:
     hrf_taps: int = 16  # steps of the haemodynamic layer; at the TR they should reach 20 s, past the undershoot
     tr: float = 1.49  # s per step
     n_subjects: int = 25
+    gate_networks: int = 1  # networks with gates of their own (see `TinyTribe.set_networks`); 1: all outputs share them
     text_dim: int = 384
     audio_dim: int = 384
     video_dim: int = 640
@@ -79,9 +81,9 @@ class Prediction(NamedTuple):
     bold : Tensor of shape (batch, time, vertices)
         Predicted response, in z units.
     pooled : Tensor of shape (batch, time, dim)
-        Fused features before the haemodynamic layer.
+        Fused features before the haemodynamic layer, mean over networks.
     gates : Tensor of shape (batch, time, modalities)
-        Weights of the modalities.
+        Weights of the modalities, mean over networks.
     routed : Routed
     """
 
@@ -181,11 +183,36 @@ class TinyTribe(nn.Module):
         super().__init__()
         s = self.settings = settings
         self.trunk = Trunk(s)
-        self.pooling = GatedPooling(s.dim)
+        self.pooling = GatedPooling(s.dim, networks=s.gate_networks)
         self.hrf = HRFLayer(s.dim, s.hrf_taps, s.tr)
         self.shared = nn.Sequential(nn.LayerNorm(s.dim), nn.Linear(s.dim, s.dim), nn.GELU())
         self.film = FiLM(s.dim, s.n_subjects)
         self.vertices = nn.Linear(s.dim, s.n_vertices, bias=False)
+        if s.gate_networks > 1:
+            self.register_buffer("network", torch.arange(s.n_vertices) % s.gate_networks)
+
+    def set_networks(self, network: Tensor | np.ndarray) -> None:
+        """Say which network's gates each output has; without this, outputs are dealt out in turn.
+
+        Parameters
+        ----------
+        network : int array of shape (outputs,)
+            Numbers from 0; outputs of no network (below 0) share the gates of network 0.
+
+        Raises
+        ------
+        ValueError
+            If there are more networks than gates, or not one number for each output.
+        """
+        found = torch.as_tensor(network).long().clamp_min(0)
+        count = self.settings.gate_networks
+        if len(found) != self.settings.n_vertices or int(found.max()) >= max(count, 1):
+            raise ValueError(
+                f"There are {len(found)} network numbers up to {int(found.max())} for {self.settings.n_vertices} "
+                f"outputs and {count} networks with gates; set gate_networks to {int(found.max()) + 1}."
+            )
+        if count > 1:
+            self.network.copy_(found)
 
     def forward(
         self,
@@ -216,10 +243,21 @@ class TinyTribe(nn.Module):
         """
         fused, routed = self.trunk(features, present, temperature=temperature)
         pooled, gates = self.pooling(fused)
-        bold = self.vertices(self.film(self.response(pooled), subject))
+        bold = self._outputs(pooled, subject)
+        pooled, gates = pooled.mean(2), gates.mean(2)
         if n_trs is not None and n_trs != bold.shape[1]:
             bold = F.adaptive_avg_pool1d(bold.transpose(1, 2), n_trs).transpose(1, 2)
         return Prediction(bold, pooled, gates, routed)
+
+    def _outputs(self, pooled: Tensor, subject: Tensor | None) -> Tensor:
+        """Return the prediction from pooled features of shape (batch, time, networks, dim)."""
+        each = [self.film(self.response(pooled[:, :, number]), subject) for number in range(pooled.shape[2])]
+        if len(each) == 1:
+            return self.vertices(each[0])
+        order = torch.argsort(self.network, stable=True)
+        weight = self.vertices.weight
+        parts = [own @ weight[self.network == number].T for number, own in enumerate(each)]
+        return torch.cat(parts, dim=-1)[..., torch.argsort(order)]
 
     def response(self, pooled: Tensor) -> Tensor:
         """Return the input of FiLM, shape (batch, time, dim): pooled features after haemodynamic and shared layer."""

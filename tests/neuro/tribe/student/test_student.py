@@ -159,12 +159,35 @@ def test_an_absent_modality_tells_nothing_but_its_place():
 
 
 def test_gates_sum_to_one_and_weigh_tokens():
-    pooling, tokens = GatedPooling(6), torch.randn(2, 5, 3, 6)
+    pooling, tokens = GatedPooling(6, networks=2), torch.randn(2, 5, 3, 6)
     pooled, gates = pooling(tokens)
-    torch.testing.assert_close(gates.sum(-1), torch.ones(2, 5))
-    raw = (tokens.mean(2) @ pooling.net.weight.T + pooling.net.bias).sigmoid()
+    assert pooled.shape == (2, 5, 2, 6)
+    torch.testing.assert_close(gates.sum(-1), torch.ones(2, 5, 2))
+    raw = (tokens.mean(2) @ pooling.net.weight.T + pooling.net.bias).sigmoid().unflatten(-1, (2, 3))
     torch.testing.assert_close(gates, raw / raw.sum(-1, keepdim=True))
-    torch.testing.assert_close(pooled[1, 2], sum(gates[1, 2, m] * tokens[1, 2, m] for m in range(3)))
+    torch.testing.assert_close(pooled[1, 2, 1], sum(gates[1, 2, 1, m] * tokens[1, 2, m] for m in range(3)))
+
+
+def test_a_gate_for_each_network_opens_a_modality_for_its_outputs_alone():
+    one, several = small().eval(), TinyTribe(small().settings.of(gate_networks=2)).eval()
+    network = torch.arange(one.settings.n_vertices) % 3 == 0
+    several.set_networks(network)
+    same = one.state_dict()
+    with torch.no_grad():
+        for name, value in several.state_dict().items():
+            if name.startswith("pooling"):
+                value.copy_(torch.cat([same[name]] * 2))
+            elif name != "network":
+                value.copy_(same[name])
+    x = features()
+    torch.testing.assert_close(several(x).bold, one(x).bold)  # the same gates twice: the same student
+    with torch.no_grad():
+        several.pooling.net.bias[3:] = torch.tensor([9.0, -9.0, -9.0])
+    changed = (several(x).bold - one(x).bold).detach().abs().amax((0, 1))
+    assert changed[network].min() > 1e-5 and changed[~network].max() < 1e-6
+    with pytest.raises(ValueError, match="set gate_networks to 5"):
+        several.set_networks(torch.arange(one.settings.n_vertices) % 5)
+    assert several(x).gates.shape == one(x).gates.shape
 
 
 def test_the_mean_subject_and_known_ones():
