@@ -35,6 +35,8 @@ class DataSet:
         Subjects to use; () for all.
     folder : str, optional
         Root of the cueing data set.
+    mains : float, optional
+        Frequency of the mains in the recordings, in Hz, for models whose authors removed it.
     """
 
     task: str = "windows"
@@ -44,6 +46,7 @@ class DataSet:
     classes: Sequence[str] = ()
     subjects: Sequence[int | str] = ()
     folder: str | None = None
+    mains: float | None = None
 
 
 def data_sets(given: Mapping[str, Mapping[str, Any] | str], usual: DataSet) -> dict[str, DataSet]:
@@ -96,7 +99,7 @@ def load_tasks(
         paths = windows(of.store) if of.task == "windows" else ()
         task = load_task(
             of.task, of.folder, of.subjects, Path(scratch, name or "data"), windows=paths, leave_one_out=leave_one_out,
-            target=of.target, group=of.group, classes=of.classes,
+            target=of.target, group=of.group, classes=of.classes, mains=of.mains,
         )  # fmt: skip
         task = replace(task, name=name) if name else task
         tasks[task.name] = task

@@ -19,7 +19,7 @@ from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.decoding.experiment import run_fold
 from nbkit.neuro.decoding.finetune import MODES
 from nbkit.neuro.decoding.folds import Fold, outer_folds
-from nbkit.neuro.decoding.models.foundation import FoundationModel
+from nbkit.neuro.decoding.models.foundation import PREPARATION, FoundationModel
 from nbkit.neuro.decoding.models.table import MODELS
 from nbkit.neuro.decoding.rivals.scratch import SCRATCH
 from nbkit.neuro.decoding.training import FineTuneSettings
@@ -143,7 +143,7 @@ def item_settings(settings: CompareSettings, training: FineTuneSettings) -> dict
     weights = settings.weights if isinstance(settings.weights, str) else dict(settings.weights)
     return {
         "training": asdict(training), "weights": weights, "n_splits": settings.n_splits, "seed": settings.seed,
-        "fold": settings.fold, "strategy": settings.strategy,
+        "fold": settings.fold, "strategy": settings.strategy, "preparation": PREPARATION,
     }  # fmt: skip
 
 

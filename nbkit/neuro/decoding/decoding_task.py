@@ -10,6 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nbkit.neuro.decoding.models.foundation import PREPARATION, FoundationModel
+from nbkit.neuro.decoding.models.table import spec_of
+from nbkit.neuro.decoding.recorded import RecordedWindows
+from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.recording import Recording
 
 
@@ -42,6 +46,12 @@ class DecodingTask:
         Whether windows begin at a fixed time from an event.
     subjects : ndarray of shape (windows,), optional
         Subject of each window, if the groups are something else.
+    recorded : RecordedWindows, optional
+        The recordings of the windows, from which each model gets windows of its own cleaning.
+    mains : float, optional
+        Frequency of the mains in the recordings, in Hz; None if unknown, or removed already.
+    cleaning : Cleaning, optional
+        The model's cleaning that the windows went through, see `cleaned_for`.
     """
 
     name: str
@@ -57,6 +67,9 @@ class DecodingTask:
     data: str = "real"
     event_related: bool = False
     subjects: np.ndarray | None = None
+    recorded: RecordedWindows | None = None
+    mains: float | None = None
+    cleaning: Cleaning | None = None
 
     @property
     def people(self) -> np.ndarray:
@@ -71,12 +84,41 @@ class DecodingTask:
 
     @property
     def content(self) -> str:
-        """Hash of windows, targets and groups, 12 hexadecimal digits."""
-        digest = hashlib.sha256(str((self.windows.shape, self.sfreq, self.ch_names, self.classes)).encode())
+        """Hash of windows, targets, groups and what models get removed, 12 hexadecimal digits."""
+        form = (self.windows.shape, self.sfreq, self.ch_names, self.classes)
+        digest = hashlib.sha256(str(form if self.mains is None else (*form, self.mains)).encode())
         for part in (self.windows, self.target):
             digest.update(np.ascontiguousarray(part).data)
         digest.update("\n".join(self.groups.astype(str).tolist()).encode())
         return digest.hexdigest()[:12]
+
+    @property
+    def made_of(self) -> dict[str, object]:
+        """What an item of any phase on this task depends on besides its row: plain values for its settings."""
+        return {"task": self.name, "preparation": PREPARATION, "mains": self.mains}
+
+    def cleaned_for(self, model: str | FoundationModel) -> DecodingTask:
+        """Return the task with its recordings cleaned as a model's authors cleaned theirs, and windows at its rate.
+
+        A task without recordings is returned as it is: the model then centres its windows, and nothing else.
+
+        Parameters
+        ----------
+        model : str or FoundationModel
+            A key of the table, or a model; one that was pretrained with nbkit takes the windows as they are.
+        """
+        cleaning = spec_of(model).cleaning(self.mains) if isinstance(model, str) else model.cleaning
+        if self.recorded is None or cleaning is None or self.cleaning == cleaning:
+            return self
+        windows = self.recorded.cleaned(cleaning)
+        return replace(self, windows=windows, sfreq=float(cleaning.sfreq or self.sfreq), cleaning=cleaning)
+
+    def subset(self, rows: np.ndarray) -> DecodingTask:
+        """Return the task with some of its windows, by their indices or by a bool for each."""
+        recorded = None if self.recorded is None else self.recorded.subset(rows)
+        subjects = None if self.subjects is None else self.subjects[rows]
+        parts = dict(windows=self.windows[rows], target=self.target[rows], groups=self.groups[rows])
+        return replace(self, recorded=recorded, subjects=subjects, **parts)
 
     def permuted(self, seed: int) -> DecodingTask:
         """Return the task with targets shuffled within each group, a control that no model should decode."""

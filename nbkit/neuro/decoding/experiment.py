@@ -80,12 +80,13 @@ def run_fold(
         ``checkpoint``.
     """
     model = decoder.model if isinstance(decoder.model, str) else decoder.model.key
-    estimator = decoder.build(task, seed_of(f"{name}-fold-{fold.number}", seed), cache, folder)
+    its = task.cleaned_for(decoder.model) if isinstance(decoder, FrozenProbe | FineTune) else task
+    estimator = decoder.build(its, seed_of(f"{name}-fold-{fold.number}", seed), cache, folder)
     if hasattr(estimator, "get_artifact_metadata"):  # a trained network, which needs groups to choose its best step
-        estimator.fit(task.windows[fold.train], task.target[fold.train], task.groups[fold.train])
+        estimator.fit(its.windows[fold.train], task.target[fold.train], task.groups[fold.train])
     else:
-        estimator.fit(task.windows[fold.train], task.target[fold.train])
-    scores, predicted = _scored(estimator, task, fold)
+        estimator.fit(its.windows[fold.train], task.target[fold.train])
+    scores, predicted = _scored(estimator, its, fold)
     own = decoder == BandPowers()
     beside, _ = (scores, None) if own else _scored(_baseline(task, fold), task, fold)
     seen = getattr(decoder.model, "seen", None)

@@ -220,12 +220,39 @@ def embedding_rows(task: DecodingTask, models: Iterable[str]) -> list[dict[str, 
     ]
 
 
+def for_model(task: DecodingTask, embedding: FrozenEmbedding, key: str) -> tuple[DecodingTask, FrozenEmbedding]:
+    """Return a task with a model's own cleaning, and an embedding by this model of its windows.
+
+    The cleaning is part of the key in the cache: as the model's in its fingerprint, and by the windows themselves.
+
+    Parameters
+    ----------
+    task : DecodingTask
+    embedding : FrozenEmbedding
+        A model that is already built is kept.
+    key : str
+    """
+    model = key if isinstance(embedding.model, str) else embedding.model
+    its = task.cleaned_for(model)
+    return its, copy.copy(embedding).set_params(model=model, sfreq=its.sfreq)
+
+
+def embed_task(task: DecodingTask, models: Iterable[str], embedding: FrozenEmbedding) -> dict[str, np.ndarray]:
+    """Return the embeddings of all windows of a task, by model."""
+    found = {}
+    for key in models:
+        its, mine = for_model(task, embedding, key)
+        found[key] = mine.fit_transform(its.windows)
+        embedding.weights_ = mine.weights_
+    return found
+
+
 def embedded_models(task: DecodingTask, models: Iterable[str], embedding: FrozenEmbedding) -> list[str]:
     """Return the models whose embeddings of all windows of a task are already in the cache."""
     ready = []
     for key in models:
-        mine = copy.copy(embedding).set_params(model=key)
-        windows = check_windows(task.windows)
+        its, mine = for_model(task, embedding, key)
+        windows = check_windows(its.windows)
         made_of = mine.made_of(mine._model_for(windows))
         if mine.cache.holds(windows, made_of):
             ready.append(key)
@@ -250,8 +277,8 @@ def embed_row(row: Mapping[str, str], task: DecodingTask, embedding: FrozenEmbed
     """
     if not isinstance(embedding.cache, EmbeddingCache):
         raise ValueError("The embedding has no EmbeddingCache, so there is no file to store; pass cache=.")
-    mine = copy.copy(embedding).set_params(model=row["model"]) if isinstance(embedding.model, str) else embedding
-    windows = task.windows[task.groups == row["group"]]
+    its, mine = for_model(task.subset(task.groups == row["group"]), embedding, row["model"])
+    windows = its.windows
     mine.fit_transform(windows)
     paths = mine.cache.packs_of(windows, mine.made_of(mine._model_for(windows)))
     return {path.stem: path for path in paths}

@@ -7,13 +7,13 @@ recording, never from the signal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nbkit.neuro.decoding.decoding_task import DecodingTask
+from nbkit.neuro.decoding.recorded import RecordedWindows
 from nbkit.neuro.decoding.window_task import window_task
 from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.reading import read_recording
@@ -57,7 +57,7 @@ def load_task(
     leave_one_out : bool
         One fold per group, for the task windows.
     **of_windows
-        ``target``, ``group`` and ``classes``, see `window_task`.
+        ``target``, ``group``, ``classes`` and ``mains``, see `window_task`.
 
     Raises
     ------
@@ -90,8 +90,7 @@ def recording_to_embed(path: str | Path | None, task: DecodingTask) -> Recording
     """
     if path is not None:
         return read_recording(path, Cleaning.none())
-    first = task.groups == task.groups[0]
-    return replace(task, windows=task.windows[first]).as_recording()
+    return task.subset(task.groups == task.groups[0]).as_recording()
 
 
 def rest_or_movement(
@@ -107,20 +106,24 @@ def rest_or_movement(
         Sampling frequency after resampling, in Hz.
     """
     length = int(round(4.0 * sfreq))
-    windows, target, groups = [], [], []
+    windows, target, groups, starts, read = [], [], [], [], []
     for subject in subjects:
         for run in runs:
             recording = read_recording(eegbci.fetch(subject, run), Cleaning.none(sfreq))
+            read.append(recording)
             for onset, label in zip(recording.onsets_s, recording.labels, strict=True):
                 start = int(round(onset * sfreq))
                 if label in ("T0", "T1", "T2") and start + length <= recording.signal.shape[1]:
                     windows.append(recording.signal[:, start : start + length])
+                    starts.append((len(read) - 1, start))
                     target.append(int(label != "T0"))
                     groups.append(f"sub-{subject:03d}" if len(subjects) > 1 else f"run-{run:02d}")
+    of, first = np.array(starts).T
+    recorded = RecordedWindows([lambda one=one: one for one in read], of, first, length)
     return DecodingTask(
         "rest_or_movement", "classification", np.stack(windows).astype(np.float32), np.array(target), np.array(groups),
         sfreq, recording.ch_names, ("rest", "movement"), event_related=True,
-        strategy="stratified_group_kfold" if len(subjects) > 1 else "leave_one_group_out",
+        strategy="stratified_group_kfold" if len(subjects) > 1 else "leave_one_group_out", recorded=recorded,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nbkit.neuro.decoding.decoding_task import DecodingTask
+from nbkit.neuro.decoding.recorded import recorded_of
 from nbkit.neuro.signals.windows.montages import Montage, largest_montage
 from nbkit.neuro.signals.windows.shards import WindowShards
 from nbkit.neuro.signals.windows.targets import as_text, choose_target
@@ -21,6 +22,7 @@ def window_task(
     *,
     classes: Sequence[str] = (),
     leave_one_out: bool = False,
+    mains: float | None = None,
     say: Callable[[str], None] = print,
 ) -> DecodingTask:
     """Return a task on stored windows.
@@ -42,6 +44,8 @@ def window_task(
         Classes to use, in their order; by default all of the target. Windows of others are left out.
     leave_one_out : bool
         One fold per group instead of a number of folds.
+    mains : float, optional
+        Frequency of the mains in the recordings, 50 or 60 Hz, which models get removed whose authors removed it.
     say : callable
         Prints one line about what is left out.
 
@@ -63,7 +67,7 @@ def window_task(
     common = dict(
         windows=_stacked(shards, rows), groups=_groups(shards, montage, group)[rows], sfreq=shards.sfreq,
         ch_names=tuple(shards.ch_names), data=shards.fact("data", "real"), event_related="event" in shards.column_names,
-        subjects=shards.subjects[rows].astype(str),
+        subjects=shards.subjects[rows].astype(str), recorded=recorded_of(shards, rows), mains=mains,
     )  # fmt: skip
     one_out = "leave_one_group_out" if leave_one_out else ""
     if not chosen.classes:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 
 from nbkit.neuro.decoding.models.channels import FARTHEST, ChannelPlan, plan_channels
 from nbkit.neuro.decoding.models.preparing import Prepared, prepare
+from nbkit.neuro.signals.intake.cleaning import Cleaning
 
-PREPARATION = 1  # version of the preparation of windows; a change makes cached embeddings invalid
+PREPARATION = 2  # version of the preparation of windows; a change makes cached embeddings invalid
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -57,6 +59,8 @@ def _plain(value: Any) -> Any:
         return _NOTHING
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__qualname__, _plain(asdict(value))]
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 
@@ -111,6 +115,9 @@ class FoundationModel:
         Largest angle between an interpolated channel and the nearest recorded one, in degrees.
     seen : sequence of str, optional
         Subjects of its pretraining, if they are known.
+    cleaning : Cleaning, optional
+        That of its pretraining data, for recordings; every window is centred. Without it, signals are taken as they
+        are.
     """
 
     def __init__(
@@ -129,9 +136,10 @@ class FoundationModel:
         device: str | torch.device = "cpu",
         farthest: float = FARTHEST,
         seen: Sequence[str] | None = None,
+        cleaning: Cleaning | None = None,
     ) -> None:
         self.key, self.ch_names, self.sfreq, self.n_times, self.dim = key, tuple(ch_names), sfreq, n_times, dim
-        self.normalisation, self.weights = normalisation, weights
+        self.normalisation, self.weights, self.cleaning = normalisation, weights, cleaning
         # Parameters that the network itself keeps fixed must stay fixed in a trained copy.
         self._learnable = frozenset(name for name, p in backbone.named_parameters() if p.requires_grad)
         self.module = backbone.requires_grad_(False).eval().to(device)
@@ -257,7 +265,8 @@ class FoundationModel:
             If a channel is missing and cannot be interpolated, a value is not finite, or windows are too short.
         """
         plan = self.plan(ch_names, positions, template)
-        return prepare(windows, float(sfreq), plan, self.sfreq, self.n_times, self.normalisation, self.key)
+        centred = self.cleaning is not None
+        return prepare(windows, float(sfreq), plan, self.sfreq, self.n_times, self.normalisation, self.key, centred)
 
     @torch.no_grad()  # not inference_mode: some networks cache tensors, which training later uses again
     def embed(

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.models.preparing import resample
 from nbkit.neuro.decoding.models.registry import load_model
-from nbkit.neuro.decoding.models.table import MODELS
 from nbkit.neuro.signals.intake.ch_names import TWINS, electrode
-from nbkit.neuro.signals.intake.cleaning import Cleaning
+from nbkit.neuro.signals.intake.cleaning import Cleaning, clean_again
+from nbkit.neuro.signals.intake.facts import Stretch
 from nbkit.neuro.signals.intake.reading import read_recording
 from nbkit.neuro.signals.intake.recording import Recording
 
@@ -60,6 +60,7 @@ def embed_recording(
     positions: Mapping[str, Sequence[float]] | None = None,
     template: str | None = None,
     filtered: bool = True,
+    mains: float | None = None,
     batch_size: int = 32,
     device: str | None = None,
     precision: str = "fp32",
@@ -84,8 +85,10 @@ def embed_recording(
     positions, template
         Positions of the channels, see `directions`; by default those of the recording's montage.
     filtered : bool
-        Whether to filter to the band of the model's pretraining first (Butterworth, fourth order, zero phase). Models
+        Whether to clean the recording as the model's authors cleaned theirs (see `ModelSpec.cleaning`). Models
         pretrained with nbkit always get the unfiltered recording.
+    mains : float, optional
+        Frequency of the mains, if the model is given by its key; see `load_model`.
     batch_size, device, precision
         See `FoundationModel.embed`.
 
@@ -104,17 +107,17 @@ def embed_recording(
     positions = laid if positions is None and laid else positions
     if isinstance(model, str):
         model = load_model(
-            model, weights=weights, ch_names=recording.ch_names, window=window, positions=positions, template=template
-        )
+            model, weights=weights, ch_names=recording.ch_names, window=window, positions=positions, template=template,
+            mains=mains,
+        )  # fmt: skip
     if not np.isfinite(recording.signal).all():
         rows = zip(recording.ch_names, recording.signal, strict=True)
         strange = [name for name, row in rows if not np.isfinite(row).all()]
         raise ValueError(f"Values that are not finite in {', '.join(strange[:8])}; mark these channels as bad.")
-    spec = MODELS.get(model.key) if filtered else None
-    embedded, times, said = [], [], ()
-    for stretch in recording.stretches:
-        # each part by itself: neither a filter nor a window crosses a gap
-        signal, words = _suited(recording.signal[:, stretch.start : stretch.stop], recording.sfreq, model, spec)
+    cleaned, words = _suited(recording, model, filtered)
+    embedded, times, said = [], [], words
+    for stretch in cleaned.stretches:
+        signal = cleaned.signal[:, stretch.start : stretch.stop]  # no window crosses a gap
         spare = signal.shape[1] - model.n_times
         begins = np.round(np.arange(int(spare / model.sfreq / every + 1e-9) + 1) * every * model.sfreq).astype(int)
         for first in range(0, len(begins) if spare >= 0 else 0, batch_size):
@@ -133,16 +136,22 @@ def embed_recording(
     return RecordingEmbedding(np.concatenate(embedded), np.concatenate(times), model.seconds, model.weights, said)
 
 
-def _suited(signal: np.ndarray, sfreq: float, model: FoundationModel, spec: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return a part of a recording in the band and at the rate of a model, and what was done."""
-    said = []
-    if spec is not None:
-        signal, words = _band(signal, sfreq, spec.l_freq, spec.h_freq)
-        said.append(words)
-    if sfreq != model.sfreq:
-        signal = resample(signal, sfreq, model.sfreq)
-        said.append(f"resampled from {sfreq:g} to {model.sfreq:g} Hz")
-    return signal, tuple(said)
+def _suited(recording: Recording, model: FoundationModel, filtered: bool) -> tuple[Recording, tuple[str, ...]]:
+    """Return a recording as the model's authors cleaned theirs, at its rate, and what was done."""
+    rate = f"resampled from {recording.sfreq:g} to {model.sfreq:g} Hz"
+    said = (rate,) if recording.sfreq != model.sfreq else ()
+    if filtered and model.cleaning is not None:
+        cleaned, heard = clean_again(recording, model.cleaning)
+        return cleaned, (model.cleaning.words(recording.sfreq), *said, *heard)
+    if recording.sfreq == model.sfreq:
+        return recording, ()
+    pieces, found, begin = [], [], 0
+    for stretch in recording.stretches:
+        pieces.append(resample(recording.signal[:, stretch.start : stretch.stop], recording.sfreq, model.sfreq))
+        found.append(Stretch(begin, begin + pieces[-1].shape[1], stretch.start_s))
+        begin += pieces[-1].shape[1]
+    signal = np.concatenate(pieces, axis=1)
+    return replace(recording, signal=signal, sfreq=model.sfreq, stretches=tuple(found)), said
 
 
 def _taken(raw: mne.io.BaseRaw | Recording | str | Path) -> tuple[Recording, dict[str, np.ndarray]]:
@@ -156,15 +165,3 @@ def _taken(raw: mne.io.BaseRaw | Recording | str | Path) -> tuple[Recording, dic
     # a recording's channels have the names of today; its montage may have the older ones
     found = {name: known.get(electrode(name), known.get(TWINS.get(electrode(name), ""))) for name in recording.ch_names}
     return recording, {name: at for name, at in found.items() if at is not None}
-
-
-def _band(signal: np.ndarray, sfreq: float, l_freq: float, h_freq: float) -> tuple[np.ndarray, str]:
-    """Filter a signal; return it and a description. The upper edge is used only if the sampling frequency allows it."""
-    from scipy.signal import butter, sosfiltfilt
-
-    if h_freq < 0.45 * sfreq:
-        sections, words = butter(4, (l_freq, h_freq), "bandpass", fs=sfreq, output="sos"), f"to {h_freq:g} Hz"
-    else:
-        sections, words = butter(4, l_freq, "highpass", fs=sfreq, output="sos"), "upwards"
-    centred = signal - signal.mean(1, keepdims=True)
-    return sosfiltfilt(sections, centred, axis=1), f"filtered from {l_freq:g} Hz {words}"

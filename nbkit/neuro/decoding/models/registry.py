@@ -55,6 +55,7 @@ def load_model(
     strict: bool = True,
     seed: int = 0,
     device: str = "cpu",
+    mains: float | None = None,
 ) -> FoundationModel:
     """Build a foundation model for a recording's channels and window.
 
@@ -78,6 +79,8 @@ def load_model(
     seed : int
         Random seed of random weights.
     device : str
+    mains : float, optional
+        Frequency of the mains in the recordings, 50 or 60 Hz, removed for models whose authors removed it.
 
     Returns
     -------
@@ -111,7 +114,7 @@ def load_model(
     backbone = Backbone(key, network, targets)
     return FoundationModel(
         key, backbone, targets, spec.sfreq, n_times, spec.dim, spec.normalisation, said, backbone.lora_targets(),
-        positions, template, device,
+        positions, template, device, cleaning=spec.cleaning(mains),
     )  # fmt: skip
 
 

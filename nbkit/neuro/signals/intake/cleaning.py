@@ -6,7 +6,7 @@ The settings are part of what the windows of a store depend on. The presets are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from nbkit.neuro.signals.artifacts import KINDS, remove_artifacts
 from nbkit.neuro.signals.intake.ch_names import electrode
 from nbkit.neuro.signals.intake.facts import Stretch
 from nbkit.neuro.signals.intake.heard import heard
+from nbkit.neuro.signals.intake.recording import Recording
 
 _PAD = "symmetric"  # MNE's default, a point reflection, turns mains noise into a step at both ends
 BADS = ("interpolate", "drop", "keep")
@@ -88,6 +89,12 @@ class Cleaning:
         """Return the settings as a dict; ``remove`` only if there is something to remove, as in stores before it."""
         return {name: value for name, value in asdict(self).items() if name != "remove" or value}
 
+    def words(self, sfreq: float) -> str:
+        """Return the filters in words, as a recording of this sampling rate, in Hz, gets them."""
+        high = self.h_freq if self.h_freq is not None and self.h_freq < 0.49 * sfreq else None
+        band = f"filtered from {self.l_freq or 0:g} Hz " + (f"to {high:g} Hz" if high else "upwards")
+        return band + (f", mains of {self.notch:g} Hz removed" if self.notch and self.notch < 0.49 * sfreq else "")
+
 
 def clean(
     raw: Any, stretches: Sequence[Stretch], cleaning: Cleaning, beside: dict[str, np.ndarray] | None = None
@@ -138,6 +145,24 @@ def clean(
         begin += data.shape[1]
     signal = np.concatenate(pieces, axis=1) if pieces else np.zeros((len(raw.ch_names), 0))
     return signal, tuple(found), repaired, said
+
+
+def clean_again(recording: Recording, cleaning: Cleaning) -> tuple[Recording, list[str]]:
+    """Clean a recording that was read before, such as for a model that was pretrained on another band.
+
+    What an earlier cleaning has removed does not come back. All channels are kept.
+
+    Returns
+    -------
+    recording : Recording
+        With the new signal, rate and stretches.
+    said : list of str
+        What MNE said.
+    """
+    raw = recording.as_raw()
+    signal, stretches, _, said = clean(raw, recording.stretches, replace(cleaning, bads="keep"))
+    sfreq = float(cleaning.sfreq or recording.sfreq)
+    return replace(recording, signal=signal, sfreq=sfreq, stretches=stretches), said
 
 
 def _part(raw: Any, stretch: Stretch) -> Any:

@@ -157,6 +157,11 @@ class WindowShards(Dataset):
         """The file of samples of every shard, in the order of ``paths``."""
         return self._files
 
+    @property
+    def baselines(self) -> list[tuple[int, int] | None]:
+        """First sample and end of every shard's baseline, from a window's start; None for none."""
+        return self._baseline
+
     def subset(self, keep: np.ndarray | Sequence[int]) -> WindowShards:
         """Return a view of some windows, selected by a bool per window or by their indices."""
         keep = np.asarray(keep)
