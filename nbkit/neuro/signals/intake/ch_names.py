@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 _UNIT = re.compile(r"\s*[(\[]\s*(?:[munµμ]|micro|milli)?\s*V(?:olts?)?\s*[)\]]$", re.IGNORECASE)
-_PREFIX = re.compile(r"^(?:EEG|RAW|POL|CHAN|CHANNEL)(?:[ _:.-]+|$)")
+_PREFIX = re.compile(r"^(?:(?:EEG|RAW|POL|CHAN|CHANNEL)(?:[ _:.-]+|$)|EEG(?=(?:FP|AF|F|FC|FT|C|CP|TP|T|P|PO|O)[Z\d]))")
 _SUFFIX = re.compile(
-    r"[ _-](?:REF\d?|REFERENCE|LE|AVG|AV|AR|CAR|AA|CLE|LER|A1|A2|M1|M2|A1A2|M1M2|A12|M12|TP9|TP10|CZREF|VREF|G2)$"
+    r"[ _./:-](?:REF\d?|REFERENCE|LE|AVG|AV|AR|CAR|AA|CLE|LER|A1|A2|M1|M2|A1\+?A2|M1\+?M2|\(A1\+A2\)(?:/2)?|A12|M12|"
+    r"\(M1\+M2\)(?:/2)?|LINKED ?EARS|EARS|TP9|TP10|CZREF|VREF|G2|ORG)$"
 )
+_EAR_BEHIND = re.compile(r"([FCPOT]{1,2}[Z\d]{1,2})(?:A1|A2|M1|M2)")  # C3A2, as sleep laboratories write it
 _EARS = {"A1", "A2", "M1", "M2", "A1A2", "M1M2", "REF", "LE", "AVG", "GND", "NZ", "LPA", "RPA"}
 _NUMBERED = re.compile(r"([A-I])0+(\d+)")
 
@@ -35,10 +37,13 @@ def electrode(name: str) -> str:
     ('FC5', 'T3', 'C3', 'A2-A1', 'FP1-F7')
     """
     plain = _UNIT.sub("", name.strip()).strip().rstrip(".").strip().upper()
+    plain = re.sub(r"\s*-\s*", "-", plain)
     while (shorter := _PREFIX.sub("", plain)) != plain and shorter and not shorter.isdecimal():
         plain = shorter
     while (shorter := _SUFFIX.sub("", plain)) != plain and shorter and shorter not in _EARS:
         plain = shorter.rstrip(".")
+    if (found := _EAR_BEHIND.fullmatch(plain)) is not None:
+        plain = found[1]
     return _NUMBERED.sub(r"\1\2", plain) if _NUMBERED.fullmatch(plain) else plain
 
 

@@ -7,20 +7,24 @@ amplitude. Everything that is not EEG is left out by name, with the reason.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 from nbkit.neuro.signals.intake.ch_names import electrode, is_between_references, is_scalp
+from nbkit.neuro.signals.intake.companions import BRAINVISION
 from nbkit.neuro.signals.intake.opened import Opened
 from nbkit.neuro.signals.intake.units import is_blank, volts_per
 
 # words in names of channels that are not EEG, by kind
 _WORDS = {
-    "EOG": "EOG HEOG VEOG LOC ROC HEOGL HEOGR VEOGL VEOGR VEOGB EYE GAZE PUPIL EOGL EOGR EOGH EOGV LEOG REOG",
+    "EOG": "EOG HEOG VEOG HEO VEO HEOR HEOL VEOU VEOL IO LOC ROC HEOGL HEOGR VEOGL VEOGR VEOGB EYE GAZE PUPIL EOGL "
+    "EOGR EOGH EOGV LEOG REOG",
     "ECG": "ECG EKG HEART CARDIAC ECGL ECGR EKG1 EKG2",
     "EMG": "EMG CHIN LEG MASSETER TIBIAL SUBMENTAL CHIN1 CHIN2 LAT RAT LLEG RLEG",
     "respiration": "RESP RESPIRATION RSP FLOW AIRFLOW NASAL ORO ORONASAL THOR THORAX THORACIC ABDO ABD ABDOMEN "
-    "ABDOMINAL CHEST SNORE SNORING CPAP PRESSURE BELT EFFORT",
-    "blood": "SPO2 SAO2 SAT OSAT PULSE PULS PLETH PLET PPG HR BPM HRATE HEARTRATE OXSTAT BVP BP NIBP",
+    "ABDOMINAL CHEST SNORE SNORING CPAP PRESSURE BELT EFFORT RIP XFLOW XSUM NAF NPT THERM THERMISTOR CANNULA "
+    "CO2 ETCO2 TCCO2 VTH VAB",
+    "blood": "SPO2 SAO2 SAT OSAT PULSE PULS PLETH PLET PPG HR BPM HRATE HEARTRATE OXSTAT BVP BP NIBP PTT",
     "temperature": "TEMP TEMPERATURE",
     "skin": "GSR EDA SCR SCL",
     "marker": "STATUS TRIG TRIGGER TRIGGERS STI STIM STIMULUS MARKER MARK EVENT EVENTS DIGITAL COUNTER PACKET "
@@ -45,8 +49,15 @@ def sort_channels(opened: Opened, amplitude_uv: Mapping[str, float]) -> tuple[li
     read_types = dict(zip(names, opened.raw.get_channel_types(), strict=True))
     kept: dict[str, str] = {}
     left_out: dict[str, str] = {}
+    reasons = {name: _why_not(name, names, opened, read_types[name], amplitude_uv) for name in names}
+    usable = [name for name, reason in reasons.items() if reason is None]
+    known = [name for name in usable if is_scalp(name, names) or opened.kinds.get(name) == "eeg"]
+    series = Counter(_stem(name) for name in usable if name not in known)
     for name in names:
-        reason = _why_not(name, names, opened, read_types[name], amplitude_uv)
+        reason = reasons[name]
+        if reason is None and name not in known and known and series[_stem(name)] <= max(3, len(known)):
+            # a cap names its electrodes in one way; EXG1, HEO or a belt in uV beside them is none
+            reason = f"no electrode by its name, beside {len(known)} that are"
         if reason is None and electrode(name) in kept:
             reason = f"the same electrode as {kept[electrode(name)]}"
         if reason is None:
@@ -56,6 +67,11 @@ def sort_channels(opened: Opened, amplitude_uv: Mapping[str, float]) -> tuple[li
     return list(kept.values()), left_out
 
 
+def _stem(name: str) -> str:
+    """Return a name without its numbers, which a numbered cap (``EEG 001``, ``EEG 002``) has in common."""
+    return re.sub(r"\d+", "", name)
+
+
 def _why_not(
     name: str, names: list[str], opened: Opened, read_type: str, amplitude_uv: Mapping[str, float]
 ) -> str | None:
@@ -63,7 +79,8 @@ def _why_not(
     declared = opened.kinds.get(name, "")
     if declared and declared not in _NOT_EEG:
         return f"declared as {declared}"
-    if not declared and read_type != "eeg":
+    # MNE reads channels of BrainVision as misc that have a unit in another spelling, or no place
+    if not declared and read_type != "eeg" and not (read_type == "misc" and opened.format in BRAINVISION):
         return f"{read_type} by its format"
     if is_between_references(name) and not is_scalp(name, names):
         return "ears or reference, no scalp electrode"

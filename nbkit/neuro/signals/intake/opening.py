@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.neuro.signals.intake.companions import BRAINVISION, brainvision_units, check_companions, check_content
 from nbkit.neuro.signals.intake.edf_header import EDFHeader, read_header, record_onsets
 from nbkit.neuro.signals.intake.facts import RecordingError
 from nbkit.neuro.signals.intake.heard import heard
@@ -24,7 +25,7 @@ SUFFIXES = (".edf", ".bdf", ".rec", ".gdf", ".vhdr", ".ahdr", ".set", ".fif", ".
             ".nedf", ".npz")  # fmt: skip
 _MNE_MICRO = ("μV", "µV", "\x83\xcaV", "uV")  # what MNE reads as microvolts in EDF and GDF files
 _MOST_PER_S = 5.0  # events of a stimulus channel; one that changes more often holds something else
-_NOT_FETCHED = (b"/annex/objects/", b"../.git/annex", b".git/annex/objects", b"version https://git-lfs")
+_MNE_BRAINVISION = {"V": 1.0, "mV": 1e-3, "µV": 1e-6, "uV": 1e-6, "nV": 1e-9}  # other units are read as they are
 
 
 def suffix_of(path: str | Path) -> str:
@@ -56,10 +57,10 @@ def open_recording(source: Any, *, bids: bool = False, accept_cut: bool = False)
     import mne
 
     if isinstance(source, mne.io.BaseRaw):
-        names, kinds = source.ch_names, source.get_channel_types()
+        names = source.ch_names
         opened = Opened(source, _name_of(source), type(source).__name__, dict.fromkeys(names, "V"))
         opened.said_by = dict.fromkeys(names, "mne")
-        opened.kinds = {name: kind for name, kind in zip(names, kinds, strict=True) if kind != "eeg"}
+        opened.kinds = _declared(source)
         return _finished(opened, _marks_of(source))
     if isinstance(source, mne.BaseEpochs):
         return _of_epochs(source, "Epochs", type(source).__name__)
@@ -70,6 +71,7 @@ def open_recording(source: Any, *, bids: bool = False, accept_cut: bool = False)
     suffix = suffix_of(path)
     said: list[str] = []
     header = _edf_header(path, said, accept_cut) if suffix in EDF else None
+    check_companions(path, suffix, said, accept_cut)
     try:
         with heard(said):
             if suffix == ".npz":
@@ -97,9 +99,12 @@ def open_recording(source: Any, *, bids: bool = False, accept_cut: bool = False)
         marks += [m for m in _marks_in_file(path, said) if is_quality(m.text) or is_break(m.text)]
     if header is not None:
         marks = _take_edf(opened, path, header, marks)
-    elif suffix in (".vhdr", ".ahdr", ".gdf"):
-        own = getattr(raw, "_orig_units", {}) or {}
-        for name, unit in own.items():
+    elif suffix in BRAINVISION:
+        for name, unit in zip(raw.ch_names, brainvision_units(path), strict=False):
+            opened.declare(name, unit, "header")
+            opened.read_as[name] = _MNE_BRAINVISION.get(unit, 1.0)
+    elif suffix == ".gdf":
+        for name, unit in (getattr(raw, "_orig_units", {}) or {}).items():
             opened.declare(name, unit, "header")
             opened.read_as[name] = volts_per(unit) or 1.0
     elif suffix == ".set":
@@ -107,34 +112,15 @@ def open_recording(source: Any, *, bids: bool = False, accept_cut: bool = False)
         for name in raw.ch_names:
             opened.declare(name, "uV", "EEGLAB")
     elif suffix in (".fif", ".fif.gz"):
-        opened.kinds = {**dict(zip(raw.ch_names, raw.get_channel_types(), strict=True)), **opened.kinds}
-        opened.units, opened.said_by = {}, {}  # a FIF file is in volts, whatever a table repeats
-    if suffix in (".vhdr", ".ahdr") and not raw.annotations:
-        opened.said += _missing_markers(path)
+        opened.kinds = {**_declared(raw), **opened.kinds}
+        # a FIF file is in volts, whatever a table repeats
+        opened.units, opened.said_by = dict.fromkeys(raw.ch_names, "V"), dict.fromkeys(raw.ch_names, "format")
     return _finished(opened, marks)
 
 
-def check_content(path: Path) -> None:
-    """Raise if a file does not exist, or is only a pointer to content that was not fetched.
-
-    Raises
-    ------
-    FileNotFoundError
-        With the command that fetches it.
-    """
-    how = f"Fetch it with 'datalad get {path.name}' or 'git annex get {path.name}' in its data set, then run again."
-    if path.is_symlink() and not path.exists():
-        raise FileNotFoundError(f"{path.name}: the content was not fetched (a link to {path.readlink()}). {how}")
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path} does not exist any more. If the data set was moved, run the cell that lists it again."
-        )
-    if path.is_file() and path.stat().st_size < 1024:
-        first = path.read_bytes()
-        if any(mark in first for mark in _NOT_FETCHED):
-            raise FileNotFoundError(
-                f"{path.name}: the content was not fetched; the file holds only a pointer of {len(first)} bytes. {how}"
-            )
+def _declared(of: Any) -> dict[str, str]:
+    """Return the types of channels that somebody set: ``eeg`` is what MNE makes of every channel of most formats."""
+    return {name: kind for name, kind in zip(of.ch_names, of.get_channel_types(), strict=True) if kind != "eeg"}
 
 
 # -- formats ----------------------------------------------------------------------------------------------------------
@@ -181,12 +167,18 @@ def _take_edf(opened: Opened, path: Path, header: EDFHeader, marks: list[Mark]) 
     for name, (_, unit) in zip(opened.raw.ch_names, signals, strict=False):
         opened.declare(name, unit, "header")
         opened.read_as[name] = 1e-6 if unit in _MNE_MICRO else 1e-3 if unit == "mV" else 1.0
-    if header.interrupted:
-        onsets = record_onsets(path, header)
+    onsets = _record_onsets(path, header)
+    if onsets is not None:
         onsets = onsets - onsets[0]
         per_record = int(round(header.record_s * opened.raw.info["sfreq"]))
         jumps = np.flatnonzero(np.abs(np.diff(onsets) - header.record_s) > 1.5 / opened.raw.info["sfreq"]) + 1
         opened.breaks = [(int(record * per_record), float(onsets[record])) for record in (0, *jumps)]
+        if len(jumps) and not header.interrupted:
+            opened.said.append(
+                f"{path.name} says that it is continuous (EDF+C), but {len(jumps)} records do not follow."
+            )
+        if len(jumps) and (np.diff(onsets) < 0).any():
+            opened.said.append(f"{path.name}: some of its records begin before the one in front of them ends.")
         if len(jumps):
             # MNE's raw knows no time beyond the joined signal, so it has lost the marks after the first gap
             marks = [m for m in marks if m.columns] + _marks_in_file(path, opened.said)
@@ -194,6 +186,16 @@ def _take_edf(opened: Opened, path: Path, header: EDFHeader, marks: list[Mark]) 
         marks = marks + _marks_in_file(table, opened.said)
         opened.said.append(f"The marks of {table.name} were joined.")
     return marks
+
+
+def _record_onsets(path: Path, header: EDFHeader) -> np.ndarray | None:
+    """Return the start of each record, in s; None for a file that does not tell it, and need not."""
+    try:
+        return record_onsets(path, header)
+    except ValueError:
+        if header.interrupted:
+            raise
+        return None  # plain EDF, whose records follow each other by definition
 
 
 def _annotations_beside(path: Path) -> Path | None:
@@ -231,7 +233,8 @@ def _of_epochs(epochs: Any, file: str, kind: str, said: list[str] | None = None)
     apart = np.all(np.diff(epochs.events[:, 0]) >= 1)
     starts = begins if apart else np.arange(count) * length / sfreq
     opened = Opened(raw, file, kind, said=list(said or ()))
-    opened.kinds = dict(zip(epochs.ch_names, epochs.get_channel_types(), strict=True))
+    opened.kinds = _declared(epochs)
+    opened.units, opened.said_by = dict.fromkeys(raw.ch_names, "V"), dict.fromkeys(raw.ch_names, "format")
     opened.breaks = [(n * length, float(starts[n])) for n in range(count)]
     opened.marks = [
         Mark(float(starts[n]), length / sfreq, names.get(event, str(event)))
@@ -322,15 +325,6 @@ def _shortened(text: str, folder: str) -> str:
     """Return a message without the folder of the recording, at most 240 characters long."""
     text = text.replace(folder + "/", "").replace(folder, "its folder")
     return text if len(text) <= 240 else text[:237] + "..."
-
-
-def _missing_markers(path: Path) -> list[str]:
-    text = path.read_text("utf-8", errors="replace")
-    wanted = next((line.split("=", 1)[1].strip() for line in text.splitlines() if line.startswith("MarkerFile=")), "")
-    wanted = wanted.replace("$b", path.stem)
-    if wanted and not path.with_name(wanted).is_file() and not path.with_suffix(".vmrk").is_file():
-        return [f"{path.name} names the marker file {wanted}, which is missing: no events and no breaks are known."]
-    return [] if wanted else [f"{path.name} names no marker file: no events and no breaks are known."]
 
 
 def _part_missing(path: Path, error: BaseException) -> str:

@@ -30,8 +30,21 @@ def number(text: str | None) -> float:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the place of a BIDS table that belongs to a recording, such as ``events.tsv``."""
-    return path.with_name(f"{path.name.rsplit('_', 1)[0]}_{suffix}")
+    """Return the place of a BIDS table that belongs to a recording, such as ``events.tsv``.
+
+    One that is not beside the recording is looked for in the folders above, up to the data set's root: a table counts
+    for all files that have its entities (``task-rest_channels.tsv``). The nearest one is taken.
+    """
+    own = path.with_name(f"{path.name.rsplit('_', 1)[0]}_{suffix}")
+    entities = set(path.name.split("_")[:-1])
+    for folder in () if own.is_file() else path.parents:
+        found = {place: set(place.name.split("_")[:-1]) for place in folder.glob(f"*{suffix}") if place.is_file()}
+        fitting = [place for place, its in found.items() if its <= entities and place.name.split("_")[-1] == suffix]
+        if fitting:
+            return max(fitting, key=lambda place: len(found[place]))
+        if (folder / "dataset_description.json").is_file():
+            break
+    return own
 
 
 def take_channels_table(names: Sequence[str], path: Path, opened: Opened) -> None:
@@ -62,10 +75,11 @@ def event_rows(path: Path, said: list[str]) -> list[Mark] | None:
     table = beside(path, "events.tsv")
     if not table.is_file():
         return None
-    marks, lost = [], 0
-    for row in read_tsv(table):
+    marks, lost, rows = [], 0, read_tsv(table)
+    named_by = "trial_type" if any(not is_blank(row.get("trial_type")) for row in rows) else "value"
+    for row in rows:
         onset, duration = number(row.get("onset")), number(row.get("duration"))
-        text = row.get("trial_type", row.get("value", ""))
+        text = row.get(named_by, "")
         if not math.isfinite(onset) or is_blank(text):
             lost += 1
             continue

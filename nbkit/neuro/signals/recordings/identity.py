@@ -15,11 +15,21 @@ from nbkit.neuro.signals.intake.facts import RecordingError
 
 TABLE = "recordings.tsv"
 _BIDS = re.compile(r"sub-([A-Za-z0-9+]+)(?:_(.+))?")
+_PERSON = re.compile(r"[A-Za-z]+[_-]?\d+")
 _PHYSIONET = re.compile(r"S(\d{3})R(\d{2})")
 # words of a task, a state or a session in a name, which are no part of a subject
 _RUN_WORD = re.compile(
     r"(?:rest|resting|task|eyes|open|closed|ec|eo|run|ses|session|trial|block|day|night|visit|pre|post|baseline|base|test|"
     r"raw|eeg|rec|recording|psg|edf|sleep|awake|move|movement|imagery|odd|oddball|stim|left|right|part|data)\d{0,4}",
+    re.IGNORECASE,
+)
+
+# words of a group, a side of a split or a condition: a folder of that name holds several people
+_GROUP_WORD = re.compile(
+    r"(?:controls?|ctrl|hc|healthy|normal|abnormal|patients?|cases?|diseased?|ad|mci|mdd|ftd|scz|asd|adhd|epilep\w*|"
+    r"seizures?|groups?|grp|cohort|sites?|cent(?:er|re)s?|hospital|lab|batch|train\w*|valid\w*|val|dev|eval\w*|folds?|"
+    r"splits?|sets?|before|after|males?|females?|men|women|young|old|adults?|child(?:ren)?|good|bad|clean|classe?s?|"
+    r"cond(?:ition)?s?|weeks?|months?|years?|datasets?|stud(?:y|ies)|exp(?:eriment)?s?|release|version|tcp)\d*|(?:19|20)\d\d",
     re.IGNORECASE,
 )
 
@@ -128,8 +138,33 @@ def by_layout(files: Sequence[str]) -> dict[str, str] | None:
     if len(levels) > 1:  # <montage>/<patient>/: either could be the person
         return None
     if levels and all(len(parts) > levels[0] for parts in folders):
-        return {file: parts[levels[0]] for file, parts in zip(files, folders, strict=True)}
+        found = {file: parts[levels[0]] for file, parts in zip(files, folders, strict=True)}
+        return None if _are_groups(found, levels[0]) else found
     return None if levels else _by_stems(files)
+
+
+def _are_groups(found: Mapping[str, str], level: int) -> bool:
+    """Return whether folders may be groups of people: by their names, or by the names of people inside them."""
+    split = {folder: [w for w in re.split(r"[_\-\s.]+", folder) if w] for folder in set(found.values())}
+    if any(all(_GROUP_WORD.fullmatch(word) for word in words) for words in split.values() if words):
+        return True
+    numbered = all(_PERSON.fullmatch(folder) for folder in split)
+    inside: dict[str, set[str]] = {}
+    for file, folder in found.items():
+        path = PurePosixPath(file)
+        for name in (*path.parent.parts[level + 1 :], path.stem):
+            if not _is_run(name, numbers=numbered) and folder.casefold() not in name.casefold():
+                inside.setdefault(name, set()).add(folder)
+    people = [name for name in inside if _PERSON.fullmatch(name)]
+    # P01 in two folders is a person there, and so are P01 and P02 in one; S1/nback and S2/nback are two people
+    shared = any(len(folders) > 1 for name, folders in inside.items() if name in people or not numbered)
+    return shared or any(len(group) > 1 for group in _together(people, inside))
+
+
+def _together(people: Sequence[str], inside: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the names that stand in each folder."""
+    folders = {folder for name in people for folder in inside[name]}
+    return [[name for name in people if folder in inside[name]] for folder in sorted(folders)]
 
 
 def _by_stems(files: Sequence[str]) -> dict[str, str] | None:
@@ -148,6 +183,8 @@ def _by_stems(files: Sequence[str]) -> dict[str, str] | None:
 def _is_run(name: str, numbers: bool = True) -> bool:
     """Return whether a name has words of runs only: ``task_2``, ``ses1``, and ``02`` or ``a1`` where numbers count."""
     words = [word for word in re.split(r"[_\-\s.]+", name) if word]
+    if any(_RUN_WORD.fullmatch(word) for word in words):
+        words = [word for word in words if not word.isdecimal()]  # the number of a run: ses-1
     return all(_RUN_WORD.fullmatch(word) or (numbers and re.fullmatch(r"[A-Za-z]?\d{1,3}", word)) for word in words)
 
 

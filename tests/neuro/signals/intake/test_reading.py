@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nbkit.neuro.signals.intake.ch_names import electrode
 from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.facts import RecordingError
 from nbkit.neuro.signals.intake.reading import read_recording
@@ -204,3 +205,122 @@ def test_what_a_reader_warns_about_stays_with_the_recording(tmp_path, monkeypatc
         warnings.simplefilter("error")
         found = read_recording(path)
     assert "The header of this file looks odd" in found.facts.said
+
+
+@pytest.mark.parametrize("name", ["EXG1", "HEO", "IO", "BIP1", "XFlow", "Therm", "CO2", "PG1", "LO1", "26", "Sum"])
+def test_channels_without_an_electrodes_name_are_none_beside_electrodes(tmp_path, known, name):
+    """In uV, and as large as EEG: only the name tells."""
+    path = write_edf(tmp_path / "more.edf", np.vstack([SIGNAL, SIGNAL[:1]]), [*NAMES, name], ["uV"] * 8)
+    found = read_recording(path)
+    assert found.ch_names == known.ch_names and list(found.facts.left_out) == [name]
+
+
+def test_a_numbered_cap_is_eeg(tmp_path):
+    names = [f"EEG {number:03d}" for number in range(len(NAMES))]
+    assert len(read_recording(write_edf(tmp_path / "a.edf", SIGNAL, names, ["uV"] * len(NAMES))).ch_names) == 7
+    more = write_edf(tmp_path / "b.edf", np.vstack([SIGNAL, SIGNAL[:1]]), [*names, "Cz"], ["uV"] * 8)
+    assert len(read_recording(more).ch_names) == 8
+
+
+@pytest.mark.parametrize("kind", ["raw", "epo"])
+def test_what_mne_takes_for_eeg_by_default_is_no_declaration(tmp_path, kind):
+    """A FIF file that was made of an EDF file says "eeg" of its ECG, too."""
+    info = mne.create_info([*NAMES, "ECG", "SpO2"], 200.0, "eeg")
+    raw = mne.io.RawArray(np.vstack([SIGNAL, SIGNAL[:2]]) * 1e-6, info, verbose="error")
+    path = tmp_path / f"a_{kind}.fif"
+    if kind == "raw":
+        raw.save(path, verbose="error")
+    else:
+        mne.make_fixed_length_epochs(raw, 2.0, preload=True, verbose="error").save(path, verbose="error")
+    found = read_recording(path)
+    assert len(found.ch_names) == len(NAMES) and set(found.facts.left_out) == {"ECG", "SpO2"}
+    assert 15 < found.signal.std() < 25
+
+
+def test_a_gap_of_a_file_that_says_it_has_none_is_found(tmp_path):
+    onsets = [float(n) for n in range(10)] + [float(n + 100) for n in range(10, 20)]
+    path = write_edf(tmp_path / "c.edf", SIGNAL, NAMES, ["uV"] * 7, record_onsets=onsets)
+    path.write_bytes(path.read_bytes().replace(b"EDF+D", b"EDF+C", 1))
+    found = read_recording(path)
+    assert found.facts.stretches_s == ((0.0, 10.0), (110.0, 120.0))
+    assert "says that it is continuous (EDF+C), but 1 records do not follow" in " ".join(found.facts.said)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["FP1 - REF", "EEG Fp1-A1A2", "Fp1-(A1+A2)/2", "EEG Fp1-LINKED EARS", "FP1.REF", "EEGFp1", "Fp1:A2", "Fp1/M1",
+     "Fp1A2", "EEG FP1-Org", "EEG Fp1[uV]"],
+)  # fmt: skip
+def test_laboratories_write_one_electrode_in_many_ways(name):
+    assert electrode(name) == "FP1"
+
+
+def write_brainvision(folder, unit="µV", volts=1e-6, marker_at=400, data_points=""):
+    names = "".join(f"Ch{n}={name},,0.5,{unit}\n" for n, name in enumerate(NAMES, 1))
+    (folder / "a.vhdr").write_text(
+        "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\nCodepage=UTF-8\nDataFile=a.eeg\n"
+        f"MarkerFile=a.vmrk\nDataFormat=BINARY\nDataOrientation=MULTIPLEXED\nNumberOfChannels={len(NAMES)}\n"
+        f"SamplingInterval=5000\n{data_points}[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n[Channel Infos]\n{names}",
+        "utf-8",
+    )
+    (folder / "a.vmrk").write_text(
+        "Brain Vision Data Exchange Marker File, Version 1.0\n[Common Infos]\nDataFile=a.eeg\n[Marker Infos]\n"
+        f"Mk1=New Segment,,1,1,0\nMk2=Stimulus,S  1,{marker_at},1,0\n"
+    )
+    (folder / "a.eeg").write_bytes((SIGNAL * 1e-6 / volts / 0.5).T.astype("<f4").tobytes())
+    return folder / "a.vhdr"
+
+
+@pytest.mark.parametrize(
+    ("unit", "volts"),
+    [("uV", 1e-6), ("UV", 1e-6), ("microV", 1e-6), ("", 1e-6), ("mV", 1e-3), ("V", 1.0), ("nV", 1e-9)],
+)
+def test_units_of_brainvision_files_are_read(tmp_path, unit, volts):
+    found = read_recording(write_brainvision(tmp_path, unit, volts))
+    assert 15 < found.signal.std() < 25 and found.labels == ("Stimulus/S  1",)
+
+
+def test_a_brainvision_unit_that_is_none_is_refused_by_name(tmp_path):
+    with pytest.raises(RecordingError, match="says the unit 'C', which is not known for Fp1.*UNIT"):
+        read_recording(write_brainvision(tmp_path, "C"))
+
+
+@pytest.mark.parametrize("how", ["points", "marker", "frame"])
+def test_a_brainvision_signal_cut_short_is_refused_or_taken_on_the_users_word(tmp_path, how):
+    path = write_brainvision(
+        tmp_path, marker_at=3900 if how == "marker" else 400, data_points="DataPoints=4000\n" if how == "points" else ""
+    )
+    whole = (tmp_path / "a.eeg").read_bytes()
+    (tmp_path / "a.eeg").write_bytes(whole[:-5] if how == "frame" else whole[: len(whole) // 2])
+    with pytest.raises(RecordingError, match="a.eeg is cut short.*ACCEPT_CUT"):
+        read_recording(path)
+    assert "cut short" in " ".join(read_recording(path, accept_cut=True).facts.said)
+
+
+@pytest.mark.parametrize("part", ["a.eeg", "a.vmrk"])
+@pytest.mark.parametrize("kind", ["link", "pointer", "lfs"])
+def test_a_part_that_was_not_fetched_is_never_signal(tmp_path, part, kind):
+    path = write_brainvision(tmp_path)
+    (tmp_path / part).unlink()
+    if kind == "link":
+        (tmp_path / part).symlink_to(f"../.git/annex/objects/xx/{part}")
+    else:
+        (tmp_path / part).write_text("/annex/objects/MD5E-s9\n" if kind == "pointer" else "version https://git-lfs\n")
+    with pytest.raises(FileNotFoundError, match=f"{part}: the content was not fetched.*datalad get {part}"):
+        read_recording(path)
+
+
+@pytest.mark.parametrize("place", ["sub-01", "", "other"])
+def test_tables_of_the_folders_above_count(tmp_path, place):
+    (tmp_path / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.8.0"}')
+    path = write_edf(tmp_path / "sub-01" / "eeg" / "sub-01_task-rest_eeg.edf", SIGNAL, NAMES, ["uV"] * 7)
+    rows = "".join(f"{name}\t{'EOG' if name == 'F7' else 'EEG'}\tuV\n" for name in NAMES)
+    folder = tmp_path if place == "other" else tmp_path / place
+    table = "task-odd_channels.tsv" if place == "other" else f"{place + '_' if place else ''}task-rest_channels.tsv"
+    (folder / table).write_text("name\ttype\tunits\n" + rows)
+    (folder / table.replace("channels", "events")).write_text(
+        "onset\tduration\ttrial_type\tvalue\n1.0\t0\tn/a\t7\n3.0\t0\tn/a\tn/a\n"
+    )
+    found = read_recording(path, bids=True)
+    assert found.facts.left_out == ({} if place == "other" else {"F7": "declared as eog"})
+    assert found.labels == (() if place == "other" else ("7",))

@@ -51,6 +51,15 @@ def test_keys_differ_wherever_names_do_and_may_be_file_names(names):
         (["control/P1/a.edf", "patient/P2/a.edf"], None),
         (["SC4001E0-PSG.edf", "SC4002E0-PSG.edf"], None),  # two nights of one person
         (["P01_rest.edf", "S02_rest.edf"], None),
+        (["S1/nback.edf", "S2/nback.edf"], ["S1", "S2"]),
+        (["P03/R01.edf", "P03/R02.edf", "P04/R01.edf"], ["P03", "P03", "P04"]),
+        (["ses-1/P01.edf", "ses-1/P02.edf", "ses-2/P01.edf"], None),  # ses-1 is nobody
+        (["control/01.edf", "control/02.edf", "patient/01.edf"], None),
+        (["train/a.edf", "test/b.edf"], None),
+        (["before/anna.edf", "after/anna.edf"], None),
+        (["lab1/P01.edf", "lab1/P02.edf", "lab2/P03.edf"], None),
+        (["x/P01.edf", "x/P02.edf", "y/P03.edf"], None),
+        (["wake/anna.edf", "drowsy/anna.edf"], None),
     ],
 )
 def test_nobody_is_one_person_by_accident(files, people):
