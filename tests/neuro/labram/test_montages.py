@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -107,6 +108,9 @@ def test_a_training_killed_in_an_epoch_ends_in_the_same_bits(make, step, two, tm
         class Kill(lightning.Callback):
             def on_train_batch_end(self, trainer, *_):
                 if trainer.global_step == killed_at:
+                    until = time.monotonic() + 30  # a thread writes the checkpoints
+                    while not list((made.folder / "checkpoints").glob("step-*.json")) and time.monotonic() < until:
+                        time.sleep(0.01)
                     os.kill(os.getpid(), signal.SIGKILL)
 
         made, data = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store"), data_of(two)
@@ -152,6 +156,17 @@ def test_one_assignment_of_people_for_both_montages(two):
     lines = data.about_montages()
     assert len(lines) == 2 and lines[0].startswith("5 channels (Fp1, Fz, Cz, Pz ... O2) x 40 samples at 20 Hz, 48")
     assert sum(int(line.rsplit(": ", 1)[1].split()[0]) for line in lines) == len(data.train_dataset)
+
+
+def test_a_montage_without_a_person_in_training_is_said(two):
+    write(two, ("F3", "F4"), [77])
+    said = {}
+    for seed in range(12):
+        lines = []
+        data = data_of(two, seed=seed, say=lines.append)
+        said[seed] = (data.about_montages()[2], lines)
+    assert any(line.endswith("6 for training, 0 for validation") and not lines for line, lines in said.values())
+    assert any("0 for training" in line and "Not trained on: 2 channels" in lines[0] for line, lines in said.values())
 
 
 def test_montages_that_do_not_fit_are_named(two):

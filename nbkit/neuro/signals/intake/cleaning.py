@@ -132,13 +132,13 @@ def clean(
         part = _part(raw, stretch)
         with heard(said):  # such as of a filter that is longer than the stretch
             _filter(part, cleaning)
-        if cleaning.reference == "average":
-            part.set_eeg_reference("average", projection=False, verbose="error")
-        if repaired:
-            part.info["bads"] = list(repaired)
-            part.interpolate_bads(reset_bads=True, mode="accurate", verbose="error")
-        if cleaning.sfreq is not None and part.info["sfreq"] != cleaning.sfreq:
-            part.resample(cleaning.sfreq, verbose="error")
+            if cleaning.reference == "average":
+                part.set_eeg_reference("average", projection=False, verbose="warning")
+            if repaired:
+                part.info["bads"] = list(repaired)
+                part.interpolate_bads(reset_bads=True, mode="accurate", verbose="warning")
+            if cleaning.sfreq is not None and part.info["sfreq"] != cleaning.sfreq:
+                part.resample(cleaning.sfreq, verbose="warning")
         data = part.get_data() * 1e6
         pieces.append(data)
         found.append(Stretch(begin, begin + data.shape[1], stretch.start_s))

@@ -16,6 +16,7 @@ from nbkit.neuro.signals.intake.amplitude import robust_amplitude
 from nbkit.neuro.signals.intake.ch_names import TWINS, electrode, parts
 from nbkit.neuro.signals.intake.cleaning import Cleaning, clean
 from nbkit.neuro.signals.intake.facts import RecordingError, RecordingFacts
+from nbkit.neuro.signals.intake.heard import heard
 from nbkit.neuro.signals.intake.kinds import sort_channels
 from nbkit.neuro.signals.intake.opened import Opened, is_break, is_quality
 from nbkit.neuro.signals.intake.opening import open_recording
@@ -75,7 +76,8 @@ def read_recording(
 
 
 def _read(opened: Opened, cleaning: Cleaning, unit: str | None, data: str) -> Recording:
-    raw, sfreq = opened.raw.copy().load_data(verbose="error"), float(opened.raw.info["sfreq"])
+    with heard(opened.said):
+        raw, sfreq = opened.raw.copy().load_data(verbose="warning"), float(opened.raw.info["sfreq"])
     if raw.n_times < 2:
         raise RecordingError(f"{opened.file} holds {raw.n_times} samples; there is nothing to read.")
     stretches = find_stretches(raw.n_times, sfreq, opened.marks, opened.breaks)

@@ -119,7 +119,7 @@ class MontageData(lightning.LightningDataModule):
         Of the montage of most windows and another one, returns why the other cannot be trained on with it, or "".
         Those are left out and named.
     say : callable
-        Prints one line for each montage that is left out.
+        Prints one line for each montage that is left out, or has nobody on the training side.
     """
 
     def __init__(
@@ -160,6 +160,12 @@ class MontageData(lightning.LightningDataModule):
             inside = np.isin(names, sorted(chosen))
             sides.append([part.subset(inside[b : b + len(part)]) for b, part in zip(begins, parts, strict=False)])
         self._sides = tuple(MontageWindows(side) for side in sides)
+        for place, montage in enumerate(self.montages):
+            if not len(sides[0][place]):
+                say(
+                    f"Not trained on: {montage}: none of its {self.split}s is on the training side. Use more of them, "
+                    "or another FOLD."
+                )
 
     @property
     def train_dataset(self) -> MontageWindows:
