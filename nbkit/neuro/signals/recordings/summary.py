@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def summarize_intake(facts: Sequence[Mapping[str, Any]], subjects: Sequence[str]
     hours = sum(float(one["seconds"]) for one in read) / 3600
     counts = sorted({len(one["ch_names"]) for one in read})
     channels = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    lines[0] += f", {hours:.2f} h, {channels} EEG channels, in {_listed(Counter(one['unit'] for one in read))}"
+    lines[0] += f", {hours:.2f} h, {channels} EEG channels, in {_listed(Counter(map(_unit, read)))}"
     gaps = sum(len(one["stretches_s"]) > 1 for one in read)
     if gaps:
         lines.append(f"{gaps} recordings have gaps, which no window and no filter crosses")
@@ -81,6 +82,11 @@ class StoredIntake:
     def rows(self) -> list[dict[str, object]]:
         """Return a row for each recording: whose, what was read, what was left out and why, what was said."""
         return [_row(head) for head in self._heads]
+
+
+def _unit(read: Mapping[str, Any]) -> str:
+    """Return the unit and who declared it; the table of each recording is one kind of table."""
+    return re.sub(r"\(\S+_channels\.tsv\)", "(channels.tsv)", read["unit"])
 
 
 def _row(head: Any) -> dict[str, object]:
