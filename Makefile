@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+CORE := $(VENV)/.core
 
 DEMO_STORE ?= nbkit-demo-store
 SESSION ?= 15s
@@ -26,26 +27,40 @@ RESUMES := $(addprefix tests/runtime/training/test_,exact_resume.py traps.py fit
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Needs Python 3.11 or newer (PYTHON=... names another than python3) and about 7 GB of disk."
+	@echo "Needs Python 3.11 or newer (PYTHON=... names another than python3) and about 5 GB of disk, 7 GB for the tests."
 
-setup: $(READY)  ## make the environment in .venv, once
+setup: $(READY)  ## make the whole environment in .venv, once
 
-$(READY): pyproject.toml constraints.txt
+# uv installs several times as fast as pip; where it cannot be had or fails, pip does the same alone. Both take the same
+# pins, and uv the index that pip is set to.
+define INSTALL
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "make: '$(PYTHON)' is not Python 3.11 or newer ($$($(PYTHON) --version 2>&1 | head -1))."; \
 	  echo "Nothing was installed. Install a newer one, or name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "make: '$(PYTHON)' has no venv module. On Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
 	@test -x $(RUN) && $(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
-	@echo "Installing the pinned packages into $(VENV) (once; several minutes, mostly torch) ..."
-	@began=$$(date +%s) && \
-	  $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' && \
-	  took=$$(($$(date +%s) - began)) && \
+	@echo "Installing $(2) into $(VENV) (once; mostly torch with its CUDA libraries, some 3 GB to download) ..."
+	@began=$$(date +%s); pip="$(RUN) -m pip --disable-pip-version-check"; \
+	  index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($$pip config get global.index-url 2>/dev/null)}}; \
+	  { $$pip install --quiet uv && $${index:+env UV_DEFAULT_INDEX=$$index} $(VENV)/bin/uv pip install --quiet \
+	    --python $(RUN) --constraint constraints.txt --editable '$(1)'; } || \
+	  { echo "uv could not install them (see above); pip does it alone, which takes some minutes."; \
+	    $$pip install --quiet --constraint constraints.txt --editable '$(1)'; } || exit 1; \
+	  took=$$(($$(date +%s) - began)); \
 	  echo "Installed in $$((took / 60)) min $$((took % 60)) s. $(VENV) holds $$(du -sh $(VENV) | cut -f1);" \
 	  "$$(df -h . | awk 'NR == 2 { print $$4 }') of disk are free."
 	@touch $@
+endef
 
-demo: $(READY)  ## the main job: a real recording, several sessions, some of them killed; then the rollout figure
+$(READY): pyproject.toml constraints.txt
+	$(call INSTALL,.[dev],everything)
+	@touch $(CORE)
+
+$(CORE): pyproject.toml constraints.txt
+	$(call INSTALL,.,what the demo needs)
+
+demo: $(CORE)  ## the main job: a real recording, several sessions, some of them killed; then the rollout figure
 	@echo "Sessions of $(SESSION) (another length: make demo SESSION=30s), some of them killed; about 3 minutes on two quiet cores."
 	@echo "Stop it at any time: running it again goes on from what the store holds."
 	@$(EEGBCI) $(RUN) -m nbkit rehearse 10_eeg_windows 40_bandvar_train 41_bandvar_rollout \
@@ -54,8 +69,9 @@ demo: $(READY)  ## the main job: a real recording, several sessions, some of the
 	  echo "Not complete. Run it again and it goes on from what the store holds; for longer sessions: make demo SESSION=2min"; \
 	  exit $$code; }
 	$(RUN) -m nbkit status --store $(DEMO_STORE)
-	@echo "The figures: $(DEMO_STORE)/bandvar_rollout/figures/rollout.png and $(DEMO_STORE)/bandvar_train/figures/curves.png"
-	@echo "Run it again and it finds all done; 'make clean' begins anew."
+	@echo "Open $(DEMO_STORE)/bandvar_rollout/figures/rollout.png: what the model predicts, beside the true signal."
+	@echo "Next: '$(RUN) -m nbkit report --store $(DEMO_STORE)' for a page of all of it; 'make setup' adds JupyterLab and the"
+	@echo "rest, then '$(RUN) -m jupyterlab notebooks'. 'make clean' begins anew."
 
 test: $(READY)  ## all tests, some 15 minutes (TESTS="tests/runtime -x" narrows them; WORKERS=4 runs them on more cores)
 	$(PYTEST) $(TESTS)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 _LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric")
 _NOISE = (
     "does not have many workers", "number of training batches", "litlogger",
-    "Trainer already configured with",
+    "Trainer already configured with", "LeafSpec",  # the latter is between Lightning and torch
     "recommended to use `self.log", "sync_dist", "find_unused_parameters=True was specified",
 )  # fmt: skip
 

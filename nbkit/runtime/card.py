@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.home import home
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.device import Device
 from nbkit.runtime.hosts import Host, store_warning
@@ -119,10 +121,19 @@ def closing_card(session: CardFacts, summary: dict[str, Any], fault: str | None)
     if fault:
         rows.append(("error", fault))
     rows.append(("stopped", f"{summary['reason']}, after {show_duration(session.budget.elapsed())}"))
-    rows.append(
-        ("next", "the next phase" if summary["complete"] else "run this notebook again: it continues from here")
-    )
+    after = next_notebooks(session.slug)
+    going_on = f"{' or '.join(after)}: this phase is complete" if after else "nothing more: this phase is complete"
+    rows.append(("next", going_on if summary["complete"] else "run this notebook again: it continues from here"))
     return _framed(f"nbkit session {session.id} closed", rows)
+
+
+def next_notebooks(slug: str) -> list[str]:
+    """Return the names of the notebooks that read what a phase made, three at most."""
+    try:
+        phases = tomllib.loads((home() / "manifests" / "phases.toml").read_text("utf-8"))["phase"]
+        return [f"{phase['number']:02d}_{phase['slug']}" for phase in phases if slug in phase["needs"]][:3]
+    except (OSError, KeyError, TypeError, ValueError):  # another project's phases have no such list
+        return []
 
 
 def _framed(title: str, rows: list[tuple[str, str]]) -> str:

@@ -6,11 +6,31 @@ a traceback.
 
 from __future__ import annotations
 
+import linecache
+
 
 class NbkitError(Exception):
     """Base class of all errors that nbkit raises on purpose."""
 
     exit_code = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of it in a cell: the message and the cell's line, without frames of nbkit's own."""
+        return [f"{type(self).__name__}: {self}", *self._line_of_cell()]
+
+    def _line_of_cell(self) -> list[str]:
+        trace, found = self.__traceback__, ""
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            if trace.tb_frame.f_globals.get("__name__") == "__main__":  # a cell, or a function that a cell defines
+                found = (
+                    f"Line {trace.tb_lineno} of {code.co_name}"
+                    if code.co_name != "<module>"
+                    else (f"Line {trace.tb_lineno} of this cell")
+                )
+                found += f": {linecache.getline(code.co_filename, trace.tb_lineno).strip()}"
+            trace = trace.tb_next
+        return [found] if found else []
 
 
 class UsageError(NbkitError, ValueError):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from nbkit.ground.files import remove_stray_temps
 from nbkit.runtime.budget import Budget, process_age
 from nbkit.runtime.card import CardFacts, opening_card
+from nbkit.runtime.cells.sentences import show_mistakes_as_sentences
 from nbkit.runtime.closing import Closing
 from nbkit.runtime.device import Device, open_device
 from nbkit.runtime.follower import Follower
@@ -107,6 +108,7 @@ def open_session(
     StoreError
         If the store cannot be reached.
     """
+    show_mistakes_as_sentences()
     check_slug(slug)
     check_resume(resume)
     wait_asleep()  # before anything imports torch

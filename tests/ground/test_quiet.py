@@ -13,11 +13,11 @@ from nbkit.ground.quiet import quiet_lightning
 def test_known_noise_is_hidden_and_other_warnings_are_shown():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with quiet_lightning("LeafSpec"):
-            for text in ("The 'val' loader does not have many workers", "a LeafSpec note", "the loss is NaN"):
+        with quiet_lightning("TreeSpec"):
+            for text in ("The 'val' loader does not have many workers", "a TreeSpec note", "the loss is NaN"):
                 warnings.warn(text, stacklevel=1)
-        warnings.warn("a LeafSpec note", stacklevel=1)
-    assert [str(one.message) for one in caught] == ["the loss is NaN", "a LeafSpec note"]
+        warnings.warn("a TreeSpec note", stacklevel=1)
+    assert [str(one.message) for one in caught] == ["the loss is NaN", "a TreeSpec note"]
 
 
 def test_levels_are_restored_after_an_error_too():

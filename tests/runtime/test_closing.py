@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from nbkit.runtime import budget, closing
+from nbkit.runtime.card import next_notebooks
 from nbkit.runtime.errors import StoreError
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store import bounded
@@ -211,3 +212,8 @@ def test_a_complete_session_removes_twins_and_outlives_a_refusal(tmp_path: Path,
     assert (summary["complete"], summary["exit"]) == ((True, 0) if done == 5 else (False, 3))
     assert set(store.tidied) == ({"twins/items/"} if done == 5 else set()), "only the end of a phase costs a listing"
     assert ("no deletion today" in capsys.readouterr().out) == (done == 5)
+
+
+def test_the_closing_card_names_the_notebooks_that_go_on():
+    assert next_notebooks("bandvar_train")[0] == "41_bandvar_rollout"
+    assert len(next_notebooks("eeg_windows")) == 3 and next_notebooks("no_such_phase") == []

@@ -83,3 +83,18 @@ def test_nothing_is_trained_with_another_lightning(tmp_path, monkeypatch, versio
     with pytest.raises(UsageError, match=f"Lightning {version} is installed.*Nothing was trained"):
         fit(session, Tiny(), Points(8), max_steps=2)
     assert not session.steps_done() and not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_every_extra_that_a_user_may_need_has_its_size():
+    found = {m for need in requirements() for m in re.findall(r"extra == [\"']([\w-]+)[\"']", need)}
+    assert set(listed._MB) | {"dev", "braindecode"} == found, "state how large an extra is, by a fresh installation"
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"),
+    [("pydrive2", "drive"), ("braindecode.models", "decoding"), ("nilearn", "tribe"), ("torch", None), ("os", None)],
+)
+def test_the_extra_of_a_package(package, extra):
+    assert listed.extra_of(package) == extra
+    said = listed.how_to_install(ModuleNotFoundError("missing", name=package))
+    assert (f"nbkit install {extra} " in said) if extra else said == ""

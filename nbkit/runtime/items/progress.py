@@ -1,4 +1,4 @@
-"""Progress bars: widgets in a notebook, lines in a log."""
+"""Progress over items: a bar in a notebook, a line a minute in a log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from nbkit.runtime.budget import Budget
-from nbkit.runtime.words import show_duration
+from nbkit.runtime.cells.lines import Lines, seconds_between_lines
+from nbkit.runtime.words import counted, show_duration
 
 
 def bar(items: Iterable[Any], total: int, done: int, budget: Budget, what: str) -> Iterator[Any]:
@@ -22,6 +23,16 @@ def bar(items: Iterable[Any], total: int, done: int, budget: Budget, what: str) 
     what : str
         Title of the bar.
     """
+    every = seconds_between_lines()
+    if every is not None:
+        lines = Lines(every)
+        for number, item in enumerate(items, 1):
+            yield item
+            if lines.due():
+                print(
+                    f"[nbkit] {what}: {done + number} of {counted(total, 'item')}{_rest(total, done, number, budget)}"
+                )
+        return
     from tqdm.auto import tqdm
 
     with tqdm(total=total, initial=done, desc=what, unit="item", dynamic_ncols=True, mininterval=0.5) as shown:
@@ -30,6 +41,11 @@ def bar(items: Iterable[Any], total: int, done: int, budget: Budget, what: str) 
             shown.update(1)
             if budget.limit is not None:
                 shown.set_postfix_str(outlook(total - done - number, number, budget), refresh=False)
+
+
+def _rest(total: int, done: int, number: int, budget: Budget) -> str:
+    rate = f", {show_duration(budget.elapsed() / number)} each"
+    return rate if budget.limit is None else f"{rate}, {outlook(total - done - number, number, budget)}"
 
 
 def outlook(left: int, finished: int, budget: Budget) -> str:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.requirements import how_to_install
 from nbkit.runtime.store.address import show
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
@@ -51,10 +52,9 @@ def store_address(store: str | os.PathLike[str] | None) -> str:
 def _open_drive(url: str) -> Store:
     try:
         from nbkit.runtime.store.drive.store import open_drive
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise UsageError(
-            f"The store {show(url)!r} needs PyDrive2, which is not installed ({error}). Run 'pip install PyDrive2'. "
-            "Nothing was written."
+            f"The store {show(url)!r} needs a package more. {how_to_install(error) or error} Nothing was written."
         ) from error
     return open_drive(url)
 

@@ -103,7 +103,7 @@ class Checkpointing(Callback):
         self.time = BatchTime(budget, self._validation)
         self.stopped_at: int | None = None  # the step that was saved last, where a validation was left
         self._write_metrics: Callable[[Path], None] | None = None
-        self._last_save, self._saved_step, self._last_step = time.monotonic(), 0, 0
+        self.last_save, self.saved_step, self._last_step = time.monotonic(), 0, 0
         self._due: set[str] = set()
         self._begun_at = (0, 0)
         self._fingerprint: loop_state.Fingerprint | None = None
@@ -134,7 +134,7 @@ class Checkpointing(Callback):
         self.marks.setdefault("train_start", time.monotonic())
         self._fingerprint = loop_state.Fingerprint(trainer)
         self.loader.before_batch = partial(self.before_batch, trainer)
-        self._last_save = time.monotonic()
+        self.last_save = time.monotonic()
         if self.monitor and not trainer.enable_validation:
             raise UsageError(
                 f"monitor={self.monitor!r} names a validation metric, and this training has no validation (a "
@@ -154,7 +154,7 @@ class Checkpointing(Callback):
 
     def _enter(self, trainer: Any, batch: int) -> None:
         if self.first_step is None:
-            self.first_step = self._last_step = self._saved_step = trainer.global_step
+            self.first_step = self._last_step = self.saved_step = trainer.global_step
             self._begun_at = loop_state.place(trainer)
             self.journal("ready", step=self.first_step)
         self.time.end()
@@ -201,7 +201,7 @@ class Checkpointing(Callback):
             self._due.add("first step")
         if validates and (why := self._validation.why_save()):
             self._due.add(why)  # it may have to be left
-        if self.save_every is not None and time.monotonic() - self._last_save >= self.save_every:
+        if self.save_every is not None and time.monotonic() - self.last_save >= self.save_every:
             self._due.add("clock")
         # the clock can wait until the writer is free; the other reasons need exactly this state, so training waits
         serve = self._due - {"clock"} or (self._due and not self.writer.busy)
@@ -234,14 +234,14 @@ class Checkpointing(Callback):
         loop_state.leave_validation(trainer)
         reason = self.ranks.first_of(self.budget.stop_reason) or "wall"
         self.budget.request_stop(reason)
-        self.stopped_at = self._saved_step
+        self.stopped_at = self.saved_step
         self.writer.finish()
         if self.generations is not None:
             self.generations.send_left_over(self._write_metrics, final=True)
         why = "the wall is near" if reason == "wall" else f"{reason} asks for the end"
         self.say(
             f"the validation after step {trainer.global_step} was left after {self._validation.batches - 1} batches: "
-            f"{why}. The state of step {self._saved_step} is saved and goes on from there. If it never "
+            f"{why}. The state of step {self.saved_step} is saved and goes on from there. If it never "
             "ends in time, give longer sessions or fewer batches (limit_val_batches)."
         )
         raise PlannedStop(reason)
@@ -298,7 +298,7 @@ class Checkpointing(Callback):
                 return
             except Exception as error:
                 self.say(f"the state before the {name} could not be saved: {error}")
-        since = show_duration(time.monotonic() - self._last_save)
+        since = show_duration(time.monotonic() - self.last_save)
         self.say(f"{name} inside a step: the last checkpoint stands; up to {since} of training are done again.")
 
     def _clean_after(self, trainer: Any) -> bool:
@@ -328,7 +328,7 @@ class Checkpointing(Callback):
         self.completed |= complete
         step, best = trainer.global_step, "best" in self._due
         self._due.clear()
-        self._saved_step = step
+        self.saved_step = step
         held = self.generations is not None and self.generations.holds(step, epoch, batch, complete)
         if self.generations is not None and not complete and not best and step > (self.first_step or 0):
             held |= self.generations.holds_step(step)  # at an earlier batch: it is not replaced for so little
@@ -367,7 +367,7 @@ class Checkpointing(Callback):
         folder = self.generations.folder if self.generations else Path()
         trainer.save_checkpoint(folder / f"step-{step:09d}.ckpt", storage_options=receive)  # SnapshotIO calls it
         stall = time.monotonic() - began
-        self.saves, self.stalled, self._last_save = self.saves + 1, self.stalled + stall, time.monotonic()
+        self.saves, self.stalled, self.last_save = self.saves + 1, self.stalled + stall, time.monotonic()
         self.journal("save", step=step, stall_s=round(stall, 6), why=why)
         if wait:
             self.writer.finish()

@@ -302,7 +302,7 @@ def _train(
     if ranks.watch is not None:
         ranks.watch.last_resort = saving.writer.wait
     same = SameParts(state.receipt, facts["training"], accept, saving.say)
-    progress = TrainingProgress(session.slug, total, session.budget)
+    progress = TrainingProgress(session.slug, total, session.budget, saving, session.say)
     startup = Startup(saving.marks, marks, session.say)
     reason = "complete"
     with quiet_lightning(), derived_order(data, saving, session.seed, accept, ranks) as datamodule, signals:

@@ -11,26 +11,36 @@ from typing import Any
 from lightning.pytorch import Callback
 
 from nbkit.runtime.budget import Budget, process_age
+from nbkit.runtime.cells.lines import Lines, seconds_between_lines
 from nbkit.runtime.words import show_duration
 
 _PLAIN_INTERVAL = 20.0  # seconds between lines where the output is a log file
 
 
 class TrainingProgress(Callback):
-    """Show a tqdm bar over all steps of the training, including those of earlier sessions.
+    """Show a tqdm bar over all steps of the training, including those of earlier sessions, or a line a minute.
 
     Parameters
     ----------
     slug : str
     max_steps : int
     budget : Budget
+    saving : object
+        `Checkpointing`, which knows the last checkpoint.
+    say : callable
+        Prints one line.
     """
 
-    def __init__(self, slug: str, max_steps: int, budget: Budget) -> None:
-        self.slug, self.max_steps, self.budget = slug, max_steps, budget
+    def __init__(self, slug: str, max_steps: int, budget: Budget, saving: Any, say: Callable[[str], None]) -> None:
+        self.slug, self.max_steps, self.budget, self.saving, self.say = slug, max_steps, budget, saving, say
         self._bar: Any = None
+        self._lines: Lines | None = None
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
+        every = seconds_between_lines()
+        if every is not None:
+            self._lines = Lines(every)
+            return
         from tqdm.auto import tqdm
 
         lively = sys.stderr.isatty() or "ipykernel" in sys.modules
@@ -44,16 +54,35 @@ class TrainingProgress(Callback):
         )
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        new = trainer.global_step - self._bar.n
         # reading the loss makes the CPU wait for the GPU, so it is read only when it is shown
+        if self._lines is not None:
+            if self._lines.due():
+                shown = self._shown(trainer, outputs)
+                parts = [f"step {trainer.global_step} of {self.max_steps}", *(f"{k} {v}" for k, v in shown.items())]
+                self.say(", ".join([f"{self.slug}: {parts[0]}", *parts[1:], self._saved()]))
+            return
+        new = trainer.global_step - self._bar.n
         if new and self._bar.update(new):
-            shown = {name: f"{float(value):.4g}" for name, value in list(trainer.progress_bar_metrics.items())[:4]}
-            if "loss" not in " ".join(shown) and isinstance(outputs, dict) and "loss" in outputs:
-                shown["loss"] = f"{float(outputs['loss']):.4g}"
-            wall = self.budget.wall()
-            if not math.isinf(wall):
-                shown["time left"] = show_duration(max(0.0, wall))
-            self._bar.set_postfix(shown, refresh=False)
+            self._bar.set_postfix(self._shown(trainer, outputs), refresh=False)
+
+    def _shown(self, trainer: Any, outputs: Any) -> dict[str, str]:
+        shown = {name: f"{float(value):.4g}" for name, value in list(trainer.progress_bar_metrics.items())[:4]}
+        if "loss" not in " ".join(shown) and isinstance(outputs, dict) and "loss" in outputs:
+            shown["loss"] = f"{float(outputs['loss']):.4g}"
+        # a bar shows the score of the last validation, too; Lightning forgets it in a resumed session
+        for name, value in trainer.callback_metrics.items():
+            if name == self.saving.monitor and name not in shown:
+                shown[name] = f"{float(value):.4g}"
+        wall = self.budget.wall()
+        if not math.isinf(wall):
+            shown["time left"] = show_duration(max(0.0, wall))
+        return shown
+
+    def _saved(self) -> str:
+        if not self.saving.saves:
+            return "no checkpoint of this session yet"
+        ago = show_duration(time.monotonic() - self.saving.last_save)
+        return f"last checkpoint at step {self.saving.saved_step}, {ago} ago"
 
     def close(self) -> None:
         """Close the bar; what it shows remains on the screen."""

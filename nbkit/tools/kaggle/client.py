@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts.host import kaggle_input_folder
+from nbkit.runtime.requirements import how_to_install
 from nbkit.runtime.store.retried import retry, retry_after
 
 T = TypeVar("T")
@@ -225,10 +226,8 @@ def _client() -> type:
     try:
         with quiet():  # the import logs in, and prints if it cannot
             from kaggle.api.kaggle_api_extended import KaggleApi
-    except ImportError as error:
-        raise UsageError(
-            f"Kaggle's client is not installed ({error}). Run 'pip install kaggle six'. Nothing was sent."
-        ) from None
+    except ModuleNotFoundError as error:
+        raise UsageError(f"Kaggle's client is not there. {how_to_install(error) or error} Nothing was sent.") from None
     return KaggleApi
 
 

@@ -70,8 +70,8 @@ def build_wheel(folder: Path, root: Path | None = None) -> Path:
     done = subprocess.run(command, cwd=root or checkout(), capture_output=True, text=True)
     if "No module named 'hatchling'" in done.stderr:
         raise UsageError(
-            "The wheel for the host is built with hatchling, which is not installed. Run "
-            f"{sys.executable} -m pip install hatchling. Nothing was sent."
+            "The wheel for the host is built with hatchling, which is not installed. It comes with: "
+            f"{sys.executable} -m nbkit install kaggle . Nothing was sent."
         )
     built = sorted(folder.glob("*.whl"))
     if done.returncode or not built:

@@ -18,6 +18,7 @@ from typing import Any
 from nbkit.ground.files import write_json
 from nbkit.ground.home import import_folder
 from nbkit.runtime import errors
+from nbkit.runtime.cells.lines import VARIABLE as LINES
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts import environment
 from nbkit.runtime.journal import VARIABLE, Event, of_kind, read_journal
@@ -101,6 +102,9 @@ def run_notebook(
         executed = Path(scratch, "executed.ipynb")  # papermill fills in braces of a name
         variables = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}
         variables |= {RESUME: resume} if resume else {}
+        variables |= (
+            {} if quiet or os.environ.get(LINES) else {LINES: "60"}
+        )  # a bar is a widget, which is not seen here
         with environment(variables | kernel_of_this_python(Path(scratch))):
             fault = _execute(path, executed, params, folder, quiet)
         events = read_journal(journal)[before:]

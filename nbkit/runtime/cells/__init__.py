@@ -1,0 +1,1 @@
+"""What the cells of a notebook show beside their results."""

@@ -1,0 +1,52 @@
+"""A mistake of the user's is shown in a cell as a sentence, without the frames of nbkit's own code.
+
+IPython asks an exception for its own form, `_render_traceback_`, which nbkit's errors have. The models raise Python's
+own ``ValueError`` and ``FileNotFoundError`` for a wrong parameter, because they know nothing of sessions; where such an
+error was raised on purpose, by a ``raise`` in nbkit itself, the cell shows it as a `UsageError`. So it does where a
+package of one of nbkit's extras is missing. All other errors, those in the user's own functions above all, keep their
+whole traceback.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from types import TracebackType
+from typing import Any
+
+from nbkit.ground.home import import_folder
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.requirements import how_to_install
+
+_MISTAKES = (ValueError, FileNotFoundError, NotImplementedError, ModuleNotFoundError)
+
+
+def show_mistakes_as_sentences() -> None:
+    """Make this kernel show mistakes as sentences; outside of IPython, and beside another such setting, do nothing."""
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)  # importing it would take a second
+    shell = get_ipython() if get_ipython is not None else None
+    if shell is not None and not shell.custom_exceptions:
+        shell.set_custom_exc(_MISTAKES, _show)
+
+
+def _show(shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType, tb_offset: Any) -> None:
+    text = str(error)
+    if isinstance(error, ModuleNotFoundError) and not is_deliberate(trace):
+        text = how_to_install(error)
+    elif isinstance(error, NbkitError) or not is_deliberate(trace):
+        text = ""
+    if not text:
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+        return
+    usage = UsageError(text).with_traceback(trace)
+    shell.showtraceback((UsageError, usage, trace), tb_offset=tb_offset)
+
+
+def is_deliberate(trace: TracebackType) -> bool:
+    """Return whether a ``raise`` of nbkit's own code ends a traceback."""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename
+    inside = os.path.join(os.fspath(import_folder()), "nbkit") + os.sep
+    return file.startswith(inside) and linecache.getline(file, trace.tb_lineno).lstrip().startswith("raise ")
