@@ -332,7 +332,9 @@ class Session(Showing, Closing):
         See `nbkit.runtime.training.fit.fit` for the options and the report.
         """
         from nbkit.runtime.training.fit import fit
+        from nbkit.runtime.training.logs import with_log
 
+        options = with_log(self, options)
         prove_and_end(self, module, data, options)
         report = fit(self, module, data, **fit_options(self.resume, options))
         self._steps = {"step": report.step, "max_steps": report.max_steps, "reason": report.reason}

@@ -29,6 +29,8 @@ class History(Logger):
         self._names: dict[str, int] = {}
         self._steps, self._which, self._values = array("q"), array("i"), array("d")
         self._last: dict[str, float] = {}
+        self.saved = 0
+        """Entries that the newest checkpoint holds."""
 
     @property
     def name(self) -> str:
@@ -53,11 +55,15 @@ class History(Logger):
     def __len__(self) -> int:
         return len(self._steps)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield ``{"step": step, name: value, ...}`` in the order of logging, one row per call of the logger."""
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield ``{"step": step, name: value, ...}`` in the order of logging, one row per call of the logger.
+
+        `start` and `stop` count entries of one metric, as `saved` does.
+        """
         names = list(self._names)
         row: dict[str, Any] = {}
-        for step, which, value in zip(self._steps, self._which, self._values, strict=True):
+        part = slice(start, stop)
+        for step, which, value in zip(self._steps[part], self._which[part], self._values[part], strict=True):
             name = names[which]
             if row and (row["step"] != step or name in row):
                 yield row
@@ -78,6 +84,7 @@ class History(Logger):
         def column(values: array, dtype: torch.dtype) -> torch.Tensor:
             return torch.frombuffer(values, dtype=dtype).clone() if values else torch.empty(0, dtype=dtype)
 
+        self.saved = len(self)
         return {
             "names": list(self._names),
             "step": column(self._steps, torch.int64),
@@ -93,6 +100,7 @@ class History(Logger):
         self._values = array("d", state["value"].tolist())
         names = list(self._names)
         self._last = {names[which]: value for which, value in zip(self._which, self._values, strict=True)}
+        self.saved = len(self)
 
     def write(self, path: Path) -> None:
         """Write the rows atomically as JSON lines; NaN and infinity become null."""
