@@ -71,7 +71,7 @@ demo: $(CORE)  ## the main job: a real recording, several sessions, some of them
 	$(RUN) -m nbkit status --store $(DEMO_STORE)
 	@echo "Open $(DEMO_STORE)/bandvar_rollout/figures/rollout.png: what the model predicts, beside the true signal."
 	@echo "Next: '$(RUN) -m nbkit report --store $(DEMO_STORE)' for a page of all of it; 'make setup' adds JupyterLab and the"
-	@echo "rest, then '$(RUN) -m jupyterlab notebooks'. 'make clean' begins anew."
+	@echo "rest, then '$(RUN) -m nbkit notebooks' copies the notebooks for you. 'make clean' begins anew."
 
 test: $(READY)  ## all tests, some 15 minutes (TESTS="tests/runtime -x" narrows them; WORKERS=4 runs them on more cores)
 	$(PYTEST) $(TESTS)

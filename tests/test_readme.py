@@ -24,6 +24,7 @@ STORE = "--store gdrive://<folder id>"
 
 # as they stand, in this order, in one empty folder; the exit codes that are allowed
 RUN = {
+    f"{NBKIT}notebooks my-notebooks": (0,),
     f"{NBKIT}check": (0,),
     f"{NBKIT}rehearse 00_start_here --store rehearsal-store --session 3s -p ITEM_S=0.2": (0,),
     f"{NBKIT}run 10_eeg_windows --store my-store -p SOURCE=synthetic -p RUNS=[1,2,3] -p WINDOW_S=2.0 "
@@ -50,7 +51,7 @@ DRY = ["make demo", "make test", "make quick", "make lint", "make bench", "make 
 HELP = re.compile(r"(nbkit|python -m nbkit)( [a-z]+)*( SLUG| NOTEBOOK(\.\.\.)?)?")
 # done there: by other tests, at sizes for seconds, and by every `make` on a fresh clone
 ELSEWHERE = {
-    f"{ENV}jupyterlab notebooks": "tests/test_jupyterlab.py",
+    f"{ENV}jupyterlab my-notebooks": "tests/test_jupyterlab.py",
     "python -m pip install -e .": "Makefile",
     "python -m nbkit new --all": "tests/tools/commands/test_new_phase.py",
     f"{NBKIT}run 10_eeg_windows --store eeg-store -p SOURCE=folder -p PATH=recordings -p SUBJECT_FROM='(P\\d+)_' "

@@ -40,7 +40,7 @@ from nbkit.runtime.names import check_slug
 from nbkit.runtime.opened import leave_earlier
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.signals import ENDING, StopSignals
-from nbkit.runtime.store.opening import open_store
+from nbkit.runtime.store.opening import default_store, open_store
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.threads import wait_asleep
@@ -112,7 +112,7 @@ def open_session(
     check_slug(slug)
     check_resume(resume)
     wait_asleep()  # before anything imports torch
-    opened = open_store(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
+    opened = open_store(store or os.environ.get("NBKIT_STORE") or default_store())
     world = current_world()
     if world.rank > 0:
         device = open_device(accelerator, smoke, seed, world.local_rank) if accelerator is not None else None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.requirements import how_to_install
 from nbkit.runtime.store.address import show
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
+
+NOTEBOOKS_MARK = ".nbkit-notebooks"  # in a folder of copies that `nbkit notebooks` made
 
 
 def open_store(url: str | os.PathLike[str] | Store) -> Store:
@@ -43,9 +46,19 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
     return FolderStore(folder)
 
 
+def default_store() -> Path:
+    """Return the folder ``nbkit-store`` of the current folder; for a folder of notebooks, the one beside it.
+
+    A kernel works in its notebook's folder and a terminal in the one above, and both should find the same store.
+    """
+    here = Path.cwd()
+    of_notebooks = (here / NOTEBOOKS_MARK).is_file() or here == home() / "notebooks"
+    return (here.parent if of_notebooks else here) / "nbkit-store"
+
+
 def store_address(store: str | os.PathLike[str] | None) -> str:
     """Return a store's address that is valid in any working folder: a URL as it is, a folder as absolute path."""
-    text = os.fspath(store or os.environ.get("NBKIT_STORE") or "nbkit-store")
+    text = os.fspath(store or os.environ.get("NBKIT_STORE") or default_store())
     return text if "://" in text else str(Path(text).expanduser().resolve())
 
 

@@ -34,7 +34,7 @@ class _Sink(Protocol):
 class _Csv:
     """All rows in one file, written anew each time: a new metric is a new column."""
 
-    def __init__(self, folder: Path, slug: str, step: int) -> None:
+    def __init__(self, folder: Path, session: Any, step: int) -> None:
         self.path = folder / "metrics.csv"
 
     def write(self, rows: Sequence[Row], everything: Sequence[Row]) -> None:
@@ -52,7 +52,7 @@ class _Csv:
 class _TensorBoard:
     """One event file per session in one run; `purge_step` hides what an earlier one wrote beyond its checkpoint."""
 
-    def __init__(self, folder: Path, slug: str, step: int) -> None:
+    def __init__(self, folder: Path, session: Any, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(os.fspath(folder), purge_step=step or None)
@@ -71,19 +71,21 @@ class _TensorBoard:
 class _Wandb:
     """One run by an id that follows from the phase's store; offline unless WANDB_MODE says otherwise."""
 
-    def __init__(self, folder: Path, slug: str, step: int) -> None:
+    def __init__(self, folder: Path, session: Any, step: int) -> None:
         import wandb
 
-        identity = hashlib.sha256(f"{os.environ.get('NBKIT_STORE', '')}/{slug}".encode()).hexdigest()[:16]
-        mode = os.environ.get("WANDB_MODE", "offline")
-        self.run = wandb.init(project="nbkit", id=identity, name=slug, resume="allow", mode=mode, dir=os.fspath(folder))
+        run = f"{getattr(session.store, 'url', '')}/{session.slug}"  # the same in every session
+        self.run = wandb.init(
+            project="nbkit", id=hashlib.sha256(run.encode()).hexdigest()[:16], name=session.slug, resume="allow",
+            mode=os.environ.get("WANDB_MODE", "offline"), dir=os.fspath(folder),
+        )  # fmt: skip
 
     def write(self, rows: Sequence[Row], everything: Sequence[Row]) -> None:
         for row in rows:
             self.run.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
 
     def close(self) -> None:
-        self.run.finish(quiet=True)
+        self.run.finish()
 
 
 _SINKS = {"csv": _Csv, "tensorboard": _TensorBoard, "wandb": _Wandb}
@@ -112,7 +114,7 @@ class SavedLog(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         (self._history,) = [log for log in trainer.loggers if type(log).__name__ == "History"]
         self._written = self._history.saved
-        self._sink = _SINKS[self.name](self.folder, self.session.slug, trainer.global_step)
+        self._sink = _SINKS[self.name](self.folder, self.session, trainer.global_step)
         if self.name == "csv":
             self._written = 0  # its file is whole each time
 

@@ -1,4 +1,4 @@
-"""The commands: check, run, rehearse, prove, status, report, verify, login, push, pull, log, quota, dispatch, new.
+"""The commands of nbkit, one function each.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left. nbkit's own errors are printed as a
 message; any other exception is a bug of nbkit and shows its traceback.
@@ -259,6 +259,17 @@ def verify(
 
 app.add_typer(login, name="login")
 add_commands(app)
+
+
+@app.command()
+def notebooks(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="where to put them")] = "my-notebooks",
+) -> int:
+    """Copy the notebooks into a folder of your own, to open and change them there; later copies overwrite nothing."""
+    from nbkit.tools.commands.copied import copy_notebooks
+
+    print(copy_notebooks(folder))
+    return 0
 
 
 @app.command()
