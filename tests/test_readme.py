@@ -46,7 +46,7 @@ LOOPBACK = [
     f"{NBKIT}dispatch --dry-run {STORE}",
 ]  # fmt: skip
 # make says what it would do: they make an environment first, which is what a fresh clone is tried with
-DRY = ["make demo", "make test", "make quick", "make lint", "make bench", "make chain"]
+DRY = ["make demo", "make setup", "make test", "make quick", "make lint", "make bench", "make chain"]
 # a table of commands, or a word in a sentence: each has a help of that name
 HELP = re.compile(r"(nbkit|python -m nbkit)( [a-z]+)*( SLUG| NOTEBOOK(\.\.\.)?)?")
 # done there: by other tests, at sizes for seconds, and by every `make` on a fresh clone
