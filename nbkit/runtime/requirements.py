@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DISTRIBUTION = "nbkit-neuro"  # the name nbkit on the public index belongs to another project
 TESTED = ("lightning",)  # packages that are only used in the range that was tested
 # MB that each extra adds to the required packages, measured with the pinned versions on Linux; some seconds each by uv
-_MB = {"drive": 130, "kaggle": 10, "hbn": 310, "spikes": 5, "dask": 15, "decoding": 200, "tribe": 230,
+_MB = {"drive": 130, "kaggle": 10, "hub": 15, "hbn": 310, "spikes": 5, "dask": 15, "decoding": 200, "tribe": 230,
        "tensorboard": 30, "wandb": 60}  # fmt: skip
 
 

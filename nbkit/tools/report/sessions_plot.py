@@ -77,7 +77,7 @@ def plot_progress(rows: Sequence[PhaseStatus]) -> Figure:
     if not begun:
         panels[0, 0].text(0.5, 0.5, "No phase of this store has done items or steps.", ha="center", va="center")
     for axes, row in zip(panels.flat, begun, strict=False):
-        _plot_sessions(axes, row)
+        plot_sessions(axes, row)
     if any(not past.closed for row in begun for past in row.past):
         marks = (("o", FIRST, "closed"), ("X", SECOND, "killed, or running now"))
         handles = [plt.Line2D([], [], marker=m, color=c, linestyle="", label=text) for m, c, text in marks]
@@ -85,7 +85,8 @@ def plot_progress(rows: Sequence[PhaseStatus]) -> Figure:
     return figure
 
 
-def _plot_sessions(axes: Axes, row: PhaseStatus) -> None:
+def plot_sessions(axes: Axes, row: PhaseStatus) -> None:
+    """Plot how far each session of a phase came; a cross is one that did not close."""
     from matplotlib.ticker import MaxNLocator
 
     known = [(number, far) for number, far in enumerate(reached(row), 1) if far is not None]
