@@ -12,7 +12,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,7 +88,7 @@ class _Wandb:
         self.run.finish()
 
 
-_SINKS = {"csv": _Csv, "tensorboard": _TensorBoard, "wandb": _Wandb}
+_SINKS: dict[str, Callable[[Path, Any, int], _Sink]] = {"csv": _Csv, "tensorboard": _TensorBoard, "wandb": _Wandb}
 
 
 class SavedLog(Callback):
