@@ -32,7 +32,7 @@ help:  ## show this list
 setup: $(READY)  ## make the whole environment in .venv, once
 
 # uv installs several times as fast as pip; where it cannot be had or fails, pip does the same alone. Both take the same
-# pins, and uv the index that pip is set to.
+# pins, and uv the index that PIP_INDEX_URL names.
 define INSTALL
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "make: '$(PYTHON)' is not Python 3.11 or newer ($$($(PYTHON) --version 2>&1 | head -1))."; \
@@ -42,7 +42,7 @@ define INSTALL
 	@test -x $(RUN) && $(RUN) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing $(2) into $(VENV) (once; mostly torch with its CUDA libraries, some 3 GB to download) ..."
 	@began=$$(date +%s); pip="$(RUN) -m pip --disable-pip-version-check"; \
-	  index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($$pip config get global.index-url 2>/dev/null)}}; \
+	  index=$${UV_DEFAULT_INDEX:-$$PIP_INDEX_URL}; \
 	  { $$pip install --quiet uv && $${index:+env UV_DEFAULT_INDEX=$$index} $(VENV)/bin/uv pip install --quiet \
 	    --python $(RUN) --constraint constraints.txt --editable '$(1)'; } || \
 	  { echo "uv could not install them (see above); pip does it alone, which takes some minutes."; \

@@ -40,7 +40,7 @@ from nbkit.runtime.names import check_slug
 from nbkit.runtime.opened import leave_earlier
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.signals import ENDING, StopSignals
-from nbkit.runtime.store.opening import default_store, open_store
+from nbkit.runtime.store.opening import default_store, open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.threads import wait_asleep
@@ -146,7 +146,7 @@ class Session(Showing, Closing):
         self._raw_store = store
         self.store: Store = Retried(store, time_left=self.budget.wall)
         self.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        root, address = (folder or self.host.folder) / slug, _address(self.store.url)
+        root, address = (folder or self.host.folder) / slug, store_address(self.store.url)
         note_open = leave_earlier(self, root, address)
         self._workspace = take_workspace(root, address)
         self.folder: Path = self._workspace.folder
@@ -397,8 +397,3 @@ class Session(Showing, Closing):
         """Wait until this session's results are in the store, because they are read from there."""
         self.outbox.drain(self.budget.wall)
         self.ledger.flush()
-
-
-def _address(url: str) -> str:
-    """Return a store's URL, or the absolute path of its folder."""
-    return url if "://" in url else os.path.abspath(url)
