@@ -58,6 +58,10 @@ ELSEWHERE = {
     "-p LABELS=labels.tsv": "tests/test_own_recordings.py",
     f'{NBKIT}run 70_decoding_frozen --store eeg-store -p TASK=windows -p N_SPLITS=0 -p MODELS=[\\"biot\\"] '
     "-p WEIGHTS=random -p ACCELERATOR=cpu": "tests/test_own_recordings.py",
+    f"{NBKIT}run 49_spike_windows --store spike-store -p SOURCE=folder -p PATH=recordings -p BEHAVIOUR=position "
+    "-p BIN_S=0.25 -p WINDOW_S=12.5": "tests/test_own_spikes.py",
+    f"{NBKIT}run 50_neurofm_validate --store spike-store -p SOURCE=recordings -p PRESET=smoke "
+    "-p ACCELERATOR=cpu": "tests/test_own_spikes.py",
     f"{NBKIT}run 62_tribe_pretrain --smoke --store try-store": "tests/test_notebooks_form.py",
     f"{ENV}nbkit.neuro.bandvar.make_dummy data/eeg_dummy": "tests/neuro/bandvar/test_train.py",
     f"{ENV}nbkit.neuro.bandvar.train --data-root data/eeg_dummy --epochs 2 --checkpoint-dir runs/eeg_demo "

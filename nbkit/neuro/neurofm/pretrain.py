@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nbkit.neuro.neurofm.data.curriculum import curriculum_weight, lowest_snr
-from nbkit.neuro.neurofm.network.losses import bits_per_spike, info_nce, mean_where, poisson_nll
+from nbkit.neuro.neurofm.network.losses import activity_nll, bits_per_spike, info_nce, mean_where
 from nbkit.neuro.neurofm.network.model import Answer, NeuroFM, NeuroFMSettings
 from nbkit.neuro.neurofm.network.units import UnitTable
 from nbkit.neuro.training.optimization import ClippedModule, Patience, counted, make_optimizer
@@ -139,9 +139,10 @@ class Pretrainer(ClippedModule):
         """
         s, answer = self.settings, self(batch, hidden)
         counts = batch["counts"].float()
-        nll = poisson_nll(answer.log_counts, counts)
+        trace, observed = batch.get("trace"), observed_in(batch)
+        nll = activity_nll(answer.log_counts, counts, trace)
         asked = (hidden & batch["present"]) * weight[:, None]
-        losses = {"masked": mean_where(nll, asked[:, None])}
+        losses = {"masked": mean_where(nll, asked[:, None] * observed)}
         wanted = self.model.standardised(batch["behaviour"], batch["task"])
         known = torch.isfinite(wanted) & (batch["task"] > 0)[:, None, None]
         error = (answer.behaviour.float() - wanted.nan_to_num()).square()
@@ -150,12 +151,16 @@ class Pretrainer(ClippedModule):
         if s.contrast_weight:
             # The next window is not masked, as in use, and gets no gradient, which cuts its cost to a third.
             with torch.no_grad():
-                place = self({**batch, "counts": batch["next_counts"]}).place
+                later = {"counts": batch["next_counts"]}
+                if "observed" in batch:
+                    later["observed"] = batch["next_observed"]
+                place = self({**batch, **later}).place
             losses["contrast"] = info_nce(answer.place, place, s.temperature, follows)
         if s.forecast_weight:
             ahead = batch["next_counts"][:, : answer.forecast.shape[1]].float()
-            soon = poisson_nll(answer.forecast[:, : ahead.shape[1]], ahead)
-            losses["forecast"] = mean_where(soon, batch["present"][:, None] * follows[:, None, None])
+            soon = activity_nll(answer.forecast[:, : ahead.shape[1]], ahead, trace)
+            known = batch["present"][:, None] & observed_in(batch, "next_observed")[:, : ahead.shape[1]]
+            losses["forecast"] = mean_where(soon, known * follows[:, None, None])
         return losses
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
@@ -187,19 +192,21 @@ class Pretrainer(ClippedModule):
         Returns
         -------
         sums : float64 Tensor of shape (6 + 4 * dims,)
-            For masked units: NLL of the model and of mean rates, squared errors of both, number of spikes and number of
-            counts. Then, for each dim of the standardised behaviour: squared error, sum, sum of squares and count.
+            For observed bins of masked units: NLL of the model and of mean rates, squared errors of both, number of
+            spikes (of samples, for traces) and number of counts. Then, for each dim of the standardised behaviour:
+            squared error, sum, sum of squares and count.
         """
         counts, present = batch["counts"].double(), batch["present"]
         hidden = rotating_mask(batch["slot"], present, self.settings.mask_ratio, turn)
         answer = self(batch, hidden)
-        asked = hidden[:, None].double().expand_as(counts)
-        log_counts = answer.log_counts.double()
+        asked = (hidden[:, None] & observed_in(batch)).double().expand_as(counts)
+        log_counts, trace = answer.log_counts.double(), batch.get("trace")
         mean_rate = self.model.book.mean_log_counts(batch["unit"]).double()[:, None].expand_as(counts)
+        told, told_by_mean = (_expected(part, trace) for part in (log_counts, mean_rate))
+        nll, by_mean = (activity_nll(part, counts, trace) for part in (log_counts, mean_rate))
         spikes = [
-            (poisson_nll(log_counts, counts) * asked).sum(), (poisson_nll(mean_rate, counts) * asked).sum(),
-            ((log_counts.exp() - counts).square() * asked).sum(), ((mean_rate.exp() - counts).square() * asked).sum(),
-            (counts * asked).sum(), asked.sum(),
+            (nll * asked).sum(), (by_mean * asked).sum(), ((told - counts).square() * asked).sum(),
+            ((told_by_mean - counts).square() * asked).sum(), (spikes_of(counts, trace) * asked).sum(), asked.sum(),
         ]  # fmt: skip
         wanted = self.model.standardised(batch["behaviour"], batch["task"]).double()
         known = torch.isfinite(wanted) & (batch["task"] > 0)[:, None, None]
@@ -241,15 +248,29 @@ class Pretrainer(ClippedModule):
         return make_optimizer(self, self.settings)
 
 
-def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the scores of the last validation as rows with name, value, unit, baseline and baseline_is.
+def observed_in(batch: Mapping[str, Tensor], name: str = "observed") -> Tensor:
+    """Return which bins of a batch were observed, (batch or 1, bins or 1, units or 1)."""
+    return batch[name] if name in batch else batch["present"].new_ones((1, 1, 1))
 
-    The list is empty before the first validation.
+
+def spikes_of(counts: Tensor, trace: Tensor | None) -> Tensor:
+    """Return the number of spikes of each bin; 1 for a sample of a trace, whose gain is counted in bit/sample."""
+    return counts if trace is None else torch.where(trace[:, None, None], 1.0, counts)
+
+
+def _expected(predicted: Tensor, trace: Tensor | None) -> Tensor:
+    return predicted.exp() if trace is None else torch.where(trace[:, None, None], predicted, predicted.exp())
+
+
+def score_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the scores of the best validation as rows with name, value, unit, baseline and baseline_is.
+
+    The best has the lowest loss, as the checkpoint that is scored. The list is empty before the first validation.
     """
-    logged = [row for row in history if MONITOR in row]
+    logged = [row for row in history if MONITOR in row and math.isfinite(row[MONITOR])]
     if not logged:
         return []
-    last = logged[-1]
+    last = min(logged, key=lambda row: row[MONITOR])
     return [
         {"name": "val_bits_per_spike", "value": last["val_bits_per_spike"], "unit": "bit/spike", "baseline": 0.0,
          "baseline_is": "mean rate of each unit in training"},

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.neurofm.scaling_laws.power_law import Verdict, judge
+from nbkit.neuro.neurofm.scaling_laws.power_law import INCONCLUSIVE, Verdict, judge
 from nbkit.neuro.neurofm.scaling_laws.sweet_spot import SweetSpot, find_sweet_spot
 from nbkit.neuro.neurofm.search import MEAN_RATE, config_name, trial_row
 
@@ -109,22 +109,22 @@ class ScalingReport:
 
     def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
         """Return sizes up to the next size, the fitted loss there, and the ends of its interval; None without a fit."""
-        if self.verdict.fit is None:
+        if self.verdict.law is None:
             return None
         at = np.geomspace(self.sizes.min(), self.verdict.next_size, 60)
-        return at, *self.verdict.fit.predict(at)
+        return at, *self.verdict.law.predict(at)
 
     def prediction(self) -> tuple[float, float, float, float] | None:
         """Return the next size, the expected loss there, and the ends of its interval; None without a fit."""
-        if self.verdict.fit is None:
+        if self.verdict.law is None:
             return None
         at = [self.verdict.next_size]
-        return self.verdict.next_size, *(float(part[0]) for part in self.verdict.fit.predict(at))
+        return self.verdict.next_size, *(float(part[0]) for part in self.verdict.law.predict(at))
 
     @property
     def law(self) -> str:
-        """The fitted power law as text; empty without a fit."""
-        fit = self.verdict.fit
+        """The fitted power law as text; empty without a fit, or with one at its bound."""
+        fit = self.verdict.law
         if fit is None:
             return ""
         low, high = fit.alpha_interval
@@ -164,15 +164,16 @@ def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSetting
         here = losses[sizes == size]
         rows.append({"name": f"loss_{size:g}_recordings", "value": float(here.mean()), "unit": "bit/spike",
                      "baseline": baseline, "baseline_is": MEAN_RATE})  # fmt: skip
-    if verdict.fit is not None:
+    if verdict.fit is not None and (verdict.law is not None or verdict.verdict != INCONCLUSIVE):
         worth = {
             "unit": "bit/spike",
             "baseline": verdict.worth,
             "baseline_is": "gain that makes the next size worthwhile",
         }
+        if verdict.law is not None:
+            rows.append({"name": "alpha", "value": verdict.law.alpha, "unit": "1", "baseline": 0.0,
+                         "baseline_is": "the number of recordings has no effect"})  # fmt: skip
         rows += [
-            {"name": "alpha", "value": verdict.fit.alpha, "unit": "1", "baseline": 0.0,
-             "baseline_is": "the number of recordings has no effect"},
             {"name": "gain_at_next_low", "value": verdict.gain_low, **worth},
             {"name": "gain_at_next_high", "value": verdict.gain_high, **worth},
         ]  # fmt: skip

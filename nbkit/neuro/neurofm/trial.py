@@ -24,8 +24,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from nbkit.neuro.neurofm.data.batches import SpikeData
+from nbkit.neuro.neurofm.masked_units import UnitSums
 from nbkit.neuro.neurofm.network.model import NeuroFMSettings
-from nbkit.neuro.neurofm.pretrain import Pretrainer, rotating_mask
+from nbkit.neuro.neurofm.pretrain import Pretrainer, observed_in, rotating_mask
 from nbkit.neuro.training.brief import fit_once
 
 FRACTIONS = (0.75, 0.0, 0.25)  # of the time of each recording: training, validation (not needed), scoring
@@ -67,7 +68,8 @@ class Trial:
         -------
         result : dict
             The values of the row; ``loss`` and ``mean_rate_loss``, Poisson deviances of masked units in bit/spike;
-            ``bits_per_spike``, their difference; ``r2`` of behaviour; ``weights`` and ``steps``; ``compute`` in PFLOP
+            ``bits_per_spike``, their difference, and ``bits_per_spike_nlb``, against the means of the evaluated
+            spikes; ``r2`` of behaviour; ``weights`` and ``steps``; ``compute`` in PFLOP
             (matrix products and convolutions); ``windows``, the number of training windows; ``seconds``, the only value
             that differs between repetitions.
 
@@ -173,25 +175,30 @@ def score(module: Pretrainer, batches: Any) -> dict[str, float]:
     Returns
     -------
     scores : dict
-        ``loss``, ``mean_rate_loss`` and ``bits_per_spike`` in bit/spike; ``r2``.
+        ``loss``, ``mean_rate_loss``, ``bits_per_spike`` and ``bits_per_spike_nlb`` (see `Bits`) in bit/spike; ``r2``.
     """
     training = module.training
     module.eval()
-    turns, ratio = max(2, round(1 / module.settings.mask_ratio)), module.settings.mask_ratio
-    sums, saturated = torch.zeros(()), 0.0
+    turns = max(2, round(1 / module.settings.mask_ratio))
+    sums, saturated, units = torch.zeros(()), 0.0, UnitSums(module.table.n_units)
     for batch in batches:
         batch = {name: value.to(module.device) for name, value in batch.items()}
         for turn in range(turns):
             sums = sums + module.sums(batch, turn).cpu()
-            hidden = rotating_mask(batch["slot"], batch["present"], ratio, turn)
-            saturated += float((saturated_nll(batch["counts"].double()) * hidden[:, None]).sum())
+        counts = batch["counts"].double()
+        there = (batch["present"][:, None] & observed_in(batch)).expand_as(counts)
+        units.add(batch, there)
+        least = saturated_nll(counts.clamp(min=0))  # 0 for a Gaussian: a trace is predicted by itself without error
+        least = least if "trace" not in batch else torch.where(batch["trace"][:, None, None], 0.0, least)
+        saturated += float((least * there).sum())
     module.train(training)  # restore the mode: Lightning does not set it before a later training
     nll, by_mean, *_, spikes, _ = sums[:6].tolist()
+    null = float(sum(units.null(module, recording.name) for recording in module.table.recordings))
     bits = max(1.0, spikes) * math.log(2)
     found = module.scores(sums)
     return {
         "loss": (nll - saturated) / bits, "mean_rate_loss": (by_mean - saturated) / bits,
-        "bits_per_spike": (by_mean - nll) / bits, "r2": float(found["r2"]),
+        "bits_per_spike": (by_mean - nll) / bits, "bits_per_spike_nlb": (null - nll) / bits, "r2": float(found["r2"]),
     }  # fmt: skip
 
 

@@ -1,54 +1,29 @@
-"""Comparison of a trained model with other decoders (phase 50): the optimal decoder, a Wiener filter and a GRU.
+"""Comparison of a trained model with other decoders (phase 50).
 
-Every decoder predicts the same bins of the same held-out windows of one recording. The baselines are fitted to the
+Every decoder predicts the same bins of the same held-out windows of one recording. The rivals are fitted to the
 training windows of that recording. The optimal decoder knows the true tuning and exists for simulated recordings only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from nbkit.neuro.neurofm.baselines import (
-    BayesianDirection,
-    angle_error_deg,
-    fit_gru,
-    fit_wiener,
-    r2_score,
-    windows_of,
-)
 from nbkit.neuro.neurofm.data.batches import SIDES, SpikeData, SpikeWindows, collate
-from nbkit.neuro.neurofm.network.losses import bits_per_spike, poisson_nll
-from nbkit.neuro.neurofm.pretrain import Pretrainer, rotating_mask
+from nbkit.neuro.neurofm.decoders.rivals import BAYES, GRU, LDA, MEAN, WIENER, rivals_of, windows_of
+from nbkit.neuro.neurofm.decoders.scores import DecoderScore, difference, score_decoding
+from nbkit.neuro.neurofm.masked_units import Bits
+from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.signals.spikes.synthetic import optimal_velocity
 from nbkit.neuro.signals.spikes.windows import SpikeShard
 
-OPTIMAL, MODEL, WIENER, GRU, BAYES, MEAN = "best possible", "NeuroFM", "Wiener", "GRU", "Bayes", "mean"
-
-
-@dataclass(frozen=True)
-class DecoderScore:
-    """Score of one decoder on one recording.
-
-    Attributes
-    ----------
-    recording, decoder : str
-    r2 : float
-        Fraction of variance decoded; 0 for the mean.
-    angle_deg : float
-        Median absolute error of an angle in degrees; NaN if the behaviour is not an angle. Chance level is 90 if all
-        directions are equally frequent, otherwise the error of the decoder "mean", a constant prediction.
-    """
-
-    recording: str
-    decoder: str
-    r2: float
-    angle_deg: float = float("nan")
+OPTIMAL, MODEL = "best possible", "NeuroFM"
+ORDER = (OPTIMAL, MODEL, GRU, WIENER, BAYES, LDA, MEAN)
 
 
 @torch.no_grad()
@@ -70,40 +45,25 @@ def decode(module: Pretrainer, windows: SpikeWindows, batch_size: int = 32) -> d
 
 
 @torch.no_grad()
-def held_out_bits(module: Pretrainer, windows: SpikeWindows, batch_size: int = 32) -> dict[str, float]:
-    """Return the bit/spike above mean rates of each recording by name.
-
-    Each unit is masked once and predicted from the other units.
-
-    Parameters
-    ----------
-    module : Pretrainer
-    windows : SpikeWindows
-        Held-out windows. The mean rates are those of the training windows.
-    batch_size : int
-    """
+def states_of(module: Pretrainer, windows: SpikeWindows, batch_size: int = 32) -> np.ndarray:
+    """Return the states of the bins of all windows, (windows, bins, dim), with every unit seen."""
     module.eval()
-    ratio, sums = module.settings.mask_ratio, {}
+    found = []
     for batch in DataLoader(windows, batch_size, collate_fn=collate):
         batch = {name: value.to(module.device) for name, value in batch.items()}
-        counts = batch["counts"].double()
-        mean_rate = module.model.book.mean_log_counts(batch["unit"]).double()[:, None].expand_as(counts)
-        by_mean = poisson_nll(mean_rate, counts)
-        ours = torch.zeros_like(counts)
-        for turn in range(max(2, round(1 / ratio))):
-            hidden = rotating_mask(batch["slot"], batch["present"], ratio, turn)
-            nll = poisson_nll(module(batch, hidden).log_counts.double(), counts)
-            ours = torch.where(hidden[:, None], nll, ours)
-        there = batch["present"][:, None]
-        rows = torch.stack([(part * there).sum(dim=(1, 2)) for part in (ours, by_mean, counts)], dim=1)
-        for recording, row in zip(batch["recording"].tolist(), rows, strict=True):
-            name = module.table.recordings[recording].name
-            sums[name] = sums.get(name, 0) + row
-    return {name: float(bits_per_spike(*row)) for name, row in sums.items()}
+        found.append(module(batch).states.float().cpu().numpy())
+    return np.concatenate(found)
 
 
 def compare_decoders(
-    module: Pretrainer, data: SpikeData, side: str = "test", *, lag_s: float = 0.3, gru_steps: int = 400
+    module: Pretrainer,
+    data: SpikeData,
+    side: str = "test",
+    *,
+    lag_s: float = 0.3,
+    gru_steps: int = 400,
+    time_left: Callable[[], float] | None = None,
+    say: Callable[[str], None] = print,
 ) -> list[DecoderScore]:
     """Return the scores of all decoders on each recording that has a behaviour.
 
@@ -117,74 +77,104 @@ def compare_decoders(
         Time used by the Wiener filter before and after each bin, in s.
     gru_steps : int
         Training steps of the GRU.
+    time_left : callable, optional
+        Returns the seconds that are left. A recording is not begun if the slowest so far would not end in time.
+    say : callable
+        Prints the names of the recordings that were not compared.
     """
-    ours, scores = decode(module, data.side(side)), []
+    ours, scores, slowest, left = decode(module, data.side(side)), [], 0.0, []
     for shard, sides in zip(data.shards, data.windows, strict=True):
         if shard.name not in ours:
             continue
-        seen, asked = windows_of(shard, sides[0]), windows_of(shard, sides[SIDES.index(side)])
-        lags = min(shard.n_bins - 1, max(1, round(lag_s / shard.bin_s)))
-        answers = {
-            MODEL: ours[shard.name],
-            WIENER: fit_wiener(*seen, lags=lags)(asked[0]),
-            GRU: fit_gru(*seen, steps=gru_steps).decode_windows(asked[0]),
-            MEAN: np.broadcast_to(np.nanmean(seen[1], axis=(0, 1)), asked[1].shape),
-        }
-        if shard.circular:
-            answers[BAYES] = _bayes(*seen, asked[0])
+        if time_left is not None and time_left() < 1.2 * slowest:
+            left.append(shard.name)
+            continue
+        began = time.monotonic()
+        train, asked = sides[0], sides[SIDES.index(side)]
+        counts, truth = windows_of(shard, asked, train)
+        answers = {MODEL: ours[shard.name]} | rivals_of(shard, train, asked, lag_s=lag_s, gru_steps=gru_steps)
         if _is_simulated(shard):
-            truth = [shard.truth(name) for name in ("tuning", "base", "tau_s")]
-            answers[OPTIMAL] = optimal_velocity(asked[0], shard.bin_s, *truth[:2], float(truth[2]))
-        scores += [_score(shard, name, asked[1], answer) for name, answer in answers.items()]
+            known = [shard.truth(name) for name in ("tuning", "base", "tau_s")]
+            answers[OPTIMAL] = optimal_velocity(counts, shard.bin_s, *known[:2], float(known[2]))
+        scores += [score_decoding(shard, name, truth, answer) for name, answer in answers.items()]
+        slowest = max(slowest, time.monotonic() - began)
+    if left:
+        say(f"The time was up before the decoders of {', '.join(left)} were compared; run the notebook again for them.")
     return scores
 
 
 def mean_scores(scores: Sequence[DecoderScore]) -> dict[str, float]:
-    """Return the mean R2 of each decoder over recordings, in a fixed order of decoders."""
-    order = (OPTIMAL, MODEL, GRU, WIENER, BAYES, MEAN)
+    """Return the mean R2, or accuracy of classes, of each decoder over recordings, in a fixed order of decoders."""
     return {
-        name: float(np.mean([score.r2 for score in scores if score.decoder == name]))
-        for name in order
+        name: float(np.mean([score.value for score in scores if score.decoder == name]))
+        for name in ORDER
         if any(score.decoder == name for score in scores)
     }
 
 
-def result_rows(scores: Sequence[DecoderScore], bits: Mapping[str, float]) -> list[dict[str, Any]]:
+def comparison(scores: Sequence[DecoderScore], level: float = 0.9) -> str:
+    """Return a table: each recording's decoders with score, median error, and the network's difference from each."""
+    lines = ["recording  decoder  score  median error  NeuroFM minus this decoder"]
+    for name in dict.fromkeys(score.recording for score in scores):
+        own = {score.decoder: score for score in scores if score.recording == name}
+        for decoder in ORDER:
+            if decoder not in own:
+                continue
+            score = own[decoder]
+            what = "accuracy" if score.is_classes else "R2"
+            error = "" if np.isnan(score.error) else f"{score.error:.3g} {score.unit}"
+            gap = "" if decoder == MODEL else difference(own[MODEL], score, level).words
+            lines.append(f"{name}  {decoder}  {what} {score.value:.3f}  {error or '-'}  {gap}".rstrip())
+    return "\n".join(lines)
+
+
+def result_rows(scores: Sequence[DecoderScore], bits: Mapping[str, Bits]) -> list[dict[str, Any]]:
     """Return the results of a session as rows with name, value, unit, baseline and baseline_is."""
-    rows, means = [], mean_scores(scores)
-    for name, rival in ((MODEL, WIENER), (GRU, WIENER), (WIENER, MEAN), (OPTIMAL, MEAN)):
-        if name in means and rival in means:
-            rows.append(
-                {"name": f"test_r2_{_key(name)}", "value": means[name], "unit": "1", "baseline": means[rival],
-                 "baseline_is": {WIENER: "a Wiener filter on the same windows", MEAN: "mean of the behaviour"}[rival]}
-            )  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for is_classes, kind in ((False, "r2"), (True, "accuracy")):
+        chosen = [score for score in scores if score.is_classes == is_classes]
+        means = mean_scores(chosen)
+        pairs = [(MODEL, LDA if is_classes else WIENER), (GRU, WIENER), (WIENER, MEAN), (LDA, MEAN), (OPTIMAL, MEAN)]
+        rows += [
+            {"name": f"test_{kind}_{_key(name)}", "value": means[name], "unit": "1", "baseline": means[rival],
+             "baseline_is": _WORDS[rival]}
+            for name, rival in pairs if name in means and rival in means
+        ]  # fmt: skip
+        if MODEL in means:
+            gaps = [_gap_to_best([s for s in chosen if s.recording == name]) for name in _names(chosen)]
+            rows.append({"name": f"test_{kind}_over_best_rival", "value": float(np.mean(gaps)), "unit": "1",
+                         "baseline": 0.0, "baseline_is": "the best rival of each recording"})  # fmt: skip
+    constant = {score.recording: score.error for score in scores if score.decoder == MEAN}
     for score in scores:
-        if np.isfinite(score.angle_deg):
-            name = f"test_angle_error_{_key(score.decoder)}_{score.recording}"
-            rows.append(
-                {"name": name, "value": score.angle_deg, "unit": "deg", "baseline": 90.0, "baseline_is": "chance"}
-            )
-    if bits:
-        rows.append(
-            {"name": "test_bits_per_spike", "value": float(np.mean([*bits.values()])), "unit": "bit/spike",
-             "baseline": 0.0, "baseline_is": "mean rate of each unit in training"}
-        )  # fmt: skip
+        if np.isfinite(score.error) and score.decoder != MEAN:
+            name = f"test_{'angle_error' if score.unit == 'deg' else 'error'}_{_key(score.decoder)}_{score.recording}"
+            rows.append({"name": name, "value": score.error, "unit": score.unit or "1",
+                         "baseline": constant[score.recording], "baseline_is": "a constant prediction"})  # fmt: skip
+    for unit, word in (("bit/spike", "spike"), ("bit/sample", "sample")):
+        own = [bit for bit in bits.values() if bit.unit == unit]
+        for kind, baseline in (("over_training", "training"), ("over_evaluated", "evaluated")) if own else ():
+            name = f"test_bits_per_{word}" + ("_nlb" if kind == "over_evaluated" else "")
+            value = float(np.mean([getattr(bit, kind) for bit in own]))
+            rows.append({"name": name, "value": value, "unit": unit, "baseline": 0.0,
+                         "baseline_is": f"mean rate of each unit in the {baseline} windows"})  # fmt: skip
     return rows
 
 
-def _bayes(counts: np.ndarray, behaviour: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    angle = np.arctan2(behaviour[..., 1], behaviour[..., 0]).ravel()
-    found = BayesianDirection(counts.reshape(-1, counts.shape[2]), angle)(asked)
-    return np.stack([np.cos(found), np.sin(found)], axis=-1)
+_WORDS = {
+    WIENER: "a Wiener filter on the same windows",
+    LDA: "linear discriminant analysis on the same windows",
+    MEAN: "a constant prediction",
+}
 
 
-def _score(shard: SpikeShard, name: str, truth: np.ndarray, answer: np.ndarray) -> DecoderScore:
-    r2, error = r2_score(truth, answer), float("nan")
-    if shard.circular:
-        known = np.isfinite(truth).all(axis=-1)
-        angles = [np.arctan2(part[known][:, 1], part[known][:, 0]) for part in (answer, truth)]
-        error = float(np.median(angle_error_deg(*angles)))
-    return DecoderScore(shard.name, name, r2, error)
+def _names(scores: Sequence[DecoderScore]) -> list[str]:
+    return list(dict.fromkeys(score.recording for score in scores))
+
+
+def _gap_to_best(scores: Sequence[DecoderScore]) -> float:
+    """Return the network's score minus that of the best rival."""
+    values = {score.decoder: score.value for score in scores}
+    return values[MODEL] - max(value for name, value in values.items() if name not in (MODEL, OPTIMAL))
 
 
 def _is_simulated(shard: SpikeShard) -> bool:

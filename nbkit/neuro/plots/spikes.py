@@ -26,9 +26,11 @@ def plot_spike_window(
     task: str = "behaviour",
     recording: str = "",
     circular: bool = False,
+    activity: str = "spikes",
+    observed: np.ndarray | None = None,
     stand_in: str = "",
 ) -> Figure:
-    """Draw the spike counts of one window for each unit, above the behaviour.
+    """Draw the activity of each unit in one window, above the behaviour.
 
     Parameters
     ----------
@@ -43,6 +45,9 @@ def plot_spike_window(
         Names of the behaviour and the recording.
     circular : bool
         Whether the behaviour is the cosine and the sine of an angle.
+    activity : {"spikes", "events", "trace"}
+    observed : bool ndarray of shape (bins, units or 1), optional
+        Other bins are drawn in colour: nothing is known there.
     stand_in : str
         Description of stand-in data.
 
@@ -58,11 +63,17 @@ def plot_spike_window(
         height_ratios=[2, 1] if dims else [1],
     )  # fmt: skip
     top, length = panels[0, 0], len(counts) * bin_s
+    how = dict(aspect="auto", origin="lower", interpolation="nearest", extent=(0, length, 0, counts.shape[1]))
+    most = float(np.quantile(np.abs(counts), 0.995)) if activity == "trace" else None
     image = top.imshow(
-        counts.T, aspect="auto", origin="lower", interpolation="nearest", cmap="Greys",
-        extent=(0, length, 0, counts.shape[1]),
+        np.asarray(counts).T, cmap="Greys" if most is None else "RdBu_r", vmin=None if most is None else -most,
+        vmax=most, **how,
     )  # fmt: skip
-    figure.colorbar(image, ax=top, label="Spikes per bin", pad=0.01)
+    label = {"spikes": "Spikes per bin", "events": "Size of events per bin (1)", "trace": "Trace, dF/F (1)"}[activity]
+    figure.colorbar(image, ax=top, label=label, pad=0.01)
+    if observed is not None and not observed.all():
+        unseen = np.ma.masked_where(np.broadcast_to(observed, counts.shape).T, np.ones(counts.shape).T)
+        top.imshow(unseen, cmap="summer", alpha=0.5, **how)
     top.set(ylabel="Unit", title=f"{recording}: {counts.shape[1]} units, bins of {1e3 * bin_s:g} ms".lstrip(": "))
     time = bin_s * (np.arange(len(counts)) + 0.5)
     for dim in range(dims):
@@ -74,6 +85,42 @@ def plot_spike_window(
         panels[1, 0].set_ylabel(f"{task.capitalize()} ({'1' if circular else unit})")
         panels[1, 0].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         tidy(panels[1, 0])
+    title_stand_in(figure, stand_in)
+    return figure
+
+
+def plot_spike_recordings(shards: Sequence[Any], *, stand_in: str = "") -> Figure:
+    """Draw the number of units, the signal-to-noise ratio and the observed share of each recording.
+
+    Parameters
+    ----------
+    shards : sequence of SpikeShard
+    stand_in : str
+        Description of stand-in data.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, 3, figsize=(12, 1.6 + 0.3 * len(shards)), layout="constrained", sharey=True
+    )  # fmt: skip
+    places = range(len(shards))
+    seen = [float(np.asarray(shard.observed).mean()) for shard in shards]
+    for panel, values, label, colour in (
+        (axes[0], [shard.n_units for shard in shards], "Units (1)", FIRST),
+        (axes[1], [shard.snr for shard in shards], "SNR, split-half reliability (1)", SECOND),
+        (axes[2], seen, "Observed share of the windows (1)", SERIES[2]),
+    ):
+        panel.barh(places, values, color=colour, height=0.6)
+        panel.set_xlabel(label)
+        tidy(panel)
+    axes[1].set_xlim(0, 1)
+    axes[2].set_xlim(0, 1.02)
+    axes[0].set_yticks(places, [f"{shard.name} ({shard.activity})" for shard in shards], fontsize=9)
+    axes[0].invert_yaxis()
     title_stand_in(figure, stand_in)
     return figure
 
@@ -130,7 +177,8 @@ def plot_decoders(scores: Sequence[Any], *, best: str = "best possible", stand_i
     Parameters
     ----------
     scores : sequence
-        Each with ``recording``, ``decoder``, ``r2`` and ``angle_deg`` (in degrees; not drawn if NaN).
+        Each with ``recording``, ``decoder``, ``value`` (R2, or accuracy if ``is_classes``), ``error`` (NaN: not drawn)
+        and its ``unit``.
     best : str
         Name of the decoder that knows the true process; drawn in black.
     stand_in : str
@@ -142,28 +190,33 @@ def plot_decoders(scores: Sequence[Any], *, best: str = "best possible", stand_i
     """
     import matplotlib.pyplot as plt
 
-    angles = any(np.isfinite(score.angle_deg) for score in scores)
-    figure, panels = plt.subplots(1, 1 + angles, figsize=(6 + 4.5 * angles, 3.9), layout="constrained", squeeze=False)
-    _bars(panels[0, 0], scores, "r2", best)
-    panels[0, 0].set(title="Behaviour on held-out time", ylabel="Variance decoded, R² (1)")
-    if angles:
-        _bars(panels[0, 1], [score for score in scores if np.isfinite(score.angle_deg)], "angle_deg", best)
-        panels[0, 1].axhline(90, color=BASELINE, linestyle="--", label="chance (90°)")
-        panels[0, 1].set(title="Direction on held-out time", ylabel="Median error (degrees)")
-        panels[0, 1].legend(frameon=False, fontsize=9)
+    panels: list[tuple[str, list[Any]]] = []
+    for is_classes, label in ((False, "Variance decoded, R² (1)"), (True, "Windows of the right class (1)")):
+        panels.append((label, [score for score in scores if score.is_classes == is_classes]))
+    for unit in dict.fromkeys(score.unit for score in scores if np.isfinite(score.error)):
+        label = f"Median error ({'degrees' if unit == 'deg' else unit or '1'})"
+        panels.append((label, [score for score in scores if score.unit == unit and np.isfinite(score.error)]))
+    panels = [panel for panel in panels if panel[1]] or panels[:1]
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(1.5 + 4.7 * len(panels), 3.9), layout="constrained", squeeze=False
+    )
+    for place, (label, own) in zip(axes[0], panels, strict=True):
+        column = "error" if label.startswith("Median") else "value"
+        _bars(place, own, column, best)
+        place.set(title="Behaviour on held-out time", ylabel=label)
     title_stand_in(figure, stand_in)
     return figure
 
 
 def plot_bits_per_spike(
-    bits: Mapping[str, float], snr: Mapping[str, float] | None = None, *, stand_in: str = ""
+    bits: Mapping[str, Any], snr: Mapping[str, float] | None = None, *, stand_in: str = ""
 ) -> Figure:
-    """Draw the prediction of each recording's hidden units, as the gain over their mean rates in bits per spike.
+    """Draw the prediction of each recording's masked units as the gain over two null models.
 
     Parameters
     ----------
-    bits : mapping of str to float
-        Bits per spike, by recording.
+    bits : mapping of str to Bits
+        By recording, with ``over_training``, ``over_evaluated`` and ``unit``.
     snr : mapping of str to float, optional
         Each recording's signal-to-noise ratio, written below its name.
     stand_in : str
@@ -175,13 +228,19 @@ def plot_bits_per_spike(
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(max(5.0, 1.1 * len(bits) + 2.0), 3.7), layout="constrained")
-    axes.bar(range(len(bits)), list(bits.values()), color=FIRST, width=0.6)
-    axes.axhline(0, color=BASELINE, linestyle="--", label="each unit's mean rate in training")
+    figure, axes = plt.subplots(figsize=(max(6.5, 1.3 * len(bits) + 2.5), 3.9), layout="constrained")
+    for shift, column, colour, label in (
+        (-0.2, "over_training", FIRST, "over means of the training windows"),
+        (0.2, "over_evaluated", SECOND, "over means of these windows (NLB)"),
+    ):
+        values = [getattr(bit, column) for bit in bits.values()]
+        axes.bar([place + shift for place in range(len(bits))], values, color=colour, width=0.36, label=label)
+    axes.axhline(0, color=BASELINE, linestyle="--")
     names = [f"{name}\nSNR {snr[name]:.2f}" if snr else name for name in bits]
     axes.set_xticks(range(len(bits)), names, fontsize=9)
-    axes.set(title="Hidden units on held-out time", ylabel="Gain over mean rates (bit/spike)")
-    axes.margins(y=0.2)
+    units = ", ".join(dict.fromkeys(bit.unit for bit in bits.values())) or "bit/spike"
+    axes.set(title="Masked units on held-out time", ylabel=f"Gain over mean rates ({units})")
+    axes.margins(y=0.3)
     axes.legend(frameon=False, fontsize=9, loc="upper right")
     tidy(axes)
     title_stand_in(figure, stand_in)
@@ -191,7 +250,7 @@ def plot_bits_per_spike(
 def _bars(axes: Axes, scores: Sequence[Any], what: str, best: str) -> None:
     names = list(dict.fromkeys(score.decoder for score in scores))
     names.sort(key=lambda name: float(np.mean([getattr(s, what) for s in scores if s.decoder == name])))
-    names = names[::-1] if what == "r2" else names  # the best decoder first: high R², small angle
+    names = names[::-1] if what == "value" else names  # the best decoder first: high score, small error
     for place, name in enumerate(names):
         values = [getattr(score, what) for score in scores if score.decoder == name]
         colour = TRUTH if name == best else BASELINE if name == "mean" else FIRST if name == "NeuroFM" else SERIES[5]

@@ -10,24 +10,23 @@ import pytest
 import torch
 
 from nbkit.neuro.neurofm.data.batches import SpikeData
+from nbkit.neuro.neurofm.decoders.rivals import BAYES, GRU, MEAN, WIENER
+from nbkit.neuro.neurofm.masked_units import held_out_bits
 from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.neurofm.validate import (
-    BAYES,
-    GRU,
-    MEAN,
     MODEL,
     OPTIMAL,
-    WIENER,
     compare_decoders,
+    comparison,
     decode,
-    held_out_bits,
     mean_scores,
     result_rows,
 )
+from nbkit.neuro.signals.spikes.binned import bin_recording
 from nbkit.neuro.signals.spikes.nwb import load_nwb
 from nbkit.neuro.signals.spikes.recording import SpikeRecording
-from nbkit.neuro.signals.spikes.windows import bin_recording, write_windows
+from nbkit.neuro.signals.spikes.windows import write_windows
 from tests.neuro.neurofm.spike_files import TINY, train, write_populations
 
 
@@ -50,16 +49,20 @@ def test_known_tuning_is_decoded_near_the_best(tmp_path):
     # At seconds of training it comes near to what is possible, and nothing stands above.
     assert 0.85 * means[OPTIMAL] < means[MODEL] < means[OPTIMAL] and means[MEAN] < 0.01
     bits = held_out_bits(module, data.side("test"))
-    assert min(bits.values()) > 0.15
+    assert min(bit.over_training for bit in bits.values()) > 0.15
     rows = {row["name"]: row for row in result_rows(scores, bits)}
     assert rows["test_r2_neurofm"]["baseline"] == means[WIENER]
-    assert rows["test_bits_per_spike"]["value"] == pytest.approx(np.mean([*bits.values()]))
+    assert rows["test_bits_per_spike"]["value"] == pytest.approx(np.mean([b.over_training for b in bits.values()]))
+    assert rows["test_bits_per_spike_nlb"]["value"] < rows["test_bits_per_spike"]["value"]
+    assert "NeuroFM  R2" in comparison(scores) and "blocks" in comparison(scores)
 
 
 def test_bits_are_zero_for_the_mean_rate_model_and_decoding_is_in_its_unit(tmp_path):
     data = SpikeData(write_populations(tmp_path, units=(9, 5)), gap_s=1.0)
     module = Pretrainer.for_data(TINY, data)
-    assert held_out_bits(module, data.side("test")) == pytest.approx({"rec0": 0.0, "rec1": 0.0}, abs=1e-6)
+    bits = held_out_bits(module, data.side("test"))
+    assert {name: bit.over_training for name, bit in bits.items()} == pytest.approx({"rec0": 0, "rec1": 0}, abs=1e-6)
+    assert all(bit.over_evaluated <= 0 for bit in bits.values()), "the null model knows the mean that it predicts"
     for weight in (module.model.behaviour.outer, module.model.behaviour.outer_bias_embed):
         torch.nn.init.zeros_(weight)
     decoded = decode(module, data.side("test"))
@@ -88,17 +91,17 @@ def test_a_real_mouses_head_direction_is_decoded_as_by_bayes(shared_data, tmp_pa
     data = head_direction(shared_data, tmp_path)
     module = trained(data, HEAD)
     scores = {score.decoder: score for score in compare_decoders(module, data, lag_s=1.0, gru_steps=100)}
-    assert scores[BAYES].angle_deg == pytest.approx(11, abs=0.7)
-    assert scores[MODEL].angle_deg < 14 and scores[MODEL].r2 > 0.85  # in degrees; chance is 90
-    assert scores[MEAN].angle_deg > 50
-    assert held_out_bits(module, data.side("test"))["mouse"] > 0.8
+    assert scores[BAYES].error == pytest.approx(11, abs=0.7)
+    assert scores[MODEL].error < 14 and scores[MODEL].value > 0.85  # in degrees; chance is 90
+    assert scores[MEAN].error > 50
+    assert held_out_bits(module, data.side("test"))["mouse"].over_training > 0.8
 
 
 def test_shuffled_behaviour_gives_chance(shared_data, tmp_path):
     data = head_direction(shared_data, tmp_path, shuffled=True)
     scores = compare_decoders(trained(data, replace(HEAD, steps=40)), data, lag_s=1.0, gru_steps=20)
     for score in scores:
-        assert score.angle_deg > 60 and score.r2 < 0.05, score
+        assert score.error > 60 and score.value < 0.05, score
 
 
 @pytest.mark.train
@@ -110,5 +113,5 @@ def test_many_units_of_a_probe_are_foretold_on_held_out_time(shared_data, tmp_pa
         probe = SpikeRecording.from_arrays("ibl", file["spike_times"], file["spike_clusters"], species="mouse")
     data = SpikeData(write_windows(tmp_path, [bin_recording(probe, 0.05)], 40), fractions=(0.7, 0.0, 0.3), gap_s=1.0)
     settings = replace(HEAD, bin_s=0.05, n_bins=40, max_units=384, steps=100, forecast_weight=0.0, contrast_weight=0.0)
-    assert held_out_bits(trained(data, settings), data.side("test"))["ibl"] > 0.05
+    assert held_out_bits(trained(data, settings), data.side("test"))["ibl"].over_training > 0.05
     assert compare_decoders(trained(data, replace(settings, steps=1)), data) == []  # it has no behaviour

@@ -42,6 +42,12 @@ def test_a_training_stands_beside_its_baselines():
     assert len(plot_spike_training([]).axes) == 3
 
 
+def drawn(recording, decoder, value, error=float("nan"), unit="", is_classes=False):
+    return SimpleNamespace(
+        recording=recording, decoder=decoder, value=value, error=error, unit=unit, is_classes=is_classes
+    )
+
+
 def test_decoders_are_bars_of_means_best_first():
     rows = [
         ("a", "Wiener", 0.5),
@@ -50,16 +56,30 @@ def test_decoders_are_bars_of_means_best_first():
         ("b", "NeuroFM", 0.9),
         ("a", "mean", -0.1),
     ]
-    scores = [SimpleNamespace(recording=r, decoder=d, r2=v, angle_deg=float("nan")) for r, d, v in rows]
+    scores = [drawn(r, d, v) for r, d, v in rows]
     (axes,) = plot_decoders(scores).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["NeuroFM", "Wiener", "mean"]
     assert [bar.get_height() for bar in axes.patches] == pytest.approx([0.85, 0.6, -0.1])
     rows = [("mean", -0.1, 80.0), ("Bayes", 0.9, 11.0)]
-    angles = [SimpleNamespace(recording="a", decoder=d, r2=r2, angle_deg=angle) for d, r2, angle in rows]
+    angles = [drawn("a", d, r2, angle, "deg") for d, r2, angle in rows]
     assert [bar.get_height() for bar in plot_decoders(angles).axes[1].patches] == [11.0, 80.0]
 
 
-def test_bits_stand_over_the_mean_rates_zero():
-    (axes,) = plot_bits_per_spike({"a": 0.2, "b": -0.1}, {"a": 0.8, "b": 0.3}).axes
-    assert [bar.get_height() for bar in axes.patches] == [0.2, -0.1]
-    assert axes.get_xticklabels()[1].get_text() == "b\nSNR 0.30" and "mean rate" in axes.lines[0].get_label()
+def test_classes_and_errors_in_each_unit_have_their_own_panel():
+    scores = [
+        drawn("a", "LDA", 0.4, is_classes=True),
+        drawn("b", "GRU", 0.8, 7.0, "deg"),
+        drawn("c", "GRU", 0.5, 9.0, "px"),
+    ]
+    labels = [axes.get_ylabel() for axes in plot_decoders(scores).axes]
+    assert len(labels) == 4 and "right class" in labels[1] and "(degrees)" in labels[2] and "(px)" in labels[3]
+    assert len(plot_decoders([]).axes) == 1
+
+
+def test_bits_stand_over_both_null_models():
+    bits = {"a": SimpleNamespace(over_training=0.2, over_evaluated=0.1, unit="bit/spike"),
+            "b": SimpleNamespace(over_training=-0.1, over_evaluated=-0.2, unit="bit/sample")}  # fmt: skip
+    (axes,) = plot_bits_per_spike(bits, {"a": 0.8, "b": 0.3}).axes
+    assert [bar.get_height() for bar in axes.patches] == [0.2, -0.1, 0.1, -0.2]
+    assert axes.get_xticklabels()[1].get_text() == "b\nSNR 0.30" and "bit/spike, bit/sample" in axes.get_ylabel()
+    assert "NLB" in axes.get_legend_handles_labels()[1][1]

@@ -1,8 +1,8 @@
 """Batches of windows from several recordings, with padding for different numbers of units.
 
 Recordings are split in time into training, validation and test, with unused gaps between them. `hold_out_recordings`
-holds out whole recordings before any window is read. Means, scales and mean rates are computed from training windows
-only.
+holds out whole recordings before any window is read. Means, scales and mean rates are computed from the observed bins
+of training windows only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from nbkit.neuro.neurofm.network.units import NO_TASK, RecordingUnits, Task, UnitTable
 from nbkit.neuro.signals.assignment import assign
+from nbkit.neuro.signals.spikes.binned import TRACE
 from nbkit.neuro.signals.spikes.windows import SpikeShard, split_time
 
 SIDES = ("train", "val", "test")
+_LARGEST = 8.0  # largest standardised value of a trace; a single artefact must not dominate a window
 
 
 def hold_out_recordings(
@@ -53,6 +55,9 @@ class SpikeWindows(Dataset):
         With all of these recordings.
     max_units : int, optional
         From windows with more units, draw this many with torch's generator; by default all units are used.
+    shift : bool
+        Start each window at a bin drawn with torch's generator, where the following window belongs to the side too: so
+        few windows become many different ones.
 
     Raises
     ------
@@ -66,11 +71,12 @@ class SpikeWindows(Dataset):
         windows: Sequence[np.ndarray],
         table: UnitTable,
         max_units: int | None = None,
+        shift: bool = False,
     ) -> None:
-        self.shards, self.max_units = list(shards), max_units
+        self.shards, self.max_units, self.shift = list(shards), max_units, shift
         self.places = [(n, int(w)) for n, chosen in enumerate(windows) for w in chosen]
         self._inside = [np.isin(np.arange(len(s)), chosen) for s, chosen in zip(shards, windows, strict=True)]
-        self._facts = []
+        self._facts, self._scales = [], []
         for shard in self.shards:
             known = table.find(shard.name)
             if known.unit_ids != shard.unit_ids:
@@ -83,9 +89,10 @@ class SpikeWindows(Dataset):
             self._facts.append(
                 {
                     "recording": number, "kind": table.kind_id(known.kind), "task": table.task_id(known.task),
-                    "snr": known.snr, "offset": table.offsets[shard.name],
+                    "snr": known.snr, "offset": table.offsets[shard.name], "trace": bool(known.scales),
                 }
             )  # fmt: skip
+            self._scales.append((np.array(known.mean_counts), np.array(known.scales)) if known.scales else None)
         self.dims = table.most_dims
 
     def __len__(self) -> int:
@@ -97,27 +104,50 @@ class SpikeWindows(Dataset):
         units = np.arange(shard.n_units)
         if self.max_units is not None and len(units) > self.max_units:
             units = torch.randperm(len(units))[: self.max_units].sort().values.numpy()
-        following = int(shard.next_window[window])
-        has_next = following >= 0 and bool(self._inside[number][following])
+        following = self._following(number, window)
+        first = int(torch.randint(shard.n_bins, ())) if self.shift and following >= 0 else 0
+        after = following if first == 0 else self._following(number, following)
+        row = [window, following, after] if first else [window, following]
+        has_next = after >= 0
         behaviour = np.full((shard.n_bins, self.dims), np.nan, np.float32)
         if facts["task"]:
-            behaviour[:, : shard.behaviour.shape[2]] = shard.behaviour[window]
+            behaviour[:, : shard.behaviour.shape[2]] = _cut(shard.behaviour, row, first)
+        activity, observed = self._activity(number, row, first, units)
+        ahead = self._activity(number, row[1:], first, units) if has_next else (activity, observed)
         return {
-            "counts": _counts(shard, window, units),
-            "next_counts": _counts(shard, following if has_next else window, units),
+            "counts": activity,
+            "observed": observed,
+            "next_counts": ahead[0],
+            "next_observed": ahead[1],
             "unit": torch.from_numpy(facts["offset"] + units),
             "slot": torch.from_numpy(units),
             "behaviour": torch.from_numpy(behaviour),
             "has_next": has_next,
-            "start": float(shard.starts[window]),
-            **{name: facts[name] for name in ("recording", "kind", "task", "snr")},
+            "start": float(shard.starts[window]) + first * shard.bin_s,
+            **{name: facts[name] for name in ("recording", "kind", "task", "snr", "trace")},
         }
+
+    def _following(self, number: int, window: int) -> int:
+        """Return the window after a window, or -1 if there is none in this side."""
+        after = int(self.shards[number].next_window[window])
+        return after if after >= 0 and self._inside[number][after] else -1
+
+    def _activity(self, number: int, row: list[int], first: int, units: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return counts, or standardised traces, (bins, units), and which were observed, (bins, units or 1)."""
+        shard, scales = self.shards[number], self._scales[number]
+        activity = _cut(shard.counts, row, first)[:, units].astype(np.float32)
+        observed = _cut(shard.observed, row, first)
+        if scales is not None:
+            activity = ((activity - scales[0][units]) / scales[1][units]).clip(-_LARGEST, _LARGEST)
+        chosen = observed[:, units] if observed.shape[1] > 1 else np.array(observed)  # a copy: the file is read-only
+        return torch.from_numpy(activity.astype(np.float32)), torch.from_numpy(chosen)
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     """Stack windows to a batch.
 
-    Units are padded to the largest number in the batch; ``present`` (batch, units) is False for padding.
+    Units are padded to the largest number in the batch; ``present`` (batch, units) is False for padding. ``observed``
+    and ``next_observed`` are left out if everything was observed, and ``trace`` if no window holds a trace.
     """
     most = max(len(sample["unit"]) for sample in samples)
 
@@ -134,6 +164,13 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     batch = {"counts": padded("counts", 1), "next_counts": padded("next_counts", 1), "unit": padded("unit", 0)}
     batch |= {"slot": padded("slot", 0), "present": torch.arange(most) < lengths[:, None]}
     batch["behaviour"] = torch.stack([sample["behaviour"] for sample in samples])
+    masks = {name: [sample[name] for sample in samples] for name in ("observed", "next_observed")}
+    if not all(bool(part.all()) for parts in masks.values() for part in parts):
+        for name, parts in masks.items():
+            wide = [part.expand(-1, count) for part, count in zip(parts, lengths.tolist(), strict=True)]
+            batch[name] = torch.stack([torch.nn.functional.pad(part, (0, most - part.shape[1])) for part in wide])
+    if any(sample["trace"] for sample in samples):
+        batch["trace"] = torch.tensor([sample["trace"] for sample in samples])
     for name in ("recording", "kind", "task", "has_next"):
         batch[name] = torch.tensor([sample[name] for sample in samples])
     for name in ("snr", "start"):
@@ -161,6 +198,8 @@ class SpikeData(lightning.LightningDataModule):
     table : UnitTable, optional
         Table of a model; recordings that it lacks are added at its end. By default a table of these recordings is
         created.
+    shift : bool
+        Start training windows at bins drawn at random; see `SpikeWindows`.
     num_workers : int
         Worker processes of each loader.
     seed : int
@@ -182,6 +221,7 @@ class SpikeData(lightning.LightningDataModule):
         max_units: int | None = None,
         limit_train: int | None = None,
         table: UnitTable | None = None,
+        shift: bool = False,
         num_workers: int = 0,
         seed: int = 2025,
     ) -> None:
@@ -195,7 +235,7 @@ class SpikeData(lightning.LightningDataModule):
                 "write_windows)."
             )
         _check_alike(self.shards)
-        self.batch_size, self.max_units = batch_size, max_units
+        self.batch_size, self.max_units, self.shift = batch_size, max_units, shift
         self.num_workers, self.seed = num_workers, seed
         sides = [split_time(shard, fractions, gap_s) for shard in self.shards]
         self.windows: list[tuple[np.ndarray, ...]] = [(side[0][:limit_train], *side[1:]) for side in sides]
@@ -226,7 +266,10 @@ class SpikeData(lightning.LightningDataModule):
             raise ValueError(
                 f"There is no {name} side: it has 0 windows. Give it a larger fraction, or give longer recordings."
             )
-        return SpikeWindows(self.shards, windows, self.table, self.max_units if name == "train" else None)
+        training = name == "train"
+        return SpikeWindows(
+            self.shards, windows, self.table, self.max_units if training else None, self.shift and training
+        )
 
     def train_dataloader(self) -> DataLoader:
         order = torch.Generator().manual_seed(self.seed)
@@ -244,19 +287,33 @@ class SpikeData(lightning.LightningDataModule):
     def _units_of(self, number: int, table: UnitTable | None) -> RecordingUnits:
         shard, train = self.shards[number], self.windows[number][0]
         chosen = train if len(train) else np.arange(len(shard))
-        # Add half a spike, so that the mean rate of a silent unit is low but not 0.
-        means = (shard.counts[chosen].sum(axis=(0, 1), dtype=float) + 0.5) / (len(chosen) * shard.n_bins + 1)
+        seen, scales = np.broadcast_to(shard.observed[chosen], shard.counts[chosen].shape), ()
+        total, bins = np.where(seen, shard.counts[chosen], 0).sum(axis=(0, 1), dtype=float), seen.sum(axis=(0, 1))
+        if shard.activity == TRACE:
+            means = total / np.maximum(bins, 1)
+            spread = np.where(seen, (shard.counts[chosen] - means) ** 2, 0).sum(axis=(0, 1)) / np.maximum(bins, 1)
+            scales = tuple(np.sqrt(spread).clip(min=1e-6).tolist())
+        else:
+            # Add half a spike, so that the mean rate of a silent unit is low but not 0.
+            means = (total + 0.5) / (bins + 1)
         task = shard.task or NO_TASK
         if table is not None and task not in [known.name for known in table.tasks]:
             task = NO_TASK
-        kind = f"{shard.species}/{shard.modality}"
-        return RecordingUnits(shard.name, shard.unit_ids, tuple(means.tolist()), kind, task, shard.snr)
+        kind = f"{shard.species}/{shard.modality}" + (f"/{TRACE}" if scales else "")
+        return RecordingUnits(shard.name, shard.unit_ids, tuple(means.tolist()), kind, task, shard.snr, scales)
 
     def _tasks(self) -> list[Task]:
         tasks = []
         for name in dict.fromkeys(shard.task for shard in self.shards if shard.task):
             having = [n for n, shard in enumerate(self.shards) if shard.task == name]
             first, dims = self.shards[having[0]], {self.shards[n].behaviour.shape[2] for n in having}
+            kinds = {self.shards[n].classes for n in having}
+            if len(kinds) > 1:
+                each = "; ".join(", ".join(kind) for kind in sorted(kinds))
+                raise ValueError(
+                    f"Task {name!r} has different classes in different recordings: {each}. Give different behaviours "
+                    "different names."
+                )
             if len(dims) > 1:
                 raise ValueError(
                     f"Task {name!r} has {sorted(dims)} dims in different recordings; they must be equal. Give "
@@ -290,5 +347,8 @@ def _check_alike(shards: Sequence[SpikeShard]) -> None:
             )
 
 
-def _counts(shard: SpikeShard, window: int, units: np.ndarray) -> Tensor:
-    return torch.from_numpy(shard.counts[window][:, units].astype(np.float32))
+def _cut(values: np.ndarray, row: Sequence[int], first: int) -> np.ndarray:
+    """Return one window of consecutive windows, from a bin of the first of them on."""
+    if first == 0:
+        return values[row[0]]
+    return np.concatenate([values[row[0], first:], values[row[1], :first]])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nbkit.neuro.neurofm.data.recordings import prepare_recordings
+from nbkit.neuro.neurofm.data.recordings import open_recordings
 from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.signals.spikes.synthetic import PopulationSettings, simulate_population
 from nbkit.neuro.signals.spikes.synthetic_imaging import as_two_photon
@@ -30,12 +30,15 @@ class Pool:
         Number of units of each recording.
     windows : tuple of int
         Number of windows of each recording.
+    settings : NeuroFMSettings
+        The settings with the bins of the files.
     """
 
     paths: tuple[str, ...]
     data: str
     units: tuple[int, ...]
     windows: tuple[int, ...]
+    settings: NeuroFMSettings
 
     @property
     def words(self) -> str:
@@ -45,34 +48,31 @@ class Pool:
 
 
 def open_pool(
-    sources: str | Path | Sequence[str | Path] | None,
+    windows: Sequence[str | Path],
     folder: str | Path,
     count: int,
     settings: NeuroFMSettings,
     population: PopulationSettings,
     *,
-    behaviour: str = "",
     imaging: int = 0,
     seed: int = 2025,
 ) -> Pool:
-    """Write files of windows for recordings and return the pool.
+    """Return the pool of the files of phase 49, or of simulated recordings.
 
     Parameters
     ----------
-    sources : path, sequence of path or None
-        NWB files or folders of them; None simulates recordings.
+    windows : sequence of path
+        Files of windows; empty simulates recordings.
     folder : path
-        Where to write the files.
+        Where to write simulated recordings.
     count : int
         Number of recordings needed, without imaging.
     settings : NeuroFMSettings
-        Settings with the bins and windows.
+        Settings with the bins and windows of simulated recordings.
     population : PopulationSettings
         Settings of simulated recordings; the bins are those of ``settings``.
-    behaviour : str
-        Behaviour in the NWB files; see `nbkit.neuro.neurofm.data.recordings.prepare_recordings`.
     imaging : int
-        Number of additional recordings simulated as two-photon imaging; not used with ``sources``.
+        Number of additional recordings simulated as two-photon imaging; not used with ``windows``.
     seed : int
         Seed of the simulation.
 
@@ -85,19 +85,18 @@ def open_pool(
     ValueError
         If there are fewer recordings than needed.
     """
-    paths = prepare_recordings(
-        folder, settings, sources or (), behaviour, count=count, population=population, seed=seed
-    )
+    paths, settings = open_recordings(windows, folder, settings, count=count, population=population, seed=seed)
     if len(paths) < count:
         raise ValueError(
-            f"There are {len(paths)} recordings, but {count} are needed. Give more files, or request fewer recordings."
+            f"There are {len(paths)} recordings, but {count} are needed. Add recordings in 49_spike_windows, or "
+            "request fewer."
         )
-    if not sources:
+    if not windows:
         like = replace(population, bin_s=settings.bin_s)
         seen = [as_two_photon(simulate_population(like, f"tpi{n:03d}", seed), seed=seed) for n in range(imaging)]
         paths += write_windows(folder, seen, settings.n_bins)
     shards = sorted((SpikeShard(path) for path in paths), key=lambda shard: shard.name)
     return Pool(
         tuple(str(shard.path) for shard in shards), "; ".join(dict.fromkeys(shard.data for shard in shards)),
-        tuple(shard.n_units for shard in shards), tuple(len(shard) for shard in shards),
+        tuple(shard.n_units for shard in shards), tuple(len(shard) for shard in shards), settings,
     )  # fmt: skip

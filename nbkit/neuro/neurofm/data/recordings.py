@@ -1,51 +1,67 @@
-"""Files of windows from NWB files, or from simulated populations if there are none.
+"""Files of windows for the phases of NeuroFM: those of phase 49, or simulated populations if there are none.
 
-The same sources and settings give the same files on every machine, so that a session can create them again.
+Simulated recordings depend only on their settings, their number and the seed, so that a session on a new machine
+creates the same files again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from nbkit.neuro.neurofm.network.model import NeuroFMSettings
-from nbkit.neuro.signals.spikes.nwb import load_nwb
+from nbkit.neuro.signals.spikes.recordings import SNRS
 from nbkit.neuro.signals.spikes.synthetic import PopulationSettings, simulate_recordings
-from nbkit.neuro.signals.spikes.windows import bin_recording, write_windows
-
-STAND_IN_SNRS = (0.85, 0.7, 0.5, 0.35)
+from nbkit.neuro.signals.spikes.windows import SpikeShard, write_windows
 
 
-def prepare_recordings(
-    folder: str | Path,
-    settings: NeuroFMSettings,
-    nwb: str | Path | Sequence[str | Path] = (),
-    behaviour: str = "",
-    *,
-    count: int = 4,
-    population: PopulationSettings | None = None,
-    snrs: Sequence[float] = STAND_IN_SNRS,
-    seed: int = 2025,
-) -> list[Path]:
-    """Write one file of windows for each recording and return the paths.
+def find_windows(source: str, inputs: Callable[[str], list[Path]]) -> list[Path]:
+    """Return the files of windows that phase 49 stored, or none for simulated recordings.
 
     Parameters
     ----------
+    source : {"simulated", "recordings"}
+    inputs : callable
+        Returns the outputs of a phase by its slug, such as ``session.inputs``.
+
+    Raises
+    ------
+    ValueError
+        If the source is unknown.
+    """
+    if source not in ("simulated", "recordings"):
+        raise ValueError(
+            f"SOURCE is {source!r}; it must be 'recordings' (those that 49_spike_windows stored) or 'simulated'."
+        )
+    return inputs("spike_windows") if source == "recordings" else []
+
+
+def open_recordings(
+    windows: Sequence[str | Path],
+    folder: str | Path,
+    settings: NeuroFMSettings,
+    *,
+    count: int = 4,
+    population: PopulationSettings | None = None,
+    snrs: Sequence[float] = SNRS,
+    seed: int = 2025,
+) -> tuple[list[Path], NeuroFMSettings]:
+    """Return files of windows, and the settings with their bins.
+
+    Parameters
+    ----------
+    windows : sequence of path
+        Files of windows, such as ``session.inputs("spike_windows")``. If empty, recordings are simulated and labelled
+        as synthetic.
     folder : path
-        Where to write the files.
+        Where to write simulated recordings.
     settings : NeuroFMSettings
-        Only ``bin_s`` and ``n_bins`` are used.
-    nwb : path or sequence of path
-        NWB files, or folders of them. If empty, ``count`` recordings are simulated and labelled as synthetic.
-    behaviour : str
-        Name of a behaviour series in each NWB file. The recording is cut to the time in which it was measured.
+        Its ``bin_s`` and ``n_bins`` are replaced by those of the files; simulated recordings get them.
     count : int
         Number of simulated recordings.
     population : PopulationSettings, optional
-        Settings of the simulation, by default ``PopulationSettings()``. Its bins are replaced by those of ``settings``.
+        Settings of the simulation, by default ``PopulationSettings()``.
     snrs : sequence of float
         SNR of the simulated recordings, used in turn.
     seed : int
@@ -54,33 +70,12 @@ def prepare_recordings(
     Returns
     -------
     paths : list of Path
-
-    Raises
-    ------
-    FileNotFoundError
-        If a folder has no NWB file.
+        Sorted by the names of the recordings.
+    settings : NeuroFMSettings
     """
-    if not nwb:
+    if not windows:
         like = replace(population or PopulationSettings(), bin_s=settings.bin_s)
-        return write_windows(folder, simulate_recordings(count, like, seed, snrs), settings.n_bins)
-    binned = []
-    for path in _files([nwb] if isinstance(nwb, (str, Path)) else nwb):
-        recording = load_nwb(path, behaviour=(behaviour,) if behaviour else ())
-        if behaviour:
-            found = recording.behaviour[behaviour]
-            measured = found.times[np.isfinite(found.values).all(axis=1)]
-            recording = recording.within(float(measured[0]), float(measured[-1]))
-        binned.append(bin_recording(recording, settings.bin_s, behaviour))
-    return write_windows(folder, binned, settings.n_bins)
-
-
-def _files(given: Sequence[str | Path]) -> list[Path]:
-    files = []
-    for path in map(Path, given):
-        inside = sorted(path.rglob("*.nwb")) if path.is_dir() else [path]
-        if not inside:
-            raise FileNotFoundError(
-                f"{path} holds no NWB file (*.nwb). Download one first, for example: dandi download DANDI:000140"
-            )
-        files += inside
-    return files
+        return write_windows(folder, simulate_recordings(count, like, seed, snrs), settings.n_bins), settings
+    shards = sorted((SpikeShard(path) for path in windows), key=lambda shard: shard.name)
+    first = shards[0]
+    return [shard.path for shard in shards], replace(settings, bin_s=first.bin_s, n_bins=first.n_bins)

@@ -145,17 +145,18 @@ class PopulationEncoder(nn.Module):
         self.answer = CrossAttention(dim, heads)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, tokens: Tensor, counts: Tensor, units: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, tokens: Tensor, activity: Tensor, units: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return states of the bins, latents, and unit embeddings updated with the window.
 
         Parameters
         ----------
         tokens : Tensor of shape (batch, bins, dim)
-        counts : Tensor of shape (batch, bins, units)
+        activity : Tensor of shape (batch, units)
+            Mean level of each unit over its observed bins.
         units : Tensor of shape (batch, units, dim)
             Embeddings of the units.
         seen : bool Tensor of shape (batch, units)
-            False for padding and masked units. Their counts are not used; they get a learned mask token.
+            False for padding and masked units. Their activity is not used; they get a learned mask token.
 
         Returns
         -------
@@ -168,7 +169,7 @@ class PopulationEncoder(nn.Module):
         latents = self.latent_embed.expand(len(tokens), -1, -1)
         for read, mix in zip(self.readers, self.mixers, strict=True):
             latents = mix(read(latents, placed))
-        level = self.activity(counts.sqrt().mean(dim=1)[..., None])
+        level = self.activity(activity[..., None])
         units = units + torch.where(seen[..., None], level, self.hidden_token.to(level.dtype))
         for layer in self.population:
             latents, units = layer(latents, units, seen)

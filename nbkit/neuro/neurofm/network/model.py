@@ -8,7 +8,7 @@ the start of the next window. All weights are shared between recordings, except 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -42,6 +42,7 @@ class NeuroFMSettings:
     stitch: bool = False  # add a stitch matrix for each recording, see RecordingPage
     bin_s: float = 0.01
     n_bins: int = 100
+    shift: bool = True  # start training windows at bins drawn at random
     max_units: int = 384  # units drawn at random for each training window; validation uses all
     mask_ratio: float = 0.15
     masked_weight: float = 1.0
@@ -112,6 +113,31 @@ class NeuroFMSettings:
         return cls(dim=256, heads=8, latents=64, blocks=8, batch_size=32, accumulate=1, epochs=50, patience_epochs=5)
 
     @classmethod
+    def phase_1(cls) -> NeuroFMSettings:
+        """Return settings for phase 1 of the original plan, validation: those of `quick_test`."""
+        return cls.quick_test()
+
+    @classmethod
+    def phase_2(cls) -> NeuroFMSettings:
+        """Return settings for phase 2, hyperparameters: those of `hyperparam_medium`; the search varies them."""
+        return cls.hyperparam_medium()
+
+    @classmethod
+    def phase_3(cls) -> NeuroFMSettings:
+        """Return settings for phase 3, one modality: those of `cloud_aws_a100`."""
+        return cls.cloud_aws_a100()
+
+    @classmethod
+    def phase_4(cls) -> NeuroFMSettings:
+        """Return settings for phase 4, many modalities: those of phase 3 with unit stitching between kinds."""
+        return replace(cls.cloud_aws_a100(), stitch=True)
+
+    @classmethod
+    def phase_5(cls) -> NeuroFMSettings:
+        """Return settings for phase 5, across species: those of phase 4."""
+        return cls.phase_4()
+
+    @classmethod
     def free(cls) -> NeuroFMSettings:
         """Return settings for 20 to 40 recordings on one GPU with 16 GB, in float16."""
         return cls(batch_size=32, accumulate=1, epochs=20)
@@ -136,7 +162,7 @@ class Answer(NamedTuple):
     behaviour : Tensor of shape (batch, bins, dims)
         Standardised behaviour; see `NeuroFM.in_units`.
     log_counts : Tensor of shape (batch, bins, units)
-        Log expected counts of every unit, including masked units.
+        Log expected counts of every unit, including masked units; for traces the expected standardised value.
     place : Tensor of shape (batch, width)
         Embedding of the window on the unit sphere, for the contrastive loss.
     forecast : Tensor of shape (batch, forecast bins, units)
@@ -169,6 +195,7 @@ class NeuroFM(nn.Module):
         self.tokenizer = SpikeTokenizer(s.dim, s.heads, len(table.kinds), s.queries)
         self.kind_embed = nn.Parameter(torch.zeros(len(table.kinds) + 1, s.dim))
         self.task_embed = nn.Parameter(torch.zeros(len(table.tasks) + 1, s.dim))
+        self.gap_embed = nn.Parameter(0.02 * torch.randn(s.dim))  # a bin in which no unit was observed
         self.encoder = PopulationEncoder(
             s.dim, s.heads, s.blocks, s.rates, s.latents, s.perceiver_layers, s.population_layers, s.d_state
         )
@@ -188,8 +215,9 @@ class NeuroFM(nn.Module):
         Parameters
         ----------
         batch : mapping
-            ``counts`` (batch, bins, units); ``unit`` (batch, units), indices in the table; ``present`` (batch, units),
-            False for padding; ``kind``, ``task`` and ``recording`` (batch,).
+            ``counts`` (batch, bins, units), for traces standardised; ``unit`` (batch, units), indices in the table;
+            ``present`` (batch, units), False for padding; ``kind``, ``task`` and ``recording`` (batch,). Optional:
+            ``observed`` (batch, bins, units or 1), by default all, and ``trace`` (batch,), by default none.
         hidden : bool Tensor of shape (batch, units), optional
             True for masked units, whose counts are not used.
 
@@ -199,15 +227,24 @@ class NeuroFM(nn.Module):
         """
         counts, present = batch["counts"].to(self.task_mean.dtype), batch["present"]
         seen = present if hidden is None else present & ~hidden
-        # Set to 0 before any computation, so that the counts of masked units cannot influence an output.
-        counts = counts * seen[:, None]
+        shown = seen[:, None] if "observed" not in batch else seen[:, None] & batch["observed"]
+        # Set to 0 before any computation, so that counts that are masked or not observed cannot influence an output.
+        level = torch.where(shown, counts, 0.0)
+        if "trace" in batch:
+            level = torch.where(batch["trace"][:, None, None], level, level.clamp(min=0).sqrt())
+        else:
+            level = level.sqrt()
         units, log_rate = self.book(batch["unit"])
-        tokens = self.tokenizer(counts, units, seen, batch["kind"])
+        tokens = self.tokenizer(level, units, shown, batch["kind"])
+        activity = level.mean(dim=1)
+        if "observed" in batch:
+            tokens = tokens + self.gap_embed * ~batch["observed"].any(dim=-1, keepdim=True)
+            activity = level.sum(dim=1) / shown.sum(dim=1).clamp(min=1)
         stitches = self.book.stitches(batch["recording"])
         if stitches is not None:
             tokens = tokens + tokens @ stitches
         tokens = tokens + (self.kind_embed[batch["kind"]] + self.task_embed[batch["task"]])[:, None]
-        states, latents, units = self.encoder(tokens, counts, units, seen)
+        states, latents, units = self.encoder(tokens, activity, units, seen)
         return Answer(
             states, latents, self.behaviour(states, batch["task"]), self.counts(states, units, log_rate),
             self.contrast(latents), self.next_counts(self.forecast(states, latents), units, log_rate),

@@ -1,9 +1,11 @@
 """Spike tokenizer: one token for each bin, from any number of units.
 
-The token of a unit in a bin is the embedding of the unit times the square root of its count. A few queries attend to
+The token of a unit in a bin is the embedding of the unit times the level of its activity: the square root of its count,
+or the standardised value of a trace. A few queries attend to
 the tokens of all units. The tokens of one unit are multiples of one vector, so keys and values are computed once for
 each unit and the tensor of shape (bins, units, dim) is never stored: the cost is proportional to bins times units. The
-result does not depend on the order of the units.
+result does not depend on the order of the units. Bins in which a unit was not observed are left out, like units that
+are not there.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class RecordingPage(nn.Module):
     def __init__(self, recording: RecordingUnits, dim: int, stitch: bool = False) -> None:
         super().__init__()
         self.unit_embed = nn.Parameter(torch.randn(len(recording.unit_ids), dim) / _QUICK)
-        mean_log = torch.tensor(recording.mean_counts).float().clamp(min=_RAREST).log()
+        mean = torch.tensor(recording.mean_counts).float()
+        mean_log = torch.zeros_like(mean) if recording.scales else mean.clamp(min=_RAREST).log()
         self.register_buffer("mean_log", mean_log, persistent=False)
         self.log_rate = nn.Parameter(mean_log.clone())
         self.stitch_embed = nn.Parameter(torch.zeros(dim, dim)) if stitch else None
@@ -70,7 +73,10 @@ class UnitBook(nn.Module):
         return vectors[unit] * _QUICK, rates[unit]
 
     def mean_log_counts(self, unit: Tensor) -> Tensor:
-        """Return the log mean counts of units in the training windows: the mean-rate model, which is not trained."""
+        """Return the log mean counts of units in the training windows: the mean-rate model, which is not trained.
+
+        For units with standardised traces it is their mean, 0.
+        """
         return torch.cat([page.mean_log for page in self.pages])[unit]
 
     def stitches(self, recording: Tensor) -> Tensor | None:
@@ -115,17 +121,17 @@ class SpikeTokenizer(nn.Module):
         self.join = nn.Linear(queries * dim, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, counts: Tensor, units: Tensor, seen: Tensor, kind: Tensor) -> Tensor:
+    def forward(self, level: Tensor, units: Tensor, seen: Tensor, kind: Tensor) -> Tensor:
         """Return one token for each bin.
 
         Parameters
         ----------
-        counts : Tensor of shape (batch, bins, units)
-            Spike counts, or sizes of imaging events; 0 or more.
+        level : Tensor of shape (batch, bins, units)
+            Square roots of spike counts or event sizes, or standardised traces.
         units : Tensor of shape (batch, units, dim)
             Embeddings of the units.
-        seen : bool Tensor of shape (batch, units)
-            False for padding and masked units, which are not used.
+        seen : bool Tensor of shape (batch, bins or 1, units)
+            False for padding, masked units and bins that were not observed, which are not used.
         kind : Tensor of shape (batch,)
             Kind of recording; 0 for an unknown kind.
 
@@ -133,18 +139,19 @@ class SpikeTokenizer(nn.Module):
         -------
         tokens : Tensor of shape (batch, bins, dim)
         """
-        batch, bins, n_units = counts.shape
+        bins = level.shape[1]
         own = (kind > 0)[:, None, None].to(units.dtype)
         keys = self.key(units) + own * (units @ self.kind_key_embed[kind])
         values = self.value(units) + own * (units @ self.kind_value_embed[kind])
         keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (keys, values))
         queries = self.query_embed.unflatten(-1, (self.heads, -1)).transpose(0, 1).to(keys.dtype)  # (heads, queries, .)
-        level = counts.sqrt().to(keys.dtype)[:, None, :, None]  # (batch, 1, bins, 1, units)
+        level = level.to(keys.dtype)[:, None, :, None]  # (batch, 1, bins, 1, units)
         score = (queries @ keys.mT)[:, :, None] / math.sqrt(keys.shape[-1]) * level
-        score = score.masked_fill(~seen[:, None, None, None], float("-inf"))
-        # If all units of a window are masked, the softmax is NaN; the token must be 0.
-        weight = score.softmax(dim=-1).masked_fill(~seen.any(dim=1)[:, None, None, None, None], 0.0).to(level.dtype)
+        score = score.masked_fill(~seen[:, None, :, None], float("-inf"))
+        # If no unit of a bin is seen, the softmax is NaN; the token must be 0.
+        none = ~seen.any(dim=-1)[:, None, :, None, None]
+        weight = score.softmax(dim=-1).masked_fill(none, 0.0).to(level.dtype)
         pooled = (weight * level).flatten(2, 3) @ values  # (batch, heads, bins * queries, .)
         pooled = pooled.unflatten(2, (bins, -1)).permute(0, 2, 3, 1, 4).flatten(2)
         # A mean over n independent units shrinks with sqrt(n); undo that, so that the scale does not depend on n.
-        return self.norm(self.join(pooled * seen.sum(dim=1).clamp(min=1).sqrt()[:, None, None].to(pooled.dtype)))
+        return self.norm(self.join(pooled * seen.sum(dim=-1).clamp(min=1).sqrt()[..., None].to(pooled.dtype)))

@@ -47,13 +47,15 @@ class RecordingUnits:
     name : str
     unit_ids : tuple of str
     mean_counts : tuple of float
-        Mean spikes per bin of each unit in the training windows: the mean-rate model.
+        Mean activity per bin of each unit in the observed bins of the training windows: the mean-rate model.
     kind : str
-        ``"<species>/<modality>"``; each kind has its own tokenizer weights.
+        ``"<species>/<modality>"``, and ``"/trace"`` for traces; each kind has its own tokenizer weights.
     task : str
         Name of the `Task`, or ``"none"``.
     snr : float
-        See `nbkit.neuro.signals.spikes.recording.recording_snr`.
+        See `nbkit.neuro.signals.spikes.reliability.recording_snr`.
+    scales : tuple of float
+        For traces such as dF/F, the standard deviation of each unit, by which they are standardised; empty otherwise.
     """
 
     name: str
@@ -62,6 +64,7 @@ class RecordingUnits:
     kind: str
     task: str = NO_TASK
     snr: float = 1.0
+    scales: tuple[float, ...] = ()
 
 
 class UnitTable:

@@ -69,18 +69,24 @@ _BEATS_WIENER = Check("neurofm_validate", "test_r2_neurofm", "4 recordings: bett
 _SEARCHED = Check("neurofm_search", "best_bits_per_spike", "the best network of the search is better than mean rates")
 _NOT_FULL = Check("neurofm_scaling", "gain_at_next_high", "the scaling verdict is not 'at capacity'")
 _HELPS = Check("neurofm_scaling", "gain_at_next_low", "the scaling verdict is 'more data helps'")
-_ZERO_SHOT = Check("neurofm_transfer", "zero_shot_bits_per_spike", "held-out recordings: above chance without training")
+_ZERO_SHOT = Check("neurofm_transfer", "untouched_bits_per_spike", "held-out recordings, untouched: above mean rates")
+_ADAPTED = Check(
+    "neurofm_transfer", "adapted_bits_per_spike", "held-out recordings, unsupervised adaptation: above mean rates"
+)
 _FEW_SHOT = Check(
     "neurofm_transfer", "few_shot_advantage_low", "few shots: pretrained better than scratch, whole interval"
 )
-_CROSS = Check("neurofm_transfer", "cross_modal_bits_per_spike", "the other modality: above chance without training")
+_CROSS = Check(
+    "neurofm_transfer", "cross_modal_untouched_bits_per_spike", "the other modality, untouched: above mean rates"
+)
 
+_TRANSFERS = (_NOT_FULL, _ADAPTED, _ZERO_SHOT, _FEW_SHOT)
 _LAWS = ("neurofm_scaling", "neurofm_transfer")
 RUNGS = (
     Rung(4, "validate the model", ("neurofm_validate",), 1, 10, (), (2, 3), (0, 0)),
     Rung(10, "search sizes", ("neurofm_search",), 5, 20, (_BEATS_MEAN, _BEATS_WIENER), (20, 30), (0, 50)),
     Rung(20, "scaling laws, transfer", _LAWS, 1, 20, (_SEARCHED,), (8, 12), (30, 50)),
-    Rung(50, "one modality", ("neurofm_validate",), 1, 20, (_NOT_FULL, _ZERO_SHOT, _FEW_SHOT), (20, 25), (80, 100)),
+    Rung(50, "one modality", ("neurofm_validate",), 1, 20, _TRANSFERS, (20, 25), (80, 100)),
     Rung(100, "many modalities", ("neurofm_validate",), 1, 20, (_HELPS, _FEW_SHOT, _CROSS), (40, 50), (200, 250)),
 )  # fmt: skip
 

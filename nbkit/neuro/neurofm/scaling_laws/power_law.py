@@ -59,6 +59,11 @@ class PowerLaw:
         return low, high
 
     @property
+    def at_bound(self) -> bool:
+        """True if the exponent is at the end of the searched range, so that the data do not determine the curve."""
+        return self.alpha >= 0.99 * STEEPEST
+
+    @property
     def alpha_interval(self) -> tuple[float, float]:
         """Lower and upper end of the interval of the exponent."""
         low, high = self.interval(self.draws[:, 0])
@@ -119,6 +124,11 @@ class Verdict:
     def words(self) -> str:
         """Verdict and reason in one line."""
         return f"{self.verdict}: {self.reason}"
+
+    @property
+    def law(self) -> PowerLaw | None:
+        """The fit, or None if there is none or it is at its bound and therefore withheld."""
+        return None if self.fit is None or self.fit.at_bound else self.fit
 
 
 def fit_power_law(
@@ -245,7 +255,13 @@ def judge(
     gain, low, high = fit.gain(now, next_size)
     between = f"from {now:g} to {next_size:g} the loss falls by {low:.3g} to {high:.3g} ({level:.0%} interval)"
     falls = _falls(fit)
-    if low >= worth and falls:
+    if fit.at_bound and falls:
+        verdict = INCONCLUSIVE
+        reason = (
+            f"the fitted exponent is at its bound of {STEEPEST:g}, so only the smallest size differs from the rest; "
+            "the fit is withheld: run more sizes, or leave the smallest out"
+        )
+    elif low >= worth and falls:
         verdict, reason = HELPS, f"{between}, at or above the worthwhile gain of {worth:.3g}"
     elif low >= worth:
         verdict, reason = INCONCLUSIVE, f"{between}, but over all sizes its decrease is not significant"

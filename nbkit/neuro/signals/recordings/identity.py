@@ -34,28 +34,28 @@ _GROUP_WORD = re.compile(
 )
 
 
-def read_table(path: Path) -> dict[str, dict[str, str]]:
+def read_table(path: Path, needed: Sequence[str] = ("file", "subject")) -> dict[str, dict[str, str]]:
     """Return the rows of a table of recordings by file, as POSIX paths inside the folder.
 
     Raises
     ------
     RecordingError
-        If it has no columns ``file`` and ``subject``, a subject is missing, or a file is named twice.
+        If it lacks a needed column, a subject is needed and missing, or a file is named twice.
     """
     text = path.read_text("utf-8-sig", errors="replace")
     rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
     columns = list(rows[0]) if rows else text.splitlines()[:1]
-    if not rows or not {"file", "subject"} <= set(columns):
+    if not rows or not set(needed) <= set(columns):
         raise RecordingError(
-            f"{path.name} has the columns {', '.join(map(str, columns)) or 'none'}; it needs file and subject, "
-            "separated by tabs, and may have run, group, age and other columns. Nothing was listed."
+            f"{path.name} has the columns {', '.join(map(str, columns)) or 'none'}; it needs {' and '.join(needed)}, "
+            "separated by tabs, and may have other columns. Nothing was listed."
         )
     found: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, 2):
         file = PurePosixPath((row["file"] or "").strip().replace("\\", "/")).as_posix()
         if file in found:
             raise RecordingError(f"{path.name}, line {number}: {file} is named twice. Keep one row for each file.")
-        if not (row["subject"] or "").strip():
+        if "subject" in needed and not (row["subject"] or "").strip():
             raise RecordingError(f"{path.name}, line {number}: {file} has no subject. Fill in the column subject.")
         found[file] = {name: (value or "").strip() for name, value in row.items() if name}
     return found

@@ -2,7 +2,7 @@
 
 A unit is identified by the recording's name and its own id, such as `visp-1/17`, so units of different recordings are
 never confused. A recording is checked when it is created. Units that never fired are kept, because silence during a
-known interval is an observation; `active` removes them.
+known interval is an observation; `active` removes them. Time that was not observed is masked in the bins.
 """
 
 from __future__ import annotations
@@ -13,86 +13,8 @@ from typing import Any
 
 import numpy as np
 
-SNR_BIN_S = 0.5
-_FEWEST = 10  # spikes needed for an estimate of reliability
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """A behavioural variable that was recorded together with the spikes.
-
-    Attributes
-    ----------
-    times : ndarray of shape (samples,)
-        In s, increasing, on the same clock as the spikes.
-    values : ndarray of shape (samples, dims)
-        NaN where the variable is not known.
-    unit : str
-        Unit of the values, such as ``"cm/s"``.
-    circular : bool
-        Whether it is an angle in rad (one dim): bins hold the circular mean, as cosine and sine.
-    """
-
-    times: np.ndarray
-    values: np.ndarray
-    unit: str
-    circular: bool = False
-
-    def __post_init__(self) -> None:
-        times, values = np.asarray(self.times, float), np.asarray(self.values, float)
-        values = values[:, None] if values.ndim == 1 else values
-        if values.ndim != 2 or times.shape != values.shape[:1]:
-            raise ValueError(
-                f"Behaviour has times {times.shape} and values {values.shape}; give times (samples,) and values "
-                "(samples, dims)."
-            )
-        if len(times) == 0 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-            raise ValueError(
-                f"Behaviour needs one sample or more at increasing times; these {len(times)} "
-                f"{_first_fall(times)}. Sort them, or remove duplicates."
-            )
-        if self.circular and values.shape[1] != 1:
-            raise ValueError(f"A circular behaviour has one dim, an angle in rad; this has {values.shape[1]}.")
-        object.__setattr__(self, "times", times)
-        object.__setattr__(self, "values", values)
-
-    def in_bins(self, edges: np.ndarray) -> np.ndarray:
-        """Return the mean in each bin; bins between two close samples are interpolated.
-
-        Parameters
-        ----------
-        edges : ndarray of shape (bins + 1,)
-            In s.
-
-        Returns
-        -------
-        values : ndarray of shape (bins, dims), or (bins, 2) with cosine and sine if circular
-            NaN where no sample is near.
-        """
-        values = self.values
-        if self.circular:
-            values = np.concatenate([np.cos(values), np.sin(values)], axis=1)
-        known = np.isfinite(values).all(axis=1)
-        out = np.full((len(edges) - 1, values.shape[1]), np.nan)
-        times, values = self.times[known], values[known]
-        if len(times) == 0:
-            return out
-        place = np.searchsorted(edges, times, side="right") - 1
-        inside = (place >= 0) & (place < len(out))
-        count = np.bincount(place[inside], minlength=len(out))
-        for dim in range(values.shape[1]):
-            total = np.bincount(place[inside], weights=values[inside, dim], minlength=len(out))
-            np.divide(total, count, out=out[:, dim], where=count > 0)
-        centres = (edges[1:] + edges[:-1]) / 2
-        after = np.searchsorted(times, centres)
-        gap = 2.5 * np.median(np.diff(times)) if len(times) > 1 else 0.0
-        between = (count == 0) & (after > 0) & (after < len(times))
-        between[between] &= times[after[between]] - times[after[between] - 1] <= gap
-        for dim in range(values.shape[1]):
-            out[between, dim] = np.interp(centres[between], times, values[:, dim])
-        if self.circular:
-            out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-        return out
+from nbkit.neuro.signals.spikes.behaviour import Behaviour, first_fall
+from nbkit.neuro.signals.spikes.intervals import inside, joined, shared, whole_bins
 
 
 @dataclass(frozen=True)
@@ -108,7 +30,10 @@ class SpikeRecording:
     unit_ids : sequence of str
         Unique ids of the units.
     interval : (start, stop)
-        Recorded time, in s: nothing is known outside it, and no spike inside it means silence.
+        Recorded time, in s: nothing is known outside it.
+    observed : sequence of ndarray of shape (intervals, 2)
+        Observed parts of the interval in s, one array for each unit, or one for all; empty if all of it was observed.
+        No spike in an observed part means silence; spikes outside are not counted.
     regions : sequence of str
         One per unit, or one for all.
     species, modality, subject : str
@@ -127,6 +52,7 @@ class SpikeRecording:
     times: tuple[np.ndarray, ...]
     unit_ids: tuple[str, ...]
     interval: tuple[float, float]
+    observed: tuple[np.ndarray, ...] = ()
     regions: tuple[str, ...] = ("",)
     species: str = "unknown"
     modality: str = "unknown"
@@ -146,10 +72,17 @@ class SpikeRecording:
             raise ValueError(
                 f"Recording {self.name}: interval {self.interval} s is not valid; give (start, stop) with start < stop."
             )
+        if len(self.observed) not in (0, 1, len(ids)):
+            raise ValueError(
+                f"Recording {self.name}: {len(self.observed)} sets of observed intervals for {len(ids)} units; give "
+                "one for each unit, or one for all."
+            )
+        limits = np.array([[start, stop]])
+        object.__setattr__(self, "observed", tuple(shared(joined(part), limits) for part in self.observed))
         for unit, times in zip(ids, self.times, strict=True):
             if times.ndim != 1 or not np.isfinite(times).all() or (np.diff(times) < 0).any():
                 raise ValueError(
-                    f"Recording {self.name}, unit {unit}: its {times.size} spike times {_first_fall(times)}. Spike "
+                    f"Recording {self.name}, unit {unit}: its {times.size} spike times {first_fall(times)}. Spike "
                     "times are in s and never decrease; sort them if their order has no meaning, else check the clock."
                 )
             if len(times) and (times[0] < start or times[-1] > stop):
@@ -249,8 +182,15 @@ class SpikeRecording:
 
     @property
     def rates_hz(self) -> np.ndarray:
-        """Mean rate of each unit, in Hz."""
-        return np.array([len(times) for times in self.times]) / self.duration_s
+        """Mean rate of each unit in its observed time, in Hz."""
+        seen = [np.diff(part, axis=1).sum() for part in self.observed] or [self.duration_s]
+        counted = [len(times[self._seen(n, times)]) for n, times in enumerate(self.times)]
+        return np.array(counted) / np.maximum(np.broadcast_to(seen, len(counted)), 1e-9)
+
+    def _seen(self, unit: int, times: np.ndarray) -> np.ndarray:
+        if not self.observed:
+            return np.ones(len(times), bool)
+        return inside(times, self.observed[unit if len(self.observed) > 1 else 0])
 
     def within(self, start: float, stop: float) -> SpikeRecording:
         """Return the part from start to stop (s) on the same clock; the interval never becomes larger."""
@@ -262,16 +202,24 @@ class SpikeRecording:
         """Return the recording of some units, selected by a mask or by indices."""
         places = np.arange(len(self.times))[np.asarray(units)]
         pick = [[part[i] for i in places] for part in (self.times, self.unit_ids, self.regions)]
-        return replace(self, times=tuple(pick[0]), unit_ids=tuple(pick[1]), regions=tuple(pick[2]))
+        own = tuple(self.observed[i] for i in places) if len(self.observed) > 1 else self.observed
+        return replace(self, times=tuple(pick[0]), unit_ids=tuple(pick[1]), regions=tuple(pick[2]), observed=own)
 
     def active(self, least_hz: float = 0.0) -> SpikeRecording:
         """Return the recording without units that were silent or had a rate below ``least_hz``."""
         return self.keep((self.rates_hz > 0) & (self.rates_hz >= least_hz))
 
     def counts(self, bin_s: float) -> np.ndarray:
-        """Return spike counts of shape (bins, units); an incomplete last bin is left out."""
+        """Return spike counts of shape (bins, units), 0 where not observed; an incomplete last bin is left out."""
         edges = self.edges(bin_s)
-        return np.stack([_count(times, edges) for times in self.times], axis=1)
+        return np.stack([_count(times, edges) for times in self.times], axis=1) * self.observed_bins(bin_s)
+
+    def observed_bins(self, bin_s: float) -> np.ndarray:
+        """Return which bins were observed as a whole: bool of shape (bins, units), or (bins, 1) if equal for all."""
+        edges = self.edges(bin_s)
+        if not self.observed:
+            return np.ones((len(edges) - 1, 1), bool)
+        return np.stack([whole_bins(edges, part) for part in self.observed], axis=1)
 
     def edges(self, bin_s: float) -> np.ndarray:
         """Return the edges of the bins, in s.
@@ -287,68 +235,6 @@ class SpikeRecording:
         return self.interval[0] + bin_s * np.arange(bins + 1)
 
 
-def unit_reliability(counts: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Compute the split-half reliability of each unit, from 0 to 1.
-
-    Each spike goes into one of two halves at random. The counts of the halves correlate over bins as far as the rate
-    changes, and not at all for a constant Poisson rate. The Spearman-Brown formula converts the correlation r of the
-    halves to that of the whole, 2 r / (1 + r). For Poisson spikes this is the share of the counts' variance that the
-    rate explains. It grows with the length of a bin, so compare only values for equal bins.
-
-    Parameters
-    ----------
-    counts : int array of shape (bins, units)
-    seed : int
-        Seed of the random halves.
-
-    Returns
-    -------
-    reliability : ndarray of shape (units,)
-        NaN for units with fewer than 10 spikes.
-    """
-    counts = np.asarray(counts)
-    first = np.random.default_rng(seed).binomial(counts, 0.5)
-    a, b = (half - half.mean(axis=0) for half in (first, counts - first))
-    spread = np.sqrt((a**2).mean(axis=0) * (b**2).mean(axis=0))
-    r = np.divide((a * b).mean(axis=0), spread, out=np.zeros(counts.shape[1]), where=spread > 0)
-    r = np.clip(r, 0.0, 1.0)
-    return np.where(counts.sum(axis=0) >= _FEWEST, 2 * r / (1 + r), np.nan)
-
-
-def recording_snr(counts: np.ndarray, bin_s: float, seed: int = 0) -> float:
-    """Return the mean `unit_reliability` of a recording's units in bins of 0.5 s; 0 if no unit has one.
-
-    Parameters
-    ----------
-    counts : int array of shape (bins, units)
-    bin_s : float
-        Bin of the counts, in s; counts are summed to bins of 0.5 s, longer bins are kept.
-    seed : int
-        Seed of the random halves.
-    """
-    together = max(1, round(SNR_BIN_S / bin_s))
-    whole = len(counts) // together * together
-    if whole == 0:
-        return 0.0
-    values = unit_reliability(np.asarray(counts)[:whole].reshape(-1, together, counts.shape[1]).sum(axis=1), seed)
-    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
-
-
 def _count(times: np.ndarray, edges: np.ndarray) -> np.ndarray:
     place = np.searchsorted(edges, times, side="right") - 1
     return np.bincount(place[(place >= 0) & (place < len(edges) - 1)], minlength=len(edges) - 1)
-
-
-def _first_fall(times: np.ndarray) -> str:
-    """Describe the first error in times."""
-    times = np.asarray(times, float)
-    if times.ndim != 1 or len(times) == 0:
-        return f"are of shape {times.shape}"
-    bad = ~np.isfinite(times)
-    if bad.any():
-        return f"hold {int(bad.sum())} that are not finite, the first at index {int(bad.argmax())}"
-    falls = np.flatnonzero(np.diff(times) <= 0)
-    if len(falls) == 0:
-        return "do increase"
-    place = int(falls[0])
-    return f"go from {times[place]:.6g} to {times[place + 1]:.6g} s at index {place + 1}"

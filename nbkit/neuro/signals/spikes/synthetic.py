@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbkit.neuro.signals.spikes.recording import SNR_BIN_S, recording_snr
-from nbkit.neuro.signals.spikes.windows import BinnedRecording
+from nbkit.neuro.signals.spikes.binned import BinnedRecording
+from nbkit.neuro.signals.spikes.reliability import SNR_BIN_S, recording_snr
 
 STAND_IN = "synthetic stand-in: cosine-tuned Poisson units driven by a simulated velocity; no brain was recorded"
 VELOCITY_SD = 10.0  # cm/s, each axis

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nbkit.neuro.signals.spikes.recording import recording_snr
-from nbkit.neuro.signals.spikes.windows import BinnedRecording
+from nbkit.neuro.signals.spikes.binned import BinnedRecording
+from nbkit.neuro.signals.spikes.reliability import recording_snr
 
 STAND_IN = "synthetic stand-in: simulated spikes seen as calcium events; nothing was imaged"
 

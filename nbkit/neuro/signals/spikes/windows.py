@@ -1,4 +1,4 @@
-"""Bin spikes, cut windows, and store one file per recording.
+"""Store the windows of a recording in one file, map them from it, and split them in time.
 
 A file holds the windows of one recording, (windows, bins, units), with all its units. Padding and masks for different
 numbers of units are added only when a batch is made. Units keep their recording's name, so that none are confused.
@@ -6,133 +6,19 @@ numbers of units are added only when a batch is made. Units keep their recording
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.signals.spikes.recording import SpikeRecording, recording_snr
+from nbkit.neuro.signals.spikes.binned import TEXTS, BinnedRecording
 from nbkit.neuro.signals.windows.mapped import map_member
 
-_TEXTS = ("name", "species", "modality", "subject", "task", "behaviour_unit", "data")
-_KEYS = (*_TEXTS, "counts", "behaviour", "starts", "bin_s", "unit_ids", "regions", "circular", "snr", "mean_counts")
-
-
-@dataclass(frozen=True)
-class BinnedRecording:
-    """Binned counts of a recording, with at most one behaviour.
-
-    Attributes
-    ----------
-    name : str
-    counts : ndarray of shape (bins, units)
-        Spikes per bin; for imaging, the size of events per bin (0 or more).
-    bin_s : float
-        Length of a bin, in s.
-    unit_ids, regions : sequence of str
-        One per unit.
-    behaviour : ndarray of shape (bins, dims)
-        NaN if unknown; 0 dims without behaviour. Cosine and sine if ``circular``.
-    task : str
-        Name of the behaviour; "" for none.
-    behaviour_unit : str
-    circular : bool
-    snr : float
-        See `recording_snr`.
-    start_s : float
-    species, modality, subject, data : str
-    truth : mapping of str to ndarray
-        Known truth of a simulation; stored with the windows as ``truth_<name>``.
-    """
-
-    name: str
-    counts: np.ndarray
-    bin_s: float
-    unit_ids: tuple[str, ...]
-    regions: tuple[str, ...]
-    behaviour: np.ndarray
-    task: str = ""
-    behaviour_unit: str = ""
-    circular: bool = False
-    snr: float = 0.0
-    start_s: float = 0.0
-    species: str = "unknown"
-    modality: str = "unknown"
-    subject: str = ""
-    data: str = "real"
-    truth: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    def windows(self, n_bins: int, stride: int | None = None) -> dict[str, Any]:
-        """Return windows and metadata as the arrays that a work item saves.
-
-        Parameters
-        ----------
-        n_bins : int
-            Bins of a window.
-        stride : int, optional
-            Bins between starts; by default ``n_bins``, without overlap.
-
-        Returns
-        -------
-        arrays : dict
-            ``counts`` (windows, bins, units), ``behaviour`` (windows, bins, dims), ``starts`` (windows,) in s, and the
-            recording's metadata.
-
-        Raises
-        ------
-        ValueError
-            If the recording is shorter than a window.
-        """
-        stride = stride or n_bins
-        firsts = np.arange(0, len(self.counts) - n_bins + 1, stride)
-        if len(firsts) == 0:
-            raise ValueError(
-                f"Recording {self.name} has {len(self.counts)} bins of {self.bin_s:g} s, a window {n_bins}: none fits. "
-                "Use shorter windows or bins, or leave the recording out."
-            )
-        places = firsts[:, None] + np.arange(n_bins)
-        return {
-            "counts": _narrow(self.counts)[places],
-            "behaviour": np.asarray(self.behaviour, np.float32)[places],
-            "starts": self.start_s + self.bin_s * firsts,
-            "bin_s": np.float64(self.bin_s),
-            "unit_ids": np.array(self.unit_ids),
-            "regions": np.array(self.regions),
-            "circular": np.bool_(self.circular),
-            "snr": np.float64(self.snr),
-            "mean_counts": np.asarray(self.counts, float).mean(axis=0),
-            **{name: np.array(getattr(self, name)) for name in _TEXTS},
-            **{f"truth_{name}": np.asarray(value) for name, value in self.truth.items()},
-        }
-
-
-def bin_recording(recording: SpikeRecording, bin_s: float, behaviour: str = "") -> BinnedRecording:
-    """Count the spikes of a recording in bins, with one behaviour on the same bins.
-
-    Raises
-    ------
-    ValueError
-        If the recording does not have this behaviour, or is shorter than a bin.
-    """
-    counts = recording.counts(bin_s)
-    if behaviour and behaviour not in recording.behaviour:
-        raise ValueError(
-            f"Recording {recording.name} has no behaviour {behaviour!r}; it has "
-            f"{', '.join(recording.behaviour) or 'none'}. Name it when you load the recording."
-        )
-    found = recording.behaviour[behaviour] if behaviour else None
-    return BinnedRecording(
-        recording.name, counts, bin_s, recording.unit_ids, recording.regions,
-        np.zeros((len(counts), 0)) if found is None else found.in_bins(recording.edges(bin_s)),
-        task=behaviour,
-        behaviour_unit="" if found is None else found.unit,
-        circular=found is not None and found.circular,
-        snr=recording_snr(counts, bin_s),
-        start_s=recording.interval[0],
-        species=recording.species, modality=recording.modality, subject=recording.subject, data=recording.data,
-    )  # fmt: skip
+_ARRAYS = ("counts", "observed", "behaviour")
+_KEYS = (
+    *TEXTS, *_ARRAYS, "starts", "bin_s", "unit_ids", "regions", "classes", "circular", "snr", "mean_counts",
+)  # fmt: skip
 
 
 class SpikeShard:
@@ -141,13 +27,15 @@ class SpikeShard:
     Attributes
     ----------
     counts : ndarray of shape (windows, bins, units)
+    observed : bool ndarray of shape (windows, bins, units), or (windows, bins, 1) if equal for all units
     behaviour : ndarray of shape (windows, bins, dims)
     starts : ndarray of shape (windows,), in s
     bin_s, snr : float
-    name, species, modality, subject, task, behaviour_unit, data : str
-    unit_ids, regions : tuple of str
+    name, species, modality, subject, task, behaviour_unit, activity, data : str
+        See `BinnedRecording`.
+    unit_ids, regions, classes : tuple of str
     mean_counts : ndarray of shape (units,)
-        Mean spikes per bin over the whole recording.
+        Mean spikes per bin over the observed bins of the whole recording.
     next_window : int array of shape (windows,)
         Index of the window that begins where this one ends; -1 if there is none.
 
@@ -168,12 +56,13 @@ class SpikeShard:
                     f"{self.path} lacks {', '.join(missing)}: it holds no spike windows (it has "
                     f"{', '.join(file.files[:8])}). Save the result of BinnedRecording.windows."
                 )
-            for key in _TEXTS:
+            for key in TEXTS:
                 setattr(self, key, str(file[key]))
             self.starts, self.mean_counts = file["starts"], file["mean_counts"]
             self.bin_s, self.snr = float(file["bin_s"]), float(file["snr"])
             self.circular = bool(file["circular"])
-            self.unit_ids, self.regions = (tuple(map(str, file[key])) for key in ("unit_ids", "regions"))
+            texts = (tuple(map(str, file[key])) for key in ("unit_ids", "regions", "classes"))
+            self.unit_ids, self.regions, self.classes = texts
         self._maps()
         length = self.n_bins * self.bin_s
         after = np.searchsorted(self.starts, self.starts + length - self.bin_s / 4)
@@ -182,10 +71,10 @@ class SpikeShard:
         self.next_window = np.where(near & (after < len(self.starts)), found, -1)
 
     def _maps(self) -> None:
-        self.counts, self.behaviour = (map_member(self.path, key) for key in ("counts", "behaviour"))
+        self.counts, self.observed, self.behaviour = (map_member(self.path, key) for key in _ARRAYS)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "counts": None, "behaviour": None}  # each worker maps the file itself
+        return {**self.__dict__, **dict.fromkeys(_ARRAYS)}  # each worker maps the file itself
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -261,15 +150,3 @@ def write_windows(folder: str | Path, recordings: Sequence[BinnedRecording], n_b
         paths.append(folder / f"{recording.name}.npz")
         np.savez(paths[-1], **recording.windows(n_bins))
     return paths
-
-
-def _narrow(counts: np.ndarray) -> np.ndarray:
-    """Return the counts in the smallest type that holds them."""
-    if counts.size and counts.min() < 0:
-        raise ValueError(
-            f"Counts go down to {counts.min():g}; spikes and events are 0 or more. Do not subtract a baseline."
-        )
-    if not np.issubdtype(counts.dtype, np.integer):
-        return counts.astype(np.float32)
-    most = counts.max(initial=0)
-    return counts.astype(np.uint8 if most < 256 else np.uint16 if most < 65536 else np.uint32)

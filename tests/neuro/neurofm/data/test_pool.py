@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from nbkit.neuro.neurofm.data import pool as pool_module
 from nbkit.neuro.neurofm.data.pool import open_pool
 from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.signals.spikes.synthetic import STAND_IN, PopulationSettings
@@ -18,8 +17,8 @@ WORLD = replace(PopulationSettings.smoke(), units=5, duration_s=10.0, bin_s=0.00
 
 
 def test_made_up_recordings_are_the_same_on_every_machine_and_say_what_they_are(tmp_path):
-    first = open_pool(None, tmp_path / "a", 3, SETTINGS, WORLD)
-    again = open_pool(None, tmp_path / "b", 4, SETTINGS, WORLD)
+    first = open_pool((), tmp_path / "a", 3, SETTINGS, WORLD)
+    again = open_pool((), tmp_path / "b", 4, SETTINGS, WORLD)
     assert first.data == STAND_IN and "3 recordings, 5 to 5 units, 10 to 10 windows each" in first.words
     for one, other in zip(first.paths, again.paths, strict=False):
         assert (SpikeShard(one).counts == SpikeShard(other).counts).all()
@@ -28,14 +27,14 @@ def test_made_up_recordings_are_the_same_on_every_machine_and_say_what_they_are(
 
 
 def test_made_up_imaging_comes_after_the_spikes_and_is_named(tmp_path):
-    found = open_pool(None, tmp_path, 2, SETTINGS, WORLD, imaging=1)
+    found = open_pool((), tmp_path, 2, SETTINGS, WORLD, imaging=1)
     assert [SpikeShard(path).modality for path in found.paths] == ["neuropixels", "neuropixels", "two-photon"]
     assert "calcium events" in found.data and STAND_IN in found.data
 
 
-def test_real_recordings_get_no_made_up_ones_beside_them_and_too_few_are_refused(tmp_path, monkeypatch):
+def test_given_recordings_get_no_made_up_ones_beside_them_and_too_few_are_refused(tmp_path):
     files = write_populations(tmp_path, units=(4, 6))
-    monkeypatch.setattr(pool_module, "prepare_recordings", lambda *_, **__: files)
-    assert open_pool("spikes.nwb", tmp_path, 2, SETTINGS, WORLD, imaging=3).units == (4, 6)
+    pool = open_pool(files, tmp_path, 2, SETTINGS, WORLD, imaging=3)
+    assert pool.units == (4, 6) and pool.settings.n_bins == 20
     with pytest.raises(ValueError, match="There are 2 recordings, but 3 are needed"):
-        open_pool("spikes.nwb", tmp_path, 3, SETTINGS, WORLD)
+        open_pool(files, tmp_path, 3, SETTINGS, WORLD)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nbkit.neuro.signals.spikes.behaviour import Behaviour
 from nbkit.neuro.signals.spikes.nwb import load_nwb
-from nbkit.neuro.signals.spikes.recording import Behaviour, SpikeRecording, recording_snr, unit_reliability
+from nbkit.neuro.signals.spikes.recording import SpikeRecording
+from nbkit.neuro.signals.spikes.reliability import recording_snr, unit_reliability
 
 
 def recording(*trains, interval=(0.0, 10.0), **facts) -> SpikeRecording:

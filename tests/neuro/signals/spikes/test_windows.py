@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nbkit.neuro.signals.spikes.recording import Behaviour, SpikeRecording
+from nbkit.neuro.signals.spikes.behaviour import Behaviour
+from nbkit.neuro.signals.spikes.binned import bin_recording
+from nbkit.neuro.signals.spikes.recording import SpikeRecording
 from nbkit.neuro.signals.spikes.synthetic import PopulationSettings, simulate_recordings
-from nbkit.neuro.signals.spikes.windows import SpikeShard, bin_recording, split_time, write_windows
+from nbkit.neuro.signals.spikes.windows import SpikeShard, split_time, write_windows
 
 SMALL = PopulationSettings(units=5, duration_s=12.0, bin_s=0.02)
 

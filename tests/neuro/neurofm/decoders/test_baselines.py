@@ -5,15 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbkit.neuro.neurofm.baselines import (
-    BayesianDirection,
-    angle_error_deg,
-    fit_gru,
-    fit_wiener,
-    r2_score,
-)
+from nbkit.neuro.neurofm.decoders.baselines import fit_gru, fit_wiener
+from nbkit.neuro.neurofm.decoders.bayes import BayesianDirection
+from nbkit.neuro.neurofm.decoders.scores import angle_error_deg, r2_score
+from nbkit.neuro.signals.spikes.binned import bin_recording
 from nbkit.neuro.signals.spikes.nwb import load_nwb
-from nbkit.neuro.signals.spikes.windows import bin_recording
 
 
 def filtered(windows=60, seed=0):

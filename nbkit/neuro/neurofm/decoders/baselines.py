@@ -1,4 +1,4 @@
-"""Baseline decoders: a Wiener filter, a GRU, and a Bayesian decoder for head direction.
+"""Baseline decoders: a Wiener filter and a GRU.
 
 All baselines are fitted to the training windows of one recording and decode the same bins of the same test windows. No
 baseline uses bins outside the window that it decodes.
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from nbkit.neuro.signals.spikes.windows import SpikeShard
 from nbkit.neuro.training.brief import BestStep, fit_once
 
 _RIDGES = 10.0 ** np.arange(-1, 6)
@@ -98,7 +97,7 @@ class GRUDecoder(nn.Module):
 
     def forward(self, counts: torch.Tensor) -> torch.Tensor:
         """Return standardised behaviour (windows, bins, dims) for counts (windows, bins, units)."""
-        return self.decode(self.read(counts.sqrt())[0])
+        return self.decode(self.read(signed_root(counts))[0])
 
     @torch.no_grad()
     def decode_windows(self, counts: np.ndarray) -> np.ndarray:
@@ -173,64 +172,9 @@ class _GRUTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class BayesianDirection:
-    """Bayesian decoder of an angle from tuning curves, for each bin on its own.
-
-    The decoder follows Zhang et al. (1998, doi 10.1152/jn.1998.79.2.1017). The prior is the time spent in each
-    direction.
-
-    Parameters
-    ----------
-    counts : ndarray of shape (bins, units)
-        Spike counts of the training bins.
-    angle : ndarray of shape (bins,)
-        In rad; bins with NaN are left out.
-    sectors : int
-        Number of angle bins of the circle.
-    smooth : float
-        Standard deviation of the Gaussian that smooths tuning curves and prior, in sectors.
-    """
-
-    def __init__(self, counts: np.ndarray, angle: np.ndarray, sectors: int = 60, smooth: float = 2.0) -> None:
-        from scipy.ndimage import gaussian_filter1d
-
-        known = np.isfinite(angle)
-        place = (np.mod(angle[known], 2 * np.pi) / (2 * np.pi) * sectors).astype(int) % sectors
-        stay = gaussian_filter1d(np.bincount(place, minlength=sectors).astype(float), smooth, mode="wrap")
-        fired = np.stack([np.bincount(place, weights=unit, minlength=sectors) for unit in counts[known].T])
-        fired = gaussian_filter1d(fired, smooth, axis=1, mode="wrap")
-        self.tuning = (fired / np.maximum(stay, 1e-9)).T + 1e-3  # (sectors, units), spikes per bin
-        self.prior = stay / stay.sum()
-        self.angles = (np.arange(sectors) + 0.5) * 2 * np.pi / sectors
-
-    def __call__(self, counts: np.ndarray) -> np.ndarray:
-        """Return the circular mean of the posterior, in rad, for counts of shape (..., units)."""
-        log = counts @ np.log(self.tuning).T - self.tuning.sum(axis=1) + np.log(self.prior + 1e-12)
-        posterior = np.exp(log - log.max(axis=-1, keepdims=True))
-        return np.angle((posterior * np.exp(1j * self.angles)).sum(axis=-1))
-
-
-def angle_error_deg(decoded: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the absolute angle between two directions, given in rad, in degrees from 0 to 180."""
-    return np.degrees(np.abs(np.angle(np.exp(1j * (np.asarray(decoded) - np.asarray(truth))))))
-
-
-def r2_score(truth: np.ndarray, decoded: np.ndarray) -> float:
-    """Return the fraction of the variance of the behaviour that is decoded, over all dims (0: as good as the mean).
-
-    Parameters
-    ----------
-    truth, decoded : ndarray of shape (windows, bins, dims)
-        Bins where ``truth`` is NaN are left out.
-    """
-    known = np.isfinite(truth).all(axis=-1)
-    truth, decoded = truth[known], decoded[known]
-    return float(1 - ((truth - decoded) ** 2).sum() / ((truth - truth.mean(axis=0)) ** 2).sum())
-
-
-def windows_of(shard: SpikeShard, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the counts (windows, bins, units) and behaviour (windows, bins, dims) of some windows of a shard."""
-    return np.asarray(shard.counts[windows], np.float32), np.asarray(shard.behaviour[windows], np.float64)
+def signed_root(values: torch.Tensor) -> torch.Tensor:
+    """Return the square root of the size, with the sign: counts and traces such as dF/F alike get equal spread."""
+    return values.sign() * values.abs().sqrt()
 
 
 def _lagged(counts: np.ndarray, lags: int) -> np.ndarray:
@@ -243,7 +187,7 @@ def _lagged(counts: np.ndarray, lags: int) -> np.ndarray:
     steps = [*range(-(lags // width) * width, lags + 1, width)]
     reach = lags + width
     sums = np.zeros((windows, bins + 2 * reach + 1, units))
-    sums[:, reach + 1 : reach + 1 + bins] = np.sqrt(counts)
+    sums[:, reach + 1 : reach + 1 + bins] = np.sign(counts) * np.sqrt(np.abs(counts))
     sums = sums.cumsum(axis=1)
     firsts = [reach + step - (width - 1) // 2 for step in steps]
     parts = [

@@ -1,0 +1,1 @@
+"""Rival decoders, and scores of decoders with intervals."""
