@@ -81,26 +81,49 @@ def remove_artifacts(raw: Any, beside: dict[str, np.ndarray], kinds: Sequence[st
     return [f"Independent components removed, of {ica.n_components_}: {counts}.", *said]
 
 
-def _beating_component(ica: Any, whole: Any, said: list[str]) -> np.ndarray:
-    """Return the component that beats most regularly at the rate of a heart; raise a ValueError if none does."""
+def find_beats(signals: np.ndarray, sfreq: float) -> tuple[int, np.ndarray, float] | None:
+    """Find the signal that beats most regularly at the rate of a heart at rest.
+
+    Parameters
+    ----------
+    signals : array of shape (signals, time)
+        Channels or components, in any unit.
+    sfreq : float
+        Sampling rate, in Hz.
+
+    Returns
+    -------
+    found : tuple of (int, array, float), or None
+        Number of the signal, samples of its beats, and beats a minute; None if no signal beats regularly.
+    """
     import mne
 
-    sfreq, best = whole.info["sfreq"], (np.inf, 0, 0.0)
-    sources = ica.get_sources(whole).get_data()
-    for number, source in enumerate(sources):
-        alone = mne.io.RawArray(source[None], mne.create_info(["ECG"], sfreq, "ecg"), verbose="error")
+    best: tuple[float, int, np.ndarray, float] | None = None
+    for number, signal in enumerate(signals):
+        alone = mne.io.RawArray(signal[None], mne.create_info(["ECG"], sfreq, "ecg"), verbose="error")
         beats = mne.preprocessing.find_ecg_events(alone, ch_name="ECG", verbose="error")[0][:, 0]
+        if len(beats) < _FEWEST_BEATS:
+            continue
         times = np.sort(np.diff(beats)) / sfreq
-        inner = times[len(times) // 10 : len(times) - len(times) // 10]
-        if len(beats) >= _FEWEST_BEATS and _BEATS_S[0] <= np.median(times) <= _BEATS_S[1]:
-            best = min(best, (float(inner.std() / np.median(times)), number, 60 / float(np.median(times))))
-    if best[0] > _REGULAR:
+        middle = float(np.median(times))
+        spread = float(times[len(times) // 10 : len(times) - len(times) // 10].std()) / middle
+        regular = spread <= _REGULAR and _BEATS_S[0] <= middle <= _BEATS_S[1]
+        if regular and (best is None or spread < best[0]):
+            best = spread, number, beats, 60 / middle
+    return None if best is None else best[1:]
+
+
+def _beating_component(ica: Any, whole: Any, said: list[str]) -> np.ndarray:
+    """Return the component that beats most regularly at the rate of a heart; raise a ValueError if none does."""
+    sources = ica.get_sources(whole).get_data()
+    found = find_beats(sources, whole.info["sfreq"])
+    if found is None:
         raise ValueError(
             "The heartbeat cannot be told from the EEG: this recording has no ECG channel, and no independent "
             "component beats like a heart. Leave 'heartbeat' out of remove."
         )
-    said.append(f"There is no ECG channel: component {best[1]} beats {best[2]:.0f} times a minute and stands for it.")
-    return sources[best[1]]
+    said.append(f"There is no ECG channel: component {found[0]} beats {found[2]:.0f} times a minute and stands for it.")
+    return sources[found[0]]
 
 
 def _eyes(raw: Any, beside: dict[str, np.ndarray], kinds: Sequence[str]) -> list[str]:

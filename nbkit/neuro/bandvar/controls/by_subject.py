@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from nbkit.neuro.bandvar.baselines import stage_pairs
+from nbkit.neuro.bandvar.controls.heartbeat import Heartbeat, skill_by_heartbeat
 from nbkit.neuro.bandvar.controls.linear import Autoregression, LinearPredictor, WienerFilter
 from nbkit.neuro.bandvar.controls.paired import PairedBandVAR
 from nbkit.neuro.bandvar.data import BandData, EEGFrequencyDataset
@@ -41,12 +42,18 @@ class Errors:
         In uV^2, by predictor; ``persistence`` and ``persistence on surrogates`` are among them.
     windows : array of shape (subjects,)
         Number of windows of each.
+    whose : str
+        "subjects" or "runs".
+    heartbeat : Heartbeat or None
+        The skill of the model near heartbeats and away from them.
     """
 
     subjects: tuple[str, ...]
     bands: tuple[str, ...]
     mse: dict[str, np.ndarray]
     windows: np.ndarray
+    whose: str = "subjects"
+    heartbeat: Heartbeat | None = None
 
     def skill(self, name: str, band: int | None = None) -> np.ndarray:
         """Return the skill over persistence of each subject, (subjects,), in one band or over all."""
@@ -99,7 +106,7 @@ def measure_errors(module: BandVAR | PairedBandVAR, data: BandData, limit: int =
     """
     true = data.train_dataset.stack(limit)
     linear, past = linear_predictors(true, data.bands, data.sfreq)
-    groups, names = _groups(data.val_dataset)
+    groups, names, whose = _groups(data.val_dataset)
     real = module.real if isinstance(module, PairedBandVAR) else module
     on_true: dict[str, Predictor] = {MODEL: predictor_of(real), WIENER: linear.predict, AR: past.predict}
     mse = _errors(data.val_dataset, on_true, groups, "persistence")
@@ -107,7 +114,8 @@ def measure_errors(module: BandVAR | PairedBandVAR, data: BandData, limit: int =
         shuffled = WienerFilter(data.bands, data.sfreq).fit(data.twins[0].stack(limit))
         on_twin: dict[str, Predictor] = {SURROGATE: predictor_of(module.surrogate), WIENER_SURROGATE: shuffled.predict}
         mse |= _errors(data.twins[1], on_twin, groups, "persistence on surrogates")
-    return Errors(names, band_names(data.bands)[1:], mse, np.bincount(groups, minlength=len(names)))
+    beats = skill_by_heartbeat(on_true[MODEL], data.val_dataset)
+    return Errors(names, band_names(data.bands)[1:], mse, np.bincount(groups), whose, beats)
 
 
 def linear_predictors(true: np.ndarray, bands: Any, sfreq: float) -> tuple[LinearPredictor, LinearPredictor]:
@@ -129,13 +137,14 @@ def predictor_of(module: Any) -> Predictor:
     return predict
 
 
-def _groups(dataset: EEGFrequencyDataset) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the number of each window's subject, and the names; of runs, if there is one subject."""
-    whose = dataset.column("subject")
+def _groups(dataset: EEGFrequencyDataset) -> tuple[np.ndarray, tuple[str, ...], str]:
+    """Return the number of each window's subject, their names, and what they are: runs, if there is one subject."""
+    what, whose = "subjects", dataset.column("subject")
     if len(set(whose)) < 2:
+        what = "runs"
         whose = [f"{subject} {run}" for subject, run in zip(whose, dataset.column("run"), strict=True)]
     names, groups = np.unique(whose, return_inverse=True)
-    return groups, tuple(str(name) for name in names)
+    return groups, tuple(str(name) for name in names), what
 
 
 def _errors(

@@ -34,7 +34,8 @@ def excess_rows(errors: Errors | None) -> list[dict[str, Any]]:
         With name, value, unit, baseline and baseline_is. ``excess`` is the mean over subjects of the skill beyond the
         surrogate, with ``excess_low`` and ``excess_high``, its 95 % interval over subjects, and
         ``excess_subjects``, the share of subjects above zero; ``excess_<band>`` and its interval by band. ``skill_...``
-        are skills over persistence. Without surrogates only the skills are there.
+        are skills over persistence. Without surrogates only the skills are there; ``skill_near_heartbeat`` is, if the
+        EEG beats like a heart.
     """
     if errors is None:
         return []
@@ -42,12 +43,17 @@ def excess_rows(errors: Errors | None) -> list[dict[str, Any]]:
     if errors.controlled:
         rows += _with_interval("excess", errors.excess())
         above = float((errors.excess() > 0).mean())
-        rows.append(_row("excess_subjects", above, 0.5, f"half of {len(errors.subjects)} subjects above zero"))
+        rows.append(
+            _row("excess_subjects", above, 0.5, f"half of {len(errors.subjects)} held-out {errors.whose} above zero")
+        )
         rows.append(_skill_row("skill_model_against_surrogate", errors, MODEL, SURROGATE, _SHUFFLED))
     rows.append(_skill_row("skill_model", errors, MODEL, WIENER, "multichannel Wiener filter"))
     rows.append(_skill_row("skill_model_against_ar", errors, MODEL, AR, "AR: own last 0.5 s of each channel"))
     rows += _with_interval("skill_model_beyond_wiener", errors.skill(MODEL) - errors.skill(WIENER),
                            "multichannel Wiener filter")  # fmt: skip
+    if errors.heartbeat is not None and errors.heartbeat.found:
+        away = "more than 0.25 s from any heartbeat"
+        rows.append(_row("skill_near_heartbeat", errors.heartbeat.near.mean(), errors.heartbeat.away.mean(), away))
     if errors.controlled:
         linear = "the same filter, fitted to and scored on surrogates"
         rows.append(_skill_row("skill_wiener", errors, WIENER, WIENER_SURROGATE, linear))
@@ -62,7 +68,7 @@ def skill_table(errors: Errors | None) -> str:
         return "The training is not complete, so nothing is compared yet."
     names = [name for name in (MODEL, SURROGATE, WIENER, WIENER_SURROGATE, AR) if name in errors.mse]
     columns = [*enumerate(errors.bands), (None, "all")]
-    lines = [f"skill over persistence, {len(errors.subjects)} held-out subjects, mean [95 % interval]"]
+    lines = [f"skill over persistence, {len(errors.subjects)} held-out {errors.whose}, mean [95 % interval]"]
     lines.append("".join([f"{'':28}", *(f"{title:>24}" for _, title in columns)]))
     for name in names:
         cells = [_cell(errors.skill(name, band)) for band, _ in columns]
@@ -71,21 +77,25 @@ def skill_table(errors: Errors | None) -> str:
         lines.append("".join([f"{'excess over surrogates':28}", *(_cell(errors.excess(band)) for band, _ in columns)]))
         counts = [int((errors.excess(band) > 0).sum()) for band, _ in columns]
         lines.append(
-            "".join([f"{'subjects above zero':28}", *(f"{f'{n} of {len(errors.subjects)}':>24}" for n in counts)])
+            "".join(
+                [f"{errors.whose + ' above zero':28}", *(f"{f'{n} of {len(errors.subjects)}':>24}" for n in counts)]
+            )
         )
+    if errors.heartbeat is not None:
+        lines.append(errors.heartbeat.words())
     return "\n".join(lines)
 
 
 def skill_arrays(errors: Errors | None) -> dict[str, Any]:
     """Return what the figures of plots.bandvar.excess draw: skills, bands, excess and its map; empty for None."""
     if errors is None:
-        return {"skills": {}, "bands": (), "excess": None, "by_channel": None}
+        return {"skills": {}, "bands": (), "excess": None, "by_channel": None, "whose": "subjects"}
     bands = range(len(errors.bands))
     names = [name for name in (MODEL, SURROGATE, WIENER, WIENER_SURROGATE, AR) if name in errors.mse]
     skills = {name: np.stack([errors.skill(name, band) for band in bands], axis=1) for name in names}
     excess = np.stack([errors.excess(band) for band in (*bands, None)], axis=1) if errors.controlled else None
     by_channel = errors.excess_by_channel() if errors.controlled else None
-    return {"skills": skills, "bands": errors.bands, "excess": excess, "by_channel": by_channel}
+    return {"skills": skills, "bands": errors.bands, "excess": excess, "by_channel": by_channel, "whose": errors.whose}
 
 
 def _cell(values: np.ndarray) -> str:

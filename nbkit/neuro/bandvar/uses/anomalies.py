@@ -20,7 +20,8 @@ from nbkit.neuro.signals.bands import cumulative_frequency_levels, edge_samples
 
 ARTIFACTS = ("muscle burst", "electrode pop", "strange channel")
 AMPLITUDE, POWER, TOKENS = "amplitude", "band power", "tokens"
-_SIZE = 1.0  # root mean square of a burst or pop in its span, in that of a channel of the training windows
+_SIZE = 1.0  # root mean square of a burst, in that of a channel of the training windows
+_POP = 6.0  # height of a pop, in the same unit
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def plant(
         canvas[where, begin : begin + span] = size * _SIZE * burst / np.sqrt(np.mean(burst**2))
     elif kind == "electrode pop":
         decay = np.exp(-np.arange(canvas.shape[1] - begin) / (0.3 * sfreq))
-        canvas[where, begin:] = draws.choice([-1, 1]) * size * _SIZE * 2 * decay
+        canvas[where, begin:] = draws.choice([-1, 1]) * size * _POP * decay
     elif kind == "strange channel":
         noise = np.cumsum(draws.normal(size=canvas.shape[1]))
         made = cumulative_frequency_levels(noise[None], sfreq, bands)[:, 0, room : room + steps]

@@ -24,7 +24,9 @@ _EXCESS = "#4D4D4D"
 _NOTHING = "Nothing to compare yet: the training is not complete,\nor there was none on surrogates."
 
 
-def plot_skills(skills: Mapping[str, np.ndarray], bands: Sequence[str], excess: np.ndarray | None) -> Figure:
+def plot_skills(
+    skills: Mapping[str, np.ndarray], bands: Sequence[str], excess: np.ndarray | None, whose: str = "subjects"
+) -> Figure:
     """Draw the skill of each predictor by band, and the excess over the surrogate of every subject.
 
     Parameters
@@ -35,6 +37,8 @@ def plot_skills(skills: Mapping[str, np.ndarray], bands: Sequence[str], excess: 
         Names of the predicted bands.
     excess : array of shape (subjects, bands + 1), optional
         Excess by band, then over all bands; None if there was no training on surrogates.
+    whose : str
+        What is held out, "subjects" or "runs".
 
     Returns
     -------
@@ -57,8 +61,9 @@ def plot_skills(skills: Mapping[str, np.ndarray], bands: Sequence[str], excess: 
             error = 1.96 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
             left.errorbar(at, values.mean(axis=0), error, fmt="none", ecolor="black", elinewidth=0.9, capsize=2)
     left.axhline(0, color=BASELINE, linestyle="--", label="persistence")
-    left.set_xticks(places, [f"{name}, from the bands below" for name in bands], fontsize=8)
-    left.set(ylabel="Skill over persistence (1)", title="Mean over held-out subjects, 95 % interval")
+    left.set_xticks(places, list(bands))
+    left.set(xlabel="Predicted band, from those below it", ylabel="Skill over persistence (1)")
+    left.set_title(f"Mean over held-out {whose}, 95 % interval")
     left.legend(frameon=False, fontsize=8)
     tidy(left)
     if excess is None:
@@ -69,7 +74,7 @@ def plot_skills(skills: Mapping[str, np.ndarray], bands: Sequence[str], excess: 
         right.plot([number - 0.3, number + 0.3], [excess[:, number].mean()] * 2, color="black", linewidth=1.6)
     right.axhline(0, color=BASELINE, linestyle="--")
     right.set_xticks(range(excess.shape[1]), [*bands, "all"])
-    right.set(ylabel="Excess over the surrogate (1)", title="One point a subject; bar: mean")
+    right.set(ylabel="Excess over the surrogate (1)", title=f"One point for each of the {whose}; bar: mean")
     tidy(right)
     return figure
 
