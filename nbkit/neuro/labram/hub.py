@@ -6,16 +6,24 @@ any weight over.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nbkit.neuro.labram.pretrain import MaskedEEG
+from nbkit.ground.download import local_file
+from nbkit.ground.files import write_atomically
+from nbkit.neuro.labram.codebook import Codebook, CodebookSettings
+from nbkit.neuro.labram.pretrain import MaskedEEG, PretrainSettings, make_backbone
 from nbkit.neuro.labram.tokenizer import VQNSP
-from nbkit.neuro.training.weights import LoadReport, load_strictly
+from nbkit.neuro.training.weights import LoadReport, load_strictly, part_of
+
+SFREQ = 200.0  # of the published weights, in Hz
 
 # labram-base.pth (in "model"): the student with its outer lm_head; the inner one was never trained.
 _STUDENT = ((r"^student\.mask_token$", "mask_token"),)
@@ -79,6 +87,60 @@ def load_published_tokenizer(tokenizer: VQNSP, path: str | Path) -> LoadReport:
     return load_strictly(tokenizer, weights, path)
 
 
+def published_codebook(source: str | Path, data: Any, folder: str | Path) -> Path:
+    """Return a codebook's checkpoint with the tokenizer of ``vqnsp.pth``, for windows of data.
+
+    Parameters
+    ----------
+    source : path or URL
+        See `local_file`.
+    data : WindowData or MontageData
+        With ``ch_names``, and ``sfreq`` of 200 Hz.
+    folder : path
+        Where to write the checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the windows are not at 200 Hz, or a weight does not match.
+    """
+    _check_rate(data.sfreq)
+    module = Codebook(CodebookSettings.labram_hub(), data.ch_names, data.sfreq, "ten_twenty")
+    print(load_published_tokenizer(module.tokenizer, local_file(source)))
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    del checkpoint["labram_codebook"]["seen"]  # its authors' people are not named
+    return _saved(checkpoint, Path(folder, "published_codebook.ckpt"))
+
+
+def published_student(source: str | Path, data: Any, folder: str | Path) -> Path:
+    """Return a pretraining's checkpoint with the student of ``labram-base.pth``, for windows of data.
+
+    Parameters and errors are those of `published_codebook`.
+    """
+    _check_rate(data.sfreq)
+    settings, weights = PretrainSettings.labram_hub(), student_weights(_model_of(local_file(source)))
+    print(load_strictly(make_backbone(settings, "ten_twenty"), part_of(weights, "student."), source))
+    made = {
+        "settings": asdict(settings), "ch_names": list(data.ch_names), "sfreq": data.sfreq, "table": "ten_twenty",
+        "codes": len(weights["lm_head.weight"]), "tokenizer": "published",
+    }  # fmt: skip
+    return _saved({"state_dict": weights, "labram_pretrain": made}, Path(folder, "published_student.ckpt"))
+
+
+def begin_at_published(module: Codebook | MaskedEEG, source: str | Path | None) -> str:
+    """Load published weights into a module before its training, if a source is given, and say what it begins with."""
+    if source is None:
+        return "trained here"
+    _check_rate(module.sfreq)
+    path = local_file(source)
+    if isinstance(module, Codebook):
+        report = load_published_tokenizer(module.tokenizer, path)
+    else:
+        report = load_published_student(module, path)
+    return f"{report}, trained on here"
+
+
 def student_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of ``labram-base.pth`` under our names."""
     return _renamed(published, _STUDENT, _STUDENT_UNUSED)
@@ -114,6 +176,22 @@ def braindecode_weights(backbone: Mapping[str, Tensor], patches: int) -> dict[st
     weights = _renamed(backbone, _BRAINDECODE, ())
     weights["temporal_embedding"] = weights["temporal_embedding"][:, : patches + 1]
     return weights
+
+
+def _check_rate(sfreq: float) -> None:
+    if sfreq != SFREQ:
+        raise ValueError(
+            f"The windows have {sfreq:g} Hz; LaBraM's published weights are for patches of 200 samples at 200 Hz. Cut "
+            "the windows with SFREQ = 200 and its authors' cleaning, CLEANING = {'l_freq': 0.1, 'h_freq': 75.0, "
+            "'notch': 50.0}, in 10_eeg_windows."
+        )
+
+
+def _saved(checkpoint: dict[str, Any], path: Path) -> Path:
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    return path
 
 
 def _renamed(

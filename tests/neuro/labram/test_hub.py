@@ -45,10 +45,10 @@ def embeddings(prefix: str, norm: str) -> dict[str, tuple[int, ...]]:
     }  # fmt: skip
 
 
-def student_file() -> dict[str, tuple[int, ...]]:
-    """labram-base.pth's names and shapes, two blocks of it."""
+def student_file(depth: int = DEPTH) -> dict[str, tuple[int, ...]]:
+    """labram-base.pth's names and shapes, some blocks of it."""
     shapes = embeddings("student.", "norm") | conv("student.")
-    for place in range(DEPTH):
+    for place in range(depth):
         shapes |= block(f"student.blocks.{place}.", qk_norm=True)
     shapes |= {
         "student.mask_token": (1, 1, 200),
@@ -59,10 +59,10 @@ def student_file() -> dict[str, tuple[int, ...]]:
     return shapes | {"projection_head.0.weight": (200, 200), "projection_head.0.bias": (200,)}
 
 
-def tokenizer_file() -> dict[str, tuple[int, ...]]:
-    """vqnsp.pth's names and shapes, two blocks of its encoder."""
+def tokenizer_file(depth: int = DEPTH) -> dict[str, tuple[int, ...]]:
+    """vqnsp.pth's names and shapes, some blocks of its encoder."""
     shapes = embeddings("encoder.", "fc_norm") | conv("encoder.") | embeddings("decoder.", "fc_norm")
-    for place in range(DEPTH):
+    for place in range(depth):
         shapes |= block(f"encoder.blocks.{place}.", qk_norm=False)
     for place in range(3):
         shapes |= block(f"decoder.blocks.{place}.", qk_norm=False)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nbkit.ground.download import local_file
 from nbkit.neuro.decoding.models.backbones import Backbone, known_channels, make_network, reve_places
 from nbkit.neuro.decoding.models.channels import choose_channels
 from nbkit.neuro.decoding.models.foundation import FoundationModel
@@ -63,8 +64,8 @@ def load_model(
     ----------
     key : str
         See `list_foundation_models`.
-    weights : "random", "hub" or path
-        Source of the weights. "hub" loads the published ones; only this needs a network connection.
+    weights : "random", "hub", path or URL
+        Source of the weights, see `local_file`. "hub" loads the published ones; only this needs a network connection.
     ch_names : sequence of str
         Channel names of the recording.
     window : float, optional
@@ -109,13 +110,18 @@ def load_model(
     if str(weights) == "random":
         said = f"random, seed {seed}"
     else:
-        said = load_weights(spec, network, fetch(spec) if str(weights) == "hub" else weights, strict)
+        said = load_weights(spec, network, fetch(spec) if str(weights) == "hub" else _file(weights), strict)
         said = f"{spec.repo}: {said}" if str(weights) == "hub" else said
     backbone = Backbone(key, network, targets)
     return FoundationModel(
         key, backbone, targets, spec.sfreq, n_times, spec.dim, spec.normalisation, said, backbone.lora_targets(),
         positions, template, device, cleaning=spec.cleaning(mains),
     )  # fmt: skip
+
+
+def _file(weights: str | Path) -> str | Path:
+    """Return a file of weights; only addresses are fetched, so that a missing path gets its own words."""
+    return local_file(weights) if "://" in str(weights) else weights
 
 
 def _channels(

@@ -81,7 +81,7 @@ def read_weights(path: str | Path) -> Mapping[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no file of weights {path}; pass the path of a file, weights='hub' or weights='random'."
+            f"There is no file of weights {path}; pass the path or URL of a file, weights='hub' or weights='random'."
         )
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file

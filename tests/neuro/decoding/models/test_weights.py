@@ -162,3 +162,25 @@ def test_files_of_torch_are_read_and_others_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="holds no weights by name"):
         load_model("biot", weights=tmp_path / "other.pt", window=2.0)
+
+
+def test_a_file_of_a_hub_model_comes_from_a_url_too(tmp_path, monkeypatch):
+    import functools
+    import http.server
+    import threading
+
+    import pooch
+
+    network = published("biot", 2.0, ch_names=TEN_TWENTY[:16])
+    torch.save(network.state_dict(), tmp_path / "biot.pt")
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        model = load_model("biot", weights=f"http://127.0.0.1:{server.server_port}/biot.pt", window=2.0)
+    finally:
+        server.shutdown()
+    assert "biot.pt" in model.weights and model.fingerprint == load_model("biot", window=2.0, seed=7).fingerprint
+    with pytest.raises(ValueError, match="is no file of the hub; give hf://owner"):
+        load_model("biot", weights="hf://braindecode", window=2.0)
