@@ -62,6 +62,7 @@ CHALLENGES = {
 }
 
 
+_MINI: dict[str, Any] = {"batch_size": 128, "epochs": 50, "patience_epochs": 10}
 _FREE: dict[str, Any] = {"batch_size": 128, "epochs": 30, "warmup_epochs": 2.0, "patience_epochs": 8}
 _SMOKE: dict[str, Any] = {
     "encoder_preset": "smoke", "lr": 5e-3, "min_lr": 5e-4, "batch_size": 16, "steps": 50, "warmup_steps": 5,
@@ -99,6 +100,11 @@ class FinetuneSettings:
         return cls()
 
     @classmethod
+    def mini(cls) -> FinetuneSettings:
+        """Return the seed project's settings for release 1 alone: smaller batches, fewer epochs."""
+        return cls(**_MINI)
+
+    @classmethod
     def free(cls) -> FinetuneSettings:
         """Return settings for the mini releases on one 16 GB GPU: smaller batches, fewer epochs."""
         return cls(**_FREE)
@@ -124,6 +130,11 @@ class Challenge2Settings(FinetuneSettings):
     def full(cls) -> Challenge2Settings:
         """Return the seed project's settings for all ten releases."""
         return cls()
+
+    @classmethod
+    def mini(cls) -> Challenge2Settings:
+        """Return the seed project's settings for release 1 alone: smaller batches, fewer epochs."""
+        return cls(**_MINI)
 
     @classmethod
     def free(cls) -> Challenge2Settings:

@@ -89,6 +89,11 @@ class PretrainSettings:
         return cls().aimed("ema_vicreg")
 
     @classmethod
+    def mini(cls) -> PretrainSettings:
+        """Return the seed project's settings for release 1 alone: the same network, fewer epochs."""
+        return cls(epochs=50, warmup_epochs=5.0, patience_epochs=10)
+
+    @classmethod
     def free(cls) -> PretrainSettings:
         """Return settings for the mini releases on one 16 GB GPU."""
         return cls(encoder=EncoderSettings.free(), epochs=35, warmup_epochs=2.0, patience_epochs=10)

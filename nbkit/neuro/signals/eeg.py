@@ -15,8 +15,7 @@ from typing import Any
 
 from nbkit.neuro.signals.hbn import recordings as hbn
 from nbkit.neuro.signals.hbn import synthetic as synthetic_hbn
-from nbkit.neuro.signals.hbn.release import ACTIVE_TASK
-from nbkit.neuro.signals.hbn.windows import PURPOSES, HBNRecording, HBNWindows, write_windows
+from nbkit.neuro.signals.hbn.windows import HBNRecording, HBNWindows, purposes_of, write_windows
 from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.facts import RecordingError
 from nbkit.neuro.signals.intake.reading import read_recording
@@ -344,7 +343,7 @@ def _load_hbn(item: Mapping[str, Any], sfreq: float | None) -> HBNRecording:
 
 
 def _make_hbn_windows(recording: HBNRecording, folder: str | Path, pretrain: HBNWindows, dtype: str) -> dict[str, Path]:
-    others = [HBNWindows.of(purpose) for purpose in PURPOSES[1:]] if recording.task == ACTIVE_TASK else []
+    others = [HBNWindows.of(purpose) for purpose in purposes_of(recording.task) if purpose != "pretrain"]
     return write_windows(recording, folder, [pretrain, *others], dtype)
 
 

@@ -71,6 +71,7 @@ def score_held_out(
         "pretrained, last step": predict(module, data.test_dataloader())[0].numpy(),
         **{called[rival]: predict(module.rivals[rival], data.test_dataloader())[0].numpy() for rival in module.rivals},
         "ridge on band powers": ridge_on_crops(data, best.target),
+        **of_people(data, best.target, prediction),
         "constant, training mean": np.full(len(target), train_mean),
     }
     scores = {model: nrmse(target, predicted) for model, predicted in predictions.items()}
@@ -81,9 +82,62 @@ def score_held_out(
         "last": scores["pretrained, last step"],
         **{f"{rival}_last": scores[words] for rival, words in called.items()},
         "ridge": scores["ridge on band powers"], **ends,
+        **{short: scores[words] for words, short in _OF_PEOPLE.items() if words in scores},
     }  # fmt: skip
     rows = score_rows(name, target, prediction, train_mean, others=others)
     return HeldOut(rows, scores, intervals, target, prediction, subjects)
+
+
+def of_people(data: Any, column: str, prediction: np.ndarray) -> dict[str, np.ndarray]:
+    """Return predictions for a target that each subject has one of, as a factor of challenge 2; empty for others.
+
+    They are the prediction averaged over each subject's windows, and a ridge regression on age and sex, without EEG,
+    where the windows have these columns.
+
+    Parameters
+    ----------
+    data : WindowData
+    column : str
+        Column of the target.
+    prediction : array of shape (windows,)
+        For the test windows.
+
+    Returns
+    -------
+    predictions : dict of str to array of shape (windows,)
+    """
+    target, subjects = data.test_dataset.column(column).astype(float), data.test_dataset.subjects
+    names, of = np.unique(subjects, return_inverse=True)
+    if len(names) < 2 or any(np.ptp(target[of == place]) > 0 for place in range(len(names))):
+        return {}
+    found = {_AVERAGED: (np.bincount(of, prediction) / np.bincount(of))[of]}
+    people = [_people(side, column) for side in (data.train_dataset, data.test_dataset)]
+    if all(len(known) for known, *_ in people) and len(people[0][0]) > 2:
+        from sklearn.linear_model import RidgeCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        (train, values, _), (test, _, back) = people
+        model = make_pipeline(StandardScaler(), RidgeCV(alphas=10.0 ** np.arange(-2, 4)))
+        found[_AGE_SEX] = model.fit(train, values).predict(test)[back]
+    return found
+
+
+_AVERAGED, _AGE_SEX = "pretrained, averaged by subject", "ridge on age and sex, no EEG"
+_OF_PEOPLE = {_AVERAGED: "by_subject", _AGE_SEX: "age_sex"}
+
+
+def _people(side: Any, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return age and sex (missing ones as their mean), the target, and the place of each window's subject."""
+    names, first, of = np.unique(side.subjects, return_index=True, return_inverse=True)
+    there = [name for name in ("age", "sex") if name in side.column_names]
+    if "age" not in there:
+        return np.zeros((0, 0)), np.zeros(0), of
+    found = np.stack([side.column(name).astype(float)[first] for name in there], 1)
+    if not np.isfinite(found[:, 0]).any():
+        return np.zeros((0, 0)), np.zeros(0), of
+    means = np.nan_to_num(np.nanmean(np.where(np.isfinite(found), found, np.nan), axis=0))
+    return np.where(np.isfinite(found), found, means), side.column(column).astype(float)[first], of
 
 
 def ridge_on_crops(data: Any, column: str) -> np.ndarray:

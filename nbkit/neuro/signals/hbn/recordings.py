@@ -131,7 +131,7 @@ def load_hbn(item: Mapping[str, Any], sfreq: float = SFREQ) -> HBNRecording:
     refuse_held_out(file, *_own_words(file))
     onsets, durations, labels, feedback = _events(file)
     recording = replace(_as_hbn(file, sfreq), onsets_s=onsets, durations_s=durations, labels=labels, columns=())
-    factors = {name: _number(item[name]) for name in PARTICIPANT}
+    factors = {name: _number(item.get(name, "")) for name in PARTICIPANT}
     return HBNRecording(recording, subject, str(item["task"]), str(item["run"]), release, factors, feedback)
 
 
@@ -198,7 +198,7 @@ def _eegdash(release: str, cache: str, mini: bool, **which: Any) -> Any:
             "BIDS folders (hbn_bids)."
         ) from error
     Path(cache).mkdir(parents=True, exist_ok=True)
-    fields = ["subject", "session", "run", "task", "sex", *PARTICIPANT]
+    fields = ["subject", "session", "run", "task", *PARTICIPANT]
     return EEGChallengeDataset(release=release, cache_dir=cache, mini=mini, description_fields=fields, **which)
 
 
@@ -225,7 +225,8 @@ def _row(
     subject, task, run = said.get("sub", ""), said.get("task", ""), said.get("run", "")
     key = f"sub-{subject}_task-{task}" + (f"_run-{run}" if run else "")
     row = {"key": key, "source": source, "path": path, "release": release, "subject": subject, "task": task}
-    factors = {name: _text(person.get(name)) for name in PARTICIPANT}
+    known = {**person, "sex": {"f": 1.0, "m": 0.0}.get(str(person.get("sex", "")).strip().lower()[:1])}
+    factors = {name: _text(known.get(name)) for name in PARTICIPANT}
     return {**row, "run": run, "mini": mini, **factors}
 
 

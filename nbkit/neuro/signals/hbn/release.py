@@ -25,7 +25,8 @@ PASSIVE_TASKS = (
     "RestingState", "surroundSupp", "DespicableMe", "ThePresent", "DiaryOfAWimpyKid", "FunwithFractals",
 )  # fmt: skip
 ACTIVE_TASK = "contrastChangeDetection"
-TASKS = (*PASSIVE_TASKS, ACTIVE_TASK)
+TASKS = (*PASSIVE_TASKS, ACTIVE_TASK)  # those that are used unless others are named
+FURTHER_TASKS = ("seqLearning6target", "seqLearning8target", "symbolSearch")
 
 # R5, r5_mini_L100_bdf, EEG2025r5, EEG2025r5mini, ds005509, release-5; not R50, xR5 or NDARBM839WR5
 _HELD_OUT = re.compile(
@@ -69,9 +70,9 @@ def check_release(release: object) -> str:
 
 def check_tasks(tasks: object) -> tuple[str, ...]:
     """Return task names as in HBN's files, for any case; raise ValueError for unknown ones."""
-    known = {task.lower(): task for task in TASKS}
+    known = {task.lower(): task for task in (*TASKS, *FURTHER_TASKS)}
     wanted = [tasks] if isinstance(tasks, str) else list(tasks)
     unknown = [task for task in wanted if str(task).lower() not in known]
     if unknown:
-        raise ValueError(f"Task {unknown[0]!r} is unknown; it may be {', '.join(TASKS)}.")
+        raise ValueError(f"Task {unknown[0]!r} is unknown; it may be {', '.join(known.values())}.")
     return tuple(known[str(task).lower()] for task in wanted)

@@ -170,7 +170,8 @@ class _Person:
         tied = settings.externalizing_strength
         factors = 0.8 * draws.standard_normal(3)
         self.participant = {
-            "age": float(draws.uniform(5, 21)), "p_factor": factors[0], "attention": factors[1],
+            "age": float(draws.uniform(5, 21)), "sex": float(int(subject[-1], 36) % 2),
+            "p_factor": factors[0], "attention": factors[1],
             "internalizing": factors[2], "externalizing": float(tied * self.trait + np.sqrt(1 - tied**2) * rest),
         }  # fmt: skip
 

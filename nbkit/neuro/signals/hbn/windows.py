@@ -22,7 +22,7 @@ PURPOSES = ("pretrain", "challenge1", "challenge2")
 TRIAL, END = "contrastTrial_start", "end_experiment"
 STIMULI = ("left_target", "right_target")
 RESPONSES = ("left_buttonPress", "right_buttonPress")
-PARTICIPANT = ("age", "p_factor", "attention", "internalizing", "externalizing")
+PARTICIPANT = ("age", "sex", "p_factor", "attention", "internalizing", "externalizing")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class HBNRecording:
     release : str
         R1 to R11 without R5, or "" for synthetic data.
     participant : mapping of str to float
-        Age in years and the factors; NaN where missing.
+        Age in years, sex (1 female, 0 male) and the factors; NaN where missing.
     feedback : tuple of str
         Feedback column of the events, one per event.
     """
@@ -209,6 +209,11 @@ def why_not(recording: HBNRecording, windows: HBNWindows) -> str:
     return ""
 
 
+def purposes_of(task: str) -> tuple[str, ...]:
+    """Return what windows of a task serve: the trait of challenge 2 is in every task, challenge 1 needs its trials."""
+    return tuple(purpose for purpose in PURPOSES if purpose != "challenge1" or task == ACTIVE_TASK)
+
+
 def write_windows(
     recording: HBNRecording, folder: str | Path, windows: Sequence[HBNWindows] | None = None, dtype: str = "float32"
 ) -> dict[str, Path]:
@@ -220,7 +225,7 @@ def write_windows(
     folder : path
         A subfolder with the recording's name is created in it.
     windows : sequence of HBNWindows, optional
-        By default pretraining and, for contrastChangeDetection, both challenges.
+        By default pretraining and challenge 2 and, for contrastChangeDetection, challenge 1.
     dtype : {"float32", "float16"}
         Type of the stored signal (see `write_signal`).
 
@@ -236,8 +241,7 @@ def write_windows(
         If there are no windows for any purpose, or the signal is not finite. The message names the recording.
     """
     if windows is None:
-        wanted = PURPOSES if recording.task == ACTIVE_TASK else PURPOSES[:1]
-        windows = [HBNWindows.of(purpose) for purpose in wanted]
+        windows = [HBNWindows.of(purpose) for purpose in purposes_of(recording.task)]
     reasons = {kind.purpose: why_not(recording, kind) for kind in windows}
     if all(reasons.values()):
         raise ValueError(f"{recording.name}: {'; '.join(reasons.values())}. Leave it out.")

@@ -87,7 +87,11 @@ def test_one_shard_serves_all_purposes(real_runs, tmp_path):
         np.testing.assert_array_equal(data.column("event"), columns["event"])
     assert WindowShards(tmp_path, purpose="challenge2").column("target")[0] == -0.387
     passive = replace(made, task="RestingState")
-    assert set(write_windows(passive, tmp_path / "passive")) == {"signal", "pretrain"}
+    assert set(write_windows(passive, tmp_path / "passive")) == {
+        "signal",
+        "pretrain",
+        "challenge2",
+    }  # any task
 
 
 def test_what_cannot_be_cut_is_named(real_runs, tmp_path):
