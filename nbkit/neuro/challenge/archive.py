@@ -117,12 +117,30 @@ def check_contract(ch_names: Sequence[str], n_times: int, sfreq: float, whose: s
         )
 
 
-def write_zip(parts: Mapping[int, SubmissionPart], path: str | Path) -> WrittenZip:
+Parts = Mapping[int, SubmissionPart | Sequence[SubmissionPart]]
+
+
+def members_of(part: SubmissionPart | Sequence[SubmissionPart]) -> tuple[SubmissionPart, ...]:
+    """Return the models of a challenge: one, or those of an ensemble.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    members = (part,) if isinstance(part, SubmissionPart) else tuple(part)
+    if not members:
+        raise ValueError("An ensemble of no models was given; give one SubmissionPart or more.")
+    return members
+
+
+def write_zip(parts: Parts, path: str | Path) -> WrittenZip:
     """Write the zip with the models of both challenges.
 
     Parameters
     ----------
-    parts : mapping of {1, 2} to SubmissionPart
+    parts : mapping of {1, 2} to SubmissionPart or sequence of SubmissionPart
+        The predictions of several models are averaged.
     path : str or Path
 
     Returns
@@ -139,7 +157,7 @@ def write_zip(parts: Mapping[int, SubmissionPart], path: str | Path) -> WrittenZ
             f"Parts were given for challenges {sorted(parts)}; a submission needs one each for 1 and 2. No "
             "zip was written."
         )
-    files = {f"weights_challenge_{number}.pt": _saved(parts[number].weights) for number in (1, 2)}
+    files = {f"weights_challenge_{number}.pt": _saved(_weights(members_of(parts[number]))) for number in (1, 2)}
     checksums = {n: hashlib.sha256(files[f"weights_challenge_{n}.pt"]).hexdigest() for n in (1, 2)}
     files = {"submission.py": submission_source(parts, checksums).encode("utf-8"), **files}
     path = Path(path)
@@ -152,12 +170,20 @@ def write_zip(parts: Mapping[int, SubmissionPart], path: str | Path) -> WrittenZ
     return WrittenZip(path, {name: len(content) for name, content in files.items()}, path.stat().st_size)
 
 
-def submission_source(parts: Mapping[int, SubmissionPart], checksums: Mapping[int, str]) -> str:
+def _weights(members: Sequence[SubmissionPart]) -> dict[str, Tensor]:
+    """Return the state dict of one model, or of an `entry.Ensemble` of several."""
+    if len(members) == 1:
+        return dict(members[0].weights)
+    return {f"members.{n}.{name}": value for n, part in enumerate(members) for name, value in part.weights.items()}
+
+
+def submission_source(parts: Parts, checksums: Mapping[int, str]) -> str:
     """Return the text of submission.py: both networks, and `Submission` with the code that builds and loads them.
 
     Parameters
     ----------
-    parts : mapping of {1, 2} to SubmissionPart
+    parts
+        See `write_zip`.
     checksums : mapping of {1, 2} to str
         SHA-256 of each file of weights.
 
@@ -166,16 +192,20 @@ def submission_source(parts: Mapping[int, SubmissionPart], checksums: Mapping[in
     ValueError
         If it would need a package or a name of torch that the scoring cluster does not have.
     """
-    ours = ("nbkit", *(part.network.split(".")[0] for part in parts.values()))
+    every = {number: members_of(part) for number, part in sorted(parts.items())}
+    ours = ("nbkit", *(part.network.split(".")[0] for members in every.values() for part in members))
     file = SingleFile(tuple(CONTRACT), ours=ours, optional=_FASTER)
-    names = {number: file.add(*part.network.split(":")) for number, part in parts.items()}
     made = ", ".join(
-        f"{number}: ({names[number]}, {dict(part.arguments)!r}, {checksums[number]!r})"
-        for number, part in sorted(parts.items())
+        f"{number}: (({''.join(file.add(*part.network.split(':')) + ', ' for part in members)}), "
+        f"({''.join(repr(dict(part.arguments)) + ', ' for part in members)}), {checksums[number]!r})"
+        for number, members in every.items()
     )
     file.values["PARTS"] = "{" + made + "}"
     file.add(_ENTRY, "Submission")
-    said = "\n".join(f"Challenge {number}: {part.says or part.network}." for number, part in sorted(parts.items()))
+    said = "\n".join(
+        f"Challenge {number}: {'; '.join(part.says or part.network for part in members)}."
+        for number, members in every.items()
+    )
     text = file.text(f"EEG Challenge 2025: both models in one file. Written by nbkit; needs only torch.\n\n{said}")
     check_source(text)
     return text

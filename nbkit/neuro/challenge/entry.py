@@ -15,7 +15,8 @@ from torch import nn
 N_CHANS, N_TIMES, RATE_HZ = 129, 200, 100
 FOLDERS = ("/app/input/res", "/app/input", "/app/output")  # where scoring may unpack a zip, besides this folder
 VOLTS_BELOW = 0.01  # separates V from uV: EEG in uV exceeds 0.01, and EEG in V (10,000 uV) does not
-PARTS: dict[int, tuple[type[nn.Module], dict, str]] = {}  # by challenge: network, its arguments, SHA-256 of the weights
+# By challenge: the networks, the arguments of each, and the SHA-256 of their weights; several networks are an ensemble.
+PARTS: dict[int, tuple[tuple[type[nn.Module], ...], tuple[dict, ...], str]] = {}
 
 
 class Submission:
@@ -49,10 +50,23 @@ class Submission:
         return self._model(2)
 
     def _model(self, challenge):
-        network, arguments, checksum = PARTS[challenge]
-        model = ChallengeModel(network(**arguments))
+        networks, arguments, checksum = PARTS[challenge]
+        members = [network(**arguments[place]) for place, network in enumerate(networks)]
+        model = ChallengeModel(members[0] if len(members) == 1 else Ensemble(members))
         model.network.load_state_dict(load_weights(challenge, checksum), strict=True)
         return model.to(self.device).eval()
+
+
+class Ensemble(nn.Module):
+    """Networks whose predictions are averaged."""
+
+    def __init__(self, members):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, windows):
+        """Return the mean prediction, shape (batch, 1)."""
+        return torch.stack([member(windows).float() for member in self.members]).mean(0)
 
 
 class ChallengeModel(nn.Module):

@@ -22,7 +22,7 @@ def folder(tmp_path, monkeypatch):
         content = io.BytesIO()
         torch.save(Toy(129).state_dict(), content)
         (tmp_path / f"weights_challenge_{number}.pt").write_bytes(content.getvalue())
-        parts[number] = (Toy, {"channels": 129}, hashlib.sha256(content.getvalue()).hexdigest())
+        parts[number] = ((Toy,), ({"channels": 129},), hashlib.sha256(content.getvalue()).hexdigest())
     monkeypatch.setattr(challenge_entry, "PARTS", parts)
     monkeypatch.setattr(challenge_entry, "FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
     return tmp_path

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from nbkit.neuro.challenge.archive import write_zip
 from nbkit.neuro.challenge.scoring import CONTRACT_PYTHON, score_zip
 from tests.neuro.challenge.test_archive import toy_part, toy_zip
 from tests.neuro.challenge.toy_network import Toy
@@ -90,3 +91,18 @@ def test_the_scoring_clusters_own_versions_run_it(tmp_path, batches):
         pytest.skip(f"{CONTRACT_PYTHON} names no interpreter with the contract's versions")
     found = score_zip(toy_zip(tmp_path).path, batches)
     assert found.facts["torch"].startswith("2.2.2")
+
+
+def test_an_ensemble_averages_its_members(tmp_path, batches):
+    path = write_zip({1: toy_part(1), 2: [toy_part(2), toy_part(3), toy_part(4)]}, tmp_path / "sub.zip").path
+    found, windows = score_zip(path, batches), torch.cat([batch["window"] for batch in batches[2]])
+    each = []
+    for seed in (2, 3, 4):
+        network = Toy(129).eval()
+        network.load_state_dict(toy_part(seed).weights)
+        each.append(network(windows).detach())
+    assert found.predictions[2] == pytest.approx(torch.stack(each).mean(0).flatten().numpy(), rel=1e-4)
+    with zipfile.ZipFile(path) as archive:
+        assert "Challenge 2: toy 2; toy 3; toy 4." in archive.read("submission.py").decode()
+    with pytest.raises(ValueError, match="An ensemble of no models"):
+        write_zip({1: toy_part(1), 2: []}, tmp_path / "none.zip")
