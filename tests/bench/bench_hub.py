@@ -55,7 +55,7 @@ def _files(folder: Path, n: int) -> list[Row]:
             asked = hub.control()["counts"]
             told[who] = len(before["commits"]), seconds, asked.get("tree", 0) - before["counts"].get("tree", 0)
     (ours, seconds, listed), (single, alone, again) = told["ours"], told["theirs"]
-    rival = "HfFileSystem, which verifies nothing"
+    rival = "HfFileSystem, a commit a file"
     return [
         Row(f"hub: commits for {n} files of 20 kB", ours, "commits", rival, single, "<= 4", ours <= 4),
         Row("  seconds, with 5 s between two commits", seconds, "s", rival, alone),
