@@ -20,6 +20,8 @@ With Dask, on machines that have this very code installed::
 If a worker dies, Dask gives its items to another one. An item at which four workers died is returned as a
 ``KilledWorker`` error and recorded as failed; a later session tries it again, as after any other failure.
 
+With Slurm, each item a job: see `nbkit.runtime.items.jobs`.
+
 With Modal (https://modal.com), the same function runs in containers that are paid by the second. This recipe uses
 Modal's documented ``App``, ``Image`` and ``remote``; it needs an account and is not tested::
 
