@@ -70,6 +70,21 @@ def test_pull_brings_the_last_run(server, capsys, tmp_path):
     assert "no run of mary/nbkit-eeg-windows" in capsys.readouterr().err
 
 
+LOG = '[{"time": 1.5, "data": "a line"}]'
+
+
+def test_only_chosen_files_are_pulled_and_a_log_is_shown(server, capsys, tmp_path):
+    files = {"x.png": b"abc", "figures/y.png": b"d", "big.bin": b"e"}
+    ended = Run(server.now, True, server.now - server.now, "COMPLETE")
+    server.kernels["mary/nbkit-bandvar-train"] = Kernel({}, [ended], files=files, log=LOG)
+    command = ["pull", "bandvar_train", "--json", "--files", "figures/*", "--files", "x.*"]
+    assert cli.run(command) == 0
+    pulled = json.loads(capsys.readouterr().out)
+    assert sorted(path.rpartition("/")[2] for path in pulled["files"]) == ["x.png", "y.png"]
+    assert cli.run(["log", "bandvar_train", "--follow"]) == 0
+    assert capsys.readouterr().out == "      1.5 a line\n"
+
+
 def test_dispatch_in_a_dry_run(server, capsys):
     assert cli.run(["dispatch", "--dry-run", "--json", "--store", "memory://nbkit-test-dispatch"]) == 0
     choices = {choice["slug"]: choice["verb"] for choice in json.loads(capsys.readouterr().out)["choices"]}

@@ -16,7 +16,7 @@ from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.kaggle import push as kaggle_push
 from nbkit.tools.kaggle.client import KaggleError, connect
 from nbkit.tools.kaggle.copy import replace_values
-from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, WHEEL, build_wheel, ensure_dataset
+from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, HUB_LOGIN, WHEEL, build_wheel, ensure_dataset
 from nbkit.tools.kaggle.push import PushRefused, push_phase
 from nbkit.tools.kaggle.runs import read_pushes, read_run
 from nbkit.tools.phases import load_phases
@@ -198,6 +198,15 @@ def test_the_drive_login_goes_into_a_private_dataset(kaggle, server, store, monk
     login = server.datasets[f"mary/{DRIVE_LOGIN}"]
     assert login.private and "planted-refresh" in login.files["nbkit-drive-credential.json"].decode()
     assert f"mary/{DRIVE_LOGIN}" in pushed.datasets
+    assert "planted" not in server.kernels[REF].request["text"] + pushed.words() + json.dumps(pushed.row())
+
+
+def test_the_hubs_token_goes_into_a_private_dataset(kaggle, server, store, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_plantedTokenForKaggle")
+    store.url = "hf://datasets/mary/nbkit"
+    pushed = push_phase(kaggle, "bandvar_train", store)
+    login = server.datasets[f"mary/{HUB_LOGIN}"]
+    assert login.private and b"hf_plantedTokenForKaggle" in login.files["nbkit-hub-credential.json"]
     assert "planted" not in server.kernels[REF].request["text"] + pushed.words() + json.dumps(pushed.row())
 
 
