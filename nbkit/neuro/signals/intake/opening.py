@@ -84,7 +84,9 @@ def open_recording(source: Any, *, bids: bool = False, accept_cut: bool = False)
         if suffix == ".set" and "number of trials" in str(error):
             with heard(said):
                 return _of_epochs(mne.read_epochs_eeglab(path, verbose="warning"), path.name, suffix, said)
-        if isinstance(error, FileNotFoundError | RecordingError):
+        if isinstance(error, RecordingError):
+            raise
+        if isinstance(error, FileNotFoundError):
             raise RecordingError(f"{path.name}: {_part_missing(path, error)}") from error
         raise RecordingError(
             f"{path.name} cannot be read as {suffix or 'a recording'}: {_short(error)}. Nothing of it was used. Open "
@@ -328,8 +330,6 @@ def _shortened(text: str, folder: str) -> str:
 
 
 def _part_missing(path: Path, error: BaseException) -> str:
-    if isinstance(error, RecordingError):
-        return str(error)
     return (
         f"a part of the recording is missing ({_short(error)}). Put it beside {path.name}, or leave the recording out"
     )
