@@ -13,6 +13,7 @@ from nbkit.neuro.decoding.cache import EmbeddingCache, context_of
 from nbkit.neuro.decoding.frozen import FrozenEmbedding
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.models.registry import load_model
+from nbkit.neuro.signals.intake.cleaning import Cleaning
 
 NAMES = ("C3", "Cz", "C4")
 
@@ -32,11 +33,13 @@ PLACES = {name: (0.01 * number, 0.02, 0.09) for number, name in enumerate(NAMES)
 GIVEN = dict(
     key="toy", backbone=Toy(), ch_names=NAMES, sfreq=100.0, n_times=50, dim=3, normalisation="microvolt",
     weights="random, seed 0", lora_targets=(), positions=PLACES, template=None, device="cpu", farthest=30.0, seen=None,
+    cleaning=Cleaning(100.0, 0.5, 40.0),
 )  # fmt: skip
 OTHERS = dict(
     key="toy2", backbone=Toy(power=3), ch_names=NAMES[::-1], sfreq=128.0, n_times=40, dim=4, normalisation="hundredth",
     weights="random, seed 1", lora_targets=("a",), positions=dict(zip(NAMES, list(PLACES.values())[::-1], strict=True)),
     template="standard_1020", device="meta", farthest=60.0, seen=("S1",),
+    cleaning=Cleaning(100.0, 0.5, 45.0),
 )  # fmt: skip
 NO_EMBEDDING = {"lora_targets", "seen", "device"}  # what changes none; the device is that of the computation
 
