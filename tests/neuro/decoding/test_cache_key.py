@@ -90,7 +90,13 @@ def test_reversed_positions_are_never_served_stale(tmp_path):
     found = []
     for order in (places, places[::-1]):
         at = dict(zip(names, order, strict=True))
-        given = GIVEN | {"ch_names": ("Cz", "C3", "Pz"), "positions": at, "farthest": 90.0, "backbone": Toy()}
+        given = GIVEN | {
+            "ch_names": ("Cz", "C3", "Pz"),
+            "positions": at,
+            "farthest": 90.0,
+            "backbone": Toy(),
+            "cleaning": None,
+        }
         model = FoundationModel(**given)
         embedding = FrozenEmbedding(model, names, 100.0, cache=cache)
         kept = embedding.fit_transform(windows)
