@@ -87,7 +87,7 @@ def window_rows(
     dataset : EEGFrequencyDataset
     class_of : mapping, optional
         From an entry of the target to its class; windows with other entries have no class. By default the events of
-        eegbci are rest or movement, and the entries of any other column are the classes themselves.
+        eegbci are rest or movement, and all other entries are the classes themselves.
     target : str
         Column of the windows that tells the class.
 
@@ -100,9 +100,12 @@ def window_rows(
     runs, sources = dataset.column("run"), dataset.column("source")
     if target != "label" and not any(entries):
         raise ValueError(f"No window has an entry in the column {target!r}. Give a column of your tables as TARGET.")
-    if class_of is None:
-        class_of = REST_OR_MOVEMENT if target == "label" else {entry: entry for entry in entries}
     tasks = [task_of_run(run) if source == "eegbci" else "" for run, source in zip(runs, sources, strict=True)]
-    return [
-        (class_of.get(entry, ""), subject, task) for entry, subject, task in zip(entries, subjects, tasks, strict=True)
-    ]
+    if class_of is not None:
+        classes = [class_of.get(entry, "") for entry in entries]
+    else:
+        events = ["eegbci" == source and target == "label" for source in sources]
+        classes = [
+            REST_OR_MOVEMENT.get(entry, "") if event else entry for entry, event in zip(entries, events, strict=True)
+        ]
+    return list(zip(classes, subjects, tasks, strict=True))

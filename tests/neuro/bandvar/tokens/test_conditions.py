@@ -34,6 +34,8 @@ def test_windows_have_the_class_subject_and_task_of_their_file(write_recording):
     rows = window_rows(EEGFrequencyDataset([path]))
     assert rows == [(name, "7", "imagine fists") for name in ("rest", "movement", "movement", "")]
     assert window_rows(EEGFrequencyDataset([path], limit=2)) == rows[:2]
+    own = write_recording(subject="9", run="4", label=np.array(["rest", "", "arithmetic", "rest"]))
+    assert [name for name, _, _ in window_rows(EEGFrequencyDataset([own]))] == ["rest", "", "arithmetic", "rest"]
     plain = window_rows(EEGFrequencyDataset([write_recording(subject="8", run="4")]))
     assert plain == [("", "8", "")] * 4  # no labels, and no source to know the runs by
 
