@@ -47,6 +47,7 @@ class FmriSettings:
     times_first: int = 50  # until the share ``times_first_until`` of the steps; from epoch 4 on, windows are whole
     times_first_until: float = 0.3
     steps: int = steps_of_epochs(10, windows_of_hours(264, _WINDOW_S), 4)
+    newcomer: int = -1  # number of a person (in the order of names) who is left out, for 65 to add; -1: nobody
     blocks: int = 1  # blocks of time that each run is cut into, to hold some of them out of a single stimulus
 
     @classmethod

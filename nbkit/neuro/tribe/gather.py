@@ -6,7 +6,7 @@ settings get the same world. No validation stimulus is in the training runs of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ from nbkit.neuro.tribe.metrics import mean_r_by_group
 from nbkit.neuro.tribe.readers.datasets import fmri_runs
 from nbkit.neuro.tribe.runs.blocks import cut_in_time
 from nbkit.neuro.tribe.runs.events import features_of_events
-from nbkit.neuro.tribe.runs.runs import StimulusRun, make_stimulus_run, planted_runs, split_runs, stored_runs
+from nbkit.neuro.tribe.runs.runs import (
+    StimulusRun,
+    make_stimulus_run,
+    planted_runs,
+    split_runs,
+    stimulus_of,
+    stored_runs,
+)
 from nbkit.neuro.tribe.stimuli.features import read_features
 from nbkit.neuro.tribe.stimuli.segments import join_segments, read_segment, segments_by_video
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, planted_brain
@@ -276,6 +283,35 @@ def measured(
             "61_tribe_features."
         )
     return split_runs(runs, val_prefix=val_prefix, seen=stimuli_seen(start) if start else ())
+
+
+def unlabelled(source: str, inputs: Inputs, settings: Any, known: Collection[str], teacher: str = "") -> list:
+    """Return the stimuli with features alone, which neither the teacher nor a subject saw.
+
+    Parameters
+    ----------
+    source : {"store", "planted"}
+    inputs : callable
+        Maps a phase's name to the files that it stored.
+    settings : FmriSettings
+    known : collection of str
+        Stimuli with fMRI.
+    teacher : str
+        Phase of the teacher's segments; "" for none.
+
+    Returns
+    -------
+    runs : list of StimulusRun
+        Without a target.
+    """
+    _check(source)
+    tr = settings.student.tr
+    if source == "planted":
+        return planted_runs(planted_world(settings.student.n_vertices), _HEARD, step_s=tr, teacher=False)
+    told = inputs(teacher) if teacher else []
+    seen = {*map(stimulus_of, known), *segments_by_video([path for path in told if path.suffix == ".pt"])}
+    runs = [make_stimulus_run(read_features(path), tr) for path in inputs("tribe_features")]
+    return [run for run in runs if run.name not in seen]
 
 
 def _check(source: str) -> None:

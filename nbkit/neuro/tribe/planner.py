@@ -68,6 +68,12 @@ class Rates:
         return replace(self, **found, source=said)
 
 
+def measured_rates(seconds: Mapping[str, tuple[float, float]], source: str) -> Rates:
+    """Return the plan's rates, with those measured of which anything was done (see `Rates.measured`)."""
+    done = {name: pair for name, pair in seconds.items() if min(pair) > 0}
+    return Rates().measured(done, source) if done else Rates()
+
+
 @dataclass(frozen=True)
 class Host:
     """Limits and price of a host.
@@ -119,6 +125,18 @@ STRATEGIES = {
     "C": Strategy("C: pretrain, distil, fMRI", (
         Step("teacher", "teacher", 320, stores="teacher"), Step("features", "features", 2040, stores="features"),
         Step("pretrain", "pretrain", 1770, 25), Step("distill", "distill", 320, 10), Step("fmri", "fmri", 270, 10),
+    )),
+    "medium": Strategy("medium: C without extra videos and speech", (
+        Step("teacher", "teacher", 264, stores="teacher"), Step("features", "features", 964, stores="features"),
+        Step("pretrain", "pretrain", 700, 25), Step("distill", "distill", 264, 10), Step("fmri", "fmri", 270, 10),
+    )),
+    "minimal": Strategy("minimal: the films alone, distilled directly", (
+        Step("teacher", "teacher", 264, stores="teacher"), Step("features", "features", 464, stores="features"),
+        Step("distill", "distill", 264, 10), Step("fmri", "fmri", 270, 10),
+    )),
+    "free": Strategy("free: predictions of the teacher exist", (
+        Step("features", "features", 2040, stores="features"), Step("pretrain", "pretrain", 1770, 25),
+        Step("distill", "distill", 320, 10), Step("fmri", "fmri", 270, 10),
     )),
     "sprint": Strategy("sprint: two days, no pretraining", (
         Step("teacher", "teacher", 5, stores="teacher"), Step("features", "features", 5, stores="features"),

@@ -7,11 +7,16 @@ the teacher's predictions, and are never made for validation videos.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from nbkit.neuro.signals.imaging.bold import TEACHER_OFFSET_S
+from nbkit.neuro.tribe.runs.runs import NOBODY, StimulusRun, stimulus_of
+from nbkit.neuro.tribe.scoring.evaluate import predict_run, score, student_predictor
+from nbkit.neuro.tribe.student.student import TinyTribe
 
 LOSS_WEIGHTS = {"fmri": 0.4, "teacher": 0.3, "pseudo": 0.2, "other": 0.1}
 LEAST_R = 0.20
@@ -127,3 +132,59 @@ class PseudoLabeler:
             "held_out_r": np.float64(self.held_out_r), "weight": np.float64(LOSS_WEIGHTS["pseudo"]),
             "source": np.array("pseudo-labels of a student; no teacher and no brain"),
         }  # fmt: skip
+
+
+def pseudo_runs(
+    student: TinyTribe | None,
+    without: Sequence[StimulusRun],
+    train: Sequence[StimulusRun],
+    val: Sequence[StimulusRun],
+    settings: Any,
+) -> list[StimulusRun]:
+    """Return runs whose targets are a student's predictions, for phase 3 with pseudo-labels.
+
+    Parameters
+    ----------
+    student : TinyTribe or None
+        Of the phase before; its r is measured on the held-out runs, as the mean subject.
+    without : sequence of StimulusRun
+        Stimuli without a target (see `unlabelled`).
+    train, val : sequence of StimulusRun
+        Runs with fMRI; their stimuli get no label.
+    settings : FmriSettings
+        Without a weight for pseudo-labels, there are none.
+
+    Returns
+    -------
+    runs : list of StimulusRun
+        What is not plausible is left out, with a line that says why.
+
+    Raises
+    ------
+    ValueError
+        If labels are wanted, and there is no student, no stimulus without a target, or the student is not good enough.
+    """
+    if not settings.weights.pseudo:
+        return []
+    if student is None or not without:
+        what = "a student of the phase before (START)" if student is None else "stimuli with features and nothing else"
+        raise ValueError(f"Pseudo-labels need {what}; there are none. Set weights.pseudo to 0, or add them.")
+    held_out = score(student_predictor(student, settings.times, NOBODY), val).mean
+    by_name = {run.name: run for run in without}
+
+    def predict(features: Mapping[str, Any]) -> np.ndarray:
+        return predict_run(student, by_name[str(features["video_id"])], settings.times, subject=NOBODY)
+
+    names = {stimulus_of(run.name) for run in val}
+    label = PseudoLabeler(predict, held_out, 0.0, {stimulus_of(run.name) for run in train} - names, names)
+    made = []
+    for run in without:
+        try:
+            arrays = label({"video_id": run.name})
+        except UnfitStimulus as reason:
+            print(reason)
+            continue
+        valid = np.arange(len(run)) * run.step_s >= TEACHER_OFFSET_S  # as a teacher's, without the past of the first
+        made.append(replace(run, teacher=arrays["predictions"].astype(np.float32), teacher_valid=valid, pseudo=True))
+    print(f"pseudo-labels: {len(made)} stimuli, by a student whose held-out r is {held_out:.3f} (mean response: 0)")
+    return made

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nbkit.neuro.tribe.planner import Host, Rates, plan, plan_table, storage_gb
+from nbkit.neuro.tribe.planner import Host, Rates, measured_rates, plan, plan_table, storage_gb
 
 
 @pytest.mark.parametrize(("name", "hours"), [("A", 315), ("C", 399)])
@@ -39,10 +39,12 @@ def test_a_measured_rate_replaces_an_estimate_and_is_named():
     text = plan_table(rates=rates, host=Host(price_per_hour=0.5))
     assert "teacher measured" in text and "0.5 an hour, as given" in text
     assert "no price given" in plan_table(["sprint"])
+    assert measured_rates({"teacher": (3600.0, 900.0), "features": (0.0, 0.0)}, "x").teacher == 4.0
+    assert measured_rates({"teacher": (0.0, 0.0)}, "x") == Rates()
 
 
 def test_what_cannot_be_planned_is_refused():
-    with pytest.raises(ValueError, match="'B' is unknown; it may be A, C, sprint, minimum"):
+    with pytest.raises(ValueError, match="'B' is unknown; it may be A, C, medium, minimal, free, sprint, minimum"):
         plan("B")
     with pytest.raises(ValueError, match="'speed' has no rate"):
         Rates().measured({"speed": (1, 1)}, "x")

@@ -7,6 +7,7 @@ where the next row, and the next session on this disk, find them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ import torch
 from nbkit.ground.files import write_atomically
 from nbkit.neuro.signals.imaging.atlas import schaefer
 from nbkit.neuro.signals.imaging.surfaces import pool_vertices
-from nbkit.neuro.tribe.stimuli.segments import KEPT, N_VERTICES, Segment, write_segment
+from nbkit.neuro.tribe.stimuli.segments import KEPT, N_VERTICES, TEACHER_TR, Segment, write_segment
 from nbkit.neuro.tribe.stimuli.stimuli import stimulus_seconds
 from nbkit.neuro.tribe.stimuli.synthetic import (
     STAND_IN_TEACHER,
@@ -163,6 +164,7 @@ class SegmentMaker:
     ) -> None:
         self.teacher, self.folder, self.settings, self.convert = teacher, Path(folder), settings, convert
         self._last: tuple[tuple[str, str], Said] | None = None
+        self.seconds = (0.0, 0.0)  # of stimulus, and of this machine, so far
 
     def __call__(self, row: Mapping[str, Any]) -> Path:
         """Write the segment of a row and return its path.
@@ -176,7 +178,7 @@ class SegmentMaker:
         if row["tr_end"] == "":
             seconds = stimulus_seconds(row, self.settings)  # raises the error that the list met
             raise ValueError(f"{row['key']}: its file could not be read before and now has {seconds:g} s; run again.")
-        start, end = int(row["tr_start"]), int(row["tr_end"])
+        start, end, began = int(row["tr_start"]), int(row["tr_end"]), time.perf_counter()
         if hasattr(self.teacher, "watch_part"):
             said = self.teacher.watch_part(row, start, end)
         else:
@@ -191,7 +193,10 @@ class SegmentMaker:
             said = {**said, "predictions": self.convert(said["predictions"])}
         cut = {key: torch.from_numpy(np.ascontiguousarray(values)) for key, values in said.items()}
         video = (row["dataset"], row["video_id"])
-        return write_segment(self.folder, Segment(*video, start, end, **cut, teacher=self.teacher.name))
+        path = write_segment(self.folder, Segment(*video, start, end, **cut, teacher=self.teacher.name))
+        shown, worked = self.seconds
+        self.seconds = (shown + (end - start) * TEACHER_TR, worked + time.perf_counter() - began)
+        return path
 
     def _whole(self, row: Mapping[str, Any]) -> Said:
         """Return the predictions for a row's whole video: those in memory or on the disk, else the teacher's."""
