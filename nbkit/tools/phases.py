@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
@@ -52,6 +53,11 @@ class Phase:
         Names of the figures that it stores.
     scores : tuple of str
         Names of its most important scores, which the first table of the report shows.
+    gpu_gb : float
+        Estimate of the GPU memory that a training step takes at the free preset, in GB, see
+        `nbkit.neuro.training.memory`; 0 where nothing is trained.
+    gpu_pieces : int
+        Number of pieces that its batches are cut into there.
     """
 
     slug: str
@@ -66,6 +72,8 @@ class Phase:
     items: bool
     figures: tuple[str, ...]
     scores: tuple[str, ...]
+    gpu_gb: float = 0.0
+    gpu_pieces: int = 1
 
     @property
     def notebook(self) -> str:
@@ -165,10 +173,11 @@ def _phase(row: dict[str, object], path: Path) -> Phase:
     for name in row:
         if name not in names:
             raise UsageError(f"{where}: {unknown('field', name, names)} Nothing was begun.")
-    for name in names:
-        if name not in row:
-            raise UsageError(f"{where}: the field {name!r} is missing. Nothing was begun.")
-    values = {field.name: _typed(field.name, str(field.type), row[field.name], where) for field in fields(Phase)}
+    for field in fields(Phase):
+        if field.name not in row and field.default is MISSING:
+            raise UsageError(f"{where}: the field {field.name!r} is missing. Nothing was begun.")
+    given = [field for field in fields(Phase) if field.name in row]
+    values: dict[str, Any] = {f.name: _typed(f.name, str(f.type), row[f.name], where) for f in given}
     phase = Phase(**values)
     check_slug(phase.slug)
     if not 0 < phase.session_hours < 1000 or not 0 <= phase.sessions < 10**6 or not 0 <= phase.number < 10**4:

@@ -26,11 +26,15 @@ from nbkit.neuro.labram.channels import EGI_129
 from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.neurofm.network.units import RecordingUnits, Task, UnitTable
 from nbkit.neuro.neurofm.pretrain import Pretrainer
+from nbkit.neuro.neurofm.scaling import ScalingSettings
+from nbkit.neuro.neurofm.search import SearchSettings
+from nbkit.neuro.neurofm.transfer import TransferSettings
 from nbkit.neuro.tribe import pretrain as tribe_pretrain
 from nbkit.neuro.tribe.distill import DistillSettings, DistillTribe
 from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe
 from nbkit.neuro.tribe.stimuli.segments import FUSION_DIM
 
+SEARCH, SCALING, TRANSFER = SearchSettings.free(), ScalingSettings.free(), TransferSettings.free()
 BANDS = ((0.5, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 45.0))
 HAS_BRAINDECODE = importlib.util.find_spec("braindecode") is not None and importlib.util.find_spec("mne") is not None
 DECODED = ("bendr", "biot", "cbramod", "eegpt", "labram", "luna", "signaljepa")  # not REVE: its positions are gated
@@ -55,6 +59,7 @@ class Preset:
     make: Callable[[], tuple[Any, Callable[[int], Any]]]
     batch_size: int
     of: str = ""
+    whole: bool = True  # whether all tensors of the module are registered in it
 
     @property
     def name(self) -> str:
@@ -120,9 +125,9 @@ def _generator() -> tuple[Any, Callable[[int], Any]]:
     )  # fmt: skip
 
 
-def _neurofm() -> tuple[Any, Callable[[int], Any]]:
-    settings = _steps(NeuroFMSettings.free())
-    units, recordings = settings.max_units, 30
+def _neurofm(recordings: int = 30, **sizes: int) -> tuple[Any, Callable[[int], Any]]:
+    settings = replace(_steps(NeuroFMSettings.free()), **sizes)
+    units = settings.max_units
     table = UnitTable(
         [
             RecordingUnits(f"r{n}", tuple(map(str, range(units))), (0.05,) * units, "mouse/ecephys", "run", 0.9)
@@ -184,9 +189,9 @@ def _decoding(key: str, mode: str) -> tuple[Any, Callable[[int], Any]]:
         warnings.simplefilter("ignore")
         model = load_model(key, ch_names=names, window=5.0)
         network = decoder_for(model, mode, 2, FineTuneSettings.free(), 0)[0]
-    shape = len(model.ch_names), model.n_times
+    shape = len(model.ch_names) + (key == "bendr"), model.n_times  # BENDR's own channel is the scale
     head = {name for name, _ in network.named_parameters() if name.startswith("head.")}
-    module = _Training(network, _Loss(torch.ones(2)), FineTuneSettings.free(), head, "fp16")
+    module = _Training(network, _Loss(torch.ones(2)), FineTuneSettings.free(), head, "fp16" if torch.cuda.is_available() else "bf16")
     return module, lambda rows: (torch.randn(rows, *shape), torch.randint(2, (rows,)))
 
 
@@ -202,6 +207,18 @@ PRESETS = (
     Preset("bandvar_tokenizer", lambda: (_tokenizer(), _levels), TokenizerSettings.free().batch_size),
     Preset("bandvar_generate", _generator, GeneratorSettings.free().batch_size),
     Preset("neurofm_validate", _neurofm, NeuroFMSettings.free().batch_size),
+    Preset(
+        "neurofm_search",
+        lambda: _neurofm(SEARCH.recordings, dim=max(SEARCH.dims), blocks=max(SEARCH.blocks)),
+        NeuroFMSettings.free().batch_size, "largest trial",
+    ),
+    Preset(
+        "neurofm_scaling",
+        lambda: _neurofm(max(SCALING.sizes), heads=8, blocks=SCALING.blocks,
+                         **dict(zip(("dim", "latents"), max(SCALING.model_sizes), strict=True))),
+        NeuroFMSettings.free().batch_size, "largest trial",
+    ),
+    Preset("neurofm_transfer", lambda: _neurofm(TRANSFER.recordings), TRANSFER.batch_size),
     Preset(
         "tribe_pretrain",
         lambda: (
@@ -229,4 +246,4 @@ def decoding_presets(modes: tuple[str, ...] = ("lora", "full")) -> Iterator[Pres
     for key in DECODED if HAS_BRAINDECODE else ():
         for mode in modes:
             make = lambda key=key, mode=mode: _decoding(key, mode)  # noqa: E731
-            yield Preset("decoding_finetune", make, FineTuneSettings.free().batch_size, f"{key}, {mode}")
+            yield Preset("decoding_finetune", make, FineTuneSettings.free().batch_size, f"{key}, {mode}", whole=False)

@@ -88,7 +88,9 @@ class LiveBytes(TorchDispatchMode):
         self.now -= self._live.pop(key)
 
 
-def step_memory(make: Made, rows: int, half: torch.dtype | None = torch.bfloat16) -> StepMemory:
+def step_memory(
+    make: Made, rows: int, half: torch.dtype | None = torch.bfloat16, *, fake: bool = True
+) -> StepMemory:
     """Return the memory of one training step at a batch size.
 
     Steps whose shapes depend on values (experts that tokens are sent to, codes that are restarted) cannot run on fake
@@ -102,29 +104,37 @@ def step_memory(make: Made, rows: int, half: torch.dtype | None = torch.bfloat16
         Size of the batch.
     half : torch.dtype, optional
         Precision of autocast, of as many bytes as float16 and much faster on a CPU; None for none.
+    fake : bool
+        False for a network that holds tensors of its own, which cannot be made fake: small batches are used for it.
 
     Returns
     -------
     memory : StepMemory
     """
     module, batch_of = make()
-    fake = FakeTensorMode()
     sizes = [_sizes_of(part) for part in _parts_of(module)]
     held, trained = sum(each for each, _ in sizes), sum(each for _, each in sizes)
-    batch = batch_of(rows)
-    for part in _parts_of(module):
-        _make_fake(part, fake)
-    shapes = tree_map(lambda value: fake.from_tensor(value) if isinstance(value, Tensor) else value, batch)
-    try:
-        with fake:
-            peak = _peak(module, shapes, half)
-    except (DataDependentOutputException, DynamicOutputShapeException):
+    peak = _peak_of_shapes(module, batch_of(rows), half) if fake else None
+    if peak is None:
+        module, batch_of = make() if fake else (module, batch_of)
         few = sorted({min(rows, each) for each in _FEW})
-        module, batch_of = make()
         peaks = [_peak(module, batch_of(each), half) for each in few]
         each = (peaks[-1] - peaks[0]) / max(1, few[-1] - few[0])
         peak = round(peaks[-1] + each * (rows - few[-1]))
     return StepMemory(held, _MOMENTS * trained, peak)
+
+
+def _peak_of_shapes(module: Any, batch: Any, half: torch.dtype | None) -> int | None:
+    """Return the peak of a step on fake tensors; None if its shapes depend on values. The module becomes fake."""
+    mode = FakeTensorMode()
+    for part in _parts_of(module):
+        _make_fake(part, mode)
+    shapes = tree_map(lambda value: mode.from_tensor(value) if isinstance(value, Tensor) else value, batch)
+    try:
+        with mode:
+            return _peak(module, shapes, half)
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        return None
 
 
 def _peak(module: Any, batch: Any, half: torch.dtype | None) -> int:

@@ -22,6 +22,7 @@ from nbkit.runtime.requirements import TESTED, requirements
 from nbkit.runtime.store.address import hide, show
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.words import counted
+from nbkit.tools.phases import load_phases
 from nbkit.tools.table import text_table
 
 _LITTLE, _TOO_LITTLE = 5e9, 1e9  # bytes of free disk
@@ -185,6 +186,31 @@ def check_disk(folder: Path) -> Finding:
     state = "fault" if free < _TOO_LITTLE else "note" if free < _LITTLE else "ok"
     do = "" if state == "ok" else "free some space, or use another folder: checkpoints need three times their size"
     return Finding("disk", state, f"{free / 1e9:.1f} GB free for sessions in {existing}", do)
+
+
+def memory_rows() -> list[dict[str, str]]:
+    """Return what each training phase needs of a GPU's memory at its free preset, as findings without a state."""
+    rows = []
+    for phase in load_phases():
+        if phase.gpu_gb:
+            found = f"{phase.slug}: {phase.gpu_gb:.1f} GB in {counted(phase.gpu_pieces, 'piece')}"
+            rows.append(Finding("memory", "note", found).row())
+    return rows
+
+
+def memory_words(rows: list[dict[str, str]]) -> str:
+    """Return these needs as a table, with what they are below it."""
+    cells = []
+    for row in rows:
+        slug, _, rest = row["found"].partition(": ")
+        gb, _, pieces = rest.partition(" GB in ")
+        cells.append((slug, gb, pieces.split(" ")[0]))
+    table = text_table(cells, ("training at the free preset", "GB", "pieces"), numbers=(1, 2))
+    return (
+        f"{table}\nWeights, optimizer and one step's tensors, estimated without a card for the largest form of attention; "
+        "a card with 16 GB has\nroom for 14. A batch in pieces is still one step; session.fit measures on the card how "
+        "many it needs."
+    )
 
 
 def words(findings: list[Finding]) -> str:

@@ -73,10 +73,11 @@ def _is_typers(error: Exception) -> bool:
 @app.command()
 def check(store: StoreOption = None, json_: JsonOption = False) -> int:
     """Check this machine: host, GPU, precision, packages, store, disk; print how to correct each fault."""
-    from nbkit.tools.commands.check import check_all, words
+    from nbkit.tools.commands.check import check_all, memory_rows, memory_words, words
 
-    findings = check_all(store)
-    show([finding.row() for finding in findings], json_, words(findings))
+    findings, memory = check_all(store), memory_rows()
+    rows = [*(finding.row() for finding in findings), *memory]
+    show(rows, json_, f"{words(findings)}\n\n{memory_words(memory)}")
     return 1 if any(finding.state == "fault" for finding in findings) else 0
 
 

@@ -1,0 +1,101 @@
+"""Memory of the free presets, estimated without a GPU; the estimate beside what a real step allocates."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nbkit.neuro.training.memory import LiveBytes, step_memory
+from nbkit.tools.phases import find_phase, load_phases
+from tests.gpu.memory import MOST_GB, need_of
+from tests.gpu.presets import HAS_BRAINDECODE, PRESETS, decoding_presets
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.slug)
+def test_a_free_preset_fits_a_card_with_16_gb_and_is_what_the_map_of_phases_says(preset) -> None:
+    need, phase = need_of(preset), find_phase(preset.slug)
+    assert need.gb < MOST_GB
+    assert need.gb == pytest.approx(phase.gpu_gb, rel=0.03, abs=0.06) and need.pieces == phase.gpu_pieces, need
+
+
+@pytest.mark.skipif(not HAS_BRAINDECODE, reason="braindecode is not installed")
+def test_the_largest_foundation_model_fits() -> None:
+    largest = next(preset for preset in decoding_presets(("full",)) if "eegpt" in preset.name)
+    need = need_of(largest)
+    assert need.gb < MOST_GB and need.gb == pytest.approx(find_phase("decoding_finetune").gpu_gb, rel=0.03)
+
+
+def test_every_phase_that_trains_on_a_gpu_has_a_figure() -> None:
+    known = {phase.slug for phase in load_phases() if phase.gpu_gb}
+    assert {preset.slug for preset in PRESETS} | {"decoding_finetune"} == known
+    assert all(phase.gpu_gb < MOST_GB for phase in load_phases())
+
+
+class Net(nn.Module):
+    """Linear layers, an attention and a normalisation."""
+
+    def __init__(self, wide: int = 64) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(wide, wide), nn.LayerNorm(wide), nn.Linear(wide, 1)
+
+    def training_step(self, batch, batch_idx):
+        x = self.norm(torch.relu(self.first(batch)))
+        heads = x.unflatten(-1, (4, -1)).transpose(1, 2)
+        mixed = nn.functional.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).flatten(2)
+        return self.last(x + mixed).square().mean()
+
+
+def draw(rows: int) -> torch.Tensor:
+    return torch.randn(rows, 50, 64)
+
+
+def allocated(rows: int) -> int:
+    """Return the most bytes that torch's allocator gave out in a real step, as its profiler saw it."""
+    net, batch = Net(), draw(rows)
+    with (
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile,
+    ):
+        net.training_step(batch, 0).backward()
+    now = most = 0
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most + batch.nbytes
+
+
+@pytest.mark.parametrize("rows", [2, 16])
+def test_the_estimate_is_what_a_real_step_allocates(rows: int) -> None:
+    estimate = step_memory(lambda: (Net(), draw), rows, half=None)
+    assert estimate.step == pytest.approx(allocated(rows), rel=0.06)
+    weights = sum(weight.nbytes for weight in Net().parameters())
+    assert (estimate.weights, estimate.optimizer) == (weights, 2 * weights)
+    assert estimate.total == estimate.weights + estimate.optimizer + estimate.step
+
+
+def test_small_batches_lead_to_the_same_estimate_as_shapes() -> None:
+    def make():
+        return Net(), draw
+
+    shapes, small = step_memory(make, 40, half=None), step_memory(make, 40, half=None, fake=False)
+    assert small.total == pytest.approx(shapes.total, rel=0.02)
+
+
+def test_the_attention_maps_are_counted_and_half_precision_halves_most() -> None:
+    whole = step_memory(lambda: (Net(), draw), 16, half=None).step
+    half = step_memory(lambda: (Net(), draw), 16).step
+    maps = 16 * 4 * 50 * 50 * 4
+    assert whole > 2 * maps and half < whole
+
+
+def test_what_is_freed_is_not_counted() -> None:
+    with LiveBytes() as live:
+        first = torch.zeros(1000)
+        del first
+        second = torch.zeros(500)
+        view = second[10:]
+    assert live.peak == 4000 and live.now == 2000 and len(view) == 490
