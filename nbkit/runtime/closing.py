@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nbkit.runtime.ledger.manifest import Manifest
     from nbkit.runtime.ledger.outbox import Outbox
     from nbkit.runtime.ledger.workspace import Workspace
+    from nbkit.runtime.results.overtime import Overtime
     from nbkit.runtime.signals import StopSignals
     from nbkit.runtime.store.protocol import Store
 
@@ -53,6 +54,7 @@ class Closing:
     _steps: dict[str, Any]
     _work_ended: float
     _began: float
+    _overtime: Overtime
     _signals: StopSignals
     _workspace: Workspace
     _closed: bool
@@ -68,6 +70,7 @@ class Closing:
         """
         if self._closed:
             raise closed(self.slug)
+        self._overtime.stop()
         # the last records go to the store after the last uploads; a signal meanwhile brings the wall near
         seconds = self.budget.estimate("flush") or self.budget.estimate("upload")
         kept = min(max(0.5, 2 * seconds), 0.5 * max(0.0, self.budget.wall()))
@@ -79,9 +82,10 @@ class Closing:
         # a training that its patience has ended is complete with fewer steps
         ended = self._steps.get("reason") == "complete"
         steps_left = 0 if ended else max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
-        complete = not left and not steps_left and not waiting and not fault
+        complete = not left and not steps_left and not waiting and not fault and not self._overtime.cut
         unfinished = "wall" if waiting and self.budget.left() <= 0 else "left"
-        reason = self.budget.stop_reason or self._steps.get("reason") or ("complete" if complete else unfinished)
+        cut = "wall" if self._overtime.cut else None
+        reason = self.budget.stop_reason or cut or self._steps.get("reason") or ("complete" if complete else unfinished)
         summary = {
             "complete": complete, "done": len(self.ledger.state.done), "left": left, "failed": failed, **self._steps,
             "reason": reason, "not_stored": waiting, "exit": 3 if not complete else 1 if failed else 0,
@@ -128,6 +132,10 @@ class Closing:
         """Upload as much as possible when the process ends without `close`."""
         if self._closed or os.getpid() != self._pid:
             return
+        if self._overtime.cut:  # a script that ended at the wall, after its work
+            self.close()
+            return
+        self._overtime.stop()
         self._closed = True
         shut(self)
         self._signals.restore()

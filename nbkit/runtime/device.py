@@ -39,9 +39,19 @@ class Device:
     precision: str
     reason: str
 
+    @property
+    def torch_device(self) -> str:
+        """Name of the device in torch: where a session trains, and where what follows its training is computed."""
+        return torch_device(self.accelerator)
+
     def __str__(self) -> str:
         many = f"{self.count} x " if self.count > 1 else ""
         return f"{many}{self.name}, {self.precision} ({self.reason})"
+
+
+def torch_device(accelerator: str) -> str:
+    """Return torch's name of one of Lightning's accelerators."""
+    return "cuda" if accelerator in ("cuda", "gpu") else "cpu"
 
 
 def choose_device(wanted: str = "any") -> Device:

@@ -38,6 +38,7 @@ from nbkit.runtime.ledger.outbox import BOUND, THREADS, Outbox
 from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.opened import leave_earlier
+from nbkit.runtime.results.overtime import Overtime
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.signals import ENDING, StopSignals
 from nbkit.runtime.store.opening import default_store, open_store, store_address
@@ -163,6 +164,7 @@ class Session(Showing, Closing):
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._began = self._work_ended = began
+        self._overtime = Overtime(self.budget, self.say, self.close)
         # reserve for the cells after the work: the slowest of the last sessions, in case the machine is still busy
         endings = [e["close"].get("ending", 0.0) for e in self.ledger.state.sessions.values() if "close" in e]
         if endings:
@@ -307,6 +309,7 @@ class Session(Showing, Closing):
         self, manifest: Any, settings: Mapping[str, Any] | None, item_limit: str | float | None, accept: bool,
         redo: bool,
     ) -> Manifest:  # fmt: skip
+        self._overtime.stop()
         self._loop.watch.use(parse_duration(item_limit))
         whole = read_manifest(manifest, self.slug)
         self._manifest = whole.shard(self.shard)
@@ -318,7 +321,11 @@ class Session(Showing, Closing):
 
     def _until_ended(self, items: Iterator[Item]) -> Iterator[Item]:
         yield from items
-        self._work_ended = time.monotonic()
+        self._end_work()
+
+    def _end_work(self) -> None:
+        self._work_ended = time.monotonic()  # what follows counts against the wall as well
+        self._overtime.begin()
 
     def left(self) -> tuple[int, int]:
         """Return the numbers of pending and of finally failed items of the last manifest."""
@@ -336,9 +343,10 @@ class Session(Showing, Closing):
 
         options = with_log(self, options)
         prove_and_end(self, module, data, options)
+        self._overtime.stop()
         report = fit(self, module, data, **fit_options(self.resume, options))
         self._steps = {"step": report.step, "max_steps": report.max_steps, "reason": report.reason}
-        self._work_ended = time.monotonic()
+        self._end_work()
         return report
 
     def prove(self, module: Any, data: Any, **options: Any) -> ProofReport:
@@ -352,7 +360,7 @@ class Session(Showing, Closing):
 
         report = prove(self, module, data, **options)
         self.say(report.words())
-        self._work_ended = time.monotonic()
+        self._end_work()
         return report
 
     # -- results of phases --

@@ -191,7 +191,9 @@ def _decoding(key: str, mode: str) -> tuple[Any, Callable[[int], Any]]:
         network = decoder_for(model, mode, 2, FineTuneSettings.free(), 0)[0]
     shape = len(model.ch_names) + (key == "bendr"), model.n_times  # BENDR's own channel is the scale
     head = {name for name, _ in network.named_parameters() if name.startswith("head.")}
-    module = _Training(network, _Loss(torch.ones(2)), FineTuneSettings.free(), head, "fp16" if torch.cuda.is_available() else "bf16")
+    module = _Training(
+        network, _Loss(torch.ones(2)), FineTuneSettings.free(), head, "fp16" if torch.cuda.is_available() else "bf16"
+    )
     return module, lambda rows: (torch.randn(rows, *shape), torch.randint(2, (rows,)))
 
 

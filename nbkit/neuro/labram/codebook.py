@@ -7,6 +7,7 @@ EEG.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -222,7 +223,7 @@ class Codebook(ClippedModule):
 
 
 @torch.no_grad()
-def code_use(module: Any, batches: Any) -> Tensor:
+def code_use(module: Any, batches: Any, most: int | None = None) -> Tensor:
     """Count how often each code of a module's ``tokenizer`` occurs in batches.
 
     Parameters
@@ -230,6 +231,8 @@ def code_use(module: Any, batches: Any) -> Tensor:
     module : Codebook or MaskedEEG
     batches : iterable of mapping
         Batches with ``window`` in uV, and with ``ch_names`` if there are several montages.
+    most : int, optional
+        Number of batches to count; by default all.
 
     Returns
     -------
@@ -237,7 +240,7 @@ def code_use(module: Any, batches: Any) -> Tensor:
     """
     tokenizer: VQNSP = module.tokenizer.to(module.device)
     counts = torch.zeros(tokenizer.quantize.size)
-    for batch in batches:
+    for batch in itertools.islice(batches, most):
         rows = rows_of(batch, module.rows, module.table)
         codes = tokenizer.codes(batch["window"].to(module.device), rows)
         counts += torch.bincount(codes.flatten().cpu(), minlength=len(counts))

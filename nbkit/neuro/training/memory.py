@@ -88,9 +88,7 @@ class LiveBytes(TorchDispatchMode):
         self.now -= self._live.pop(key)
 
 
-def step_memory(
-    make: Made, rows: int, half: torch.dtype | None = torch.bfloat16, *, fake: bool = True
-) -> StepMemory:
+def step_memory(make: Made, rows: int, half: torch.dtype | None = torch.bfloat16, *, fake: bool = True) -> StepMemory:
     """Return the memory of one training step at a batch size.
 
     Steps whose shapes depend on values (experts that tokens are sent to, codes that are restarted) cannot run on fake

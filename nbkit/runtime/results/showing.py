@@ -20,6 +20,7 @@ from nbkit.runtime.names import check_name
 from nbkit.runtime.results.results import Results
 
 if TYPE_CHECKING:
+    from nbkit.runtime.device import Device
     from nbkit.runtime.ledger.outbox import Outbox
     from nbkit.runtime.store.protocol import Store
 
@@ -30,6 +31,7 @@ class Showing:
     """The part of a session that is about results."""
 
     slug: str
+    device: Device | None
     folder: Path
     store: Store
     outbox: Outbox
@@ -80,6 +82,10 @@ class Showing:
         """Label the results, such as ``data="synthetic stand-in"`` or ``weights="random"``."""
         self.results.note(facts)
         self.outbox.send([(self.results.path, self.results.name)], "results.json")
+
+    def on_device(self, thing: Any) -> Any:
+        """Return a module or tensor on the device that this session trains on; the CPU if it was opened without one."""
+        return thing.to("cpu" if self.device is None else self.device.torch_device)
 
     def figure(self, figure: Any, name: str, alt: str | None = None) -> None:
         """Keep a matplotlib figure as ``<slug>/figures/<name>.png`` in the store.

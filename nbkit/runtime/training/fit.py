@@ -19,7 +19,7 @@ from nbkit.runtime.requirements import check_tested
 from nbkit.runtime.threads import kept_threads
 from nbkit.runtime.training.bounds.options import check_options, check_share, length_of
 from nbkit.runtime.training.exact.callbacks import check_callbacks
-from nbkit.runtime.training.protocol import TrainingSession, device_of
+from nbkit.runtime.training.protocol import TrainingSession, device_of, place
 from nbkit.runtime.training.ranks.meeting import together
 from nbkit.runtime.training.ranks.ranks import Ranks
 from nbkit.runtime.training.ranks.world import choose_world
@@ -96,7 +96,8 @@ def fit(
 ) -> FitReport:
     """Train from where the last session stopped, until the training is complete or the wall is near.
 
-    Afterwards the module has the trained weights, whatever ended the training.
+    Afterwards the module has the trained weights, whatever ended the training, and is on the device that trained it, so
+    that what follows is computed there. `Session.on_device` brings other modules and tensors to it.
 
     **Exactness.** On a CPU the result is that of a training that was never interrupted, bit for bit. Restored is what
     Lightning saves, and whatever plain attributes, generators and metrics of module, callbacks and data the training
@@ -245,6 +246,7 @@ def _nothing_left(session: TrainingSession, module: Any, state: Any, total: int,
 
     step, history = state.receipt.step, History()
     load_weights(module, state.checkpoint, state.path)
+    place(module, session)
     session.say(f"{session.slug} is complete: {step} of {total} steps; nothing was trained.")
     history.load_state_dict(state.checkpoint["nbkit"]["history"])
     seconds, chosen = time.monotonic() - began, dict(state.receipt.chosen)
@@ -336,6 +338,8 @@ def _train(
             saving.writer.wait()
             if saving.loader is not None:
                 saving.loader.end()
+    if ranks.first:
+        place(module, session, trainer.strategy.root_device)  # Lightning hands it back on the CPU
     report = FitReport(
         step=trainer.global_step if saving.stopped_at is None else saving.stopped_at,
         max_steps=total,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nbkit.runtime.budget import Budget
-from nbkit.runtime.device import Device
+from nbkit.runtime.device import Device, torch_device
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.outbox import Outbox
 from nbkit.runtime.store.protocol import Store
@@ -60,6 +60,12 @@ class TrainingSession(Protocol):
 
     def journal(self, event: str, **fields: Any) -> None:
         """Record an event for `run` and `rehearse`."""
+
+
+def place(module: Any, session: TrainingSession, device: Any = None) -> None:
+    """Put a module on the device that trained it, by default that of the session."""
+    if hasattr(module, "to"):
+        module.to(torch_device(device_of(session).accelerator) if device is None else device)
 
 
 def device_of(session: TrainingSession) -> Device:

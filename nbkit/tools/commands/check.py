@@ -207,9 +207,9 @@ def memory_words(rows: list[dict[str, str]]) -> str:
         cells.append((slug, gb, pieces.split(" ")[0]))
     table = text_table(cells, ("training at the free preset", "GB", "pieces"), numbers=(1, 2))
     return (
-        f"{table}\nWeights, optimizer and one step's tensors, estimated without a card for the largest form of attention; "
-        "a card with 16 GB has\nroom for 14. A batch in pieces is still one step; session.fit measures on the card how "
-        "many it needs."
+        f"{table}\nWeights, optimizer and the tensors of one step, estimated without a card for the largest form of "
+        "attention.\nA card with 16 GB has room for 14. A batch in pieces is still one step; session.fit measures on "
+        "the card how many it needs."
     )
 
 

@@ -116,3 +116,11 @@ def test_kaggles_quota_is_told_and_a_refused_key_is_a_fault(monkeypatch, tmp_pat
         monkeypatch.setenv("KAGGLE_KEY", "another-key")
         (finding,) = checking.check_kaggle()
         assert finding.state == "fault" and "another-key" not in finding.found
+
+
+def test_the_needs_of_the_free_presets_are_shown_as_a_table():
+    rows = checking.memory_rows()
+    said = checking.memory_words(rows)
+    assert any(row["found"] == "bandvar_train: 10.3 GB in 2 pieces" for row in rows)
+    (line,) = (line for line in said.splitlines() if line.startswith("labram_codebook"))
+    assert line.split() == ["labram_codebook", "5.1", "1"] and "room for 14" in said

@@ -1,0 +1,95 @@
+"""What follows the work ends at the wall: in a script, in a notebook, and never between cells."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from nbkit.runtime.budget import Budget
+from nbkit.runtime.results.overtime import Overtime
+from nbkit.tools.rehearsal.running import run_notebook
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs signals")
+
+SCRIPT = """
+import sys, time
+import nbkit
+session = nbkit.open_session("toy", store=sys.argv[1], limit=2.5)
+for item in session.work([{"key": "one"}]):
+    with item:
+        item.save(x=[1.0])
+began, wall = time.monotonic(), session.budget.wall()
+try:
+    while time.monotonic() < began + 30:  # scores that take far too long
+        sum(range(1000))
+finally:
+    print("LATE", round(time.monotonic() - began - wall, 2))
+"""
+
+
+def closing_of(folder: Path) -> dict:
+    lines = (folder / "journal").read_text().splitlines()
+    return next(event for event in map(json.loads, lines) if event["e"] == "close")
+
+
+def test_a_script_ends_at_the_wall_and_closes_with_work_left(tmp_path: Path) -> None:
+    environment = {**os.environ, "NBKIT_JOURNAL": str(tmp_path / "journal")}
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "store")]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    late = float(done.stdout.split("LATE ")[1].split()[0])
+    assert -2.5 < late < 5.0
+    assert "The time limit is reached in a cell after the work" in done.stdout
+    closed = closing_of(tmp_path)
+    assert (closed["complete"], closed["exit"], closed["reason"], closed["done"]) == (False, 3, "wall", 1)
+
+
+def test_a_notebook_ends_at_the_wall_with_exit_code_3(tmp_path: Path) -> None:
+    cells = [
+        "STORE = None\nLIMIT = None",
+        'import nbkit\nsession = nbkit.open_session("toy", store=STORE, limit=LIMIT)',
+        'for item in session.work([{"key": "one"}]):\n    with item:\n        item.save(x=[1.0])',
+        "import time\nbegan = time.monotonic()\nwhile time.monotonic() < began + 30:\n    time.sleep(0.01)",
+        'open("too_late", "w")',
+        "summary = session.close()",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    book.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(book, tmp_path / "05_toy.ipynb")
+    began = time.monotonic()
+    code = run_notebook(tmp_path / "05_toy.ipynb", store=str(tmp_path / "store"), limit="4s", folder=tmp_path / "work")
+    assert code == 3 and time.monotonic() - began < 25
+    assert not list(tmp_path.rglob("too_late"))
+
+
+def test_between_cells_nothing_is_interrupted() -> None:
+    closed = []
+    overtime = Overtime(Budget(0.3), print, lambda: closed.append(True))
+    before = signal.getsignal(signal.SIGALRM)
+    overtime.begin()
+    overtime._cell_ends()  # a person looks at the figures
+    time.sleep(0.8)
+    assert not overtime.cut and closed == []
+    with pytest.raises(SystemExit):
+        overtime._cell_begins()
+        time.sleep(2.0)
+    overtime._cell_ends()
+    assert overtime.cut and closed == [True]
+    overtime.stop()
+    assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_without_a_limit_or_work_nothing_is_watched() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    overtime = Overtime(Budget(None), print, lambda: None)
+    overtime.begin()
+    overtime.stop()
+    assert signal.getsignal(signal.SIGALRM) == before
