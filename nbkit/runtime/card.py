@@ -107,6 +107,11 @@ def closing_card(session: CardFacts, summary: dict[str, Any], fault: str | None)
     if "step" in summary:
         early = summary["step"] < summary["max_steps"] and summary["reason"] == "complete"
         rows.append(("step", f"{summary['step']} of {summary['max_steps']}" + ", ended by its patience" * early))
+    chosen = summary.get("chosen", {})
+    if "val_batches" in chosen:
+        rows.append(("validation", f"on {chosen['val_batches']} batches each time, chosen once by time"))
+    if chosen.get("pieces", 1) > 1:
+        rows.append(("memory", f"each batch in {chosen['pieces']} pieces, chosen once by the memory"))
     rows.append(("left", f"{counted(summary['left'], 'item')}, {summary['failed']} failed"))
     if summary["failed"]:
         state, aside = session.ledger.state, session.ledger.blame().aside

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from nbkit.runtime.card import CardFacts, closing_card
@@ -20,6 +21,7 @@ from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.ledger.segments import MERGED
 from nbkit.runtime.ledger.survival import bring_back
 from nbkit.runtime.opened import closed, shut
+from nbkit.runtime.results.overtime import Overtime
 
 if TYPE_CHECKING:
     from nbkit.runtime.budget import Budget
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from nbkit.runtime.ledger.manifest import Manifest
     from nbkit.runtime.ledger.outbox import Outbox
     from nbkit.runtime.ledger.workspace import Workspace
-    from nbkit.runtime.results.overtime import Overtime
     from nbkit.runtime.signals import StopSignals
     from nbkit.runtime.store.protocol import Store
 
@@ -54,11 +55,19 @@ class Closing:
     _steps: dict[str, Any]
     _work_ended: float
     _began: float
-    _overtime: Overtime
     _signals: StopSignals
     _workspace: Workspace
     _closed: bool
     _pid: int
+
+    @cached_property
+    def _overtime(self) -> Overtime:
+        return Overtime(self.budget, self.say, self.close)
+
+    def _end_work(self) -> None:
+        """Record that the work has ended: what follows counts against the wall as well."""
+        self._work_ended = time.monotonic()
+        self._overtime.begin()
 
     def close(self) -> dict[str, Any]:
         """Finish the uploads in the time that is left, and print what was done and what is left.
@@ -93,7 +102,7 @@ class Closing:
         try:
             ending = round(time.monotonic() - self._work_ended, 2)
             lasted = round(time.monotonic() - self._began, 3)  # by no clock that can be set
-            row = {k: v for k, v in summary.items() if k != "not_stored"}
+            row = {k: v for k, v in summary.items() if k not in ("not_stored", "chosen")}
             self.ledger.note({"e": "close", "ending": ending, "lasted": lasted, "of": len(self._manifest or ())} | row)
             self.ledger.close()
         except (NbkitError, OSError, sqlite3.Error) as error:

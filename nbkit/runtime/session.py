@@ -38,7 +38,6 @@ from nbkit.runtime.ledger.outbox import BOUND, THREADS, Outbox
 from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.opened import leave_earlier
-from nbkit.runtime.results.overtime import Overtime
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.signals import ENDING, StopSignals
 from nbkit.runtime.store.opening import default_store, open_store, store_address
@@ -164,7 +163,6 @@ class Session(Showing, Closing):
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._began = self._work_ended = began
-        self._overtime = Overtime(self.budget, self.say, self.close)
         # reserve for the cells after the work: the slowest of the last sessions, in case the machine is still busy
         endings = [e["close"].get("ending", 0.0) for e in self.ledger.state.sessions.values() if "close" in e]
         if endings:
@@ -209,10 +207,8 @@ class Session(Showing, Closing):
 
     def _facts(self, step: int = 0, waiting: int = 0) -> CardFacts:
         """Return what the cards show about this session."""
-        return CardFacts(
-            self.id, self.slug, self.shard, self.smoke, self.host, self.device, self.store.url, self.folder,
-            self.budget, self.ledger, waiting, step,
-        )  # fmt: skip
+        facts = (self.id, self.slug, self.shard, self.smoke, self.host, self.device, self.store.url, self.folder)
+        return CardFacts(*facts, self.budget, self.ledger, waiting, step)
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -323,10 +319,6 @@ class Session(Showing, Closing):
         yield from items
         self._end_work()
 
-    def _end_work(self) -> None:
-        self._work_ended = time.monotonic()  # what follows counts against the wall as well
-        self._overtime.begin()
-
     def left(self) -> tuple[int, int]:
         """Return the numbers of pending and of finally failed items of the last manifest."""
         return work.left(self.ledger, self._manifest) if self._manifest is not None else (0, 0)
@@ -345,7 +337,7 @@ class Session(Showing, Closing):
         prove_and_end(self, module, data, options)
         self._overtime.stop()
         report = fit(self, module, data, **fit_options(self.resume, options))
-        self._steps = {"step": report.step, "max_steps": report.max_steps, "reason": report.reason}
+        self._steps = {k: getattr(report, k) for k in ("step", "max_steps", "reason", "chosen")}
         self._end_work()
         return report
 
