@@ -15,13 +15,14 @@ WORKERS ?= 2
 # a file is run by one process, so that what a module shares is made once; the order is that of tests/conftest.py
 PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 BENCH ?=
+GPU ?=
 OWNER ?=
 
 LOWEST := .venv-lowest
 RESUMES := $(addprefix tests/runtime/training/test_,exact_resume.py traps.py fit.py checkpointing.py generations.py) \
   tests/runtime/test_requirements.py
 
-.PHONY: help setup demo test quick test-lowest lint types bench badges chain clean
+.PHONY: help setup demo test quick test-lowest lint types bench gpu badges chain clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -98,6 +99,9 @@ types: $(READY)  ## mypy over the library
 
 bench: $(READY)  ## the measurements (BENCH="--quick --only ledger --json bench-results.json")
 	$(RUN) -m tests.bench $(BENCH)
+
+gpu:  ## what needs a card, in slices of 8 minutes, into docs/gpu.md (GPU="--only preset"; with its own python: PYTHON=python3)
+	$(if $(wildcard $(RUN)),$(RUN),$(PYTHON)) -m tests.gpu $(GPU)
 
 badges:  ## write the owner of this copy into badges and metadata (OWNER=account on GitHub); installs nothing
 	@$(PYTHON) -m nbkit.tools.commands.badges '$(OWNER)'

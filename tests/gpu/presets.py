@@ -36,7 +36,17 @@ from nbkit.neuro.tribe.stimuli.segments import FUSION_DIM
 
 SEARCH, SCALING, TRANSFER = SearchSettings.free(), ScalingSettings.free(), TransferSettings.free()
 BANDS = ((0.5, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 45.0))
-HAS_BRAINDECODE = importlib.util.find_spec("braindecode") is not None and importlib.util.find_spec("mne") is not None
+
+
+def installed(*packages: str) -> bool:
+    """Return whether all of these packages can be found."""
+    try:
+        return all(importlib.util.find_spec(package) is not None for package in packages)
+    except ModuleNotFoundError:
+        return False
+
+
+HAS_BRAINDECODE = installed("braindecode", "mne")
 DECODED = ("bendr", "biot", "cbramod", "eegpt", "labram", "luna", "signaljepa")  # not REVE: its positions are gated
 
 

@@ -14,9 +14,12 @@ from tests.gpu.presets import HAS_BRAINDECODE, PRESETS, decoding_presets
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-ONCE = [preset for preset in PRESETS if preset.slug not in ("labram_challenge2", "jepa_challenge2")]
+# the others are the same network on other targets, or a smaller one of the same kind
+AS_OTHERS = ("labram_challenge2", "jepa_challenge2", "neurofm_validate", "neurofm_search", "neurofm_transfer")
+ONCE = [preset for preset in PRESETS if preset.slug not in AS_OTHERS]
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("preset", ONCE, ids=lambda preset: preset.slug)
 def test_a_free_preset_fits_a_card_with_16_gb_and_is_what_the_map_of_phases_says(preset) -> None:
     need, phase = need_of(preset), find_phase(preset.slug)
@@ -24,6 +27,7 @@ def test_a_free_preset_fits_a_card_with_16_gb_and_is_what_the_map_of_phases_says
     assert need.gb == pytest.approx(phase.gpu_gb, rel=0.03, abs=0.06) and need.pieces == phase.gpu_pieces, need
 
 
+@pytest.mark.train
 @pytest.mark.skipif(not HAS_BRAINDECODE, reason="braindecode is not installed")
 def test_the_largest_foundation_model_fits() -> None:
     largest = next(preset for preset in decoding_presets(("full",)) if "eegpt" in preset.name)
@@ -35,7 +39,9 @@ def test_every_phase_that_trains_on_a_gpu_has_a_figure() -> None:
     known = {phase.slug for phase in load_phases() if phase.gpu_gb}
     assert {preset.slug for preset in PRESETS} | {"decoding_finetune"} == known
     assert all(phase.gpu_gb < MOST_GB for phase in load_phases())
-    for system in ("labram", "jepa"):  # the same network on other targets
+    largest = find_phase("neurofm_scaling").gpu_gb
+    assert all(find_phase(slug).gpu_gb <= largest for slug in AS_OTHERS if slug.startswith("neurofm"))
+    for system in ("labram", "jepa"):
         assert find_phase(f"{system}_challenge1").gpu_gb == find_phase(f"{system}_challenge2").gpu_gb
 
 

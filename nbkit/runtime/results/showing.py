@@ -95,12 +95,19 @@ class Showing:
 
         Parameters
         ----------
-        figure : matplotlib Figure
+        figure : matplotlib Figure or callable
+            A function that draws it is called only if the store has no such figure yet: for what costs time and does
+            not change from session to session.
         name : str
         alt : str or None
             Description for people who cannot see it, stored in the file. Its titles and axes by default.
         """
         file = check_name(f"{self.slug}/figures/{name}.png", "the figure")
+        if callable(figure):
+            if self.store.stat(file) is not None:
+                print(f"{file} is in the store since an earlier session.")
+                return
+            figure = figure()
         label = caption_stand_in(figure, self.results.content)
         buffer = io.BytesIO()
         alt = alt or figure_in_words(figure)

@@ -103,22 +103,12 @@ class Cutting:
     def _measured(self) -> int:
         """Return the pieces for which a step fits the free memory, from two small steps of a copy."""
         loader, size = self._loader()
-        few = max(1, size // _SAMPLE)
-        if size < 2:
-            return 1
-        trainer = getattr(self.module, "_trainer", None)  # of an earlier call in this process
-        # the generators of this process are left as they are
-        with torch.random.fork_rng():
-            twin = copy.deepcopy(self.module, {id(trainer): None}).train().cuda()
-            rows = [loader.dataset[index] for index in range(min(2 * few, len(loader.dataset)))]
-            collate = loader.collate_fn
-            low, high = (peak(twin, collate(rows[:count]), self.precision) for count in (len(rows) // 2, len(rows)))
-            weights = sum(weight.nbytes for weight in twin.parameters() if weight.requires_grad)
-            del twin
-        gc.collect()
-        torch.cuda.empty_cache()
-        free = torch.cuda.mem_get_info()[0]
-        return pieces_for(size, len(rows), low, high, _ROOM * free - _HELD * weights)
+        rows = [loader.dataset[index] for index in range(min(2 * max(1, size // _SAMPLE), len(loader.dataset)))]
+
+        def batch_of(count: int) -> Any:
+            return loader.collate_fn(rows[:count])
+
+        return choose_pieces(self.module, batch_of, size, self.precision, len(rows))
 
     def _loader(self) -> tuple[Any, int]:
         """Return the loader of the training data and the size of its batches."""
@@ -140,6 +130,40 @@ class Cutting:
             f"The memory ran out with each batch in {self.module.pieces} pieces: {_first_line(error)}. The checkpoints "
             "stand. Free the GPU of other processes, or make the network or the windows smaller (SETTINGS)."
         )
+
+
+def choose_pieces(
+    module: Any, batch_of: Callable[[int], Any], size: int, precision: str, most: int | None = None
+) -> int:
+    """Return the pieces for which a step fits the free memory of the GPU, from two small steps of a copy.
+
+    Parameters
+    ----------
+    module : LightningModule
+        Is not changed.
+    batch_of : callable
+        Returns a batch of so many rows.
+    size : int
+        Rows of a whole batch.
+    precision : str
+        Lightning's name.
+    most : int, optional
+        Most rows that there are for measuring.
+    """
+    rows = min(2 * max(1, size // _SAMPLE), most or size)
+    if size < 2 or rows < 2:
+        return 1
+    trainer = getattr(module, "_trainer", None)  # of an earlier call in this process
+    # the generators of this process are left as they are
+    with torch.random.fork_rng():
+        twin = copy.deepcopy(module, {id(trainer): None}).train().cuda()
+        low, high = (peak(twin, batch_of(count), precision) for count in (rows // 2, rows))
+        weights = sum(weight.nbytes for weight in twin.parameters() if weight.requires_grad)
+        del twin
+    gc.collect()
+    torch.cuda.empty_cache()
+    free = torch.cuda.mem_get_info()[0]
+    return pieces_for(size, rows, low, high, _ROOM * free - _HELD * weights)
 
 
 def pieces_for(batch: int, rows: int, low: float, high: float, room: float) -> int:
