@@ -132,7 +132,7 @@ class Retried:
         return hasattr(self.inner, "put_together")
 
     def put_together(self, files: Sequence[tuple[Path, str]]) -> list[Stat]:
-        """Store files at once where the store can, else one after the other."""
+        """Store files at once where the store can, else one after the other, each with retries."""
         if not self.together:
             return [self.put(path, name) for path, name in files]
         return self._call(self.inner.put_together, files, what=f"put {files[0][1]} in {self.url}")  # type: ignore[attr-defined]
@@ -169,3 +169,9 @@ class Retried:
 
     def connect(self) -> Retried:
         return Retried(self.inner.connect(), self._tries, self._first_wait, self._time_left)
+
+
+def put_together(store: Store, files: Sequence[tuple[Path, str]]) -> list[Stat]:
+    """Store files at once where a store can, else one after the other."""
+    together: Callable[..., list[Stat]] | None = getattr(store, "put_together", None)
+    return together(files) if together else [store.put(path, name) for path, name in files]

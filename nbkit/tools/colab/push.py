@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.files import write_json
 from nbkit.ground.home import checkout, home
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.store.protocol import Store
+from nbkit.runtime.store.retried import put_together
 from nbkit.runtime.training.newest import stored_runs
 from nbkit.runtime.training.sameness.asked import ANEW
 from nbkit.runtime.words import counted, parse_duration
@@ -37,7 +39,6 @@ PAUSE = 300.0  # seconds between two tries to get one
 LOOK = 300.0  # seconds between two looks at whether it is still there
 _STOPPING = 60.0  # seconds of what was given that its end may take
 _AGAIN = 15.0  # seconds before a lost connection is made again
-_JOINS = 40  # connections in a row that break before the runtime counts as lost
 _FRUITLESS = 2  # runs in a row that ended by themselves without anything new
 _LINES, _MOST = 8, 600  # last lines of the run's own words, and their characters
 
@@ -248,8 +249,7 @@ class Supervisor:
             spent = self.budget.spend(lasted, rate, max(0.0, before - self._balance(before)))
             self._last = " / ".join([line.strip() for line in log if line.strip()][-_LINES:-1])[-_MOST:]
             if push is not None:
-                record_push(self.store, replace(push, hours=lasted, units=spent, lost=lost), record)
-                self._store_log(record, log)
+                self._note_end(replace(push, hours=lasted, units=spent, lost=lost), record, log)
 
     def _bring(self, hours: float) -> str:
         """Bring wheel, credential and notebook to the machine; return the code that runs the notebook there."""
@@ -287,8 +287,9 @@ class Supervisor:
                 return self._is_there()
             return True
 
-        for _ in range(_JOINS):
-            shown = len(log)
+        tries = 0
+        while True:
+            shown, tries = len(log), tries + 1
             try:
                 printed = self.colab.execute(self.name, code, note, going_on)
             except ColabError as error:
@@ -301,8 +302,9 @@ class Supervisor:
                 return False
             if not self._is_there():
                 raise ColabError(f"The runtime {self.name} is gone.", "lost")
-            self.sleep(_AGAIN)
-        raise ColabError(f"The runtime {self.name} cannot be reached.", "lost")
+            if self._progress()[2]:
+                return True  # the run has ended, although nobody heard it
+            self.sleep(min(LOOK, _AGAIN * 2 ** min(tries, 10)))
 
     def _is_there(self) -> bool:
         """Return whether the runtime still runs; True where Colab does not answer."""
@@ -333,12 +335,14 @@ class Supervisor:
         except NbkitError as error:
             self.say(f"The runtime {self.name} may go on and use the account: end it with 'colab stop'. {error}")
 
-    def _store_log(self, record: str, log: list[str]) -> None:
-        name = record.replace("/pushes/", "/colab/").removesuffix(".json") + ".log"
+    def _note_end(self, push: Push, record: str, log: list[str]) -> None:
+        """Store what the runtime used, and its log."""
         with tempfile.TemporaryDirectory(prefix="nbkit-colab-") as folder:
-            path = Path(folder, "log")
-            path.write_text("".join(f"{line}\n" for line in log), "utf-8")
+            used, words = Path(folder, "push.json"), Path(folder, "log")
+            write_json(used, push.row())
+            words.write_text("".join(f"{line}\n" for line in log), "utf-8")
+            log_name = record.replace("/pushes/", "/colab/").removesuffix(".json") + ".log"
             try:
-                self.store.put(path, name)
-            except NbkitError as error:
-                self.say(f"The log could not be stored: {error}")
+                put_together(self.store, [(used, record), (words, log_name)])
+            except NbkitError as error:  # the record still has what the runtime was given, which is more
+                self.say(f"The end of {self.name} could not be stored: {error}")

@@ -11,6 +11,7 @@ runtime is lost during an exec), ``break`` (seconds after which the next connect
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -151,32 +152,55 @@ def _answer(
 
 def _end(row: dict[str, Any]) -> None:
     """Take a machine down: every process of its run is killed, without a word."""
+    pids = [row.get("kernel")]
     for path in Path(row["machine"]).glob("nbkit-*.json"):
-        try:
-            os.killpg(json.loads(path.read_text())["pid"], signal.SIGKILL)
-        except (OSError, ValueError, KeyError):
-            continue
+        with contextlib.suppress(ValueError, KeyError):
+            pids.append(json.loads(path.read_text())["pid"])
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.killpg(pid, signal.SIGKILL) if pid else None
 
 
 def _execute(folder: Path, name: str, machine: Path, lose: float | None, breaks: float | None) -> int:
+    with state(folder) as known:
+        kernel = known["runtimes"][name].get("kernel")
+    while kernel and _is_alive(kernel):  # code waits until the kernel is free, as with the real client
+        time.sleep(0.05)
     code = sys.stdin.read()
     mine = ("HF_TOKEN", "HF_ENDPOINT", "NBKIT_DRIVE_CREDENTIAL", "XDG_CONFIG_HOME")  # of the user's own machine
     environment = {name: value for name, value in os.environ.items() if name not in mine}
     environment |= {"COLAB_RELEASE_TAG": "release-colab", "NBKIT_COLAB_ROOT": str(machine), "PYTHONPATH": str(ROOT)}
     environment |= {"HOME": str(machine)}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=machine, start_new_session=True)
+    out = machine / f"kernel-{time.monotonic_ns()}.out"
+    with open(out, "wb") as writing:
+        command = [sys.executable, "-c", code]
+        process = subprocess.Popen(
+            command, env=environment, cwd=machine, start_new_session=True, stdout=writing, stderr=writing
+        )
+    with state(folder) as known:
+        known["runtimes"][name]["kernel"] = process.pid
     end = min(lose or 1e9, breaks or 1e9) + time.monotonic()
-    while process.poll() is None and time.monotonic() < end:
-        time.sleep(0.02)
-    if process.poll() is not None:
-        return 0  # also where the code raised an error, as the real client does
+    with open(out, encoding="utf-8") as reading:
+        while True:
+            over = process.poll() is not None
+            print(reading.read(), end="", flush=True)
+            if over:
+                return 0  # also where the code raised an error, as the real client does
+            if time.monotonic() >= end:
+                break
+            time.sleep(0.02)
     if lose is not None:
         with state(folder) as known:
             _end(known["runtimes"].pop(name))
-    process.kill()
-    process.wait()
-    print(BROKEN, file=sys.stderr)
+    print(BROKEN, file=sys.stderr)  # the kernel goes on with the code, unless its machine is gone
     return 1
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

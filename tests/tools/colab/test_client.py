@@ -46,6 +46,7 @@ def test_execution_is_ended_when_nobody_waits_for_it(folder):
     colab.new("nbkit-x", None)
     looks = iter([True, False])
     assert colab.execute("nbkit-x", "import time; time.sleep(60)", print, lambda: next(looks)) == ""
+    colab.stop("nbkit-x")
 
 
 def test_missing_client_says_how_to_get_it(monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # read once, when the client is imported
 
+import huggingface_hub
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_session, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.hf_api import RepoFile
@@ -29,6 +30,9 @@ from huggingface_hub.utils import (
 from nbkit.runtime.store.hub.credential import HubCredential
 from nbkit.runtime.store.hub.faults import in_words
 from nbkit.runtime.store.retried import retry
+
+if int(huggingface_hub.__version__.partition(".")[0]) < 1:
+    raise ImportError(f"huggingface_hub is version {huggingface_hub.__version__}")  # another HTTP client
 
 T = TypeVar("T")
 
