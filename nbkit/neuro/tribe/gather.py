@@ -217,6 +217,7 @@ def measured(
     reader: str = "",
     teacher: str = "tribe_teacher",
     start: str | Path | None = None,
+    newcomer: bool = False,
 ) -> tuple[list, list]:
     """Return the training and validation runs of phase 3: stimuli with fMRI, and teacher predictions if there are any.
 
@@ -240,6 +241,8 @@ def measured(
         Phase of the teacher's segments; "" for none.
     start : str or Path, optional
         Checkpoint that phase 3 starts from: no stimulus that it was trained on is held out.
+    newcomer : bool
+        Return the runs of the person ``settings.newcomer`` alone; by default, those of everybody else.
 
     Returns
     -------
@@ -255,7 +258,8 @@ def measured(
     if source == "planted":
         world = planted_world(n_outputs)
         people = range(world.subjects)
-        return tuple(planted_runs(world, which, step_s=tr, subjects=people) for which in (_MEASURED, _HELD_OUT))
+        made = (planted_runs(world, which, step_s=tr, subjects=people) for which in (_MEASURED, _HELD_OUT))
+        return tuple([run for run in part if (run.subject == settings.newcomer) == newcomer] for part in made)
     scans = fmri_runs(reader, fmri)
     known = {features["video_id"]: features for features in map(read_features, inputs("tribe_features"))}
     told = inputs(teacher) if teacher else []
@@ -282,7 +286,8 @@ def measured(
             f"{sorted(known)[:5]}: no stimulus has both. Set video_id in each run to the stimulus's name in "
             "61_tribe_features."
         )
-    return split_runs(runs, val_prefix=val_prefix, seen=stimuli_seen(start) if start else ())
+    parts = split_runs(runs, val_prefix=val_prefix, seen=stimuli_seen(start) if start else ())
+    return tuple([run for run in part if (run.subject == settings.newcomer) == newcomer] for part in parts)
 
 
 def unlabelled(source: str, inputs: Inputs, settings: Any, known: Collection[str], teacher: str = "") -> list:

@@ -69,3 +69,12 @@ def test_atlas_regions_are_seven_networks(outputs, schaefer_folder):
     assert len(atlas.labels) == 20484
     if outputs > 1000:
         assert (regions.network < 0).any() and int(regions.parcel.max()) == 399  # the medial wall is nowhere
+
+
+def test_a_newcomer_is_in_no_training_and_comes_alone_when_asked_for():
+    settings = replace(FmriSettings.smoke(), newcomer=2)
+    train, val = measured("planted", None, settings)
+    own, later = measured("planted", None, settings, newcomer=True)
+    assert {run.subject for run in [*train, *val]} == {0, 1} and {run.subject for run in [*own, *later]} == {2}
+    assert len(own) == 4 and len(later) == 3
+    assert measured("planted", None, FmriSettings.smoke(), newcomer=True) == ([], [])

@@ -15,11 +15,6 @@ from nbkit.neuro.tribe.student.fusion import MODALITIES
 from nbkit.neuro.tribe.student.student import TinyTribe
 
 
-def split_newcomer(runs: Sequence[StimulusRun], newcomer: int) -> tuple[list[StimulusRun], list[StimulusRun]]:
-    """Return the runs of everybody else, and those of the newcomer."""
-    return [run for run in runs if run.subject != newcomer], [run for run in runs if run.subject == newcomer]
-
-
 def newcomer_rows(
     student: TinyTribe,
     train: Sequence[StimulusRun],
