@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from nbkit.runtime.card import CardFacts, closing_card
+from nbkit.runtime.cells.shown import show_card
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.ledger.segments import MERGED
 from nbkit.runtime.ledger.survival import bring_back
@@ -116,7 +117,7 @@ class Closing:
         self._closed = True
         shut(self)
         atexit.unregister(self._leave)
-        print(closing_card(self._facts(), summary, fault), flush=True)
+        show_card(closing_card(self._facts(), summary, fault))
         self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
         return summary
 

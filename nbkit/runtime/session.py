@@ -20,6 +20,7 @@ from nbkit.ground.files import remove_stray_temps
 from nbkit.runtime.budget import Budget, process_age
 from nbkit.runtime.card import CardFacts, opening_card
 from nbkit.runtime.cells.sentences import show_mistakes_as_sentences
+from nbkit.runtime.cells.shown import show_card
 from nbkit.runtime.closing import Closing
 from nbkit.runtime.device import Device, open_device
 from nbkit.runtime.follower import Follower
@@ -183,7 +184,7 @@ class Session(Showing, Closing):
         self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **before})
         spare(self.ledger, os.environ.get(KILLED, "").split(","))
         waiting = len(self.outbox.waiting())
-        print(self._or_release(lambda: opening_card(self._facts(step, waiting))), flush=True)
+        show_card(self._or_release(lambda: opening_card(self._facts(step, waiting))))
         elapsed = round(self.budget.elapsed(), 3)
         if (asked := time.monotonic() - began) > _SLOW_OPENING:
             self.say(f"Opening took {asked:.0f} s of this session: {self.store.url} answers slowly.")
@@ -331,7 +332,7 @@ class Session(Showing, Closing):
         See `nbkit.runtime.training.fit.fit` for the options and the report.
         """
         from nbkit.runtime.training.fit import fit
-        from nbkit.runtime.training.logs import with_log
+        from nbkit.runtime.training.showing.logs import with_log
 
         options = with_log(self, options)
         prove_and_end(self, module, data, options)

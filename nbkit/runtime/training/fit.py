@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from nbkit.ground.quiet import quiet_lightning
+from nbkit.runtime.cells.shown import is_watched
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.requirements import check_tested
 from nbkit.runtime.threads import kept_threads
@@ -275,8 +276,9 @@ def _train(
     from nbkit.runtime.training.checkpointing import Checkpointing, PlannedStop
     from nbkit.runtime.training.exact.exact_state import ExactState
     from nbkit.runtime.training.history import History
-    from nbkit.runtime.training.progress import Startup, TrainingProgress
     from nbkit.runtime.training.sameness.parts import SameParts
+    from nbkit.runtime.training.showing.live_curve import LiveCurve
+    from nbkit.runtime.training.showing.progress import Startup, TrainingProgress
     from nbkit.runtime.training.trainer import derived_order, make_trainer, tear_down
 
     total = facts["max_steps"]
@@ -306,13 +308,14 @@ def _train(
     same = SameParts(state.receipt, facts["training"], accept, saving.say)
     progress = TrainingProgress(session.slug, total, session.budget, saving, session.say)
     startup = Startup(saving.marks, marks, session.say)
+    shown = [startup, progress, *([LiveCurve(history, saves["monitor"])] if is_watched() else [])]
     reason = "complete"
     with quiet_lightning(), derived_order(data, saving, session.seed, accept, ranks) as datamodule, signals:
         trainer = make_trainer(
             session,
             total,
             options,
-            callbacks=[same, saving, *([startup, progress] if ranks.first else []), *callbacks],
+            callbacks=[same, saving, *(shown if ranks.first else []), *callbacks],
             loggers=[history, *(loggers if ranks.first else ())],
             io=io,
             ranks=ranks,

@@ -102,9 +102,7 @@ def run_notebook(
         executed = Path(scratch, "executed.ipynb")  # papermill fills in braces of a name
         variables = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}
         variables |= {RESUME: resume} if resume else {}
-        variables |= (
-            {} if quiet or os.environ.get(LINES) else {LINES: "60"}
-        )  # a bar is a widget, which is not seen here
+        variables |= {} if os.environ.get(LINES) else {LINES: "60"}  # a bar is a widget, which is not seen here
         with environment(variables | kernel_of_this_python(Path(scratch))):
             fault = _execute(path, executed, params, folder, quiet)
         events = read_journal(journal)[before:]

@@ -10,7 +10,7 @@ import pytest
 from lightning.pytorch import Callback
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.training.logs import SavedLog, with_log
+from nbkit.runtime.training.showing.logs import SavedLog, with_log
 from tests.runtime.training.training_support import Child, FakeSession, Tiny, TinyData, run_child
 
 STEPS = 24

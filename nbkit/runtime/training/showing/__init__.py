@@ -1,0 +1,1 @@
+"""What a training shows while it runs, and logs in the formats of others."""
