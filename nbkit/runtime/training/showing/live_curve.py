@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-_SHARE = 0.01  # of the time at most goes into drawing
-_SOONEST = 5.0  # seconds between two pictures
+_SHARE = 0.01  # of the time goes into drawing
+_SOONEST, _LATEST = 5.0, 60.0  # seconds between two pictures, on a busy machine, too
 
 
 class LiveCurve(Callback):
@@ -47,7 +47,7 @@ class LiveCurve(Callback):
         if rows:
             self._picture.show(plot_live(rows, self.monitor))
         took = time.monotonic() - began
-        self._next = time.monotonic() + max(_SOONEST, took / _SHARE)
+        self._next = time.monotonic() + min(_LATEST, max(_SOONEST, took / _SHARE))
 
 
 def plot_live(rows: Sequence[dict[str, Any]], monitor: str | None) -> Figure:

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 
 from nbkit.runtime.budget import Budget, process_age
 from nbkit.runtime.cells.lines import Lines, seconds_between_lines
+from nbkit.runtime.cells.shown import is_watched
 from nbkit.runtime.words import show_duration
 
 _PLAIN_INTERVAL = 20.0  # seconds between lines where the output is a log file
@@ -113,8 +114,10 @@ class Startup(Callback):
         if self.parts:
             return
         now, marks, before = time.monotonic(), self.marks, self.before
+        # a kernel that a person works in has also waited for that person
+        earlier = {} if is_watched() else {"imports and cells before": max(0.0, process_age() - (now - before["fit"]))}
         self.parts = {
-            "imports and cells before": max(0.0, process_age() - (now - before["fit"])),
+            **earlier,
             "lightning": before["lightning"] - before["fit"],
             "state": before["state"] - before["lightning"],
             "data": marks["setup"] - before["state"],
@@ -123,4 +126,6 @@ class Startup(Callback):
         }
         shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.parts.items())
         what = f"Resumed at step {trainer.global_step}" if trainer.global_step else "First step"
-        self.say(f"{what}, {sum(self.parts.values()):.1f} s after the process began ({shown}, in s)")
+        self.say(
+            f"{what}, {sum(self.parts.values()):.1f} s after the {'process' if earlier else 'cell'} began ({shown}, in s)"
+        )

@@ -40,7 +40,7 @@ def test_what_is_not_logged_has_no_panel(monitor, panels):
     plt.close(figure)
 
 
-def test_drawing_takes_one_hundredth_of_the_time_at_most(monkeypatch):
+def test_a_slow_picture_comes_once_a_minute(monkeypatch):
     clock = [0.0]
 
     class Slow(_Picture):
@@ -54,6 +54,6 @@ def test_drawing_takes_one_hundredth_of_the_time_at_most(monkeypatch):
     for _ in range(1000):
         clock[0] += 1.0
         curve.on_train_batch_end(None, None, None, None, 0)
-    assert 2 <= len(curve._picture.shown) <= 6
+    assert 10 <= len(curve._picture.shown) <= 18  # a slow picture comes once a minute
     curve.on_train_end(None, None)
     assert curve._picture.shown[-1] == ["train_loss: 0.2 at step 4", "val_mse: 0.5 at step 4"]
