@@ -126,6 +126,5 @@ class Startup(Callback):
         }
         shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.parts.items())
         what = f"Resumed at step {trainer.global_step}" if trainer.global_step else "First step"
-        self.say(
-            f"{what}, {sum(self.parts.values()):.1f} s after the {'process' if earlier else 'cell'} began ({shown}, in s)"
-        )
+        since = "process" if earlier else "cell"
+        self.say(f"{what}, {sum(self.parts.values()):.1f} s after the {since} began ({shown}, in s)")
