@@ -105,10 +105,11 @@ def compare_decoders(
 
 def mean_scores(scores: Sequence[DecoderScore]) -> dict[str, float]:
     """Return the mean R2, or accuracy of classes, of each decoder over recordings, in a fixed order of decoders."""
+    known = [score for score in scores if np.isfinite(score.value)]
     return {
-        name: float(np.mean([score.value for score in scores if score.decoder == name]))
+        name: float(np.mean([score.value for score in known if score.decoder == name]))
         for name in ORDER
-        if any(score.decoder == name for score in scores)
+        if any(score.decoder == name for score in known)
     }
 
 
@@ -132,7 +133,7 @@ def result_rows(scores: Sequence[DecoderScore], bits: Mapping[str, Bits]) -> lis
     """Return the results of a session as rows with name, value, unit, baseline and baseline_is."""
     rows: list[dict[str, Any]] = []
     for is_classes, kind in ((False, "r2"), (True, "accuracy")):
-        chosen = [score for score in scores if score.is_classes == is_classes]
+        chosen = [score for score in scores if score.is_classes == is_classes and np.isfinite(score.value)]
         means = mean_scores(chosen)
         pairs = [(MODEL, LDA if is_classes else WIENER), (GRU, WIENER), (WIENER, MEAN), (LDA, MEAN), (OPTIMAL, MEAN)]
         rows += [

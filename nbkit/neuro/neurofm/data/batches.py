@@ -191,6 +191,8 @@ class SpikeData(lightning.LightningDataModule):
         Fractions of the time of each recording, in this order; 0 leaves a side out.
     gap_s : float
         Unused time between sides, in s.
+    blocks : int
+        Parts of each recording that are split one by one; see `split_time`.
     max_units : int, optional
         Largest number of units in a training window.
     limit_train : int, optional
@@ -218,6 +220,7 @@ class SpikeData(lightning.LightningDataModule):
         *,
         fractions: Sequence[float] = (0.7, 0.15, 0.15),
         gap_s: float = 2.0,
+        blocks: int = 1,
         max_units: int | None = None,
         limit_train: int | None = None,
         table: UnitTable | None = None,
@@ -237,7 +240,7 @@ class SpikeData(lightning.LightningDataModule):
         _check_alike(self.shards)
         self.batch_size, self.max_units, self.shift = batch_size, max_units, shift
         self.num_workers, self.seed = num_workers, seed
-        sides = [split_time(shard, fractions, gap_s) for shard in self.shards]
+        sides = [split_time(shard, fractions, gap_s, blocks) for shard in self.shards]
         self.windows: list[tuple[np.ndarray, ...]] = [(side[0][:limit_train], *side[1:]) for side in sides]
         own = [self._units_of(n, table) for n in range(len(self.shards))]
         if table is None:

@@ -41,8 +41,11 @@ class DecoderScore:
 
     @property
     def value(self) -> float:
-        """R2 (0: as good as the mean) or, for classes, the fraction of windows that are right."""
-        return float(1 - self.missed.sum() / max(self.possible.sum(), 1e-12))
+        """R2 (0: as good as the mean) or, for classes, the fraction of windows that are right.
+
+        NaN if the behaviour does not change in these windows, so that there is nothing to decode.
+        """
+        return float(1 - self.missed.sum() / self.possible.sum()) if self.possible.sum() > 0 else float("nan")
 
     @property
     def error(self) -> float:
@@ -66,6 +69,8 @@ class Difference:
     @property
     def words(self) -> str:
         """The difference with its interval, and whether it can be told from none."""
+        if not np.isfinite(self.mean):
+            return "the behaviour does not change in these windows"
         if not np.isfinite(self.low):
             return f"{self.mean:+.3f}, too few blocks ({self.blocks}) for an interval"
         place = "better" if self.low > 0 else "worse" if self.high < 0 else "not distinguishable"
@@ -97,8 +102,10 @@ def score_decoding(
         parts = [np.array([part[group].sum() for group in groups], float) for part in (wrong, asked)]
         return DecoderScore(shard.name, name, *parts, is_classes=True)
     mean = truth[known].mean(axis=0)
+    size = float((truth[known] ** 2).sum())
     missed = np.where(known[..., None], (truth - decoded) ** 2, 0).sum(axis=(1, 2))
     scatter = np.where(known[..., None], (truth - mean) ** 2, 0).sum(axis=(1, 2))
+    scatter = scatter if scatter.sum() > 1e-9 * size else np.zeros_like(scatter)  # constant but for rounding
     parts = [np.array([part[group].sum() for group in groups]) for part in (missed, scatter)]
     if shard.circular:
         angles = [np.arctan2(part[..., 1], part[..., 0]) for part in (decoded, truth)]
@@ -112,7 +119,7 @@ def score_decoding(
 def difference(score: DecoderScore, rival: DecoderScore, level: float = 0.9, draws: int = 2000) -> Difference:
     """Return the difference of two scores on the same windows (bootstrap over blocks, drawn alike for both)."""
     count, mean = len(score.missed), score.value - rival.value
-    if count < 3:
+    if count < 3 or not np.isfinite(mean):
         return Difference(mean, float("nan"), float("nan"), count)
     drawn = np.random.default_rng(0).integers(count, size=(draws, count))
     low, high = np.quantile(score.value_of(drawn) - rival.value_of(drawn), [(1 - level) / 2, (1 + level) / 2])

@@ -100,9 +100,9 @@ class SpikeShard:
 
 
 def split_time(
-    shard: SpikeShard, fractions: Sequence[float] = (0.7, 0.15, 0.15), gap_s: float = 0.0
+    shard: SpikeShard, fractions: Sequence[float] = (0.7, 0.15, 0.15), gap_s: float = 0.0, blocks: int = 1
 ) -> tuple[np.ndarray, ...]:
-    """Split the windows of a recording in time: one interval per side, with gaps in between.
+    """Split the windows of a recording in time: one interval per side and block, with gaps in between.
 
     Parameters
     ----------
@@ -111,6 +111,9 @@ def split_time(
         Shares of the recording's time, in this order; 0 for no such side.
     gap_s : float
         Smallest gap between the last window of a side and the first of the next, in s.
+    blocks : int
+        Parts of equal time, each of which is split: with more than one, every side has windows of the whole recording,
+        also where behaviour changes in its course.
 
     Returns
     -------
@@ -125,19 +128,24 @@ def split_time(
         raise ValueError(f"Invalid {fractions=}: no shares of (train, val, test); give three that sum to 1.")
     length = shard.n_bins * shard.bin_s
     ends, slack = shard.starts + length, shard.bin_s / 2
-    borders = shard.starts[0] + (ends[-1] - shard.starts[0]) * np.cumsum([0.0, *fractions])
-    sides, free_from = [], -np.inf
-    for share, begin, end in zip(fractions, borders[:-1], borders[1:], strict=True):
-        since = max(begin, free_from) - slack
-        side = np.flatnonzero((shard.starts >= since) & (ends <= end + slack)) if share else np.empty(0, int)
+    borders = shard.starts[0] + (ends[-1] - shard.starts[0]) * np.arange(blocks + 1) / blocks
+    found: list[list[np.ndarray]] = [[], [], []]
+    free_from = -np.inf
+    for first, last in zip(borders[:-1], borders[1:], strict=True):
+        inner = first + (last - first) * np.cumsum([0.0, *fractions])
+        for number, (begin, end) in enumerate(zip(inner[:-1], inner[1:], strict=True)):
+            since = max(begin, free_from) - slack
+            side = np.flatnonzero((shard.starts >= since) & (ends <= end + slack)) if fractions[number] else []
+            found[number].append(np.asarray(side, int))
+            free_from = ends[side[-1]] + gap_s if len(side) else free_from
+    sides = [np.concatenate(parts) for parts in found]
+    for share, side in zip(fractions, sides, strict=True):
         if share and len(side) == 0:
             raise ValueError(
                 f"Recording {shard.name}: {len(shard)} windows of {length:g} s, over {ends[-1] - shard.starts[0]:g} s, "
-                f"cannot be split as {tuple(fractions)} with {gap_s=}: one side gets none. Use a longer recording, "
+                f"cannot be split as {tuple(fractions)} with {gap_s=} and {blocks=}: one side gets none. Use a longer recording, "
                 "shorter windows or a smaller gap."
             )
-        free_from = ends[side[-1]] + gap_s if len(side) else free_from
-        sides.append(side)
     return tuple(sides)
 
 

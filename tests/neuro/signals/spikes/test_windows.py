@@ -74,3 +74,17 @@ def test_another_file_is_refused(tmp_path):
         SpikeShard(tmp_path / "x.npz")
     with pytest.raises(FileNotFoundError, match="cut them first"):
         SpikeShard(tmp_path / "y.npz")
+
+
+def test_blocks_give_every_side_windows_of_the_whole_recording(tmp_path):
+    made = simulate_recordings(1, replace(SMALL, duration_s=80.0), seed=1)
+    shard = SpikeShard(write_windows(tmp_path, made, 50)[0])
+    sides = split_time(shard, (0.6, 0.1, 0.3), blocks=4)
+    every = np.concatenate(sides)
+    assert len(every) == len(set(every)) == 80, "each window once, none unused without a gap"
+    assert [len(side) for side in sides] == [48, 8, 24]
+    assert all(np.ptp(shard.starts[side]) > 55 for side in sides)
+    apart = split_time(shard, (0.6, 0.1, 0.3), gap_s=1.0, blocks=4)
+    placed = sorted((shard.starts[w], n) for n, side in enumerate(apart) for w in side)
+    for (start, side), (after, other) in zip(placed[:-1], placed[1:], strict=True):
+        assert side == other or after - (start + 1.0) >= 1.0 - 1e-6
