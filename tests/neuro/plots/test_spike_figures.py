@@ -8,7 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from nbkit.neuro.plots.spikes import plot_bits_per_spike, plot_decoders, plot_spike_training, plot_spike_window
+from nbkit.neuro.plots.spikes import (
+    plot_bits_per_spike,
+    plot_decoders,
+    plot_spike_recordings,
+    plot_spike_training,
+    plot_spike_window,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +89,24 @@ def test_bits_stand_over_both_null_models():
     assert [bar.get_height() for bar in axes.patches] == [0.2, -0.1, 0.1, -0.2]
     assert axes.get_xticklabels()[1].get_text() == "b\nSNR 0.30" and "bit/spike, bit/sample" in axes.get_ylabel()
     assert "NLB" in axes.get_legend_handles_labels()[1][1]
+
+
+def test_what_was_not_observed_is_drawn_over_and_a_trace_has_both_signs():
+    counts, behaviour = np.arange(12.0).reshape(4, 3) - 5, np.zeros((4, 0))
+    observed = np.array([[True], [False], [True], [True]])
+    figure = plot_spike_window(counts, 0.1, behaviour, "", activity="trace", observed=observed)
+    image, unseen = figure.axes[0].images
+    assert image.norm.vmin == -image.norm.vmax and image.colorbar.ax.get_ylabel() == "Trace, dF/F (1)"
+    assert unseen.get_array().mask.T.tolist() == observed.repeat(3, axis=1).tolist()
+    plain = plot_spike_window(abs(counts), 0.1, behaviour, "", observed=np.ones((4, 1), bool))
+    assert len(plain.axes[0].images) == 1
+
+
+def test_each_recording_has_its_units_signal_and_observed_share():
+    shards = [
+        SimpleNamespace(name="a", n_units=5, snr=0.7, activity="spikes", observed=np.ones((3, 4, 1), bool)),
+        SimpleNamespace(name="b", n_units=9, snr=0.1, activity="trace", observed=np.eye(4, dtype=bool)[None]),
+    ]
+    axes = plot_spike_recordings(shards).axes
+    assert [[bar.get_width() for bar in panel.patches] for panel in axes] == [[5, 9], [0.7, 0.1], [1.0, 0.25]]
+    assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["a (spikes)", "b (trace)"]

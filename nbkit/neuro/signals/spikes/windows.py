@@ -143,8 +143,8 @@ def split_time(
         if share and len(side) == 0:
             raise ValueError(
                 f"Recording {shard.name}: {len(shard)} windows of {length:g} s, over {ends[-1] - shard.starts[0]:g} s, "
-                f"cannot be split as {tuple(fractions)} with {gap_s=} and {blocks=}: one side gets none. Use a longer recording, "
-                "shorter windows or a smaller gap."
+                f"cannot be split as {tuple(fractions)} with {gap_s=} and {blocks=}: one side gets none. Use a longer "
+                "recording, shorter windows, a smaller gap or fewer blocks."
             )
     return tuple(sides)
 

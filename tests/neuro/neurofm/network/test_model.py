@@ -124,3 +124,26 @@ def test_precision_of_sixteen_bits_is_near(data, batch):
         half = model(plain)
     assert half.log_counts.dtype == torch.float32 and torch.isfinite(half.log_counts).all()
     assert torch.allclose(full.log_counts, half.log_counts, atol=0.2)
+
+
+def test_what_was_not_observed_reaches_nothing_and_is_not_silence(model, batch):
+    observed = torch.rand(batch["counts"].shape, generator=torch.Generator().manual_seed(5)) < 0.7
+    observed[:, 3] = False  # a bin in which nobody was observed
+    masked = {**batch, "observed": observed, "next_observed": observed}
+    other = {**masked, "counts": torch.where(observed, batch["counts"], batch["counts"] + 7)}
+    for one, two in zip(model(masked), model(other), strict=True):
+        assert torch.equal(one, two)
+    silent = {**batch, "counts": torch.where(observed, batch["counts"], 0.0)}
+    assert not torch.allclose(model(masked).states, model(silent).states, atol=1e-3)
+    whole = {**batch, "observed": torch.ones_like(observed[:, :, :1])}
+    assert torch.allclose(model(whole).states, model(batch).states, atol=1e-12)
+
+
+def test_a_trace_may_be_negative_and_has_tokens_with_its_sign(model, batch):
+    trace = {**batch, "counts": batch["counts"] - 1.0, "trace": torch.tensor([True, False])}
+    trace["counts"][1] = batch["counts"][1]
+    answer = model(trace)
+    assert all(torch.isfinite(part).all() for part in answer)
+    assert torch.allclose(answer.states[1], model(batch).states[1], atol=1e-12), "counts beside it are read as before"
+    turned = {**trace, "counts": torch.where(trace["trace"][:, None, None], -trace["counts"], trace["counts"])}
+    assert not torch.allclose(model(turned).states[0], answer.states[0], atol=1e-3)

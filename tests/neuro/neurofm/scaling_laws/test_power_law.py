@@ -150,3 +150,13 @@ def test_wrong_values_are_refused(sizes, losses, options, words):
 def test_a_fit_that_cannot_be_made_is_refused():
     with pytest.raises(ValueError, match="a fit needs 3 sizes"):
         fit_power_law([4, 8], [1.0, 0.5])
+
+
+def test_a_fit_at_its_own_bound_is_withheld():
+    sizes = np.repeat([2.0, 4.0, 8.0, 16.0], 3)
+    losses = np.where(sizes == 2, 1.0, 0.5) + 0.002 * np.random.default_rng(0).normal(size=12)
+    found = judge(sizes, losses, worth=0.01)
+    assert found.verdict == INCONCLUSIVE and "at its bound of 4" in found.reason
+    assert found.fit.at_bound and found.law is None
+    clear = judge(*runs(0.5, 1.0, 0.3, 0.005, 0), worth=0.01)
+    assert not clear.fit.at_bound and clear.law is clear.fit
