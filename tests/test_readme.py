@@ -62,6 +62,10 @@ ELSEWHERE = {
     "-p BIN_S=0.25 -p WINDOW_S=12.5": "tests/test_own_spikes.py",
     f"{NBKIT}run 50_neurofm_validate --store spike-store -p SOURCE=recordings -p PRESET=smoke "
     "-p ACCELERATOR=cpu": "tests/test_own_spikes.py",
+    f"{NBKIT}push bandvar_train --host colab --gpu T4 --hours 20 {STORE}": "tests/tools/colab/test_looking.py",
+    f"{NBKIT}log bandvar_train --host colab --follow": "tests/tools/colab/test_looking.py",
+    f"{NBKIT}pull bandvar_train --host colab --files 'figures/*' {STORE}": "tests/tools/colab/test_looking.py",
+    f"{NBKIT}dispatch --colab-hours 20 {STORE}": "tests/tools/colab/test_looking.py",
     f"{NBKIT}run 62_tribe_pretrain --smoke --store try-store": "tests/test_notebooks_form.py",
     f"{ENV}nbkit.neuro.bandvar.make_dummy data/eeg_dummy": "tests/neuro/bandvar/test_train.py",
     f"{ENV}nbkit.neuro.bandvar.train --data-root data/eeg_dummy --epochs 2 --checkpoint-dir runs/eeg_demo "

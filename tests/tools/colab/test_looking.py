@@ -66,7 +66,7 @@ def test_week_counts_what_was_given_until_the_end_is_known():
     assert used_this_week([], now) == (0.0, 0.0, 0.0)
 
 
-def test_log_here_comes_before_the_one_in_the_store(store, tmp_path):
+def test_log_here_comes_before_the_one_in_the_store(store, tmp_path, capsys):
     with pytest.raises(UsageError, match="no log of toy on Colab.*--host colab"):
         read_log(store, "toy")
     for name, text in (("toy/colab/1.log", "old"), ("toy/colab/2.log", "newer")):
@@ -74,6 +74,8 @@ def test_log_here_comes_before_the_one_in_the_store(store, tmp_path):
     assert read_log(store, "toy") == ("toy/colab/2.log in the store", "newer")
     log_file("toy").write_text("here")
     assert read_log(store, "toy") == (str(log_file("toy")), "here")
+    assert cli.run(["log", "toy", "--host", "colab", "--follow", "--store", str(store.root)]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{log_file('toy')}:", "here"]
 
 
 def test_files_are_chosen_by_patterns(store, tmp_path, capsys):
