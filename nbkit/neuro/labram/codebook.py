@@ -247,6 +247,13 @@ def code_use(module: Any, batches: Any, most: int | None = None) -> Tensor:
     return counts
 
 
+def draw_codes(module: Any, batches: Any, most: int = 64) -> Any:
+    """Return the figure of `code_use` over some batches: the codes that a pretraining predicts."""
+    from nbkit.neuro.plots.codebook import plot_code_use
+
+    return plot_code_use(code_use(module, batches, most), title="Codes to predict")
+
+
 def reconstructions(
     module: Codebook, window: Tensor, ch_names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
