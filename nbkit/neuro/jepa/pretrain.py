@@ -26,6 +26,8 @@ from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.signals.seen import seen_of, seen_together
 from nbkit.neuro.signals.windows.montages import largest_montage
 from nbkit.neuro.signals.windows.window_data import WindowData
+from nbkit.neuro.training.band_probe import NAME as PROBE
+from nbkit.neuro.training.band_probe import BandProbe
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
@@ -262,6 +264,7 @@ class JEPA(ClippedModule):
     def on_validation_epoch_start(self) -> None:
         self._forget()
         self._moments, self._targets = (LatentMoments(LATENTS, self.device) for _ in range(2))
+        self._probe = BandProbe(self.sfreq)
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         windows = batch["window"]
@@ -270,7 +273,9 @@ class JEPA(ClippedModule):
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.double() * len(windows)
         self._targets.add(target.flatten(0, 1))
-        self._moments.add(self.encoder(windows))
+        latents = self.encoder(windows)
+        self._moments.add(latents)
+        self._probe.add(latents, windows)
 
     def on_validation_epoch_end(self) -> None:
         if not self._windows:
@@ -286,6 +291,8 @@ class JEPA(ClippedModule):
             "val_latent_std": self._moments.spread,
             "val_latent_contrast": contrast,
         }
+        probed = self._probe.r2()
+        logged |= {} if probed is None else {PROBE: probed}
         self.log_dict({name: torch.as_tensor(value, dtype=torch.float32) for name, value in logged.items()})
         reason = collapsed(rank, contrast)
         if reason and not self._warned and not self.trainer.sanity_checking:
@@ -296,7 +303,7 @@ class JEPA(ClippedModule):
     def _forget(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._windows = 0
-        self._moments = self._targets = None
+        self._moments = self._targets = self._probe = None
 
     def configure_optimizers(self) -> dict[str, Any]:
         return make_optimizer(self, self.settings)
@@ -335,6 +342,7 @@ def monitors() -> dict[str, Any]:
         "panels": [
             ("Validation loss (1)", {MONITOR: "model", "val_loss_by_mean": "always the mean latent"}, {}),
             (f"Effective rank (of {LATENTS})", ranks, {"collapse": LEAST_RANK}),
+            ("Band power read out of latents (R2)", {PROBE: "ridge"}, {"mean power": 0.0}),
             ("Spread over windows / size of latents (1)", {"val_latent_contrast": "all"}, {"collapse": LEAST_CONTRAST}),
         ],
     }

@@ -24,6 +24,8 @@ from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.nn.vq import code_counts
 from nbkit.neuro.signals.seen import seen_of, seen_together
 from nbkit.neuro.training.apart import InParts, in_pieces
+from nbkit.neuro.training.band_probe import NAME as PROBE
+from nbkit.neuro.training.band_probe import BandProbe
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
@@ -154,6 +156,7 @@ class MaskedEEG(InParts, ClippedModule):
         self.__dict__["tokenizer"] = tokenizer.freeze()
         self._fingerprint = tokenizer.fingerprint()
         self._sums: Tensor | None = None
+        self._probe: BandProbe | None = None
         if settings.compile:
             for block in self.student.blocks:
                 block.compile()
@@ -259,7 +262,7 @@ class MaskedEEG(InParts, ClippedModule):
             yield "mem_loss", part
 
     def on_validation_epoch_start(self) -> None:
-        self._sums = None
+        self._sums, self._probe = None, BandProbe(self.sfreq)
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         windows, rows = batch["window"], rows_of(batch, self.rows, self.table)
@@ -270,8 +273,14 @@ class MaskedEEG(InParts, ClippedModule):
         size = totals.new_tensor([len(windows), labels.numel()])
         sums = torch.cat([totals, size, code_counts(labels, self.codes).double()])
         self._sums = sums if self._sums is None else self._sums + sums
+        if self._probe is not None and not self._probe.full:
+            tokens = self.student(cut_patches(windows, self.settings.patch), rows)[:, 1:]
+            self._probe.add(tokens.mean(dim=1), windows)
 
     def on_validation_epoch_end(self) -> None:
+        probed, self._probe = self._probe and self._probe.r2(), None  # a checkpoint holds no validation
+        if probed is not None:
+            self.log(PROBE, probed)
         if self._sums is None:
             return
         sums = self.all_gather(self._sums).reshape(-1, len(self._sums)).sum(dim=0)

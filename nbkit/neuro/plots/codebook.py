@@ -109,7 +109,7 @@ def plot_codebook_training(history: Sequence[Mapping[str, Any]], codes: int, *, 
 
 
 def plot_masked_accuracy(history: Sequence[Mapping[str, Any]], codes: int, *, stand_in: str = "") -> Figure:
-    """Draw the masked loss and the accuracy of predicted hidden codes, beside chance.
+    """Draw the masked loss, the accuracy of predicted hidden codes beside chance, and the probe of band powers.
 
     Parameters
     ----------
@@ -126,7 +126,14 @@ def plot_masked_accuracy(history: Sequence[Mapping[str, Any]], codes: int, *, st
     """
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    probed = _series(history, "val_probe_r2")
+    count = 3 if probed[0] else 2
+    figure, axes = plt.subplots(1, count, figsize=(5 * count, 3.8), layout="constrained")
+    left, right = axes[:2]
+    for place in axes[2:]:
+        place.plot(*probed, color=SECOND, marker="o", markersize=4, label="ridge on the mean token")
+        place.axhline(0, color=BASELINE, linestyle="--", label="mean power")
+        place.set(title="Band power read out", xlabel="Step", ylabel="R2 (1)")
     left.plot(*_series(history, "mem_loss"), color=FIRST, linewidth=0.8, alpha=0.5, label="training")
     left.plot(*_series(history, "val_mem_loss"), color=SECOND, marker="o", markersize=4, label="validation")
     frequent = _series(history, "val_mem_loss_by_frequency")[1]
@@ -143,7 +150,7 @@ def plot_masked_accuracy(history: Sequence[Mapping[str, Any]], codes: int, *, st
     right.axhline(chance, color=TRUTH, linestyle=":", label=f"chance, 1 of {codes} ({chance:.2g} %)")
     right.set(title="Prediction of hidden codes", xlabel="Step", ylabel="Accuracy (%)")
     right.set_ylim(bottom=0)
-    return _finished(figure, (left, right), stand_in)
+    return _finished(figure, tuple(axes), stand_in)
 
 
 def plot_reconstruction(
