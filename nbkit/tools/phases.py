@@ -55,7 +55,7 @@ class Phase:
         Names of its most important scores, which the first table of the report shows.
     gpu_gb : float
         Estimate of the GPU memory that a training step takes at the free preset, in GB, see
-        `nbkit.neuro.training.memory`; 0 where nothing is trained.
+        `nbkit.neuro.training.steps.memory`; 0 where nothing is trained.
     gpu_pieces : int
         Number of pieces that its batches are cut into there.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nbkit.neuro.training.memory import StepMemory, step_memory
+from nbkit.neuro.training.steps.memory import StepMemory, step_memory
 from tests.gpu.presets import PRESETS, Preset, decoding_presets
 
 MOST_GB = 14.0  # of a card with 16 GB: 15 are usable, and the context and gaps between tensors take one

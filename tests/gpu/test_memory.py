@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nbkit.neuro.training.memory import LiveBytes, step_memory
+from nbkit.neuro.training.steps.memory import LiveBytes, step_memory
 from nbkit.tools.phases import find_phase, load_phases
 from tests.gpu.memory import MOST_GB, need_of
 from tests.gpu.presets import HAS_BRAINDECODE, PRESETS, decoding_presets

@@ -18,9 +18,9 @@ from nbkit.neuro.bandvar.baselines import pooled_scores, stage_scores
 from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
 from nbkit.neuro.signals.bands import band_names
-from nbkit.neuro.training.apart import InParts, in_pieces
 from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.training.rates import cosine_times_warmup
+from nbkit.neuro.training.steps.apart import InParts, in_pieces
 from nbkit.neuro.training.weights import held, load_strictly, part_of, settings_from
 
 

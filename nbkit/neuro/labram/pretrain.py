@@ -23,10 +23,10 @@ from nbkit.neuro.labram.tokenizer import VQNSP
 from nbkit.neuro.nn.masking import random_mask
 from nbkit.neuro.nn.vq import code_counts
 from nbkit.neuro.signals.seen import seen_of, seen_together
-from nbkit.neuro.training.apart import InParts, in_pieces
 from nbkit.neuro.training.band_probe import NAME as PROBE
 from nbkit.neuro.training.band_probe import BandProbe
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
+from nbkit.neuro.training.steps.apart import InParts, in_pieces
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 MONITOR = "val_mem_loss"

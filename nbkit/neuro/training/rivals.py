@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbkit.neuro.training.apart import in_pieces
+from nbkit.neuro.training.steps.apart import in_pieces
 from nbkit.neuro.training.window_module import WindowModule
 
 SCRATCH = "scratch"

@@ -9,8 +9,8 @@ import lightning
 import torch
 from torch import Tensor
 
-from nbkit.neuro.training.apart import InParts, in_pieces
 from nbkit.neuro.training.optimization import ClippedModule, Patience, check_batch, make_optimizer
+from nbkit.neuro.training.steps.apart import InParts, in_pieces
 
 
 class WindowModule(InParts, ClippedModule):

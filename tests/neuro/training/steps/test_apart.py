@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 
 from nbkit.neuro.labram.finetune import ComparedRegressor, FinetuneSettings, Regressor
-from nbkit.neuro.training.apart import in_pieces
+from nbkit.neuro.training.steps.apart import in_pieces
 from tests.neuro.labram.training import Windows, train
 
 TINY = replace(FinetuneSettings.smoke(), patch=20, dim=16, heads=2, depth=1, steps=12, warmup_steps=2, batch_size=8)

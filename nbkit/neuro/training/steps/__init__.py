@@ -1,0 +1,1 @@
+"""Steps of a training: taken in parts, and the memory that they need."""
