@@ -1,9 +1,9 @@
 """How many pieces each batch is cut into, so that a step fits the GPU's memory.
 
 A module takes part if it has an attribute ``pieces`` and a method ``step_parts(batch, batch_idx)``, which yields the
-losses of a step one after the other (see `nbkit.neuro.training.steps.apart`). Loader, steps, order and seeds know nothing of
-the pieces: only the order of sums depends on them. So the number is chosen once, kept in the receipts, and used by
-every later session.
+losses of a step one after the other (see `nbkit.neuro.training.steps.apart`). Loader, steps, order and seeds know
+nothing of the pieces: only the order of sums depends on them. So the number is chosen once, kept in the receipts, and
+used by every later session.
 """
 
 from __future__ import annotations
