@@ -57,7 +57,7 @@ def remove_artifacts(raw: Any, beside: dict[str, np.ndarray], kinds: Sequence[st
         info = mne.create_info(list(rows), raw.info["sfreq"], types)
         whole.add_channels([mne.io.RawArray(np.array(list(rows.values())), info, verbose="error")], True)
     whole.filter(_FIT_HZ, None, picks=["eeg", *sorted({t for t in whole.get_channel_types() if t in ("eog", "ecg")})],
-                 verbose="error")  # fmt: skip
+                 verbose="warning")  # fmt: skip
     said: list[str] = []
     good = len(mne.pick_types(raw.info, eeg=True, exclude="bads"))
     with mne.utils.use_log_level("error"):

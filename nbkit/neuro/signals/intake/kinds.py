@@ -53,6 +53,10 @@ def sort_channels(opened: Opened, amplitude_uv: Mapping[str, float]) -> tuple[li
     usable = [name for name, reason in reasons.items() if reason is None]
     known = [name for name in usable if is_scalp(name, names) or opened.kinds.get(name) == "eeg"]
     series = Counter(_stem(name) for name in usable if name not in known)
+    # I1 to I8 of BioSemi are inputs beside the cap, although I1 and I2 are electrodes at the inion elsewhere
+    alike = Counter(_stem(name) for name in known)
+    inputs = {stem for stem, count in series.items() if count >= 3 and 0 < alike[stem] < count and stem}
+    known = [name for name in known if _stem(name) not in inputs or opened.kinds.get(name) == "eeg"]
     for name in names:
         reason = reasons[name]
         if reason is None and name not in known and known and series[_stem(name)] <= max(3, len(known)):

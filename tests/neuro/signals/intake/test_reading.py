@@ -216,6 +216,15 @@ def test_channels_without_an_electrodes_name_are_none_beside_electrodes(tmp_path
     assert found.ch_names == known.ch_names and list(found.facts.left_out) == [name]
 
 
+def test_a_series_of_inputs_is_none_although_two_have_the_names_of_electrodes(tmp_path, known):
+    inputs = [f"I{number}" for number in range(1, 9)]  # I1 and I2 are electrodes of the 10-05 system
+    signal = np.vstack([SIGNAL, *[SIGNAL[:1]] * 8])
+    found = read_recording(write_edf(tmp_path / "a.edf", signal, [*NAMES, *inputs], ["uV"] * 15))
+    assert found.ch_names == known.ch_names and list(found.facts.left_out) == inputs
+    found = read_recording(write_edf(tmp_path / "b.edf", signal[:9], [*NAMES, "I1", "I2"], ["uV"] * 9))
+    assert set(found.ch_names) - set(known.ch_names) == {"I1", "I2"}
+
+
 def test_a_numbered_cap_is_eeg(tmp_path):
     names = [f"EEG {number:03d}" for number in range(len(NAMES))]
     assert len(read_recording(write_edf(tmp_path / "a.edf", SIGNAL, names, ["uV"] * len(NAMES))).ch_names) == 7
