@@ -138,6 +138,15 @@ class NeuroFMSettings:
         return cls.phase_4()
 
     @classmethod
+    def one_recording(cls) -> NeuroFMSettings:
+        """Return settings to decode a short recording on a CPU: a small network that learns behaviour first."""
+        return cls(
+            dim=32, heads=2, blocks=1, d_state=4, latents=8, perceiver_layers=1, population_layers=1,
+            behaviour_weight=4.0, contrast_weight=0.0, forecast_weight=0.0, curriculum_share=0.0, lr=5e-3, min_lr=3e-4,
+            accumulate=1, steps=600, warmup_steps=30, patience_steps=600,
+        )  # fmt: skip
+
+    @classmethod
     def free(cls) -> NeuroFMSettings:
         """Return settings for 20 to 40 recordings on one GPU with 16 GB, in float16."""
         return cls(batch_size=32, accumulate=1, epochs=20)

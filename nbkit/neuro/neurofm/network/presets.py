@@ -19,6 +19,7 @@ PRESETS = {
     "medium": "model size 2",
     "large": "model size 3",
     "xl": "model size 4",
+    "one_recording": "to decode one short recording, on a CPU too",
     "free": "20 to 40 recordings on one GPU with 16 GB",
     "smoke": "seconds on two CPU cores",
 }

@@ -100,13 +100,15 @@ def test_an_untrained_network_is_the_mean_rate_model(data, batch):
     [
         ("quick_test", 128, 32, 4), ("small", 64, 16, 4), ("medium", 128, 32, 4), ("large", 256, 64, 4),
         ("xl", 512, 128, 4), ("hyperparam_small", 128, 32, 4), ("hyperparam_medium", 256, 64, 4),
-        ("hyperparam_large", 256, 64, 8), ("cloud_aws_a100", 256, 64, 8), ("free", 128, 32, 4), ("smoke", 32, 8, 1),
+        ("hyperparam_large", 256, 64, 8), ("cloud_aws_a100", 256, 64, 8), ("free", 128, 32, 4),
+        ("phase_1", 128, 32, 4), ("phase_3", 256, 64, 8), ("phase_5", 256, 64, 8), ("smoke", 32, 8, 1),
+        ("one_recording", 32, 8, 1),
     ],
 )  # fmt: skip
 def test_presets_are_the_sheets(preset, dim, latents, blocks, data):
     settings = getattr(NeuroFMSettings, preset)()
     assert (settings.dim, settings.latents, settings.blocks) == (dim, latents, blocks)
-    if preset != "smoke":
+    if preset not in ("smoke", "one_recording"):
         assert (settings.n_bins, settings.bin_s, settings.max_units, settings.mask_ratio) == (100, 0.01, 384, 0.15)
         assert settings.rates == (1, 4) and settings.lr == 3e-4 and settings.weight_decay == 0.01
     if dim <= 128:
