@@ -6,6 +6,7 @@ ended, the session is closed with work left, and the next session, whose work is
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -41,6 +42,7 @@ class Overtime:
         self._before: Any = None
         self._shell: Any = None
         self._thread: threading.Thread | None = None
+        self._asked = -math.inf
 
     def begin(self) -> None:
         """Watch from now on; the work has ended."""
@@ -74,17 +76,20 @@ class Overtime:
         return limit is not None and self.budget.wall() < min(kept, 0.1 * limit)
 
     def _run(self) -> None:
-        main, asked = threading.main_thread(), -_AGAIN
+        main = threading.main_thread()
         while self._watching and main.is_alive() and os.getpid() == self._pid:
             time.sleep(_TICK)
-            if self._watching and self._in_cell and self._at_wall() and time.monotonic() - asked > _AGAIN:
-                asked = time.monotonic()
+            if self._watching and self._in_cell and self._at_wall() and time.monotonic() - self._asked > _AGAIN:
+                self._asked = time.monotonic()
                 signal.pthread_kill(main.ident or 0, signal.SIGALRM)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if not self._watching or not self._in_cell or not self._at_wall():
             if callable(self._before):
                 self._before(number, frame)
+            return
+        if self._shell is not None and not _is_in_cell(frame):
+            self._asked = -math.inf  # in a callback of IPython's around the cell, such as Matplotlib's: soon again
             return
         if not self.cut:
             self.cut = True
@@ -101,6 +106,16 @@ class Overtime:
         self._in_cell = False
         if self.cut:  # not in the handler: there, the cell may hold any lock
             self.close()
+
+
+def _is_in_cell(frame: FrameType | None) -> bool:
+    """Return whether IPython runs a cell's code; an exit from its own callbacks around it would end the kernel."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "run_code" and "interactiveshell" in code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _shell() -> Any:

@@ -70,6 +70,23 @@ def test_a_notebook_ends_at_the_wall_with_exit_code_3(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("too_late"))
 
 
+def test_a_callback_after_a_cell_is_not_ended_which_would_end_the_kernel(tmp_path: Path) -> None:
+    """Matplotlib draws in such a callback; an exit that is raised there goes through the kernel's own loop."""
+    cells = [
+        "STORE = None\nLIMIT = None",
+        'import nbkit\nsession = nbkit.open_session("toy", store=STORE, limit=LIMIT)',
+        'for item in session.work([{"key": "one"}]):\n    with item:\n        item.save(x=[1.0])',
+        "import time\nshell = get_ipython()",
+        "shell.events.register('post_execute', lambda: time.sleep(max(0.0, session.budget.wall() + 1)))",
+        "summary = session.close()",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    book.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(book, tmp_path / "05_toy.ipynb")
+    code = run_notebook(tmp_path / "05_toy.ipynb", store=str(tmp_path / "store"), limit="4s", folder=tmp_path / "work")
+    assert code in (0, 3), "1: the kernel died"
+
+
 def test_between_cells_nothing_is_interrupted() -> None:
     closed = []
     overtime = Overtime(Budget(0.3), print, lambda: closed.append(True))
