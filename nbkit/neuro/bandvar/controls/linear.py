@@ -17,7 +17,7 @@ from nbkit.neuro.signals.bands import Band
 RIDGES = (1e-6, 1e-4, 1e-2, 1.0, 100.0)  # as fractions of the mean eigenvalue
 _ROWS_A_WEIGHT = 30  # samples for each weight; more change nothing but the time
 _FEWEST_ROWS = 5  # of samples for each weight: with fewer windows the filter sees fewer lags
-_MOST_WEIGHTS = 3000
+_MOST_WEIGHTS = 2000
 
 
 class LinearPredictor:

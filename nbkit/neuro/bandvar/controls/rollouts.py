@@ -63,7 +63,7 @@ def control_rollouts(
     Parameters
     ----------
     data : BandData
-        The linear predictors are fitted to its training windows, at most ``limit``.
+        The linear predictors are fitted to its training windows, at most ``limit``; 0 leaves them out.
     truth : array of shape (windows, stages, channels, time)
         True cumulative bands of held-out windows, in uV.
     surrogate : BandVAR or None
@@ -78,11 +78,11 @@ def control_rollouts(
         The `rollout_scores` of ``wiener`` and ``ar``, and with a model of the surrogates of ``surrogate`` and
         ``surrogate_persistence``.
     """
-    linear, past = linear_predictors(data.train_dataset.stack(limit), data.bands, data.sfreq)
-    table = {
-        name: rollout_scores(roll_linear(predictor, truth[:, 0], truth.shape[1]), truth, names)
-        for name, predictor in (("wiener", linear), ("ar", past))
-    }
+    table = {}
+    if limit:
+        fitted = linear_predictors(data.train_dataset.stack(limit), data.bands, data.sfreq)
+        for name, predictor in zip(("wiener", "ar"), fitted, strict=True):
+            table[name] = rollout_scores(roll_linear(predictor, truth[:, 0], truth.shape[1]), truth, names)
     if surrogate is not None:
         twin = data.twins[1].stack(len(truth))
         parts = torch.from_numpy(twin[:, 0]).split(32)
@@ -112,9 +112,12 @@ def control_rows(
         model gains over persistence, beside what its twin gains on surrogates.
     """
     copied, ours = rollouts["persistence"]["snr_db"], rollouts["delta_conditioned"]["snr_db"]
-    rows = [_row(f"{name}_snr_db", table[name]["snr_db"], copied, _COPIED) for name in ("wiener", "ar")]
-    beyond = ours - table["wiener"]["snr_db"]
-    rows.append(_row("delta_conditioned_snr_db_beyond_wiener", beyond, 0.0, "multichannel Wiener filter"))
+    rows = [
+        _row(f"{name}_snr_db", table[name]["snr_db"], copied, _COPIED) for name in ("wiener", "ar") if name in table
+    ]
+    if "wiener" in table:
+        beyond = ours - table["wiener"]["snr_db"]
+        rows.append(_row("delta_conditioned_snr_db_beyond_wiener", beyond, 0.0, "multichannel Wiener filter"))
     if "surrogate" in table:
         there, copied_there = table["surrogate"]["snr_db"], table["surrogate_persistence"]["snr_db"]
         rows.append(_row("surrogate_snr_db", there, copied_there, f"{_COPIED}, on surrogates"))
