@@ -17,7 +17,7 @@ from nbkit.neuro.signals.artifacts import find_beats
 from nbkit.neuro.signals.windows.mapped import map_npy
 
 NEAR_S, AWAY_S = 0.1, 0.25  # from a beat, to it and beyond it
-_MOST_RECORDINGS = 40  # searched for beats, evenly spaced
+_MOST_RECORDINGS = 12  # searched for beats, evenly spaced
 _AT_ONCE = 64
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nbkit.neuro.signals.bands import Band
 
 _DECAY = 0.99
-_MOST_GAIN = 10.0  # in amplitude
+_MOST_GAIN = 31.6  # in amplitude
 
 
 class MissingPower(nn.Module):
@@ -43,6 +43,7 @@ class MissingPower(nn.Module):
         self.register_buffer("real_cross", torch.zeros(len(bands), channels, channels))
         self.register_buffer("decoded_cross", torch.zeros(len(bands), channels, channels))
         self.register_buffer("weight", torch.zeros(()))
+        self.register_buffer("trim", torch.ones(len(freqs)), persistent=False)  # on the gains of `equalised`
 
     def reset(self) -> None:
         """Set all running averages to zero."""
@@ -66,10 +67,11 @@ class MissingPower(nn.Module):
     def equalised(self, decoded: Tensor) -> Tensor:
         """Return decoded windows with the mean spectrum of true ones: each frequency is amplified, nothing is added.
 
-        The gain is one for all channels and classes, up to 20 dB; ``decoded`` has shape (windows, channels, time).
+        Each channel has gains of its own, up to 30 dB, and all classes have the same; ``decoded`` has shape (windows,
+        channels, time).
         """
-        gain = (self.real.sum(dim=0) / self.decoded.sum(dim=0).clamp_min(1e-12)).sqrt().clamp(0.1, _MOST_GAIN)
-        gain = gain if float(self.weight) > 0 else torch.ones_like(gain)
+        gain = (self.real / self.decoded.clamp_min(1e-12)).sqrt().clamp(0.1, _MOST_GAIN)
+        gain = gain * self.trim if float(self.weight) > 0 else torch.ones_like(gain)
         return torch.fft.irfft(torch.fft.rfft(decoded.float()) * gain.to(decoded.device), n=self.time_steps)
 
     @torch.no_grad()

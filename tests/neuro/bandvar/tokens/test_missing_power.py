@@ -56,3 +56,17 @@ def test_draws_repeat_with_their_generator():
     missing.update(torch.randn(4, 2, 200), torch.zeros(4, 2, 200))
     first, second = (missing.draw(3, torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(first, second) and first.abs().max() > 0
+
+
+def test_equalised_windows_have_the_true_spectrum_and_nothing_is_added():
+    torch.manual_seed(0)
+    real, decoded = torch.randn(400, 3, 200), 0.2 * torch.randn(400, 3, 200) * torch.tensor([1.0, 2.0, 3.0])[:, None]
+    missing = MissingPower(3, 200, ((0.5, 13.0), (13.0, 49.0)), 100.0)
+    assert torch.allclose(missing.equalised(decoded), decoded, atol=1e-5)  # nothing is known yet
+    for ours, theirs in zip(decoded.split(40), real.split(40), strict=True):
+        missing.update(theirs, ours)
+    made = missing.equalised(decoded)
+    spectra = [torch.fft.rfft(one).abs().square().mean(dim=0) for one in (made, real)]
+    assert (10 * torch.log10(spectra[0] / spectra[1])).abs()[:, 1:].max() < 1.5
+    torch.testing.assert_close(missing.equalised(2 * decoded), 2 * made)  # a filter, no noise
+    assert torch.equal(missing.equalised(decoded), made)
