@@ -58,7 +58,7 @@ def test_every_method_of_a_closed_session_says_that_it_is_closed(tmp_path, call,
 
 def test_every_public_method_is_in_the_list_or_rightly_works_after_the_end():
     public = {name for name in dir(Session) if not name.startswith("_") and callable(getattr(Session, name))}
-    after = {"close", "left", "say", "journal"}
+    after = {"close", "left", "say", "journal", "on_device"}
     assert public - after <= set(opened_module._NEED_OPEN)
     assert public - after | {"close"} <= set(CALLS) | {"prove"}
 

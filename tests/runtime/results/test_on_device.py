@@ -46,3 +46,19 @@ def test_on_device_is_the_sessions_device(tmp_path: Path) -> None:
     session.device = None  # opened without an accelerator: on the CPU
     assert session.on_device(Moved()).places == ["cpu"]
     session.close()
+
+
+def test_a_figure_that_is_a_function_is_drawn_once(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    drawn = []
+
+    def draw():
+        drawn.append(1)
+        return plt.subplots()[0]
+
+    for _ in range(2):
+        session = nbkit.open_session("toy", store=tmp_path / "s", folder=tmp_path / "w")
+        session.figure(draw, "costly")
+        session.close()
+    assert drawn == [1] and (tmp_path / "s" / "toy" / "figures" / "costly.png").is_file()
