@@ -47,9 +47,11 @@ def load_npz(
         times = np.asarray(held["spike_times"], float)
         order = np.argsort(times, kind="stable")
         notes.append("the file states no recorded interval: from its first to its last spike")
-        return SpikeRecording.from_arrays(name or path.stem, times[order], units[order], **facts)
+        return SpikeRecording.from_arrays(
+            name or path.stem, times[order], units[order], **({"modality": "ecephys"} | facts)
+        )
     if "dff" in held and held["dff"].ndim == 3:
-        return _trials(path, name or path.stem, held, behaviour, facts)
+        return _trials(path, name or path.stem, held, behaviour, {"modality": "two-photon"} | facts)
     raise RecordingError(
         f"{path.name} holds {', '.join(f'{key} {value.shape}' for key, value in held.items()) or 'nothing'}; it needs "
         "spike_times and spike_clusters, or dff (trials, units, samples)."
@@ -97,7 +99,13 @@ def load_matclust(
     times = np.concatenate(list(trains.values()))
     units = np.concatenate([np.full(len(train), unit) for unit, train in trains.items()])
     return SpikeRecording.from_arrays(
-        name or path.parent.name, times, units, units=list(trains), interval=interval, behaviour=known, **facts
+        name or path.parent.name,
+        times,
+        units,
+        units=list(trains),
+        interval=interval,
+        behaviour=known,
+        **({"modality": "ecephys"} | facts),
     )
 
 

@@ -72,7 +72,12 @@ def test_trials_of_calcium_are_windows_and_their_orientation_is_a_class(shared_d
         assert np.allclose(shard.counts, file["dff"].transpose(0, 2, 1)[:, :48])
         classes = [shard.classes[n] for n in np.nan_to_num(shard.behaviour).sum(axis=1).argmax(axis=1)]
         assert classes == [str(int(d) % 180 * 1.0)[:-2] for d in file["direction_deg"]]
-    assert shard.activity == "trace" and shard.classes == ("0", "45", "90", "135") and 0 < shard.snr < 1
+    assert (
+        shard.modality == "two-photon"
+        and shard.activity == "trace"
+        and shard.classes == ("0", "45", "90", "135")
+        and 0 < shard.snr < 1
+    )
     known = np.isfinite(shard.behaviour).all(axis=2)
     assert (known.sum(axis=1) == 32).all(), "labels hold from the stimulus on"
     assert (shard.next_window == -1).all(), "one trial does not follow the other"
@@ -89,7 +94,7 @@ def test_tetrodes_of_a_mat_file_agree_with_the_nwb_file_made_from_them(shared_da
     mat, nwb = (dict(key=key, source="folder", path=str(folder / path), behaviour="position")
                 for key, path in (("mat", "linear-track/spikes.mat"), ("nwb", "linear-track.nwb")))  # fmt: skip
     one, two = shard_of(mat, SECOND, tmp_path), shard_of(nwb, SECOND, tmp_path)
-    assert one.n_units == two.n_units == 31 and one.behaviour_unit == "px"
+    assert one.modality == two.modality == "ecephys" and one.n_units == two.n_units == 31 and one.behaviour_unit == "px"
     assert one.counts.sum() == pytest.approx(two.counts.sum(), rel=0.01)
     assert np.allclose(np.sort(one.mean_counts), np.sort(two.mean_counts), atol=0.01)
 
