@@ -1,5 +1,7 @@
 """The `free` presets of all six systems, each as the module that its notebook trains and a batch of full size.
 
+Band-VAR's tokenizer and generator are left out: their codebooks are fitted to recordings before they are trained.
+
 Windows are made up: sizes are those of the data that the preset is named for, values are noise. Networks of other
 packages that are not installed are named in `MISSING`.
 """
@@ -15,9 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbkit.neuro.bandvar.tokens.conditions import Conditions
-from nbkit.neuro.bandvar.tokens.generator_training import GeneratorSettings, GeneratorTraining
-from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerSettings, TokenizerTraining
 from nbkit.neuro.bandvar.training import BandVAR, BandVARSettings
 from nbkit.neuro.jepa import finetune as jepa_finetune
 from nbkit.neuro.jepa import pretrain as jepa_pretrain
@@ -122,19 +121,6 @@ def _bandvar() -> tuple[Any, Callable[[int], Any]]:
     return module, _levels
 
 
-def _tokenizer() -> TokenizerTraining:
-    return TokenizerTraining(TokenizerSettings.free(), 64, 500, BANDS, [10.0] * len(BANDS), 100.0)
-
-
-def _generator() -> tuple[Any, Callable[[int], Any]]:
-    names = [tuple(f"{what}{n}" for n in range(count)) for what, count in (("c", 5), ("s", 109), ("t", 6))]
-    module = GeneratorTraining(GeneratorSettings.free(), _tokenizer(), Conditions(*names))
-    tokens = sum(module.quantizer.lengths)
-    return module, lambda rows: (
-        torch.randint(module.quantizer.codes, (rows, tokens)), torch.randint(1, 6, (rows, 3))
-    )  # fmt: skip
-
-
 def _neurofm(recordings: int = 30, **sizes: int) -> tuple[Any, Callable[[int], Any]]:
     settings = replace(_steps(NeuroFMSettings.free()), **sizes)
     units = settings.max_units
@@ -216,8 +202,6 @@ PRESETS = (
     Preset("jepa_challenge1", lambda: _jepa_finetune(1), jepa_finetune.FinetuneSettings.free().batch_size),
     Preset("jepa_challenge2", lambda: _jepa_finetune(2), jepa_finetune.Challenge2Settings.free().batch_size),
     Preset("bandvar_train", _bandvar, BandVARSettings.free().batch_size),
-    Preset("bandvar_tokenizer", lambda: (_tokenizer(), _levels), TokenizerSettings.free().batch_size),
-    Preset("bandvar_generate", _generator, GeneratorSettings.free().batch_size),
     Preset("neurofm_validate", _neurofm, NeuroFMSettings.free().batch_size),
     Preset(
         "neurofm_search",
