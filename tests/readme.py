@@ -1,4 +1,4 @@
-"""What the README holds: its commands, and the toy system's files, as a reader would copy them."""
+"""What the README and docs/ hold: their commands, and the toy system's files, as a reader would copy them."""
 
 from __future__ import annotations
 
@@ -64,9 +64,20 @@ class Recipe:
         return sum(bool(line.strip()) for text in texts for line in text.splitlines())
 
 
-def recipe(readme: Path) -> Recipe:
-    """Return the recipe of the README's section 'Add a phase'."""
-    section = readme.read_text("utf-8").partition("### Add a phase\n")[2].partition("</details>")[0]
+def documents(root: Path) -> dict[str, str]:
+    """Return the texts that a user reads, by their names: the README, and the pages in docs/."""
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return {page.relative_to(root).as_posix(): page.read_text("utf-8") for page in pages}
+
+
+def recipe(root: Path) -> Recipe:
+    """Return the recipe of the section 'Add a phase' of docs/changing-the-code.md."""
+    section = (
+        (root / "docs/changing-the-code.md")
+        .read_text("utf-8")
+        .partition("## Add a phase\n")[2]
+        .partition("</details>")[0]
+    )
     row, files, cells, run = "", {}, [], []
     for block in blocks(section):
         name = re.search(r"`([\w/]+\.py)`", block.before)

@@ -69,5 +69,5 @@ def test_the_section_names_what_was_missed_and_every_neighbour(tmp_path):
 
 
 def test_the_readmes_section_is_made_of_the_results_beside_the_measurements(root):
-    between = (root / "README.md").read_text("utf-8").partition(BEGIN)[2].partition(END)[0].strip()
+    between = (root / "docs/measurements.md").read_text("utf-8").partition(BEGIN)[2].partition(END)[0].strip()
     assert between == section(json.loads((root / "tests/bench/results.json").read_text("utf-8")))

@@ -1,4 +1,4 @@
-"""A newcomer adds a seventh system by the README alone, in a copy of the repository, and it runs like the other six."""
+"""A newcomer adds a seventh system by docs/changing-the-code.md alone, in a copy of the repository, and it runs like the other six."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def copy(root, tmp_path_factory) -> Path:
 
 
 def ran(copy: Path, command: str, **more: str) -> str:
-    """Run a command of the README in the copy; give what it printed."""
+    """Run a command of the page in the copy; give what it printed."""
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"} | more
     done = subprocess.run(as_run_here(command), cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
@@ -63,8 +63,8 @@ def followed(copy: Path, how: Recipe) -> None:
 
 @pytest.mark.rehearse
 @pytest.mark.timeout(900)  # a guard against hanging; some 45 s on a quiet machine
-def test_a_newcomer_adds_a_system_by_the_readme_alone(copy, root, tmp_path):
-    how = recipe(root / "README.md")
+def test_a_newcomer_adds_a_system_by_the_page_alone(copy, root, tmp_path):
+    how = recipe(root)
     assert how.lines < FEW, f"{how.lines} lines"
     assert (len(how.files), [name for name, _, _ in how.cells]) == (2, ["data", "work", "curves", "curves-read"])
     followed(copy, how)

@@ -40,8 +40,8 @@ def write_recordings(folder) -> None:
 @pytest.mark.timeout(600)  # a guard against hanging; about a minute on a quiet machine
 def test_a_folder_of_recordings_becomes_a_score(root, tmp_path):
     write_recordings(tmp_path)
-    readme = (root / "README.md").read_text("utf-8")
-    walk = [c for c in commands(readme) if "--store eeg-store" in c and (" 10_eeg" in c or " 70_decoding" in c)]
+    page = (root / "docs/recordings.md").read_text("utf-8")
+    walk = [c for c in commands(page) if "--store eeg-store" in c and (" 10_eeg" in c or " 70_decoding" in c)]
     assert len(walk) == 2
     said = []
     for command in walk:

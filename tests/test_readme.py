@@ -1,19 +1,22 @@
-"""Every command of the README is run, or said here why only so much of it is; one that is in no class fails."""
+"""Every command of the README and of docs/ is run, or said here why only so much of it is; one that is in no class fails."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from nbkit.tools.commands import cli
 from nbkit.tools.phases import load_phases
-from tests.readme import as_run_here, commands, recipe
+from tests.readme import as_run_here, blocks, commands, documents, recipe
 from tests.runtime.store.drive import drive_loopback
 from tests.runtime.store.drive.drive_state import CLIENT, CLIENT_SECRET
 from tests.tools.kaggle.kaggle_loopback import Loopback
@@ -80,13 +83,13 @@ ELSEWHERE = {
 
 @pytest.fixture(scope="module")
 def readme(root) -> str:
-    return (root / "README.md").read_text("utf-8")
+    return "\n".join(documents(root).values())
 
 
 @pytest.fixture(scope="module")
 def listed(root, readme) -> list[str]:
     """Return the README's commands without those that tests/test_new_system.py follows."""
-    return [command for command in commands(readme) if command not in recipe(root / "README.md").commands]
+    return [command for command in commands(readme) if command not in recipe(root).commands]
 
 
 def class_of(command: str) -> str:
@@ -176,23 +179,66 @@ def test_every_named_command_has_its_help(listed, capsys):
             assert argument in said, command
 
 
-def test_the_table_of_commands_and_the_help_name_the_same(readme, capsys):
+def test_the_table_of_commands_and_the_help_name_the_same(root, capsys):
     cli.run(["--help"])
     known = set(re.findall(r"^  ([a-z]+)  ", capsys.readouterr().out.partition("Commands:")[2], re.MULTILINE))
-    table = readme.partition("## Commands\n")[2].partition("\nThose ")[0]
+    table = (root / "docs/commands.md").read_text("utf-8").partition("\n\nMost ")[0]
     assert set(re.findall(r"`nbkit ([a-z]+)", table)) == known
 
 
-def test_the_table_of_phases_names_every_notebook(readme):
-    table = readme.partition("## One phase\n")[2].partition("\n\n- ")[0]
+def test_the_table_of_phases_names_every_notebook(root):
+    table = (root / "docs/phases.md").read_text("utf-8").partition("\n\n- ")[0]
     named = set(re.findall(r"`(\d\d_\w+)`", table))
     assert {phase.notebook.removesuffix(".ipynb") for phase in load_phases()} - named == set()
 
 
-def test_every_link_and_file_that_the_readme_names_is_there(readme, root):
-    titles = re.findall(r"^#+ (.+)$", readme, re.MULTILINE)
-    titles = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-    assert set(re.findall(r"\]\(#([^)]+)\)", readme)) <= titles
-    named = re.findall(r"`((?:kaggle|colab|manifests|tests|notebooks)/[\w./]+\.\w+)`", readme)
-    toy = set(recipe(root / "README.md").files)
-    assert [name for name in named if name not in toy and not (root / name).exists()] == []
+def test_every_link_and_file_that_a_page_names_is_there(root):
+    pages, faults = documents(root), []
+    anchors = {
+        name: {_anchor(title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)} for name, text in pages.items()
+    }
+    toy = set(recipe(root).files)
+    for page, text in pages.items():
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = link.partition("#")
+            if "://" in path:
+                continue
+            target = (root / page).parent / path if path else root / page
+            name = os.path.relpath(target, root)
+            if not target.exists() or (anchor and anchor not in anchors.get(name, {anchor})):
+                faults.append(f"{page}: {link}")
+        named = re.findall(r"`((?:kaggle|colab|manifests|tests|notebooks|docs)/[\w./]+\.\w+)`", text)
+        faults += [f"{page}: {name}" for name in named if name not in toy and not (root / name).exists()]
+    assert faults == []
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+@pytest.mark.kill
+def test_the_example_of_a_project_of_ones_own_goes_on_after_a_kill(root, tmp_path):
+    """The weights at the end are those of a run that nobody killed, bit for bit."""
+    (example,) = [b.text for b in blocks((root / "README.md").read_text("utf-8")) if "class Slope" in b.text]
+    assert len(example.splitlines()) <= 30
+    variables = os.environ | {"PYTHONPATH": str(root), "NBKIT_STORE": ""}
+    weights = {}
+    for name in ("calm", "killed"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "train.py").write_text(example)
+        command = [sys.executable, "train.py"]
+        if name == "killed":
+            running = subprocess.Popen(
+                command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            while not list(folder.glob("my-store/slope/checkpoints/*.json")) and running.poll() is None:
+                time.sleep(0.02)
+            running.kill()
+            assert running.wait() == -signal.SIGKILL, "it was through before it could be killed"
+        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert len(list(folder.glob("my-store/slope/items/*.npz"))) == 20
+        (newest,) = sorted(folder.glob("my-store/slope/checkpoints/*.ckpt"))[-1:]
+        weights[name] = torch.load(newest, weights_only=True)["state_dict"]
+    assert all(torch.equal(weights["calm"][key], weights["killed"][key]) for key in weights["calm"])

@@ -23,7 +23,7 @@ from tests.bench.rows import Row
 from tests.bench.section import write_section
 
 FOLDER = Path(__file__).parent
-README = FOLDER.parents[1] / "README.md"
+PAGE = FOLDER.parents[1] / "docs" / "measurements.md"
 MINUTES = 30  # of one file
 
 
@@ -36,11 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows here, file by file")
     parser.add_argument("--resume", action="store_true", help="keep what the --json file has of this machine and size")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="that one file may take at most")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="measure nothing: make the README's section of it")
+    parser.add_argument(
+        "--section", type=Path, metavar="FILE", help="measure nothing: make the section of docs/measurements.md of it"
+    )
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # in the process of one file
     options = parser.parse_args(arguments)
-    if options.readme:
-        return write_section(README, options.readme)
+    if options.section:
+        return write_section(PAGE, options.section)
     if options.rows:
         return _measure(options.only[0], options.quick, options.rows)
 

@@ -1,4 +1,4 @@
-"""The README's section of measurements, made of a file of results and of nothing else."""
+"""The section of docs/measurements.md, made of a file of results and of nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tests.bench.results import rows_of
 from tests.bench.rows import Row
 
-BEGIN = "<!-- made from tests/bench/results.json by: python -m tests.bench --readme tests/bench/results.json -->"
+BEGIN = "<!-- made from tests/bench/results.json by: python -m tests.bench --section tests/bench/results.json -->"
 END = "<!-- end of what is made -->"
 
 
