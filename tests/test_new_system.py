@@ -1,4 +1,4 @@
-"""A newcomer adds a seventh system by docs/changing-the-code.md alone, in a copy of the repository, and it runs like the other six."""
+"""A newcomer adds a seventh system by docs/changing-the-code.md alone, in a copy, and it runs like the other six."""
 
 from __future__ import annotations
 
