@@ -65,7 +65,7 @@ def test_what_changes_no_embedding_changes_no_key():
         assert key_of(FoundationModel(**GIVEN | {name: OTHERS[name]})) == key_of()
 
 
-@pytest.mark.parametrize("change", [{"function": torch.sigmoid}, {"power": 4}], ids=str)
+@pytest.mark.parametrize("change", [{"function": torch.sigmoid}, {"power": 4}], ids=["function", "power"])
 def test_a_network_counts_with_all_it_is_made_of(change):
     assert key_of(FoundationModel(**GIVEN | {"backbone": Toy(**change)})) != key_of()
     later = FoundationModel(**GIVEN | {"backbone": Toy()})

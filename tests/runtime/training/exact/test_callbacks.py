@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.bounds.options import _OURS
 from nbkit.runtime.training.exact.callbacks import REFUSED
-from nbkit.runtime.training.fit import _OURS, fit
+from nbkit.runtime.training.fit import fit
 from tests.runtime.training.exact.sessions import first_difference, in_sessions, one_session
 from tests.runtime.training.exact.test_hooks import Unfreezing, WithBackbone
 from tests.runtime.training.training_support import FakeSession, Tiny, TinyData
