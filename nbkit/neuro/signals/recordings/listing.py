@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from nbkit.neuro.signals.intake.edf_header import read_header
-from nbkit.neuro.signals.intake.facts import RecordingError
 from nbkit.neuro.signals.intake.opening import EDF, SUFFIXES, suffix_of
 from nbkit.neuro.signals.recordings.identity import TABLE, read_table, subjects_of
 
@@ -238,18 +237,3 @@ def _counted(left: Counter[str]) -> str:
 
 def _or_all(values: Sequence[str] | None) -> str:
     return "all" if not values else ", ".join(map(str, values))
-
-
-def check_rows(rows: Sequence[dict[str, str]]) -> None:
-    """Raise if two rows have one key.
-
-    Raises
-    ------
-    RecordingError
-        With the paths of both.
-    """
-    seen: dict[str, str] = {}
-    for row in rows:
-        other = seen.setdefault(row["key"].casefold(), row["path"])
-        if other != row["path"]:
-            raise RecordingError(f"{other} and {row['path']} would both be {row['key']}. Rename one of them.")
