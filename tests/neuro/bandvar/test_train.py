@@ -42,6 +42,7 @@ def test_outputs_are_the_three_files(run):
     assert len(metrics["train_loss"]) == len(metrics["val_loss"]) == 3
     assert metrics["best_val_loss"] == min(metrics["val_loss"])
     assert metrics["train_loss"][-1] < metrics["train_loss"][0]
+    assert all(0 < row["grad_norm"] < float("inf") for row in metrics["history"])
     assert {"zero_start", "zero", "delta_conditioned", "persistence"} == set(metrics["rollout"])
     prediction = torch.load(run / "demo_prediction.pt", weights_only=True)
     assert prediction["rollout"].shape == prediction["delta_conditioned"].shape == (5, 4, 32)
