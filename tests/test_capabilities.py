@@ -7,11 +7,9 @@ notebooks, and then parameters that each of these has, or commands and their opt
 from __future__ import annotations
 
 import ast
-import importlib
-import importlib.util
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import pytest
 from nbkit.tools.commands import cli
 from nbkit.tools.literals import evaluate
 from nbkit.tools.parameters import notebook_parameters
+from tests.test_connected import code_of
 
 HEADER = ("capability", "way in", "shown on", "test")
 WITHOUT = ("missing", "refused: ")  # how a row begins that has no way in
@@ -59,26 +58,50 @@ def rows_of(page: str, text: str) -> Iterator[Row]:
         yield Row(place, *cells)
 
 
-def import_fault(name: str) -> str:
-    """Return what is wrong with a dotted name of a module, of something in it, or of a field of its settings."""
+@cache
+def module_at(root: Path, name: str) -> ast.Module | None:
+    """Return the parsed module or package of a dotted name; None if it is not there. Nothing is imported."""
+    path = root.joinpath(*name.split("."))
+    files = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+    return ast.parse(files[0].read_text("utf-8")) if files else None
+
+
+def members(root: Path, module: str, name: str) -> set[str] | None:
+    """Return the names in a class or function of a module, those of its bases too; None if the module lacks it."""
+    for made in (found := module_at(root, module)) and found.body or []:
+        if isinstance(made, ast.ImportFrom) and any((one.asname or one.name) == name for one in made.names):
+            original = next(one.name for one in made.names if (one.asname or one.name) == name)
+            return members(root, made.module or "", original)
+        if isinstance(made, ast.FunctionDef | ast.AsyncFunctionDef) and made.name == name:
+            return set()
+        if isinstance(made, ast.Assign | ast.AnnAssign):
+            targets = made.targets if isinstance(made, ast.Assign) else [made.target]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return set()
+        if isinstance(made, ast.ClassDef) and made.name == name:
+            of = {
+                one.target.id
+                for one in made.body
+                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+            }
+            of |= {one.name for one in made.body if isinstance(one, ast.FunctionDef)}
+            bases = [base.id for base in made.bases if isinstance(base, ast.Name)]
+            return of.union(*(members(root, module, base) or set() for base in bases))
+    return None
+
+
+def import_fault(name: str, root: Path) -> str:
+    """Return what is wrong with a dotted name of a module, of something in it, or of a field or method of that."""
     parts = name.split(".")
-    for count in range(len(parts), 0, -1):
-        try:
-            found = importlib.util.find_spec(".".join(parts[:count]))
-        except ModuleNotFoundError:
-            found = None
-        if found is None:
-            continue
-        if count == len(parts):
-            return ""
-        thing = importlib.import_module(".".join(parts[:count]))
-        for part in parts[count:]:
-            named = {field.name for field in fields(thing)} if is_dataclass(thing) else set()
-            if part not in named and not hasattr(thing, part):
-                return f"{name}: {'.'.join(parts[:count])} has no {part}"
-            thing = getattr(thing, part, None)
+    count = max((count for count in range(1, len(parts) + 1) if module_at(root, ".".join(parts[:count]))), default=0)
+    module, rest = ".".join(parts[:count]), parts[count:]
+    if not rest:
         return ""
-    return f"{name}: no such module"
+    of = members(root, module, rest[0])
+    if of is None:
+        return f"{name}: {module or 'nothing'} has no {rest[0]}"
+    inner = ".".join(rest[1:])
+    return f"{name}: {rest[0]} has no {inner}" if inner and inner not in of else ""
 
 
 def way_faults(way: str, root: Path, help_of: Callable[[str], str]) -> Iterator[str]:
@@ -108,7 +131,7 @@ def way_faults(way: str, root: Path, help_of: Callable[[str], str]) -> Iterator[
                 if not command or not re.search(rf"{token}\b(?!-)", help_of(command)):
                     yield f"no option {token} of the command {command!r}"
             elif DOTTED.fullmatch(token):
-                if fault := import_fault(token):
+                if fault := import_fault(token, root):
                     yield fault
             elif found := PARAMETER.fullmatch(token):
                 yield from parameter_faults(found[1], found[2], notebooks)
@@ -123,11 +146,23 @@ def parameter_faults(name: str, value: str | None, notebooks: list[Path]) -> Ite
     for path in notebooks:
         if path.is_file() and name not in notebook_parameters(path):
             yield f"{path.stem} has no parameter {name}"
-    if value is not None:
-        try:
-            evaluate(ast.parse(value, mode="eval").body)
-        except (SyntaxError, ValueError) as error:
-            yield f"{name} = {value} is no value: {error}"
+    if value is None:
+        return
+    try:
+        given = evaluate(ast.parse(value, mode="eval").body)
+    except (SyntaxError, ValueError) as error:
+        yield f"{name} = {value} is no value: {error}"
+        return
+    if name == "PRESET":
+        yield from (f"{path.stem} has no preset {given}" for path in notebooks if not has_preset(path, given))
+
+
+def has_preset(notebook: Path, preset: str) -> bool:
+    """Return whether some settings that a notebook imports have a preset of that name."""
+    root = notebook.parents[1]
+    imports = [node for node in ast.walk(ast.parse(code_of(notebook))) if isinstance(node, ast.ImportFrom)]
+    settings = [(node.module or "", one.name) for node in imports for one in node.names]
+    return any(preset in (members(root, *of) or set()) for of in settings if of[1].endswith("Settings"))
 
 
 def test_faults(cell: str, root: Path) -> Iterator[str]:
@@ -197,6 +232,7 @@ FAULTY = {
     "a parameter": ("`72_decoding_compare`: `OWN`, `OWNED`", "72_decoding_compare has no parameter OWNED"),
     "one of two notebooks": ("`72_decoding_compare`, `70_decoding_frozen`: `OWN`", "70_decoding_frozen has no"),
     "a parameter of nothing": ("`72_decoding_compare`; `OWN`", "OWN belongs to no notebook"),
+    "a preset": ('`72_decoding_compare`: `PRESET = "huge"`', "72_decoding_compare has no preset huge"),
     "a value": ("`72_decoding_compare`: `OWN = [x]`", "is no value"),
     "a command": ("`nbkit fly`", "no command nbkit fly"),
     "a command within": ("`nbkit login fly`", "no command nbkit login fly"),
