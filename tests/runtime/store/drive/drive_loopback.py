@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests import ROOT
 from tests.runtime.store.drive.drive_query import pick
 from tests.runtime.store.drive.drive_state import (
     AFTER,
@@ -33,6 +32,7 @@ from tests.runtime.store.drive.drive_state import (
     Refusal,
     Upload,
 )
+from tests.runtime.store.served import ServerProcess
 
 _STEP = 256 << 10  # Drive takes chunks in multiples of this
 
@@ -344,8 +344,8 @@ class Loopback:
         self.close()
 
 
-class LoopbackProcess:
-    """Serve a Drive from a process of its own, which ends when this one lets go of it.
+class LoopbackProcess(ServerProcess):
+    """Serve a Drive from a process of its own.
 
     Attributes
     ----------
@@ -353,34 +353,8 @@ class LoopbackProcess:
     """
 
     def __init__(self, folder: Path, **plan: Any) -> None:
-        import subprocess
-
-        command = [sys.executable, "-m", "tests.runtime.store.drive.drive_loopback", str(folder), json.dumps(plan)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        told = json.loads(self._process.stdout.readline())
-        self.url, self.root, self.credential = told["url"], told["root"], told["credential"]
-
-    def control(self, **plan: Any) -> dict[str, Any]:
-        """Change the plan; give what the Drive holds and has counted."""
-        return self._ask("control", json.dumps(plan).encode() if plan else None)
-
-    def served(self) -> int:
-        """Return how many requests were made so far."""
-        return self._ask("control?brief=1")["all"]
-
-    def _ask(self, path: str, data: bytes | None = None) -> dict[str, Any]:
-        from urllib.request import ProxyHandler, build_opener
-
-        with build_opener(ProxyHandler({})).open(f"{self.root}{path}", data, timeout=60) as answer:
-            return json.load(answer)
-
-    def __enter__(self) -> LoopbackProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
+        super().__init__("tests.runtime.store.drive.drive_loopback", str(folder), json.dumps(plan))
+        self.url, self.root, self.credential = (self.told[name] for name in ("url", "root", "credential"))
 
 
 def _say_unless_hung_up(*_: Any) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import secrets
 import tempfile
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.runtime.store.drive.drive_query import condition
+from tests.runtime.store.served import Faulty
 
 FOLDER = "application/vnd.google-apps.folder"
 CLIENT, CLIENT_SECRET = "client-1.apps.googleusercontent.com", "GOCSPX-planted-client-secret"
@@ -83,13 +82,11 @@ class Refusal(Exception):
         self.status, self.reason, self.message = status, reason, message or reason
 
 
-class Drive:
+class Drive(Faulty):
     """Hold what this Drive knows; all access is under one lock."""
 
     def __init__(self, plan: Plan | None = None, folder: Path | None = None) -> None:
-        self.plan = plan or Plan()
-        self.lock = threading.RLock()
-        self.random = random.Random(self.plan.seed)
+        super().__init__(plan or Plan())
         self.folder = folder or Path(tempfile.mkdtemp(prefix="drive-loopback-"))
         self.rows: dict[str, dict[str, Any]] = {}
         self.content: dict[str, bytes | Path] = {}
@@ -97,7 +94,6 @@ class Drive:
         self.uploads: dict[str, Upload] = {}
         self.tokens: set[str] = set()
         self.issued: list[str] = []
-        self.storm = 0
         self.counts: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.made_folder = self._add({"title": "nbkit", "mimeType": FOLDER}, self.new_id())["id"]
@@ -167,24 +163,6 @@ class Drive:
         end = start + min(wanted, self.plan.page)
         more = {"nextPageToken": f"page-{end}"} if end < len(rows) else {}
         return {"items": rows[start:end], **more}
-
-    def fault(self, kinds: tuple[str, ...]) -> str | None:
-        """Say how the next request that may fail in these ways fails; None where it does not."""
-        with self.lock:
-            for kind in self.plan.fail_next:
-                if kind in kinds:
-                    self.plan.fail_next.remove(kind)
-                    return kind
-            if self.storm and "storm429" in kinds:
-                self.storm -= 1
-                return "storm429"
-            kinds = tuple(k for k in kinds if k in self.plan.kinds)
-            if not kinds or self.random.random() >= self.plan.rate:
-                return None
-            kind = self.random.choice(kinds)
-            if kind == "storm429":
-                self.storm = self.random.randrange(4)
-            return kind
 
     # -- what tests look at -------------------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests import ROOT
 from tests.runtime.store.hub.hub_state import AFTER, BEFORE, DOWNLOADS, LFS, TOKEN, USER, Hub, Plan, Refusal
+from tests.runtime.store.served import ServerProcess
 
 _ROUTES = (
     ("POST", r"/api/repos/create", "create"),
@@ -258,38 +258,12 @@ class Loopback:
         self._server.server_close()
 
 
-class LoopbackProcess:
-    """Serve a Hub from a process of its own, which ends when this one lets go of it."""
+class LoopbackProcess(ServerProcess):
+    """Serve a Hub from a process of its own."""
 
     def __init__(self, **plan: Any) -> None:
-        import subprocess
-
-        command = [sys.executable, "-m", "tests.runtime.store.hub.hub_loopback", json.dumps(plan)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        told = json.loads(self._process.stdout.readline())
-        self.url, self.endpoint = told["url"], told["endpoint"]
-
-    def control(self, **plan: Any) -> dict[str, Any]:
-        """Change the plan; give what the Hub holds and has counted."""
-        return self._ask("control", json.dumps(plan).encode() if plan else None)
-
-    def served(self) -> int:
-        """Return how many requests were made so far."""
-        return self._ask("control?brief=1")["all"]
-
-    def _ask(self, path: str, data: bytes | None = None) -> dict[str, Any]:
-        from urllib.request import ProxyHandler, build_opener
-
-        with build_opener(ProxyHandler({})).open(f"{self.endpoint}/{path}", data, timeout=60) as answer:
-            return json.load(answer)
-
-    def __enter__(self) -> LoopbackProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
+        super().__init__("tests.runtime.store.hub.hub_loopback", json.dumps(plan))
+        self.url, self.endpoint, self.root = self.told["url"], self.told["endpoint"], f"{self.told['endpoint']}/"
 
 
 def _say() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import random
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.runtime.store.served import Faulty
 
 TOKEN = "hf_plantedTokenOfTheLoopback0001"
 USER = "someone"
@@ -79,17 +79,17 @@ def file_of(content: bytes, lfs: bool) -> File:
     return File(len(content), sha256, hashlib.sha1(b"blob %d\0" % len(kept) + kept).hexdigest(), lfs)
 
 
-class Hub:
+class Hub(Faulty):
     """Hold what this Hub knows; all access is under one lock."""
 
+    longest_storm = 3
+
     def __init__(self, plan: Plan | None = None) -> None:
-        self.plan, self.lock = plan or Plan(), threading.RLock()
-        self.random = random.Random(self.plan.seed)
+        super().__init__(plan or Plan())
         self.repos: dict[str, dict[str, Any]] = {}
         self.content: dict[str, bytes] = {}
         self.counts: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
-        self.storm = 0
         self.make(f"{USER}/nbkit")
 
     def make(self, repo: str, private: bool = True) -> None:
@@ -142,24 +142,6 @@ class Hub:
                 elif files.pop(value["path"], None) is None:
                     raise Refusal(404, "EntryNotFound", "A file with this name doesn't exist")
             return self._record(repo, files, message)
-
-    def fault(self, kinds: tuple[str, ...]) -> str | None:
-        """Say how the next request that may fail in these ways fails; None where it does not."""
-        with self.lock:
-            for kind in self.plan.fail_next:
-                if kind in kinds:
-                    self.plan.fail_next.remove(kind)
-                    return kind
-            if self.storm and "storm429" in kinds:
-                self.storm -= 1
-                return "storm429"
-            kinds = tuple(k for k in kinds if k in self.plan.kinds)
-            if not kinds or self.random.random() >= self.plan.rate:
-                return None
-            kind = self.random.choice(kinds)
-            if kind == "storm429":
-                self.storm = self.random.randrange(3)
-            return kind
 
     def tree(self, repo: str = f"{USER}/nbkit") -> dict[str, str]:
         """Return name and SHA-256 of every file that a session stored."""
