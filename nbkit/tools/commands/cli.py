@@ -263,6 +263,18 @@ add_commands(app)
 
 
 @app.command()
+def install(
+    extras: Annotated[
+        list[str] | None, typer.Argument(metavar="[EXTRA...]", help="such as drive, decoding, tribe")
+    ] = None,
+) -> int:
+    """Install what this Python lacks of nbkit's requirements and of some extras; nothing that is there is replaced."""
+    from nbkit.tools.commands.installing import main
+
+    return main(extras or [])
+
+
+@app.command()
 def notebooks(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="where to put them")] = "my-notebooks",
 ) -> int:
