@@ -23,7 +23,7 @@ DISTRIBUTION = "nbkit-neuro"  # the name nbkit on the public index belongs to an
 TESTED = ("lightning",)  # packages that are only used in the range that was tested
 # MB that each extra adds to the required packages, measured with the pinned versions on Linux; some seconds each by uv
 _MB = {"drive": 130, "kaggle": 10, "hub": 15, "hbn": 310, "spikes": 5, "dask": 15, "decoding": 200, "tribe": 230,
-       "tensorboard": 30, "wandb": 60}  # fmt: skip
+       "dandi": 210, "slurm": 1, "tensorboard": 30, "wandb": 60}  # fmt: skip
 
 
 def requirements() -> list[str]:
