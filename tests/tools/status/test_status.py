@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lightning.pytorch import Callback
 
 import nbkit
 from nbkit.runtime.ledger.receipts import Receipt
@@ -19,7 +18,6 @@ from nbkit.runtime.words import last_line
 from nbkit.tools.phases import Phase
 from nbkit.tools.status.status import read_phase, read_status
 from nbkit.tools.status.table import words
-from tests.runtime.training.training_support import Tiny, TinyData
 
 TRAINING = Phase("toy", 1, "Toy", "", (), (), "gpu", 1, 9.0, False, (), ())
 
@@ -210,22 +208,3 @@ def test_a_damaged_rehearsal_does_not_keep_the_status_away(tmp_path, store, cont
     Path(store.path("toy/rehearsal.json")).write_bytes(content.encode("latin-1"))
     row = read_phase(store, "toy", None, tmp_path / "cache")
     assert row.done == 1 and bool(row.notes) == (not content.startswith('{"s'))
-
-
-def test_a_training_that_its_patience_ends_is_complete_for_close_and_status(store, tmp_path, capsys):
-    class Enough(Callback):
-        def on_validation_end(self, trainer, module) -> None:
-            trainer.should_stop = trainer.global_step >= 18
-
-    for trained in (18, 0):
-        session = nbkit.open_session("toy", store=store, accelerator="cpu", folder=tmp_path / "work")
-        options = {"max_steps": 60, "monitor": "val_loss", "callbacks": [Enough()]}
-        report = session.fit(Tiny(), TinyData(validation=True), **options)
-        best = session.checkpoint()
-        summary = session.close()
-        assert (report.step, report.steps_this_session) == (18, trained) and best.is_file()
-        assert summary["complete"] and summary["exit"] == 0 and summary["reason"] == "complete"
-    said = capsys.readouterr().out
-    assert "18 of 60, ended by its patience" in said and "run this notebook again" not in said
-    row = read_phase(store, "toy", None, tmp_path / "cache")
-    assert row.state == "complete" and row.step == 18
