@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # read once, when the client is imported
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # the client reads it once, when it is imported
 
 import huggingface_hub
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_session, hf_hub_url
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_session, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import (
@@ -33,6 +33,9 @@ from nbkit.runtime.store.retried import retry
 
 if int(huggingface_hub.__version__.partition(".")[0]) < 1:
     raise ImportError(f"huggingface_hub is version {huggingface_hub.__version__}")  # another HTTP client
+
+# A notebook may have imported the client first (transformers does), and then the variable above came too late.
+constants.HF_HUB_DISABLE_XET = os.environ["HF_HUB_DISABLE_XET"].upper() in {"1", "ON", "YES", "TRUE"}
 
 T = TypeVar("T")
 

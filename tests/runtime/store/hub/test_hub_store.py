@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +18,7 @@ from nbkit.runtime.store.hub.store import HubStore
 from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.retried import Retried
 from nbkit.tools.commands.check import check_store
+from tests import ROOT
 from tests.runtime.children import fork
 from tests.runtime.store.hub.hub_loopback import Loopback
 from tests.runtime.store.hub.hub_state import AFTER, BEFORE, DOWNLOADS, TOKEN, Plan
@@ -260,3 +264,29 @@ def test_check_writes_reads_and_deletes_at_once(hub, monkeypatch):
     began = time.monotonic()
     assert check_store(hub.url).state == "ok"
     assert hub.hub.tree() == {} and time.monotonic() - began < 20, "it may not wait a minute for its second commit"
+
+
+_IMPORTED_FIRST = """import os, sys
+from pathlib import Path
+from huggingface_hub import HfApi, constants
+assert not constants.HF_HUB_DISABLE_XET
+from nbkit.runtime.store.hub.credential import HubCredential
+from nbkit.runtime.store.hub.store import HubStore
+print(constants.HF_HUB_DISABLE_XET)
+if len(sys.argv) == 4:
+    credential = HubCredential(os.environ["HF_TOKEN"], sys.argv[2], "x")
+    HubStore(sys.argv[1], credential, 0.0).put(Path(sys.argv[3]), "a/x.npz")
+"""
+
+
+@pytest.mark.parametrize("asked", [None, "0"])
+def test_client_that_was_imported_before_sends_by_plain_http_unless_the_user_asks_for_xet(hub, file, asked):
+    """Transformers imports the client before a notebook opens its store; the client reads its variable only then."""
+    environ = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_XET"}
+    environ |= {"PYTHONPATH": str(ROOT), "HF_TOKEN": TOKEN} | ({} if asked is None else {"HF_HUB_DISABLE_XET": asked})
+    put = [REPO, hub.endpoint, str(file("content", "x"))] if asked is None else []
+    command = [sys.executable, "-c", _IMPORTED_FIRST, *put]
+    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(asked is None)]
+    assert [*hub.hub.tree()] == (["a/x.npz"] if asked is None else [])
