@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.children import fork, reap
 from tests.runtime.store.hub import hub_storm
 from tests.runtime.store.hub.hub_state import BEFORE
 
@@ -27,7 +28,8 @@ def test_the_storms_check_can_fail(tmp_path: Path) -> None:
     wanted = hub_storm.expected(tmp_path, 3)
     with hub_storm.LoopbackProcess() as hub:
         store = hub_storm.hub_store(hub, 0.05)
-        hub_storm.session_once(store, tmp_path / "machine", 3, None)
+        child = fork(lambda: hub_storm.session_once(store, tmp_path / "machine", 3, None), tmp_path / "log")
+        assert reap(child) == 0, (tmp_path / "log").read_text()
         assert hub_storm.check(hub, tmp_path, wanted, 3, 0.05, hub_storm.Outcome()) == []
         more = wanted | {"storm/items/sub-009/no.npz": "0"}
         faults = hub_storm.check(hub, tmp_path, more, 4, 5.0, hub_storm.Outcome())
