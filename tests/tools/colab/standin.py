@@ -4,9 +4,9 @@ The words and exit codes are those that google-colab-cli 0.7.5 gave when it was 
 and a real Jupyter server. Runtimes are rows of a JSON file, their machines are folders, and `exec` runs the code in a
 process of its own. ``python -m tests.tools.colab.standin FOLDER ARGUMENTS`` is the program.
 
-The file ``state.json`` may say: ``faults`` (answers of the next calls by verb), ``lose`` (seconds after which the next
-runtime is lost during an exec), ``break`` (seconds after which the next connections break), ``logged_in``, ``version``,
-``gpus`` (that the account has).
+The file ``state.json`` may say: ``faults`` (answers of the next calls by verb), ``lose`` (a file in the folder: the
+runtime of the next exec is lost as soon as it is there), ``break`` (the same for the connection of the next exec that
+loses no runtime), ``logged_in``, ``version``, ``gpus`` (that the account has).
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def main(folder: Path, arguments: list[str]) -> int:
                 if name not in known["runtimes"]:
                     print(f"[colab] Session '{name}' not found.")
                     return 1
-                lose, breaks = known.pop("lose", None), known.pop("break", None)
+                lose = known.pop("lose", None)
+                breaks = known.pop("break", None) if lose is None else None
                 machine = Path(known["runtimes"][name]["machine"])
             else:
                 return _answer(folder, known, verb, name, options, given)
@@ -161,7 +162,7 @@ def _end(row: dict[str, Any]) -> None:
             os.killpg(pid, signal.SIGKILL) if pid else None
 
 
-def _execute(folder: Path, name: str, machine: Path, lose: float | None, breaks: float | None) -> int:
+def _execute(folder: Path, name: str, machine: Path, lose: str | None, breaks: str | None) -> int:
     with state(folder) as known:
         kernel = known["runtimes"][name].get("kernel")
     while kernel and _is_alive(kernel):  # code waits until the kernel is free, as with the real client
@@ -179,14 +180,14 @@ def _execute(folder: Path, name: str, machine: Path, lose: float | None, breaks:
         )
     with state(folder) as known:
         known["runtimes"][name]["kernel"] = process.pid
-    end = min(lose or 1e9, breaks or 1e9) + time.monotonic()
+    end = lose or breaks
     with open(out, encoding="utf-8") as reading:
         while True:
             over = process.poll() is not None
             print(reading.read(), end="", flush=True)
             if over:
                 return 0  # also where the code raised an error, as the real client does
-            if time.monotonic() >= end:
+            if end is not None and (folder / end).exists():
                 break
             time.sleep(0.02)
     if lose is not None:

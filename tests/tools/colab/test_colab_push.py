@@ -46,23 +46,48 @@ def commands() -> set[str]:
 
 @pytest.mark.kill
 def test_lost_runtimes_and_broken_connections_lose_nothing(hub, toy, folder, tmp_path):
-    """A runtime is lost in its work, the next connection breaks and is joined, and no byte shows the token."""
-    standin.told(folder, lose=9.0, faults={"new": ["full"], "sessions": ["broken"], "upload": ["broken"]})
+    """A runtime is lost in its work, the next connection breaks and is joined, and no byte shows the token.
+
+    Two items wait for files, so that neither runtime can end before its fault, however fast the machine is.
+    """
+    cells = json.loads((toy / "notebooks/10_toy.ipynb").read_text())
+    (work,) = [cell for cell in cells["cells"] if "time.sleep(SECONDS)" in "".join(cell["source"])]
+    wait = f"while item.key in ('k004', 'k008') and not os.path.exists(f'{folder}/{{item.key}}'): time.sleep(0.05)"
+    source = "".join(work["source"]).replace("        time.sleep(SECONDS)\n", f"        {wait}\n")
+    work["source"] = "import os\n" + source
+    (toy / "notebooks/10_toy.ipynb").write_text(json.dumps(cells))
+    standin.told(
+        folder,
+        lose="lost",
+        **{"break": "broken"},
+        faults={"new": ["full"], "sessions": ["broken"], "upload": ["broken"]},
+    )
     said: list[str] = []
     listed: set[str] = set()
     stop = threading.Event()
 
     def watch() -> None:
-        broke = False
         while not stop.wait(0.1):
             listed.update(commands())
             with standin.state(folder) as known:
-                if known["begun"] == 2 and not broke:  # of the second runtime, the connection breaks
-                    known["break"], broke = 5.0, True
+                begun = known["begun"]
+            stored = sum("/items/" in name for name in [*hub.hub.tree()])
+            if stored:
+                (folder / "lost").touch()  # the first runtime, which waits in k004
+            if begun == 2:
+                (folder / "k004").touch()
+            if stored > 4:
+                (folder / "broken").touch()  # the connection to the second one, which waits in k008
+            if any("The connection to" in line for line in said):
+                (folder / "k008").touch()
 
-    threading.Thread(target=watch, daemon=True).start()
-    outcome = supervisor(hub, said, SECONDS=0.5).run()
-    stop.set()
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        outcome = supervisor(hub, said).run()
+    finally:
+        stop.set()
+        watching.join()
     words = "\n".join(said)
     assert outcome.state == "complete", words
     assert outcome.runtimes == 2 and outcome.lost == 1 and outcome.exit_code == 0
