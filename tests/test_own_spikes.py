@@ -1,4 +1,4 @@
-"""The README's walk with spikes: a folder of NWB files, one of them broken, by notebooks alone, to a score."""
+"""The walk with spikes of docs/recordings.md: a folder of NWB files, one of them broken, by notebooks, to a score."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def test_a_folder_of_spikes_becomes_a_score_beside_bayes(root, tmp_path):
         write_track(tmp_path / "recordings" / f"rat{number}.nwb", number)
     (tmp_path / "recordings" / "cut.nwb").write_bytes(b"\x89HDF")
     walk = [
-        command for command in commands((root / "README.md").read_text("utf-8")) if "--store spike-store" in command
+        command
+        for command in commands((root / "docs" / "recordings.md").read_text("utf-8"))
+        if "--store spike-store" in command
     ]
     assert len(walk) == 2
     said = []

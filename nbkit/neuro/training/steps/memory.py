@@ -1,8 +1,9 @@
 """Memory of a training step, without a GPU and without the memory itself.
 
 One step runs on fake tensors, which have shapes and sizes but no numbers, under CUDA's kind of autocast and with the
-composite form of attention, the largest that torch may fall back to. All storages that are alive at a time are added
-up. So the figure is an upper estimate of what the tensors of a step take; a CUDA context (about 0.5 GB) comes on top.
+composite form of attention, the largest that torch may fall back to: it keeps its maps in float32 at half precision
+too. All storages that are alive at a time are added up. So the figure is an upper estimate of what the tensors of a
+step take; a CUDA context (about 0.5 GB) comes on top.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ class EachEpoch(lightning.Callback):
                 f"{self.name} epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, step {trainer.global_step}: "
                 f"train_loss {scores['train_loss']:.5g}, {self.monitor} {value:.5g}, best {self.best:.5g}"
             )
-            print(line, flush=True)
             with open(self.folder / "log.txt", "a") as file:
                 file.write(line + "\n")
+            print(line, flush=True)  # last: who reads the line may kill the run at once, and the log holds it by then
 
 
 def loader(dataset: Dataset, batch: int, world: int, rank: int, seed: int, workers: int) -> DataLoader:

@@ -70,9 +70,12 @@ def test_two_processes_of_torchrun_train_go_on_after_a_kill_and_end_alike(root, 
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m",
             "nbkit.neuro.bandvar.tokens.train", *flags]  # fmt: skip
     run = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for said in run.stdout:
-        if "epoch 1 of 3" in said:
+    said: list[str] = []
+    for part in run.stdout:
+        said.append(part)
+        if "epoch 1 of 3" in part:
             break
+    assert said and "epoch 1 of 3" in said[-1], "".join(said[-40:])
     for process in [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]:
         process.kill()
     run.wait()
