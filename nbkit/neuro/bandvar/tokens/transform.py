@@ -118,7 +118,7 @@ def _basis(band: np.ndarray) -> tuple[BandBasis, np.ndarray]:
 
 
 def _grouped(basis: BandBasis, variances: np.ndarray, tokens: int, bits: float) -> BandBasis:
-    """Give the coefficients that are worth bits to the tokens, so that each gets about the same number of bits."""
+    """Assign the coefficients that are worth bits to the tokens, so that each has about the same number of bits."""
     level = water_level(variances, tokens * bits)
     order = np.argsort(variances)[::-1]
     order = order[: max(tokens, min(tokens * _MOST_TOGETHER, int((variances > level).sum())))]

@@ -128,7 +128,7 @@ class SpikeWindows(Dataset):
         }
 
     def _following(self, number: int, window: int) -> int:
-        """Return the window after a window, or -1 if there is none in this side."""
+        """Return the window after a window, or -1 if this side has no later one."""
         after = int(self.shards[number].next_window[window])
         return after if after >= 0 and self._inside[number][after] else -1
 

@@ -49,7 +49,7 @@ class DecoderScore:
 
     @property
     def error(self) -> float:
-        """Median absolute error in ``unit``; NaN where there is none."""
+        """Median absolute error in ``unit``; NaN where it is not defined."""
         return float(np.median(np.concatenate(self.errors))) if self.errors else float("nan")
 
     def value_of(self, blocks: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ class Verdict:
 
     @property
     def law(self) -> PowerLaw | None:
-        """The fit, or None if there is none or it is at its bound and therefore withheld."""
+        """The fit, or None if none was possible or it is at its bound and therefore withheld."""
         return None if self.fit is None or self.fit.at_bound else self.fit
 
 

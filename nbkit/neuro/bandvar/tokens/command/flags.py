@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def refused_in_words(argv: list[str]) -> str:
-    """Return why a flag of VAR's train.py is not taken, for the first one in the arguments; "" if there is none."""
+    """Return why a flag of VAR's train.py is not taken, for the first one in the arguments; "" if all are."""
     for word in argv:
         name = word.split("=")[0].lstrip("-")
         if word.startswith("--") and name in REFUSED:
