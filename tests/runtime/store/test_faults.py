@@ -42,7 +42,8 @@ def run(store: object, folder: Path, **options) -> dict:
         for item in session.work(ROWS):
             with item:
                 item.save(x=np.full(64, int(item["seed"])), y=np.arange(3))
-        session.result("mean", 1.0, unit="1", baseline=0.0, baseline_is="nothing")
+        if session.budget.wall() > 0.6:  # what follows the work near the wall is ended there
+            session.result("mean", 1.0, unit="1", baseline=0.0, baseline_is="nothing")
     except BaseException:
         session._leave()  # what the end of the process does
         raise
