@@ -25,7 +25,7 @@ def seconds_between_lines() -> float | None:
 
 
 class Lines:
-    """Say when the next line is due.
+    """Tell when the next line is due.
 
     Parameters
     ----------

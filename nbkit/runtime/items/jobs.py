@@ -131,7 +131,7 @@ def _has_ended(job: Any) -> bool:
 
 
 def _take(future: Future[Any], job: Any) -> None:
-    """Give a future what its job made, or why it made nothing."""
+    """Set a future to what its job made, or to the reason why it made nothing."""
     try:
         error = job.exception()
         if error is None:
