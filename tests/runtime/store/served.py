@@ -1,16 +1,40 @@
-"""What the loopback servers of the stores share: a server in a process of its own, and faults by a plan."""
+"""What the loopback servers of the stores share: answers, a server in a process of its own, faults by a plan."""
 
 from __future__ import annotations
 
 import json
 import random
+import socket
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
 from urllib.request import ProxyHandler, build_opener
 
 from tests import ROOT
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answer one connection's requests with JSON, bytes or nothing."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # head and body of an answer leave together
+
+    def _send(self, status: int, body: Any, kind: str = "", more: dict[str, str] | None = None) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Content-Type": kind or "application/json", "Content-Length": str(len(data)), **(more or {})}
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+        self.wfile.flush()
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class ServerProcess:

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.hosts.credentials import CREDENTIAL_FILE, CREDENTIAL_VARIABLE, host_credentials, how_to_hand_on
+from nbkit.runtime.store.private import Credential, is_encrypted
 
 SCOPE = "https://www.googleapis.com/auth/drive.file"
 AUTH_URI = "https://accounts.google.com/o/oauth2/auth"
@@ -27,7 +27,7 @@ _NEXT = "Run 'nbkit login drive' on your own machine; it writes the file and pri
 
 
 @dataclass(frozen=True, repr=False)
-class DriveCredential:
+class DriveCredential(Credential):
     """Result of one login.
 
     Attributes
@@ -56,14 +56,10 @@ class DriveCredential:
 
     def __post_init__(self) -> None:
         for address in (self.token_uri, self.api_root, self.auth_uri):
-            parts = urlsplit(address)
-            if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+            if not is_encrypted(address):
                 raise UsageError(
                     f"The Drive credential from {self.where} would be sent to {address!r} unencrypted. {_NEXT}"
                 )
-
-    def __repr__(self) -> str:
-        return f"DriveCredential(from {self.where or 'nowhere'})"
 
     def to_text(self) -> str:
         """Return one line of JSON for `read_credential`: for a file or a secret, not for printing."""
@@ -73,26 +69,9 @@ class DriveCredential:
         fields |= {name: value for name, (value, usual) in others.items() if value != usual}
         return json.dumps(fields)
 
-    def write(self, path: Path) -> None:
-        """Write the credential atomically to a file that only its owner can read."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, self.to_text() + "\n")
-
     def secrets(self) -> tuple[str, ...]:
         """Return the texts that must never be shown."""
         return tuple(s for s in (self.client_secret, self.refresh_token) if s)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a text atomically to a file that only its owner can read, from its first byte on."""
-    temp = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temp.unlink(missing_ok=True)
-    handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temp, path)
 
 
 def read_credential(text: str, where: str) -> DriveCredential:

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 
 from googleapiclient.http import MediaIoBaseUpload, MediaUpload
 
+from nbkit.ground.files import write_private
 from nbkit.runtime.store.drive.access import TRIES, DriveAccess
-from nbkit.runtime.store.drive.credential import write_private
 from nbkit.runtime.store.drive.faults import DriveError
 
 CHUNK = 8 << 20  # bytes, a multiple of 256 KiB as Drive wants it
@@ -180,7 +180,7 @@ class _Kept:
         if address and address != self._last:
             self._last = address
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_private(self._path, json.dumps({**self._of, "address": address}))
+            write_private(self._path, json.dumps({**self._of, "address": address}).encode())
 
     def clear(self) -> None:
         self._last = None

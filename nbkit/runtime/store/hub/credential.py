@@ -10,12 +10,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.hosts.credentials import HUB_FILE, HUB_VARIABLE, host_credentials, how_to_hand_on
-from nbkit.runtime.store.drive.credential import write_private
+from nbkit.runtime.store.private import Credential, is_encrypted
 
 ENDPOINT = "https://huggingface.co"
 _TOKEN = re.compile(r"[\x21-\x7e]{8,}")  # the Hub's own begin with hf_, a loopback's need not
@@ -23,7 +21,7 @@ _NEXT = "Run 'nbkit login hf' on your own machine; it writes the file and prints
 
 
 @dataclass(frozen=True, repr=False)
-class HubCredential:
+class HubCredential(Credential):
     """A token and the server that it is for.
 
     Attributes
@@ -41,25 +39,16 @@ class HubCredential:
     where: str = ""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.endpoint)
-        if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        if not is_encrypted(self.endpoint):
             raise UsageError(
                 f"The Hub token from {self.where} would be sent to {self.endpoint!r} unencrypted. Allowed is an "
                 "https:// address in HF_ENDPOINT. Nothing was sent."
             )
 
-    def __repr__(self) -> str:
-        return f"HubCredential(from {self.where or 'nowhere'})"
-
     def to_text(self) -> str:
         """Return one line of JSON for `read_hub_credential`: for a file or a secret, not for printing."""
         fields = {"token": self.token}
         return json.dumps(fields | ({"endpoint": self.endpoint} if self.endpoint != ENDPOINT else {}))
-
-    def write(self, path: Path) -> None:
-        """Write the credential atomically to a file that only its owner can read."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, self.to_text() + "\n")
 
     def secrets(self) -> tuple[str, ...]:
         """Return the texts that must never be shown."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -32,17 +31,14 @@ from tests.runtime.store.drive.drive_state import (
     Refusal,
     Upload,
 )
-from tests.runtime.store.served import ServerProcess
+from tests.runtime.store.served import Answering, ServerProcess
 
 _STEP = 256 << 10  # Drive takes chunks in multiples of this
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Answering):
     """Answer one connection's requests."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1  # head and body of an answer leave together
     drive: Drive
 
     def do_GET(self) -> None:
@@ -286,20 +282,6 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "commit500":
             return self._send(500, {"error": {"code": 500, "message": "no", "errors": [{"reason": "internalError"}]}})
         self._send(status, body, more=more)
-
-    def _send(self, status: int, body: Any, kind: str = "", more: dict[str, str] | None = None) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Content-Type": kind or "application/json", "Content-Length": str(len(data)), **(more or {})}
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-        self.wfile.flush()
-
-    def _hang_up(self) -> None:
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
 
     def _control(self) -> None:
         if self.command == "POST":

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.children import fork, reap
+from tests.runtime.store import storm
 from tests.runtime.store.drive import drive_storm
-from tests.runtime.store.drive.drive_state import AFTER, BEFORE, DOWNLOADS
+from tests.runtime.store.drive.drive_state import AFTER, BEFORE, DOWNLOADS, md5_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the storm forks")
 
@@ -40,10 +41,10 @@ def test_listings_that_lag_behind_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_the_storms_check_can_fail(tmp_path: Path) -> None:
-    wanted = drive_storm.expected(tmp_path, 3)
+    wanted = storm.expected(tmp_path, 3, md5_of)
     with drive_storm.LoopbackProcess(tmp_path / "drive") as drive:
         store = drive_storm.drive_store(drive)
-        child = fork(lambda: drive_storm.session_once(store, tmp_path / "machine", 3, None), tmp_path / "log")
+        child = fork(lambda: storm.session_once(store, tmp_path / "machine", 3, None), tmp_path / "log")
         assert reap(child) == 0, (tmp_path / "log").read_text()
         assert drive_storm.check(drive, tmp_path, wanted, 3, drive_storm.Outcome()) == []
         faults = drive_storm.check(

@@ -11,12 +11,12 @@ import os
 import re
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.runtime.store.hub.hub_state import AFTER, BEFORE, DOWNLOADS, LFS, TOKEN, USER, Hub, Plan, Refusal
-from tests.runtime.store.served import ServerProcess
+from tests.runtime.store.served import Answering, ServerProcess
 
 _ROUTES = (
     ("POST", r"/api/repos/create", "create"),
@@ -34,12 +34,9 @@ _ROUTES = (
 _SIGNED = "plantedSignature0123456789"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Answering):
     """Answer one connection's requests."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1  # head and body of an answer leave together
     hub: Hub
 
     def do_GET(self) -> None:
@@ -216,20 +213,6 @@ class Handler(BaseHTTPRequestHandler):
     def elsewhere(self) -> str:
         """Return another host of this server: the client must not send its token there."""
         return self.root.replace("127.0.0.1", "localhost")
-
-    def _send(self, status: int, body: Any, kind: str = "", more: dict[str, str] | None = None) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Content-Type": kind or "application/json", "Content-Length": str(len(data)), **(more or {})}
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-        self.wfile.flush()
-
-    def _hang_up(self) -> None:
-        self.close_connection = True
-        self.connection.close()
 
     def _control(self) -> None:
         for name, value in json.loads(self._read() or b"{}").items():

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from nbkit.ground.files import sha256_of
 from tests.runtime.children import fork, reap
+from tests.runtime.store import storm
 from tests.runtime.store.hub import hub_storm
 from tests.runtime.store.hub.hub_state import BEFORE
 
@@ -25,10 +27,10 @@ def test_killed_sessions_on_a_failing_hub_store_every_file_once(tmp_path: Path) 
 
 
 def test_the_storms_check_can_fail(tmp_path: Path) -> None:
-    wanted = hub_storm.expected(tmp_path, 3)
+    wanted = storm.expected(tmp_path, 3, sha256_of)
     with hub_storm.LoopbackProcess() as hub:
         store = hub_storm.hub_store(hub, 0.05)
-        child = fork(lambda: hub_storm.session_once(store, tmp_path / "machine", 3, None), tmp_path / "log")
+        child = fork(lambda: storm.session_once(store, tmp_path / "machine", 3, None), tmp_path / "log")
         assert reap(child) == 0, (tmp_path / "log").read_text()
         assert hub_storm.check(hub, tmp_path, wanted, 3, 0.05, hub_storm.Outcome()) == []
         more = wanted | {"storm/items/sub-009/no.npz": "0"}
