@@ -12,8 +12,7 @@ from nbkit.neuro.bandvar.data import BandData
 from nbkit.neuro.bandvar.tokens.generator_training import GeneratorSettings, GeneratorTraining
 from nbkit.neuro.bandvar.tokens.token_data import TokenData
 from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerSettings, TokenizerTraining
-from nbkit.runtime.training.fit import fit
-from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
+from tests.runtime.training.in_sessions import assert_the_same_in_sessions
 
 pytestmark = pytest.mark.train
 
@@ -43,18 +42,4 @@ def generator(windows):
 
 @pytest.mark.parametrize("make", [tokenizer, generator])
 def test_a_training_in_two_sessions_is_the_training_in_one(make, windows, tmp_path):
-    def session(name, stop=None):
-        made = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store")
-        callbacks = [StopAt(made, stop)] if stop else []
-        module, data = make(windows)
-        report = fit(made, module, data, max_steps=50, val_check_interval=7, callbacks=callbacks)
-        assert not [line for line in made.said if "checkpoint cannot" in line]
-        return report, module
-
-    whole, first = session("whole")
-    half, _ = session("halves", stop=23)
-    rest, second = session("halves")
-    assert whole.complete and not half.complete and half.step == 23 and rest.resumed_from == 23 and rest.complete
-    assert digest(checkpoint_of(tmp_path / "halves")) == digest(checkpoint_of(tmp_path / "whole"))
-    mine, theirs = first.state_dict(), second.state_dict()
-    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+    assert_the_same_in_sessions(lambda _: make(windows), tmp_path, 50, [23], check=7)

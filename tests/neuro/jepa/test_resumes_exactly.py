@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from nbkit.neuro.jepa.pretrain import OBJECTIVES
-from nbkit.runtime.training.fit import fit
 from tests.neuro.jepa.training import SETTINGS, Windows, made
-from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
+from tests.runtime.training.in_sessions import assert_the_same_in_sessions
 
 pytestmark = pytest.mark.train
 
@@ -24,24 +23,13 @@ def test_a_training_in_three_sessions_is_the_training_in_one(objective, latent_s
 
     asked = {"whole": [], "parts": []}
 
-    def session(name, stop=None):
-        opened = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store")
+    def make(name):
         module = made(settings)
         masked = module.masked
         module.masked = lambda windows: asked[name].append(module.global_step) or masked(windows)
-        stops = [StopAt(opened, stop)] if stop else []
-        report = fit(opened, module, Windows(), max_steps=STEPS, val_check_interval=4, callbacks=stops)
-        assert not [line for line in opened.said if "checkpoint cannot" in line]
-        return report, module
+        return module, Windows()
 
-    whole, first = session("whole")
-    reports = [session("parts", stop)[0] for stop in STOPS]
-    rest, second = session("parts")
-    assert [r.step for r in reports] == list(STOPS) and rest.resumed_from == STOPS[-1]
-    assert whole.complete and rest.complete
-    assert digest(checkpoint_of(tmp_path / "parts")) == digest(checkpoint_of(tmp_path / "whole"))
-    theirs = second.state_dict()
-    assert all(torch.equal(value, theirs[name]) for name, value in first.state_dict().items())
+    first, _ = assert_the_same_in_sessions(make, tmp_path, STEPS, STOPS)
     assert asked["whole"] == asked["parts"] == [0, 5, 10, 15, 20]
     if settings.ema:
         fast = first.encoder.state_dict()

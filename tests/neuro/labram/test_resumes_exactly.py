@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
-from nbkit.runtime.training.fit import fit
 from tests.neuro.labram import test_codebook, test_finetune, test_pretrain
 from tests.neuro.labram.training import Windows
 from tests.neuro.training import test_rivals
-from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
+from tests.runtime.training.in_sessions import assert_the_same_in_sessions
 
 pytestmark = pytest.mark.train
 
@@ -37,19 +35,8 @@ def compared(data):
 
 @pytest.mark.parametrize("make", [codebook, pretrain, finetune, compared])
 def test_a_training_in_two_sessions_is_the_training_in_one(make, tmp_path):
-    def session(name, stop=None):
-        made = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store")
+    def with_data(_):
         data = Windows()
-        module = make(data)
-        stops = [StopAt(made, stop)] if stop else []
-        report = fit(made, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops)
-        assert not [line for line in made.said if "checkpoint cannot" in line]
-        return report, module
+        return make(data), data
 
-    whole, first = session("whole")
-    half, _ = session("halves", stop=STOP)
-    rest, second = session("halves")
-    assert whole.complete and half.step == STOP and rest.resumed_from == STOP and rest.complete
-    assert digest(checkpoint_of(tmp_path / "halves")) == digest(checkpoint_of(tmp_path / "whole"))
-    theirs = second.state_dict()
-    assert all(torch.equal(value, theirs[name]) for name, value in first.state_dict().items())
+    assert_the_same_in_sessions(with_data, tmp_path, STEPS, [STOP])

@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import lightning
 import pytest
-import torch
 
 from nbkit.neuro.neurofm.adapt import identify_units
 from nbkit.neuro.neurofm.data.batches import SpikeData
 from nbkit.neuro.neurofm.pretrain import Pretrainer
-from nbkit.runtime.training.fit import fit
 from tests.neuro.neurofm.spike_files import TINY, write_populations
-from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
+from tests.runtime.training.in_sessions import assert_the_same_in_sessions
 
 pytestmark = pytest.mark.train
 
@@ -43,18 +41,4 @@ def identification(paths):
 
 @pytest.mark.parametrize("make", [pretraining, identification])
 def test_a_training_in_two_sessions_is_the_training_in_one(make, paths, tmp_path):
-    def session(name, stop=None):
-        made = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store")
-        module, data = make(paths)
-        stops = [StopAt(made, stop)] if stop else []
-        report = fit(made, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops)
-        assert not [line for line in made.said if "checkpoint cannot" in line]
-        return report, module
-
-    whole, first = session("whole")
-    half, _ = session("halves", stop=STOP)
-    rest, second = session("halves")
-    assert whole.complete and half.step == STOP and rest.resumed_from == STOP and rest.complete
-    assert digest(checkpoint_of(tmp_path / "halves")) == digest(checkpoint_of(tmp_path / "whole"))
-    theirs = second.state_dict()
-    assert all(torch.equal(value, theirs[name]) for name, value in first.state_dict().items())
+    assert_the_same_in_sessions(lambda _: make(paths), tmp_path, STEPS, [STOP])

@@ -12,8 +12,7 @@ from nbkit.neuro.tribe.fmri import FmriSettings, FmriTribe
 from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe
 from nbkit.neuro.tribe.runs.runs import split_runs
 from nbkit.neuro.tribe.runs.windows import TribeData
-from nbkit.runtime.training.fit import fit
-from tests.runtime.training.training_support import FakeSession, StopAt, checkpoint_of, digest
+from tests.runtime.training.in_sessions import assert_the_same_in_sessions
 
 pytestmark = pytest.mark.train
 
@@ -31,19 +30,13 @@ def test_a_training_in_two_sessions_is_the_training_in_one(phase, some_runs, tmp
     kind, smoke = PHASES[phase]
     settings = replace(smoke, student=smoke.student.of(**SIZES), steps=STEPS, batch_size=4)
     train_runs, val_runs = split_runs(some_runs, 0.34)
+    calls = []
 
-    def session(name, seed, stop=None):
-        made = FakeSession(tmp_path / name, store=tmp_path / f"{name}-store")
-        torch.manual_seed(seed)
-        module = kind(settings)
-        data = TribeData(train_runs, val_runs, settings.times, None, settings.batch_size)
-        stops = [StopAt(made, stop)] if stop else []
-        report = fit(made, module, data, max_steps=STEPS, val_check_interval=4, callbacks=stops)
-        assert not [line for line in made.said if "checkpoint cannot" in line]
-        return report
+    def make(name):
+        calls.append(name)
+        # other first weights in the second session: the checkpoint must replace all of them
+        torch.manual_seed(int(calls.count("parts") == 2))
+        return kind(settings), TribeData(train_runs, val_runs, settings.times, None, settings.batch_size)
 
-    whole = session("whole", seed=0)
-    half = session("halves", seed=0, stop=5)
-    rest = session("halves", seed=1)  # other first weights: the checkpoint must replace all of them
-    assert whole.complete and half.step == 5 and rest.resumed_from == 5 and rest.complete
-    assert digest(checkpoint_of(tmp_path / "halves")) == digest(checkpoint_of(tmp_path / "whole"))
+    assert_the_same_in_sessions(make, tmp_path, STEPS, [5])
+    assert calls == ["whole", "parts", "parts"]
