@@ -21,6 +21,7 @@ from nbkit.neuro.neurofm.masked_units import Bits
 from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.signals.spikes.synthetic import optimal_velocity
 from nbkit.neuro.signals.spikes.windows import SpikeShard
+from nbkit.neuro.training.paired import beside
 
 OPTIMAL, MODEL = "best possible", "NeuroFM"
 ORDER = (OPTIMAL, MODEL, GRU, WIENER, BAYES, LDA, MEAN)
@@ -136,11 +137,14 @@ def result_rows(scores: Sequence[DecoderScore], bits: Mapping[str, Bits]) -> lis
         chosen = [score for score in scores if score.is_classes == is_classes and np.isfinite(score.value)]
         means = mean_scores(chosen)
         pairs = [(MODEL, LDA if is_classes else WIENER), (GRU, WIENER), (WIENER, MEAN), (LDA, MEAN), (OPTIMAL, MEAN)]
-        rows += [
+        made = [
             {"name": f"test_{kind}_{_key(name)}", "value": means[name], "unit": "1", "baseline": means[rival],
              "baseline_is": _WORDS[rival]}
             for name, rival in pairs if name in means and rival in means
         ]  # fmt: skip
+        if made and MODEL in means:
+            made[0] |= _beside_rivals(chosen)
+        rows += made
         if MODEL in means:
             gaps = [_gap_to_best([s for s in chosen if s.recording == name]) for name in _names(chosen)]
             rows.append({"name": f"test_{kind}_over_best_rival", "value": float(np.mean(gaps)), "unit": "1",
@@ -166,6 +170,23 @@ _WORDS = {
     LDA: "linear discriminant analysis on the same windows",
     MEAN: "a constant prediction",
 }
+
+
+def _beside_rivals(scores: Sequence[DecoderScore]) -> dict[str, Any]:
+    """Return the network's interval and its rivals: over recordings, or for a single one over blocks of its time."""
+    names = [name for name in ORDER if name != OPTIMAL and any(score.decoder == name for score in scores)]
+    recordings = _names(scores)
+    if len(recordings) > 1:
+        by_name = {name: [score for score in scores if score.decoder == name] for name in names}
+        units = {
+            name: np.array([{s.recording: s.value for s in own}.get(one, np.nan) for one in recordings])
+            for name, own in by_name.items()
+        }
+        over = f"{len(recordings)} recordings"
+    else:  # the mean over blocks of these values is the score
+        units = {score.decoder: score.by_block for score in scores if score.decoder in names}
+        over = f"{len(units[MODEL])} blocks of time"
+    return {"over": over, **beside(units[MODEL], {name: units[name] for name in names if name != MODEL})}
 
 
 def _names(scores: Sequence[DecoderScore]) -> list[str]:

@@ -7,12 +7,14 @@ as such in the same file.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import read_json, write_json
 from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.results.rivals import is_known, judged
 from nbkit.runtime.store.protocol import Store
 
 
@@ -65,8 +67,13 @@ class Results:
         baseline_is: str,
         anchor: float | None = None,
         anchor_is: str | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        over: str = "",
+        rivals: Sequence[Mapping[str, Any]] = (),
+        lower_is_better: bool = False,
     ) -> None:
-        """Add or replace one score.
+        """Add or replace one score; see `Showing.result`.
 
         Raises
         ------
@@ -77,7 +84,7 @@ class Results:
         for what, text in (("unit", unit), ("baseline_is", baseline_is)):
             if not isinstance(text, str) or not text:
                 raise UsageError(f"{name!r} needs {what}=, in words ('1' for a ratio). Nothing was written.")
-        row = {"value": value, "unit": unit, "baseline": baseline, "baseline_is": baseline_is}
+        row: dict[str, Any] = {"value": value, "unit": unit, "baseline": baseline, "baseline_is": baseline_is}
         if anchor is not None or anchor_is is not None:
             if not isinstance(anchor_is, str) or not anchor_is:
                 raise UsageError(
@@ -85,6 +92,14 @@ class Results:
                     "Nothing was written."
                 )
             row |= {"anchor": _finite(anchor, f"anchor of {name!r}"), "anchor_is": anchor_is}
+        if is_known(low) and is_known(high):
+            if not over:
+                raise UsageError(f"{name!r} has an interval without over=, such as '36 people'. Nothing was written.")
+            row |= {"low": float(low or 0), "high": float(high or 0), "over": over}
+        if rivals:
+            row |= {"rivals": judged(name, rivals, lower_is_better)}
+        if lower_is_better:
+            row |= {"lower_is_better": True}
         self.content["metrics"][name] = row
         self.write()
 

@@ -18,6 +18,7 @@ from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_name
 from nbkit.runtime.results.results import Results
+from nbkit.runtime.results.rivals import in_words
 
 if TYPE_CHECKING:
     from nbkit.runtime.device import Device
@@ -55,6 +56,11 @@ class Showing:
         baseline_is: str,
         anchor: float | None = None,
         anchor_is: str | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        over: str = "",
+        rivals: Sequence[Mapping[str, Any]] = (),
+        lower_is_better: bool = False,
     ) -> None:
         """Keep a score beside its trivial baseline in ``<slug>/results.json``, and print both.
 
@@ -72,11 +78,28 @@ class Showing:
             Published value of the same measure.
         anchor_is : str or None
             Its source: authors, year, table.
+        low, high : float or None
+            The 95 % interval of the score; NaN is not known.
+        over : str
+            What the interval is over, such as "36 people".
+        rivals : sequence of mapping
+            Other models on the same data, each with name, value and difference (the score minus the value), and where
+            they are known low, high, difference_low, difference_high, and p, corrected for the number of rivals. What
+            can be said of each (better, worse, not distinguishable) is stored with it.
+        lower_is_better : bool
+            Whether the score is an error.
         """
-        self.results.metric(name, value, unit, baseline, baseline_is, anchor, anchor_is)
+        beside = {"low": low, "high": high, "over": over, "rivals": rivals, "lower_is_better": lower_is_better}
+        self.results.metric(name, value, unit, baseline, baseline_is, anchor, anchor_is, **beside)
         self.outbox.send([(self.results.path, self.results.name)], "results.json")
         published = "" if anchor is None else f"; published {anchor:.4g}: {anchor_is}"
         print(f"{name} = {value:.4g} {unit}   (baseline {baseline:.4g}: {baseline_is}{published})")
+        stored = self.results.content["metrics"][name]
+        if "low" in stored:
+            print(f"  {in_words(stored['value'], stored['low'], stored['high'], stored['over'])}")
+        for rival in stored.get("rivals", ()):
+            ends = in_words(rival["difference"], rival.get("difference_low"), rival.get("difference_high"))
+            print(f"  beside {rival['name']}, {rival['value']:.3f}: {rival['said']} ({ends})")
 
     def note(self, **facts: str) -> None:
         """Label the results, such as ``data="synthetic stand-in"`` or ``weights="random"``."""

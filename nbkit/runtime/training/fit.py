@@ -145,7 +145,7 @@ def fit(
     val_time_share : float or None
         Largest share of the time that validations may take, such as 0.05. The first validation counts how many of its
         batches, in an order drawn from the seed, end in that time; the same windows serve every later validation, in
-        later sessions, too. None for the whole validation set.
+        later sessions, too. None for the whole validation set, and where NBKIT_VALIDATION=whole is set.
     deterministic : bool, "warn" or None
         As in Lightning. On a GPU, results are bit-exact only with True; samples, order and augmentation always are.
     fresh : bool or int
@@ -175,7 +175,7 @@ def fit(
     began = time.monotonic()
     check_callbacks(callbacks)
     check_options({**trainer_options, "val_check_interval": val_check_interval}, mode)
-    check_share(val_time_share)
+    val_time_share = check_share(val_time_share)
     device = device_of(session)
     world = choose_world(trainer_options, device)
     total = length_of(module, max_steps)

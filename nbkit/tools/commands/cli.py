@@ -258,6 +258,28 @@ def verify(
     return 1 if found.faults else 0
 
 
+@app.command()
+def results(
+    data: Annotated[str, typer.Option(metavar="FOLDER", help="the recordings, a folder for each set")] = "data",
+    store: Annotated[
+        str, typer.Option(metavar="FOLDER", help="where all stores of it are kept")
+    ] = "nbkit-results-store",
+    docs: Annotated[str, typer.Option(metavar="FOLDER", help="where the page and its figures go")] = "docs",
+    list_: Annotated[
+        str | None, typer.Option("--list", metavar="FILE", help="what to run; by default manifests/results.toml")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="systems side by side, each on one thread")] = 2,
+) -> int:
+    """Run every system on real recordings by its notebooks, small, and write the page of results with its figures.
+
+    Kill it at any time and run it again: it goes on from what its stores hold, and writes the same page. Sets of
+    recordings that are not there are named on the page. Exit code 3: some were missing, so the page is not whole.
+    """
+    from nbkit.tools.results.making import make_results
+
+    return make_results(data, store, docs, list_, workers)
+
+
 app.add_typer(login, name="login")
 add_commands(app)
 

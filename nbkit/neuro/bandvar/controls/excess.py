@@ -16,7 +16,9 @@ from nbkit.neuro.bandvar.controls.by_subject import (
     Errors,
     interval,
 )
+from nbkit.neuro.training.paired import beside
 
+_NAMES = {WIENER: "Wiener filter", AR: "AR of each channel", SURROGATE: "same training on surrogates"}
 _SHUFFLED = "the same training on phase-randomised surrogates (same spectra and cross-spectra)"
 
 
@@ -40,14 +42,19 @@ def excess_rows(errors: Errors | None) -> list[dict[str, Any]]:
     if errors is None:
         return []
     rows = []
+    over = f"{len(errors.subjects)} {errors.whose}"
     if errors.controlled:
         rows += _with_interval("excess", errors.excess())
+        none = {"nothing beyond surrogates": np.zeros(len(errors.subjects))}
+        rows[0] |= {"over": over, **beside(errors.excess(), none)}
         above = float((errors.excess() > 0).mean())
         rows.append(
             _row("excess_subjects", above, 0.5, f"half of {len(errors.subjects)} held-out {errors.whose} above zero")
         )
         rows.append(_skill_row("skill_model_against_surrogate", errors, MODEL, SURROGATE, _SHUFFLED))
     rows.append(_skill_row("skill_model", errors, MODEL, WIENER, "multichannel Wiener filter"))
+    rivals = {_NAMES[name]: errors.skill(name) for name in (WIENER, AR, SURROGATE) if name in errors.mse}
+    rows[-1] |= {"over": over, **beside(errors.skill(MODEL), rivals)}
     rows.append(_skill_row("skill_model_against_ar", errors, MODEL, AR, "AR: own last 0.5 s of each channel"))
     rows += _with_interval("skill_model_beyond_wiener", errors.skill(MODEL) - errors.skill(WIENER),
                            "multichannel Wiener filter")  # fmt: skip

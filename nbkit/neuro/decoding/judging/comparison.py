@@ -9,7 +9,8 @@ import numpy as np
 
 from nbkit.neuro.decoding.judging.predictions import Predictions, gathered, label_of
 from nbkit.neuro.decoding.judging.scores import MAIN, TRIVIAL_IS, UNITS, score_names
-from nbkit.neuro.decoding.judging.statistics import DRAWS, above_chance, difference, holm, interval, verdict
+from nbkit.neuro.decoding.judging.statistics import DRAWS, above_chance, difference, interval, verdict
+from nbkit.neuro.training.paired import holm
 
 if TYPE_CHECKING:
     import pandas
@@ -92,7 +93,8 @@ def result_rows(table: pandas.DataFrame, by_task: bool = False) -> list[dict[str
             p = "" if not np.isfinite(found["p_holm"]) else f", p = {found['p_holm']:.2g} after Holm"
             beside, beside_is = found["score"] - found["beside"], f"{REFERENCE_IS}, same windows: {found['said']}{p}"
         common = {"unit": UNITS[score], "baseline": beside, "baseline_is": beside_is}
-        rows.append({"name": name, "value": found["score"], **common})
+        over = {"low": found["low"], "high": found["high"], "over": f"{found['groups']} groups"}
+        rows.append({"name": name, "value": found["score"], **common, **over, "rivals": _rivals(found, table)})
         for end in ("low", "high"):
             if np.isfinite(found[end]):
                 rows.append({"name": f"{name}_{end}", "value": found[end], **common})
@@ -103,6 +105,20 @@ def result_rows(table: pandas.DataFrame, by_task: bool = False) -> list[dict[str
                     "unit": UNITS[other], "baseline": found[f"{other}_trivial"], "baseline_is": TRIVIAL_IS[other],
                 })  # fmt: skip
     return rows
+
+
+def _rivals(found: Mapping[str, Any], table: pandas.DataFrame) -> list[dict[str, Any]]:
+    """Return the reference as a rival of a decoder, as a session's results take it; p is already corrected."""
+    is_reference = (table["model"] == REFERENCE[0]) & (table["mode"] == REFERENCE[1]) & (table["task"] == found["task"])
+    return [
+        {
+            "name": REFERENCE_IS, "value": found["score"] - found["beside"], "low": reference["low"],
+            "high": reference["high"], "difference": found["beside"], "difference_low": found["beside_low"],
+            "difference_high": found["beside_high"], "p": found["p_holm"],
+        }
+        for reference in table[is_reference].to_dict("records")
+        if np.isfinite(found["beside"])
+    ]  # fmt: skip
 
 
 def in_words(table: pandas.DataFrame) -> list[str]:

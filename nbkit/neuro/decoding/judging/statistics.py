@@ -5,13 +5,11 @@
   difference is compared with those after exchanging them in random groups (all exchanges with 12 groups or fewer).
 - Chance: within each group the classes are renamed at random, all windows of a class together, because windows of one
   recording are alike. Where a group has one class, the groups' classes are shuffled among them instead.
-- Several p values are corrected by Holm's step-down procedure (1979).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,16 +97,6 @@ def above_chance(predictions: Predictions, draws: int = DRAWS, seed: int = 2025)
     value = predictions.score()
     p = (1 + int((found >= value - 1e-12).sum())) / (1 + len(found))
     return float(p), float(np.quantile(found, 1 - LEVEL))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number by Holm's procedure; NaN stays NaN and does not count."""
-    known = [(p, place) for place, p in enumerate(p_values) if np.isfinite(p)]
-    out, largest = [float("nan")] * len(p_values), 0.0
-    for rank, (p, place) in enumerate(sorted(known)):
-        largest = max(largest, min(1.0, p * (len(known) - rank)))
-        out[place] = largest
-    return out
 
 
 def verdict(found: Difference, corrected: float, name: str) -> str:

@@ -52,6 +52,11 @@ class DecoderScore:
         """Median absolute error in ``unit``; NaN where it is not defined."""
         return float(np.median(np.concatenate(self.errors))) if self.errors else float("nan")
 
+    @property
+    def by_block(self) -> np.ndarray:
+        """What each block adds to the score, (blocks,): its mean is `value`, and those of two decoders are paired."""
+        return 1 - self.missed * len(self.missed) / max(float(self.possible.sum()), 1e-12)
+
     def value_of(self, blocks: np.ndarray) -> np.ndarray:
         """Return the score of drawn blocks; ``blocks`` (draws, blocks) has their numbers."""
         return 1 - self.missed[blocks].sum(axis=1) / np.maximum(self.possible[blocks].sum(axis=1), 1e-12)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.neuro.training.paired import beside
 from nbkit.neuro.tribe.scoring.frame import JOINT, RIDGE, STACK, STUDENT, TEACHER_RIDGE, WORD_RATE
 from nbkit.neuro.tribe.scoring.settings import FrameSettings
 from nbkit.neuro.tribe.scoring.uncertainty import Encoding, Interval, discovered, interval_over, shift_p
@@ -36,6 +37,8 @@ class ModelRow:
         Share of the outputs that are above chance at the false discovery rate.
     r : ndarray of shape (outputs,)
         Mean over people.
+    by_unit : ndarray of shape (people,)
+        Mean over outputs of each person (or run).
     """
 
     model: str
@@ -46,6 +49,7 @@ class ModelRow:
     share: float
     found: float
     r: np.ndarray = field(repr=False)
+    by_unit: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def score_table(
             model, interval_over(_mean(r), settings.confidence), _by_region(r, masks, settings.confidence),
             interval_over(_mean(r) - base, settings.confidence), mean_p,
             float("nan") if limit is None else float(np.nanmean(own)) / limit,
-            float(discovered(p, settings.fdr)[alive].mean()), own,
+            float(discovered(p, settings.fdr)[alive].mean()), own, _mean(r),
         )  # fmt: skip
     whole = None if ceiling_r is None else np.broadcast_to(ceiling_r, encoding.arrays["keep"].shape[1:])
     return Table(rows, reference, ceiling, whole, encoding.unit)
@@ -142,6 +146,9 @@ def frame_rows(table: Table) -> list[dict[str, Any]]:
     }
     for model in (STUDENT, STACK):
         row = table.rows[model]
+        units = {name: other.by_unit for name, other in table.rows.items() if name != model}
+        main = _row(f"r_{model}", row.mean.mean, table.rows[table.reference].mean.mean, table.reference)
+        made.append(main | {"over": f"{row.mean.n} {table.unit}", **beside(row.by_unit, units)})
         for rival, name in names.items():
             if rival in table.rows:
                 made.append(_row(f"r_{model}_against_{name}", row.mean.mean, table.rows[rival].mean.mean, rival))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from nbkit.runtime.errors import UsageError
 
+WHOLE = "NBKIT_VALIDATION"
 _OURS = {
     "max_epochs": "the length of a training is max_steps",
     "min_epochs": "the length of a training is max_steps",
@@ -64,8 +66,11 @@ def length_of(module: Any, given: int | None) -> int:
     return value
 
 
-def check_share(share: float | None) -> None:
-    """Raise an error if the share of the time for validations is not one.
+def check_share(share: float | None) -> float | None:
+    """Return the share of the time for validations; None, for whole ones, where NBKIT_VALIDATION=whole asks for them.
+
+    A share that is chosen by time differs from machine to machine, and with it what the best checkpoint is. Whoever
+    wants the same bits from a second run of the same training, as `nbkit results` does, sets this variable.
 
     Raises
     ------
@@ -77,3 +82,7 @@ def check_share(share: float | None) -> None:
             f"val_time_share={share!r} is the largest share of the time for validations, above 0 and below 1; None "
             "validates on the whole set. Nothing was trained."
         )
+    asked = os.environ.get(WHOLE, "")
+    if asked not in ("", "whole"):
+        raise UsageError(f"{WHOLE}={asked!r}; it may be 'whole', or not be set. Nothing was trained.")
+    return None if asked else share
