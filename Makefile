@@ -10,6 +10,9 @@ SESSION ?= 15s
 # sessions run in folders of their own, where a relative path would lead nowhere
 EEGBCI := $(if $(MNE_DATASETS_EEGBCI_PATH),MNE_DATASETS_EEGBCI_PATH=$(abspath $(MNE_DATASETS_EEGBCI_PATH)))
 CHAIN_STORE ?= nbkit-chain-store
+RESULTS_DATA ?= ../shared/data
+RESULTS_STORE ?= nbkit-results-store
+RESULTS_DOCS ?= docs
 TESTS ?=
 WORKERS ?= 2
 # a file is run by one process, so that what a module shares is made once; the order is that of tests/conftest.py
@@ -22,7 +25,7 @@ LOWEST := .venv-lowest
 RESUMES := $(addprefix tests/runtime/training/test_,exact_resume.py traps.py fit.py checkpointing.py generations.py) \
   tests/runtime/test_requirements.py
 
-.PHONY: help setup demo test quick test-lowest lint types bench gpu badges chain clean
+.PHONY: help setup demo test quick test-lowest lint types bench gpu badges chain results clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -114,6 +117,9 @@ chain: $(READY)  ## every phase of every system, small, each killed at its first
 	  $(RUN) -m nbkit report --store $(CHAIN_STORE) --out $(CHAIN_STORE)/report.html || code=1; \
 	  echo "Run it again and it goes on with what is not complete; 'make clean' begins anew."; exit $$code
 
+results: $(READY)  ## every system on real recordings, small, into docs/results.md (RESULTS_DATA=folder; killed, it goes on)
+	$(RUN) -m nbkit results --data $(RESULTS_DATA) --store $(RESULTS_STORE) --docs $(RESULTS_DOCS)
+
 clean:  ## remove the environment, caches and the stores made here
-	rm -rf $(VENV) $(LOWEST) $(DEMO_STORE) $(CHAIN_STORE) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(DEMO_STORE) $(CHAIN_STORE) $(RESULTS_STORE) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,6 +42,21 @@ class Score:
     baseline_is: str
     anchor: float | None = None
     anchor_is: str = ""
+    interval: tuple[float, float] | None = None
+    over: str = ""
+    rivals: tuple[StoredRival, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredRival:
+    """Another model on the same data: its score, the difference from it with interval and p, and what can be said."""
+
+    name: str
+    value: float
+    said: str
+    difference: float
+    interval: tuple[float, float] | None = None
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -206,8 +221,31 @@ def _scores(results: Mapping[str, Any], notes: list[str]) -> tuple[list[Score], 
             continue
         words = {key: row[key] if isinstance(row.get(key), str) else "" for key in ("unit", "baseline_is", "anchor_is")}
         baseline, anchor = number_of(row.get("baseline")), number_of(row.get("anchor"))
-        found.append(Score(str(name), value, words["unit"], baseline, words["baseline_is"], anchor, words["anchor_is"]))
+        over = row["over"] if isinstance(row.get("over"), str) else ""
+        found.append(Score(
+            str(name), value, words["unit"], baseline, words["baseline_is"], anchor, words["anchor_is"],
+            _interval(row, "low", "high"), over, _rivals(row),
+        ))  # fmt: skip
     return found, labels
+
+
+def _interval(row: Mapping[str, Any], low: str, high: str) -> tuple[float, float] | None:
+    ends = number_of(row.get(low)), number_of(row.get(high))
+    return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+
+
+def _rivals(row: Mapping[str, Any]) -> tuple[StoredRival, ...]:
+    """Return the rivals of a score that are whole; others are left out."""
+    rivals, found = row.get("rivals"), []
+    for rival in rivals if isinstance(rivals, list) else ():
+        if isinstance(rival, dict) and isinstance(rival.get("name"), str) and isinstance(rival.get("said"), str):
+            value, difference = number_of(rival.get("value")), number_of(rival.get("difference"))
+            if value is not None and difference is not None:
+                ends = _interval(rival, "difference_low", "difference_high")
+                found.append(
+                    StoredRival(rival["name"], value, rival["said"], difference, ends, number_of(rival.get("p")))
+                )
+    return tuple(found)
 
 
 def _history(data: bytes | None, notes: list[str]) -> list[dict[str, Any]]:

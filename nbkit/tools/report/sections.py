@@ -19,6 +19,7 @@ from nbkit.tools.status.store_use import show_bytes
 from nbkit.tools.status.table import steps_of, still_takes
 
 _STATES = {"complete": "good", "complete, some failed": "fair", "work left": "fair", "unreadable": "bad"}
+MAIN = 4  # scores of a phase in the first table, where the map names none
 _TRAINING = {"curves", "training", "trainings", "monitors", "accuracy"}  # figures that show what was logged
 
 
@@ -99,9 +100,25 @@ def progress_of(record: PhaseRecord) -> str:
 
 
 def main_scores(record: PhaseRecord) -> list[Score]:
-    """Return the scores that the map names for the phase."""
+    """Return the scores that the map names for the phase; where it names none, the first that have rivals."""
     by_name = {score.name: score for score in record.scores}
-    return [by_name[name] for name in (record.phase.scores if record.phase else ()) if name in by_name]
+    named = [by_name[name] for name in (record.phase.scores if record.phase else ()) if name in by_name]
+    return named or [score for score in record.scores if score.rivals][:MAIN]
+
+
+def ends_of(interval: tuple[float, float] | None) -> str:
+    """Return an interval as text in brackets, empty for none."""
+    return "" if interval is None else f"[{show_number(interval[0])}, {show_number(interval[1])}]"
+
+
+def shown_rivals(score: Score) -> list[str]:
+    """Return a line for each rival of a score: what can be said of it, its own score, and the difference."""
+    lines = []
+    for rival in score.rivals:
+        gap = f"{show_number(rival.difference)} {ends_of(rival.interval)}".strip()
+        p = "" if rival.p is None else f", p {'< 0.001' if rival.p < 0.001 else f'{rival.p:.2g}'}"
+        lines.append(f"{rival.said}: {rival.name} {show_number(rival.value)} (difference {gap}{p})")
+    return lines
 
 
 def unit_of(score: Score) -> str:

@@ -104,8 +104,8 @@ def usage_table(plan: Plan, folders: Folders) -> str:
     lines = ["run\tnotebook\tsessions\tof them killed\tCPU s"]
     total = 0.0
     for run in plan.runs:
-        killed, ended, seconds = usage(run, folders)
-        lines.append(f"{run.name}\t{run.notebook}\t{killed + ended}\t{killed}\t{seconds:.0f}")
+        began, killed, seconds = usage(run, folders)
+        lines.append(f"{run.name}\t{run.notebook}\t{began}\t{killed}\t{seconds:.0f}")
         total += seconds
     return "\n".join([*lines, f"all\t\t\t\t{total:.0f}"]) + "\n"
 

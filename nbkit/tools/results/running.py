@@ -174,9 +174,10 @@ def _last_lines(log: Path) -> str:
 
 
 def usage(run: Run, folders: Folders) -> tuple[int, int, float]:
-    """Return the sessions of a run that began, those that ended by themselves, and their CPU time in s."""
+    """Return how many sessions of a run began, how many of them were killed, and the CPU time of the others in s."""
     path = folders.record(run)
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
     rows = [json.loads(line) for line in lines if line.endswith("}")]  # a kill may tear the last one
     ended = [row for row in rows if row.get("event") == ENDED]
-    return len(rows) - len(ended), len(ended), sum(float(row.get("cpu_s", 0)) for row in ended)
+    began = len(rows) - len(ended)
+    return began, began - len(ended), sum(float(row.get("cpu_s", 0)) for row in ended)

@@ -333,3 +333,17 @@ def test_more_than_a_phone_can_open_is_left_out_with_words(calm):
     page, made = report_of(calm)
     assert "P0399" in page.text and "P0400" not in page.text and "100 more rows are in the store" in page.text
     assert made.views == 6 and "3 more pages are in the store, such as bandvar_train/pages/p5.html" in page.text
+
+
+def test_the_first_table_has_interval_rivals_and_verdict(tmp_path):
+    session = nbkit.open_session("decoding_compare", store=tmp_path / "store", folder=tmp_path / "work")
+    session.note(data="real", weights="random")
+    rival = {"name": "band powers", "value": 0.73, "difference": -0.12, "difference_low": -0.18, "p": 0.004,
+             "difference_high": -0.06}  # fmt: skip
+    said = {"unit": "1", "baseline": 0.73, "baseline_is": "band powers", "low": 0.57, "high": 0.66, "over": "36 groups"}
+    session.result("balanced_accuracy_luna_frozen", 0.61, **said, rivals=[rival])
+    session.close()
+    write_report(str(tmp_path / "store"), tmp_path / "page.html")
+    text = " ".join(Read((tmp_path / "page.html").read_text()).text.split())
+    assert "0.61 [0.57, 0.66] over 36 groups" in text
+    assert "worse: band powers 0.73 (difference −0.12 [−0.18, −0.06], p 0.004)" in text
