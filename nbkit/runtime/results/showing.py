@@ -89,7 +89,13 @@ class Showing:
         lower_is_better : bool
             Whether the score is an error.
         """
-        beside = {"low": low, "high": high, "over": over, "rivals": rivals, "lower_is_better": lower_is_better}
+        beside: dict[str, Any] = {
+            "low": low,
+            "high": high,
+            "over": over,
+            "rivals": rivals,
+            "lower_is_better": lower_is_better,
+        }
         self.results.metric(name, value, unit, baseline, baseline_is, anchor, anchor_is, **beside)
         self.outbox.send([(self.results.path, self.results.name)], "results.json")
         published = "" if anchor is None else f"; published {anchor:.4g}: {anchor_is}"
