@@ -251,7 +251,8 @@ def plot_ladder(rows: Sequence[Mapping[str, Any]], *, rate: str = "", stand_in: 
     Parameters
     ----------
     rows : sequence of mapping
-        Each with recordings, title, hours, planned_hours (low, high), sessions, dollars, gate.
+        Each with recordings, title, hours, planned_hours (low, high), sessions, dollars, gate. A rung whose hours are
+        None, because no rate was measured, has its dot at the middle of the plan's estimate.
     rate : str
         The rate from which the hours are computed.
     stand_in : str
@@ -266,13 +267,20 @@ def plot_ladder(rows: Sequence[Mapping[str, Any]], *, rate: str = "", stand_in: 
 
     figure, axes = plt.subplots(figsize=(10, 1.8 + 0.62 * len(rows)), layout="constrained")
     for place, row in enumerate(rows):
-        axes.plot(row["hours"], place, "o", color=_STATES[row["gate"]], markersize=11)
         low, high = row["planned_hours"]
+        measured = row["hours"] is not None
+        fill = {} if measured else {"fillstyle": "none", "markeredgewidth": 2}
+        at = row["hours"] if measured else (low * high) ** 0.5
+        axes.plot(at, place, "o", color=_STATES[row["gate"]], markersize=11, **fill)
         axes.plot(
             [low, high], [place, place], color=TRUTH, linewidth=2, label="" if place else "the plan's own estimate"
         )
         price = "" if row["dollars"] is None else f", {row['dollars']:.0f} paid"
-        words = f"{brief(row['hours'])} h, {row['sessions']} session{'s' * (row['sessions'] != 1)}{price}"
+        words = (
+            f"{brief(row['hours'])} h, {row['sessions']} session{'s' * (row['sessions'] != 1)}{price}"
+            if measured
+            else f"{low} to {high} h planned"
+        )
         axes.annotate(words, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     names = [f"{row['recordings']}{'+' * (row['recordings'] >= 100)} recordings\n{row['title']}" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9)

@@ -112,9 +112,16 @@ def test_ways_show_every_case_and_their_mean():
 
 def test_the_ladder_shows_hours_sessions_price_and_gate():
     row = {"recordings": 100, "title": "many", "hours": 12.0, "planned_hours": (40, 50), "sessions": 2}
-    figure = plot_ladder([row | {"dollars": 48.0, "gate": "failed"}, row | {"dollars": None, "gate": "passed"}])
+    unmeasured = {"dollars": None, "gate": "not measured", "hours": None, "sessions": None}
+    gates = [{"dollars": 48.0, "gate": "failed"}, {"dollars": None, "gate": "passed"}, unmeasured]
+    figure = plot_ladder([row | gate for gate in gates])
     axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == ["12 h, 2 sessions, 48 paid", "12 h, 2 sessions"]
+    assert [text.get_text() for text in axes.texts] == [
+        "12 h, 2 sessions, 48 paid",
+        "12 h, 2 sessions",
+        "40 to 50 h planned",
+    ]
+    assert [line.get_fillstyle() for line in axes.lines if line.get_marker() == "o"] == ["full", "full", "none"]
     assert [text.get_text() for text in axes.get_yticklabels()][0] == "100+ recordings\nmany"
     assert "hours" in axes.get_xlabel()
     words = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PASSED, FAILED, OPEN = "passed", "failed", "not measured"
+_COSTS = ("steps", "hours", "sessions", "weeks", "dollars")
 SESSION_SHARE = 0.9  # fraction of a session used for training; the rest is start-up, saving and uploads
 
 
@@ -242,8 +243,10 @@ def rung_cost(rung: Rung, rate: StepRate, grant: Grant) -> RungCost:
     return RungCost(steps, hours, sessions, hours / grant.weekly_hours, price)
 
 
-def measured_rate(trials: Sequence[Mapping[str, Any]], where: str) -> StepRate:
-    """Return the measured rate of the trainings of the data experiment, which all have the same network.
+def measured_rate(trials: Sequence[Mapping[str, Any]], where: str) -> StepRate | None:
+    """Return the measured rate of the trainings of the data experiment, or None if no such training is done.
+
+    All trainings of that experiment have the same network.
 
     Parameters
     ----------
@@ -251,18 +254,10 @@ def measured_rate(trials: Sequence[Mapping[str, Any]], where: str) -> StepRate:
         Results from `nbkit.neuro.neurofm.trial.read_trials`.
     where : str
         Description of the machine.
-
-    Raises
-    ------
-    ValueError
-        If no training of the data experiment is done.
     """
     data = [trial for trial in trials if trial["experiment"] == "data"]
     if not data:
-        raise ValueError(
-            f"{len(trials)} trainings are done, but none of the data experiment, so there is no measured rate. "
-            "Complete at least one training of that experiment (52_neurofm_scaling)."
-        )
+        return None
     steps, first = sum(trial["steps"] for trial in data), data[0]
     batch = round(sum(trial["windows"] * trial["epochs"] for trial in data) / steps)
     windows = sum(trial["windows"] for trial in data) / sum(trial["recordings"] for trial in data)
@@ -331,15 +326,15 @@ def require_gate(recordings: int, results: Mapping[str, Mapping[str, Any]], igno
 
 
 def ladder_rows(
-    results: Mapping[str, Mapping[str, Any]], rate: StepRate, grant: Grant | None = None
+    results: Mapping[str, Mapping[str, Any]], rate: StepRate | None, grant: Grant | None = None
 ) -> list[dict[str, Any]]:
-    """Return all rungs as rows, each with its costs and the state of its gate.
+    """Return all rungs as rows, each with its costs (None without a rate) and the state of its gate.
 
     Parameters
     ----------
     results : mapping of str to mapping
         As in `gate_of`.
-    rate : StepRate
+    rate : StepRate or None
     grant : Grant, optional
         By default the free quota of Kaggle.
 
@@ -350,24 +345,33 @@ def ladder_rows(
     """
     grant, rows = grant or Grant(), []
     for rung in RUNGS:
-        cost, gate = rung_cost(rung, rate, grant), gate_of(rung.recordings, results)
+        cost, gate = rate and rung_cost(rung, rate, grant), gate_of(rung.recordings, results)
         rows.append(
             {
                 "recordings": rung.recordings, "title": rung.title, "phases": ", ".join(rung.phases),
                 "needs": ", ".join(dict.fromkeys(check.slug for check in rung.gate)) or "nothing",
-                "runs": rung.runs, "steps": cost.steps, "hours": cost.hours, "sessions": cost.sessions,
-                "weeks": cost.weeks, "dollars": cost.dollars, "planned_hours": rung.planned_hours,
-                "planned_dollars": rung.planned_dollars, "gate": gate.state,
+                "runs": rung.runs, **{name: getattr(cost, name, None) for name in _COSTS},
+                "planned_hours": rung.planned_hours, "planned_dollars": rung.planned_dollars, "gate": gate.state,
             }
         )  # fmt: skip
     return rows
 
 
-def ladder_table(rows: Sequence[Mapping[str, Any]], rate: StepRate) -> str:
-    """Return the rows of the ladder as a text table."""
+def rate_words(rate: StepRate | None) -> str:
+    """Return the rate in one line, or that none was measured and which phase measures it."""
+    return "not measured: 52_neurofm_scaling has no results in this store" if rate is None else rate.words
+
+
+def ladder_table(rows: Sequence[Mapping[str, Any]], rate: StepRate | None) -> str:
+    """Return the rows of the ladder as a text table; without a rate, with the hours of the original plan."""
     head = ("recordings", "step", "runs x steps", "hours", "sessions", "weeks of quota", "price", "gate")
     cells = [head]
     for row in rows:
+        if row["hours"] is None:
+            low, high = row["planned_hours"]
+            plan = (f"{row['runs']} x ?", f"{low}-{high} (plan)", "?", "?", "?")
+            cells.append((str(row["recordings"]), row["title"], *plan, row["gate"]))
+            continue
         price = "free" if row["dollars"] is None else f"{row['dollars']:.0f}"
         hours, weeks = f"{row['hours']:.3g}", f"{row['weeks']:.2g}"
         runs = f"{row['runs']} x {row['steps']}"
@@ -376,4 +380,4 @@ def ladder_table(rows: Sequence[Mapping[str, Any]], rate: StepRate) -> str:
         )
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return "\n".join([*lines, f"rate: {rate.words}"])
+    return "\n".join([*lines, f"rate: {rate_words(rate)}"])

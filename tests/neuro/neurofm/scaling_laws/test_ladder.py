@@ -101,8 +101,15 @@ def test_the_rate_is_that_of_the_trainings_on_growing_data():
     rate = measured_rate(trials, "one T4")
     assert (rate.seconds, rate.batch_size, rate.windows) == (pytest.approx(0.3), 8, 80)
     assert rate.where == "one T4; width 128, 4 blocks, 32 latents"
-    with pytest.raises(ValueError, match="1 trainings are done, but none of the data experiment"):
-        measured_rate(trials[2:], "")
+    assert measured_rate(trials[2:], "") is None and measured_rate([], "") is None
+
+
+def test_without_a_measured_rate_the_ladder_stands_with_its_gates_and_says_so():
+    rows = ladder_rows(left_by(10, {"test_bits_per_spike": 0.3}), None, Grant(price_per_hour=4.0))
+    assert [row["hours"] for row in rows] == [None] * 5 and rows[0]["gate"] == PASSED
+    lines = ladder_table(rows, None).splitlines()
+    assert "20-30 (plan)" in lines[2] and lines[2].endswith(OPEN)
+    assert lines[-1] == "rate: not measured: 52_neurofm_scaling has no results in this store"
 
 
 def test_wrong_values_are_refused():
