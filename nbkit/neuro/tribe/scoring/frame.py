@@ -7,7 +7,7 @@ the mean training subject predicts them. All predictions of a fold are stored, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from nbkit.neuro.tribe.scoring.banded import (
     one_a_subject,
 )
 from nbkit.neuro.tribe.scoring.evaluate import Predictor
+from nbkit.neuro.tribe.scoring.residual import RESIDUAL, crossed_residuals, sum_of
 from nbkit.neuro.tribe.scoring.settings import FrameSettings
 from nbkit.neuro.tribe.student.fusion import MODALITIES
 
@@ -32,8 +33,9 @@ WORD_RATE, LOW_RIDGE, RIDGE, TEACHER_RIDGE = "word rate", "low-level ridge", "ba
 JOINT, STUDENT, BEFORE, STACK = "ridge with teacher", "student", "student before fMRI", "stack"
 READOUT, EVERYTHING = "ridge on student", "ridge with all"
 _STACKED = (WORD_RATE, RIDGE, TEACHER_RIDGE, STUDENT)
-# maps the runs to fit to predictors of students by name, and to the features of the first for ridge regression
-StudentMaker = Callable[[list[StimulusRun]], tuple[Mapping[str, Predictor], Predictor]]
+# maps the runs to fit to predictors of students by name, and to the features of the first for ridge regression; with
+# True as second argument, the student is trained on these runs and on nothing else
+StudentMaker = Callable[..., tuple[Mapping[str, Predictor], Predictor]]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def word_rate_predictor(run: StimulusRun) -> np.ndarray:
     return np.tile(rate, (1, run.bold.shape[1]))
 
 
-def rivals_of(fold: Fold, settings: FrameSettings, student: Predictor | None = None) -> dict[str, Predictor]:
+def rivals_of(
+    fold: Fold, settings: FrameSettings, student: Predictor | None = None, only: Sequence[str] = ()
+) -> dict[str, Predictor]:
     """Fit the rivals that the runs allow to a fold's training runs.
 
     Parameters
@@ -100,6 +104,8 @@ def rivals_of(fold: Fold, settings: FrameSettings, student: Predictor | None = N
     settings : FrameSettings
     student : callable, optional
         Maps a run to a student's features (see `banded_predictor`).
+    only : sequence of str
+        Fit these alone.
 
     Returns
     -------
@@ -121,14 +127,21 @@ def rivals_of(fold: Fold, settings: FrameSettings, student: Predictor | None = N
         told = [TEACHER] if has[TEACHER] else []
         wanted |= {READOUT: [STUDENT_BAND], EVERYTHING: [*MODALITIES, *low, *told, STUDENT_BAND]}
     made: dict[str, Predictor] = {}
-    if has[LOW] and all(WORD_RATE in run.low_names for run in everywhere):
+    if not only and has[LOW] and all(WORD_RATE in run.low_names for run in everywhere):
         made[WORD_RATE] = word_rate_predictor
     for name, bands in wanted.items():
+        if only and name not in only:
+            continue
         if fold.new_people:
             made[name] = banded_predictor(fit, bands, settings, student=student)
         else:
             made[name] = one_a_subject(partial(banded_predictor, bands=bands, settings=settings, student=student), fit)
     return made
+
+
+def _ridge(runs: list[StimulusRun], fold: Fold, settings: FrameSettings) -> Predictor:
+    """Fit the banded ridge of a fold to some of its runs."""
+    return rivals_of(replace(fold, train=runs), settings, only=(RIDGE,))[RIDGE]
 
 
 def encode_fold(fold: Fold, settings: FrameSettings, make_student: StudentMaker) -> dict[str, np.ndarray]:
@@ -150,6 +163,9 @@ def encode_fold(fold: Fold, settings: FrameSettings, make_student: StudentMaker)
     fit = mean_subject(fold.train) if fold.new_people else fold.train
     students, features = make_student(fit)
     predictors = {**rivals_of(fold, settings, features), **students}
+    if settings.residual:
+        left = crossed_residuals(partial(_ridge, fold=fold, settings=settings), fit)
+        predictors[RESIDUAL] = sum_of(predictors[RIDGE], make_student(left, True)[0][STUDENT])
     made: dict[str, list[np.ndarray]] = {name: [] for name in (*predictors, STACK)}
     for run in fold.held_out:
         own = {name: z_over_time(predictor(run)[run.scored]) for name, predictor in predictors.items()}

@@ -87,10 +87,13 @@ class Evaluation:
             return files
         return encode_fold(self.folds[key], self.frame, self._students)
 
-    def _students(self, runs: list[StimulusRun]) -> tuple[dict[str, Predictor], Predictor]:
-        """Return the predictors of a fold's students, and the first one's features for ridge regression."""
+    def _students(self, runs: list[StimulusRun], fresh: bool = False) -> tuple[dict[str, Predictor], Predictor]:
+        """Return the predictors of a fold's students, and the first one's features for ridge regression.
+
+        With ``fresh``, the student is trained on the runs even if phase 3 has trained one on the same stimuli.
+        """
         times, student = self.settings.times, self.student
-        if self.frame.time_folds:
+        if self.frame.time_folds or fresh:
             parcel, network = self.regions.parcel, self.regions.network
             student = refit_student(self.settings, runs, parcel, self.start, self.frame.seed, network)
         made = {STUDENT: student_predictor(student, times)}

@@ -21,6 +21,7 @@ class FrameSettings:
     inner_blocks: int = 5  # folds of the ridge's own cross-validation, each a block of time
     least_alpha: float = -3.0  # log10 of the regularisation
     most_alpha: float = 4.0
+    residual: bool = False  # also train a student on what banded ridge leaves, and add it to the ridge
     least_shift_s: float = 20.0  # s, smallest shift of the null distribution
     confidence: float = 0.95  # of every interval
     fdr: float = 0.05  # false discovery rate of outputs
@@ -39,7 +40,7 @@ class FrameSettings:
     @classmethod
     def alice(cls) -> FrameSettings:
         """Return settings for one story heard by many: six blocks of time, crossed with three groups of people."""
-        return cls(time_folds=6, subject_folds=3, components=20, search=20)
+        return cls(time_folds=6, subject_folds=3, components=20, search=20, residual=True)
 
     @classmethod
     def haxby(cls) -> FrameSettings:
