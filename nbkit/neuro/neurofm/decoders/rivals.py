@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbkit.neuro.neurofm.decoders.baselines import fit_gru, fit_wiener
-from nbkit.neuro.neurofm.decoders.bayes import BayesianDirection, BayesianPosition
+from nbkit.neuro.neurofm.decoders.bayes import BayesianDirection, BayesianPosition, pooled
 from nbkit.neuro.neurofm.decoders.probe import fit_lda
 from nbkit.neuro.signals.spikes.binned import SPIKES, TRACE
 from nbkit.neuro.signals.spikes.windows import SpikeShard
 
 WIENER, GRU, BAYES, LDA, MEAN = "Wiener", "GRU", "Bayes", "LDA", "mean"
+_REACH_S = 1.0  # most time before and after a bin whose spikes Bayes adds to it
 _LENGTHS = ("m", "meter", "meters", "metre", "metres", "cm", "mm", "px", "pixel", "pixels")
 
 
@@ -70,6 +71,8 @@ def rivals_of(
     gru_steps : int
         Training steps of the GRU.
     """
+    told = np.isfinite(np.asarray(shard.behaviour[train])).all(axis=2).any(axis=1)
+    train = train[told] if told.any() else train  # else what chooses a penalty or a step may hold no behaviour at all
     counts, behaviour = windows_of(shard, train)
     test, truth = windows_of(shard, asked, train)
     lags = min(shard.n_bins - 1, max(1, round(lag_s / shard.bin_s)))
@@ -93,11 +96,26 @@ def is_position(shard: SpikeShard) -> bool:
 
 
 def _bayes(shard: SpikeShard, train: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Return what Bayes decodes; over how many bins it adds spikes is chosen by leaving out fifths of the training."""
+    most = min(shard.n_bins - 1, round(_REACH_S / shard.bin_s))
+    errors = dict.fromkeys([0, *(reach for reach in (1, 2, 3, 4, 6, 10, 20, 50) if reach <= most)], 0.0)
+    for out in np.array_split(train, 5) if len(train) >= 5 and most else ():
+        wanted, rest = np.asarray(shard.behaviour[out], float), np.setdiff1d(train, out)
+        if np.isfinite(wanted).any() and np.isfinite(shard.behaviour[rest]).any():
+            for reach, answer in _bayes_at(shard, rest, out, list(errors)).items():
+                errors[reach] += float(np.nansum((answer - wanted) ** 2))
+    best = min(errors, key=lambda reach: errors[reach])
+    return _bayes_at(shard, train, asked, [best])[best]
+
+
+def _bayes_at(shard: SpikeShard, train: np.ndarray, asked: np.ndarray, reaches: Sequence[int]) -> dict[int, np.ndarray]:
+    """Return what Bayes decodes from the spikes of each bin and of 0 or more bins on each side of it."""
     known = shard.observed[train].all(axis=2)
     counts, behaviour = shard.counts[train][known], np.asarray(shard.behaviour[train], float)[known]
-    test, seen = shard.counts[asked], shard.observed[asked]
-    if shard.circular:
-        angle = np.arctan2(behaviour[:, 1], behaviour[:, 0])
-        found = BayesianDirection(counts, angle)(test, seen)
-        return np.stack([np.cos(found), np.sin(found)], axis=-1)
-    return BayesianPosition(counts, behaviour)(test, seen)
+    angle = np.arctan2(behaviour[:, 1], behaviour[:, 0]) if shard.circular else None
+    decoder = BayesianPosition(counts, behaviour) if angle is None else BayesianDirection(counts, angle)
+    found = {}
+    for reach in reaches:
+        answer = decoder(*pooled(shard.counts[asked], shard.observed[asked], reach))
+        found[reach] = answer if angle is None else np.stack([np.cos(answer), np.sin(answer)], axis=-1)
+    return found

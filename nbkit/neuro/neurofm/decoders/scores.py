@@ -97,13 +97,14 @@ def score_decoding(
         Bins where ``truth`` is NaN are left out. For classes the decoded values are summed over a window.
     blocks : int
     """
-    groups = np.array_split(np.arange(len(truth)), min(blocks, len(truth)))
     known = np.isfinite(truth).all(axis=2)
+    told = np.flatnonzero(known.any(axis=1))  # a block in which nothing is known would only widen the interval
+    groups = np.array_split(told, max(1, min(blocks, len(told))))
     if shard.classes:
-        told = np.where(known[..., None], decoded, 0).sum(axis=1).argmax(axis=1)
+        chosen = np.where(known[..., None], decoded, 0).sum(axis=1).argmax(axis=1)
         right = np.where(known[..., None], truth, 0).sum(axis=1).argmax(axis=1)
         asked = known.any(axis=1)
-        wrong = (told != right) & asked
+        wrong = (chosen != right) & asked
         parts = [np.array([part[group].sum() for group in groups], float) for part in (wrong, asked)]
         return DecoderScore(shard.name, name, *parts, is_classes=True)
     mean = truth[known].mean(axis=0)

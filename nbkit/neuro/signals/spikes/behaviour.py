@@ -85,6 +85,34 @@ class Behaviour:
         return out
 
 
+def resting(values: np.ndarray, bin_s: float, least: float, smooth_s: float = 0.5) -> np.ndarray:
+    """Return in which bins a behaviour is known and changes by less than ``least`` per second, bool (bins,).
+
+    The speed is that of the values after smoothing with a Gaussian of ``smooth_s``, because tracked positions jitter;
+    unknown bins are interpolated first.
+
+    Parameters
+    ----------
+    values : ndarray of shape (bins, dims)
+        NaN where not known; an angle as cosine and sine.
+    bin_s : float
+        Length of a bin, in s.
+    least : float
+        In the unit of the values per s.
+    smooth_s : float
+        Standard deviation of the Gaussian, in s.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    known = np.isfinite(values).all(axis=1)
+    if known.sum() < 2:
+        return known
+    at = np.arange(len(values))
+    filled = np.stack([np.interp(at, at[known], dim[known]) for dim in values.T], axis=1)
+    smooth = gaussian_filter1d(filled, smooth_s / bin_s, axis=0, mode="nearest")
+    return known & (np.linalg.norm(np.gradient(smooth, axis=0), axis=1) / bin_s < least)
+
+
 def first_fall(times: np.ndarray) -> str:
     """Describe the first error in times."""
     times = np.asarray(times, float)

@@ -19,6 +19,7 @@ from nbkit.neuro.signals.intake.facts import RecordingError
 from nbkit.neuro.signals.recordings.identity import TABLE, read_table
 from nbkit.neuro.signals.recordings.listing import unique_keys
 from nbkit.neuro.signals.spikes.array_files import load_matclust, load_npz
+from nbkit.neuro.signals.spikes.behaviour import resting
 from nbkit.neuro.signals.spikes.binned import BinnedRecording, bin_recording
 from nbkit.neuro.signals.spikes.dandi import dandi_assets, fetch_asset
 from nbkit.neuro.signals.spikes.imaging import load_imaging
@@ -29,7 +30,10 @@ from nbkit.neuro.signals.spikes.windows import SpikeShard
 
 SOURCES = ("folder", "dandi", "synthetic")
 SUFFIXES = (".nwb", ".npz", ".mat")
-COLUMNS = ("behaviour", "within", "start_s", "stop_s", "series", "species", "modality", "time_unit", "subject")
+COLUMNS = ("behaviour", "within", "start_s", "stop_s", "series", "species", "modality", "time_unit", "subject",
+           "least_speed")  # fmt: skip
+_LATER = ("least_speed",)  # columns and settings that older stores lack
+_MUCH_REST = 0.2  # share of bins at one value that is worth a note
 SNRS = (0.85, 0.7, 0.5, 0.35)  # of simulated recordings, in turn
 
 
@@ -44,6 +48,11 @@ class SpikeWindowSettings:
     within: str = ""
     time_unit: str = "s"
     drop_quality: tuple[str, ...] = ("noise",)
+    least_speed: float = 0.0  # behaviour that changes less, in its unit per s, is left out; 0: none is
+
+    def stored(self) -> dict[str, Any]:
+        """Return the settings as a store keeps them; those added later only if set, so that older stores go on."""
+        return {name: value for name, value in vars(self).items() if value or name not in _LATER}
 
     @property
     def n_bins(self) -> int:
@@ -75,8 +84,8 @@ def spike_rows(
         The folder, or the dandiset.
     table : str, optional
         A table with the column file (the path in the folder or dandiset) and any of behaviour, within, start_s, stop_s,
-        series, species, modality, time_unit and subject; by default ``recordings.tsv`` in the folder, if it is there.
-        Only its files are listed.
+        series, species, modality, time_unit, subject and least_speed; by default ``recordings.tsv`` in the folder, if
+        it is there. Only its files are listed.
     count : int
         Number of simulated recordings.
     say : callable
@@ -145,6 +154,7 @@ def make_windows(
     notes: list[str] = []
     with TemporaryDirectory() as scratch:
         binned = _binned(row, settings, population, seed, Path(scratch), notes)
+    binned = _moving(binned, row.get("least_speed") or settings.least_speed, notes)
     if binned.activity == "spikes" and settings.least_hz:
         rate = (
             np.where(binned.seen, binned.counts, 0).sum(axis=0) / np.maximum(binned.seen.sum(axis=0), 1) / binned.bin_s
@@ -205,6 +215,39 @@ def _binned(
     return bin_recording(_where_measured(recording, behaviour, notes), s.bin_s, behaviour)
 
 
+def _moving(binned: BinnedRecording, least_speed: str | float, notes: list[str]) -> BinnedRecording:
+    """Leave out behaviour that changes too slowly; say how much of it stands still."""
+    try:
+        least = float(least_speed)
+    except ValueError:
+        least = float("nan")
+    if not (np.isfinite(least) and least >= 0):
+        raise RecordingError(
+            f"least_speed = {least_speed!r}; it is a number in the behaviour's unit per s, 0 for none."
+        )
+    known = np.isfinite(binned.behaviour).all(axis=1)
+    if binned.classes or not binned.task or not known.any():
+        if least:
+            what = "is a class" if binned.classes else "is not there"
+            raise RecordingError(f"{binned.name}: least_speed = {least:g}, but a behaviour with a speed {what}.")
+        return binned
+    if least:
+        slow = resting(binned.behaviour, binned.bin_s, least)
+        notes.append(f"left out {slow.sum() / known.sum():.1%} of {binned.task}: it changed by less than {least:g}/s")
+        if (slow | ~known).all():
+            raise RecordingError(
+                f"{binned.name}: {binned.task} never changes by {least:g}/s. Give a lower least_speed."
+            )
+        return replace(binned, behaviour=np.where(slow[:, None], np.nan, binned.behaviour))
+    same = float((np.diff(binned.behaviour[known], axis=0) == 0).all(axis=1).mean()) if known.sum() > 1 else 0.0
+    if same > _MUCH_REST:
+        notes.append(
+            f"{binned.task} stands still in {same:.0%} of the bins: rest, or nothing was tracked; LEAST_SPEED leaves "
+            "such time out"
+        )
+    return binned
+
+
 def _where_measured(recording: SpikeRecording, behaviour: str, notes: list[str]) -> SpikeRecording:
     """Cut a recording to the time in which its behaviour was measured."""
     if not behaviour:
@@ -260,9 +303,11 @@ def _with_table(
     unknown = sorted({column for row in facts.values() for column in row} - {"file", *COLUMNS})
     if unknown:
         say(f"columns of {table.name} that are not used: {', '.join(unknown)}; used are {', '.join(COLUMNS)}")
-    kept = [
-        row | {c: facts[names[row["key"]]].get(c, "") for c in COLUMNS} for row in rows if names[row["key"]] in facts
-    ]
+    kept = []
+    for row in rows:
+        if names[row["key"]] in facts:
+            said = facts[names[row["key"]]]
+            kept.append(row | {c: said.get(c, "") for c in COLUMNS if c not in _LATER or said.get(c)})
     if len(kept) < len(rows):
         say(f"left out {len(rows) - len(kept)} files that {table.name} does not name")
     return kept

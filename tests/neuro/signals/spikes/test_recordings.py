@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,33 @@ def test_tetrodes_of_a_mat_file_agree_with_the_nwb_file_made_from_them(shared_da
     assert one.modality == two.modality == "ecephys" and one.n_units == two.n_units == 31 and one.behaviour_unit == "px"
     assert one.counts.sum() == pytest.approx(two.counts.sum(), rel=0.01)
     assert np.allclose(np.sort(one.mean_counts), np.sort(two.mean_counts), atol=0.01)
+
+
+def test_behaviour_that_stands_still_is_named_and_left_out_on_request(shared_data, tmp_path):
+    path = shared_data / "spikes_hippocampus_rat" / "linear-track.nwb"
+    if not path.is_file():
+        pytest.skip("the rats (../shared/data/spikes_hippocampus_rat) are not here")
+    (row,) = spike_rows("folder", str(path))
+    still = replace(SECOND, behaviour="position", bin_s=0.25)
+    (note,) = json.loads(str(make_windows(row, still)["notes"]))
+    assert note.startswith("position stands still in") and "LEAST_SPEED leaves such time out" in note
+    arrays = make_windows(row | {"least_speed": "15"}, still)
+    assert "left out 80.5% of position" in str(arrays["notes"])
+    known = np.isfinite(arrays["behaviour"]).all(axis=2)
+    assert 0.18 < known.mean() < 0.21 and arrays["observed"].all(), "its spikes are observed all the same"
+    for least, words in (("-1", "least_speed = '-1'; it is a number"), ("1e9", "never changes by 1e[+]09/s")):
+        with pytest.raises(RecordingError, match=words):
+            make_windows(row | {"least_speed": least}, still)
+    with pytest.raises(RecordingError, match="a behaviour with a speed is not there"):
+        make_windows(row | {"least_speed": "15"}, SECOND)
+
+
+def test_a_speed_is_asked_of_the_table_or_of_all_and_old_stores_keep_their_settings(tmp_path):
+    write(tmp_path / "one.nwb", poisson(seconds=20.0))
+    (tmp_path / "recordings.tsv").write_text("file\tbehaviour\tleast_speed\none.nwb\tx\t\n")
+    (row,) = spike_rows("folder", str(tmp_path))
+    assert "least_speed" not in row and "least_speed" not in SECOND.stored()
+    assert replace(SECOND, least_speed=2.0).stored() == SECOND.stored() | {"least_speed": 2.0}
 
 
 def test_a_probes_list_of_spikes_is_read_and_silent_units_can_be_left_out(shared_data, tmp_path):
