@@ -26,21 +26,13 @@ IMPORTED = {
 KNOWN = {
     "LoraSettings": "FineTuneSettings has the same three numbers",
     "band_power_features": "only the two ridges below use it",
-    "coreset": "60 takes choose_stretches",
-    "count_parameters": "no notebook prints the sizes of a student",
     "crossed_predictions": "a ridge on all windows; notebooks score one split",
     "frozen_probe": "FrozenProbe does the same",
-    "interpolate_labels": "no phase makes labels between chosen stretches",
-    "mean_predictor": "65 scores other baselines",
-    "noise_ceiling": "no data set with repeats is read; 65 has the correlation between people",
     "one_step_scores": "the controls of 40 score by band",
-    "pearson_over_time": "only the ceiling uses it; phases sum up moments",
     "r2_score": "score_decoding does the same with what is missing",
-    "read_seed_manifest": "no phase takes a manifest of earlier projects",
     "ridge_predictions": "score_held_out does the same",
     "shared_weights": "no phase asks which weights an adaptation left alone",
     "tokenizer_scores": "42 scores by band",
-    "write_seed_manifest": "no phase makes a manifest of earlier projects",
 }
 BY_PREFIX = {"read_": "nbkit/neuro/tribe/readers/"}  # READER of 61, 64 and 65 is a part of a function's name
 

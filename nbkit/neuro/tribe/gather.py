@@ -22,6 +22,7 @@ from nbkit.neuro.tribe.metrics import mean_r_by_group
 from nbkit.neuro.tribe.readers.datasets import fmri_runs
 from nbkit.neuro.tribe.runs.blocks import cut_in_time
 from nbkit.neuro.tribe.runs.events import features_of_events
+from nbkit.neuro.tribe.runs.repeats import with_ceilings
 from nbkit.neuro.tribe.runs.runs import (
     StimulusRun,
     make_stimulus_run,
@@ -286,7 +287,7 @@ def measured(
             f"{sorted(known)[:5]}: no stimulus has both. Set video_id in each run to the stimulus's name in "
             "61_tribe_features."
         )
-    parts = split_runs(runs, val_prefix=val_prefix, seen=stimuli_seen(start) if start else ())
+    parts = split_runs(with_ceilings(runs), val_prefix=val_prefix, seen=stimuli_seen(start) if start else ())
     return tuple([run for run in part if (run.subject == settings.newcomer) == newcomer] for part in parts)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nbkit.ground.home import home
@@ -226,6 +226,33 @@ def _check_keys(manifest: Manifest, numbers: Iterable[int], what: str) -> None:
             check_name(key, "the key")
         except UsageError as error:
             raise UsageError(f"{manifest.source}, {what} {number}: {error}") from None
+
+
+def rows_left(rows: Sequence[Mapping[str, str]], path: str | Path | None) -> list[Mapping[str, str]]:
+    """Return the rows that a ``{"key": "done"}`` manifest.json of an earlier project does not name as done.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        With ``key``.
+    path : path or None
+        None returns all rows.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing or has another form, or if all rows are done there.
+    """
+    if path is None:
+        return list(rows)
+    if not Path(path).is_file():
+        raise UsageError(f"There is no file {path}; give the manifest.json of the earlier project, or None.")
+    done = read_seed_manifest(Path(path))
+    left = [row for row in rows if row["key"] not in done]
+    print(f"{path}: {len(rows) - len(left)} of {len(rows)} items are done there and are not done again")
+    if not left:
+        raise UsageError(f"All {len(rows)} items are done in {path}; there is nothing to do here.")
+    return left
 
 
 def read_seed_manifest(path: Path) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -197,13 +198,16 @@ def status(
     slugs: SlugsArgument = None,
     store: StoreOption = None,
     history: Annotated[bool, typer.Option("--history", help="list the sessions of each phase, too")] = False,
+    done: Annotated[
+        str | None, typer.Option(metavar="FILE", help='write the done items of one phase as {"key": "done"}')
+    ] = None,
     json_: JsonOption = False,
 ) -> int:
     """Show the progress of every phase, its rate and the time that it still takes, and how full the store is."""
     from nbkit.tools.colab.looking import state_lines
     from nbkit.tools.kaggle.runs import state_words, states
     from nbkit.tools.status.listing import held_phases, list_once, user_cache
-    from nbkit.tools.status.status import read_status
+    from nbkit.tools.status.status import read_status, write_done
     from nbkit.tools.status.store_use import read_use
     from nbkit.tools.status.table import words
 
@@ -213,7 +217,8 @@ def status(
     use = read_use(listing)
     runs, note = states(listing, [row.slug for row in rows])
     on_colab = state_lines(listing, [row.slug for row in rows])
-    text = "\n".join([words(rows, use, history), *state_words(runs, note), *on_colab])
+    written = [write_done(listing, slugs, Path(done), user_cache() / "segments")] if done else []
+    text = "\n".join([words(rows, use, history), *written, *state_words(runs, note), *on_colab])
     phases = [{**row.row(), **({"run": runs[row.slug]} if row.slug in runs else {})} for row in rows]
     show({"store": use.row(), "phases": phases, "colab": on_colab}, json_, text)
     return 0

@@ -10,15 +10,22 @@ import math
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import read_json
-from nbkit.runtime.errors import DamagedError
+from nbkit.runtime.errors import DamagedError, UsageError
 from nbkit.runtime.items.work import TRIES
 from nbkit.runtime.ledger.claims import aside_words, blame
-from nbkit.runtime.ledger.manifest import manifest_folder, parse_shard, read_manifest, shard_of
+from nbkit.runtime.ledger.manifest import (
+    manifest_folder,
+    parse_shard,
+    read_manifest,
+    shard_of,
+    write_seed_manifest,
+)
 from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.records import Record, shortened
 from nbkit.runtime.ledger.segments import LedgerState, read_state
@@ -301,3 +308,18 @@ def _state(
     if left == 0 and (last.get("complete", False) or shards):
         return "complete, some failed" if failed else "complete"
     return "work left"
+
+
+def write_done(listing: Listing, slugs: Sequence[str] | None, path: Path, cache: Path) -> str:
+    """Write the done items of one phase as a ``{"key": "done"}`` manifest.json and return a line about it.
+
+    Raises
+    ------
+    UsageError
+        If not exactly one phase is given.
+    """
+    if not slugs or len(slugs) != 1:
+        raise UsageError(f"--done writes the items of one phase, and {len(slugs or [])} were named. Name one.")
+    done = read_state(listing, check_slug(slugs[0]), cache).done
+    write_seed_manifest(path, done)
+    return f"{path}: {len(done)} done items of {slugs[0]}"

@@ -14,7 +14,6 @@ from nbkit.neuro.tribe.handover import put_weights
 from nbkit.neuro.tribe.newcomer import add_subject
 from nbkit.neuro.tribe.pretrain import PretrainSettings, PretrainTribe, pretrain_data
 from nbkit.neuro.tribe.runs.runs import planted_runs
-from nbkit.neuro.tribe.scoring.baselines import mean_predictor
 from nbkit.neuro.tribe.scoring.evaluate import impulse_response, modality_reliance, score, student_predictor
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, planted_brain
 
@@ -70,7 +69,6 @@ def test_all_phases_are_above_fmri_alone_with_as_many_steps_and_the_mean(
     alone = fmri_student(module_train, measured_runs, held_out, sum(STEPS))
     mine, other = (score(student_predictor(one, TIMES), held_out).mean for one in (student, alone))
     print(f"r: phases 1 to 3 {mine:.3f}, fMRI alone {other:.3f}, mean 0")
-    assert score(mean_predictor(measured_runs), held_out).mean == 0.0
     assert mine > 0.28 and mine > other  # 0.333 and 0.320: without a residual at lag 0, fMRI alone learns more
 
 

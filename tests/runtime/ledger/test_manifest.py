@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.ledger.manifest import parse_shard, read_manifest, read_seed_manifest, write_seed_manifest
+from nbkit.runtime.ledger.manifest import parse_shard, read_manifest, read_seed_manifest, rows_left, write_seed_manifest
 
 
 @pytest.fixture
@@ -143,6 +143,18 @@ def test_seed_manifest_round_trip(tmp_path):
     assert json.loads(path.read_text("utf-8")) == {"a/é": "done", "b": "done"}
     path.write_text(json.dumps({"a": "done", "b": "failed", "c": "done"}))
     assert read_seed_manifest(path) == {"a", "c"}
+
+
+def test_what_an_earlier_project_did_is_left_out(tmp_path, capsys):
+    rows = [{"key": key} for key in "abc"]
+    assert rows_left(rows, None) == rows
+    write_seed_manifest(tmp_path / "manifest.json", {"b", "z"})
+    assert rows_left(rows, tmp_path / "manifest.json") == [{"key": "a"}, {"key": "c"}]
+    assert "1 of 3 items are done there" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="All 1 items are done"):
+        rows_left(rows[1:2], tmp_path / "manifest.json")
+    with pytest.raises(UsageError, match="There is no file"):
+        rows_left(rows, tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("content", [b'{"a": "done"', b"", b"[1]", b'{"a": 1}', b"\xff", b'{"../a": "done"}'])

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import nbkit
+from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.words import last_line
 from nbkit.tools.phases import Phase
-from nbkit.tools.status.status import read_phase, read_status
+from nbkit.tools.status.listing import list_once
+from nbkit.tools.status.status import read_phase, read_status, write_done
 from nbkit.tools.status.table import words
 
 TRAINING = Phase("toy", 1, "Toy", "", (), (), "gpu", 1, 9.0, False, (), ())
@@ -54,6 +56,15 @@ def test_an_empty_store_has_begun_nothing(tmp_path, store):
     said = words(rows)
     assert said.startswith("No phase has begun") and "not begun: start_here, dispatcher" in said
     assert max(map(len, said.splitlines())) <= 120
+
+
+def test_done_items_are_written_for_another_project(tmp_path, store):
+    write_segment(store, "s", done("b", 1.0), done("a", 1.0), {"e": "failed", "k": "c", "error": "no"})
+    said = write_done(list_once(store), ["toy"], tmp_path / "manifest.json", tmp_path / "segments")
+    assert json.loads((tmp_path / "manifest.json").read_text("utf-8")) == {"a": "done", "b": "done"}
+    assert "2 done items of toy" in said
+    with pytest.raises(UsageError, match="0 were named"):
+        write_done(list_once(store), None, tmp_path / "other.json", tmp_path / "segments")
 
 
 def test_a_real_session_is_counted(tmp_path, store):

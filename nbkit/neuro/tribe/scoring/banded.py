@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nbkit.neuro.tribe.runs.runs import StimulusRun
-from nbkit.neuro.tribe.scoring.baselines import lagged
 from nbkit.neuro.tribe.scoring.evaluate import Predictor
 from nbkit.neuro.tribe.scoring.settings import FrameSettings
 from nbkit.neuro.tribe.student.fusion import MODALITIES
@@ -196,6 +195,23 @@ class Design:
     def names(self) -> tuple[str, ...]:
         """Names of the bands that exist."""
         return tuple(self._axes)
+
+
+def lagged(features: np.ndarray, lags: int) -> np.ndarray:
+    """Concatenate the features of the current and previous steps; before the start they are zero.
+
+    Parameters
+    ----------
+    features : ndarray of shape (steps, dim)
+    lags : int
+        Number of steps; 1 means only the current one.
+
+    Returns
+    -------
+    wide : ndarray of shape (steps, lags * dim)
+        Lag 0 comes first.
+    """
+    return np.concatenate([np.pad(features, ((lag, 0), (0, 0)))[: len(features)] for lag in range(lags)], axis=1)
 
 
 def _axes(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

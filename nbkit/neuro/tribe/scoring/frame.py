@@ -31,6 +31,7 @@ from nbkit.neuro.tribe.student.fusion import MODALITIES
 
 WORD_RATE, LOW_RIDGE, RIDGE, TEACHER_RIDGE = "word rate", "low-level ridge", "banded ridge", "ridge on teacher"
 JOINT, STUDENT, BEFORE, STACK = "ridge with teacher", "student", "student before fMRI", "stack"
+ON_OFF, _SPEECH = "on or off", "speech"
 READOUT, EVERYTHING = "ridge on student", "ridge with all"
 _STACKED = (WORD_RATE, RIDGE, TEACHER_RIDGE, STUDENT)
 # maps the runs to fit to predictors of students by name, and to the features of the first for ridge regression; with
@@ -87,10 +88,10 @@ def folds_of(train: Sequence[StimulusRun], held_out: Sequence[StimulusRun], sett
     return made
 
 
-def word_rate_predictor(run: StimulusRun) -> np.ndarray:
-    """Predict every output by the word rate under SPM's response: nothing is fitted."""
-    rate = run.response[:, [run.low_names.index(WORD_RATE)]]
-    return np.tile(rate, (1, run.bold.shape[1]))
+def unfitted_predictor(run: StimulusRun, name: str = WORD_RATE) -> np.ndarray:
+    """Predict every output by one low-level regressor under SPM's response: nothing is fitted."""
+    values = run.response[:, [run.low_names.index(name)]]
+    return np.tile(values, (1, run.bold.shape[1]))
 
 
 def rivals_of(
@@ -110,9 +111,9 @@ def rivals_of(
     Returns
     -------
     predictors : dict of callable
-        ``word rate``: unfitted; ``low-level ridge``; ``banded ridge`` on all features of the stimulus; with a teacher,
-        ``ridge on teacher`` and ``ridge with teacher``, which has both; with a student's features, ``ridge on student``
-        and ``ridge with all``.
+        Unfitted: ``word rate``, and ``on or off`` (whether a word is there, or a block that is named by one). Fitted:
+        ``low-level ridge``; ``banded ridge`` on all features of the stimulus; with a teacher, ``ridge on teacher`` and
+        ``ridge with teacher``, which has both; with a student's features, ``ridge on student`` and ``ridge with all``.
     """
     fit = mean_subject(fold.train) if fold.new_people else fold.train
     everywhere = [*fold.train, *fold.held_out]
@@ -127,8 +128,9 @@ def rivals_of(
         told = [TEACHER] if has[TEACHER] else []
         wanted |= {READOUT: [STUDENT_BAND], EVERYTHING: [*MODALITIES, *low, *told, STUDENT_BAND]}
     made: dict[str, Predictor] = {}
-    if not only and has[LOW] and all(WORD_RATE in run.low_names for run in everywhere):
-        made[WORD_RATE] = word_rate_predictor
+    for name, column in ((WORD_RATE, WORD_RATE), (ON_OFF, _SPEECH)):
+        if not only and has[LOW] and all(column in run.low_names for run in everywhere):
+            made[name] = partial(unfitted_predictor, name=column)
     for name, bands in wanted.items():
         if only and name not in only:
             continue

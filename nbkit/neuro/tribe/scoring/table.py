@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nbkit.neuro.training.paired import beside
-from nbkit.neuro.tribe.scoring.frame import JOINT, RIDGE, STACK, STUDENT, TEACHER_RIDGE, WORD_RATE
+from nbkit.neuro.tribe.scoring.frame import JOINT, ON_OFF, RIDGE, STACK, STUDENT, TEACHER_RIDGE, WORD_RATE
 from nbkit.neuro.tribe.scoring.settings import FrameSettings
 from nbkit.neuro.tribe.scoring.uncertainty import Encoding, Interval, discovered, interval_over, shift_p
 
@@ -140,6 +140,7 @@ def frame_rows(table: Table) -> list[dict[str, Any]]:
     made = []
     names = {
         WORD_RATE: "word_rate",
+        ON_OFF: "on_or_off",
         RIDGE: "banded_ridge",
         TEACHER_RIDGE: "ridge_on_teacher",
         JOINT: "ridge_with_teacher",

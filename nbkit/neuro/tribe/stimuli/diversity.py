@@ -18,6 +18,7 @@ from nbkit.neuro.tribe.stimuli.features import FEATURE_HZ, MODALITIES, read_feat
 
 STRETCH_S = 30.0
 CLUSTERS = 300
+WAYS = ("clusters", "coreset")
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,30 @@ def choose_stretches(
     return _choice(descriptors, np.sort(chosen), found.labels_, seed)
 
 
+def choose(way: str, descriptors: np.ndarray, count: int) -> Choice:
+    """Select stretches by k-means clusters or as a coreset (see `choose_stretches` and `coreset`).
+
+    Parameters
+    ----------
+    way : {"clusters", "coreset"}
+    descriptors : ndarray of shape (stretches, dim)
+    count : int
+        Number of clusters, or of stretches; at most as many as there are.
+
+    Raises
+    ------
+    ValueError
+        If the way is unknown.
+    """
+    if way not in WAYS:
+        raise ValueError(f"Stretches cannot be chosen by {way!r}; CHOICE may be {' or '.join(WAYS)}.")
+    if way == "clusters":
+        return choose_stretches(descriptors, count)
+    return coreset(descriptors, min(count, len(descriptors)))
+
+
 def chosen_rows(
-    rows: Sequence[Mapping[str, str]], inputs: Callable[[str], Sequence[Path]], clusters: int
+    rows: Sequence[Mapping[str, str]], inputs: Callable[[str], Sequence[Path]], clusters: int, way: str = "clusters"
 ) -> list[Mapping[str, str]]:
     """Return the rows of the teacher's manifest that hold a stretch which 61_tribe_features chose.
 
@@ -120,7 +143,9 @@ def chosen_rows(
     inputs : callable
         Maps a phase's name to the files that it stored; the features are read from ``tribe_features``.
     clusters : int
-        Number of clusters, as in 61; 0 returns all rows.
+        Number of clusters or stretches, as in 61; 0 returns all rows.
+    way : {"clusters", "coreset"}
+        As in 61.
 
     Raises
     ------
@@ -135,7 +160,7 @@ def chosen_rows(
         values, starts = describe_stretches(features)
         described.append(values)
         places.extend((features["video_id"], start) for start in starts)
-    chosen = [places[number] for number in choose_stretches(np.concatenate(described), clusters).chosen]
+    chosen = [places[number] for number in choose(way, np.concatenate(described), clusters).chosen]
     kept = [
         row for row in rows
         if any(row["video_id"] == name and int(row["tr_start"]) <= start < int(row["tr_end"] or 0)

@@ -10,8 +10,7 @@ from sklearn.linear_model import Ridge
 
 from nbkit.neuro.signals.imaging.hrf import convolve_hrf
 from nbkit.neuro.tribe.runs.runs import StimulusRun
-from nbkit.neuro.tribe.scoring.banded import Design, banded_predictor, one_a_subject, time_blocks
-from nbkit.neuro.tribe.scoring.baselines import lagged
+from nbkit.neuro.tribe.scoring.banded import Design, banded_predictor, lagged, one_a_subject, time_blocks
 from nbkit.neuro.tribe.scoring.settings import FrameSettings
 
 SETTINGS = replace(FrameSettings.smoke(), search=8, inner_blocks=4)

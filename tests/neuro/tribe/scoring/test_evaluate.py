@@ -13,7 +13,7 @@ from nbkit.neuro.tribe.metrics import mean_r
 from nbkit.neuro.tribe.newcomer import add_subject
 from nbkit.neuro.tribe.runs.runs import planted_runs
 from nbkit.neuro.tribe.scoring import evaluate
-from nbkit.neuro.tribe.scoring.baselines import lagged, mean_predictor
+from nbkit.neuro.tribe.scoring.banded import lagged
 from nbkit.neuro.tribe.scoring.evaluate import (
     gates_of,
     impulse_response,
@@ -68,7 +68,7 @@ def test_dead_vertices_are_left_out_and_still_predictions_count_as_nothing(some_
     runs = [replace(run, keep=keep, bold=run.bold * keep) for run in some_runs]
     scores = score(lambda run: run.bold + (np.arange(24) == 3), runs)
     assert np.isnan(scores.r[3]) and scores.mean == pytest.approx(1.0)
-    assert score(mean_predictor(runs), runs).mean == 0.0
+    assert score(lambda run: np.ones_like(run.bold), runs).mean == 0.0
     with pytest.raises(ValueError, match="predicted"):
         score(lambda run: run.bold[:-1], runs)
     with pytest.raises(ValueError, match="none of 1 runs has a bold"):

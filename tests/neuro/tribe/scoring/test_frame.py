@@ -13,6 +13,7 @@ from nbkit.neuro.tribe.scoring.frame import (
     EVERYTHING,
     JOINT,
     LOW_RIDGE,
+    ON_OFF,
     READOUT,
     RIDGE,
     STACK,
@@ -22,6 +23,7 @@ from nbkit.neuro.tribe.scoring.frame import (
     encode_fold,
     folds_of,
     join_folds,
+    rivals_of,
 )
 from nbkit.neuro.tribe.scoring.refit import refit_student
 from nbkit.neuro.tribe.scoring.settings import FrameSettings
@@ -85,6 +87,14 @@ def test_one_model_a_person_and_the_teacher_where_there_is_one(some_runs):
     assert {f"model:{name}" for name in (RIDGE, TEACHER_RIDGE, JOINT)} <= set(
         arrays
     ) and "model:word rate" not in arrays
+
+
+def test_blocks_are_told_by_whether_they_are_there():
+    runs = [replace(run, response=run.low, low_names=("speech", *run.low_names[1:])) for run in crossed(people=1)]
+    (fold,) = folds_of(runs[1:], runs[:1], QUICK)
+    rivals = rivals_of(fold, QUICK)
+    assert {ON_OFF, LOW_RIDGE, RIDGE} == set(rivals) and set(rivals_of(fold, QUICK, only=(RIDGE,))) == {RIDGE}
+    np.testing.assert_array_equal(rivals[ON_OFF](runs[0]), np.tile(runs[0].low[:, :1], (1, 4)))
 
 
 @pytest.mark.train

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from nbkit.neuro.tribe.stimuli.diversity import choose_stretches, coreset, describe_stretches, interpolate_labels
+from nbkit.neuro.tribe.stimuli.diversity import (
+    choose,
+    choose_stretches,
+    coreset,
+    describe_stretches,
+    interpolate_labels,
+)
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, synthetic_stimulus
 
 DRAWS = np.random.default_rng(0)
@@ -27,6 +33,14 @@ def test_the_coreset_takes_the_farthest_next():
     (added,) = set(larger) - set(smaller)
     away = np.linalg.norm(POINTS[:, None] - POINTS[smaller][None], axis=2).min(axis=1)
     assert added == away.argmax()
+
+
+def test_the_way_of_choosing_is_a_name():
+    assert np.array_equal(choose("coreset", POINTS, 9).chosen, coreset(POINTS, 9).chosen)
+    assert np.array_equal(choose("clusters", POINTS, 6).chosen, choose_stretches(POINTS, 6).chosen)
+    assert len(choose("coreset", POINTS[:4], 300).chosen) == 4
+    with pytest.raises(ValueError, match="by 'random'; CHOICE may be clusters or coreset"):
+        choose("random", POINTS, 6)
 
 
 def test_labels_between_are_made_up_and_marked():
