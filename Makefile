@@ -104,7 +104,7 @@ types: $(READY)  ## mypy over the library
 bench: $(READY)  ## the measurements (BENCH="--quick --only ledger --json bench-results.json")
 	$(RUN) -m tests.bench $(BENCH)
 
-gpu:  ## what needs a card, in slices of 8 minutes, into docs/gpu.md (GPU="--only preset"; with its own python: PYTHON=python3)
+gpu:  ## what needs a card, in slices of 8 minutes, into docs/gpu.md (GPU="--only preset"; GPU=--dry needs none; with its own python: PYTHON=python3)
 	$(if $(wildcard $(RUN)),$(RUN),$(PYTHON)) -m tests.gpu $(GPU)
 
 badges:  ## write the owner of this copy into badges and metadata (OWNER=account on GitHub); installs nothing

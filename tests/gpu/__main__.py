@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="name the slices, and what is missing for them")
     parser.add_argument("--only", action="append", metavar="WORDS", help="slices whose names hold these words")
     parser.add_argument("--again", action="store_true", help="measure again what is in the file already")
+    parser.add_argument("--dry", action="store_true", help="without a card: each slice up to its first call of CUDA")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="that one slice may take at most")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the table goes; its rows go beside it")
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # in the process of one slice
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         print("\n".join(f"{one.name}{_left_out(one) and f' ({_left_out(one)})'}" for one in wanted))
         return 0
+    if options.dry:
+        return _run_dry(wanted)
     if not torch.cuda.is_available():
         print(
             f"There is no card: torch {torch.__version__} finds no CUDA device. {len(wanted)} slices were not measured "
@@ -77,6 +80,31 @@ def _left_out(one: Slice) -> str:
     if torch.cuda.is_available() and torch.cuda.device_count() < one.cards:
         return f"left out: it needs {one.cards} cards, and there is {torch.cuda.device_count()}"
     return ""
+
+
+def _run_dry(wanted: list[Slice]) -> int:
+    """Run slices up to their first call of CUDA, and the page's writer with made-up figures; return the exit code."""
+    from tests.gpu.dry import dry_part
+
+    found: dict = {"card": "no card: every figure is made up", "torch": torch.__version__, "slices": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, PAGE.name)
+        for one in wanted:
+            why = _left_out(one)
+            part = {"rows": [], "why": why, "seconds": 0.0} if why else dry_part(one)
+            found["slices"][one.name] = part
+            page.write_text(page_of(found), "utf-8")
+            said = part["why"] or f"{part['seconds']} s to {part['rows'][0]['note']}"
+            print(f"{one.name}: {said}", flush=True)
+        lines = len(page.read_text("utf-8").splitlines()) if wanted else 0
+    failed = [name for name, part in found["slices"].items() if part["why"].startswith("failed")]
+    reached = sum(bool(part["rows"]) for part in found["slices"].values())
+    print(
+        f"{reached} of {len(wanted)} slices came to their first call of CUDA; {len(wanted) - reached - len(failed)} "
+        f"left out; failed: {failed or 'none'}. A page of {lines} lines with made-up figures was written and thrown "
+        f"away: {PAGE.name} needs a card."
+    )
+    return int(bool(failed))
 
 
 def _in_its_own_process(one: Slice, seconds: float) -> dict:

@@ -46,7 +46,7 @@ def installed(*packages: str) -> bool:
 
 
 HAS_BRAINDECODE = installed("braindecode", "mne")
-DECODED = ("bendr", "biot", "cbramod", "eegpt", "labram", "luna", "signaljepa")  # not REVE: its positions are gated
+DECODED = ("bendr", "biot", "cbramod", "eegpt", "labram", "luna", "reve", "signaljepa")
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,10 @@ def labram_steps() -> list[Row]:
     from tests.bench.bench_labram import _step
 
     large = any(name in torch.cuda.get_device_name() for name in ("H100", "H200"))
-    windows = 30 * torch.randn(64, 128, 400, device="cuda")
     book = Codebook(replace(CodebookSettings.labram_hub(), steps=1), TEN_TWENTY, 200.0, "ten_twenty")
     book.tokenizer.quantize.take(torch.randn(8192, 64))
     settings = replace(PretrainSettings.labram_hub(), steps=1, compile=True)
+    windows = 30 * torch.randn(64, 128, 400, device="cuda")
     student = MaskedEEG(settings, book.tokenizer, TEN_TWENTY, 200.0).cuda()
     ms, gb = _step(student, windows, 20)
     rows = [Row("LaBraM pretraining step, batch 64 x 257 tokens, fp16", ms, "ms", "published, on an H200", 91.0,

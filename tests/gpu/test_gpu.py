@@ -12,9 +12,9 @@ import torch
 
 import tests.gpu.__main__ as gpu
 from tests.bench.rows import Row
-from tests.gpu.slices import Slice, all_slices
+from tests.gpu.presets import HAS_BRAINDECODE
+from tests.gpu.slices import Slice
 
-NO_GPU = (RuntimeError, AssertionError, torch.multiprocessing.ProcessRaisedException)
 no_card = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
 
 BARE = """
@@ -41,25 +41,35 @@ def test_without_a_card_and_without_packages_it_says_so() -> None:
     assert "preset labram_codebook\n" in done.stdout
 
 
-@no_card
-@pytest.mark.train
-def test_every_slice_comes_as_far_as_the_first_call_of_cuda(tmp_path: Path) -> None:
-    """Slices of presets build their modules and estimates first, so only the others are quick enough here."""
-    for one in all_slices():
-        if one.name.startswith(("preset", "Band-VAR", "mixture", "selective", "LaBraM beside", "embeddings")):
-            continue  # the benchmarks also run on a CPU, and have tests of their own
-        with pytest.raises(NO_GPU, match="(?i)nvidia|cuda|gpu"):
-            one.rows()
+# one of each kind; `python -m tests.gpu --dry` takes all, which is two minutes of a processor
+DRY = ("labram_codebook", "labram_pretrain", "jepa_challenge1", "bandvar", "neurofm_validate", "tribe_fmri", "biot, lora")
+DRY += ("LaBraM's steps", "mixture", "scan", "Band-VAR", "fp16", "pinned", "4 bits", "two devices")
 
 
 @no_card
 @pytest.mark.train
-def test_a_presets_slice_comes_as_far_as_the_first_call_of_cuda() -> None:
-    from tests.gpu.presets import PRESETS
-    from tests.gpu.steps import preset_rows
+def test_slices_come_to_their_first_call_of_cuda(capsys) -> None:
+    assert gpu.main(["--dry", *(word for name in DRY for word in ("--only", name))]) == 0
+    *lines, last = capsys.readouterr().out.strip().splitlines()
+    assert all(any(name in line for line in lines) for name in DRY if HAS_BRAINDECODE or "biot" not in name)
+    assert all(" s to " in line or "left out: " in line for line in lines), lines
+    assert "failed: none" in last and "gpu.md needs a card" in last
+    places = [line.partition(" s to ")[2] for line in lines if " s to " in line]
+    assert all(place.startswith(("nbkit/", "tests/")) for place in places), places
 
-    with pytest.raises(NO_GPU, match="(?i)nvidia|cuda|gpu"):
-        preset_rows(next(one for one in PRESETS if one.slug == "tribe_fmri"), 0.9, steps=2)
+
+@no_card
+def test_a_slice_that_needs_no_card_or_fails_before_it_is_no_proof(monkeypatch, capsys) -> None:
+    def wrong() -> list[Row]:
+        raise ValueError("no such preset")
+
+    slices = [Slice("idle", (), lambda: []), Slice("wrong", (), wrong), Slice("good", (), lambda: torch.zeros(1).cuda())]
+    monkeypatch.setattr(gpu, "all_slices", lambda: slices)
+    assert gpu.main(["--dry"]) == 1
+    said = capsys.readouterr().out
+    assert "idle: failed before CUDA: NeverCalled" in said and "wrong: failed before CUDA: ValueError" in said
+    assert "1 of 3 slices" in said and "failed: ['idle', 'wrong']" in said
+    assert not torch.cuda.is_available()
 
 
 def test_the_page_names_the_card_the_rows_and_what_was_left_out(tmp_path: Path, monkeypatch) -> None:

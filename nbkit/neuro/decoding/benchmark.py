@@ -37,6 +37,8 @@ class DataSet:
         Root of the cueing data set.
     mains : float, optional
         Frequency of the mains in the recordings, in Hz, for models whose authors removed it.
+    strategy : str
+        Of its outer folds, see `outer_folds`; "" is the task's own.
     """
 
     task: str = "windows"
@@ -47,6 +49,7 @@ class DataSet:
     subjects: Sequence[int | str] = ()
     folder: str | None = None
     mains: float | None = None
+    strategy: str = ""
 
 
 def data_sets(given: Mapping[str, Mapping[str, Any] | str], usual: DataSet) -> dict[str, DataSet]:
@@ -101,7 +104,7 @@ def load_tasks(
             of.task, of.folder, of.subjects, Path(scratch, name or "data"), windows=paths, leave_one_out=leave_one_out,
             target=of.target, group=of.group, classes=of.classes, mains=of.mains,
         )  # fmt: skip
-        task = replace(task, name=name) if name else task
+        task = replace(task, name=name or task.name, strategy=of.strategy or task.strategy)
         tasks[task.name] = task
     return tasks
 

@@ -48,7 +48,7 @@ class CompareSettings:
     fold : str, optional
         "2/4": only the second of four parts of the subjects is held out, as FOLD does in a pretraining.
     strategy : str
-        Of the outer folds, see `outer_folds`; "" is the task's own.
+        Of the outer folds, see `outer_folds`, such as "openeegbench/arithmetic_zyma2019"; "" is the task's own.
     seed : int
         Random seed of the folds, random weights and trainings.
     """

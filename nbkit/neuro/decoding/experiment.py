@@ -83,7 +83,9 @@ def run_fold(
     its = task.cleaned_for(decoder.model) if isinstance(decoder, FrozenProbe | FineTune) else task
     estimator = decoder.build(its, seed_of(f"{name}-fold-{fold.number}", seed), cache, folder)
     if hasattr(estimator, "get_artifact_metadata"):  # a trained network, which needs groups to choose its best step
-        estimator.fit(its.windows[fold.train], task.target[fold.train], task.groups[fold.train])
+        more = np.zeros(0, int) if fold.chosen_on is None else fold.chosen_on
+        rows, chosen_on = np.concatenate([fold.train, more]), np.unique(task.groups[more]).tolist()
+        estimator.fit(its.windows[rows], task.target[rows], task.groups[rows], chosen_on)
     else:
         estimator.fit(its.windows[fold.train], task.target[fold.train])
     scores, predicted = _scored(estimator, its, fold)

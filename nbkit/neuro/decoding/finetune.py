@@ -127,13 +127,20 @@ class _FineTuned(BaseEstimator):
         self.device = device
         self.folder = folder
 
-    def _fit(self, windows: np.ndarray, target: np.ndarray, groups: Sequence | None, classes: int) -> None:
+    def _fit(
+        self, windows: np.ndarray, target: np.ndarray, groups: Sequence | None, classes: int, chosen_on: Sequence
+    ) -> None:
         settings, device = self.settings or FineTuneSettings.free(), chosen_device(self.device)
         model = model_for(self.model, self.ch_names, self.sfreq, windows.shape[-1], self.weights, self.seed)
         decoder, trains = decoder_for(model, self.mode, classes or 1, settings, self.seed, device)
-        fit_on, val_on, split = inner_split(
-            target, groups, settings.val_fraction, classes=bool(classes), seed=self.seed
-        )
+        if len(chosen_on):
+            inside = np.isin(np.asarray(groups).astype(str), chosen_on)
+            fit_on, val_on = np.flatnonzero(~inside), np.flatnonzero(inside)
+            split = f"by group, as published: {len(chosen_on)} groups to choose the step on"
+        else:
+            fit_on, val_on, split = inner_split(
+                target, groups, settings.val_fraction, classes=bool(classes), seed=self.seed
+            )
         self.shape_, self.model_ = windows.shape[1:], model
         inputs = self._inputs(windows)
         self.network_ = StandardisedHead(decoder.head, inputs[fit_on]) if self.mode == "head" else decoder
@@ -241,7 +248,9 @@ _PARAMETERS = """
 class FoundationClassifier(ClassifierMixin, _FineTuned):
     __doc__ = f"Classify windows with a foundation model and a head.{_PARAMETERS}"
 
-    def fit(self, X: np.ndarray, y: Sequence, groups: Sequence | None = None) -> FoundationClassifier:
+    def fit(
+        self, X: np.ndarray, y: Sequence, groups: Sequence | None = None, chosen_on: Sequence[str] = ()
+    ) -> FoundationClassifier:
         """Train on windows and return self.
 
         Parameters
@@ -252,6 +261,8 @@ class FoundationClassifier(ClassifierMixin, _FineTuned):
             Class labels.
         groups : sequence of shape (windows,), optional
             Group of each window; the best step is chosen on groups that are held out from training.
+        chosen_on : sequence of str, optional
+            Those groups; by default they are drawn.
 
         Raises
         ------
@@ -262,7 +273,7 @@ class FoundationClassifier(ClassifierMixin, _FineTuned):
         self.classes_, target = np.unique(np.asarray(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"All {len(windows)} windows are of class {self.classes_[0]}; two or more are needed.")
-        self._fit(windows, target, groups, len(self.classes_))
+        self._fit(windows, target, groups, len(self.classes_), chosen_on)
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
@@ -280,7 +291,9 @@ class FoundationClassifier(ClassifierMixin, _FineTuned):
 class FoundationRegressor(RegressorMixin, _FineTuned):
     __doc__ = f"Predict a value of each window with a foundation model and a head.{_PARAMETERS}"
 
-    def fit(self, X: np.ndarray, y: Sequence, groups: Sequence | None = None) -> FoundationRegressor:
+    def fit(
+        self, X: np.ndarray, y: Sequence, groups: Sequence | None = None, chosen_on: Sequence[str] = ()
+    ) -> FoundationRegressor:
         """Train on windows and return self, see `FoundationClassifier.fit`.
 
         Raises
@@ -295,7 +308,7 @@ class FoundationRegressor(RegressorMixin, _FineTuned):
                 f"{np.nanstd(target):g}; pass finite values that differ."
             )
         self.mean_, self.deviation_ = float(target.mean()), float(target.std())
-        self._fit(windows, (target - self.mean_) / self.deviation_, groups, 0)
+        self._fit(windows, (target - self.mean_) / self.deviation_, groups, 0, chosen_on)
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.neuro.decoding.judging.openeegbench import PREFIX, published_sides
 from nbkit.neuro.signals.assignment import assign
 
 STRATEGIES = ("stratified_group_kfold", "group_kfold", "leave_one_group_out", "store")
@@ -29,12 +30,15 @@ class Fold:
         Indices of the windows on each side.
     held_out : tuple of str
         Groups on the test side.
+    chosen_on : ndarray of shape (windows,), optional
+        Indices of further windows, on which a training chooses its best step; None draws them from the training side.
     """
 
     number: int
     train: np.ndarray
     test: np.ndarray
     held_out: tuple[str, ...]
+    chosen_on: np.ndarray | None = None
 
 
 def outer_folds(
@@ -53,11 +57,12 @@ def outer_folds(
     target : sequence of shape (windows,)
     groups : sequence of shape (windows,)
         Group of each window.
-    strategy : {"stratified_group_kfold", "group_kfold", "leave_one_group_out", "store"}
+    strategy : {"stratified_group_kfold", "group_kfold", "leave_one_group_out", "store"} or str
         Splitter of scikit-learn; "store": the parts of the store's one assignment (see `assign`), so that fold 2 of 4
-        holds out whom FOLD = "2/4" holds out in a pretraining.
+        holds out whom FOLD = "2/4" holds out in a pretraining; "openeegbench/arithmetic_zyma2019": the one division
+        of people of that benchmark's data set (see `published_sides`).
     n_splits : int
-        Number of folds; ignored by leave_one_group_out, which has one fold per group.
+        Number of folds; ignored by leave_one_group_out, which has one fold per group, and by published divisions.
     task : {"classification", "regression"}
     seed : int
         Random seed of stratified_group_kfold.
@@ -68,8 +73,11 @@ def outer_folds(
         If the strategy is unknown, there are more folds than groups, or a class is missing on one side of a fold.
     """
     target, groups = np.asarray(target), np.asarray(groups).astype(str)
-    if strategy not in STRATEGIES:
-        raise ValueError(f"There is no strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}.")
+    published = strategy.startswith(PREFIX)
+    if strategy not in STRATEGIES and not published:
+        raise ValueError(
+            f"There is no strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}, or {PREFIX}<data set>."
+        )
     if strategy == "stratified_group_kfold" and task == "regression":
         raise ValueError(
             "The strategy stratified_group_kfold needs classes; use group_kfold or leave_one_group_out for values."
@@ -80,20 +88,24 @@ def outer_folds(
             "window."
         )
     names = np.unique(groups)
-    if strategy != "leave_one_group_out" and not 2 <= n_splits <= len(names):
+    if strategy != "leave_one_group_out" and not published and not 2 <= n_splits <= len(names):
         raise ValueError(
             f"Got {n_splits=} with {len(names)} groups ({_few(names)}); these allow 2 to {max(2, len(names))} folds. "
             "Use fewer folds, more subjects, or split one subject by run."
         )
     if len(names) < 2:
         raise ValueError(f"All windows are of one group, {_few(names)}: nothing can be held out. Split by run.")
-    if strategy == "store":
+    chosen_on = None
+    if published:
+        sides = published_sides(strategy, groups.tolist())
+        splits, chosen_on = [(sides.train, sides.test)], sides.chosen_on
+    elif strategy == "store":
         splits = _parts_of_the_store(groups, n_splits)
     else:
         splits = _splitter(strategy, n_splits, seed).split(np.zeros(len(target)), target, groups)
     folds = []
     for number, (train, test) in enumerate(splits, 1):
-        fold = Fold(number, train, test, tuple(np.unique(groups[test]).tolist()))
+        fold = Fold(number, train, test, tuple(np.unique(groups[test]).tolist()), chosen_on)
         refuse_overlap(groups[train], groups[test])
         if task == "classification":
             _refuse_one_class(fold, target)
