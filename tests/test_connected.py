@@ -24,13 +24,8 @@ IMPORTED = {
 }
 # found when this was written: known, to be connected or deleted. No new name belongs here
 KNOWN = {
-    "LoraSettings": "FineTuneSettings has the same three numbers",
-    "band_power_features": "only the two ridges below use it",
-    "crossed_predictions": "a ridge on all windows; notebooks score one split",
-    "frozen_probe": "FrozenProbe does the same",
     "one_step_scores": "the controls of 40 score by band",
     "r2_score": "score_decoding does the same with what is missing",
-    "ridge_predictions": "score_held_out does the same",
     "shared_weights": "no phase asks which weights an adaptation left alone",
     "tokenizer_scores": "42 scores by band",
 }

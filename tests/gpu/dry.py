@@ -1,8 +1,8 @@
 """``python -m tests.gpu --dry``: every slice up to its first call of CUDA, on a machine without a card.
 
-Imports, settings, modules, batches and the writer of the page run as they do beside a card. Questions about the card are
-answered as a T4 would; what would put a tensor on it ends the slice, and that place is what is recorded. Estimates of
-memory are made up here: they take minutes, and tests/gpu/test_memory.py makes them.
+Imports, settings, modules, batches and the writer of the page run as they do beside a card. Questions about the card
+are answered as a T4 would; what would put a tensor on it ends the slice, and that place is what is recorded. Estimates
+of memory are made up here: they take minutes, and tests/gpu/test_memory.py makes them.
 """
 
 from __future__ import annotations

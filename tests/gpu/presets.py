@@ -1,7 +1,5 @@
 """The `free` presets of all six systems, each as the module that its notebook trains and a batch of full size.
 
-Band-VAR's tokenizer and generator are left out: their codebooks are fitted to recordings before they are trained.
-
 Windows are made up: sizes are those of the data that the preset is named for, values are noise. Networks of other
 packages that are not installed are named in `MISSING`.
 """
@@ -12,11 +10,19 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from nbkit.neuro.bandvar.tokens.conditions import Conditions
+from nbkit.neuro.bandvar.tokens.generator_training import GeneratorSettings, GeneratorTraining
+from nbkit.neuro.bandvar.tokens.scales import token_count
+from nbkit.neuro.bandvar.tokens.tokenizer import BandTokenizer
+from nbkit.neuro.bandvar.tokens.tokenizer_training import TokenizerSettings, TokenizerTraining
+from nbkit.neuro.bandvar.tokens.transform import fit_bases
 from nbkit.neuro.bandvar.training import BandVAR, BandVARSettings
 from nbkit.neuro.jepa import finetune as jepa_finetune
 from nbkit.neuro.jepa import pretrain as jepa_pretrain
@@ -121,6 +127,33 @@ def _bandvar() -> tuple[Any, Callable[[int], Any]]:
     return module, _levels
 
 
+@cache
+def _bases() -> list[Any]:
+    """Return bases fitted to noise: they tell how many coefficients each token of Band-VAR's tokenizer has."""
+    settings = TokenizerSettings.free()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        levels = _levels(64).numpy()
+    bands = np.diff(levels, axis=1, prepend=0.0) / 10.0
+    return fit_bases(bands, token_count(5.0, settings.tokens_a_second, len(BANDS)), settings.codes)
+
+
+def _bandvar_tokenizer() -> tuple[Any, Callable[[int], Any]]:
+    settings, bases = TokenizerSettings.free(), _bases()
+    sizes = np.concatenate([basis.sizes for basis in bases]).tolist()
+    lengths, courses = [len(basis.sizes) for basis in bases], [len(basis.courses) for basis in bases]
+    made = BandTokenizer(64, 500, settings.codes, lengths, courses, sizes)
+    return TokenizerTraining(settings, made, BANDS, 100.0), _levels
+
+
+def _bandvar_generate() -> tuple[Any, Callable[[int], Any]]:
+    coder, _ = _bandvar_tokenizer()
+    people = tuple(f"S{number:03d}" for number in range(1, 110))
+    module = GeneratorTraining(GeneratorSettings.free(), coder, Conditions(("movement", "rest"), people, ("fists",)))
+    tokens, codes = sum(coder.tokenizer.lengths), coder.settings.codes
+    return module, lambda rows: (torch.randint(codes, (rows, tokens)), torch.ones(rows, 3, dtype=torch.long))
+
+
 def _neurofm(recordings: int = 30, **sizes: int) -> tuple[Any, Callable[[int], Any]]:
     settings = replace(_steps(NeuroFMSettings.free()), **sizes)
     units = settings.max_units
@@ -202,6 +235,8 @@ PRESETS = (
     Preset("jepa_challenge1", lambda: _jepa_finetune(1), jepa_finetune.FinetuneSettings.free().batch_size),
     Preset("jepa_challenge2", lambda: _jepa_finetune(2), jepa_finetune.Challenge2Settings.free().batch_size),
     Preset("bandvar_train", _bandvar, BandVARSettings.free().batch_size),
+    Preset("bandvar_tokenizer", _bandvar_tokenizer, TokenizerSettings.free().batch_size),
+    Preset("bandvar_generate", _bandvar_generate, GeneratorSettings.free().batch_size),
     Preset("neurofm_validate", _neurofm, NeuroFMSettings.free().batch_size),
     Preset(
         "neurofm_search",

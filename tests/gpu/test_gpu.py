@@ -42,7 +42,15 @@ def test_without_a_card_and_without_packages_it_says_so() -> None:
 
 
 # one of each kind; `python -m tests.gpu --dry` takes all, which is two minutes of a processor
-DRY = ("labram_codebook", "labram_pretrain", "jepa_challenge1", "bandvar", "neurofm_validate", "tribe_fmri", "biot, lora")
+DRY = (
+    "labram_codebook",
+    "labram_pretrain",
+    "jepa_challenge1",
+    "bandvar",
+    "neurofm_validate",
+    "tribe_fmri",
+    "biot, lora",
+)
 DRY += ("LaBraM's steps", "mixture", "scan", "Band-VAR", "fp16", "pinned", "4 bits", "two devices")
 
 
@@ -63,7 +71,11 @@ def test_a_slice_that_needs_no_card_or_fails_before_it_is_no_proof(monkeypatch, 
     def wrong() -> list[Row]:
         raise ValueError("no such preset")
 
-    slices = [Slice("idle", (), lambda: []), Slice("wrong", (), wrong), Slice("good", (), lambda: torch.zeros(1).cuda())]
+    slices = [
+        Slice("idle", (), lambda: []),
+        Slice("wrong", (), wrong),
+        Slice("good", (), lambda: torch.zeros(1).cuda()),
+    ]
     monkeypatch.setattr(gpu, "all_slices", lambda: slices)
     assert gpu.main(["--dry"]) == 1
     said = capsys.readouterr().out

@@ -21,6 +21,7 @@ from nbkit.neuro.decoding.finetune import MODES
 from nbkit.neuro.decoding.folds import Fold, outer_folds
 from nbkit.neuro.decoding.models.foundation import PREPARATION, FoundationModel
 from nbkit.neuro.decoding.models.table import MODELS
+from nbkit.neuro.decoding.models.weights import weights_for
 from nbkit.neuro.decoding.rivals.scratch import SCRATCH
 from nbkit.neuro.decoding.training import FineTuneSettings
 from nbkit.neuro.signals.assignment import parsed_fold
@@ -115,11 +116,6 @@ def fold_rows(
         for model, mode in pairs
         for fold in folds
     ]  # fmt: skip
-
-
-def weights_for(model: str, weights: str | Mapping[str, str]) -> str:
-    """Return the source of one model's weights: that of all, or its own file, or the hub."""
-    return weights if isinstance(weights, str) else str(weights.get(model, "hub"))
 
 
 def rivals_of(task: DecodingTask, settings: CompareSettings) -> list[str]:

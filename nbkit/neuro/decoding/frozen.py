@@ -20,7 +20,7 @@ from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.decoding.folds import check_windows
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.models.registry import load_model
-from nbkit.neuro.decoding.rivals.bandpower import linear_model
+from nbkit.neuro.decoding.models.weights import weights_for
 from nbkit.neuro.signals.recordings.listing import unique_keys
 
 # The model counts by its fingerprint, and with it the seed and the source of its weights. The size of a batch and the
@@ -39,7 +39,8 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         Channel names of the windows.
     sfreq : float
         Sampling frequency of the windows, in Hz.
-    weights : "random", "hub" or path
+    weights : "random", "hub", path, URL, or mapping of str to path or URL
+        For the model, or by model; see `weights_for`.
     seed : int
         Random seed of random weights.
     cache : EmbeddingCache, path or None
@@ -61,7 +62,7 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         model: str | FoundationModel = "cbramod",
         ch_names: Sequence[str] = (),
         sfreq: float = 200.0,
-        weights: str | Path = "random",
+        weights: str | Path | Mapping[str, str] = "random",
         seed: int = 0,
         cache: EmbeddingCache | str | Path | None = None,
         batch_size: int = 32,
@@ -139,7 +140,8 @@ class FrozenEmbedding(TransformerMixin, BaseEstimator):
         return own | {"precision": precision, "model": model.fingerprint, "weights": model.weights}
 
     def _model_for(self, windows: np.ndarray) -> FoundationModel:
-        return model_for(self.model, self.ch_names, self.sfreq, windows.shape[-1], self.weights, self.seed)
+        weights = weights_for(self.model, self.weights) if isinstance(self.model, str) else ""
+        return model_for(self.model, self.ch_names, self.sfreq, windows.shape[-1], weights, self.seed)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -192,20 +194,6 @@ def chosen_precision(device: str, precision: str) -> str:
     from nbkit.neuro.decoding.training import precision_of
 
     return precision_of(precision, torch.device(chosen_device(device)))[0]
-
-
-def frozen_probe(embedding: FrozenEmbedding, kind: str) -> Any:
-    """Return a scikit-learn pipeline of a frozen backbone and the linear model that the baseline uses too.
-
-    Parameters
-    ----------
-    embedding : FrozenEmbedding
-    kind : {"classification", "regression"}
-    """
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(embedding, StandardScaler(), linear_model(kind))
 
 
 # -- as items of a phase --

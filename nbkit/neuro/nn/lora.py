@@ -19,35 +19,6 @@ ADAPTER = "default"
 
 
 @dataclass(frozen=True)
-class LoraSettings:
-    """Size of the adapters.
-
-    Parameters
-    ----------
-    r : int
-        Rank. The adapter of a layer with m inputs and n outputs has r * (m + n) weights.
-    alpha : float
-        The output of an adapter is scaled by alpha / r.
-    dropout : float
-        Dropout rate of the input of an adapter.
-    """
-
-    r: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
-
-    @classmethod
-    def free(cls) -> LoraSettings:
-        """Return the settings for a free GPU: rank 16, scale 2."""
-        return cls()
-
-    @classmethod
-    def smoke(cls) -> LoraSettings:
-        """Return the settings for a short test: rank 4, scale 2."""
-        return cls(r=4, alpha=8.0)
-
-
-@dataclass(frozen=True)
 class LoraReport:
     """Layers that got an adapter, and numbers of weights.
 
@@ -88,8 +59,12 @@ def add_lora(
     module : torch.nn.Module
     targets : sequence of str
         Names of linear layers of the module, or the ends of their names ("qkv" selects every layer of that name).
-    r, alpha, dropout
-        See `LoraSettings`.
+    r : int
+        Rank. The adapter of a layer with m inputs and n outputs has r * (m + n) weights.
+    alpha : float
+        The output of an adapter is scaled by alpha / r.
+    dropout : float
+        Dropout rate of the input of an adapter.
     seed : int
         Seed of the initial weights of the adapters.
 

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, effective_bands
-from nbkit.neuro.signals.windows.shards import WindowShards
 
 ALPHAS = tuple(10.0**power for power in range(-1, 7))
-_AT_ONCE = 512  # windows in memory at a time
 _FLOOR_UV2 = 1e-3  # 0.03 uV, far below any amplifier's noise: a flat channel gives a constant, not minus infinity
 
 
@@ -46,21 +44,6 @@ def log_band_powers(windows: np.ndarray, sfreq: float, bands: Sequence[Band] = D
         inside = (freqs >= low) & (freqs < high)
         powers.append(spectrum[..., inside].sum(-1) * scale)
     return np.log10(np.stack(powers, -1) + _FLOOR_UV2).reshape(len(windows), -1)
-
-
-def band_power_features(
-    shards: WindowShards, bands: Sequence[Band] = DEFAULT_BANDS, crop: int | None = None
-) -> np.ndarray:
-    """Return `log_band_powers` of all windows in shards, shape (windows, channels * bands).
-
-    Windows are read in blocks, to limit memory. ``crop`` is the number of samples to use from a window's start; None
-    uses all.
-    """
-    parts = []
-    for begin in range(0, len(shards), _AT_ONCE):
-        part = shards.subset(np.arange(begin, min(begin + _AT_ONCE, len(shards)))).stack()
-        parts.append(log_band_powers(part[..., :crop], shards.sfreq, bands))
-    return np.concatenate(parts)
 
 
 def powers_on_crops(data: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -128,32 +111,3 @@ class PowerRidge:
     def alpha(self) -> float:
         """Penalty that was chosen."""
         return float(self.model[-1].alpha_)
-
-
-def ridge_predictions(
-    train: WindowShards, test: WindowShards, column: str = "target", crop: int | None = None
-) -> np.ndarray:
-    """Fit a ridge on one set of windows and return predictions for another, shape (windows,), in the target's unit."""
-    ridge = PowerRidge().fit(band_power_features(train, crop=crop), train.column(column).astype(float), train.subjects)
-    return ridge.predict(band_power_features(test, crop=crop))
-
-
-def crossed_predictions(shards: WindowShards, column: str = "target", folds: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """Predict every window with a ridge and a constant that were fitted without its subject.
-
-    Use it for small data sets, where a single test set has too few subjects.
-
-    Returns
-    -------
-    ridge, constant : array of shape (windows,)
-        Predictions; the constant is the mean of each fold's training windows.
-    """
-    from sklearn.model_selection import GroupKFold
-
-    powers, target = band_power_features(shards), shards.column(column).astype(float)
-    subjects = shards.subjects
-    ridge, constant = np.empty(len(target)), np.empty(len(target))
-    for train, test in GroupKFold(folds).split(powers, target, subjects):
-        ridge[test] = PowerRidge().fit(powers[train], target[train], subjects[train]).predict(powers[test])
-        constant[test] = target[train].mean()
-    return ridge, constant

@@ -103,7 +103,7 @@ def compare(student: TinyTribe, path: str | Path, inputs: dict[str, Tensor]) -> 
     """Run an ONNX file and the student on the same inputs and return the difference."""
     path = Path(path)
     with torch.no_grad():
-        true = _Flat(copy.deepcopy(student).eval())(**inputs).numpy()
+        true = _Flat(copy.deepcopy(student).cpu().eval())(**inputs).numpy()
     said = run_onnx(path, inputs)
     r = float(np.corrcoef(true.ravel(), said.ravel())[0, 1])
     return Exported(path, path.stat().st_size, float(np.abs(true - said).max()), r)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
 
 from nbkit.neuro.decoding.cache import EmbeddingCache
-from nbkit.neuro.decoding.frozen import FrozenEmbedding, embed_row, embedding_rows, frozen_probe
+from nbkit.neuro.decoding.frozen import FrozenEmbedding, embed_row, embedding_rows
+from nbkit.neuro.decoding.models.backbones import make_network
 from nbkit.neuro.decoding.models.registry import load_model
+from nbkit.neuro.decoding.models.table import spec_of
 from nbkit.neuro.decoding.tasks import stand_in
 
 TASK = stand_in(16, subjects=4)
@@ -41,6 +45,21 @@ def test_other_weights_channels_and_rates_are_other_embeddings(tmp_path):
     assert not np.allclose(first, other) and not np.allclose(first, renamed) and not np.allclose(first, slower)
 
 
+def test_weights_by_model_are_loaded_for_that_model(tmp_path):
+    from safetensors.torch import save_file
+
+    other = load_model("labram", ch_names=TASK.ch_names, window=2.0, seed=5)
+    file = tmp_path / "labram.safetensors"
+    network = make_network(spec_of("labram"), other.ch_names, other.n_times, {}, seed=5)  # with its head, as published
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, file)
+    expected = other.embed(other.prepare(TASK.windows, TASK.ch_names, TASK.sfreq))
+    made = embedding(weights={"labram": str(file)})
+    np.testing.assert_allclose(made.fit_transform(TASK.windows), expected, atol=1e-6)
+    assert "labram.safetensors" in made.weights_
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth"):
+        embedding(weights={"labram": str(tmp_path / "absent.pth")}).fit(TASK.windows)
+
+
 def test_it_keeps_to_scikit_learns_conventions(tmp_path):
     made = embedding(cache=EmbeddingCache(tmp_path))
     before = made.get_params()
@@ -57,7 +76,7 @@ def test_it_keeps_to_scikit_learns_conventions(tmp_path):
 
 def test_a_cross_validation_embeds_each_window_once(tmp_path):
     cache = EmbeddingCache(tmp_path)
-    probe = frozen_probe(embedding(cache=cache), "classification")
+    probe = make_pipeline(embedding(cache=cache), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))
     folds = StratifiedGroupKFold(4)
     first = cross_val_score(probe, TASK.windows, TASK.target, groups=TASK.groups, cv=folds)
     assert cache.use.computed == 16

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from nbkit.neuro.nn.attention import Block
 from nbkit.neuro.nn.lora import (
-    LoraSettings,
     add_lora,
     dead_adapters,
     lora_parameters,
@@ -162,8 +161,3 @@ def test_refuses_targets_that_are_none():
         dead_adapters(attention)
     with pytest.raises(ValueError, match="No linear layer"):
         quantise_4bit(nn.Sequential(nn.Conv1d(1, 1, 1)))
-
-
-def test_presets():
-    assert (LoraSettings.free().r, LoraSettings.free().alpha) == (16, 32)
-    assert LoraSettings.smoke().alpha / LoraSettings.smoke().r == 2

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbkit.neuro.signals.windows.shards import WindowShards, write_shard
-from nbkit.neuro.training.power_ridge import PowerRidge, band_power_features, crossed_predictions, log_band_powers
+from nbkit.neuro.training.power_ridge import PowerRidge, log_band_powers
 
 
 def test_a_sinusoids_power_is_in_its_band_and_is_half_its_square():
@@ -16,15 +15,6 @@ def test_a_sinusoids_power_is_in_its_band_and_is_half_its_square():
     assert powers[0].argmax() == 2 and 10 ** powers[0, 2] == pytest.approx(200, rel=0.01)
     assert powers[1].argmax() == 3 and 10 ** powers[1, 3] == pytest.approx(32, rel=0.01)
     assert np.allclose(powers[2], -3) and np.isfinite(powers).all()  # the flat reference
-
-
-def test_features_of_a_set_are_those_of_its_windows(tmp_path):
-    windows = np.random.default_rng(0).normal(size=(7, 2, 100))
-    path = write_shard(
-        tmp_path, windows, sfreq=100.0, ch_names=("a", "b"), subject="1", columns={"target": np.arange(7.0)}
-    )["windows"]
-    found = band_power_features(WindowShards([path]), crop=60)
-    np.testing.assert_allclose(found, log_band_powers(windows[..., :60].astype(np.float32), 100.0), rtol=1e-5)
 
 
 def test_the_ridge_is_the_normal_equations_and_chooses_by_subject():
@@ -47,22 +37,3 @@ def test_a_penalty_is_chosen_on_other_subjects():
     target = draws.normal(size=10)[subject]
     assert PowerRidge().fit(features, target, subject).alpha >= 100
     assert PowerRidge().fit(features, target, np.arange(300)).alpha < 1
-
-
-def test_crossed_predictions_never_see_their_subject(tmp_path):
-    """Another target of a subject changes the predictions for others and not those for itself."""
-
-    def predicted(folder, own):
-        draws = np.random.default_rng(3)
-        for subject in range(10):
-            windows = draws.normal(size=(6, 2, 100)) * (1 + draws.random())
-            target = np.full(6, float(draws.normal()) if subject else own)
-            write_shard(
-                folder / str(subject), windows, sfreq=100.0, ch_names=("a", "b"), subject=str(subject),
-                columns={"target": target},
-            )  # fmt: skip
-        return crossed_predictions(WindowShards(folder))
-
-    for before, after in zip(predicted(tmp_path / "a", 0.0), predicted(tmp_path / "b", 50.0), strict=True):
-        np.testing.assert_allclose(before[:6], after[:6])
-        assert np.abs(before[6:] - after[6:]).max() > 1

@@ -20,8 +20,15 @@ def _span(first: int, last: int, form: str = "{}") -> tuple[str, ...]:
     return tuple(form.format(number) for number in range(first, last + 1))
 
 
-_HEALTHY = _span(1, 22, "HS{}"), _span(23, 25, "HS{}"), _span(26, 29, "HS{}")
-_ILL = _span(1, 21, "MDDS{}"), _span(22, 25, "MDDS{}"), _span(26, 34, "MDDS{}")
+# it sorted the names as text: 1, 10 to 19, 2, 20 ...
+_HEALTHY = (
+    _span(1, 2, "HS{}") + _span(10, 22, "HS{}"), _span(23, 25, "HS{}"),
+    _span(3, 9, "HS{}") + _span(26, 30, "HS{}"),
+)  # fmt: skip
+_ILL = (
+    _span(1, 2, "MDDS{}") + _span(10, 21, "MDDS{}"), _span(22, 25, "MDDS{}"),
+    _span(3, 9, "MDDS{}") + _span(26, 34, "MDDS{}"),
+)  # fmt: skip
 _NOT_IN_ISRUC = {12, 15, 16, 18, 22, 24, 26, 40}
 _ISRUC = tuple(f"I{number:03d}" for number in range(11, 81) if number not in _NOT_IN_ISRUC)
 
@@ -80,8 +87,8 @@ def published_sides(strategy: str, people: Sequence[str]) -> Sides:
     name = strategy.removeprefix(PREFIX)
     if name in _NOT_BY_PEOPLE:
         raise ValueError(
-            f"OpenEEGBench divides {name} {_NOT_BY_PEOPLE[name]}; nbkit scores only people whom nothing was trained on. "
-            "Choose stratified_group_kfold, group_kfold or leave_one_group_out."
+            f"OpenEEGBench divides {name} {_NOT_BY_PEOPLE[name]}; nbkit scores only people whom nothing was trained "
+            "on. Choose stratified_group_kfold, group_kfold or leave_one_group_out."
         )
     if name not in SPLITS:
         raise ValueError(f"OpenEEGBench has no data set {name!r}; those divided by people are {', '.join(SPLITS)}.")

@@ -23,6 +23,11 @@ _LEFT_OUT = {
 }
 
 
+def weights_for(model: str, weights: str | Path | Mapping[str, str]) -> str:
+    """Return the source of one model's weights: that of all, or its own file, or the hub."""
+    return str(weights.get(model, "hub")) if isinstance(weights, Mapping) else str(weights)
+
+
 def load_weights(spec: ModelSpec, network: nn.Module, path: str | Path, strict: bool = True) -> str:
     """Load a file's weights into a network of `make_network`, before its head is removed.
 

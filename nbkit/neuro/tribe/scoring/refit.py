@@ -40,7 +40,7 @@ def refit_student(
     Returns
     -------
     student : TinyTribe
-        In evaluation mode.
+        In evaluation mode, on the device that trained it.
     """
     import lightning
 
@@ -62,4 +62,4 @@ def refit_student(
             trainer.fit(module, data.train_dataloader())
     finally:
         quiet.setLevel(level)
-    return module.student.cpu().eval()
+    return module.student.to(trainer.strategy.root_device).eval()  # Lightning hands it back on the CPU

@@ -7,11 +7,12 @@ import csv
 import mne
 import numpy as np
 import pytest
+from sklearn.model_selection import GroupKFold
 
 from nbkit.neuro.challenge.metrics import nrmse, nrmse_interval
 from nbkit.neuro.signals.recordings.cueing import CH_NAMES, CueingWindows, write_cueing
 from nbkit.neuro.signals.windows.shards import WindowShards
-from nbkit.neuro.training.power_ridge import crossed_predictions
+from nbkit.neuro.training.power_ridge import PowerRidge, log_band_powers
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,10 @@ def test_all_sessions_and_targets_are_there(root, tmp_path):
     assert len(data) == 1940 and len(set(data.subjects)) == 20 and len(data.paths) == 40
     times, valid = data.column("target"), data.column("valid") == 1
     assert np.median(times[valid]) < np.median(times[~valid])  # Posner's effect
-    ridge, constant = crossed_predictions(data)
+    ridge, constant, powers = np.empty(len(data)), np.empty(len(data)), log_band_powers(data.stack(), data.sfreq)
+    for train, test in GroupKFold(5).split(powers, times, data.subjects):
+        ridge[test] = PowerRidge().fit(powers[train], times[train], data.subjects[train]).predict(powers[test])
+        constant[test] = times[train].mean()
     # band powers before the target tell nothing of the response time across people: no claim is made for more
     assert nrmse(times, constant) == pytest.approx(1.015, abs=0.003)
     assert nrmse(times, ridge) == pytest.approx(nrmse(times, constant), abs=0.02)
