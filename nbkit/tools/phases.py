@@ -58,6 +58,8 @@ class Phase:
         `nbkit.neuro.training.steps.memory`; 0 where nothing is trained.
     gpu_pieces : int
         Number of pieces that its batches are cut into there.
+    gpu_models : tuple of str
+        The same memory for each of several models, as ``"name GB"``; ``gpu_gb`` is that of the largest.
     """
 
     slug: str
@@ -74,6 +76,7 @@ class Phase:
     scores: tuple[str, ...]
     gpu_gb: float = 0.0
     gpu_pieces: int = 1
+    gpu_models: tuple[str, ...] = ()
 
     @property
     def notebook(self) -> str:

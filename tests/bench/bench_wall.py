@@ -23,7 +23,7 @@ from nbkit.tools.phases import load_phases
 from tests.bench.rows import Row
 
 LATEST = 5.0  # s after the wall
-_BEFORE = ("eeg_windows", "spike_windows", "tribe_teacher", "tribe_features")  # what trainings need
+_BEFORE = ("eeg_windows",)  # what trainings need at their smoke size
 _ITEMS = ("neurofm_search", "neurofm_scaling", "tribe_evaluate", "decoding_frozen", "decoding_finetune",
           "decoding_compare")  # fmt: skip
 _STEP_S = 0.5

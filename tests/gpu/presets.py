@@ -131,10 +131,7 @@ def _bandvar() -> tuple[Any, Callable[[int], Any]]:
 def _bases() -> list[Any]:
     """Return bases fitted to noise: they tell how many coefficients each token of Band-VAR's tokenizer has."""
     settings = TokenizerSettings.free()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        levels = _levels(64).numpy()
-    bands = np.diff(levels, axis=1, prepend=0.0) / 10.0
+    bands = np.random.default_rng(0).normal(size=(64, len(BANDS), 64, 500))
     return fit_bases(bands, token_count(5.0, settings.tokens_a_second, len(BANDS)), settings.codes)
 
 

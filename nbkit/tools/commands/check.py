@@ -195,6 +195,9 @@ def memory_rows() -> list[dict[str, str]]:
         if phase.gpu_gb:
             found = f"{phase.slug}: {phase.gpu_gb:.1f} GB in {counted(phase.gpu_pieces, 'piece')}"
             rows.append(Finding("memory", "note", found).row())
+        for model in phase.gpu_models:
+            name, _, gb = model.rpartition(" ")
+            rows.append(Finding("memory", "note", f"{phase.slug} {name}: {gb} GB in 1 piece").row())
     return rows
 
 

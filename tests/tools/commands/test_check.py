@@ -122,5 +122,6 @@ def test_the_needs_of_the_free_presets_are_shown_as_a_table():
     rows = checking.memory_rows()
     said = checking.memory_words(rows)
     assert any(row["found"] == "bandvar_train: 10.3 GB in 2 pieces" for row in rows)
+    assert any(row["found"] == "decoding_finetune reve, lora: 3.5 GB in 1 piece" for row in rows)
     (line,) = (line for line in said.splitlines() if line.startswith("labram_codebook"))
     assert line.split() == ["labram_codebook", "5.1", "1"] and "room for 14" in said
