@@ -25,8 +25,6 @@ IMPORTED = {
 # found when this was written: known, to be connected or deleted. No new name belongs here
 KNOWN = {
     "one_step_scores": "the controls of 40 score by band",
-    "r2_score": "score_decoding does the same with what is missing",
-    "shared_weights": "no phase asks which weights an adaptation left alone",
     "tokenizer_scores": "42 scores by band",
 }
 BY_PREFIX = {"read_": "nbkit/neuro/tribe/readers/"}  # READER of 61, 64 and 65 is a part of a function's name

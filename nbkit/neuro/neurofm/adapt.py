@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from nbkit.neuro.neurofm.network.tokenizer import RecordingPage
 from nbkit.neuro.neurofm.network.units import RecordingUnits
 from nbkit.neuro.neurofm.pretrain import Pretrainer
@@ -116,12 +114,6 @@ def add_lora_to(
         page.requires_grad_(True)
     _all_from_the_start(module)
     return report
-
-
-def shared_weights(module: Pretrainer, but: Sequence[RecordingPage] = ()) -> dict[str, Tensor]:
-    """Return copies of all weights by name, except those of the given pages, for a later comparison."""
-    own = {id(weight) for page in but for weight in page.parameters()}
-    return {name: weight.detach().clone() for name, weight in module.named_parameters() if id(weight) not in own}
 
 
 def _all_from_the_start(module: Pretrainer) -> None:

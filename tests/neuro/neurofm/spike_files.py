@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 
 from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.signals.spikes.synthetic import PopulationSettings, simulate_population
@@ -34,3 +35,11 @@ def train(module: Any, data: Any, steps: int, **options: Any) -> lightning.Train
     )  # fmt: skip
     trainer.fit(module, data)
     return trainer
+
+
+def variance_explained(truth, decoded):
+    """Return R2 over all dims of behaviour (windows, bins, dims), where the truth is known."""
+    from sklearn.metrics import r2_score
+
+    known = np.isfinite(truth).all(axis=-1)
+    return r2_score(truth[known], decoded[known], multioutput="variance_weighted")

@@ -8,7 +8,7 @@ import lightning
 import pytest
 import torch
 
-from nbkit.neuro.neurofm.adapt import add_lora_to, add_recordings, identify_units, shared_weights
+from nbkit.neuro.neurofm.adapt import add_lora_to, add_recordings, identify_units
 from nbkit.neuro.neurofm.data.batches import SpikeData, collate
 from nbkit.neuro.neurofm.masked_units import held_out_bits
 from nbkit.neuro.neurofm.pretrain import Pretrainer
@@ -39,6 +39,11 @@ def pretrained(trained):
     module = Pretrainer.for_data(replace(TINY, steps=120), data)
     module.load_state_dict(state)
     return module, data
+
+
+def shared_weights(module, but=()):
+    own = {id(weight) for page in but for weight in page.parameters()}
+    return {name: weight.detach().clone() for name, weight in module.named_parameters() if id(weight) not in own}
 
 
 def test_unseen_units_adapt_and_nothing_shared_moves(pretrained, paths):

@@ -135,16 +135,3 @@ def difference(score: DecoderScore, rival: DecoderScore, level: float = 0.9, dra
 def angle_error_deg(decoded: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the absolute angle between two directions, given in rad, in degrees from 0 to 180."""
     return np.degrees(np.abs(np.angle(np.exp(1j * (np.asarray(decoded) - np.asarray(truth))))))
-
-
-def r2_score(truth: np.ndarray, decoded: np.ndarray) -> float:
-    """Return the fraction of the variance of the behaviour that is decoded, over all dims (0: as good as the mean).
-
-    Parameters
-    ----------
-    truth, decoded : ndarray of shape (windows, bins, dims)
-        Bins where ``truth`` is NaN are left out.
-    """
-    known = np.isfinite(truth).all(axis=-1)
-    truth, decoded = truth[known], decoded[known]
-    return float(1 - ((truth - decoded) ** 2).sum() / ((truth - truth.mean(axis=0)) ** 2).sum())

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nbkit.neuro.neurofm.decoders.bayes import BayesianPosition
-from nbkit.neuro.neurofm.decoders.scores import difference, r2_score, score_decoding
+from nbkit.neuro.neurofm.decoders.scores import difference, score_decoding
+from tests.neuro.neurofm.spike_files import variance_explained
 
 
 def shard(**facts):
@@ -21,7 +22,7 @@ def test_the_score_is_r2_of_all_bins_and_the_error_is_a_distance():
     truth[3, 2] = np.nan
     decoded = truth + 0.5 * draws.normal(size=truth.shape)
     score = score_decoding(shard(), "d", truth, np.nan_to_num(decoded))
-    assert score.value == pytest.approx(r2_score(truth, np.nan_to_num(decoded))) and len(score.missed) == 10
+    assert score.value == pytest.approx(variance_explained(truth, np.nan_to_num(decoded))) and len(score.missed) == 10
     assert score.unit == "cm" and score.error == pytest.approx(np.nanmedian(np.linalg.norm(decoded - truth, axis=2)))
 
 
