@@ -90,7 +90,7 @@ def load_nwb(
         times = _spike_times(file.units, kept, SCALES[time_unit], notes, path)
         _check_clock(times, time_unit, path)
         found = {wanted: behaviour_of(file, wanted, path, notes) for wanted in behaviour}
-        observed = _observed(file, kept, SCALES[time_unit])
+        observed = _observed(file, kept, SCALES[time_unit], notes)
         span = interval or _span(file, times, observed, [found[wanted].times for wanted in behaviour], path)
         observed = _masked(file, observed, span, times, within, notes, path)
         times = [train[(train >= span[0]) & (train <= span[1])] for train in times]
@@ -190,13 +190,16 @@ def _check_clock(times: Sequence[np.ndarray], time_unit: str, path: Path) -> Non
         )
 
 
-def _observed(file: Any, kept: Sequence[int], scale: float) -> list[np.ndarray]:
+def _observed(file: Any, kept: Sequence[int], scale: float, notes: list[str]) -> list[np.ndarray]:
     if "obs_intervals" not in file.units.colnames:
         return []
     every = [np.asarray(file.units["obs_intervals"][unit], float).reshape(-1, 2) * scale for unit in kept]
     if not any(len(part) for part in every):
         return []
-    parts = [joined(part[np.isfinite(part).all(axis=1)]) for part in every]
+    whole = [np.isfinite(part).all(axis=1) & (part[:, 0] <= part[:, 1]) for part in every]
+    if lost := sum(int((~rows).sum()) for rows in whole):
+        notes.append(f"left out {lost} obs_intervals without a finite start and later stop")
+    parts = [joined(part[rows]) for part, rows in zip(every, whole, strict=True)]
     return parts[:1] if all(np.array_equal(part, parts[0]) for part in parts) else parts
 
 
@@ -288,9 +291,9 @@ def _say_lost_rows(table: Any, table_name: str, notes: list[str]) -> None:
     if table is None or not len(table):
         return
     rows = np.stack([np.asarray(table[name][:], float) for name in ("start_time", "stop_time")], axis=1)
-    lost = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    lost = np.flatnonzero(~(np.isfinite(rows).all(axis=1) & (rows[:, 0] <= rows[:, 1])))
     if len(lost):
-        notes.append(f"left out rows {', '.join(map(str, lost[:5]))} of {table_name}: no finite start and stop")
+        notes.append(f"left out rows {', '.join(map(str, lost[:5]))} of {table_name}: no finite start and later stop")
 
 
 def _chosen(tables: dict[str, Any], within: str, path: Path) -> np.ndarray:

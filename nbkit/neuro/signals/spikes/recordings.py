@@ -33,6 +33,7 @@ SUFFIXES = (".nwb", ".npz", ".mat")
 COLUMNS = ("behaviour", "within", "start_s", "stop_s", "series", "species", "modality", "time_unit", "subject",
            "least_speed")  # fmt: skip
 _LATER = ("least_speed",)  # columns and settings that older stores lack
+_AS_MS = 300  # a behaviour that lasts so many times longer than the spikes is in ms
 _MUCH_REST = 0.2  # share of bins at one value that is worth a note
 SNRS = (0.85, 0.7, 0.5, 0.35)  # of simulated recordings, in turn
 
@@ -162,6 +163,8 @@ def make_windows(
         kept = rate >= settings.least_hz
         notes.append(f"left out {int((~kept).sum())} of {len(kept)} units below {settings.least_hz:g} Hz")
         binned = binned.keep(kept)
+    if not binned.counts.any():
+        notes.append("no unit fired in this time")
     share = float(np.broadcast_to(binned.seen, binned.counts.shape).mean())
     if share < 0.999 and binned.parts is None:
         notes.append(f"{1 - share:.1%} of the bins of units were not observed and are masked")
@@ -256,10 +259,27 @@ def _where_measured(recording: SpikeRecording, behaviour: str, notes: list[str])
     times = known.times[np.isfinite(known.values).all(axis=1)]
     if len(times) < 2:
         raise RecordingError(f"{recording.name}: {behaviour} is not known at any time. Name another behaviour.")
+    _check_same_clock(recording, behaviour, times)
     cut = recording.within(float(times[0]), float(times[-1]))
     if recording.duration_s - cut.duration_s > 1:
         notes.append(f"cut to {cut.duration_s:.6g} of {recording.duration_s:.6g} s, in which {behaviour} was measured")
     return cut
+
+
+def _check_same_clock(recording: SpikeRecording, behaviour: str, times: np.ndarray) -> None:
+    """Refuse a behaviour that was measured at another time than the spikes, or whose times can only be in ms."""
+    fired = [train for train in recording.times if len(train)]
+    if not fired:
+        return
+    first, last = min(float(train[0]) for train in fired), max(float(train[-1]) for train in fired)
+    spans = f"{behaviour} runs from {times[0]:.6g} to {times[-1]:.6g} s, the spikes from {first:.6g} to {last:.6g} s"
+    if times[-1] < first or times[0] > last:
+        raise RecordingError(f"{recording.name}: {spans}, so there is no common time. Correct the clock of one.")
+    if last - first > 1 and times[-1] - times[0] > _AS_MS * (last - first):
+        raise RecordingError(
+            f"{recording.name}: {spans}. The timestamps of {behaviour} seem to be in ms; NWB demands s. Correct "
+            "them, or name no behaviour."
+        )
 
 
 def _of_bins(found: BinnedRecording, s: SpikeWindowSettings) -> BinnedRecording:

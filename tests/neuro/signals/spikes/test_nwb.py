@@ -26,9 +26,10 @@ def load(path, **options):
     return load_nwb(path, notes=notes, **options), "\n".join(notes)
 
 
-def write(path, trains, *, obs=None, invalid=(), trials=(), epochs=(), scale=1.0):
+def write(path, trains, *, obs=None, invalid=(), trials=(), epochs=(), scale=1.0, position=()):
     """Write a file with spike trains, observed intervals of each unit, and tables of intervals."""
     from pynwb import NWBHDF5IO, NWBFile
+    from pynwb.behavior import Position, SpatialSeries
 
     file = NWBFile("made for a test", "id", datetime(2026, 1, 1, tzinfo=UTC))
     for number, train in enumerate(trains):
@@ -40,6 +41,10 @@ def write(path, trains, *, obs=None, invalid=(), trials=(), epochs=(), scale=1.0
         file.add_trial(start_time=float(start), stop_time=float(stop))
     for start, stop, tag in epochs:
         file.add_epoch(float(start), float(stop), [tag])
+    if len(position):
+        place = np.stack([np.sin(position), np.cos(position)], axis=1)
+        series = SpatialSeries(name="pos", data=place, timestamps=position, reference_frame="room", unit="meters")
+        file.create_processing_module("behavior", "made for a test").add(Position(spatial_series=series))
     with NWBHDF5IO(str(path), "w") as io:
         io.write(file)
     return path
@@ -86,6 +91,14 @@ def test_units_have_their_own_observed_time(tmp_path):
     observed = recording.observed_bins(1.0)
     assert observed.shape == (200, 2) and observed[:, 0].all() and observed[:, 1].sum() == 130
     assert not observed[50:120, 1].any() and recording.rates_hz == pytest.approx(20, rel=0.1)
+
+
+def test_intervals_that_end_before_they_start_or_never_are_named(tmp_path):
+    odd = [np.array([[30.0, 0.0], [40.0, 60.0]]), np.array([[np.nan, 20.0], [40.0, 60.0]])]
+    recording, notes = load(write(tmp_path / "odd.nwb", poisson(units=2), obs=odd, invalid=[(50, 45)]))
+    assert "left out 2 obs_intervals without a finite start and later stop" in notes
+    assert "left out rows 0 of invalid_times: no finite start and later stop" in notes
+    assert recording.observed_bins(1.0).sum() == 20 and recording.interval == (40.0, 60.0)
 
 
 def test_epochs_that_cover_a_part_do_not_cut_the_recording(case):

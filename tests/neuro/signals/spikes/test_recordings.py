@@ -119,6 +119,22 @@ def test_behaviour_that_stands_still_is_named_and_left_out_on_request(shared_dat
         make_windows(row | {"least_speed": "15"}, SECOND)
 
 
+def test_a_behaviour_of_another_clock_is_refused_and_silence_is_named(tmp_path):
+    seconds = np.arange(0, 60, 0.05)
+    noise = poisson(seconds=60.0)
+    for name, times, trains in (
+        ("late", seconds + 1000, noise), ("ms", seconds * 1e3, noise), ("silent", seconds, [[], []])
+    ):  # fmt: skip
+        write(tmp_path / f"{name}.nwb", trains, position=times)
+    late, ms, silent = spike_rows("folder", str(tmp_path))
+    settings = replace(SECOND, behaviour="pos")
+    with pytest.raises(RecordingError, match=r"pos runs from 1000 to 1059\.95 s, the spikes from .* no common time"):
+        make_windows(late, settings)
+    with pytest.raises(RecordingError, match=r"The timestamps of pos seem to be in ms; NWB demands s"):
+        make_windows(ms, settings)
+    assert "no unit fired in this time" in str(make_windows(silent, settings)["notes"])
+
+
 def test_a_speed_is_asked_of_the_table_or_of_all_and_old_stores_keep_their_settings(tmp_path):
     write(tmp_path / "one.nwb", poisson(seconds=20.0))
     (tmp_path / "recordings.tsv").write_text("file\tbehaviour\tleast_speed\none.nwb\tx\t\n")
