@@ -84,7 +84,7 @@ ELSEWHERE = {
 
 
 # their commands train for minutes to hours; that notebooks and parameters exist is tested
-HOURS = ("docs/bandvar.md", "docs/eegmat.md")
+HOURS = ("docs/bandvar.md", "docs/eegmat.md", "docs/neurofm.md")
 MINUTES = "--store alice-store"  # reads a data set that a checkout has not
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbkit.neuro.signals.spikes.behaviour import Behaviour
+from nbkit.neuro.signals.spikes.behaviour import Behaviour, resting
 from nbkit.neuro.signals.spikes.nwb import load_nwb
 from nbkit.neuro.signals.spikes.recording import SpikeRecording
 from nbkit.neuro.signals.spikes.reliability import recording_snr, unit_reliability
@@ -63,6 +63,17 @@ def test_arrays_become_trains_and_silent_units_stay():
         SpikeRecording.from_arrays("a/b", [2.0], [7], interval=(0, 3))
     silent = SpikeRecording.from_arrays("r", [], [], units=[1], interval=(0, 1))
     assert silent.counts(0.5).tolist() == [[0], [0]]
+
+
+def test_rest_is_told_from_running_although_the_tracking_jitters():
+    draws = np.random.default_rng(0)
+    run, rest = np.linspace(0, 200, 200), np.full(200, 200.0)  # 10 cm/s, then nothing, in bins of 0.1 s
+    place = np.stack([np.concatenate([run, rest]), np.full(400, 3.0)], axis=1) + draws.normal(0, 0.5, (400, 2))
+    place[50:60] = np.nan
+    slow = resting(place, 0.1, least=5.0)
+    assert not slow[:190].any() and slow[210:].all(), "jitter of 0.5 cm a bin alone is 7 cm/s"
+    assert not resting(place, 0.1, least=0.0).any() and resting(place, 0.1, least=1e6).sum() == 390
+    assert not resting(np.full((5, 2), np.nan), 0.1, least=5.0).any()
 
 
 def test_behaviour_is_averaged_in_bins_and_on_the_circle():
