@@ -1,4 +1,4 @@
-"""The README's walk with own recordings: a folder of files and a table of labels, by notebooks alone, to a score."""
+"""The README's walks with own recordings: a folder of files and a table of labels, by notebooks alone, to a score."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.neuro.signals.intake.edf_files import brain_waves, write_edf
-from tests.readme import commands
+from tests.readme import blocks, commands
 
 NAMES = ["EEG Fp1-REF", "EEG Fp2-REF", "EEG F7-REF", "EEG F3-REF", "EEG F4-REF", "EEG F8-REF", "EEG T3-REF",
          "EEG C3-REF", "EEG C4-REF", "EEG T4-REF", "EEG T5-REF", "EEG P3-REF", "EEG P4-REF", "EEG T6-REF", "EEG O1-REF",
@@ -60,3 +60,18 @@ def test_a_folder_of_recordings_becomes_a_score(root, tmp_path):
     score = results["metrics"]["balanced_accuracy_band_power_baseline"]
     assert score["value"] > 0.9 and score["baseline"] == 0.5  # the planted rhythm, people held out
     assert "random" in results["weights"]
+
+
+def test_the_three_lines_of_the_readme_give_a_score_and_a_map(root, tmp_path, monkeypatch, capsys):
+    write_recordings(tmp_path)
+    (lines,) = [block.text for block in blocks((root / "README.md").read_text("utf-8")) if "decode_rec" in block.text]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(lines, names)
+    said, found = capsys.readouterr().out, names["found"]
+    assert "cut short" in said and "random, seed" in said
+    rows = {(row["model"], row["mode"]): row for row in found.table.to_dict("records")}
+    assert rows["band_power", "baseline"]["score"] > 0.9  # the planted rhythm at the back, people held out
+    best = {found.scalp.ch_names[channel] for _, channel in found.scalp.best[:3]}
+    assert best <= {"P7", "P3", "P4", "P8", "O1", "O2", "T5", "T6"}
+    assert (tmp_path / "where.png").stat().st_size > 20_000

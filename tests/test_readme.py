@@ -59,6 +59,8 @@ ELSEWHERE = {
     f"{ENV}jupyterlab my-notebooks": "tests/test_jupyterlab.py",
     "python -m pip install -e .": "Makefile",
     "python -m nbkit new --all": "tests/tools/commands/test_new_phase.py",
+    f"{NBKIT}run 11_own_recordings --store own-store -p PATH=recordings -p SUBJECT_FROM='(P\\d+)_' "
+    "-p LABELS=labels.tsv": "tests/test_own_recordings.py",
     f"{NBKIT}run 10_eeg_windows --store eeg-store -p SOURCE=folder -p PATH=recordings -p SUBJECT_FROM='(P\\d+)_' "
     "-p LABELS=labels.tsv": "tests/test_own_recordings.py",
     f'{NBKIT}run 70_decoding_frozen --store eeg-store -p TASK=windows -p N_SPLITS=0 -p MODELS=[\\"biot\\"] '

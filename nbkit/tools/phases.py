@@ -51,6 +51,8 @@ class Phase:
         True if it processes the items of a manifest.
     figures : tuple of str
         Names of the figures that it stores.
+    main_figure : str
+        The one of them that the report shows at the top of its section; the last where it is empty.
     scores : tuple of str
         Names of its most important scores, which the first table of the report shows.
     gpu_gb : float
@@ -77,6 +79,7 @@ class Phase:
     gpu_gb: float = 0.0
     gpu_pieces: int = 1
     gpu_models: tuple[str, ...] = ()
+    main_figure: str = ""
 
     @property
     def notebook(self) -> str:
@@ -188,6 +191,8 @@ def _phase(row: dict[str, object], path: Path) -> Phase:
             f"{where}: number is {phase.number}, sessions {phase.sessions}, session_hours {phase.session_hours}. "
             "Allowed are 0 to 9999, 0 to 999999, and more than 0 hours up to 1000. Nothing was begun."
         )
+    if phase.main_figure and phase.main_figure not in phase.figures:
+        raise UsageError(f"{where}: {unknown('main_figure', phase.main_figure, phase.figures)} Nothing was begun.")
     if phase.accelerator not in _ACCELERATORS:
         raise UsageError(f"{where}: {unknown('accelerator', phase.accelerator, _ACCELERATORS)} Nothing was begun.")
     return phase

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbkit.ground.figures import BASELINE, SERIES, TRUTH, tidy
+from nbkit.neuro.plots.scalp.head import FEWEST, draw_head, placed
 from nbkit.neuro.signals.intake.amplitude import PLAUSIBLE_UV
-from nbkit.neuro.signals.intake.ch_names import electrode
 from nbkit.neuro.signals.intake.recording import Recording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_FEWEST = 4  # channels with known positions for a head
 
 
 def plot_intake(recording: Recording, title: str = "") -> Figure:
@@ -40,9 +38,8 @@ def plot_intake(recording: Recording, title: str = "") -> Figure:
         1, 3, figsize=(13, 4.2), width_ratios=(5, 4, 4), layout="constrained"
     )  # fmt: skip
     _spectrum(left, recording)
-    placed = _places(recording.ch_names)
-    if len(placed) >= _FEWEST:
-        _head(middle, recording, placed)
+    if len(placed(recording.ch_names)) >= FEWEST:
+        _head(middle, recording)
     else:
         _bars(middle, recording)
     right.axis("off")
@@ -121,18 +118,10 @@ def _spectrum(axes: Axes, recording: Recording) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def _head(axes: Axes, recording: Recording, placed: dict[str, np.ndarray]) -> None:
-    import mne
-
-    names = list(placed)
-    spread = _spread(recording)
-    values = np.array([spread[name] for name in names])
-    info = mne.create_info(names, recording.sfreq, "eeg")
-    montage = mne.channels.make_dig_montage(placed, coord_frame="head")
-    info.set_montage(montage)
-    image, _ = mne.viz.plot_topomap(
-        values, info, axes=axes, show=False, cmap="viridis", contours=0, vlim=(0.0, float(values.max()))
-    )
+def _head(axes: Axes, recording: Recording) -> None:
+    values = np.array(list(_spread(recording).values()))
+    most = float(values[placed(recording.ch_names)].max())
+    image = draw_head(axes, values, recording.ch_names, vlim=(0.0, most), cmap="viridis")
     axes.figure.colorbar(image, ax=axes, shrink=0.75, label="Standard deviation (µV)")
     axes.set_title("Amplitude of each channel", fontsize=10)
 
@@ -150,10 +139,3 @@ def _bars(axes: Axes, recording: Recording) -> None:
 
 def _spread(recording: Recording) -> dict[str, float]:
     return dict(zip(recording.ch_names, recording.signal.std(axis=1).tolist(), strict=True))
-
-
-def _places(ch_names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    from nbkit.neuro.signals.intake.cleaning import known_positions
-
-    known = known_positions()
-    return {name: known[electrode(name)] for name in ch_names if electrode(name) in known}

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 HBN_SOURCES = ("hbn", "hbn_bids", "synthetic_hbn")
-SOURCES = ("folder", "bids", "eegbci", "edf", "synthetic", *HBN_SOURCES)
+SOURCES = ("folder", "bids", "eegbci", "edf", "synthetic", "synthetic_rest", *HBN_SOURCES)
 
 
 def recordings(
@@ -59,9 +59,10 @@ def recordings(
 
     Parameters
     ----------
-    source : {"folder", "bids", "eegbci", "synthetic", "hbn", "hbn_bids", "synthetic_hbn"}
+    source : {"folder", "bids", "eegbci", "synthetic", "synthetic_rest", "hbn", "hbn_bids", "synthetic_hbn"}
         A folder of files of any formats that MNE reads (``edf`` is another name for it); a BIDS root; PhysioNet's motor
-        data by mne; a synthetic recording; HBN by eegdash or from BIDS folders; a synthetic HBN.
+        data by mne; a synthetic recording; synthetic rest and task of four people; HBN by eegdash or from BIDS folders;
+        a synthetic HBN.
     path : str, optional
         For folder, bids and hbn_bids, the folder; for hbn, the folder of eegdash's files; for synthetic_hbn, the preset
         (free, smoke).
@@ -103,6 +104,8 @@ def recordings(
         return rows
     if source == "synthetic":
         return synthetic.rows(subjects or (1,), runs or (1,))
+    if source == "synthetic_rest":
+        return synthetic.rest_rows([int(subject) for subject in subjects or (1, 2, 3, 4)])
     if source == "synthetic_hbn":
         preset = path or "free"
         made = synthetic_hbn.synthetic_rows(_made_up(preset), tasks or None)
@@ -143,8 +146,9 @@ def load_recording(
     chosen = Cleaning.none() if cleaning is None else _cleaning(cleaning)
     if source in HBN_SOURCES:
         return _load_hbn(item, chosen.sfreq).recording
-    if source == "synthetic":
-        made = synthetic.recording(item["subject"], item["run"])
+    if source in ("synthetic", "synthetic_rest"):
+        kind = synthetic.recording if source == "synthetic" else synthetic.rest_recording
+        made = kind(item["subject"], item["run"])
         return read_recording(made.as_raw(), chosen, data=made.data)
     if source == "eegbci":
         return read_recording(eegbci.fetch(int(item["subject"]), int(item["run"])), chosen, unit=unit)

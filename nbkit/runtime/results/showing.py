@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbkit.ground.figures import caption_stand_in
 from nbkit.ground.files import write_atomically
+from nbkit.ground.stand_in import label_page, stand_in_words
 from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_name
@@ -176,6 +177,8 @@ class Showing:
     def page(self, name: str, html: str) -> None:
         """Keep a page of HTML, such as an interactive brain, as ``<slug>/pages/<name>.html`` in the store.
 
+        A page of stand-in data or untrained weights, as labelled by `note`, gets a line at its top that says so.
+
         Parameters
         ----------
         name : str
@@ -190,7 +193,7 @@ class Showing:
         file = check_name(f"{self.slug}/pages/{name}.html", "the page")
         if not isinstance(html, str) or not html.strip():
             raise UsageError(f"The page {name!r} must be HTML as text, not {type(html).__name__}. Nothing was kept.")
-        content = html.encode("utf-8", "replace")
+        content = label_page(html, stand_in_words(self.results.content)).encode("utf-8", "replace")
         if len(content) > LARGEST_PAGE:
             raise UsageError(
                 f"The page {name!r} has {len(content) / 1e6:.0f} MB; at most {LARGEST_PAGE // 10**6} are allowed. Draw "

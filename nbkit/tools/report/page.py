@@ -34,9 +34,9 @@ from nbkit.tools.status.table import still_takes, total
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _FILTERS = (
-    sections.ends_of, sections.facts_of, sections.labels_of, sections.main_scores, sections.shown_rivals,
-    sections.progress_of, sections.rehearsed,
-    sections.session_cells, sections.show_number, sections.state_class, sections.training_of, sections.unit_of,
+    sections.ends_of, sections.facts_of, sections.labels_of, sections.main_figure, sections.main_scores,
+    sections.shown_rivals, sections.progress_of, sections.rehearsed, sections.session_cells, sections.show_number,
+    sections.state_class, sections.training_of, sections.unit_of,
     sessions_plot.sessions_chart, sessions_plot.sessions_text, captions_of, counted, still_takes,
 )  # fmt: skip
 

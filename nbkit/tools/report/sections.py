@@ -12,7 +12,7 @@ from nbkit.ground.stand_in import is_made_up, is_untrained
 from nbkit.runtime.words import counted, show_duration
 from nbkit.tools.report.chart import Chart, draw
 from nbkit.tools.report.metrics import Metric, metrics_of
-from nbkit.tools.report.reading import PhaseRecord, Score
+from nbkit.tools.report.reading import PhaseRecord, Score, StoredFigure
 from nbkit.tools.report.sessions_plot import at_work
 from nbkit.tools.status.past_sessions import PastSession
 from nbkit.tools.status.store_use import show_bytes
@@ -119,6 +119,14 @@ def shown_rivals(score: Score) -> list[str]:
         p = "" if rival.p is None else f", p {'< 0.001' if rival.p < 0.001 else f'{rival.p:.2g}'}"
         lines.append(f"{rival.said}: {rival.name} {show_number(rival.value)} (difference {gap}{p})")
     return lines
+
+
+def main_figure(record: PhaseRecord) -> StoredFigure | None:
+    """Return the figure that the map names for the phase, or its last one; None where it is not stored."""
+    if record.phase is None or not record.phase.figures:
+        return None
+    wanted = record.phase.main_figure or record.phase.figures[-1]
+    return next((figure for figure in record.figures if figure.name == wanted), None)
 
 
 def unit_of(score: Score) -> str:

@@ -114,6 +114,17 @@ def test_a_page_reaches_the_store_as_it_is(tmp_path, session):
     assert stored(tmp_path, "pages/brain.html").decode() == "<!doctype html><p>δ</p>"
 
 
+@pytest.mark.parametrize("html", ["<html><head></head><body class='b'><p>δ</p>", "<!doctype html><p>δ</p>", "<p>δ</p>"])
+def test_a_page_of_made_up_data_says_so_inside(tmp_path, session, html):
+    session.note(data="synthetic <stand-in>", weights="random, seed 0")
+    session.page("brain", html)
+    session.close()
+    kept = stored(tmp_path, "pages/brain.html").decode()
+    words = "synthetic &lt;stand-in&gt;; weights: random, seed 0</p>"
+    assert kept.count(words) == 1 and kept.index(words) < kept.index("<p>δ</p>")
+    assert kept.index(words) > html.find("<body") and kept.startswith(html[: html.find("<p>")])
+
+
 def test_a_table_reaches_the_store_as_tab_separated_text(tmp_path, session):
     session.table("people", [{"name": "a\tb\nc", "age (y)": 3.5}, {"name": 'δ "x"', "age (y)": ""}])
     session.close()

@@ -90,6 +90,16 @@ def test_a_page_shows_what_the_phases_stored(calm):
     assert "Table recordings of bandvar_train recording left out said P01ECG (by its name)-" in text
 
 
+def test_the_main_figure_stands_above_facts_and_scores(calm):
+    (calm / "bandvar_train/figures/excess.png").write_bytes((calm / "bandvar_train/figures/curves.png").read_bytes())
+    page, _ = report_of(calm)
+    text = Path("page.html").read_text("utf-8")
+    section = text[text.index('id="phase-bandvar_train"') :]
+    places = [section.index(f"<strong>{name}</strong>") for name in ("excess", "bands", "curves")]
+    assert places == sorted(places) and section.count("<strong>excess</strong>") == 1
+    assert places[0] < section.index('<dl class="facts">') < section.index("More figures") < places[1]
+
+
 @pytest.mark.parametrize("charts", [1, 3], ids=["stored curves", "no stored curves"])
 def test_every_chart_says_in_words_what_it_shows(calm, charts):
     if charts == 3:

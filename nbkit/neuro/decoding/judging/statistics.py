@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +100,25 @@ def above_chance(predictions: Predictions, draws: int = DRAWS, seed: int = 2025)
     return float(p), float(np.quantile(found, 1 - LEVEL))
 
 
+def best_by_chance(several: Sequence[Predictions], draws: int = DRAWS, seed: int = 2025) -> float:
+    """Return the main score that the best of several decoders of the same windows exceeds by chance in 5 % of draws.
+
+    In each draw all decoders meet the same renamed classes (or shuffled values), and the best of them counts, so that
+    a decoder above this score is above chance after correction for their number.
+    """
+    if several[0].kind == "classification":
+        counts = np.stack([_by_group(found) for found in several])
+        drawn = _renamed(counts, np.random.default_rng(seed), draws)
+    else:
+        of, groups, few = several[0].group_numbers, len(several[0].names), min(draws, 200)
+        shuffles = [np.random.default_rng(seed) for _ in several]
+        drawn = np.array([
+            [_shuffled_r2(found, of, groups, rng) for found, rng in zip(several, shuffles, strict=True)]
+            for _ in range(few)
+        ])  # fmt: skip
+    return float(np.quantile(drawn.max(axis=1), 1 - LEVEL))
+
+
 def verdict(found: Difference, corrected: float, name: str) -> str:
     """Return a comparison in words: above, below, or not distinguishable from a decoder's name."""
     groups = found.interval.groups
@@ -154,25 +174,29 @@ def _r2(sums: np.ndarray) -> np.ndarray:
 
 
 def _balanced(counts: np.ndarray) -> np.ndarray:
-    rows, right = counts.sum(2), np.diagonal(counts, axis1=1, axis2=2)
-    return np.nanmean(np.where(rows > 0, right / np.maximum(rows, 1), np.nan), axis=1)
+    rows, right = counts.sum(-1), np.diagonal(counts, axis1=-2, axis2=-1)
+    return np.nanmean(np.where(rows > 0, right / np.maximum(rows, 1), np.nan), axis=-1)
 
 
 def _renamed(counts: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
-    """Return the balanced accuracy with the classes of each group renamed at random, shape (draws,)."""
-    groups, classes, _ = counts.shape
-    several = (counts.sum(2) > 0).sum(1) > 1
-    out = np.empty(draws)
-    own = counts.sum(2).argmax(1)  # the class of a group that has one
-    single = np.flatnonzero(~several)
+    """Return the balanced accuracy with the classes of each group renamed at random, shape (draws, ...).
+
+    Counts have the shape (..., groups, classes, classes). All decoders of the leading axes meet the same renaming, and
+    have the same true classes.
+    """
+    *leading, groups, classes, _ = counts.shape
+    true = counts.reshape(-1, groups, classes, classes)[0].sum(2)
+    total = np.empty((draws, *leading, classes, classes))
+    own = true.argmax(1)  # the class of a group that has one
+    single = np.flatnonzero((true > 0).sum(1) <= 1)
     for draw in range(draws):
         names = rng.permuted(np.tile(np.arange(classes), (groups, 1)), axis=1)
-        mixed = np.take_along_axis(counts, names[:, :, None], axis=1)
+        mixed = counts[..., np.arange(groups)[:, None], names, :]
         if len(single):
-            mixed[single] = 0.0
-            mixed[single, rng.permutation(own[single])] = counts[single, own[single]]
-        out[draw] = _balanced(mixed.sum(0)[None])[0]
-    return out
+            mixed[..., single, :, :] = 0.0
+            mixed[..., single, rng.permutation(own[single]), :] = counts[..., single, own[single], :]
+        total[draw] = mixed.sum(-3)
+    return _balanced(total)
 
 
 def _shuffled_r2(p: Predictions, of: np.ndarray, groups: int, rng: np.random.Generator) -> float:

@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbkit.ground.figures import BASELINE, SERIES, tidy
-from nbkit.neuro.signals.intake.ch_names import electrode
-from nbkit.neuro.signals.intake.cleaning import known_positions
+from nbkit.neuro.plots.scalp.head import FEWEST, draw_head, placed
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_FEWEST = 4  # channels with known positions for a head
-
 
 # of predictors, in the order of the table; blue is training in the figure of the curves, orange the model's validation
 _COLOURS = (SERIES[1], SERIES[3], SERIES[2], SERIES[4], SERIES[5])
@@ -101,27 +96,17 @@ def plot_excess_maps(excess: np.ndarray | None, bands: Sequence[str], ch_names: 
         axes.axis("off")
         return figure
     most = float(np.abs(excess).max()) or 1.0
-    known = known_positions()
-    placed = [number for number, name in enumerate(ch_names) if electrode(name) in known]
+    heads = len(placed(ch_names)) >= FEWEST
     figure, panels = plt.subplots(1, len(bands), figsize=(2.9 * len(bands), 3.4), layout="constrained", squeeze=False)
     for band, axes in enumerate(panels[0]):
-        if len(placed) >= _FEWEST:
-            _head(axes, excess[band, placed], [ch_names[number] for number in placed], most)
+        if heads:
+            draw_head(axes, excess[band], ch_names, vlim=(-most, most))
         else:
             axes.barh(list(ch_names), excess[band], color=_EXCESS)
             axes.set_xlim(-most, most)
             axes.set_xlabel("Excess (1)")
         axes.set_title(f"{bands[band]}\nfrom {excess[band].min():.2f} to {excess[band].max():.2f}", fontsize=10)
-    if len(placed) >= _FEWEST:
+    if heads:
         shown = plt.cm.ScalarMappable(plt.Normalize(-most, most), "RdBu_r")
         figure.colorbar(shown, ax=panels[0].tolist(), label="Excess over the surrogate (1)", shrink=0.7)
     return figure
-
-
-def _head(axes: Axes, values: np.ndarray, names: Sequence[str], most: float) -> None:
-    import mne
-
-    info = mne.create_info(list(names), 100.0, "eeg")
-    places = {name: known_positions()[electrode(name)] for name in names}
-    info.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"), verbose="error")
-    mne.viz.plot_topomap(values, info, axes=axes, show=False, cmap="RdBu_r", vlim=(-most, most), contours=0)

@@ -16,6 +16,11 @@ from nbkit.neuro.signals.intake.recording import Recording
 
 STAND_IN = "synthetic stand-in: one sinusoid a band, phases fixed per channel; no brain was recorded"
 
+REST_STAND_IN = "synthetic stand-in: noise, and at rest a planted 10 Hz rhythm at the back; no brain was recorded"
+
+_MONTAGE_19 = (
+    "Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8", "P7", "P3", "Pz", "P4", "P8", "O1", "O2",
+)  # fmt: skip
 _TONES_HZ = (2.0, 6.0, 10.0, 20.0, 40.0)  # integers, so that windows that start at a full second start in phase
 _AMPLITUDES_UV = (40.0, 15.0, 12.0, 8.0, 4.0)  # decreasing with frequency, as in EEG
 _NOISE_UV = 2.0
@@ -130,6 +135,30 @@ def rows(subjects: Sequence[int] = (1,), runs: Sequence[int] = (1,)) -> list[dic
             "run": r,
         }
         for s, r in pairs
+    ]
+
+
+def rest_recording(subject: int | str, run: str, sfreq: float = 160.0, duration_s: float = 40.0) -> Recording:
+    """Return a synthetic recording with 19 electrodes of the 10-20 system; in the run "rest" the back has a rhythm.
+
+    The rhythm has 10 Hz and is what separates the two labels, so a decoder and a map of the head have a known answer.
+    """
+    draws = np.random.default_rng([*str(subject).encode(), 0, *str(run).encode()])
+    n_times = int(round(duration_s * sfreq))
+    signal = 10.0 * draws.standard_normal((len(_MONTAGE_19), n_times))
+    phase = 2 * np.pi * 10.0 * np.arange(n_times) / sfreq + draws.uniform(0, 2 * np.pi)
+    back = np.array([name[0] in "PO" for name in _MONTAGE_19])
+    signal += 6.0 * np.sin(phase) * back[:, None] * (run == "rest")
+    whole = {"onsets_s": (0.0,), "durations_s": (duration_s,), "labels": (run,)}
+    return Recording(signal, float(sfreq), _MONTAGE_19, **whole, data=REST_STAND_IN)
+
+
+def rest_rows(subjects: Sequence[int] = (1, 2, 3, 4)) -> list[dict[str, str]]:
+    """Return the rows of two runs of each synthetic subject, "rest" and "task", see `rest_recording`."""
+    return [
+        {"key": f"synthetic_sub-{s:03d}_{run}", "source": "synthetic_rest", "path": "", "subject": str(s), "run": run}
+        for s in subjects
+        for run in ("rest", "task")
     ]
 
 

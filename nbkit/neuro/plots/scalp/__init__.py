@@ -1,0 +1,1 @@
+"""Figures on the head: values of EEG channels at their places."""
