@@ -16,7 +16,7 @@ import numpy as np
 
 from nbkit.neuro.neurofm.scaling_laws.power_law import INCONCLUSIVE, Verdict, judge
 from nbkit.neuro.neurofm.scaling_laws.sweet_spot import SweetSpot, find_sweet_spot
-from nbkit.neuro.neurofm.search import MEAN_RATE, config_name, trial_row
+from nbkit.neuro.neurofm.search import MEAN_RATE, UNIT, config_name, trial_row, unit_of
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ class ScalingReport:
         For the results of a session: name, value, unit, baseline, baseline_is.
     words : str
         Summary in a few lines.
+    unit : str
+        Unit of the losses.
     """
 
     sizes: np.ndarray
@@ -106,6 +108,7 @@ class ScalingReport:
     spot: SweetSpot
     rows: list[dict[str, Any]]
     words: str
+    unit: str = UNIT
 
     def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
         """Return sizes up to the next size, the fitted loss there, and the ends of its interval; None without a fit."""
@@ -120,6 +123,11 @@ class ScalingReport:
             return None
         at = [self.verdict.next_size]
         return self.verdict.next_size, *(float(part[0]) for part in self.verdict.law.predict(at))
+
+    def drawn(self) -> dict[str, Any]:
+        """Return what the figure draws beside the losses: curve, prediction, law, loss of mean rates, and the unit."""
+        return {"curve": self.curve(), "prediction": self.prediction(), "law": self.law,
+                "baseline": self.mean_rate_loss, "unit": self.unit}  # fmt: skip
 
     @property
     def law(self) -> str:
@@ -151,7 +159,16 @@ def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSetting
     sizes, losses = np.array([t["recordings"] for t in data], float), np.array([t["loss"] for t in data], float)
     baseline = float(np.mean([t["mean_rate_loss"] for t in data])) if data else float("nan")
     next_size = max(settings.next_size, 2 * max(sizes, default=1))
-    verdict = judge(sizes, losses, next_size=next_size, worth=settings.worth, level=settings.level)
+    unit, verdict = unit_of(trials), judge(
+        sizes, losses, next_size=next_size, worth=settings.worth, level=settings.level
+    )  # fmt: skip
+    best = min((float(losses[sizes == size].mean()) for size in np.unique(sizes)), default=float("nan"))
+    if verdict.fit is not None and baseline - best < settings.worth:
+        reason = (
+            f"no size predicts masked units better than mean rates by {settings.worth:g} (loss {best:.4g} against "
+            f"{baseline:.4g}), so nothing was learnt that could level off: train longer first"
+        )
+        verdict = Verdict(INCONCLUSIVE, reason, None, next_size, settings.worth)
     runs = [{"name": config_name(t), "compute": t["compute"], "score": t["bits_per_spike"]} for t in models]
     spot = (
         find_sweet_spot(runs)
@@ -162,11 +179,11 @@ def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSetting
     rows = []
     for size in np.unique(sizes):
         here = losses[sizes == size]
-        rows.append({"name": f"loss_{size:g}_recordings", "value": float(here.mean()), "unit": "bit/spike",
+        rows.append({"name": f"loss_{size:g}_recordings", "value": float(here.mean()), "unit": unit,
                      "baseline": baseline, "baseline_is": MEAN_RATE})  # fmt: skip
     if verdict.fit is not None and (verdict.law is not None or verdict.verdict != INCONCLUSIVE):
         worth = {
-            "unit": "bit/spike",
+            "unit": unit,
             "baseline": verdict.worth,
             "baseline_is": "gain that makes the next size worthwhile",
         }
@@ -179,9 +196,9 @@ def report_scaling(trials: Sequence[Mapping[str, Any]], settings: ScalingSetting
         ]  # fmt: skip
     if spot.configurations:
         chosen = next(one for one in spot.configurations if one.name == spot.name)
-        rows.append({"name": "sweet_spot_bits_per_spike", "value": chosen.score, "unit": "bit/spike", "baseline": 0.0,
+        rows.append({"name": "sweet_spot_bits_per_spike", "value": chosen.score, "unit": unit, "baseline": 0.0,
                      "baseline_is": MEAN_RATE})  # fmt: skip
     done = len(data) + len(models)
     lines = [verdict.words, f"sweet spot: {spot.name} ({spot.reason})"]
     lines.append(f"{done} of {asked} trainings are done" + ("; all results are from these" if done < asked else ""))
-    return ScalingReport(sizes, losses, baseline, verdict, spot, rows, "\n".join(lines))
+    return ScalingReport(sizes, losses, baseline, verdict, spot, rows, "\n".join(lines), unit)

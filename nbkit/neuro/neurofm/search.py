@@ -13,6 +13,7 @@ from typing import Any
 from nbkit.neuro.neurofm.scaling_laws.sweet_spot import SweetSpot, find_sweet_spot
 
 MEAN_RATE = "mean rate of each unit"
+UNIT = "bit/spike"
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,14 @@ class SearchReport:
         For the results of a session: name, value, unit, baseline, baseline_is.
     words : str
         Table of configurations, and the number of trials that are not done.
+    unit : str
+        Unit of the scores.
     """
 
     spot: SweetSpot
     rows: list[dict[str, Any]]
     words: str
+    unit: str = UNIT
 
 
 def report_search(trials: Sequence[Mapping[str, Any]], asked: int) -> SearchReport:
@@ -121,24 +125,29 @@ def report_search(trials: Sequence[Mapping[str, Any]], asked: int) -> SearchRepo
             SweetSpot("none yet", "none yet", "no trial is done", ()), [], f"0 of {asked} trials are done"
         )
     runs = [{"name": config_name(t), "compute": t["compute"], "score": t["bits_per_spike"]} for t in trials]
-    spot = find_sweet_spot(runs)
+    spot, unit = find_sweet_spot(runs), unit_of(trials)
     best = max(spot.configurations, key=lambda one: one.score)
     chosen = next(one for one in spot.configurations if one.name == spot.name)
     rows = [
-        {"name": "best_bits_per_spike", "value": best.score, "unit": "bit/spike", "baseline": 0.0,
+        {"name": "best_bits_per_spike", "value": best.score, "unit": unit, "baseline": 0.0,
          "baseline_is": MEAN_RATE},
-        {"name": "sweet_spot_bits_per_spike", "value": chosen.score, "unit": "bit/spike", "baseline": 0.0,
+        {"name": "sweet_spot_bits_per_spike", "value": chosen.score, "unit": unit, "baseline": 0.0,
          "baseline_is": MEAN_RATE},
     ]  # fmt: skip
     width = max(len("configuration"), *(len(one.name) for one in spot.configurations))
-    lines = [f"{'configuration':<{width}}  seeds  bit/spike  +- error  PFLOP per training"]
+    lines = [f"{'configuration':<{width}}  seeds  {unit}  +- error  PFLOP per training"]
     for one in spot.configurations:
         mark = "  <- sweet spot" if one.name == spot.name else ""
         lines.append(
             f"{one.name:<{width}}  {one.seeds:>5}  {one.score:>9.4f}  {one.error:>8.4f}  {one.compute:.4g}{mark}"
         )
     left = f"{asked - len(trials)} of {asked} trials are not done" if len(trials) < asked else "all trials are done"
-    return SearchReport(spot, rows, "\n".join([*lines, f"{spot.reason}; {left}"]))
+    return SearchReport(spot, rows, "\n".join([*lines, f"{spot.reason}; {left}"]), unit)
+
+
+def unit_of(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Return the unit of the scores: bit/spike, bit/sample of traces, or both; older trials say none, of spikes."""
+    return " and ".join(dict.fromkeys(str(trial.get("unit", UNIT)) for trial in trials)) or UNIT
 
 
 def config_name(trial: Mapping[str, Any]) -> str:

@@ -27,6 +27,8 @@ from nbkit.neuro.neurofm.data.batches import SpikeData
 from nbkit.neuro.neurofm.masked_units import UnitSums
 from nbkit.neuro.neurofm.network.model import NeuroFMSettings
 from nbkit.neuro.neurofm.pretrain import Pretrainer, observed_in, rotating_mask
+from nbkit.neuro.neurofm.search import UNIT
+from nbkit.neuro.signals.spikes.binned import TRACE
 from nbkit.neuro.training.brief import fit_once
 
 FRACTIONS = (0.75, 0.0, 0.25)  # of the time of each recording: training, validation (not needed), scoring
@@ -70,8 +72,8 @@ class Trial:
             The values of the row; ``loss`` and ``mean_rate_loss``, Poisson deviances of masked units in bit/spike;
             ``bits_per_spike``, their difference, and ``bits_per_spike_nlb``, against the means of the evaluated
             spikes; ``r2`` of behaviour; ``weights`` and ``steps``; ``compute`` in PFLOP
-            (matrix products and convolutions); ``windows``, the number of training windows; ``seconds``, the only value
-            that differs between repetitions.
+            (matrix products and convolutions); ``unit`` of the scores; ``windows``, the number of training windows;
+            ``seconds``, the only value that differs between repetitions.
 
         Raises
         ------
@@ -104,6 +106,7 @@ class Trial:
             **{name: int(row[name]) for name in _WHOLE},
             **scores,
             "steps": module.settings.steps,
+            "unit": " and ".join(dict.fromkeys("bit/sample" if s.activity == TRACE else UNIT for s in judged.shards)),
             "windows": len(data.side("train")),
             "weights": sum(part.numel() for part in module.model.shared().values()),
             "compute": compute,

@@ -55,6 +55,15 @@ def test_flat_losses_shut_the_gate():
     assert report.verdict.verdict == "at capacity" and answers(report.rows)["gain_at_next_high"] == FAILED
 
 
+def test_a_network_that_learnt_nothing_is_not_at_capacity():
+    rows = scaling_rows(SETTINGS)
+    trials = [done(row, 0.0, c=2.999) | {"unit": "bit/sample"} for row in rows]
+    report = report_scaling(trials, SETTINGS, len(rows))
+    assert report.verdict.verdict == "inconclusive" and "no size predicts masked units better" in report.words
+    assert answers(report.rows)["gain_at_next_high"] == OPEN and report.curve() is None
+    assert {row["unit"] for row in report.rows} == {"bit/sample"} == {report.unit}
+
+
 def test_what_is_done_so_far_gives_a_partial_report():
     rows = scaling_rows(SETTINGS)
     nothing = report_scaling([], SETTINGS, len(rows))
