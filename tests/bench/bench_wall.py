@@ -2,7 +2,8 @@
 
 Each notebook runs at its smoke size, cell by cell as in a kernel, in a process of its own. The wall is brought near
 when the work has begun, or when it has ended. Steps of a training are slowed down to half a second once it has begun,
-so that the wall falls into it. Late is how long the process lives after the wall, its last uploads included.
+so that the wall falls into it. Late is how long the process lives after the wall, its last uploads included; beside it
+stands what it computed in that time, which is what is left of it where nothing else runs on the machine.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,9 +57,11 @@ def run(quick: bool) -> list[Row]:
                 continue
             for where, words in (("work", "in the work"), ("after", "in the cells after it")):
                 found = _in_a_child(path, Path(folder), where)
-                late, note = found["late"], found["said"]
-                met = late is not None and late <= LATEST
-                rows.append(Row(f"{path.stem}: wall {words}", late, "s", "", None, f"<= {LATEST:g} s", met, note))
+                late, met = found["late"], found["late"] is not None and found["late"] <= LATEST
+                beside = ("of a processor in this time", found["computed"])
+                rows.append(
+                    Row(f"{path.stem}: wall {words}", late, "s", *beside, f"<= {LATEST:g} s", met, found["said"])
+                )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return rows
@@ -76,14 +80,20 @@ def _in_a_child(path: Path, folder: Path, where: str) -> dict[str, Any]:
         finally:
             atexit._run_exitfuncs()
             os._exit(code)
-    os.waitpid(child, 0)
-    ended = time.monotonic()
+    _, _, used = os.wait4(child, 0)
+    ended, used_s = time.monotonic(), used.ru_utime + used.ru_stime
     if not report.is_file():
         never = where == "never"
-        return {"late": None, "said": "" if never else "the wall was never brought near: the work did not begin"}
+        return {
+            "late": None,
+            "computed": None,
+            "said": "" if never else "the wall was never brought near: the work did not begin",
+        }
     found = json.loads(report.read_text("utf-8"))
     early = found["wall"] - ended
-    return {"late": max(0.0, -early), "said": f"ended {early:.1f} s before it" if early > 0 else found["cell"]}
+    said = f"ended {early:.1f} s before it" if early > 0 else found["cell"]
+    computed = max(0.0, used_s - found["used"]) if early <= 0 and "used" in found else 0.0
+    return {"late": max(0.0, -early), "computed": computed, "said": said}
 
 
 def _run_cells(path: Path, folder: Path, where: str, report: Path) -> None:
@@ -127,8 +137,13 @@ def _wall(where: str, report: Path, cell: list[str]) -> Iterator[None]:
         if sessions and not near:
             near.append(time.monotonic() + seconds)
             sessions[0].budget.end_within(seconds)
-            said = f"in cell {cell[0]}, of {seconds:g} s"
-            report.write_text(json.dumps({"wall": near[0], "cell": said}), "utf-8")
+            found = {"wall": near[0], "cell": f"in cell {cell[0]}, of {seconds:g} s"}
+            report.write_text(json.dumps(found), "utf-8")
+            threading.Thread(target=at_wall, args=(found,), daemon=True).start()
+
+    def at_wall(found: dict[str, Any]) -> None:
+        time.sleep(max(0.0, near[0] - time.monotonic()))
+        report.write_text(json.dumps(found | {"used": time.process_time()}), "utf-8")
 
     def also(kind: type, name: str, before: Callable[[Any], None]) -> Any:
         first = getattr(kind, name)
