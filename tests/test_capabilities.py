@@ -18,6 +18,7 @@ import pytest
 from nbkit.tools.commands import cli
 from nbkit.tools.literals import evaluate
 from nbkit.tools.parameters import notebook_parameters
+from nbkit.tools.results.listing import Run, read_plan
 from tests.test_connected import code_of
 
 HEADER = ("capability", "way in", "shown on", "test")
@@ -273,3 +274,53 @@ def test_a_missing_test_is_found(root, help_of):
         assert row_faults(Row("", "it", "`nbkit check`", "eegmat", cell), root, help_of), cell
     with pytest.raises(ValueError, match="3 cells, not 4"):
         list(rows_of("page", "| a | b | c |\n"))
+
+
+def stale_rows(rows: list[Row], runs: list[Run]) -> list[str]:
+    """Return rows that say "made-up data only" although the list of results does on recordings what they name.
+
+    A row is done by a run if a group of its way in names the run's notebook, and the run sets each parameter that the
+    group names, to its value where one is given. What a run does not set is no proof.
+    """
+    faults = []
+    for row in (row for row in rows if row.shown.startswith("made-up data only")):
+        for group in row.way.split(";"):
+            tokens = re.findall(r"`([^`]+)`", group)
+            asked = [found for token in tokens if (found := PARAMETER.fullmatch(token))]
+            for run in runs:
+                given = run.parameters
+                fits = asked and all(
+                    one[1] in given
+                    and (one[2] is None or evaluate(ast.parse(one[2], mode="eval").body) == given[one[1]])
+                    for one in asked
+                )
+                if run.notebook in tokens and fits and not {one[1] for one in asked} <= HOW:
+                    faults.append(f"{row.place}: {row.capability}: {run.name} of manifests/results.toml shows it")
+    return faults
+
+
+HOW = {
+    "SETTINGS",
+    "SFREQ",
+    "VALIDATE_EVERY",
+    "PRESET",
+    "TASK",
+    "LOGGER",
+}  # say by themselves nothing about a capability
+
+
+def test_no_row_is_behind_what_the_page_of_results_shows(pages, root):
+    runs = list(read_plan(root / "manifests/results.toml").runs)
+    assert stale_rows([row for name, text in pages.items() for row in rows_of(name, text)], runs) == []
+    old = Row("page:1", "it", '`72_decoding_compare`: `OWN`, `FOLD = "1/4"`', "made-up data only", "-")
+    other = Row("page:2", "it", '`72_decoding_compare`: `OWN`, `FOLD = "2/4"`', "made-up data only", "-")
+    assert len(stale_rows([old, other], runs)) == 1
+
+
+def test_every_score_in_a_row_is_on_a_page_that_says_how_it_was_made(pages, root):
+    sources = [path.read_text("utf-8") for path in (root / "docs").glob("*.md") if path.name not in pages]
+    written = set(re.findall(r"\d+\.\d+", " ".join(sources)))
+    known = {f"{float(number):.{digits}f}" for number in written for digits in (2, 3)}
+    rows = [row for name, text in pages.items() for row in rows_of(name, text)]
+    assert [(row.place, number) for row in rows for number in re.findall(r"\d+\.\d{2,}", row.shown)
+            if number not in known] == []  # fmt: skip

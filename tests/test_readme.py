@@ -51,7 +51,10 @@ LOOPBACK = [
     f"{NBKIT}dispatch --dry-run {STORE}",
 ]  # fmt: skip
 # make says what it would do: they make an environment first, which is what a fresh clone is tried with
-DRY = ["make demo", "make setup", "make test", "make quick", "make lint", "make bench", "make gpu", "make chain"]
+DRY = [
+    "make results", "make demo", "make setup", "make test", "make quick", "make lint", "make bench", "make gpu",
+    "make chain",
+]  # fmt: skip
 # a table of commands, or a word in a sentence: each has a help of that name
 HELP = re.compile(r"(nbkit|python -m nbkit)( [a-z]+)*( SLUG| NOTEBOOK(\.\.\.)?)?")
 # done there: by other tests, at sizes for seconds, and by every `make` on a fresh clone
@@ -266,3 +269,10 @@ def test_the_example_of_a_project_of_ones_own_goes_on_after_a_kill(root, tmp_pat
         (newest,) = sorted(folder.glob("my-store/slope/checkpoints/*.ckpt"))[-1:]
         weights[name] = torch.load(newest, weights_only=True)["state_dict"]
     assert all(torch.equal(weights["calm"][key], weights["killed"][key]) for key in weights["calm"])
+
+
+def test_the_scores_of_the_systems_are_those_of_the_page_of_results(root):
+    table = (root / "README.md").read_text("utf-8").partition("\n## Six systems")[2].partition("\n## ")[0]
+    page = (root / "docs/results.md").read_text("utf-8")
+    scores = re.findall(r"[−+-]?\d+\.\d+ \[[^\]]+\]", table)
+    assert len(scores) >= 8 and [score for score in scores if score not in page] == []

@@ -108,16 +108,22 @@ def main_scores(record: PhaseRecord) -> list[Score]:
 
 def ends_of(interval: tuple[float, float] | None) -> str:
     """Return an interval as text in brackets, empty for none."""
-    return "" if interval is None else f"[{show_number(interval[0])}, {show_number(interval[1])}]"
+    return "" if interval is None else f"[{_rounded(interval[0])}, {_rounded(interval[1])}]"
+
+
+def _rounded(value: float) -> str:
+    """Return a number in three decimals, or in three digits where it is large."""
+    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
+    return "0" if not float(text) else text.replace("-", "\N{MINUS SIGN}")
 
 
 def shown_rivals(score: Score) -> list[str]:
     """Return a line for each rival of a score: what can be said of it, its own score, and the difference."""
     lines = []
     for rival in score.rivals:
-        gap = f"{show_number(rival.difference)} {ends_of(rival.interval)}".strip()
+        gap = f"{_rounded(rival.difference)} {ends_of(rival.interval)}".strip()
         p = "" if rival.p is None else f", p {'< 0.001' if rival.p < 0.001 else f'{rival.p:.2g}'}"
-        lines.append(f"{rival.said}: {rival.name} {show_number(rival.value)} (difference {gap}{p})")
+        lines.append(f"{rival.said}: {rival.name} {_rounded(rival.value)} (difference {gap}{p})")
     return lines
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import write_atomically
-from nbkit.tools.results.page import Found, Shown
+from nbkit.tools.results.page import RATIOS, Found, Shown
 from nbkit.tools.results.running import Folders
 
 OVERVIEW = "results"
@@ -32,7 +33,7 @@ def write_figures(found: Sequence[Found], folders: Folders, target: Path) -> lis
         Such as docs/figures; figures of runs that are no longer listed are not removed.
     """
     made = []
-    if any(one.scores for one in found):
+    if any("low" in score.row for one in found for score in one.scores):
         _write(target / f"{OVERVIEW}.png", _png(draw_overview(found)))
         made.append("overview")
     for one in found:
@@ -44,11 +45,11 @@ def write_figures(found: Sequence[Found], folders: Folders, target: Path) -> lis
 
 
 def draw_overview(found: Sequence[Found]) -> Any:
-    """Return a figure with a panel for each run: each score with its interval, and hollow dots of its rivals."""
+    """Return a figure with a panel for each run that has intervals; hollow dots are the rivals."""
     from matplotlib.figure import Figure
 
-    entries = {one.run.name: entries_of(one.scores) for one in found}
-    shown = [one for one in found if entries[one.run.name]]
+    entries = {one.run.name: entries_of(one.scores, one.run.aside) for one in found}
+    shown = [one for one in found if any("low" in score.row for score in one.scores)]
     heights = [1.4 + len(entries[one.run.name]) for one in shown]
     figure = Figure(figsize=(8, 0.24 * sum(heights) + 0.6), layout="constrained")
     panels = figure.subplots(len(shown), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -57,12 +58,12 @@ def draw_overview(found: Sequence[Found]) -> Any:
     return figure
 
 
-def entries_of(scores: Sequence[Shown]) -> list[tuple[str, dict[str, Any], str, bool]]:
+def entries_of(scores: Sequence[Shown], aside: Sequence[str] = ()) -> list[tuple[str, dict[str, Any], str, bool]]:
     """Return what a panel draws: name, numbers, side, and whether it is a rival; a rival of several is drawn once."""
     made: list[tuple[str, dict[str, Any], str, bool]] = []
     for score in scores:
         made.append((score.model, score.row, side_of(score), False))
-    known = {score.model for score in scores}
+    known = {score.model for score in scores} | set(aside)
     for score in scores:
         for rival in score.row.get("rivals", ()):
             if rival["name"] not in known:
@@ -80,8 +81,8 @@ def _panel(axes: Any, one: Found, entries: Sequence[tuple[str, dict[str, Any], s
     labels, unit = [name for name, *_ in entries], one.scores[0].row["unit"]
     axes.set_yticks([-place for place in range(len(labels))], labels, fontsize=8)
     axes.set_ylim(-len(labels) + 0.4, 0.6)
-    axes.set_title(one.run.task, loc="left", fontsize=9)
-    axes.set_xlabel("score" if unit in ("1", "") else f"score ({unit})", fontsize=8)
+    axes.set_title(textwrap.fill(one.run.task, 84), loc="left", fontsize=9)
+    axes.set_xlabel("Score" if unit in RATIOS else f"Score ({unit})", fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(True, axis="x", color="#d8dde1", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -91,10 +92,11 @@ def _panel(axes: Any, one: Found, entries: Sequence[tuple[str, dict[str, Any], s
 def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
+    buffer.seek(0)
+    return _smaller(buffer)
 
 
-def _smaller(path: Path, width: int = 1100) -> bytes:
+def _smaller(path: Path | io.BytesIO, width: int = 1100) -> bytes:
     """Return a stored figure, at most so many pixels wide, with few colours: a picture of some tens of KB."""
     from PIL import Image
 

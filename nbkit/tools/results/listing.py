@@ -50,10 +50,19 @@ class Data:
         Its name below the folder of the data.
     about : str
         What it holds, and its source.
+    url : str
+        Archive that holds it; empty where none holds it in this form.
+    inside : str
+        Folder in the archive.
+    sha256 : dict of str to str
+        Of some files in that folder, which are checked.
     """
 
     folder: str
     about: str
+    url: str = ""
+    inside: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,12 @@ class Run:
         Name of the stored figure that the page shows; empty for none.
     caption : str
         What to see in it.
+    aside : tuple of str
+        Rivals that the overview does not draw, because they are so far off that nothing else could be told apart.
+    units : str
+        What the groups of its intervals are, where the phase calls them groups only.
+    weights : str
+        What its models' weights are, where the phase's own note is of some of them only.
     """
 
     name: str
@@ -96,6 +111,9 @@ class Run:
     scores: dict[str, str] = field(default_factory=dict)
     figure: str = ""
     caption: str = ""
+    aside: tuple[str, ...] = ()
+    units: str = ""
+    weights: str = ""
 
     @property
     def slug(self) -> str:

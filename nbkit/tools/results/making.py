@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nbkit.ground.files import make_folder, write_atomically
-from nbkit.runtime.errors import UsageError
+from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.words import counted
 from nbkit.tools.results.drawing import write_figures
+from nbkit.tools.results.fetching import fetch
 from nbkit.tools.results.listing import read_plan
 from nbkit.tools.results.page import in_short, page_of, read_found, usage_table
 from nbkit.tools.results.running import LEFT, Folders, missing_data, run_all
@@ -59,6 +60,13 @@ def make_results(
             f"There is no folder of recordings {folders.data}. Give one with --data; it holds a folder for each set: "
             f"{names}. {plan.path.name} says where each is from. Nothing was begun."
         )
+    for one in plan.data:
+        if one.url and not (folders.data / one.folder).is_dir():
+            say(f"Downloading {one.folder} from {one.url} ...")
+            try:
+                fetch(one, folders.data)
+            except NbkitError as error:
+                say(str(error))
     lacking = {name for run in plan.runs for name in missing_data(plan, run, folders)}
     for name in sorted(lacking):
         say(f'Missing in {folders.data}: {name} Its rows will say "not run".')

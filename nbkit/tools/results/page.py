@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,7 @@ from nbkit.tools.results.listing import Plan, Run
 from nbkit.tools.results.running import Folders, is_complete, missing_data, usage
 
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "mne", "braindecode", "transformers")
+RATIOS = ("1", "", "share")
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -56,7 +58,8 @@ def read_found(plan: Plan, folders: Folders) -> list[Found]:
         If a run is complete but did not store a score that the list names.
     """
     found = []
-    for run in (run for run in plan.runs if run.task):
+    order = [system.name for system in plan.systems]
+    for run in sorted((run for run in plan.runs if run.task), key=lambda run: order.index(run.system)):
         if missing := missing_data(plan, run, folders):
             found.append(Found(run, missing=tuple(missing)))
         elif not is_complete(run, folders):
@@ -88,8 +91,8 @@ def page_of(plan: Plan, found: Sequence[Found], figures: Sequence[str] = ()) -> 
     if "overview" in figures:
         parts.append(
             "![Each score with its interval, beside its rivals](figures/results.png)\n\n"
-            "*A dot is a score, a bar its 95 % interval; hollow dots are the rivals on the same data. Filled dots in "
-            "colour are better or worse than every rival by the rule above, grey ones are neither.*"
+            "*A dot is a score, a bar its 95 % interval; hollow dots are rivals on the same data. Green is better\n"
+            "than every rival by the rule above, red worse than every one; grey is neither.*"
         )
     for system in plan.systems:
         mine = [one for one in found if one.run.system == system.name]
@@ -111,18 +114,21 @@ def usage_table(plan: Plan, folders: Folders) -> str:
 
 
 def _head() -> str:
-    return (
+    made = (
         "Written by `make results`, from the scores that the notebooks stored; the list of what was run, with every "
         f"parameter, is `manifests/results.toml`. nbkit {__version__}, Python {platform.python_version()}, "
         f"{', '.join(_versions())}; one thread on a CPU, so that a second run gives the same bits. Sessions and CPU "
         "time of each run are in [results-run.tsv](results-run.tsv). The sizes are for minutes on a CPU: they show "
-        "that the whole path works and where it stands beside its rivals, not what a model can do on a GPU.\n\n"
+        "that the whole path works and where it stands beside its rivals, not what a model can do on a GPU."
+    )
+    rule = (
         "Scores are on data that no phase was trained on, with 95 % intervals over people (or recordings, or blocks "
         "of time, as each row says). A model is *better* or *worse* than a rival where a paired test over the same "
         "people (exchanged, two-sided, corrected by Holm for the rivals of the row or the models of the table) gives "
         "p of 0.05 or less, and *not distinguishable* otherwise, which is not *equal*. Nothing was tuned for this page "
         "on the scores that it shows; presets were chosen when the phases were written, with some of these data seen."
     )
+    return "\n\n".join(textwrap.fill(text, 120, break_on_hyphens=False) for text in (made, rule))
 
 
 def _versions() -> list[str]:
@@ -142,9 +148,9 @@ def _section(plan: Plan, one: Found, drawn: bool) -> str:
         return "\n".join([*lines, f"Not run. Missing: {'; '.join(one.missing)}"])
     lines += ["| model | score | over | rival | its score | difference | said |", "|---|---|---|---|---|---|---|"]
     for shown in one.scores:
-        lines += _rows(shown)
+        lines += _rows(shown, run.units)
     path = " → ".join(f"`{other.notebook}`" for other in plan.runs if _leads_to(plan, other, run))
-    lines += ["", f"{path}, store `{run.store}`. {_labels(one)}"]
+    lines += ["", f"{path}, store `{run.store}`. {_labels(plan, one)}"]
     if drawn:
         lines += ["", f"![{run.task}](figures/results-{run.name}.png)", "", f"*{run.caption}*"]
     return "\n".join(lines)
@@ -155,18 +161,21 @@ def _leads_to(plan: Plan, other: Run, run: Run) -> bool:
     return other is run or (other.store == run.store and plan.runs.index(other) < place) or other.name in run.after
 
 
-def _labels(one: Found) -> str:
-    data, weights = one.notes.get("data", "not said"), one.notes.get("weights", "")
+def _labels(plan: Plan, one: Found) -> str:
+    data, weights = one.notes.get("data", "not said"), one.run.weights or one.notes.get("weights", "")
     words = f"Data: {'**made up**: ' if is_made_up(data) else ''}{data}."
+    names = [name for other in plan.runs if _leads_to(plan, other, one.run) for name in other.data]
+    words += "".join(f" {about.about}" for about in plan.data if about.folder in names)
     if weights:
         words += f" Weights: {'**not pretrained**: ' if is_untrained(weights) else ''}{weights}."
     return words
 
 
-def _rows(shown: Shown) -> list[str]:
+def _rows(shown: Shown, units: str) -> list[str]:
     row = shown.row
-    unit = "" if row["unit"] in ("1", "") else f" {row['unit']}"
-    mine = [shown.model, f"{_ends(row, 'value', 'low', 'high')}{unit}", row.get("over", "-")]
+    unit = "" if row["unit"] in RATIOS else f" {row['unit']}"
+    over = row.get("over", "-").replace("groups", units or "groups")
+    mine = [shown.model, f"{_ends(row, 'value', 'low', 'high')}{unit}", over]
     made = []
     for rival in row.get("rivals", ()):
         p = f", p {_p(rival['p'])}" if "p" in rival else ""

@@ -44,3 +44,9 @@ def test_rivals_are_paired_and_corrected_and_units_that_one_lacks_are_left_out()
     assert lower["difference_low"] == pytest.approx(0.2) == lower["difference_high"]
     assert lower["p"] == pytest.approx(2 * 2 / 2**5) and same["p"] == 1.0, "times two rivals, the larger left alone"
     assert found["low"] < 0.7 < found["high"]
+
+
+def test_the_interval_covers_the_mean_of_many_and_is_none_of_one():
+    draws = np.random.default_rng(3)
+    inside = [low <= 1 <= high for low, high in (mean_interval(draws.normal(1, 2, 20), seed=n) for n in range(100))]
+    assert 85 <= sum(inside) <= 100 and np.isnan(mean_interval(np.ones(1))).all()

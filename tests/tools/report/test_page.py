@@ -355,5 +355,5 @@ def test_the_first_table_has_interval_rivals_and_verdict(tmp_path):
     session.close()
     write_report(str(tmp_path / "store"), tmp_path / "page.html")
     text = " ".join(Read((tmp_path / "page.html").read_text()).text.split())
-    assert "0.61 [0.57, 0.66] over 36 groups" in text
-    assert "worse: band powers 0.73 (difference −0.12 [−0.18, −0.06], p 0.004)" in text
+    assert "0.61 [0.570, 0.660] over 36 groups" in text
+    assert "worse: band powers 0.730 (difference −0.120 [−0.180, −0.060], p 0.004)" in text

@@ -82,16 +82,6 @@ def persistence_of(name: str) -> str:
     return "persistence on surrogates" if name.endswith("on surrogates") else "persistence"
 
 
-def interval(values: np.ndarray, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of a mean over subjects; NaN for fewer than two."""
-    values = np.asarray(values, float)
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    order = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(values[order].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def measure_errors(module: BandVAR | PairedBandVAR, data: BandData, limit: int = 2000) -> Errors:
     """Fit the linear predictors to training windows, and score all predictors on the held-out ones.
 

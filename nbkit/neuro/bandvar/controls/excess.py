@@ -14,9 +14,8 @@ from nbkit.neuro.bandvar.controls.by_subject import (
     WIENER,
     WIENER_SURROGATE,
     Errors,
-    interval,
 )
-from nbkit.neuro.training.paired import beside
+from nbkit.neuro.training.paired import beside, mean_interval
 
 _NAMES = {WIENER: "Wiener filter", AR: "AR of each channel", SURROGATE: "same training on surrogates"}
 _SHUFFLED = "the same training on phase-randomised surrogates (same spectra and cross-spectra)"
@@ -106,7 +105,7 @@ def skill_arrays(errors: Errors | None) -> dict[str, Any]:
 
 
 def _cell(values: np.ndarray) -> str:
-    low, high = interval(values)
+    low, high = mean_interval(values)
     text = f"{values.mean():.3f}" if math.isnan(low) else f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
     return f"{text:>24}"
 
@@ -121,6 +120,6 @@ def _skill_row(name: str, errors: Errors, ours: str, theirs: str, words: str) ->
 
 def _with_interval(name: str, values: np.ndarray, baseline_is: str = _SHUFFLED) -> list[dict[str, Any]]:
     """Return a mean over subjects with its interval; without one for a single subject."""
-    low, high = interval(values)
+    low, high = mean_interval(values)
     ends = [] if math.isnan(low) else [(f"{name}_low", low), (f"{name}_high", high)]
     return [_row(one, value, 0.0, baseline_is) for one, value in [(name, values.mean()), *ends]]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.bandvar.controls.by_subject import interval
 from nbkit.neuro.bandvar.uses.anomalies import AMPLITUDE, ARTIFACTS, POWER, TOKENS, Detection
 from nbkit.neuro.bandvar.uses.augmentation import ALONE, GENERATED, NOISE, NONE, Augmented
+from nbkit.neuro.training.paired import mean_interval
 
 
 def use_rows(found: Detection, augmented: Augmented) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ def use_rows(found: Detection, augmented: Augmented) -> list[dict[str, Any]]:
 
 def _beside(name: str, ours: np.ndarray, theirs: np.ndarray, rival: str) -> list[dict[str, Any]]:
     rows = [_row(name, ours.mean(), theirs.mean(), rival), _row(f"{name}_gain", (ours - theirs).mean(), 0.0, rival)]
-    low, high = interval(ours - theirs)
+    low, high = mean_interval(ours - theirs)
     if not math.isnan(low):
         rows += [_row(f"{name}_gain_low", low, 0.0, rival), _row(f"{name}_gain_high", high, 0.0, rival)]
     return rows

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.bandvar.controls.by_subject import MODEL, SURROGATE, Errors, interval, measure_errors
+from nbkit.neuro.bandvar.controls.by_subject import MODEL, SURROGATE, Errors, measure_errors
 from nbkit.neuro.bandvar.controls.excess import excess_rows, skill_arrays, skill_table
 from nbkit.neuro.bandvar.controls.paired import PairedBandVAR, module_for
 from nbkit.neuro.bandvar.controls.rollouts import control_rollouts, control_rows, open_models
@@ -127,12 +127,6 @@ def test_a_model_without_surrogates_is_scored_beside_the_linear_predictors():
     assert (rows["skill_model"]["value"], rows["skill_model"]["baseline"]) == pytest.approx((0.5, 0.2))
     assert rows["skill_model_beyond_wiener_low"]["value"] == pytest.approx(0.3)
     assert skill_arrays(errors)["excess"] is None
-
-
-def test_the_interval_covers_the_mean_of_many_and_is_none_of_one():
-    draws = np.random.default_rng(3)
-    inside = [low <= 1 <= high for low, high in (interval(draws.normal(1, 2, 20), seed=n) for n in range(100))]
-    assert 85 <= sum(inside) <= 100 and np.isnan(interval(np.ones(1))).all()
 
 
 def test_controls_are_rolled_out_beside_the_model(data):
