@@ -90,12 +90,13 @@ ELSEWHERE = {
 
 # their commands train for minutes to hours; that notebooks and parameters exist is tested
 HOURS = ("docs/bandvar.md", "docs/eegmat.md", "docs/neurofm.md")
+WRONG = "docs/mistakes.md"  # its commands are wrong on purpose: tests/tools/commands/test_mistakes.py makes them all
 MINUTES = "--store alice-store"  # reads a data set that a checkout has not
 
 
 @pytest.fixture(scope="module")
 def readme(root) -> str:
-    return "\n".join(text for name, text in documents(root).items() if name not in HOURS)
+    return "\n".join(text for name, text in documents(root).items() if name not in (*HOURS, WRONG))
 
 
 @pytest.fixture(scope="module")

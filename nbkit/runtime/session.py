@@ -34,7 +34,7 @@ from nbkit.runtime.items.watching import Watch
 from nbkit.runtime.items.work import Item
 from nbkit.runtime.journal import KILLED, append_event
 from nbkit.runtime.ledger.ledger import Ledger
-from nbkit.runtime.ledger.manifest import Manifest, read_manifest
+from nbkit.runtime.ledger.manifest import Manifest, parse_shard, read_manifest
 from nbkit.runtime.ledger.outbox import BOUND, THREADS, Outbox
 from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
@@ -93,8 +93,7 @@ def open_session(
         ``"gpu"``, ``"cpu"`` or ``"any"``; None for a phase that trains nothing.
     resume : str
         How a training goes on: ``"exact"`` refuses changed settings or data, ``"accept"`` goes on with them,
-        ``"fresh"`` starts again beside the earlier checkpoints, once, however many sessions are opened with it;
-        ``"fresh-2"`` is the second such start.
+        ``"fresh"`` starts again beside the earlier checkpoints, once for all sessions; ``"fresh-2"`` once more.
     folder : path or None
         Folder for local files; None uses the host's default.
 
@@ -112,6 +111,7 @@ def open_session(
     show_mistakes_as_sentences()
     check_slug(slug)
     check_resume(resume)
+    parse_shard("1/1" if shard is None else shard)
     wait_asleep()  # before anything imports torch
     opened = open_store(store or os.environ.get("NBKIT_STORE") or default_store())
     world = current_world()

@@ -9,13 +9,11 @@ whole traceback.
 
 from __future__ import annotations
 
-import linecache
-import os
 import sys
 from types import TracebackType
 from typing import Any
 
-from nbkit.ground.home import import_folder
+from nbkit.ground.mistakes import is_deliberate, show_mistakes_in_scripts
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.requirements import how_to_install
 
@@ -23,10 +21,12 @@ _MISTAKES = (ValueError, FileNotFoundError, NotImplementedError, ModuleNotFoundE
 
 
 def show_mistakes_as_sentences() -> None:
-    """Make this kernel show mistakes as sentences; outside of IPython, and beside another such setting, do nothing."""
+    """Make this kernel, or this script, show mistakes as sentences; beside another such setting, do nothing."""
     get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)  # importing it would take a second
     shell = get_ipython() if get_ipython is not None else None
-    if shell is not None and not shell.custom_exceptions:
+    if shell is None:
+        show_mistakes_in_scripts()
+    elif not shell.custom_exceptions:
         shell.set_custom_exc(_MISTAKES, _show)
 
 
@@ -41,12 +41,3 @@ def _show(shell: Any, kind: type[BaseException], error: BaseException, trace: Tr
         return
     usage = UsageError(text).with_traceback(trace)
     shell.showtraceback((UsageError, usage, trace), tb_offset=tb_offset)
-
-
-def is_deliberate(trace: TracebackType) -> bool:
-    """Return whether a ``raise`` of nbkit's own code ends a traceback."""
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    file = trace.tb_frame.f_code.co_filename
-    inside = os.path.join(os.fspath(import_folder()), "nbkit") + os.sep
-    return file.startswith(inside) and linecache.getline(file, trace.tb_lineno).lstrip().startswith("raise ")

@@ -38,6 +38,7 @@ PATIENCE = 2 * 3600.0  # seconds that a runtime is waited for
 PAUSE = 300.0  # seconds between two tries to get one
 LOOK = 300.0  # seconds between two looks at whether it is still there
 _STOPPING = 60.0  # seconds of what was given that its end may take
+_ENDING = 300.0  # seconds that a run gets to store its executed notebook, once the phase is complete
 _AGAIN = 15.0  # seconds before a lost connection is made again
 _FRUITLESS = 2  # runs in a row that ended by themselves without anything new
 _LINES, _MOST = 8, 600  # last lines of the run's own words, and their characters
@@ -287,7 +288,7 @@ class Supervisor:
                 return self._is_there()
             return True
 
-        tries = 0
+        tries, completed = 0, None
         while True:
             shown, tries = len(log), tries + 1
             try:
@@ -303,7 +304,11 @@ class Supervisor:
             if not self._is_there():
                 raise ColabError(f"The runtime {self.name} is gone.", "lost")
             if self._progress()[2]:
-                return True  # the run has ended, although nobody heard it
+                # joined again all the same: stopped now, the machine could not store the executed notebook any more
+                completed = self.clock() if completed is None else completed
+                if self.clock() - completed >= _ENDING:
+                    self.say(f"{self.name} is complete, but its end was not heard in {_ENDING:.0f} s.")
+                    return True
             self.sleep(min(LOOK, _AGAIN * 2 ** min(tries, 10)))
 
     def _is_there(self) -> bool:

@@ -89,6 +89,7 @@ def run_notebook(
     )
     limit = _once(params, "LIMIT", limit, "--limit")
     parse_duration(limit)
+    open_store(store)  # a mistyped address must not cost the start of a kernel
     # a value in the notebook takes precedence over the environment, so it is replaced
     if known.get("STORE") is not None:
         params["STORE"] = None if has_secrets(store) else store  # None: the variable's

@@ -14,7 +14,7 @@ from nbkit.runtime.store.opening import open_store
 from nbkit.runtime.store.retried import Retried
 from nbkit.tools.colab import push as colab_push
 from nbkit.tools.colab.budget import Budget
-from nbkit.tools.colab.client import connect
+from nbkit.tools.colab.client import ColabError, connect
 from nbkit.tools.colab.machine import Told, ended
 from nbkit.tools.colab.push import Order, Supervisor
 from nbkit.tools.kaggle.runs import read_pushes
@@ -186,3 +186,43 @@ def test_silent_cell_does_not_end_the_run(hub, toy, folder):
     began = time.monotonic()
     told = colab.execute("nbkit-toy", "import time; time.sleep(3); print('late')", print, lambda: True)
     assert told == "late" and time.monotonic() - began > 3
+
+
+class Breaking:
+    """A client whose connection breaks some times before the run's end is heard."""
+
+    def __init__(self, breaks: int) -> None:
+        self.breaks, self.executed = breaks, 0
+
+    def execute(self, name, code, note, going_on):
+        self.executed += 1
+        if self.executed <= self.breaks:
+            raise ColabError("the connection broke", "failed")
+        return 'nbkit-run-ended {"exit": 0}'
+
+    def runtimes(self):
+        return ["nbkit-toy"]
+
+
+@pytest.mark.parametrize(("breaks", "executed"), [(0, 1), (1, 2), (3, 4)])
+def test_a_complete_run_is_joined_until_its_notebook_is_stored(breaks, executed):
+    watching, said = bare_supervisor(Breaking(breaks)), []
+    assert watching._watch("code", 10_000.0, said) is True
+    assert watching.colab.executed == executed
+
+
+def test_a_run_whose_end_is_never_heard_is_not_waited_for_for_ever():
+    watching = bare_supervisor(Breaking(10_000))
+    assert watching._watch("code", 10_000.0, []) is True
+    assert 300.0 <= watching.clock() < 1000.0
+
+
+def bare_supervisor(colab):
+    """Return a supervisor of a phase that is complete in the store, with a clock that only its sleep moves."""
+    now = [0.0]
+    made = object.__new__(Supervisor)
+    made.__dict__ |= {
+        "colab": colab, "name": "nbkit-toy", "say": lambda text: None, "clock": lambda: now[0],
+        "sleep": lambda seconds: now.__setitem__(0, now[0] + seconds), "_progress": lambda: (12, 0, True),
+    }  # fmt: skip
+    return made
