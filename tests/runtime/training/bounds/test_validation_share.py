@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.bounds.options import WHOLE, check_share
 from nbkit.runtime.training.bounds.validation_share import FEWEST, ValidationBound
 from nbkit.runtime.training.fit import fit
 from nbkit.runtime.training.generations import Generations
@@ -109,3 +110,12 @@ def test_a_share_that_is_none_is_refused(share: float, tmp_path: Path) -> None:
         return str(error.value)
 
     assert f"val_time_share={share!r}" in run_child(train)
+
+
+def test_a_variable_asks_for_whole_validations(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_share(0.05) == 0.05
+    monkeypatch.setenv(WHOLE, "whole")
+    assert check_share(0.05) is None
+    monkeypatch.setenv(WHOLE, "half")
+    with pytest.raises(UsageError, match="may be 'whole'"):
+        check_share(0.05)
