@@ -202,6 +202,12 @@ class _Frames:
         return image[top : top + self._size, left : left + self._size]
 
 
+def has_times(row: Mapping[str, Any]) -> bool:
+    """Return whether a table of words with times lies beside a row's file, or is the file."""
+    path = Path(row["path"])
+    return path.name.endswith(WORDS) or path.with_suffix(WORDS).is_file()
+
+
 def words_of(row: Mapping[str, Any], duration_s: float) -> list[Word] | None:
     """Return the words of a row's stimulus, or None if there is no transcript.
 

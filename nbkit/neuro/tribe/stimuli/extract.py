@@ -7,6 +7,7 @@ absent. If the file lacks a modality that the row asks for, an error names the i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from nbkit.neuro.tribe.stimuli.decode import (
     Word,
     ahead,
     decode,
+    has_times,
     told_seconds,
     wanted_modalities,
     words_of,
@@ -24,6 +26,7 @@ from nbkit.neuro.tribe.stimuli.decode import (
 from nbkit.neuro.tribe.stimuli.encoders import AudioEncoder, EncoderSettings, TextEncoder, VideoEncoder
 from nbkit.neuro.tribe.stimuli.features import FEATURE_DIMS, feature_steps, pack_features
 from nbkit.neuro.tribe.stimuli.low_level import SOUND_NAMES, WORD_NAMES, sound_regressors, word_regressors
+from nbkit.neuro.tribe.stimuli.speech import Recognizer, timed_words
 from nbkit.neuro.tribe.stimuli.stimuli import media_seconds
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, synthetic_stimulus
 
@@ -38,14 +41,20 @@ class Extractor:
         By default CUDA if available.
     synthetic : SyntheticSettings, optional
         World of the rows without a file, which have synthetic features.
+    speech : str, optional
+        Model that recognises words with times where a file's transcript lacks them (see `Recognizer`).
     """
 
     def __init__(
-        self, settings: EncoderSettings, device: str | None = None, synthetic: SyntheticSettings | None = None
+        self,
+        settings: EncoderSettings,
+        device: str | None = None,
+        synthetic: SyntheticSettings | None = None,
+        speech: str | None = None,
     ) -> None:
         import torch
 
-        self.settings, self.synthetic = settings, synthetic
+        self.settings, self.synthetic, self.speech = settings, synthetic, speech
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._encoders: dict[str, Any] = {}
 
@@ -66,6 +75,8 @@ class Extractor:
         words = words_of(row, duration)
         steps = feature_steps(duration)
         low = np.zeros((steps, len(SOUND_NAMES)), np.float32)
+        recognise = bool(self.speech) and "audio" in modalities and not has_times(row)
+        heard: list[np.ndarray] = []
         made = {name: np.zeros((steps, FEATURE_DIMS[name]), np.float32) for name in modalities}
         settings = self.settings
         pieces = decode(row["path"], modalities, duration, settings.image_size, settings.frames_at_once)
@@ -75,9 +86,14 @@ class Extractor:
                 found = sound_regressors(piece.values, self.encoder("audio").mel(piece.values))
                 part = low[piece.step : piece.step + len(found)]
                 part[:] = found[: len(part)]
+                heard.extend([piece.values] if recognise else ())
+        if recognise:
+            spoken = self.encoder("speech")(np.concatenate(heard))
+            words = timed_words([] if words is None else [word.text for word in words], spoken, duration)
         if words is not None:
             made["text"] = self.encoder("text")(words, steps)
         weights = "; ".join(f"{name}: {self.encoder(name).weights}" for name in FEATURE_DIMS if name in made)
+        weights += f"; times of words: {self.speech}" if recognise else ""
         try:
             return pack_features(
                 row["video_id"], duration, made.get("text"), made.get("audio"), made.get("video"), weights=weights,
@@ -86,14 +102,21 @@ class Extractor:
         except ValueError as error:
             raise ValueError(f"{row['key']}: {error}") from error
 
+    def asked(self) -> dict[str, Any]:
+        """Return the settings that features depend on, for the record of a session."""
+        return asdict(self.settings) | ({"speech": self.speech} if self.speech else {})
+
     def _fill(self, features: np.ndarray, piece: Piece) -> None:
         found = self.encoder(piece.kind)(piece.values)
         room = features[piece.step : piece.step + len(found)]
         room[:] = found[: len(room)]
 
     def encoder(self, modality: str) -> Any:
-        """Return the backbone of a modality; it is loaded on first use."""
+        """Return the backbone of a modality, or the recogniser of "speech"; it is loaded on first use."""
         if modality not in self._encoders:
+            if modality == "speech":
+                self._encoders[modality] = Recognizer(str(self.speech), self.device)
+                return self._encoders[modality]
             kind = {"text": TextEncoder, "audio": AudioEncoder, "video": VideoEncoder}[modality]
             self._encoders[modality] = kind(self.settings, self.device)
         return self._encoders[modality]
