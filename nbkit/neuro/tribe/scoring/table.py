@@ -11,6 +11,7 @@ import numpy as np
 
 from nbkit.neuro.training.paired import beside
 from nbkit.neuro.tribe.scoring.frame import JOINT, ON_OFF, RIDGE, STACK, STUDENT, TEACHER_RIDGE, WORD_RATE
+from nbkit.neuro.tribe.scoring.residual import RESIDUAL
 from nbkit.neuro.tribe.scoring.settings import FrameSettings
 from nbkit.neuro.tribe.scoring.uncertainty import Encoding, Interval, discovered, interval_over, shift_p
 
@@ -39,6 +40,8 @@ class ModelRow:
         Mean over people.
     by_unit : ndarray of shape (people,)
         Mean over outputs of each person (or run).
+    over_ridge : Interval
+        Of the paired difference from banded ridge.
     """
 
     model: str
@@ -50,6 +53,7 @@ class ModelRow:
     found: float
     r: np.ndarray = field(repr=False)
     by_unit: np.ndarray = field(repr=False)
+    over_ridge: Interval
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def score_table(
         The reference is the word rate if there is one, else banded ridge.
     """
     reference = WORD_RATE if WORD_RATE in encoding.models else RIDGE
-    base = _mean(encoding.unit_r(reference))
+    base, ridge = (_mean(encoding.unit_r(name)) for name in (reference, RIDGE))
     found = encoding.ceiling() if known_ceiling is None else None
     ceiling = None if found is None else _by_region(found, masks, settings.confidence)
     ceiling_r = known_ceiling if found is None else _outputs(found)
@@ -112,6 +116,7 @@ def score_table(
             interval_over(_mean(r) - base, settings.confidence), mean_p,
             float("nan") if limit is None else float(np.nanmean(own)) / limit,
             float(discovered(p, settings.fdr)[alive].mean()), own, _mean(r),
+            interval_over(_mean(r) - ridge, settings.confidence),
         )  # fmt: skip
     whole = None if ceiling_r is None else np.broadcast_to(ceiling_r, encoding.arrays["keep"].shape[1:])
     return Table(rows, reference, ceiling, whole, encoding.unit)
@@ -122,16 +127,26 @@ def table_lines(table: Table) -> list[str]:
     n = table.rows[table.reference].mean.n
     lines = [
         f"r over held-out time, mean over outputs [interval over {n} {table.unit}]; p under circular shifts; "
-        f"difference from {table.reference}"
+        f"difference from {table.reference}, and from {RIDGE}"
     ]
     for row in table.rows.values():
         share = "" if np.isnan(row.share) else f"  {row.share:4.0%} of the ceiling"
         lines.append(
-            f"{row.model:<20} {row.mean}  t {row.mean.t:5.1f}  p {row.p:.4f}  difference {row.against}{share}  "
+            f"{row.model:<20} {row.mean}  t {row.mean.t:5.1f}  p {row.p:.4f}  {row.against}  {row.over_ridge}{share}  "
             f"{row.found:4.0%} of outputs above chance"
         )
     if table.ceiling is not None:
         lines.append(f"{'ceiling (ISC)':<20} {table.ceiling[ALL]}")
+    return lines
+
+
+def region_lines(table: Table) -> list[str]:
+    """Return r of every model in every region as lines of text."""
+    lines = []
+    for name in (name for name in table.rows[RIDGE].regions if name != ALL):
+        limit = "" if table.ceiling is None else f"   ceiling {table.ceiling[name]}"
+        lines.append(f"{name}{limit}")
+        lines.extend(f"  {row.model:<20} {row.regions[name]}" for row in table.rows.values())
     return lines
 
 
@@ -145,20 +160,21 @@ def frame_rows(table: Table) -> list[dict[str, Any]]:
         TEACHER_RIDGE: "ridge_on_teacher",
         JOINT: "ridge_with_teacher",
     }
-    for model in (STUDENT, STACK):
+    for model in (name for name in (STUDENT, STACK, RESIDUAL) if name in table.rows):
         row = table.rows[model]
         units = {name: other.by_unit for name, other in table.rows.items() if name != model}
-        main = _row(f"r_{model}", row.mean.mean, table.rows[table.reference].mean.mean, table.reference)
+        own = model.replace(" + ", "_plus_")
+        main = _row(f"r_{own}", row.mean.mean, table.rows[table.reference].mean.mean, table.reference)
         made.append(main | {"over": f"{row.mean.n} {table.unit}", **beside(row.by_unit, units)})
         for rival, name in names.items():
             if rival in table.rows:
-                made.append(_row(f"r_{model}_against_{name}", row.mean.mean, table.rows[rival].mean.mean, rival))
-        made.append(_row(f"p_{model}", row.p, 1.0, "no relation"))
+                made.append(_row(f"r_{own}_against_{name}", row.mean.mean, table.rows[rival].mean.mean, rival))
+        made.append(_row(f"p_{own}", row.p, 1.0, "no relation"))
         if not np.isnan(row.share):
-            made.append(_row(f"ceiling_share_{model}", row.share, table.rows[RIDGE].share, RIDGE))
+            made.append(_row(f"ceiling_share_{own}", row.share, table.rows[RIDGE].share, RIDGE))
         if not np.isnan(row.against.low):
             made.append(
-                _row(f"gain_of_{model}", row.against.mean, 0.0, f"{table.reference} ({row.against} over {table.unit})")
+                _row(f"gain_of_{own}", row.against.mean, 0.0, f"{table.reference} ({row.against} over {table.unit})")
             )
     return made
 

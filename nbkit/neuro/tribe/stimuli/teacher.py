@@ -8,7 +8,7 @@ where the next row, and the next session on this disk, find them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from nbkit.ground.files import write_atomically
 from nbkit.neuro.signals.imaging.atlas import schaefer
 from nbkit.neuro.signals.imaging.surfaces import pool_vertices
+from nbkit.neuro.tribe.stimuli.environment import REQUIREMENTS, RemoteTeacher, make_environment
 from nbkit.neuro.tribe.stimuli.segments import KEPT, N_VERTICES, TEACHER_TR, Segment, write_segment
 from nbkit.neuro.tribe.stimuli.stimuli import stimulus_seconds
 from nbkit.neuro.tribe.stimuli.synthetic import (
@@ -108,6 +109,9 @@ def open_teacher(
     settings: SyntheticSettings | None = None,
     extract: Callable[[Mapping[str, Any]], Any] | None = None,
     cache: str | Path | None = None,
+    environment: str | Path | None = None,
+    token: str | None = None,
+    requirements: Sequence[str] = REQUIREMENTS,
 ) -> Teacher | PartTeacher:
     """Return a teacher by name.
 
@@ -118,6 +122,12 @@ def open_teacher(
         For the synthetic one (see `StandInTeacher`).
     cache : str or Path, optional
         Folder in which TRIBE v2 caches extracted features, or of existing predictions for "files".
+    environment : str or Path, optional
+        Folder of TRIBE v2's own Python, made there if it is missing (see `make_environment`); by default this Python.
+    token : str, optional
+        Of the Hub, for TRIBE v2 in an environment.
+    requirements : sequence of str
+        What the environment holds.
 
     Returns
     -------
@@ -130,6 +140,8 @@ def open_teacher(
     """
     if name == "synthetic":
         return StandInTeacher(settings or SyntheticSettings.free(), extract)
+    if name == "tribe_v2" and environment is not None:
+        return RemoteTeacher(make_environment(environment, requirements), cache or "tribe-cache", token)
     if name == "tribe_v2":
         from nbkit.neuro.tribe.stimuli.tribe_v2 import TribeV2Teacher
 

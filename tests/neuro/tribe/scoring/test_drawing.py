@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 
 def table_of(r, ceiling):
     some = interval_over([0.1, 0.2, 0.3])
-    row = ModelRow("student", some, {}, some, 0.01, 0.5, 1.0, r, r[:1])
+    row = ModelRow("student", some, {}, some, 0.01, 0.5, 1.0, r, r[:1], some)
     return Table({"student": row}, "student", None, ceiling)
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from nbkit.neuro.tribe.scoring.frame import RIDGE, STACK, STUDENT, WORD_RATE, join_folds
 from nbkit.neuro.tribe.scoring.settings import FrameSettings
-from nbkit.neuro.tribe.scoring.table import ALL, frame_rows, score_table, table_lines
+from nbkit.neuro.tribe.scoring.table import ALL, frame_rows, region_lines, score_table, table_lines
 from nbkit.neuro.tribe.scoring.uncertainty import Encoding, discovered, interval_over, shift_p
 
 
@@ -98,3 +98,8 @@ def test_the_table_shows_the_planted_order_and_who_is_above_chance():
     names = {row["name"] for row in frame_rows(table)}
     assert {"r_student_against_word_rate", "r_stack_against_banded_ridge", "gain_of_stack"} <= names
     assert any("8 people" in line for line in table_lines(table))
+    mine, ridge = (encoding.unit_r(name).mean(1) for name in ("student", "banded ridge"))
+    assert table.rows["student"].over_ridge.mean == pytest.approx((mine - ridge).mean(), abs=1e-6)
+    assert table.rows["banded ridge"].over_ridge.mean == 0.0
+    lines = region_lines(table)
+    assert len(lines) == len(masks) * (1 + len(table.rows)) and lines[0].startswith(next(iter(masks)))
