@@ -89,7 +89,7 @@ ELSEWHERE = {
 
 
 # their commands train for minutes to hours; that notebooks and parameters exist is tested
-HOURS = ("docs/bandvar.md", "docs/eegmat.md", "docs/neurofm.md")
+HOURS = ("docs/bandvar.md", "docs/eegmat.md", "docs/neurofm.md", "docs/tribe.md")
 WRONG = "docs/mistakes.md"  # its commands are wrong on purpose: tests/tools/commands/test_mistakes.py makes them all
 MINUTES = "--store alice-store"  # reads a data set that a checkout has not
 

@@ -91,9 +91,10 @@ def r_of_interpolation(taught: Sequence[StimulusRun]) -> float:
     names = list(dict.fromkeys(run.name for run in taught))
     if len(names) < 2:
         raise ValueError(f"The teacher watched {names}; labels between stimuli need two. Set weights.pseudo to 0.")
+    own = {run.name: _watched([run]) for run in taught}
     scores = []
     for name in names:
-        known, labels = _watched([run for run in taught if run.name != name])
+        known, labels = (np.concatenate([parts[k] for other, parts in own.items() if other != name]) for k in (0, 1))
         run = next(run for run in taught if run.name == name)
         scores.append(mean_r(pearson_over_time(_label(run, known, labels), run.teacher, run.teacher_valid)))
     return float(np.nanmean(scores))

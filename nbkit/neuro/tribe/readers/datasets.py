@@ -26,6 +26,19 @@ READERS = {
     "haxby": "haxby",
     "development": "film",
     "images": "images",
+    "librispeech": "heard",
+    "tedlium": "heard",
+    "vggsound": "heard",
+    "howto100m": "heard",
+}
+# size, licence and place of the stimuli that no scanner saw: said before anybody fetches them
+ABOUT = {
+    "librispeech": "LibriSpeech: 960 h, about 60 GB, CC BY 4.0, https://www.openslr.org/12 (parts from 6 GB).",
+    "tedlium": "TED-LIUM 3: 452 h, about 50 GB, CC BY-NC-ND 3.0, https://www.openslr.org/51.",
+    "vggsound": "VGGSound: 200,000 clips of 10 s, some 550 h and 300 GB; the list is CC BY 4.0, the videos stay under "
+    "their owners' terms, https://www.robots.ox.ac.uk/~vgg/data/vggsound.",
+    "howto100m": "HowTo100M: 1.2 million videos, 134,000 h; a subset of 200 to 500 h has 100 GB and more; the list is "
+    "for research, the videos stay under their owners' terms, https://www.di.ens.fr/willow/research/howto100m.",
 }
 
 
@@ -42,12 +55,15 @@ class Stimulus:
         Film or sound, if the folder holds it.
     modalities : str
         Modalities that it has for a subject, such as "audio+text"; if empty, they follow from the file.
+    transcript : str
+        What is said, without times.
     """
 
     video_id: str
     words: tuple[Word, ...] | None = field(default=None, repr=False)
     path: Path | None = None
     modalities: str = ""
+    transcript: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,8 @@ def open_dataset(reader: str, folder: str | Path) -> Dataset:
         raise ValueError(f"There is no reader {reader!r}; it may be {', '.join(READERS)}, or '' for plain files.")
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}; give the one that holds the data set {reader!r}.")
+        words = f"There is no folder {folder}; give the one that holds the data set {reader!r}."
+        raise FileNotFoundError(f"{words} {ABOUT.get(reader, '')}".strip())
     module = importlib.import_module(f"nbkit.neuro.tribe.readers.{READERS[reader]}")
     return getattr(module, f"read_{reader}")(folder)
 
@@ -147,14 +164,23 @@ def stimulus_rows(
         return list_stimuli(folder, settings, own_folder, dataset, modalities, made_clips)
     if folder is None:
         raise ValueError(f"The reader {reader!r} needs the folder of its data set; set CLIPS to it.")
-    rows = []
-    for stimulus in open_dataset(reader, folder).stimuli:
+    rows, found = [], open_dataset(reader, folder)
+    print(f"{reader}: {len(found.stimuli)} stimuli; {found.licence}")
+    for stimulus in found.stimuli:
         path = stimulus.path
         if stimulus.words is not None:
             path = write_words(Path(own_folder, reader), stimulus, path)
         if path is not None:
             key = f"{reader}_{stimulus.video_id}"
-            values = (key, reader, stimulus.video_id, str(path), "", "", modalities or stimulus.modalities)
+            values = (
+                key,
+                reader,
+                stimulus.video_id,
+                str(path),
+                "",
+                stimulus.transcript,
+                modalities or stimulus.modalities,
+            )
             rows.append(dict(zip(COLUMNS, values, strict=True)))
     if not rows:
         raise FileNotFoundError(f"No stimulus of {reader!r} in {folder} has words or a film; nothing can be extracted.")

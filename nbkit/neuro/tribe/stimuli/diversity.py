@@ -222,18 +222,22 @@ def interpolate_labels(
     is_real : bool array of shape (stretches,)
         False for interpolated labels.
     """
-    from scipy.spatial import cKDTree
+    from sklearn.neighbors import NearestNeighbors
 
     descriptors, labels = _checked(descriptors), np.asarray(labels)
     if len(labels) != len(chosen):
         raise ValueError(f"There are {len(labels)} labels for {len(chosen)} chosen stretches; give one for each.")
-    away, near = cKDTree(descriptors[chosen]).query(descriptors, k=min(neighbours, len(chosen)))
-    away, near = away.reshape(len(descriptors), -1), near.reshape(len(descriptors), -1)
-    weights = 1 / np.maximum(away, 1e-12)
-    weights /= weights.sum(axis=1, keepdims=True)
-    made = np.einsum("sn,sn...->s...", weights, labels[near])
+    is_real = np.isin(np.arange(len(descriptors)), chosen)
+    made = np.zeros((len(descriptors), *labels.shape[1:]), labels.dtype)
     made[chosen] = labels
-    return made.astype(labels.dtype), np.isin(np.arange(len(descriptors)), chosen)
+    if not is_real.all():
+        # by matrix products: a tree does not pay in hundreds of dimensions
+        search = NearestNeighbors(n_neighbors=min(neighbours, len(chosen)), algorithm="brute").fit(descriptors[chosen])
+        away, near = search.kneighbors(descriptors[~is_real])
+        weights = 1 / np.maximum(away, 1e-12)
+        weights /= weights.sum(axis=1, keepdims=True)
+        made[~is_real] = np.einsum("sn,sn...->s...", weights, labels[near]).astype(labels.dtype)
+    return made, is_real
 
 
 def _choice(descriptors: np.ndarray, chosen: np.ndarray, cluster: np.ndarray, seed: int) -> Choice:

@@ -60,7 +60,7 @@ def wheels(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(wheels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own") / "tribe-v2"
-    options = ["--no-index", "--find-links", str(wheels)]
+    options = ["--no-index", "-f", str(wheels)]
     return make_environment(folder, ["tribev2"], options), options
 
 
@@ -109,4 +109,4 @@ def test_the_commands_and_what_is_refused(tmp_path, wheels):
         make_environment(tmp_path)
     assert (tmp_path / "mine").read_text() == "thesis"
     with pytest.raises(ValueError, match="(?s)uv pip install|pip install.*failed.*nothere"):
-        make_environment(tmp_path / "own", ["nothere"], ["--no-index", "--find-links", str(wheels)])
+        make_environment(tmp_path / "own", ["nothere"], ["--no-index", "-f", str(wheels)])
