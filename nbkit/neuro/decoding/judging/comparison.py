@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbkit.ground.stand_in import is_untrained
 from nbkit.neuro.decoding.judging.predictions import Predictions, gathered, label_of
 from nbkit.neuro.decoding.judging.scores import MAIN, TRIVIAL_IS, UNITS, score_names
 from nbkit.neuro.decoding.judging.statistics import DRAWS, above_chance, difference, interval, verdict
@@ -44,6 +45,23 @@ def subject_table(records: Sequence[Record], draws: int = DRAWS, seed: int = 202
         about = [record for record in records if record["task"] == task]
         tables += _task_rows(task, mine, about, draws, seed)
     return pandas.DataFrame(tables)
+
+
+def weights_in_words(table: pandas.DataFrame) -> str:
+    """Return where the weights of a table's models come from; begins with "random" only if all of them are random.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> weights_in_words(pandas.DataFrame({"model": ["labram", "own"], "weights": ["random, seed 1", "trained here"]}))
+    'labram: random, seed 1; own: trained here'
+    """
+    given = table[table["weights"].astype(str) != ""]
+    every = dict.fromkeys(given["weights"])
+    if len(every) <= 1:
+        return "".join(every)
+    said = "; ".join(dict.fromkeys(f"{row.model}: {row.weights}" for row in given.itertuples()))
+    return f"random: {said}" if all(is_untrained(one) for one in every) else said
 
 
 def pair_table(records: Sequence[Record], draws: int = DRAWS, seed: int = 2025) -> pandas.DataFrame:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas
 import pytest
 
+from nbkit.ground.stand_in import is_untrained
+from nbkit.neuro.decoding.judging.comparison import weights_in_words
 from nbkit.neuro.decoding.judging.predictions import Predictions
 from nbkit.neuro.decoding.judging.statistics import (
     above_chance,
@@ -105,3 +108,17 @@ def test_decoders_of_other_windows_are_not_compared():
 
 def test_all_exchanges_are_tried_for_few_groups():
     assert len(exchanges(3, 10, 0)) == 8 and exchanges(20, 10, 0).shape == (10, 20)
+
+
+@pytest.mark.parametrize(
+    "weights, said, untrained",
+    [
+        (["random, seed 1", "random, seed 1"], "random, seed 1", True),
+        (["random, seed 1", "", "random, seed 2"], "random: a: random, seed 1; c: random, seed 2", True),
+        (["random, seed 1", "trained here"], "a: random, seed 1; b: trained here", False),
+        (["", ""], "", False),
+    ],
+)
+def test_a_table_is_called_untrained_only_if_all_of_its_models_are(weights, said, untrained):
+    table = pandas.DataFrame({"model": list("abc")[: len(weights)], "weights": weights})
+    assert weights_in_words(table) == said and is_untrained(said) is untrained
