@@ -141,7 +141,7 @@ def test_cached_runs_need_no_network(eegbci_folder, monkeypatch):
         (lambda: eeg.recordings("egbci"), ValueError, "folder, bids, eegbci, edf, synthetic"),
         (lambda: eeg.recordings("eegbci", runs=[15]), ValueError, "no run 15; there are runs 1 to 14"),
         (lambda: eeg.recordings("eegbci", subjects=["x"]), ValueError, "no subject 'x'"),
-        (lambda: eeg.recordings("bids"), FileNotFoundError, "PATH='' is not a folder"),
+        (lambda: eeg.recordings("bids"), FileNotFoundError, "PATH is not set"),
         (
             lambda: eeg.load_recording({"source": "edf", "path": "gone.edf"}),
             FileNotFoundError,

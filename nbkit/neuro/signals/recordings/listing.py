@@ -220,7 +220,8 @@ def _run_of(name: str) -> str:
 def _folder(path: str | Path) -> Path:
     given = Path(path).expanduser()
     if not str(path) or not given.exists():
-        raise FileNotFoundError(f"PATH={str(path)!r} is not a folder here. Give the folder that holds the recordings.")
+        seen = f"PATH={str(path)!r} is not a folder here." if str(path) else "PATH is not set."
+        raise FileNotFoundError(f"{seen} Give the folder that holds the recordings.")
     return given if given.is_dir() and suffix_of(given) != ".mff" else given.parent
 
 

@@ -34,8 +34,9 @@ def dandi_assets(path: str, api_url: str | None = None) -> list[dict[str, Any]]:
     """
     match = _NAME.fullmatch(path.strip())
     if match is None:
+        seen = f"PATH={path!r} names no dandiset" if path.strip() else "PATH is not set"
         raise RecordingError(
-            f"PATH={path!r} names no dandiset; give DANDI:000140, or with a version and the start of a path "
+            f"{seen}; give DANDI:000140, or with a version and the start of a path "
             "DANDI:000140/0.220113.0408:sub-Jenkins."
         )
     from dandi.exceptions import NotFoundError

@@ -111,7 +111,8 @@ def spike_rows(
         return _with_table(rows, {row["key"]: row["path"] for row in rows}, Path(table) if table else None, say)
     given = Path(path or "").expanduser()
     if not path or not given.exists():
-        raise FileNotFoundError(f"PATH={path!r} is not here. Give a folder with NWB, npz or mat files, or one file.")
+        seen = f"PATH={path!r} is not here." if path else "PATH is not set."
+        raise FileNotFoundError(f"{seen} Give a folder with NWB, npz or mat files, or one file.")
     root = given if given.is_dir() else given.parent
     every = [p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()] if given.is_dir() else [given]
     files = {p.relative_to(root).as_posix(): p for p in sorted(every)}
