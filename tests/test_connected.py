@@ -17,9 +17,11 @@ import pytest
 
 # imported by users in their own Python, where no notebook or command can stand in for it
 IMPORTED = {
+    "ContainerExecutor": "session.map over Modal's containers, with an account of one's own",
     "JobExecutor": "session.map over Slurm's jobs, with a cluster's own settings",
     "NeuralTrainable": "the protocol that estimators of one's own keep to",
     "braindecode_weights": "hands LaBraM's weights to braindecode's network",
+    "modal_function": "the deployed function of ContainerExecutor",
     "merge_lora": "puts adapters into the weights, to hand a decoder on",
 }
 # found when this was written: known, to be connected or deleted. No new name belongs here

@@ -22,24 +22,7 @@ If a worker dies, Dask gives its items to another one. An item at which four wor
 
 With Slurm, each item a job: see `nbkit.runtime.items.jobs`.
 
-With Modal (https://modal.com), the same function runs in containers that are paid by the second. This recipe uses
-Modal's documented ``App``, ``Image`` and ``remote``; it needs an account and is not tested::
-
-    import modal
-
-    app = modal.App("nbkit-burst")
-    image = modal.Image.debian_slim(python_version="3.11").pip_install_from_pyproject("pyproject.toml")
-
-    @app.function(image=image.add_local_python_source("nbkit"), gpu="T4", timeout=3600)
-    def burst(row):
-        return process(dict(row))  # arrays, not paths: the container's disk is gone when it ends
-
-    with app.run():
-        with concurrent.futures.ThreadPoolExecutor(32) as threads:  # each waits for one container
-            session.map(burst.remote, rows, executor=threads)
-
-The threads only wait. Ledger, uploads and budget stay in this process, so a kill of either side loses only the items
-in work.
+With Modal's containers, each item a call: see `nbkit.runtime.items.containers`.
 """
 
 from __future__ import annotations
