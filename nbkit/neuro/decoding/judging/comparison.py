@@ -56,12 +56,13 @@ def weights_in_words(table: pandas.DataFrame) -> str:
     >>> weights_in_words(pandas.DataFrame({"model": ["labram", "own"], "weights": ["random, seed 1", "trained here"]}))
     'labram: random, seed 1; own: trained here'
     """
-    given = table[table["weights"].astype(str) != ""]
+    said = table["weights"].astype(str)
+    given = table[(said != "") & ~said.str.startswith("none")]  # a linear model on band powers has none
     every = dict.fromkeys(given["weights"])
     if len(every) <= 1:
         return "".join(every)
-    said = "; ".join(dict.fromkeys(f"{row.model}: {row.weights}" for row in given.itertuples()))
-    return f"random: {said}" if all(is_untrained(one) for one in every) else said
+    each = "; ".join(dict.fromkeys(f"{row.model}: {row.weights}" for row in given.itertuples()))
+    return f"random: {each}" if all(is_untrained(one) for one in every) else each
 
 
 def pair_table(records: Sequence[Record], draws: int = DRAWS, seed: int = 2025) -> pandas.DataFrame:

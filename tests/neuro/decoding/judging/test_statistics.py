@@ -116,6 +116,7 @@ def test_all_exchanges_are_tried_for_few_groups():
         (["random, seed 1", "random, seed 1"], "random, seed 1", True),
         (["random, seed 1", "", "random, seed 2"], "random: a: random, seed 1; c: random, seed 2", True),
         (["random, seed 1", "trained here"], "a: random, seed 1; b: trained here", False),
+        (["none: a linear model", "random, seed 1"], "random, seed 1", True),
         (["", ""], "", False),
     ],
 )
