@@ -48,6 +48,7 @@ class FmriSettings:
     times_first_until: float = 0.3
     steps: int = steps_of_epochs(10, windows_of_hours(264, _WINDOW_S), 4)
     newcomer: int = -1  # number of a person (in the order of names) who is left out, for 65 to add; -1: nobody
+    unfreeze: str | None = None  # "audio+video": Whisper's encoder and MobileViT are trained too, from the clips of 61
     blocks: int = 1  # blocks of time that each run is cut into, to hold some of them out of a single stimulus
 
     @classmethod

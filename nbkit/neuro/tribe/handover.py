@@ -119,6 +119,12 @@ def load_student(path: str | Path) -> TinyTribe:
         for name, value in checkpoint["state_dict"].items()
         if name.startswith("student.")
     }
+    if checkpoint["tribe"].get("unfrozen"):
+        raise ValueError(
+            f"{path} was trained together with its backbones ({', '.join(checkpoint['tribe']['unfrozen'])}), so the "
+            "features of 61_tribe_features are not its own. Its score on held-out stimuli is r_fmri of 64; to go on "
+            "with 65 or 66, train 64 with unfreeze = None."
+        )
     made = dict(checkpoint["tribe"]["student"])
     unknown = sorted(set(made) - {f.name for f in fields(StudentSettings)})
     if not state or unknown:

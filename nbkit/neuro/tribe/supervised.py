@@ -37,7 +37,7 @@ class SupervisedTribe(ClippedModule):
         Number of the parcel (or network, if outputs are parcels) of each output, from 0; below 0 for none. Without it,
         the loss has no parcel term.
     backbones : dict of str to Module, optional
-        Compute the features of a modality from its entry in the batch; without one, the batch holds features.
+        Compute the features of a modality from the batch's raw clips (see `nbkit.neuro.tribe.readers.unfrozen`).
     network : int array of shape (outputs,), optional
         Network of each output, for a student with gates for each (see `TinyTribe.set_networks`).
 
@@ -77,6 +77,8 @@ class SupervisedTribe(ClippedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         made = {**asdict(self.settings.student), "tr": self.student.hrf.tr}
         checkpoint["tribe"] = {"phase": self.phase, "student": made, "stimuli": stimuli_of(self)}
+        if self.backbones:
+            checkpoint["tribe"]["unfrozen"] = sorted(self.backbones)
 
     def start_from(self, path: str | Path | None) -> list[str]:
         """Load the weights of an earlier phase.
@@ -112,7 +114,7 @@ class SupervisedTribe(ClippedModule):
         """Return the student's prediction for a batch."""
         features = {name: batch[name] for name in MODALITIES}
         for name, backbone in self.backbones.items():
-            features[name] = backbone(features[name])
+            features[name] = backbone(batch[f"raw_{name}"])
         return self.student(features, batch["subject"], batch["present"] if present is None else present)
 
     def terms(self, batch: Batch, said: Prediction) -> dict[str, Tensor]:

@@ -104,7 +104,8 @@ def test_stories_weigh_less_and_have_no_video(world):
 
 def test_backbones_in_the_loop_learn_at_their_own_rate(windows, train):
     module = FmriTribe(tiny(), backbones={"audio": torch.nn.Linear(384, 384)})
-    trainer = train(module, DataLoader(windows, 4), 1)
+    raw = [{**windows[n], "raw_audio": windows[n]["audio"]} for n in range(4)]
+    trainer = train(module, DataLoader(raw, 4), 1)
     rates = {group["name"]: group["initial_lr"] for group in trainer.optimizers[0].param_groups}
     assert rates["backbones"] == 5e-6 and rates["fusion"] == 5e-4 and rates["head"] == 3e-3
     assert module.backbones["audio"].weight.grad is not None

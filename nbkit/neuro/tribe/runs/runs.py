@@ -72,6 +72,8 @@ class StimulusRun:
         Noise ceiling of r, if known.
     data : str
         "real", or the description of synthetic data.
+    raw : mapping of str to ndarray of shape (steps, ...)
+        Log-mel frames and pictures of each step, if backbones are trained (see `nbkit.neuro.tribe.readers.unfrozen`).
     """
 
     name: str
@@ -96,6 +98,7 @@ class StimulusRun:
     pseudo: bool = False
     ceiling: float | None = None
     data: str = "real"
+    raw: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.features["text"])

@@ -25,7 +25,8 @@ class RunWindows(Dataset):
 
     Keys: text, audio, video (time, dim); seen (time,), False after the end; present (3,); subject (); weight (). If any
     run has them: teacher (time, outputs), teacher_valid (time,), pseudo (); fusion (time, 1152), fusion_valid (time,);
-    bold (time, outputs), bold_valid (time,); keep (outputs,).
+    bold (time, outputs), bold_valid (time,); keep (outputs,); raw_audio (time, frames, 80) and raw_video (time, height,
+    width, 3).
 
     Parameters
     ----------
@@ -51,6 +52,7 @@ class RunWindows(Dataset):
             raise ValueError(f"Runs have steps of {sorted(steps)} s and {sorted(widths)} outputs; make them alike.")
         self.step_s, self.n_outputs = steps.pop(), widths.pop() if widths else 0
         self.has = {name: any(getattr(run, name) is not None for run in runs) for name in ("teacher", "bold")}
+        self.raw = {name: values for run in runs for name, values in run.raw.items()}  # for the shapes
         self.places = [(number, start) for number, run in enumerate(runs) for start in starts(len(run), times, stride)]
 
     def __len__(self) -> int:
@@ -79,6 +81,11 @@ class RunWindows(Dataset):
             "seen": marks(np.ones(len(run), bool)), "present": torch.from_numpy(np.asarray(run.present, bool)),
             "subject": torch.tensor(run.subject), "weight": torch.tensor(run.weight, dtype=torch.float32),
         }  # fmt: skip
+        for name, like in self.raw.items():
+            piece = np.zeros((self.times, *like.shape[1:]), np.uint8 if like.dtype == np.uint8 else np.float32)
+            if name in run.raw:
+                piece[:length] = run.raw[name][part]
+            window[f"raw_{name}"] = torch.from_numpy(piece)
         if self.has["teacher"]:
             window |= {
                 "teacher": cut(run.teacher, self.n_outputs), "teacher_valid": marks(run.teacher_valid),
@@ -185,7 +192,7 @@ def halves(batch: Batch, times: int) -> Batch:
     if parts * times != length:
         raise ValueError(f"Windows of {length} steps cannot be cut into {times}; give a divisor.")
     targets = [name + end for name in ("teacher", "fusion", "bold") for end in ("", "_valid")]
-    timed = {*MODALITIES, "seen", *targets}
+    timed = {*MODALITIES, "seen", *targets, *(f"raw_{name}" for name in MODALITIES)}
     return {
         name: value.unflatten(1, (parts, times)).flatten(0, 1) if name in timed else value.repeat_interleave(parts, 0)
         for name, value in batch.items()
