@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import pytest
 from nbkit.tools.phases import find_phase
 from nbkit.tools.rehearsal.process_tree import ProcessTree
 from nbkit.tools.rehearsal.running import kernel_of_this_python
+from tests.conftest import CLOSE, OPEN, PARAMETERS, WORK
 
 pytest.importorskip("jupyterlab")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -52,7 +53,8 @@ LOOK = """() => {
   const all = selector => [...document.querySelectorAll('.jp-Notebook ' + selector)];
   return {
     prompts: all('.jp-CodeCell .jp-InputPrompt').map(prompt => prompt.innerText.trim()),
-    errors: all('[data-mime-type="application/vnd.jupyter.error"]').map(error => error.innerText),
+    errors: all('[data-mime-type="application/vnd.jupyter.stderr"]')  // as JupyterLab draws an error, too
+      .map(error => error.innerText.trim()).filter(text => /^(-{20}|\\w*(Error|Interrupt)\\b)/.test(text)),
     images: all('.jp-OutputArea-output img').map(image => image.complete ? image.naturalWidth : 0),
     text: all('.jp-OutputArea').map(area => area.innerText).join('\\n'),
     widths: window.widths,
@@ -132,37 +134,61 @@ def with_parameters(source: Path, target: Path, **values: Any) -> None:
     target.write_text(json.dumps(notebook), "utf-8")
 
 
-def run_all_cells(browser: Any, address: str, screenshot: Path) -> tuple[dict[str, Any], list[str]]:
-    """Open a notebook, run it by the menu; give what the page shows at the end and what left the loopback."""
-    context = browser.new_context(viewport={"width": 1200, "height": 3600})
-    page, outside = context.new_page(), []
+class Opened:
+    """A notebook in a page of its own, as a person has it before them."""
 
-    def only_here(route: Any) -> None:
-        here = re.match(r"(https?|wss?)://127\.0\.0\.1[:/]", route.request.url)
-        outside.extend([] if here else [route.request.url])
-        route.continue_() if here else route.abort()
+    def __init__(self, browser: Any, address: str, screenshot: Path) -> None:
+        self.context = browser.new_context(viewport={"width": 1200, "height": 3600})
+        self.page, self.screenshot = self.context.new_page(), screenshot
+        self.outside: list[str] = []  # what left the loopback
 
-    page.route(re.compile("^(http|ws)"), only_here)
-    page.goto(address)
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=SECONDS * 1000)
-    page.get_by_text("Python 3 | Idle").wait_for(timeout=SECONDS * 1000)  # the bar at the bottom: kernel connected
-    page.evaluate(WATCH)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
-    until = time.monotonic() + SECONDS
-    while True:
-        seen = page.evaluate(LOOK)
-        if seen["errors"] or all(re.fullmatch(r"\[\d+\]:", prompt) for prompt in seen["prompts"]):
-            break
-        if time.monotonic() > until:
-            page.screenshot(path=screenshot)
-            pytest.fail(f"not through after {SECONDS} s, see {screenshot}: {seen}")
-        page.wait_for_timeout(200)
-    page.wait_for_timeout(500)
-    seen = page.evaluate(LOOK)
-    page.screenshot(path=screenshot)
-    context.close()
-    return seen, outside
+        def only_here(route: Any) -> None:
+            here = re.match(r"(https?|wss?)://127\.0\.0\.1[:/]", route.request.url)
+            self.outside.extend([] if here else [route.request.url])
+            route.continue_() if here else route.abort()
+
+        self.page.route(re.compile("^(http|ws)"), only_here)
+        self.page.goto(address)
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=SECONDS * 1000)
+        self.page.get_by_text("Python 3 | Idle").wait_for(timeout=SECONDS * 1000)  # the bar below: kernel connected
+        self.page.evaluate(WATCH)
+
+    def choose(self, menu: str, entry: str) -> None:
+        self.page.get_by_role("menuitem", name=menu, exact=True).click()
+        self.page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{entry}$")).click()
+
+    def look(self) -> dict[str, Any]:
+        return self.page.evaluate(LOOK)
+
+    def wait_until(self, reached: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        until = time.monotonic() + SECONDS
+        while not reached(seen := self.look()):
+            if time.monotonic() > until:
+                self.page.screenshot(path=self.screenshot)
+                pytest.fail(f"not through after {SECONDS} s, see {self.screenshot}: {seen}")
+            self.page.wait_for_timeout(200)
+        return seen
+
+    def wait_for_the_end(self, after: list[str]) -> dict[str, Any]:
+        """Wait until all cells have been run, or one failed, since their prompts were `after`; return what is seen."""
+
+        def ended(seen: dict[str, Any]) -> bool:
+            fresh = [re.fullmatch(r"\[\d+\]:", p) and p not in after for p in seen["prompts"]]
+            return all(fresh) or bool(seen["errors"] and fresh[0] and "[*]:" not in seen["prompts"])
+
+        self.wait_until(ended)
+        self.page.wait_for_timeout(500)
+        self.page.screenshot(path=self.screenshot)
+        return self.look()
+
+    def run_cell(self, number: int) -> None:
+        self.page.locator(".jp-CodeCell").nth(number).locator(".cm-content").click()
+        self.page.keyboard.press("Shift+Enter")
+
+    def run_all(self) -> dict[str, Any]:
+        after = self.look()["prompts"]
+        self.choose("Run", "Run All Cells")
+        return self.wait_for_the_end([p for p in after if p.strip("[ ]:")])
 
 
 @pytest.mark.timeout(4 * SECONDS)
@@ -174,12 +200,68 @@ def test_a_notebook_in_jupyterlab(lab, browser, root, tmp_path, name, values, st
     address, shown, server = lab
     figures = len(find_phase(name.partition("_")[2]).figures)
     with_parameters(root / "notebooks" / f"{name}.ipynb", shown / f"{name}.ipynb", **values)
-    seen, outside = run_all_cells(browser, address.format(f"{name}.ipynb"), tmp_path / f"{name}.png")
+    notebook = Opened(browser, address.format(f"{name}.ipynb"), tmp_path / f"{name}.png")
+    seen = notebook.run_all()
+    notebook.context.close()
     assert seen["errors"] == []
     widths = [float(width.removesuffix("%")) for width in seen["widths"] if width.endswith("%")]
     assert widths[-1] == 100.0 and len(set(widths)) >= steps, f"the bar was drawn at {widths}"
     assert len(seen["images"]) == figures and all(width > 300 for width in seen["images"])
     assert re.search(r"stopped\s+complete", seen["text"]), seen["text"][-500:]
-    assert outside == []
+    assert notebook.outside == []
     kernels = [p.cmdline()[0] for p in server.children(recursive=True) if "ipykernel_launcher" in " ".join(p.cmdline())]
     assert kernels and set(kernels) == {sys.executable}, "another interpreter's kernel ran the notebook"
+
+
+@pytest.mark.timeout(4 * SECONDS)
+def test_interrupt_run_again_two_at_once_and_a_cell_after_close(lab, browser, make_notebook, tmp_path):
+    address, shown, _ = lab
+    made = shown / "made.txt"
+    counted = WORK.replace(
+        "    with item:\n", f"    with item:\n        print(item.key, file=open({str(made)!r}, 'a'))\n"
+    )
+    parameters = PARAMETERS.replace("N = 4", "N = 40").replace("SECONDS = 0.0", "SECONDS = 0.25")
+    cells = [f"{parameters}\nimport nbkit", OPEN, counted, CLOSE]
+    for name in ("first.ipynb", "second.ipynb"):
+        shutil.copy(make_notebook(*cells, name=name), shown / name)
+    first = Opened(browser, address.format("first.ipynb"), tmp_path / "first.png")
+    second = Opened(browser, address.format("second.ipynb"), tmp_path / "second.png")
+    second.run_cell(0)
+    second.wait_until(lambda seen: seen["prompts"][0] == "[1]:")  # its kernel has imported nbkit
+
+    # interrupt in mid work, then run all again: it goes on
+    first.choose("Run", "Run All Cells")
+    first.wait_until(lambda seen: made.is_file() and len(made.read_text().split()) >= 5)
+    first.choose("Kernel", "Interrupt Kernel")
+    seen = first.wait_until(lambda seen: seen["errors"] and "[*]:" not in seen["prompts"])
+    assert "KeyboardInterrupt" in seen["errors"][0] and "nbkit" not in seen["errors"][0].replace("import nbkit", "")
+    before = made.read_text().split()
+    assert len(before) < 40
+
+    # another notebook on the same store meanwhile: it is told, and shares the items
+    after = first.look()["prompts"]
+    first.choose("Run", "Run All Cells")
+    first.wait_until(lambda seen: len(made.read_text().split()) >= len(before) + 2)
+    beside = second.run_all()
+    seen = first.wait_for_the_end(after)
+    assert seen["errors"] == beside["errors"] == []
+    assert "was still open in this process" in seen["text"] and re.search(r"stopped\s+complete", seen["text"])
+    assert "1 other session of toy on this machine" in beside["text"]
+    assert re.search(r"stopped\s+complete", beside["text"])
+    keys = made.read_text().split()
+    assert set(keys) == {f"k{i:03d}" for i in range(40)}
+    assert keys.index("k039") < keys.index("k038"), "the second did not begin at the other end"
+
+    # run all once more in the same kernel: complete, and nothing is made twice
+    seen = first.run_all()
+    assert seen["errors"] == [] and re.search(r"stopped\s+complete", seen["text"])
+    assert made.read_text().split() == keys
+
+    # a cell after close: a sentence, and what to do
+    first.run_cell(2)
+    (error,) = first.wait_until(lambda seen: seen["errors"])["errors"]
+    assert "This session of toy is closed. Run the cell with nbkit.open_session again" in error
+    assert "Traceback" not in error and made.read_text().split() == keys
+    assert first.outside == second.outside == []
+    first.context.close()
+    second.context.close()

@@ -1,4 +1,4 @@
-"""Hide Lightning's advertisements, and its hints that do not apply to nbkit's trainings."""
+"""Hide hints of libraries that do not apply to nbkit's trainings, and one deprecation inside of braindecode."""
 
 from __future__ import annotations
 
@@ -38,3 +38,11 @@ def quiet_lightning(*more: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def quiet_braindecode() -> Iterator[None]:
+    """Return a context, or decorator, for braindecode's import, which asks MNE for a montage by its former name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Montage name 'standard_1020' is deprecated", FutureWarning)
+        yield

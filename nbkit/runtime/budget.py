@@ -38,6 +38,7 @@ class Budget:
         self.started = clock() if started is None else started
         self.stop_reason: str | None = None
         self.signalled = False
+        self._cell: object = None
         self._seen: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
 
     def elapsed(self) -> float:
@@ -84,10 +85,24 @@ class Budget:
 
     def stop_for_signal(self, name: str) -> None:
         """Request a stop for a signal; after all but an interrupt from the keyboard, the wall comes near as well."""
+        if self.stop_reason == "SIGINT":
+            self.stop_reason = None  # the machine's reason outlasts a person's
         self.request_stop(name)
         self.signalled = True
         if name != "SIGINT":
             self.end_within(_GRACE)
+
+    def begin_in(self, cell: object) -> None:
+        """Begin to train in a cell; in a later one than a person's interrupt was in, that is over.
+
+        Parameters
+        ----------
+        cell : object
+            Differs each time that a person runs a cell; None outside of a notebook, where an interrupt holds.
+        """
+        if self.stop_reason == "SIGINT" and cell is not None and cell != self._cell:
+            self.stop_reason, self.signalled = None, False
+        self._cell = cell
 
     def end_within(self, seconds: float) -> None:
         """Bring the time limit near: no wait, call or upload lasts longer than this from now on."""

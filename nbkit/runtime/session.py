@@ -20,7 +20,7 @@ from nbkit.ground.files import remove_stray_temps
 from nbkit.runtime.budget import Budget, process_age
 from nbkit.runtime.card import CardFacts, opening_card
 from nbkit.runtime.cells.sentences import show_mistakes_as_sentences
-from nbkit.runtime.cells.shown import show_card
+from nbkit.runtime.cells.shown import cell_number, show_card
 from nbkit.runtime.closing import Closing
 from nbkit.runtime.device import Device, open_device
 from nbkit.runtime.follower import Follower
@@ -159,8 +159,9 @@ class Session(Showing, Closing):
         claiming = Claiming(self.ledger, store, self.budget, self.say)
         watch = Watch(self.budget, self.say, self._give_up, claiming.beat)
         self._loop = ItemLoop(
-            self.ledger, self.outbox, self.budget, self.say, self.journal, self.store.url, claiming, watch
-        )
+            self.ledger, self.outbox, self.budget, self.say, self.journal, self.store.url, claiming, watch,
+            backwards=shard is None and self._workspace.beside % 2 == 1,
+        )  # fmt: skip
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._began = self._work_ended = began
@@ -172,10 +173,8 @@ class Session(Showing, Closing):
         self._signals.install()
         self._closed, self._pid = False, os.getpid()
         atexit.register(self._leave)  # a notebook whose cell raised an error ends without close()
-        for note in self.ledger.notes:
+        for note in (*self.ledger.notes, *self._workspace.notes(slug, shard)):
             self.say(note)
-        for place in self._workspace.elsewhere:
-            self.say(f"A killed session left work in {place}. The next session with that store uploads it.")
         newest, damaged = self._or_release(lambda: newest_receipt(self.store, slug))
         for note in damaged:
             self.say(note)
@@ -337,6 +336,7 @@ class Session(Showing, Closing):
         options = with_log(self, options)
         prove_and_end(self, module, data, options)
         self._overtime.stop()
+        self.budget.begin_in(cell_number())
         report = fit(self, module, data, **fit_options(self.resume, options))
         self._steps = {k: getattr(report, k) for k in ("step", "max_steps", "reason", "chosen")}
         self._end_work()

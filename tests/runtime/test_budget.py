@@ -71,3 +71,18 @@ def test_the_first_reason_stands():
     budget.request_stop("SIGTERM")
     budget.request_stop("user")
     assert not budget.fits(0) and budget.stop_reason == "SIGTERM"
+
+
+def test_an_interrupt_is_over_in_a_later_cell_and_another_signal_is_not():
+    budget = Budget(None)
+    budget.begin_in(3)
+    budget.stop_for_signal("SIGINT")
+    for cell in (3, None):  # a loop in the same cell, a script
+        budget.begin_in(cell)
+        assert budget.stop_reason == "SIGINT" and not budget.fits(0.0)
+    budget.begin_in(4)
+    assert budget.stop_reason is None and not budget.signalled and budget.fits(0.0)
+    budget.stop_for_signal("SIGINT")
+    budget.stop_for_signal("SIGTERM")
+    budget.begin_in(5)
+    assert budget.stop_reason == "SIGTERM" and budget.wall() < 60

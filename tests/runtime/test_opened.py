@@ -139,6 +139,48 @@ def test_run_all_again_after_an_interrupted_training_resumes_from_its_last_step(
     assert run_child(in_one_kernel) == [None, 5, 5, 12, 12, 12]
 
 
+@pytest.mark.train
+def test_the_training_cell_run_again_after_an_interrupt_goes_on_in_the_same_session(tmp_path, monkeypatch):
+    import lightning
+
+    from tests.runtime.training.training_support import Tiny, TinyData, run_child
+
+    class Interrupt(lightning.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def in_one_session() -> list[tuple[int | None, int, str]]:
+        session, reports = open_toy(tmp_path, accelerator="cpu"), []
+        for cell, callbacks in ((7, [Interrupt()]), (7, []), (8, []), (9, [])):
+            monkeypatch.setattr("nbkit.runtime.session.cell_number", lambda cell=cell: cell)
+            report = session.fit(Tiny(), TinyData(), max_steps=12, callbacks=callbacks)
+            reports.append((report.resumed_from, report.step, report.reason))
+        assert session.close()["complete"]
+        return reports
+
+    stopped = [(None, 5, "SIGINT"), (5, 5, "SIGINT")]  # a loop in the same cell stays interrupted
+    assert run_child(in_one_session) == [*stopped, (5, 12, "complete"), (12, 12, "complete")]
+
+
+def test_a_second_notebook_on_the_same_store_is_named_and_begins_at_the_other_end(tmp_path, capsys):
+    first = open_toy(tmp_path)
+    opened: list[Session] = []
+    for options in ({}, {"shard": "1/2"}, {"store": tmp_path / "other"}):
+        thread = threading.Thread(target=lambda options=options: opened.append(open_toy(tmp_path, **options)))
+        thread.start()
+        thread.join()
+        named = "1 other session of toy on this machine has this store open" in capsys.readouterr().out
+        assert named == (options == {})
+    second, shard, other = opened
+    seen: dict[Session, list[str]] = {session: [] for session in (first, second, shard, other)}
+    for session in seen:
+        run(session, seen=seen[session])
+    keys = [row["key"] for row in ROWS]
+    assert seen[first] == seen[other] == keys and seen[second] == keys[::-1] and seen[shard] == sorted(seen[shard])
+    assert all(session.close()["complete"] for session in seen)
+
+
 def test_the_open_cell_run_twice_and_a_failing_opening_leave_one_session(tmp_path, monkeypatch):
     first = open_toy(tmp_path)
     second = open_toy(tmp_path)

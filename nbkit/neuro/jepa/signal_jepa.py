@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nbkit.ground.quiet import quiet_braindecode
 from nbkit.neuro.training.regression import WindowRegressor
 
 VARIANTS = {
@@ -50,6 +51,7 @@ class SignalJEPARegressor(WindowRegressor):
         return self.network(windows / _UNIT_UV).float()
 
 
+@quiet_braindecode()
 def make_signal_jepa(variant: str, ch_names: Sequence[str], sfreq: float, n_times: int) -> torch.nn.Module:
     """Return a new SignalJEPA with one output; needs the extra ``braindecode``.
 

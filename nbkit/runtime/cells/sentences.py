@@ -3,8 +3,8 @@
 IPython asks an exception for its own form, `_render_traceback_`, which nbkit's errors have. The models raise Python's
 own ``ValueError`` and ``FileNotFoundError`` for a wrong parameter, because they know nothing of sessions; where such an
 error was raised on purpose, by a ``raise`` in nbkit itself, the cell shows it as a `UsageError`. So it does where a
-package of one of nbkit's extras is missing. All other errors, those in the user's own functions above all, keep their
-whole traceback.
+package of one of nbkit's extras is missing, and an interrupt that leaves libraries half loaded. All other errors, those
+in the user's own functions above all, keep their whole traceback.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.requirements import how_to_install
 
 _MISTAKES = (ValueError, FileNotFoundError, NotImplementedError, ModuleNotFoundError)
+_HALF_LOADED = (
+    "Interrupted while libraries were being loaded. This kernel may hold half of them, and later cells would then fail "
+    "with errors that mean nothing: restart the kernel and run all cells. What the store holds is kept."
+)
 
 
 def show_mistakes_as_sentences() -> None:
@@ -27,13 +31,15 @@ def show_mistakes_as_sentences() -> None:
     if shell is None:
         show_mistakes_in_scripts()
     elif not shell.custom_exceptions:
-        shell.set_custom_exc(_MISTAKES, _show)
+        shell.set_custom_exc((*_MISTAKES, KeyboardInterrupt), _show)
 
 
 def _show(shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType, tb_offset: Any) -> None:
     text = str(error)
     if isinstance(error, ModuleNotFoundError) and not is_deliberate(trace):
         text = how_to_install(error)
+    elif isinstance(error, KeyboardInterrupt):
+        text = _HALF_LOADED if _imports(trace) else ""
     elif isinstance(error, NbkitError) or not is_deliberate(trace):
         text = ""
     if not text:
@@ -41,3 +47,13 @@ def _show(shell: Any, kind: type[BaseException], error: BaseException, trace: Tr
         return
     usage = UsageError(text).with_traceback(trace)
     shell.showtraceback((UsageError, usage, trace), tb_offset=tb_offset)
+
+
+def _imports(trace: TracebackType | None) -> bool:
+    """Return whether a module was being loaded; Python leaves its own frames of an import out of a traceback."""
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") != "__main__":
+            return True
+        trace = trace.tb_next
+    return False

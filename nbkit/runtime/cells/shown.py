@@ -19,6 +19,12 @@ def is_watched() -> bool:
     return "ipykernel" in sys.modules and seconds_between_lines() is None and _shell() is not None
 
 
+def cell_number() -> int | None:
+    """Return the number of the cell that is being run, new each time that it is run; None outside of a notebook."""
+    shell = _shell()
+    return int(shell.execution_count) if shell is not None else None
+
+
 def show_card(text: str) -> None:
     """Show a card: as a table in a notebook, else as the text that it is."""
     if not is_watched():

@@ -47,6 +47,8 @@ class ItemLoop:
         Interrupts items that hang.
     names : OutputNames
         Names that belong to the items of the manifest.
+    backwards : bool
+        Whether to begin with the last item, because another session is at work from the first.
     """
 
     ledger: Ledger
@@ -58,6 +60,7 @@ class ItemLoop:
     claiming: Claiming
     watch: Watch
     names: OutputNames = field(default_factory=lambda: OutputNames(""))
+    backwards: bool = False
 
     def may_go_on(self, kind: str | None) -> bool:
         """Return whether another piece of work of this kind still ends before the wall.

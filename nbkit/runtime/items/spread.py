@@ -137,7 +137,8 @@ def spread(loop: ItemLoop, manifest: Manifest, process: Process, executor: Execu
     """
     running: dict[Future, Item] = {}
     blame = loop.ledger.blame()
-    batches = loop.claiming.batches(pending(loop.ledger, manifest, blame=blame), manifest.keys, blame)
+    positions = pending(loop.ledger, manifest, blame=blame, backwards=loop.backwards)
+    batches = loop.claiming.batches(positions, manifest.keys, blame)
     ahead: list[int] = []
     batch: list[int] = []
     try:

@@ -206,7 +206,7 @@ class _Sequential:
 
 
 def pending(
-    ledger: Ledger, manifest: Manifest, retry_failed: bool = False, blame: Blame | None = None
+    ledger: Ledger, manifest: Manifest, retry_failed: bool = False, blame: Blame | None = None, backwards: bool = False
 ) -> Iterator[int]:
     """Yield positions of the rows to do: new ones first, then those with earlier failures or kills.
 
@@ -218,8 +218,11 @@ def pending(
         Whether to yield also those that failed too often or were set aside.
     blame : Blame or None
         As the ledger has it now, if the caller asked already.
+    backwards : bool
+        True to begin at the manifest's end, as the second of two sessions that would meet at each item.
     """
     state, keys, later, position = ledger.state, manifest.keys, [], 0
+    fresh: list[int] = []
     blame = blame or ledger.blame()
     troubled = state.failures.keys() | blame.deaths.keys() | blame.suspects.keys()
     for key in filterfalse(state.done.__contains__, keys):  # skips a million done items in C
@@ -228,8 +231,11 @@ def pending(
             continue
         if key in troubled or key in state.failures:
             later.append(position)
+        elif backwards:
+            fresh.append(position)
         else:
             yield position
+    yield from (position for position in reversed(fresh) if not ledger.is_done(keys[position]))
 
     def trouble(position: int) -> tuple[int, int]:
         key = keys[position]
@@ -254,7 +260,7 @@ def left(ledger: Ledger, manifest: Manifest) -> tuple[int, int]:
 def items(loop: ItemLoop, manifest: Manifest, retry_failed: bool = False) -> Iterator[Item]:
     """Yield the pending items until none is left or the next one would not end in time."""
     ledger, blame = loop.ledger, loop.ledger.blame()
-    positions = pending(ledger, manifest, retry_failed, blame)
+    positions = pending(ledger, manifest, retry_failed, blame, loop.backwards)
     try:
         for batch in loop.claiming.batches(positions, manifest.keys, blame):
             if not loop.may_go_on("item"):

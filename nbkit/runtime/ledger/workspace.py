@@ -7,6 +7,7 @@ reaches another store, and training does not continue there from another store's
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nbkit.ground.files import make_folder, write_private
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.database import holds_work
 from nbkit.runtime.store.address import show
+from nbkit.runtime.words import counted
 
 _MOST = 64
 _STORE = "store"  # file in a workspace: the shown address of the store that it belongs to
@@ -25,9 +27,21 @@ class Workspace:
     def __init__(self, folder: Path, lock: Any) -> None:
         self.folder, self._lock = folder, lock
         self.elsewhere: list[str] = []  # "FOLDER for STORE", of killed sessions that left work for other stores
+        self.beside = 0  # open sessions of this phase on this machine with the same store
 
     def release(self) -> None:
         self._lock.release()
+
+    def notes(self, slug: str, shard: str | None) -> Iterator[str]:
+        """Yield what a person should know of other sessions of this machine."""
+        for place in self.elsewhere:
+            yield f"A killed session left work in {place}. The next session with that store uploads it."
+        if self.beside and shard is None:
+            yield (
+                f"{counted(self.beside, 'other session')} of {slug} on this machine has this store open, such as "
+                "another notebook. Items are shared: this one begins at the other end of the list. A training is not: "
+                "both would take the same steps, so close one of them."
+            )
 
 
 def take_workspace(root: Path, store: str) -> Workspace:
@@ -49,16 +63,19 @@ def take_workspace(root: Path, store: str) -> Workspace:
 
     first: Workspace | None = None
     elsewhere: list[str] = []
+    beside = 0
     for number in range(_MOST):
         folder = root / f"lane-{number}"  # the name that earlier versions gave it
         if first is not None and not folder.exists():
-            return _with(first, elsewhere)
+            break
         try:
             make_folder(folder)
             lock = FileLock(folder / "lock")
             lock.acquire(timeout=0)
             owner = _owner(folder, store)
         except Timeout:
+            owner = folder / _STORE  # written when the session has it
+            beside += owner.is_file() and show(owner.read_text("utf-8", errors="replace")) == store
             continue
         except OSError as error:
             raise UsageError(
@@ -76,11 +93,11 @@ def take_workspace(root: Path, store: str) -> Workspace:
         if holds_work(folder):
             if workspace is not first:
                 first.release()
-            return _with(workspace, elsewhere)
+            return _with(workspace, elsewhere, beside)
         if workspace is not first:
             workspace.release()
     if first is not None:
-        return _with(first, elsewhere)
+        return _with(first, elsewhere, beside)
     raise UsageError(
         f"All {_MOST} folders under {root} are in use by open sessions of this phase or belong to other stores. Close "
         "some, or choose another with folder=. Nothing was begun."
@@ -96,6 +113,6 @@ def _owner(folder: Path, store: str) -> str:
     return owner
 
 
-def _with(workspace: Workspace, elsewhere: list[str]) -> Workspace:
-    workspace.elsewhere = elsewhere
+def _with(workspace: Workspace, elsewhere: list[str], beside: int) -> Workspace:
+    workspace.elsewhere, workspace.beside = elsewhere, beside
     return workspace

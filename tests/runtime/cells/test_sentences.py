@@ -31,6 +31,8 @@ CELLS = {
     "an error of a library": "np.zeros(3).reshape(2)",
     "a package of an extra": "import sys\nsys.modules['peft'] = None\nimport peft",
     "a package of none": "import no_such_package",
+    "an interrupt of an import": "open('slow.py', 'w').write('raise KeyboardInterrupt')\nimport slow",
+    "an interrupt of the user's code": "def wait():\n    raise KeyboardInterrupt\nwait()",
     "after all": "print(1 + 1)",
 }
 
@@ -60,6 +62,7 @@ def shown(tmp_path_factory) -> dict[str, str]:
             "Line 2 of this cell: spec_of",
         ),
         ("a package of an extra", "nbkit install decoding", "Line 3 of this cell: import peft"),
+        ("an interrupt of an import", "restart the kernel and run all cells", "Line 2 of this cell: import slow"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_the_line_of_the_cell(shown, case, says, line):
@@ -74,6 +77,7 @@ def test_a_mistake_is_a_sentence_and_the_line_of_the_cell(shown, case, says, lin
         ("an error of the user's", "raise ValueError('my own')"),
         ("the user's error below a call of nbkit's", "raise ValueError('my own')"),
         ("an error of a library", "reshape"),
+        ("an interrupt of the user's code", "raise KeyboardInterrupt"),
         ("a package of none", "No module named 'no_such_package'"),
     ],
 )

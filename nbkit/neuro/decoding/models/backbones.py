@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from nbkit.ground.quiet import quiet_braindecode
 from nbkit.neuro.decoding.models.table import ModelSpec
 from nbkit.neuro.nn.fused import attend
 from nbkit.neuro.nn.open_attention import open_attention
@@ -80,6 +81,7 @@ class Backbone(nn.Module):
         return tuple(name for name, _ in self.named_modules() if pattern.fullmatch(name))
 
 
+@quiet_braindecode()
 def known_channels(key: str) -> tuple[str, ...]:
     """Return the channels for which a model has weights, in its order; empty if it takes any channels."""
     if key == "bendr":
@@ -105,6 +107,7 @@ def known_channels(key: str) -> tuple[str, ...]:
     return ()
 
 
+@quiet_braindecode()
 def reve_places() -> dict[str, list[float]]:
     """Return the channel positions that REVE was trained with, from the local cache of the hub or by downloading them.
 
@@ -125,6 +128,7 @@ def reve_places() -> dict[str, list[float]]:
     return dict(zip(bank.position_names, bank.embedding.tolist(), strict=True))
 
 
+@quiet_braindecode()
 def make_network(
     spec: ModelSpec, ch_names: Sequence[str], n_times: int, places: Mapping[str, Sequence[float]], seed: int = 0
 ) -> nn.Module:

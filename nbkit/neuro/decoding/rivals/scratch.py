@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nbkit.ground.quiet import quiet_braindecode
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 
 SFREQ = 128.0  # of EEGNet's paper, in Hz; ShallowNet's lengths, made for 250 Hz, are scaled to it
@@ -36,6 +37,7 @@ class Features(nn.Module):
         return self.network(windows)
 
 
+@quiet_braindecode()
 def scratch_model(
     key: str, ch_names: Sequence[str], sfreq: float, n_times: int, seed: int = 0, device: str = "cpu"
 ) -> FoundationModel:

@@ -53,7 +53,8 @@ def refit_student(
     quiet.setLevel(logging.ERROR)  # one fold's training prints a page about the device; the session's card has it
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers")
+            for hint in ("does not have many workers", "LeafSpec"):  # the latter is between Lightning and torch
+                warnings.filterwarnings("ignore", message=f".*{hint}")
             trainer = lightning.Trainer(
                 max_steps=settings.steps, max_epochs=-1, accelerator="auto", devices=1, logger=False,
                 enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
