@@ -74,8 +74,8 @@ def take_workspace(root: Path, store: str) -> Workspace:
             lock.acquire(timeout=0)
             owner = _owner(folder, store)
         except Timeout:
-            owner = folder / _STORE  # written when the session has it
-            beside += owner.is_file() and show(owner.read_text("utf-8", errors="replace")) == store
+            named = folder / _STORE  # written when the session has it
+            beside += named.is_file() and show(named.read_text("utf-8", errors="replace")) == store
             continue
         except OSError as error:
             raise UsageError(
