@@ -1,8 +1,8 @@
 """A model beside its rivals on the same people (or runs, or blocks of time): intervals and paired tests.
 
-An interval is a percentile bootstrap over units. Two models can be exchanged in each unit if neither is better, so
-their mean difference is compared with those after random changes of sign; the p values of all rivals are corrected by
-Holm's step-down procedure (1979).
+An interval is a percentile bootstrap over units, or Student's where they are too few to be drawn again. Two models can
+be exchanged in each unit if neither is better, so their mean difference is compared with those after random changes of
+sign; the p values of all rivals are corrected by Holm's step-down procedure (1979).
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student_t
 
 DRAWS = 2000
+FEW = 6  # units; a bootstrap of fewer is much too narrow (of two, half of all draws are one of them twice)
 _ALL_UP_TO = 12  # units up to which all changes of sign are tried
 
 
 def mean_interval(values: np.ndarray, draws: int = DRAWS, seed: int = 2025) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of a mean over units; NaN for fewer than two."""
+    """Return the 95 % interval of a mean over units, by bootstrap or, below `FEW`, Student's; NaN for one unit."""
     values = np.asarray(values, float)
     if len(values) < 2:
         return float("nan"), float("nan")
+    if len(values) < FEW:
+        half = student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+        return float(values.mean() - half), float(values.mean() + half)
     picks = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
     low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
     return float(low), float(high)

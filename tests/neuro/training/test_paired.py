@@ -50,3 +50,11 @@ def test_the_interval_covers_the_mean_of_many_and_is_none_of_one():
     draws = np.random.default_rng(3)
     inside = [low <= 1 <= high for low, high in (mean_interval(draws.normal(1, 2, 20), seed=n) for n in range(100))]
     assert 85 <= sum(inside) <= 100 and np.isnan(mean_interval(np.ones(1))).all()
+
+
+@pytest.mark.parametrize("units", [2, 3, 4, 5, 6, 8])
+def test_the_interval_of_few_covers_the_mean_nearly_as_often_as_it_says(units):
+    draws = np.random.default_rng(units)
+    found = [mean_interval(draws.normal(1, 2, units), seed=n) for n in range(400)]
+    inside = sum(low <= 1 <= high for low, high in found)
+    assert inside >= 0.93 * 400 if units < 6 else inside >= 0.84 * 400

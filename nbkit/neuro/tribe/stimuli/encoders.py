@@ -18,13 +18,17 @@ from torch import Tensor
 
 from nbkit.neuro.tribe.stimuli.decode import AUDIO_PIECE_S, AUDIO_RATE, Word
 from nbkit.neuro.tribe.stimuli.features import FEATURE_HZ
+from nbkit.neuro.tribe.stimuli.whisper_file import whisper_encoder
 
 RANDOM = "random"
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Settings of the backbones: for each, a name on the hub, a folder, or "random"."""
+    """Settings of the backbones: for each, a name on the hub, a folder, or "random".
+
+    `audio` may also be a safetensors file of Whisper's encoder alone.
+    """
 
     text: str = "sentence-transformers/all-MiniLM-L6-v2"
     audio: str = "openai/whisper-tiny"
@@ -116,10 +120,12 @@ class AudioEncoder:
                 d_model=384, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536, decoder_layers=1,
                 decoder_attention_heads=6, decoder_ffn_dim=64,
             )  # fmt: skip
-            whole = _seeded(WhisperModel, config, settings.seed)
+            encoder = _seeded(WhisperModel, config, settings.seed).encoder
+        elif Path(settings.audio).suffix == ".safetensors":
+            encoder = whisper_encoder(settings.audio)
         else:
-            whole = _load(WhisperModel, settings.audio, "audio")
-        self.model = whole.encoder.to(device).eval()
+            encoder = _load(WhisperModel, settings.audio, "audio").encoder
+        self.model = encoder.to(device).eval()
         self.weights = _label(settings.audio)
 
     def mel(self, samples: np.ndarray) -> np.ndarray:
@@ -186,8 +192,9 @@ def _load(kind: Any, name: str, modality: str) -> Any:
     try:
         return kind.from_pretrained(name)
     except (OSError, ValueError) as error:
+        wrong = "a folder without" if Path(name).is_dir() else "neither a folder nor available from the hub as"
         raise FileNotFoundError(
-            f"Not found: the {modality} backbone {name!r} is neither a folder nor available from the hub "
+            f"Not found: the {modality} backbone {name!r} is {wrong} a model that transformers can load "
             f'({type(error).__name__}). Give a folder that holds it, or "random" for a rehearsal; the results are '
             "then labelled as such."
         ) from error
