@@ -7,6 +7,7 @@ other errors keep their whole traceback, and so do all of them with ``NBKIT_TRAC
 
 from __future__ import annotations
 
+import io
 import linecache
 import os
 import sys
@@ -39,7 +40,9 @@ def _show(kind: type[BaseException], error: BaseException, trace: TracebackType 
         sys.__excepthook__(kind, error, trace)
         return
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    print(f"error: {text}\n{_line_of_script(trace)}{_WHOLE}=1 shows the whole traceback.", file=sys.stderr)
+    # torch.distributed's own hook, which calls this one, collects what is printed, and the exit below would lose it
+    out = sys.__stderr__ if isinstance(sys.stderr, io.StringIO) and sys.__stderr__ else sys.stderr
+    print(f"error: {text}\n{_line_of_script(trace)}{_WHOLE}=1 shows the whole traceback.", file=out, flush=True)
     raise SystemExit(getattr(error, "exit_code", 2))  # what is registered to run at the end still runs
 
 

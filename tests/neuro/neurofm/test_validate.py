@@ -91,7 +91,7 @@ def test_a_real_mouses_head_direction_is_decoded_as_by_bayes(shared_data, tmp_pa
     data = head_direction(shared_data, tmp_path)
     module = trained(data, HEAD)
     scores = {score.decoder: score for score in compare_decoders(module, data, lag_s=1.0, gru_steps=100)}
-    assert scores[BAYES].error == pytest.approx(11, abs=0.7)
+    assert scores[BAYES].error == pytest.approx(9.5, abs=0.7)  # 11 from single bins
     assert scores[MODEL].error < 14 and scores[MODEL].value > 0.85  # in degrees; chance is 90
     assert scores[MEAN].error > 50
     assert held_out_bits(module, data.side("test"))["mouse"].over_training > 0.8
