@@ -21,7 +21,7 @@ def fork(work: Callable[[], object], log: Path | None = None) -> int:
         work()
         code = 0
     except BaseException:
-        sys.excepthook(*sys.exc_info())
+        sys.__excepthook__(*sys.exc_info())
     finally:
         sys.stderr.flush()
         os._exit(code)

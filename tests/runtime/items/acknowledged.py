@@ -127,7 +127,7 @@ def _fork(root: Path, touch: int | None, *arguments: object) -> int:
             _die_at(touch)
         code = 0 if _session(root, *arguments) else 3
     except BaseException:
-        sys.excepthook(*sys.exc_info())
+        sys.__excepthook__(*sys.exc_info())
     finally:
         os._exit(code)
 

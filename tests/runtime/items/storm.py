@@ -71,7 +71,7 @@ def fork_session(root: Path, n: int, work_s: float, folder: Path, touch: int | N
             _die_at(touch)
         code = 0 if session_once(root, n, work_s, folder) else 3
     except BaseException:
-        sys.excepthook(*sys.exc_info())
+        sys.__excepthook__(*sys.exc_info())
         raise
     finally:
         sys.stderr.flush()

@@ -160,7 +160,7 @@ def _fork(words: Path, work: Callable[[], bool]) -> int:
         sys.stdout = sys.stderr = open(words, "a", encoding="utf-8", buffering=1)
         code = 0 if work() else 3
     except BaseException:
-        sys.excepthook(*sys.exc_info())
+        sys.__excepthook__(*sys.exc_info())
     finally:
         sys.stderr.flush()
         os._exit(code)

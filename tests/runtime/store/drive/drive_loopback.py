@@ -341,7 +341,7 @@ class LoopbackProcess(ServerProcess):
 
 def _say_unless_hung_up(*_: Any) -> None:
     if not isinstance(sys.exc_info()[1], ConnectionError):
-        sys.excepthook(*sys.exc_info())
+        sys.__excepthook__(*sys.exc_info())
 
 
 def main() -> None:

@@ -250,7 +250,7 @@ class LoopbackProcess(ServerProcess):
 
 
 def _say() -> None:
-    sys.excepthook(*sys.exc_info())
+    sys.__excepthook__(*sys.exc_info())
 
 
 def main() -> None:
