@@ -27,12 +27,11 @@ from nbkit.tools.status.verify import verify_store
 from tests.runtime.store.served import ServerProcess
 
 SLUG, WORK = "storm", 0.01  # seconds of work an item
-LONGEST = 600.0  # seconds after which a session that does not end is killed
 
 
 @dataclass
 class Outcome:
-    """Say what a storm did, and what is wrong after it."""
+    """Counts of a storm, and what is wrong after it."""
 
     kills: int = 0
     wiped: int = 0
@@ -88,6 +87,8 @@ def kill_at_random(
     clock: Callable[[], float],
     life: Callable[[], float],
     rng: random.Random,
+    longest: float,
+    most: int,
 ) -> None:
     """Kill three parallel sessions again and again until `kills` have died, then let them finish.
 
@@ -103,6 +104,10 @@ def kill_at_random(
         What a session's life is measured in, requests or seconds, and how long the next one is.
     rng : random.Random
         Decides which machines are wiped.
+    longest : float
+        Seconds after which a session that does not end is killed.
+    most : int
+        Sessions for each kill after which the storm is given up, which is a fault.
     """
     running: dict[int, tuple[int, float, float]] = {}
     machines = {worker: root / f"machine-{worker}-0" for worker in range(3)}
@@ -112,7 +117,7 @@ def kill_at_random(
         for worker in waiting:
             pid = _fork(root / f"words-{worker}.log", lambda w=worker: session(machines[w], w))
             end = now + life() if outcome.kills + len(running) < kills else float("inf")
-            running[worker] = pid, end, time.monotonic() + LONGEST
+            running[worker] = pid, end, time.monotonic() + longest
             outcome.sessions += 1
         waiting = []
         time.sleep(0.01)
@@ -135,7 +140,7 @@ def kill_at_random(
             elif status:
                 outcome.faults.append(f"a session ended with {status}: {_tail(root / f'words-{worker}.log')}")
                 outcome.kills = max(outcome.kills, kills)
-            if outcome.sessions > 40 * (kills + 3):
+            if outcome.sessions > most * (kills + 3):
                 outcome.faults.append("no end in sight")
                 waiting = []
 

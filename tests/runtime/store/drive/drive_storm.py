@@ -17,7 +17,7 @@ from tests.runtime.store.drive.drive_state import md5_of
 
 @dataclass
 class Outcome(storm.Outcome):
-    """Say what a storm did, and what is wrong after it."""
+    """Counts of a storm, and what is wrong after it."""
 
     stored_twice: int = 0
 
@@ -50,7 +50,9 @@ def run_storm(
         def session(folder: Path, worker: int) -> bool:
             return storm.session_once(drive_store(drive), folder, n, f"{worker + 1}/3" if shards else None)
 
-        storm.kill_at_random(root, session, outcome, kills, drive.served, lambda: rng.uniform(*life), rng)
+        storm.kill_at_random(
+            root, session, outcome, kills, drive.served, lambda: rng.uniform(*life), rng, longest=240.0, most=40
+        )
         time.sleep(lag)
         drive.control(rate=0.0)
         if lag:  # sessions that end at once see the other's copies only after the lag; the next writer does

@@ -20,7 +20,7 @@ from tests.runtime.store.hub.hub_state import TOKEN
 
 @dataclass
 class Outcome(storm.Outcome):
-    """Say what a storm did, and what is wrong after it."""
+    """Counts of a storm, and what is wrong after it."""
 
     commits: int = 0
     files: int = 0
@@ -46,7 +46,17 @@ def run_storm(
         def session(folder: Path, worker: int) -> bool:
             return storm.session_once(hub_store(hub, every), folder, n, f"{worker + 1}/3")
 
-        storm.kill_at_random(root, session, outcome, kills, time.monotonic, lambda: every * rng.uniform(*life), rng)
+        storm.kill_at_random(
+            root,
+            session,
+            outcome,
+            kills,
+            time.monotonic,
+            lambda: every * rng.uniform(*life),
+            rng,
+            longest=600.0,
+            most=10,
+        )
         outcome.count(hub)
         outcome.faults += check(hub, root, wanted, n, every, outcome)
     outcome.seconds = time.monotonic() - began
