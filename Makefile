@@ -57,9 +57,15 @@ define INSTALL
 	@touch $@
 endef
 
+# a notebook that was run in this checkout is no change for git; without the environment files are taken as they are
+FILTER := if test -e $(READY) && test -e tests/stripping.py; then $(RUN) -m tests.stripping; else cat; fi
+
 $(READY): pyproject.toml constraints.txt
 	$(call INSTALL,.[dev],everything)
 	@touch $(CORE)
+	@test ! -e .git || { git config --local filter.notebook.clean '$(FILTER)' && mkdir -p $(VENV)/etc/jupyter && \
+	  cp tests/jupyter_server_config.py $(VENV)/etc/jupyter/; } || \
+	  echo "git's settings of this checkout could not be written; outputs of notebooks that run in it will be changes."
 
 $(CORE): pyproject.toml constraints.txt
 	$(call INSTALL,.,what the demo needs)

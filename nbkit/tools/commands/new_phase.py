@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from nbkit.ground.files import write_atomically
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
@@ -41,7 +43,7 @@ def make_places(slug: str) -> str:
     phase, root = find_phase(slug), _checkout()
     owner = load_owner(root / "manifests" / "phases.toml")
     badges = root / "colab" / "README.md"
-    frame = json.dumps(notebook_frame(phase, root), indent=1, ensure_ascii=False) + "\n"
+    frame = nbformat.writes(nbformat.from_dict(notebook_frame(phase, root))) + "\n"
     lines = [
         _write(metadata_path(phase, root), root, kaggle_metadata(phase, root, owner)),
         _write(root / "notebooks" / phase.notebook, root, frame),
