@@ -23,16 +23,21 @@ WHOLE = "import pytest\n\npytestmark = pytest.mark.browser\nraise SystemExit('th
 OF_TORCH = ("tests/runtime/training", "tests/runtime/test_threads.py", "tests/runtime/results/test_on_device.py")
 
 
+SLOW = "cost.pace = lambda: 100.0\n"  # a machine on which the same work takes a hundred times as long
+
+
 @pytest.fixture
 def run(tmp_path, root):
     """Return a function that runs files of tests under a limit of 0.1 s, and gives what pytest printed."""
 
-    def run_files(*options: str, **files: str) -> str:
+    def run_files(*options: str, more: str = "", **files: str) -> str:
         for name, text in files.items():
             (tmp_path / f"test_{name}.py").write_text(text)
         marks = "\n".join(f"  {kind}: costs" for kind in cost.KINDS)
         (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = --strict-markers\nmarkers =\n{marks}\n")
-        (tmp_path / "conftest.py").write_text("from tests import cost\nfrom tests.cost import *\ncost.LIMIT_S = 0.1\n")
+        (tmp_path / "conftest.py").write_text(
+            "from tests import cost\nfrom tests.cost import *\ncost.LIMIT_S = 0.1\n" + more
+        )
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options]
         environment = {"PYTHONPATH": str(root), "PATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
@@ -45,6 +50,10 @@ def test_processor_time_decides_of_the_process_and_its_children_and_waiting_is_f
     assert "2 failed, 2 passed" in printed
     assert printed.count("s of processor time; 0.1 s are allowed without a mark") >= 2
     assert "FAILED test_heavy.py::test_burns" in printed and "FAILED test_child.py::test_child" in printed
+
+
+def test_a_slower_machine_is_allowed_as_much_more(run):
+    assert "2 passed" in run(more=SLOW, heavy=HEAVY) and cost.pace() >= 1
 
 
 def test_a_quick_run_leaves_out_marked_tests_and_does_not_import_a_file_of_them(run):
