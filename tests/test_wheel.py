@@ -31,6 +31,7 @@ def test_the_wheel_holds_what_the_repository_has_and_nothing_else(root, wheel):
     if listed.returncode:
         pytest.skip("this is no git checkout")
     files = [name for name in listed.stdout.splitlines() if (root / name).is_file()]
+    assert "nbkit/py.typed" in files, "type checkers of other projects would not read the hints"
     wanted = {name for name in files if name.startswith("nbkit/")}
     wanted |= {f"nbkit/{name}" for name in files if name.startswith(("manifests/", "notebooks/", "kaggle/"))}
     others = {name for name in wanted if not name.endswith((".py", ".ipynb", ".json"))}

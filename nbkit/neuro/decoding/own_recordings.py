@@ -154,21 +154,33 @@ def decode_recordings(
         Key of `list_foundation_models`.
     weights : {"hub", "random"}
         Weights that the model's authors published, or random ones.
-    target, group, classes
-        What is decoded, and what no fold has on both sides; see `window_task`.
-    subject_from, table
-        Whose recordings they are, see `eeg.recordings`.
+    target, group : str
+        Names of what is decoded, and of what no fold has on both sides; see `window_task`.
+    classes : sequence of str
+        The labels to tell apart; all of them if it is empty.
+    subject_from : str, optional
+        Regular expression whose group is the subject in the name of a recording; see `eeg.recordings`.
+    table : path, optional
+        Table of recordings and their subjects; see `eeg.recordings`.
     window_s : float
         Length of a window, in s.
     n_splits : int
         Number of outer folds; 0 leaves one group out.
-    sfreq, mains : float
-        Sampling frequency of the windows, and frequency of the mains to remove, in Hz.
+    sfreq : float
+        Sampling frequency of the windows, in Hz.
+    mains : float, optional
+        Frequency of the mains to remove, in Hz.
     folder : path, optional
         Where windows and embeddings are kept; by default a temporary folder.
     seed : int
+        Seed of folds, models and draws of chance.
     source : str
         See `eeg.recordings`.
+
+    Returns
+    -------
+    found : OwnDecoding
+        Scores of each decoder with intervals over subjects, a map of channels, and the figure of both.
     """
     kept = tempfile.TemporaryDirectory() if folder is None else None
     where = Path(folder if kept is None else kept.name)

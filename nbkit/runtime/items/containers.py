@@ -126,5 +126,5 @@ class _Answering:
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Exception | None]:
         try:
             return self.fn(*args, **kwargs), None
-        except Exception as error:
+        except Exception as error:  # returned to the machine that asked, which raises it there
             return None, error

@@ -138,5 +138,5 @@ def _take(future: Future[Any], job: Any) -> None:
             future.set_result(job.result())
         else:
             future.set_exception(error)
-    except Exception as fault:
+    except Exception as fault:  # whoever waits for the future gets it
         future.set_exception(fault)

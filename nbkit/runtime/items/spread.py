@@ -196,7 +196,7 @@ def _take(loop: ItemLoop, item: Item, future: Future) -> Item:
             made, seconds = future.result()
             loop.watch.took(seconds)
             item.save(**{n: value.here() if isinstance(value, FileClaim) else value for n, value in made.items()})
-        except Exception as fault:
+        except Exception as fault:  # recorded as this item's failure, with its traceback
             error = fault
     item.leave(error, seconds, waited=time.monotonic() - item.begun)
     return item

@@ -235,7 +235,7 @@ class Outbox:
                 then()
             except (NbkitError, OSError, MemoryError) as error:
                 self._note_fault(str(what), str(error) or _NO_MEMORY)
-            except Exception:
+            except Exception:  # a bug of ours: shown whole; the file itself has arrived
                 self.say(f"The callback after the upload of {what} failed:\n{traceback.format_exc()}")
 
     def _send_item(self, store: Retried, key: str) -> None:

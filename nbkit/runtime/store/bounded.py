@@ -46,7 +46,7 @@ def _make_calls(calls: SimpleQueue[Any]) -> None:
         function, result, done = call
         try:
             result.append((True, function()))
-        except BaseException as error:
+        except BaseException as error:  # raised again in the thread that waits
             result.append((False, error))
         finally:
             done.set()

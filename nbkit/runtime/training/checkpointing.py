@@ -296,7 +296,7 @@ class Checkpointing(Callback):
                 self._save(trainer, name, wait=True)
                 self.say(f"{name} before step {trainer.global_step + 1}: the state before it was saved.")
                 return
-            except Exception as error:
+            except Exception as error:  # the training's own error, which is raised, tells more
                 self.say(f"the state before the {name} could not be saved: {error}")
         since = show_duration(time.monotonic() - self.last_save)
         self.say(f"{name} inside a step: the last checkpoint stands; up to {since} of training are done again.")

@@ -146,6 +146,8 @@ def fit(
         Largest share of the time that validations may take, such as 0.05. The first validation counts how many of its
         batches, in an order drawn from the seed, end in that time; the same windows serve every later validation, in
         later sessions, too. None for the whole validation set, and where NBKIT_VALIDATION=whole is set.
+    accumulate_grad_batches, gradient_clip_val, log_every_n_steps
+        As in Lightning.
     deterministic : bool, "warn" or None
         As in Lightning. On a GPU, results are bit-exact only with True; samples, order and augmentation always are.
     fresh : bool or int
@@ -162,6 +164,11 @@ def fit(
     **trainer_options
         Passed to ``lightning.Trainer``; for several devices give ``devices``, and ``strategy`` ``"ddp"`` or
         ``"ddp_find_unused_parameters_true"``.
+
+    Returns
+    -------
+    report : FitReport
+        Where the training stands, why it stopped, and its history.
 
     Raises
     ------

@@ -166,7 +166,7 @@ class Writer:
         try:
             job()
             self.fault = None
-        except BaseException as error:
+        except BaseException as error:  # kept for whoever waits for this save, and told at once
             self.fault = error
             self.say(f"Saving failed: {as_sentence(error)} Training continues; earlier checkpoints are unchanged.")
         self.measured("save", time.monotonic() - began)

@@ -139,7 +139,7 @@ class Commits:
                         continue
                 self._commit(held)
                 held = []
-            except BaseException as error:
+            except BaseException as error:  # whoever waits for these contents gets it
                 _end(held, error)
                 held = []
             with self._changed:
@@ -196,7 +196,7 @@ class Commits:
                 operations: list[CommitOperationAdd | CommitOperationDelete] = [*map(_add, held)]
                 operations += map(CommitOperationDelete, doomed)
                 self._access.commit(operations, f"{self._writer}: {len(held)} files, {len(doomed)} deleted")
-            except Exception as error:
+            except Exception as error:  # judged below, by what the Hub holds then
                 fault = _of_all(error)
             ended = time.monotonic()
             # whatever was answered, what the Hub holds decides

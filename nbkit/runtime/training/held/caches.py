@@ -34,7 +34,7 @@ def caches_of(thing: Any) -> frozenset[str]:
     try:
         state = thing.__getstate__()
     except Exception:
-        return frozenset()  # an object that refuses to be pickled says nothing of its attributes
+        return frozenset()  # the user's method may raise anything, and then says nothing of the attributes
     if isinstance(state, tuple) and len(state) == 2:
         state = state[0]  # the other half are its slots
     if not isinstance(state, Mapping):

@@ -307,6 +307,6 @@ def _pickled(session: TrainingSession, module: Any, data: Any, options: dict[str
 def _can_be_pickled(cloudpickle: Any, part: Any) -> bool:
     try:
         cloudpickle.dumps(part)
-    except Exception:
+    except Exception:  # an object's own way to be pickled may raise anything; the caller names it and the error
         return False
     return True

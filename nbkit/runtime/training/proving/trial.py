@@ -58,7 +58,7 @@ def train(job: dict[str, Any]) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "temporary")
     try:
         ended = _train(job, folder)
-    except BaseException as error:
+    except BaseException as error:  # read from the file and told by the process that proves
         ended = {"error": type(error).__name__, "words": str(error), "trace": _trace(error), "ours": _ours(error)}
     (folder / "ended.json").write_text(json.dumps(ended), "utf-8")
 

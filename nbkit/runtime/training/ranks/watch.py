@@ -165,7 +165,7 @@ class Watch:
             file=sys.stderr,
             flush=True,
         )
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # this process ends in the next line, and the loss was printed
             self.last_resort()
         os._exit(1)
 
@@ -189,5 +189,5 @@ def _release_gpu() -> None:
 
     abort = getattr(dist.distributed_c10d, "_abort_process_group", None)
     if abort is not None and dist.is_initialized() and dist.get_backend() == "nccl":
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # private to torch; without it the process is ended after the grace
             abort()
