@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.ground.home import home
+from nbkit.runtime.beside.listening import Others
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.device import Device
 from nbkit.runtime.hosts import Host, store_warning
@@ -54,10 +55,13 @@ class CardFacts:
     step: int
 
 
-def opening_card(session: CardFacts) -> str:
-    """Return the opening card: host, device, time, store, and the point from which the session continues."""
+def opening_card(session: CardFacts, others: Others) -> str:
+    """Return the opening card: host, device, time, store, the sessions beside it, and where it continues from."""
     state, budget = session.ledger.state, session.budget
-    killed = sum("close" not in events for name, events in state.sessions.items() if name != session.id)
+    now_open = {other.session for other in others.at_first}
+    past = [events for name, events in state.sessions.items() if name != session.id and name not in now_open]
+    killed = sum("close" not in events for events in past)
+    also = f"; {len(now_open)} open now" * bool(now_open)
     rows = [
         ("phase", session.slug + (f", shard {session.shard}" if session.shard else "") + (" (smoke)" * session.smoke)),
         ("host", f"{session.host.name}: {session.host.words}"),
@@ -66,7 +70,8 @@ def opening_card(session: CardFacts) -> str:
         ("store", session.store),
         *([("warning", warning)] if (warning := store_warning(session.store)) else []),
         ("items", _items(session)),
-        ("sessions", f"{len(state.sessions) - 1} before this one, {killed} of them ended without closing"),
+        ("sessions", f"{len(past)} before this one, {killed} of them ended without closing{also}"),
+        *others.card_rows(),
     ]
     if session.step:
         rows.append(("training", f"a checkpoint at step {session.step} is in the store"))

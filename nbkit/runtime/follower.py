@@ -110,7 +110,7 @@ class Follower:
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
         """Return the verified local path of another phase's checkpoint."""
-        from nbkit.runtime.training.generations import fetch_checkpoint
+        from nbkit.runtime.training.fetching import fetch_checkpoint
 
         if slug in (None, self.slug):
             raise UsageError(

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbkit.ground.files import remove_stray_temps
+from nbkit.runtime.beside.listening import listen
+from nbkit.runtime.beside.living import whereabouts
 from nbkit.runtime.budget import Budget, process_age
 from nbkit.runtime.card import CardFacts, opening_card
 from nbkit.runtime.cells.sentences import show_mistakes_as_sentences
@@ -173,17 +175,15 @@ class Session(Showing, Closing):
         self._signals.install()
         self._closed, self._pid = False, os.getpid()
         atexit.register(self._leave)  # a notebook whose cell raised an error ends without close()
-        for note in (*self.ledger.notes, *self._workspace.notes(slug, shard)):
-            self.say(note)
         newest, damaged = self._or_release(lambda: newest_receipt(self.store, slug))
-        for note in damaged:
+        for note in (*self.ledger.notes, *self._workspace.notes(slug, shard), *damaged):
             self.say(note)
-        step = newest.step if newest else 0
+        step, here = newest.step if newest else 0, whereabouts()
         before = {"done": len(self.ledger.state.done), "step": step}  # the state that earlier sessions left
-        self.ledger.note({"e": "open", "host": self.host.name, "shard": shard, "limit": limit, **before})
+        self.ledger.note({"e": "open", "host": self.host.name, **here, "shard": shard, "limit": limit, **before})
         spare(self.ledger, os.environ.get(KILLED, "").split(","))
-        waiting = len(self.outbox.waiting())
-        show_card(self._or_release(lambda: opening_card(self._facts(step, waiting))))
+        others, waiting = listen(self, self._workspace.beside > 0), len(self.outbox.waiting())
+        show_card(self._or_release(lambda: opening_card(self._facts(step, waiting), others)))
         elapsed = round(self.budget.elapsed(), 3)
         if (asked := time.monotonic() - began) > _SLOW_OPENING:
             self.say(f"Opening took {asked:.0f} s of this session: {self.store.url} answers slowly.")
@@ -382,7 +382,7 @@ class Session(Showing, Closing):
 
     def checkpoint(self, slug: str | None = None, which: str = "best") -> Path:
         """Return the verified local path of a training phase's checkpoint: its ``best`` or its ``newest``."""
-        from nbkit.runtime.training.generations import fetch_checkpoint
+        from nbkit.runtime.training.fetching import fetch_checkpoint
 
         if slug in (None, self.slug):
             self._finish_uploads()

@@ -27,6 +27,8 @@ _CHANCE = 0.01  # probability that random kills alone set an item aside
 _SMALLER = 32  # parts of an open claim in which its items are claimed again
 _AS_LONG = 0.9  # times the length of this session that a session has to have whose wall counts
 _UNLIMITED = 2 * 86400.0  # seconds after which a session without a limit is no longer thought to live
+BEAT = 120.0  # seconds after which an open session leaves a sign of life in the store
+ALIVE: dict[str, Any] = {"e": "begun", "n": 0, "k": []}  # that sign: a claim of nothing, which all versions can read
 OUTSIDE, BETWEEN = "outside", "between items"  # how a session ended that no item ended
 
 

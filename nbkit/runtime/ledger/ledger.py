@@ -22,7 +22,7 @@ from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.ledger.claims import BETWEEN, OUTSIDE, Blame, blame
 from nbkit.runtime.ledger.database import NumberedRow, Row, is_record_id, not_recorded, open_database
 from nbkit.runtime.ledger.in_work import InWork
-from nbkit.runtime.ledger.merging import merge_finished
+from nbkit.runtime.ledger.merging import adjacent, merge_finished, smallest_of_a_size
 from nbkit.runtime.ledger.ranges import split_where
 from nbkit.runtime.ledger.records import Record, fault_of, version_of
 from nbkit.runtime.ledger.segments import (
@@ -39,6 +39,8 @@ from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import abridged
 
 MERGE = 16  # own segments of about one size that are merged into one
+_FEW = 1000  # records of a session that are joined at each sign of life
+_NEWEST = 2  # segments that are not joined yet, because a listing that lags shows them and not the joined one
 
 
 @dataclass(frozen=True)
@@ -264,8 +266,11 @@ class Ledger:
 
     # -- segments --
 
-    def flush(self, store: Store | None = None, merge: bool = True) -> int:
-        """Write the records of everything that is in the store as one segment per session; return their count."""
+    def flush(self, store: Store | None = None, merge: bool = True, beat: bool = False) -> int:
+        """Write the records of everything that is in the store as one segment per session; return their count.
+
+        A sign of life, `beat`, joins the session's few segments into one, so that hours of them cost no one a request.
+        """
         store = store or self.store
         with self._flushing:
             with self._lock:
@@ -283,7 +288,8 @@ class Ledger:
                 if segment.session == self.session:
                     self.own.append(segment)
             if merge:
-                self._merge(store)
+                few = beat and self._is_one_run() and sum(s.count for s in self.own) <= _FEW
+                self._merge(store, _NEWEST if few else None)
             return len(rows)
 
     def _remove(self, rows: list[int]) -> None:
@@ -311,12 +317,12 @@ class Ledger:
         write_atomically(local, lambda file: file.write(data))
         store.put(local, segment.name)
 
-    def _merge(self, store: Store, all_of_them: bool = False) -> None:
-        """Merge segments of this session, so that the next one opens quickly; the parts are deleted last.
+    def _merge(self, store: Store, but: int | None = None) -> None:
+        """Merge segments of this session, all `but` some or many of a size; the parts are deleted last.
 
         If the store refuses, the parts stay, which hold the same records.
         """
-        while len(group := sorted(self.own if all_of_them else self._smallest_of_a_size())) > 1:
+        while len(group := self._to_merge(but)) > 1:
             if 2 * (len(group) + 1) * self._put_seconds > self.time_left():
                 return  # near the wall, fewer segments are not worth the seconds
             lines: list[str] = []
@@ -354,16 +360,11 @@ class Ledger:
         except OSError as error:
             self.notes.append(f"The ledger's segments were not merged, and all of them are still there: {error}")
 
-    def _smallest_of_a_size(self) -> list[Segment]:
-        by_size: dict[int, list[Segment]] = {}
-        for s in sorted(self.own):
-            by_size.setdefault((s.last - s.first + 1).bit_length() // 4, []).append(s)
-        for _, group in sorted(by_size.items()):
-            runs = _adjacent(group)
-            longest = max(runs, key=len)
-            if len(longest) >= MERGE:
-                return longest
-        return []
+    def _to_merge(self, but: int | None) -> list[Segment]:
+        return smallest_of_a_size(self.own, MERGE) if but is None else sorted(self.own)[: len(self.own) - but]
+
+    def _is_one_run(self) -> bool:
+        return len(adjacent(self.own)) == 1
 
     def refresh(self, store: Store | None = None) -> None:
         """Add what other sessions have stored since."""
@@ -374,7 +375,7 @@ class Ledger:
         try:
             self.flush(store)
             with self._flushing:
-                self._merge(store or self.store, all_of_them=len(_adjacent(sorted(self.own))) == 1)
+                self._merge(store or self.store, 0 if self._is_one_run() else None)
         finally:
             self.release()
 
@@ -392,7 +393,3 @@ class Ledger:
         with self._lock:
             unsent = self._db.execute("SELECT count(*) FROM records WHERE number IS NOT NULL").fetchone()[0]
         return {"stored": len(self.state.done), "here": len(self.here), "unsent_records": unsent}
-
-
-def _adjacent(segments: Iterable[Segment]) -> list[list[Segment]]:
-    return split_where(segments, lambda one, other: one.last + 1 != other.first)

@@ -155,3 +155,20 @@ def _runs(session: str, numbered: dict[int, str]) -> Iterator[str]:
         yield encode_line({"e": "from", "of": session, "n": run[0]})
         for line in (numbered[number] for number in run):
             yield line if line.startswith(_SAME_FOR_ALL) else encode_line({"e": "was", "r": decode_line(line)})
+
+
+def adjacent(segments: Iterable[Segment]) -> list[list[Segment]]:
+    """Return one session's segments as runs without a gap in their numbers."""
+    return split_where(sorted(segments), lambda one, other: one.last + 1 != other.first)
+
+
+def smallest_of_a_size(segments: Iterable[Segment], least: int) -> list[Segment]:
+    """Return the smallest segments of about one size of which at least so many follow one another."""
+    by_size: dict[int, list[Segment]] = {}
+    for segment in segments:
+        by_size.setdefault(segment.count.bit_length() // 4, []).append(segment)
+    for _, group in sorted(by_size.items()):
+        longest = max(adjacent(group), key=len)
+        if len(longest) >= least:
+            return longest
+    return []

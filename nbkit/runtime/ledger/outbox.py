@@ -20,6 +20,7 @@ from pathlib import Path
 
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import DamagedError, NbkitError, StoreError
+from nbkit.runtime.ledger.claims import ALIVE, BEAT
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.store.protocol import Stat, Store
 from nbkit.runtime.store.retried import Retried
@@ -73,7 +74,9 @@ class Outbox:
         self._then: dict[int, Callable[[], None]] = {}
         self._state = threading.Condition()
         self._stop = threading.Event()
-        self._flushed = self._refreshed = self._tried = time.monotonic()
+        self._flushed = self._refreshed = self._tried = self._beaten = time.monotonic()
+        self.refreshed: Callable[[], None] = lambda: None  # called when the ledger knows what others have done
+        self.beside: Callable[[], bool] = lambda: False  # whether another session stores what this one does, too
         self._failing: float | None = None  # time since which each upload has met a passing fault
         self._left_over: deque[Job] = deque(("upload", row) for row in ledger.uploads())
         self._left_over += [("item", key) for key in ledger.here]
@@ -341,10 +344,15 @@ class Outbox:
                 self._tried = now
                 self._try_again()
         try:
-            if flush and self.ledger.flush(store):
+            beat = flush and now - self._beaten > BEAT
+            if beat:
+                self.ledger.note(ALIVE)
+            if flush and self.ledger.flush(store, beat=beat):
+                self._beaten = now
                 self.budget.measured("flush", time.monotonic() - now)
             if refresh:
                 self.ledger.refresh(store)
+                self.refreshed()
                 # a slow listing must not become most of the traffic
                 self._refreshed = time.monotonic() + 10 * (time.monotonic() - now)
         except (NbkitError, OSError, sqlite3.Error, MemoryError) as error:

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from nbkit.ground.files import fsync_folder, write_json
+from nbkit.ground.files import fsync_folder, sha256_of, write_json
 from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.ledger.records import Count, Time, from_json, shortened
@@ -85,6 +85,19 @@ class Receipt:
     @property
     def name(self) -> str:
         return f"step-{self.step:09d}.json"
+
+    def fault(self, path: Path) -> str | None:
+        """Return what is wrong with a checkpoint file; None if it agrees with this receipt."""
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return f"is missing; its receipt records {self.size} bytes"
+        if size != self.size:
+            return f"is damaged: it has {size} bytes, its receipt records {self.size}"
+        found = sha256_of(path)
+        if found != self.sha256:
+            return f"is damaged: its SHA-256 is {found[:12]}..., its receipt records {self.sha256[:12]}..."
+        return None
 
     def write(self, folder: Path) -> Path:
         """Write the receipt beside its checkpoint, atomically, and return its path."""

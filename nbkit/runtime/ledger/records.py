@@ -124,6 +124,9 @@ class Open(_Form, tag="open", kw_only=True, gc=False):
     """The opening of a session."""
 
     host: str = ""
+    machine: str = ""
+    boot: str = ""
+    pid: Count = 0
     shard: str | None = None
     limit: Seconds | None = None
     done: Count = 0

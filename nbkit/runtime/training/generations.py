@@ -12,14 +12,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nbkit.ground.files import remove_stray_temps, sha256_of
-from nbkit.runtime.errors import DamagedError, StoreError, UsageError
+from nbkit.ground.files import remove_stray_temps
+from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.ledger.outbox import Outbox
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
-from nbkit.runtime.store.protocol import Store
-from nbkit.runtime.training.newest import checkpoints_of, fetch_receipt, run_of, run_to_train, stored_runs
+from nbkit.runtime.store.protocol import Stat, Store
+from nbkit.runtime.training.newest import (
+    checkpoints_of,
+    fetch_receipt,
+    run_of,
+    run_to_train,
+    stored_by_another,
+    stored_runs,
+)
 
 KEPT = 2
+_LOOKS, _WAIT = 4, 0.1  # listings while what they show is gone, and seconds between them, doubled each time
 _FETCHED = ".fetched-"  # prefix of files from the store until they are verified
 
 
@@ -53,6 +61,7 @@ class Generations:
         self.journal = journal or (lambda event, **fields: None)
         self.root = Path(folder) / "checkpoints"
         self.damaged: list[str] = []
+        self._gone: list[str] = []  # what was listed and could not be fetched
         self._lock = threading.RLock()
         self._on_the_way: set[int] = set()
         self._best_unsent: Receipt | None = None
@@ -61,8 +70,6 @@ class Generations:
         self._there: dict[int, Receipt] = {}
         self._there_names: set[str] = set()
         self.run = 1
-
-    # -- opening ------------------------------------------------------------------------------------------------------
 
     @property
     def folder(self) -> Path:
@@ -87,10 +94,13 @@ class Generations:
             remove_stray_temps(self.root)
         something = bool(stored) or self._any_local()
         self.run = run_to_train(max(runs), fresh, something)
-        self._there_names = {stat.name[len(self.prefix) :] for stat in stored.get(self.run, ())}
+        self._list(stored)
         self._read_local()
         self._opened = True
         return self
+
+    def _list(self, stored: dict[int, list[Stat]]) -> None:
+        self._there_names = {stat.name[len(self.prefix) :] for stat in stored.get(self.run, ())}
 
     def _any_local(self) -> bool:
         return self.root.is_dir() and any(step_of(path.name) is not None for path in self.root.rglob("step-*"))
@@ -128,6 +138,7 @@ class Generations:
         try:
             self._there[step] = fetch_receipt(self.store, self.prefix + name, path)
         except FileNotFoundError:
+            self._gone.append(f"{self.prefix + name} was listed and is not in the store")
             return None
         except DamagedError as error:
             self.damaged.append(str(error))
@@ -156,6 +167,31 @@ class Generations:
         """
         if not self._opened:
             self.open()
+        found = None
+        for look in range(_LOOKS):
+            if look:  # a session that trains meanwhile has deleted what was listed, or the listing lags
+                time.sleep(_WAIT * 2**look)
+                self._list(stored_runs(self.store, self.slug) if self.store else {})
+            self._gone.clear()
+            found = self._newest_whole(best) or found
+            if not self._gone:
+                break
+        faults = self.damaged + [words for words in self._gone if found is None or ".ckpt" in words]
+        if found:
+            for words in faults:
+                kept = f"the checkpoint of step {found[0].step} is complete and was used. Nothing was deleted."
+                self.say(f"{words}; {kept}")
+            if not faults:
+                self._prune_local()  # a session killed while it pruned left some
+        elif faults:
+            raise DamagedError(
+                f"All checkpoints of {self.slug} are damaged: {'; '.join(faults)}. Nothing was deleted. Put an "
+                f"intact copy into {self.folder} or the store, or start again beside them with fresh=True."
+            )
+        self.damaged.clear()
+        return found
+
+    def _newest_whole(self, best: bool) -> tuple[Receipt, Path] | None:
         steps = sorted(set(self._here) | self._steps_there(), reverse=True)
         if best:
             marked = [s for s in steps if (r := self._here.get(s) or self._receipt_there(s)) is not None and r.best]
@@ -163,17 +199,7 @@ class Generations:
         for step in steps:
             found = self._whole_here(step) or self._whole_there(step)
             if found:
-                if not self.damaged:
-                    self._prune_local()  # a session killed while it pruned left some
-                for words in self.damaged:
-                    self.say(f"{words}; the checkpoint of step {step} is complete and was used. Nothing was deleted.")
-                self.damaged.clear()
                 return found
-        if self.damaged:
-            raise DamagedError(
-                f"All checkpoints of {self.slug} are damaged: {'; '.join(self.damaged)}. Nothing was deleted. Put an "
-                f"intact copy into {self.folder} or the store, or start again beside them with fresh=True."
-            )
         return None
 
     def _whole_here(self, step: int) -> tuple[Receipt, Path] | None:
@@ -181,7 +207,7 @@ class Generations:
         if receipt is None:
             return None
         path = self.folder / receipt.file
-        fault = _fault(path, receipt)
+        fault = receipt.fault(path)
         if fault is None:
             return receipt, path
         self.damaged.append(f"{path} {fault}")
@@ -196,14 +222,14 @@ class Generations:
             return None
         path = self.folder / receipt.file
         name = self.prefix + receipt.file
-        if path.is_file() and _fault(path, receipt) is None:
+        if path.is_file() and receipt.fault(path) is None:
             receipt.write(self.folder)
         else:
             fetched = path.with_name(f"{_FETCHED}{path.name}")
             try:
                 self.store.get(name, fetched, sha256=receipt.sha256)
             except FileNotFoundError:
-                self.damaged.append(f"{name} is not in the store though its receipt is")
+                self._gone.append(f"{name} is not in the store though its receipt is")
                 return None
             except DamagedError as error:
                 self.damaged.append(str(error))
@@ -302,6 +328,9 @@ class Generations:
         return True
 
     def _put_on_its_way(self, receipt: Receipt, metrics: Callable[[Path], None] | None) -> None:
+        assert self.outbox is not None and self.store is not None  # as send and send_left_over check
+        if self.outbox.beside() and stored_by_another(self.store, self.prefix, receipt):
+            return
         with self._lock:
             self._on_the_way.add(receipt.step)
         files = [(self.folder / receipt.file, self.prefix + receipt.file)]
@@ -310,7 +339,6 @@ class Generations:
             metrics(path)
             files.append((path, f"{self.slug}/metrics.jsonl"))
         files.append((self.folder / receipt.name, self.prefix + receipt.name))
-        assert self.outbox is not None  # as send and send_left_over have checked
         self.outbox.send(files, f"{self.slug} step {receipt.step}", lambda: self._stored(receipt))
 
     def send_left_over(self, metrics: Callable[[Path], None] | None = None, *, final: bool = False) -> None:
@@ -358,43 +386,3 @@ class Generations:
 
 def _metrics_name(step: int) -> str:
     return f"metrics-{step:09d}.jsonl"
-
-
-def _fault(path: Path, receipt: Receipt) -> str | None:
-    """Return what is wrong with a checkpoint file; None if it agrees with its receipt."""
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        return f"is missing; its receipt records {receipt.size} bytes"
-    if size != receipt.size:
-        return f"is damaged: it has {size} bytes, its receipt records {receipt.size}"
-    found = sha256_of(path)
-    if found != receipt.sha256:
-        return f"is damaged: its SHA-256 is {found[:12]}..., its receipt records {receipt.sha256[:12]}..."
-    return None
-
-
-def fetch_checkpoint(store: Store, slug: str, which: str, folder: Path) -> Path:
-    """Return the verified local path of a phase's checkpoint.
-
-    Parameters
-    ----------
-    store : Store
-    slug : str
-        The trained phase.
-    which : str
-        ``"best"`` by the monitored metric (the newest if none was monitored), or ``"newest"``.
-    folder : Path
-        Target folder.
-
-    Raises
-    ------
-    UsageError
-        If the store holds no checkpoint.
-    """
-    if which not in ("best", "newest"):
-        raise UsageError(f"which={which!r} is unknown; allowed are 'best' and 'newest'. Nothing was fetched.")
-    found = Generations(slug, folder / slug, store).newest(best=which == "best")
-    if found is None:
-        raise UsageError(f"{store.url} holds no checkpoint of {slug}; train {slug} with this store first.")
-    return found[1]

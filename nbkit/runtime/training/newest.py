@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from nbkit.runtime.disk import on_disk
-from nbkit.runtime.errors import DamagedError
+from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.store.protocol import Stat, Store
 
@@ -99,6 +99,20 @@ def newest_step(store: Store, slug: str) -> int:
     """Return the step of a phase's newest checkpoint in the store; 0 if there is none."""
     found, _ = newest_receipt(store, slug)
     return found.step if found else 0
+
+
+def stored_by_another(store: Store, prefix: str, receipt: Receipt) -> bool:
+    """Return whether the store has a whole checkpoint of this step by another session.
+
+    It must stay: of two sessions that train one phase, the second would replace it by its own, and if it died half-way,
+    neither would be whole. A store that does not answer has none.
+    """
+    with contextlib.suppress(DamagedError, FileNotFoundError, StoreError):
+        with tempfile.TemporaryDirectory(prefix="nbkit-receipts-", ignore_cleanup_errors=True) as folder:
+            there = fetch_receipt(store, prefix + receipt.name, Path(folder, "receipt.json"))
+        found = store.stat(prefix + there.file)
+        return found is not None and there.session != receipt.session and found.size == there.size
+    return False
 
 
 def _newest_first(store: Store, slug: str, notes: list[str]) -> Generator[Receipt, None, None]:

@@ -63,10 +63,22 @@ def push(
 
     address = reachable(store_address(store))
     (row,) = read_status(address, [slug])
+    _name_open(row)
     given |= {"SHARD": shard} if shard else {}
     done = push_phase(connect(), slug, opened(address), given, limit, progress=(row.done, row.step), resume=resume)
     show(done.row(), json_, done.words())
     return 0
+
+
+def _name_open(row: Any) -> None:
+    """Say which sessions of the phase are open already; what is pushed runs beside them."""
+    import sys
+
+    from nbkit.runtime.beside.listening import what_follows
+
+    for other in row.open_now:
+        advice = what_follows(row.max_steps > 0)
+        print(f"note: a session of {row.slug} is open already: {other}. {advice}", file=sys.stderr)
 
 
 def _push_to_colab(order: Any, store: str | None, hours: float, units: float | None, json_: bool) -> int:
@@ -77,6 +89,7 @@ def _push_to_colab(order: Any, store: str | None, hours: float, units: float | N
     from nbkit.tools.colab.budget import Budget
     from nbkit.tools.colab.client import connect
     from nbkit.tools.colab.push import Supervisor
+    from nbkit.tools.status.status import read_status
 
     def say(text: str) -> None:
         print(text, file=sys.stderr if json_ else sys.stdout, flush=True)
@@ -85,6 +98,7 @@ def _push_to_colab(order: Any, store: str | None, hours: float, units: float | N
         raise KeyboardInterrupt  # so that the runtime is ended, too
 
     signal.signal(signal.SIGTERM, end)
+    _name_open(*read_status(opened(store), [order.slug]))
     with alone(order.slug):
         outcome = Supervisor(connect(), opened(store), order, Budget(hours, units), say).run()
     show(outcome.row(), json_, outcome.words)

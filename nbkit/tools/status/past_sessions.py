@@ -1,18 +1,19 @@
 """The past sessions of a phase, from their records in the store.
 
-A session without a closing record was killed or is still running. Its length is then unknown, unless it was rehearsed
-and the rehearsal recorded it. Nothing is guessed.
+A session without a closing record was killed, or is still open where it was heard lately. Its length is then unknown,
+unless it was rehearsed and the rehearsal recorded it. Nothing is guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nbkit.runtime.ledger.records import Record, number_of
 from nbkit.runtime.ledger.segments import LedgerState
 
+OPEN = "open now"
 _LONGEST = 366 * 86400.0  # seconds that a session can last
 _ENDED = {"complete": "complete", "wall": "stopped before the wall", "left": "ended with work left"}
 
@@ -89,7 +90,7 @@ class PastSession:
     from_step, to_step : int or None
         First and last step of its training, as far as it is in the store.
     ended : str
-        How it ended, such as ``complete``, ``stopped before the wall``, ``killed`` or ``not closed``.
+        How it ended, such as ``complete``, ``stopped before the wall``, ``killed``, ``not closed``, or ``open now``.
     """
 
     session: str
@@ -108,7 +109,7 @@ class PastSession:
     @property
     def closed(self) -> bool:
         """Whether it ended by itself."""
-        return self.ended not in ("not closed", "killed")
+        return self.ended not in ("not closed", "killed", OPEN)
 
     def row(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -116,7 +117,10 @@ class PastSession:
 
 
 def past_sessions(
-    state: CountedState, newest_step: int | None = None, rehearsal: Mapping[str, Any] | None = None
+    state: CountedState,
+    newest_step: int | None = None,
+    rehearsal: Mapping[str, Any] | None = None,
+    living: Collection[str] = (),
 ) -> tuple[PastSession, ...]:
     """Return a phase's sessions, oldest first.
 
@@ -127,6 +131,8 @@ def past_sessions(
         Step of the newest checkpoint in the store.
     rehearsal : mapping or None
         What `nbkit rehearse` recorded of its sessions.
+    living : collection of str
+        Sessions that are open now.
     """
     watched = rehearsed_rows(rehearsal)
     ordered = sorted(state.sessions.items(), key=lambda one: (one[1].get("open", {}).get("t", 0.0), one[0]))
@@ -147,7 +153,7 @@ def past_sessions(
                 session=name, host=str(begin.get("host", "")), shard=begin.get("shard"), opened=opened,
                 length=length, limit=number_of(begin.get("limit")), items=tally.items, failed=tally.failed,
                 work=round(work, 3), from_step=begins[number], to_step=to_step,
-                ended=_ending(close, seen),
+                ended=OPEN if name in living else _ending(close, seen),
             )
         )  # fmt: skip
     return tuple(found)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import read_json
+from nbkit.runtime.beside.living import open_sessions
 from nbkit.runtime.errors import DamagedError, UsageError
 from nbkit.runtime.items.work import TRIES
 from nbkit.runtime.ledger.claims import aside_words, blame
@@ -79,7 +80,9 @@ class PhaseStatus:
     rate : float or None
         Items or steps per hour of work.
     sessions, killed : int
-        Sessions so far, and those without a closing record: killed, or running now.
+        Sessions so far, and those that ended without a closing record.
+    open_now : tuple of str
+        Sessions that are open by their last sign of life, each as words.
     hours_left, sessions_left, quota_weeks : float or None
         What the remaining work takes at this rate.
     checkpoint : str or None
@@ -109,6 +112,7 @@ class PhaseStatus:
     rate: float | None = None
     sessions: int = 0
     killed: int = 0
+    open_now: tuple[str, ...] = ()
     hours_left: float | None = None
     sessions_left: int | None = None
     quota_weeks: float | None = None
@@ -184,7 +188,9 @@ def read_phase(
     shards = _shards(state)
     left = _items_left(state, last, shards, slug, phase, failed)
     step, max_steps = (newest.step, newest.max_steps) if newest else (0, 0)
-    past = past_sessions(state, newest.step if newest else None, rehearsal)
+    others = open_sessions(state)
+    living = {other.session for other in others}
+    past = past_sessions(state, newest.step if newest else None, rehearsal, living)
     useful = sum(one.work for one in past)
     hours, rate = _outlook(state, left, receipts, useful)
     session_hours = phase.session_hours if phase else _SESSION_HOURS
@@ -204,7 +210,8 @@ def read_phase(
         max_steps=max_steps,
         rate=rate,
         sessions=len(state.sessions),
-        killed=sum("close" not in record for record in state.sessions.values()),
+        killed=sum("close" not in record for name, record in state.sessions.items() if name not in living),
+        open_now=tuple(other.words() for other in others),
         hours_left=hours,
         sessions_left=None if hours is None else math.ceil(hours / session_hours),
         quota_weeks=hours / QUOTA_HOURS if hours is not None and on_gpu else None,

@@ -35,6 +35,7 @@ def words(rows: Sequence[PhaseStatus], use: StoreUse | None = None, history: boo
     lines += textwrap.wrap(f"not begun: {', '.join(idle)}", 118, subsequent_indent="  ") if idle else []
     for row in rows:
         lines += shard_lines(row)
+        lines += [f"open now: {row.slug}: {other}" for other in row.open_now]
         if row.error:
             lines.append(f"error: {row.slug}, {show_duration(row.error_age)} ago: {row.error}")
         if row.set_aside:
@@ -56,7 +57,8 @@ def cells(row: PhaseStatus) -> tuple[str, ...]:
     left = str(row.max_steps - row.step) if training else "?" if row.left is None else str(row.left)
     unit = "steps" if training else "items"
     rate = "-" if row.rate is None else f"{row.rate:,.0f} {unit}/h"
-    sessions = f"{row.sessions}" + (f" ({row.killed} not closed)" if row.killed else "")
+    aside = [f"{row.killed} not closed"] * bool(row.killed) + [f"{len(row.open_now)} open now"] * bool(row.open_now)
+    sessions = f"{row.sessions}" + (f" ({', '.join(aside)})" if aside else "")
     checkpoint = "-"
     if row.checkpoint_age is not None:
         checkpoint = f"{show_duration(row.checkpoint_age)} old"

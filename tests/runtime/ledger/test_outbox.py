@@ -283,7 +283,9 @@ def test_full_disk_under_the_ledger_ends_no_thread(desk, monkeypatch):
     make(d.ledger, "a")
     real = d.ledger.stored
     monkeypatch.setattr(d.ledger, "stored", lambda key: (_ for _ in ()).throw(not_recorded(d.root, OSError("full"))))
-    monkeypatch.setattr(d.ledger, "flush", lambda store: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        d.ledger, "flush", lambda store, beat: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     monkeypatch.setattr(module, "_FLUSH_EVERY", 0.05)
     d.outbox.send_item("a")
     wait_until(lambda: "ledger" in d.outbox.faults)

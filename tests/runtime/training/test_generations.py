@@ -17,7 +17,8 @@ from nbkit.runtime.errors import DamagedError, NbkitError, StoreError, UsageErro
 from nbkit.runtime.ledger.receipts import read_receipt
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.training.checkpoint_io import load_checkpoint
-from nbkit.runtime.training.generations import Generations, fetch_checkpoint
+from nbkit.runtime.training.fetching import fetch_checkpoint
+from nbkit.runtime.training.generations import Generations
 from tests.runtime.training.saving_storm import fields_of, newest_of, opened, save, storm, stray, tree_of
 from tests.runtime.training.training_support import DirectOutbox
 
@@ -118,6 +119,25 @@ def test_all_damaged_is_an_error_and_never_step_zero(tmp_path: Path) -> None:
     assert len(names(tmp_path)) == 4, "nothing may be deleted"
 
 
+@pytest.mark.parametrize("gone", [["json", "ckpt"], ["ckpt"]])
+def test_what_a_live_session_deletes_after_the_listing_is_no_damage(tmp_path: Path, gone: list[str]) -> None:
+    """The listing shows step 1 only; it was pruned for step 2 since."""
+    store, said = FolderStore(tmp_path / "s"), []
+    for step in (1, 2):
+        save(tmp_path / "a", tmp_path / "s", step, size=50)
+    generations = Generations("tiny", tmp_path / "b", store, None, said.append).open()
+    generations._there_names = {name for name in generations._there_names if "000000001" in name}
+    for kind in gone:
+        store.delete(f"tiny/checkpoints/step-000000001.{kind}")
+    found = generations.newest()
+    assert found is not None and found[0].step == 2 and not said
+    for name in names(tmp_path / "s"):
+        if name.endswith(".ckpt"):
+            store.delete(f"tiny/checkpoints/{name}")
+    with pytest.raises(DamagedError, match="not in the store though its receipt is"):
+        Generations("tiny", tmp_path / "c", store).newest()
+
+
 def test_fresh_begins_beside_the_old_ones(tmp_path: Path) -> None:
     folder, store = tmp_path / "a", tmp_path / "s"
     three(folder, store)
@@ -167,6 +187,9 @@ def test_slow_store_gets_the_newest_and_not_a_queue(tmp_path: Path) -> None:
             names = ["tiny/checkpoints/step-000000001.ckpt", "tiny/checkpoints/step-000000001.json"]
             return names if len(then) == 1 else []
 
+        def beside(self):
+            return False
+
     generations = Generations("tiny", tmp_path, FolderStore(tmp_path / "s"), Slow(), print).open()
     for step in range(1, 6):
         generations.send(generations.write(tree_of(step, 50), fields_of(step, best=step in (2, 3))))
@@ -188,6 +211,9 @@ def test_dropped_upload_does_not_keep_later_checkpoints_here(tmp_path: Path) -> 
 
         def waiting(self):
             return []
+
+        def beside(self):
+            return False
 
     generations = Generations("tiny", tmp_path, FolderStore(tmp_path / "s"), Dropping(), print).open()
     for step in (1, 2):

@@ -135,6 +135,9 @@ class DirectOutbox:
     def waiting(self) -> list[str]:
         return []
 
+    def beside(self) -> bool:
+        return False
+
 
 LONG_S = 1e6  # on a session's own clock: far more than any real save or batch
 

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
+from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.commands import cli
 from nbkit.tools.kaggle.runs import Push, record_push
@@ -43,6 +45,23 @@ def test_help_names_the_commands(capsys):
 def test_quota_in_words(server, capsys):
     assert cli.run(["quota"]) == 0
     assert "GPU: 30.0 of 30.0 h left this week" in capsys.readouterr().out
+
+
+def test_a_session_that_is_open_already_is_named_by_push(server, capsys, tmp_path, monkeypatch):
+    pytest.importorskip("hatchling")
+    server.hours = 0.0
+    segment, data = segment_of("bandvar_train", "s1", 1, [encode_line(
+        {"e": "open", "host": "colab", "machine": "m7", "t": time.time() - 60, "limit": 3600.0}
+    )])  # fmt: skip
+    path = tmp_path / "store" / segment.name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    monkeypatch.setattr("nbkit.tools.handing_on.reachable", lambda address: address)
+    monkeypatch.setattr("nbkit.tools.kaggle.push.reachable", lambda address: address)
+    assert cli.run(["push", "bandvar_train", "--store", str(tmp_path / "store")]) == 1
+    said = capsys.readouterr().err
+    assert "note: a session of bandvar_train is open already: s1 on colab (m7), open since" in said
+    assert "its wall is in 59 min" in said and "Items are shared" in said
 
 
 def test_a_refused_push_exits_1_and_a_users_mistake_2(server, capsys):

@@ -12,6 +12,7 @@ import pytest
 
 import nbkit
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.ledger.claims import ALIVE
 from nbkit.runtime.ledger.receipts import Receipt
 from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.store.folder import FolderStore
@@ -88,6 +89,14 @@ def test_items_left_are_those_of_the_last_close_less_what_was_done_since(tmp_pat
     row = read_phase(store, "toy", None, tmp_path / "cache")
     assert (row.done, row.left, row.sessions, row.killed, row.state) == (3, 7, 2, 1, "work left")
     assert row.rate == pytest.approx(60.0) and row.hours_left == pytest.approx(7 / 60) and row.sessions_left == 1
+
+
+def test_a_session_that_was_heard_lately_is_open_and_not_killed(tmp_path, store):
+    opened = {"e": "open", "host": "kaggle", "machine": "m1", "t": time.time() - 3600, "limit": 32400.0, "step": 5}
+    write_segment(store, "one", opened, {**ALIVE, "t": time.time() - 50})
+    row = read_phase(store, "toy", None, tmp_path / "cache")
+    assert (row.sessions, row.killed, row.past[0].ended, row.past[0].closed) == (1, 0, "open now", False)
+    assert "1 (1 open now)" in words([row]) and "open now: toy: one on kaggle (m1), open since" in words([row])
 
 
 def test_items_that_were_done_side_by_side_go_by_the_sessions_time(tmp_path, store):
