@@ -12,7 +12,7 @@ from nbkit.runtime.store.drive.store import DriveStore
 from tests.runtime.store.drive.drive_loopback import Loopback
 from tests.runtime.store.drive.drive_state import FOLDER, Plan
 
-SESSIONS = 600
+SESSIONS = 400
 
 
 def past_session(i: int) -> tuple[Segment, bytes]:
