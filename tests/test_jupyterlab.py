@@ -23,11 +23,14 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
+import nbkit
 from nbkit.tools.phases import find_phase
 from nbkit.tools.rehearsal.process_tree import ProcessTree
 from nbkit.tools.rehearsal.running import kernel_of_this_python
 from tests.conftest import CLOSE, OPEN, PARAMETERS, WORK
+from tests.runtime.training.training_support import Tiny, TinyData, digest
 
 pytest.importorskip("jupyterlab")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -265,3 +268,58 @@ def test_interrupt_run_again_two_at_once_and_a_cell_after_close(lab, browser, ma
     assert first.outside == second.outside == []
     first.context.close()
     second.context.close()
+
+
+TRAINING = """from tests.runtime.training.training_support import Tiny, TinyData
+class Told(Tiny):
+    def on_train_batch_end(self, *args):
+        print(self.global_step, file=open(SEEN, "a"))"""
+FIT = """session = nbkit.open_session("tiny", store=STORE, accelerator="cpu")
+report = session.fit(Told(pause=PAUSE), TinyData(), max_steps=STEPS, save_every=600, val_check_interval=5)"""
+STEPS = 30
+
+
+@pytest.mark.timeout(4 * SECONDS)
+def test_a_training_that_is_interrupted_and_whose_kernel_is_restarted(lab, browser, make_notebook, tmp_path):
+    address, shown, _ = lab
+    seen_steps = shown / "steps.txt"
+
+    names = {"STORE": str(tmp_path / "store"), "SEEN": str(seen_steps), "PAUSE": 0.15, "STEPS": STEPS}
+    parameters = "\n".join([f"{name} = {value!r}" for name, value in names.items()] + ["import nbkit"])
+
+    def steps() -> list[int]:
+        return [int(step) for step in seen_steps.read_text().split()] if seen_steps.is_file() else []
+
+    shutil.copy(make_notebook(parameters, TRAINING, FIT, CLOSE, name="training.ipynb"), shown / "training.ipynb")
+    notebook = Opened(browser, address.format("training.ipynb"), tmp_path / "training.png")
+    notebook.choose("Run", "Run All Cells")
+    notebook.wait_until(lambda seen: len(steps()) >= 5)
+    notebook.choose("Kernel", "Interrupt Kernel")
+    seen = notebook.wait_for_the_end([])
+    assert seen["errors"] == [] and "SIGINT: stopping at the next safe point" in seen["text"], seen["text"][-800:]
+    assert "Its state is saved." in seen["text"] and re.search(r"stopped\s+SIGINT", seen["text"])
+    first = steps()
+    assert first == list(range(1, len(first) + 1)) and len(first) < STEPS
+
+    # the cell once more: it goes on, no step is done twice
+    notebook.run_cell(2)
+    notebook.wait_until(lambda seen: len(steps()) >= len(first) + 5)
+    assert steps()[len(first)] == len(first) + 1
+
+    # a new kernel, all cells: it goes on from the last state that was saved
+    before, prompts = len(steps()), notebook.look()["prompts"]
+    notebook.choose("Kernel", "Restart Kernel and Run All Cells…")
+    notebook.page.locator(".jp-Dialog button.jp-mod-accept").click()
+    notebook.wait_until(lambda seen: seen["prompts"] != prompts and "[5]:" not in seen["prompts"])
+    seen = notebook.wait_for_the_end([])
+    assert seen["errors"] == [] and re.search(r"stopped\s+complete", seen["text"]), seen["text"][-800:]
+    assert steps()[-1] == STEPS and steps()[before] > 1 and "ended without closing" in seen["text"]
+    assert seen["text"].count("nbkit session") == 2, "cards of earlier runs are still there"
+    notebook.context.close()
+
+    alone = nbkit.open_session("tiny", store=tmp_path / "alone", folder=tmp_path / "here", accelerator="cpu")
+    alone.fit(Tiny(), TinyData(), max_steps=STEPS, save_every=600, val_check_interval=5)
+    alone.close()
+    last = f"tiny/checkpoints/step-{STEPS:09d}.ckpt"
+    whole, parts = (torch.load(tmp_path / where / last, weights_only=True) for where in ("alone", "store"))
+    assert digest(whole) == digest(parts)
