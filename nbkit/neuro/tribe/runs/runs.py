@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.ground.stand_in import is_made_up
 from nbkit.neuro.signals.imaging.atlas import Atlas
 from nbkit.neuro.signals.imaging.bold import at_times, teacher_on_clock
 from nbkit.neuro.signals.imaging.hrf import convolve_hrf
@@ -190,8 +191,26 @@ def make_stimulus_run(
             "low_names": tuple(map(str, features["low_names"])),
             "response": _under_response(features["low"], step_s, n_steps),
         }
-    data = str(features.get("data", "real"))
+    data = origin(str(features.get("data", "real")), "" if fmri is None else fmri.data)
     return StimulusRun(name, step_s, grid, there, subject=subject, weight=weight, pseudo=pseudo, data=data, **made)
+
+
+def origin(stimuli: str, fmri: str) -> str:
+    """Return the label of a run whose stimuli or fMRI are made up: it says which part is.
+
+    Parameters
+    ----------
+    stimuli, fmri : str
+        "real" or a description of synthetic data; "" without fMRI.
+
+    Examples
+    --------
+    >>> origin("real", "real"), origin("synthetic stand-in: planted", "real"), origin("real", "synthetic stand-in")
+    ('real', 'made-up stimuli; the fMRI is recorded', 'made-up fMRI; the stimuli are real')
+    """
+    if not fmri or is_made_up(stimuli) == is_made_up(fmri):
+        return stimuli
+    return "made-up stimuli; the fMRI is recorded" if is_made_up(stimuli) else "made-up fMRI; the stimuli are real"
 
 
 def _under_response(low: np.ndarray, step_s: float, n_steps: int) -> np.ndarray:

@@ -131,6 +131,18 @@ def choose(way: str, descriptors: np.ndarray, count: int) -> Choice:
     return coreset(descriptors, min(count, len(descriptors)))
 
 
+def distance_rows(choice: Choice) -> list[dict[str, Any]]:
+    """Return the result row of a choice's distance beside that of a random one; none where every stretch is chosen."""
+    if len(choice.chosen) == len(choice.cluster):
+        print(
+            f"All {len(choice.cluster)} stretches are chosen, so each is at distance 0 from them, however they are "
+            "chosen: distance_to_chosen is withheld. Give more stimuli or choose fewer."
+        )
+        return []
+    beside = {"baseline": choice.random_distance, "baseline_is": "as many random stretches", "lower_is_better": True}
+    return [{"name": "distance_to_chosen", "value": choice.distance, "unit": "1", **beside}]
+
+
 def chosen_rows(
     rows: Sequence[Mapping[str, str]], inputs: Callable[[str], Sequence[Path]], clusters: int, way: str = "clusters"
 ) -> list[Mapping[str, str]]:

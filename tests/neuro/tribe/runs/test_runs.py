@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from nbkit.ground.stand_in import is_made_up
 from nbkit.neuro.tribe.runs.runs import data_of, make_stimulus_run, planted_runs, split_runs, stored_runs
 from nbkit.neuro.tribe.runs.targets import run_of
 from nbkit.neuro.tribe.runs.windows import RunWindows, TribeData, starts
@@ -43,6 +44,23 @@ def test_features_and_segments_of_the_store_meet_by_name(world, tmp_path):
     assert [r.teacher for r in stored_runs(features)] == [None, None]
     with pytest.raises(ValueError, match="no stimulus in common"):
         stored_runs(features[:1], paths)
+
+
+@pytest.mark.parametrize(
+    ("stimuli", "brain", "said"),
+    [
+        ("real", "real", "real"),
+        ("made up", "made up", "synthetic stand-in: planted latents"),
+        ("made up", "real", "made-up stimuli; the fMRI is recorded"),
+        ("real", "made up", "made-up fMRI; the stimuli are real"),
+    ],
+)
+def test_the_label_says_which_part_is_made_up(world, stimuli, brain, said):
+    features, bold = synthetic_stimulus(world, 0), synthetic_fmri(world, 0, synthetic_stimulus(world, 0))
+    features |= {"data": np.array("real")} if stimuli == "real" else {}
+    bold |= {"data": "real"} if brain == "real" else {}
+    label = data_of([make_stimulus_run(features, 1.49, fmri=run_of(bold))])
+    assert label.startswith(said) and is_made_up(label) == ("made up" in (stimuli, brain))
 
 
 def test_what_is_of_another_stimulus_or_grid_is_refused(world):

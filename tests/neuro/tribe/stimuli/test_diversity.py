@@ -8,6 +8,7 @@ from nbkit.neuro.tribe.stimuli.diversity import (
     choose_stretches,
     coreset,
     describe_stretches,
+    distance_rows,
     interpolate_labels,
 )
 from nbkit.neuro.tribe.stimuli.synthetic import SyntheticSettings, synthetic_stimulus
@@ -24,6 +25,13 @@ def test_every_cloud_is_chosen_from_however_small():
     assert choice.distance < 0.5 * choice.random_distance
     assert len(choose_stretches(POINTS, clusters=6, per_cluster=2).chosen) == 12
     assert len(choose_stretches(POINTS[:4], clusters=300).chosen) == 4
+
+
+def test_a_distance_is_withheld_where_every_stretch_is_chosen(capsys):
+    (row,) = distance_rows(choose_stretches(POINTS, clusters=6))
+    assert row["value"] < row["baseline"] and not capsys.readouterr().out
+    assert distance_rows(choose_stretches(POINTS[:4], clusters=300)) == []
+    assert "All 4 stretches are chosen" in capsys.readouterr().out
 
 
 def test_the_coreset_takes_the_farthest_next():
