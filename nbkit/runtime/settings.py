@@ -7,14 +7,13 @@ of a nine-hour run is silently ignored.
 from __future__ import annotations
 
 import json
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+from nbkit.ground.fields import MISFIT, fit, misfit, unknown
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.words import unknown
 
 T = TypeVar("T")
 
@@ -117,47 +116,7 @@ def _checked(cls: type, given: Mapping[str, Any], preset: Any = None) -> dict[st
 
 
 def _typed(cls: type, name: str, wanted: Any, value: Any) -> Any:
-    fitted = _fit(wanted, value)
-    if fitted is _MISFIT:
-        shown = getattr(wanted, "__name__", None) if not typing.get_args(wanted) else str(wanted).replace("typing.", "")
-        raise UsageError(f"{cls.__name__}.{name} is {value!r}; it must be {shown}. Nothing was begun.")
+    fitted = fit(wanted, value)
+    if fitted is MISFIT:
+        raise UsageError(f"{misfit(cls.__name__, name, value, wanted)} Nothing was begun.")
     return fitted
-
-
-_MISFIT = object()
-
-
-def _fit(wanted: Any, value: Any) -> Any:
-    """Return the value converted to the annotation's type; _MISFIT if it does not fit."""
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if wanted is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        fits = (_fit(one, value) for one in arguments)
-        return next((fitted for fitted in fits if fitted is not _MISFIT), _MISFIT)
-    if origin is typing.Literal:
-        return value if any(value == one and type(value) is type(one) for one in arguments) else _MISFIT
-    if wanted is None or wanted is type(None):
-        return None if value is None else _MISFIT
-    if wanted is float:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _MISFIT
-    if wanted is int:
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-        return value if isinstance(value, int) and not isinstance(value, bool) else _MISFIT
-    if wanted in (tuple, list) or origin in (tuple, list):
-        return _fit_sequence(origin or wanted, arguments, value)
-    if wanted is dict or origin is dict:
-        return dict(value) if isinstance(value, Mapping) else _MISFIT
-    return value if isinstance(value, wanted) else _MISFIT
-
-
-def _fit_sequence(kind: type, arguments: tuple[Any, ...], value: Any) -> Any:
-    if not isinstance(value, list | tuple):
-        return _MISFIT
-    if kind is list or (len(arguments) == 2 and arguments[1] is ...):
-        arguments = arguments[:1] * len(value)
-    if arguments and len(arguments) != len(value):
-        return _MISFIT
-    fitted = [_fit(one, v) for one, v in zip(arguments, value, strict=True)] if arguments else list(value)
-    return _MISFIT if any(one is _MISFIT for one in fitted) else kind(fitted)

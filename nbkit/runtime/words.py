@@ -1,11 +1,10 @@
-"""Text for people: durations, counts, and messages about unknown names."""
+"""Text for people: durations and counts."""
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from nbkit.runtime.errors import UsageError
 
@@ -110,21 +109,3 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     """
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
-    """Return a message about an unknown name, with the nearest allowed name and the list of all.
-
-    Parameters
-    ----------
-    what : str
-        What it is the name of, such as ``"setting"``.
-    name : str
-        The name that was given.
-    allowed : iterable of str
-    """
-    allowed = list(allowed)
-    folded = {one.lower(): one for one in allowed}
-    close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.5)
-    hint = f" Did you mean {folded[close[0]]!r}?" if close else ""
-    return f"There is no {what} {name!r}.{hint} Allowed: {', '.join(allowed) or 'none'}."

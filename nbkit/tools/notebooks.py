@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.fields import unknown
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.words import unknown
 from nbkit.tools.phases import Phase
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # of a cell

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.fields import unknown
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.address import show
-from nbkit.runtime.words import unknown
 from nbkit.tools.literals import evaluate
 from nbkit.tools.notebooks import read_notebook, tagged_cells
 

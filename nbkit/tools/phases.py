@@ -12,10 +12,10 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.fields import unknown
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.words import unknown
 
 PLACEHOLDER = "KAGGLE_USERNAME"  # stands in the metadata of a copy without an owner
 

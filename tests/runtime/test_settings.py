@@ -61,10 +61,10 @@ def test_an_override_of_none_keeps_the_preset():
     [
         ({"max_step": 7}, "Did you mean 'max_steps'"),
         ({"qqqq": 7}, "Allowed: max_steps, learning_rate"),
-        ({"max_steps": "7"}, "Toy.max_steps is '7'; it must be int"),
+        ({"max_steps": "7"}, "Toy.max_steps is '7'; it must be a whole number"),
         ({"max_steps": True}, "Toy.max_steps is True"),
         ({"max_steps": 7.5}, "Toy.max_steps is 7.5"),
-        ({"residual": 1}, "Toy.residual is 1; it must be bool"),
+        ({"residual": 1}, "Toy.residual is 1; it must be True or False"),
         ({"bands": [[1, "x"]]}, "Toy.bands is [[1, 'x']]"),
         ({"shape": [1, 2, 3]}, "Toy.shape is [1, 2, 3]"),
         ({"head": "conv"}, "Toy.head is 'conv'"),

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.bandvar.baselines import pooled_scores, stage_scores
 from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.model import EEGScaleAutoregressiveModel
@@ -24,6 +25,7 @@ from nbkit.neuro.training.steps.apart import InParts, in_pieces
 from nbkit.neuro.training.weights import held, load_strictly, part_of, settings_from
 
 
+@checked
 @dataclass(frozen=True)
 class BandVARSettings:
     """Settings of a training run. The defaults are those of the original Band-VAR code.

@@ -11,12 +11,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.decoding.compare import CompareSettings, fold_rows
 from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.decoding.models.foundation import FoundationModel
 from nbkit.neuro.decoding.tasks import load_task
 
 
+@checked
 @dataclass(frozen=True)
 class DataSet:
     """Where the windows of a data set come from, and what is decoded.

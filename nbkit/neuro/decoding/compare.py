@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.decoding.artifacts import read_records
 from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.decoders import RIVALS, FineTune, FrozenProbe, rival
@@ -29,6 +30,7 @@ from nbkit.neuro.signals.assignment import parsed_fold
 ALL_MODES = ("frozen", *MODES)
 
 
+@checked
 @dataclass(frozen=True)
 class CompareSettings:
     """Models, modes and folds of a comparison.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.decoders import FineTune, FrozenProbe
 from nbkit.neuro.decoding.experiment import CrossValidation, ExperimentResult
@@ -34,6 +35,7 @@ def _check_backend(backend: str, model_key: str) -> None:
     spec_of(model_key)
 
 
+@checked
 @dataclass(frozen=True)
 class CVConfig:
     """Outer folds, see `outer_folds`; subjects are on one side always.
@@ -56,6 +58,7 @@ class CVConfig:
         _only("strategy", self.strategy, STRATEGIES, "Folds that are not by group put a person on both sides.")
 
 
+@checked
 @dataclass(frozen=True)
 class ClassicalModelConfig:
     """An estimator of scikit-learn by name, for embeddings.
@@ -98,6 +101,7 @@ class ClassicalModelConfig:
         self.build()
 
 
+@checked
 @dataclass(frozen=True)
 class FoundationEmbeddingModelConfig:
     """A frozen backbone.
@@ -128,6 +132,7 @@ class FoundationEmbeddingModelConfig:
         _only("input_kind", self.input_kind, ("epoched",), "Cut recordings into windows first (10_eeg_windows).")
 
 
+@checked
 @dataclass(frozen=True)
 class FrozenBackboneDecoderConfig:
     """A frozen backbone and a classical estimator on its embeddings."""
@@ -145,6 +150,7 @@ class FrozenBackboneDecoderConfig:
         return FrozenProbe(self.backbone.model_key, self.backbone.weights, self.head.build())
 
 
+@checked
 @dataclass(frozen=True)
 class LoRAConfig:
     """Low-rank adapters: rank, numerator of the scale alpha / r, and dropout on their input."""
@@ -154,6 +160,7 @@ class LoRAConfig:
     dropout: float = 0.0
 
 
+@checked
 @dataclass(frozen=True)
 class QuantizationConfig:
     """Quantisation of the backbone of QLoRA to 4 bits (NF4)."""
@@ -166,6 +173,7 @@ class QuantizationConfig:
             raise ValueError("Got enabled=True with load_in_4bit=False; only 4 bits can be trained through (QLoRA).")
 
 
+@checked
 @dataclass(frozen=True)
 class DeviceConfig:
     """Device ("auto", "cpu", "cuda") and precision ("auto", "fp32", "fp16", "bf16")."""
@@ -178,6 +186,7 @@ class DeviceConfig:
         _only("precision", self.precision, ("auto", "fp32", "fp16", "bf16"), "auto is the best of the device.")
 
 
+@checked
 @dataclass(frozen=True)
 class CheckpointConfig:
     """Which step's weights are kept and used: those of the best one, chosen on people of the training side."""
@@ -188,6 +197,7 @@ class CheckpointConfig:
         _only("save", self.save, ("best",), "The weights of the best step are kept and used for the scores.")
 
 
+@checked
 @dataclass(frozen=True)
 class NeuralFineTuneConfig:
     """A backbone that is trained with a head.
@@ -243,6 +253,7 @@ class NeuralFineTuneConfig:
         return FineTune(self.model_key, self.train_mode, settings, self.weights, device=self.device.device)
 
 
+@checked
 @dataclass(frozen=True)
 class ExperimentConfig:
     """An experiment: decoders by name, scores and folds.

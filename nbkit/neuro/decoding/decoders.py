@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.decoding.finetune import FoundationClassifier, FoundationRegressor
 from nbkit.neuro.decoding.frozen import FrozenEmbedding, model_for
@@ -29,6 +30,7 @@ _BASELINES: dict[str, tuple[Callable[[str, float], Any], str]] = {
 RIVALS = (*_BASELINES, *SCRATCH)
 
 
+@checked
 @dataclass(frozen=True)
 class Baseline:
     """A decoder without a network: band powers, Riemannian geometry, or xDAWN.
@@ -128,6 +130,7 @@ class FineTune:
         )  # fmt: skip
 
 
+@checked
 @dataclass(frozen=True)
 class Scratch:
     """Decoder that trains a small network from random weights.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.decoding.artifacts import artifact_table, read_records, score_table, write_record
 from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.decoders import BandPowers, Baseline, FineTune, FrozenProbe, Scratch
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pandas
 
 
+@checked
 @dataclass(frozen=True)
 class CrossValidation:
     """Settings of the outer folds.

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.decoding.models.foundation import PRECISIONS, autocast
 from nbkit.neuro.nn.lora import dead_adapters, lora_parameters
 from nbkit.neuro.training.brief import BestStep, fit_once, one_device
@@ -28,6 +29,7 @@ _AT_ONCE = 256  # windows per forward pass without gradients
 _ENOUGH_BAD = 10  # consecutive steps without a finite gradient after which a training is stopped
 
 
+@checked
 @dataclass(frozen=True)
 class FineTuneSettings:
     """Settings of a finetuning.

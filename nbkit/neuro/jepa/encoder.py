@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.nn.spectral import FourierNetwork
 from nbkit.neuro.nn.ssm import BidirectionalMamba, RMSNorm
 from nbkit.neuro.training.weights import LoadReport, held, load_strictly, part_of, settings_from
@@ -22,6 +23,7 @@ LATENTS = EVENT.stop
 KIND = "jepa_pretrain"  # key of the pretraining's settings in a checkpoint
 
 
+@checked
 @dataclass(frozen=True)
 class EncoderSettings:
     """Sizes of the encoder; the defaults are those of the seed project.

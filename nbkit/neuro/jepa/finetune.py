@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.jepa.encoder import KIND as PRETRAINED
 from nbkit.neuro.jepa.encoder import LATENTS, TRAIT, Encoder, EncoderSettings, pretrained_encoder
 from nbkit.neuro.jepa.signal_jepa import SignalJEPARegressor
@@ -70,6 +71,7 @@ _SMOKE: dict[str, Any] = {
 }  # fmt: skip
 
 
+@checked
 @dataclass(frozen=True)
 class FinetuneSettings:
     """Settings of a finetuning; the defaults are those of the seed project for challenge 1.
@@ -119,6 +121,7 @@ class FinetuneSettings:
             raise ValueError(f"Unknown challenge={self.challenge}; it may be 1 (response times) or 2 (factors).")
 
 
+@checked
 @dataclass(frozen=True)
 class Challenge2Settings(FinetuneSettings):
     """Settings of the finetuning for challenge 2, which is longer."""

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.jepa.collapse import LEAST_CONTRAST, LEAST_RANK, LatentMoments, collapsed
 from nbkit.neuro.jepa.encoder import BLOCKS, KIND, LATENTS, Encoder, EncoderSettings
 from nbkit.neuro.jepa.losses import by_mean, shared_variance, temporal_terms, variance_hinge, weigh
@@ -39,6 +40,7 @@ OBJECTIVES: dict[str, dict[str, float]] = {
 }
 
 
+@checked
 @dataclass(frozen=True)
 class PretrainSettings:
     """Settings of the pretraining; the defaults are those of the seed project.

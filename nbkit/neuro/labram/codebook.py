@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.labram.channels import channel_rows, find_table, rows_of, with_rows
 from nbkit.neuro.labram.tokenizer import VQNSP, Tokenized
 from nbkit.neuro.nn.vq import perplexity, unused
@@ -28,6 +29,7 @@ from nbkit.neuro.training.weights import held, load_strictly, settings_from
 MONITOR = "val_tok_loss"
 
 
+@checked
 @dataclass(frozen=True)
 class CodebookSettings:
     """Settings of the codebook's training; the defaults are those of the seed project.

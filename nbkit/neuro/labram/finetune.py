@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows, find_table
 from nbkit.neuro.labram.pretrain import make_backbone
@@ -29,6 +30,7 @@ KIND = "labram_finetune"
 _SHAPE = ("patch", "dim", "heads", "depth", "mlp_ratio", "layer_scale", "qk_norm", "qkv_bias")
 
 
+@checked
 @dataclass(frozen=True)
 class FinetuneSettings:
     """Settings of a finetuning; the defaults are those of the seed project with LaBraM's recipe.

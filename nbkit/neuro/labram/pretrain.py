@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.labram.backbone import NeuralTransformer, cut_patches
 from nbkit.neuro.labram.channels import channel_rows, rows_of, with_rows
 from nbkit.neuro.labram.codebook import Codebook
@@ -33,6 +34,7 @@ MONITOR = "val_mem_loss"
 _SCORED_EVERY = 10  # training steps between two accuracies, which cost a pass over all logits
 
 
+@checked
 @dataclass(frozen=True)
 class PretrainSettings:
     """Settings of masked pretraining; the defaults are those of the seed project.

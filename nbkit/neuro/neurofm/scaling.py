@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.neurofm.scaling_laws.power_law import INCONCLUSIVE, Verdict, judge
 from nbkit.neuro.neurofm.scaling_laws.sweet_spot import SweetSpot, find_sweet_spot
 from nbkit.neuro.neurofm.search import MEAN_RATE, UNIT, config_name, trial_row, unit_of
 
 
+@checked
 @dataclass(frozen=True)
 class ScalingSettings:
     """Settings of the scaling experiments. The defaults are experiments 1 and 2 of the original plan."""

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.neurofm.scaling_laws.sweet_spot import SweetSpot, find_sweet_spot
 
 MEAN_RATE = "mean rate of each unit"
 UNIT = "bit/spike"
 
 
+@checked
 @dataclass(frozen=True)
 class SearchSettings:
     """Settings of the search. The defaults are the grid of the original plan, with 10 recordings."""

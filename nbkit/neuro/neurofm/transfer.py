@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.neurofm.adapt import add_lora_to, identify_units
 from nbkit.neuro.neurofm.data.batches import SpikeData, hold_out_recordings
 from nbkit.neuro.neurofm.decoders.probe import fit_probe
@@ -42,6 +43,7 @@ RIVALS = (WIENER, BAYES, LDA)
 HELD_OUT, OTHER = "held out", "other modality"
 
 
+@checked
 @dataclass(frozen=True)
 class TransferSettings:
     """Settings of the transfer experiment. The defaults are those of the original plan: 15 and 5 of 20 recordings."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.training.rates import one_cycle
 from nbkit.neuro.tribe.runs.windows import TribeData
 from nbkit.neuro.tribe.schedules import optimizer_of, steps_of_epochs, windows_of_hours
@@ -19,6 +20,7 @@ from nbkit.neuro.tribe.supervised import SupervisedTribe
 _WINDOW_S = 149.0  # length of a window: 100 steps of 1.49 s
 
 
+@checked
 @dataclass(frozen=True)
 class DistillSettings:
     """Settings of phase 2; the defaults are those of the seed project for its 320 h.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.training.rates import one_cycle, stage
 from nbkit.neuro.tribe.runs.windows import Batch, TribeData, halves
 from nbkit.neuro.tribe.schedules import optimizer_of, steps_of_epochs, windows_of_hours
@@ -20,6 +21,7 @@ STORIES_WEIGHT = 0.3  # loss weight of subjects who only heard stories (LeBel et
 _WINDOW_S = 149.0  # length of a window: 100 steps of 1.49 s
 
 
+@checked
 @dataclass(frozen=True)
 class FmriSettings:
     """Settings of phase 3; the defaults are those of the seed project for 264 h.

@@ -11,12 +11,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.tribe.stimuli.features import BYTES_PER_STEP, FEATURE_HZ
 from nbkit.neuro.tribe.stimuli.segments import FUSION_DIM, N_VERTICES, TEACHER_TR
 
 GB = 1e9
 
 
+@checked
 @dataclass(frozen=True)
 class Rates:
     """Hours of stimulus processed per GPU hour; the defaults are the seed project's estimates for a T4.
@@ -74,6 +76,7 @@ def measured_rates(seconds: Mapping[str, tuple[float, float]], source: str) -> R
     return Rates().measured(done, source) if done else Rates()
 
 
+@checked
 @dataclass(frozen=True)
 class Host:
     """Limits and price of a host.

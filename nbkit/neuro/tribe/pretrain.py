@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.training.optimization import ClippedModule
 from nbkit.neuro.training.rates import cosine_rate, ramp
 from nbkit.neuro.tribe import pretext
@@ -22,6 +23,7 @@ from nbkit.neuro.tribe.student.fusion import MODALITIES
 from nbkit.neuro.tribe.student.student import StudentSettings, Trunk
 
 
+@checked
 @dataclass(frozen=True)
 class PretrainSettings:
     """Settings of phase 1; the defaults are those of the seed project for its 1770 h.

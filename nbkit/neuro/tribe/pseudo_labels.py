@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.signals.imaging.bold import TEACHER_OFFSET_S
 from nbkit.neuro.tribe.runs.runs import NOBODY, StimulusRun, stimulus_of
 from nbkit.neuro.tribe.scoring.evaluate import predict_run, score, student_predictor
@@ -22,6 +23,7 @@ LOSS_WEIGHTS = {"fmri": 0.4, "teacher": 0.3, "pseudo": 0.2, "other": 0.1}
 LEAST_R = 0.20
 
 
+@checked
 @dataclass(frozen=True)
 class PseudoSettings:
     """Thresholds for pseudo-labels."""

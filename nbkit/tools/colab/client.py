@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nbkit.ground.fields import unknown
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.words import unknown
 
 PROGRAM_VARIABLE = "NBKIT_COLAB"  # path of the client, where it is not on the PATH
 OLDEST = (0, 7)

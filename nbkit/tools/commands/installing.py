@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from nbkit.ground.fields import unknown
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.requirements import requirements
-from nbkit.runtime.words import unknown
 
 EXTRAS = ("drive", "hub")
 

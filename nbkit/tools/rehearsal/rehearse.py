@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.fields import unknown
 from nbkit.ground.files import write_json
 from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.ledger.segments import read_state
@@ -25,7 +26,7 @@ from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.training.newest import newest_step
-from nbkit.runtime.words import counted, show_duration, unknown
+from nbkit.runtime.words import counted, show_duration
 from nbkit.tools.notebooks import find_notebook
 from nbkit.tools.parameters import check_parameters, notebook_parameters, refuse_options
 from nbkit.tools.phases import Phase, load_phases

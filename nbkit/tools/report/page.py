@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.ground import __version__
+from nbkit.ground.fields import unknown
 from nbkit.ground.files import write_atomically
 from nbkit.ground.stand_in import is_stand_in
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Stat, Store
-from nbkit.runtime.words import counted, unknown
+from nbkit.runtime.words import counted
 from nbkit.tools.notebooks import captions_of
 from nbkit.tools.phases import load_phases
 from nbkit.tools.report import chart, sections, sessions_plot

@@ -14,10 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from nbkit.ground.fields import unknown
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_slug
-from nbkit.runtime.words import unknown
 from nbkit.tools.notebooks import find_notebook
 from nbkit.tools.parameters import check_parameters, notebook_parameters
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.tokens.conditions import Conditions
 from nbkit.neuro.bandvar.tokens.generator import NextScaleTransformer
@@ -30,6 +31,7 @@ from nbkit.neuro.training.rates import scaled_rate, shaped_rate
 from nbkit.neuro.training.weights import held, load_strictly, settings_from
 
 
+@checked
 @dataclass(frozen=True)
 class GeneratorSettings:
     """Settings of a training run. ``depth`` is the number of blocks and heads; the width is 64 times ``depth``.

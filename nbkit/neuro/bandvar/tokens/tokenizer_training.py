@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.bandvar.data import file_names
 from nbkit.neuro.bandvar.tokens.missing_power import MissingPower
 from nbkit.neuro.bandvar.tokens.scales import token_count
@@ -28,6 +29,7 @@ from nbkit.neuro.training.weights import held, load_strictly, settings_from
 _MOST_FITTED = 2**27  # numbers in the windows that the bases are fitted to, half a GB
 
 
+@checked
 @dataclass(frozen=True)
 class TokenizerSettings:
     """Settings of a tokenizer training. ``free`` is for 64 channels by 500 samples on one GPU with 16 GB."""

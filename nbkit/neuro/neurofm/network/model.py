@@ -14,12 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.neurofm.network.encoder import PopulationEncoder
 from nbkit.neuro.neurofm.network.heads import BehaviourHead, ContrastHead, CountHead, ForecastHead
 from nbkit.neuro.neurofm.network.tokenizer import SpikeTokenizer, UnitBook
 from nbkit.neuro.neurofm.network.units import UnitTable
 
 
+@checked
 @dataclass(frozen=True)
 class NeuroFMSettings:
     """Settings of the network, its windows and its training. The defaults are `quick_test`.

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nbkit.ground.fields import checked
+
 PASSED, FAILED, OPEN = "passed", "failed", "not measured"
 _COSTS = ("steps", "hours", "sessions", "weeks", "dollars")
 SESSION_SHARE = 0.9  # fraction of a session used for training; the rest is start-up, saving and uploads
@@ -178,6 +180,7 @@ class StepRate:
         return f"{step}, {self.windows:.3g} windows per recording; {self.where}"
 
 
+@checked
 @dataclass(frozen=True)
 class Grant:
     """Quota and price of a host.

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.signals.hbn.release import ACTIVE_TASK, check_tasks
 from nbkit.neuro.signals.hbn.windows import RESPONSES, STIMULI, TRIAL, HBNRecording, HBNWindows, write_windows
 from nbkit.neuro.signals.intake.recording import Recording
@@ -29,6 +30,7 @@ _TRIAL_END_S = 2.4
 _DRIVE = 0.5  # change of the log amplitude per standard deviation of a drive
 
 
+@checked
 @dataclass(frozen=True)
 class SyntheticHBNSettings:
     """Sizes and couplings of the synthetic HBN.

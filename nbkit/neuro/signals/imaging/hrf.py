@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 
+
+@checked
 @dataclass(frozen=True)
 class DoubleGamma:
     """Parameters of the response; the defaults are those of SPM.

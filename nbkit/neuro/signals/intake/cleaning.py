@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.signals.artifacts import KINDS, remove_artifacts
 from nbkit.neuro.signals.intake.ch_names import electrode
 from nbkit.neuro.signals.intake.facts import Stretch
@@ -23,6 +24,7 @@ BADS = ("interpolate", "drop", "keep")
 _FEWEST = 8  # good channels with known positions that spherical splines need
 
 
+@checked
 @dataclass(frozen=True)
 class Cleaning:
     """Settings of the cleaning.

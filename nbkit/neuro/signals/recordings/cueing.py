@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.signals.intake.cleaning import Cleaning
 from nbkit.neuro.signals.intake.reading import read_recording
 from nbkit.neuro.signals.windows.shard_writing import write_signal
@@ -24,6 +25,7 @@ _BAND_HZ = (0.5, 45.0)
 _NEXT_CUE_S = 1.0  # s from the target to the earliest next cue
 
 
+@checked
 @dataclass(frozen=True)
 class CueingWindows:
     """Position of a window relative to its target.

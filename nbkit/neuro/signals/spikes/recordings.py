@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.signals.intake.facts import RecordingError
 from nbkit.neuro.signals.recordings.identity import TABLE, read_table
 from nbkit.neuro.signals.recordings.listing import unique_keys
@@ -38,6 +39,7 @@ _MUCH_REST = 0.2  # share of bins at one value that is worth a note
 SNRS = (0.85, 0.7, 0.5, 0.35)  # of simulated recordings, in turn
 
 
+@checked
 @dataclass(frozen=True)
 class SpikeWindowSettings:
     """How recordings become windows; all but the first three may differ in each recording, by columns of the table."""

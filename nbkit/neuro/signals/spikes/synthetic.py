@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.signals.spikes.binned import BinnedRecording
 from nbkit.neuro.signals.spikes.reliability import SNR_BIN_S, recording_snr
 
@@ -20,6 +21,7 @@ STAND_IN = "synthetic stand-in: cosine-tuned Poisson units driven by a simulated
 VELOCITY_SD = 10.0  # cm/s, each axis
 
 
+@checked
 @dataclass(frozen=True)
 class PopulationSettings:
     """Settings of one simulated recording."""

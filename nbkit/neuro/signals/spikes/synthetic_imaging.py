@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.signals.spikes.binned import BinnedRecording
 from nbkit.neuro.signals.spikes.reliability import recording_snr
 
 STAND_IN = "synthetic stand-in: simulated spikes seen as calcium events; nothing was imaged"
 
 
+@checked
 @dataclass(frozen=True)
 class ImagingSettings:
     """Settings of the simulated imaging."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.signals.intake.facts import RecordingError
 from nbkit.neuro.signals.intake.recording import Recording
 from nbkit.neuro.signals.intake.stretches import sample_of
@@ -22,6 +23,7 @@ from nbkit.neuro.signals.windows.cutting import window_labels
 _OWN = ("key", "source", "path", "subject", "run", "file")  # columns of a row that say where a recording is
 
 
+@checked
 @dataclass(frozen=True)
 class Windowing:
     """How windows are cut.

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.tribe.readers.datasets import stimulus_rows
 from nbkit.neuro.tribe.runs.runs import StimulusRun, stimulus_of
 from nbkit.neuro.tribe.stimuli.decode import decode
@@ -89,6 +90,7 @@ def _means(steps: int, frames: int) -> Tensor:
     return shared / shared.sum(1, keepdim=True)
 
 
+@checked
 @dataclass(frozen=True)
 class Unfrozen:
     """Backbones to train.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nbkit.ground.fields import checked
 
+
+@checked
 @dataclass(frozen=True)
 class FrameSettings:
     """Settings of the folds, of banded ridge regression, and of the null distribution.

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.tribe.stimuli.decode import AUDIO_PIECE_S, AUDIO_RATE, Word
 from nbkit.neuro.tribe.stimuli.features import FEATURE_HZ
 from nbkit.neuro.tribe.stimuli.whisper_file import whisper_encoder
@@ -23,6 +24,7 @@ from nbkit.neuro.tribe.stimuli.whisper_file import whisper_encoder
 RANDOM = "random"
 
 
+@checked
 @dataclass(frozen=True)
 class EncoderSettings:
     """Settings of the backbones: for each, a name on the hub, a folder, or "random".

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.signals.imaging.hrf import DoubleGamma, convolve_hrf, hrf_kernel, peak_lag
 from nbkit.neuro.tribe.stimuli.features import FEATURE_DIMS, FEATURE_HZ, MODALITIES, feature_steps, pack_features
 from nbkit.neuro.tribe.stimuli.segments import FUSION_DIM, TEACHER_TR
@@ -23,6 +24,7 @@ STAND_IN = "synthetic stand-in: planted latents, map and response; no stimulus w
 STAND_IN_TEACHER = "synthetic teacher: a fixed nonlinear map of the features, not TRIBE v2"
 
 
+@checked
 @dataclass(frozen=True)
 class SyntheticSettings:
     """Settings of the synthetic world.

@@ -13,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nbkit.ground.fields import checked
 
+
+@checked
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the loss terms; a term with weight 0 is not computed."""

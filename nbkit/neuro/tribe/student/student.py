@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nbkit.ground.fields import checked
 from nbkit.neuro.tribe.student.fusion import MODALITIES, Fusion, GatedPooling, Routed
 from nbkit.neuro.tribe.student.projector import Motion, Projector
 from nbkit.neuro.tribe.student.response import HRFLayer
 from nbkit.neuro.tribe.student.subjects import FiLM
 
 
+@checked
 @dataclass(frozen=True)
 class StudentSettings:
     """Sizes of the student; the defaults are those of the seed project on fsaverage4.
