@@ -138,10 +138,12 @@ def closing_card(session: CardFacts, summary: dict[str, Any], fault: str | None)
 
 
 def next_notebooks(slug: str) -> list[str]:
-    """Return the names of the notebooks that read what a phase made, three at most."""
+    """Return the notebooks, three at most, that a phase is the last to be needed by; others wait for more."""
     try:
         phases = tomllib.loads((home() / "manifests" / "phases.toml").read_text("utf-8"))["phase"]
-        return [f"{phase['number']:02d}_{phase['slug']}" for phase in phases if slug in phase["needs"]][:3]
+        number = {phase["slug"]: phase["number"] for phase in phases}
+        after = [phase for phase in phases if phase["needs"] and max(phase["needs"], key=number.__getitem__) == slug]
+        return [f"{phase['number']:02d}_{phase['slug']}" for phase in after][:3]
     except (OSError, KeyError, TypeError, ValueError):  # another project's phases have no such list
         return []
 

@@ -216,4 +216,6 @@ def test_a_complete_session_removes_twins_and_outlives_a_refusal(tmp_path: Path,
 
 def test_the_closing_card_names_the_notebooks_that_go_on():
     assert next_notebooks("bandvar_train")[0] == "41_bandvar_rollout"
-    assert len(next_notebooks("eeg_windows")) == 3 and next_notebooks("no_such_phase") == []
+    assert next_notebooks("eeg_windows") == ["20_labram_codebook", "30_jepa_pretrain", "40_bandvar_train"]
+    assert next_notebooks("labram_codebook") == ["21_labram_pretrain"], "what else waits for it, waits for more"
+    assert next_notebooks("no_such_phase") == []

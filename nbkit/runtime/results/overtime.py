@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -53,6 +54,7 @@ class Overtime:
         self._before = signal.signal(signal.SIGALRM, self._interrupt)
         self._shell = _shell()
         if self._shell is not None:
+            _without_hint()
             self._shell.events.register("pre_run_cell", self._cell_begins)
             self._shell.events.register("post_run_cell", self._cell_ends)
         if self._thread is None or not self._thread.is_alive():
@@ -100,6 +102,8 @@ class Overtime:
         raise SystemExit(0)  # ends the cell or script, not the kernel; `nbkit run` reads how the session closed
 
     def _cell_begins(self, info: Any = None) -> None:
+        if self._shell is not None:
+            _without_hint()
         self._in_cell = True
 
     def _cell_ends(self, result: Any = None) -> None:
@@ -125,3 +129,8 @@ def _shell() -> Any:
     except ImportError:
         return None
     return get_ipython()
+
+
+def _without_hint() -> None:
+    """Hide IPython's hint on how to leave, which it gives in red after each cell that an exit ends."""
+    warnings.filterwarnings("ignore", "To exit: use", UserWarning)

@@ -385,7 +385,11 @@ def _say_end(session: TrainingSession, report: FitReport) -> None:
         left = report.max_steps - report.step
         rate = report.seconds_training / report.steps_this_session if report.steps_this_session else None
         about = f", about {show_duration(left * rate)}" if rate else ""
+        again = "Run it again to go on."
+        if report.reason == "wall" and not report.steps_this_session:
+            limit = show_duration(session.budget.limit)
+            again = f"No step fitted into the {limit} of this session: run it again with a longer limit."
         session.say(
-            f"{session.slug} stopped ({report.reason}): {done}. Its state is saved. {left} steps are left{about}. Run "
-            "it again to go on."
+            f"{session.slug} stopped ({report.reason}): {done}. Its state is saved. {left} steps are left{about}. "
+            f"{again}"
         )

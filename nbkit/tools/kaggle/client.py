@@ -29,8 +29,8 @@ TRIES, FIRST_WAIT, LONGEST_WAIT = 6, 1.0, 60.0
 _SESSION_TOKEN = "KAGGLE_API_V1_TOKEN"  # a notebook's own token; the client would prefer it to the attached key
 _PASSING = (408, 429, 500, 502, 503, 504)
 HOW_TO_LOG_IN = (
-    "Create a token at https://www.kaggle.com/settings/api and save it as ~/.kaggle/kaggle.json, or set "
-    "KAGGLE_USERNAME and KAGGLE_KEY; they are never printed."
+    "Create a token at https://www.kaggle.com/settings/api. Save its text as ~/.kaggle/access_token, or set "
+    "KAGGLE_API_TOKEN to it; the file of an older key is ~/.kaggle/kaggle.json. They are never printed."
 )
 
 
@@ -194,7 +194,8 @@ def connect(first_wait: float | None = None, tries: int = TRIES) -> Kaggle:
         with quiet():
             api.authenticate()
     except SystemExit:
-        raise UsageError(f"Kaggle accepts none of this machine's credentials. {HOW_TO_LOG_IN}") from None
+        fault = next(filter(None, map(_fault_of, _files())), "Kaggle accepts none of this machine's credentials.")
+        raise UsageError(f"{fault} {HOW_TO_LOG_IN}") from None
     except Exception as error:
         if not _is_of_the_client(error):
             raise
@@ -220,6 +221,25 @@ def _read_key(path: Path | None) -> dict[str, str] | None:
             f"{path} is not a valid {KEY_FILE} of Kaggle ({type(error).__name__}). Attach the dataset that "
             "'nbkit push dispatcher' creates. Nothing was sent."
         ) from None
+
+
+def _fault_of(path: Path) -> str:
+    """Return what is wrong with a credential's file, without its content; empty if nothing is seen."""
+    try:
+        text = path.read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+    if not text:
+        return f"{path} is empty."
+    if path.suffix != ".json":
+        return ""
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        new = " It looks like a token of the new form, which belongs into access_token beside it." * ("{" not in text)
+        return f"{path} is not the JSON of a key.{new}"
+    lacking = [name for name in ("username", "key") if not isinstance(fields, dict) or not fields.get(name)]
+    return f"{path} has no {' and no '.join(lacking)}." if lacking and path.name == KEY_FILE else ""
 
 
 def _client() -> type:
@@ -282,8 +302,7 @@ def _kaggle_error(what: str, error: Exception, user: str) -> KaggleError:
     answer = re.sub(r" for url: \S+", "", str(error))[:500]
     if status is None and _is_passing(error):
         return KaggleError(
-            f"{start}: Kaggle did not answer ({type(error).__name__}) in several tries. Check the connection and run "
-            "the command again.",
+            f"{start}: Kaggle did not answer ({type(error).__name__}). Check the connection and run the command again.",
         )
     if status == 429:
         return KaggleError(f"{start}: Kaggle asks for fewer requests ({answer}). Wait some minutes and try again.", 429)

@@ -198,7 +198,7 @@ def report(document: dict[str, Any]) -> str:
     many = f"{counted(sums['sessions'], 'session')}, {sums['kills']} killed"
     header = ("session", "start-up", "to first work", "length", "ended", "resumed from", "work", "lost by the kill")
     table = text_table(map(_cells, rows), header, numbers=(0,), indent=2)
-    lines = [f"{document['notebook']}: {state}. {many}", table]
+    lines = [f"{document['notebook']}: {state.rstrip('.')}. {many}", table]
     if sums["items"] or sums["steps"]:
         lost = _amount(sums["lost_items"], sums["lost_steps"]) or "nothing"
         twice = _amount(sums["twice_items"], sums["twice_steps"]) or "nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from typing import TextIO
 from nbkit.runtime.journal import Event, of_kind
 from nbkit.runtime.words import counted, show_duration
 
-EVERY = 5.0  # seconds between lines in a log
+EVERY = 5.0  # seconds between lines in a log; while nothing changes, twice as long each time
+RARELY = 60.0
+_TIMES = re.compile(r"[\d.]+ (?:s|min|h|days)\b")
 _REFRESH = 1.0  # seconds between refreshes on a terminal
 
 
@@ -30,6 +33,7 @@ class LiveLine:
         self._terminal = file.isatty()
         self._last = clock()
         self._shown = False
+        self._state, self._wait = "", EVERY
 
     def say(self, text: str) -> None:
         """Print a permanent line."""
@@ -37,9 +41,11 @@ class LiveLine:
 
     def refresh(self, text: str) -> None:
         """Show the present state, unless the last line is too recent."""
-        now = self._clock()
-        if now - self._last < (_REFRESH if self._terminal else EVERY):
+        now, state = self._clock(), _TIMES.sub("", text)
+        wait = self._wait if state == self._state else EVERY
+        if now - self._last < (_REFRESH if self._terminal else wait):
             return
+        self._wait, self._state = min(2 * wait, RARELY), state
         if self._terminal:
             self._write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", shown=True)
         else:

@@ -19,6 +19,7 @@ from typing import Any
 
 from nbkit.ground.fields import unknown
 from nbkit.ground.files import write_json
+from nbkit.ground.stand_in import stand_in_words
 from nbkit.runtime.errors import StoreError, UsageError
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.address import show as shown
@@ -35,6 +36,7 @@ from nbkit.tools.rehearsal.kaggle_machine import KaggleMachine
 from nbkit.tools.rehearsal.lengthening import LONGEST, PATIENCE, hopeless, lengthened
 from nbkit.tools.rehearsal.machine import STARTUP, Machine, ThisMachine
 from nbkit.tools.rehearsal.running import FAILED, LEFT
+from nbkit.tools.status.status import read_document
 
 MACHINES = {"local": ThisMachine, "kaggle": KaggleMachine}
 KILLS = ("mixed", "random", "wall", "work", "none")
@@ -256,7 +258,8 @@ def rehearse(
     Returns
     -------
     exit_code : int
-        0 if all are complete, 1 if one failed or makes no progress, 3 if `max_sessions` was reached.
+        0 if all are complete, 1 if one failed or makes no progress, 2 if its parameters or data are at fault, 3 if
+        `max_sessions` was reached.
     reports : list of dict
 
     Raises
@@ -296,9 +299,12 @@ def rehearse(
             document = whole.run(notebook)
             documents.append(document)
             say(report(document))
+            for line in to_look_at(whole.store, document["slug"], whole.cache, where):
+                say(line)
             if not document["complete"]:
                 left = document["sums"]["sessions"] >= max_sessions
-                code = LEFT if left and code != FAILED else FAILED
+                asked = document["sums"]["sessions"] and document["sessions"][-1]["exit"] == UsageError.exit_code
+                code = LEFT if left and code in (0, LEFT) else UsageError.exit_code if asked else FAILED
                 if not chain:
                     return code, documents
             elif document["failed_items"] != (script.poison is not None):
@@ -308,6 +314,22 @@ def rehearse(
     if len(documents) > 1:
         say(summary(documents))
     return code, documents
+
+
+def to_look_at(store: Store, slug: str | None, cache: Path, where: str) -> list[str]:
+    """Return lines about a phase's figures in the store, and about what in its data or weights is not real."""
+    if slug is None:
+        return []
+    lines = []
+    try:
+        names = [stat.name.rpartition("/")[2] for stat in store.list(f"{slug}/figures/")]
+        if names:
+            lines.append(f"  figures: {', '.join(names)} in {where}/{slug}/figures")
+        content, _ = read_document(store, f"{slug}/results.json", cache)
+        words = stand_in_words(content or {})
+    except (StoreError, FileNotFoundError):
+        return lines  # a rehearsal's result does not depend on it
+    return [*lines, f"  not real: {words}"] if words else lines
 
 
 def _of_poison(key: str, document: dict[str, Any]) -> str:

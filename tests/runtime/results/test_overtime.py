@@ -53,7 +53,7 @@ def test_a_script_ends_at_the_wall_and_closes_with_work_left(tmp_path: Path) -> 
     assert (closed["complete"], closed["exit"], closed["reason"], closed["done"]) == (False, 3, "wall", 1)
 
 
-def test_a_notebook_ends_at_the_wall_with_exit_code_3(tmp_path: Path) -> None:
+def test_a_notebook_ends_at_the_wall_with_exit_code_3(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     cells = [
         "STORE = None\nLIMIT = None",
         'import nbkit\nsession = nbkit.open_session("toy", store=STORE, limit=LIMIT)',
@@ -69,6 +69,8 @@ def test_a_notebook_ends_at_the_wall_with_exit_code_3(tmp_path: Path) -> None:
     code = run_notebook(tmp_path / "05_toy.ipynb", store=str(tmp_path / "store"), limit="4s", folder=tmp_path / "work")
     assert code == 3 and time.monotonic() - began < 25
     assert not list(tmp_path.rglob("too_late"))
+    said = "".join(capfd.readouterr())
+    assert "The time limit is reached" in said and "To exit" not in said
 
 
 def test_a_callback_after_a_cell_is_not_ended_which_would_end_the_kernel(tmp_path: Path) -> None:

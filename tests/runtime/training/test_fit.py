@@ -7,6 +7,7 @@ import logging
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from lightning.pytorch import Callback, LightningDataModule
 from torch.utils.data import DataLoader
 
 from nbkit.runtime.errors import DamagedError, UsageError
-from nbkit.runtime.training.fit import fit
+from nbkit.runtime.training.fit import FitReport, _say_end, fit
 from tests.runtime.training.training_support import (
     FakeSession,
     Points,
@@ -290,3 +291,12 @@ def test_module_may_look_at_its_own_data_module(tmp_path: Path) -> None:
         return fit(FakeSession(tmp_path), Curious(), TinyData(), max_steps=3).complete
 
     assert run_child(train)
+
+
+def test_a_session_too_short_for_a_step_advises_a_longer_one():
+    said: list[str] = []
+    session = SimpleNamespace(slug="toy", say=said.append, budget=SimpleNamespace(limit=30.0))
+    for reason, steps in (("wall", 0), ("wall", 2), ("SIGTERM", 0)):
+        _say_end(session, FitReport(2, 9, reason, None, steps, seconds_training=1.0))
+    assert ["a longer limit" in text for text in said] == [True, False, False]
+    assert "No step fitted into the 30 s of this session" in said[0] and said[1].endswith("Run it again to go on.")

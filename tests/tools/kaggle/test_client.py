@@ -64,6 +64,38 @@ def test_no_credential_is_a_users_mistake(server, monkeypatch):
         connect()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("kaggle.json", "KGAT_secret", "kaggle.json is not the JSON of a key. It looks like a token of the new form"),
+        ("kaggle.json", '{"username": "mary"', "kaggle.json is not the JSON of a key. Create"),
+        ("kaggle.json", '{"username": "mary"}', "kaggle.json has no key. Create"),
+        ("kaggle.json", "[1]", "kaggle.json has no username and no key."),
+        ("access_token", "", "access_token is empty. Create a token"),
+        ("access_token", "KGAT_secret", "none of this machine's credentials. Create a token"),
+    ],
+)
+def test_a_file_that_is_no_credential_is_named_with_what_is_wrong(server, monkeypatch, tmp_path, name, content, says):
+    for variable in ("KAGGLE_KEY", "KAGGLE_USERNAME", "KAGGLE_CONFIG_DIR", "KAGGLE_API_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    file = tmp_path / "person" / ".kaggle" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path / "person")
+    monkeypatch.setattr("nbkit.tools.kaggle.client._client", lambda: NoClient)
+    with pytest.raises(UsageError) as caught:
+        connect()
+    said = str(caught.value)
+    assert says in said and "access_token, or set KAGGLE_API_TOKEN" in said and "secret" not in said
+
+
+class NoClient:
+    """Kaggle's client that finds nothing to log in with, as it then ends the process."""
+
+    def authenticate(self) -> None:
+        raise SystemExit(1)
+
+
 def test_verbose_client_does_not_print_the_key(server, monkeypatch, capfd):
     from kaggle.api.kaggle_api_extended import KaggleApi
 

@@ -24,7 +24,7 @@ from nbkit.tools.rehearsal.accounts import RehearsedSession, account, report, wo
 from nbkit.tools.rehearsal.lengthening import rounded_up, spelled
 from nbkit.tools.rehearsal.live_line import LiveLine, doing
 from nbkit.tools.rehearsal.process_tree import ProcessTree
-from nbkit.tools.rehearsal.rehearse import Rehearsal, Script, rehearse
+from nbkit.tools.rehearsal.rehearse import Rehearsal, Script, rehearse, to_look_at
 from nbkit.tools.rehearsal.running import run_notebook
 from tests.conftest import CLOSE, OPEN, PARAMETERS, WORK
 
@@ -240,6 +240,20 @@ def test_a_failed_session_ends_it_with_its_last_output(tmp_path):
     assert "failed with exit code 1" in document["reason"] and "the end of the log" in document["reason"]
 
 
+def test_what_there_is_to_look_at_is_said_and_what_is_not_real(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    assert to_look_at(store, "toy", tmp_path / "cache", "there") == to_look_at(store, None, tmp_path, "there") == []
+    (tmp_path / "store/toy/figures").mkdir(parents=True)
+    for name in ("curves.png", "bands.png"):
+        (tmp_path / "store/toy/figures" / name).write_bytes(b"x")
+    (tmp_path / "store/toy/results.json").write_text('{"data": "synthetic: two sines", "metrics": {}}')
+    assert to_look_at(store, "toy", tmp_path / "cache", "there") == [
+        "  figures: bands.png, curves.png in there/toy/figures", "  not real: synthetic: two sines",
+    ]  # fmt: skip
+    (tmp_path / "store/toy/results.json").write_text('{"data": "real", "metrics": {}}')
+    assert len(to_look_at(store, "toy", tmp_path / "again", "there")) == 1
+
+
 def test_max_sessions_end_it(tmp_path):
     endings = [{"ending": "killed", "receipt": step} for step in (10, 20)]
     document, _ = played(tmp_path, *endings, max_sessions=2)
@@ -369,6 +383,16 @@ def test_a_log_gets_a_line_every_five_seconds_and_a_terminal_one_that_is_refresh
         assert text.count("\n") == (1 if terminal else 3)
         line.say("then")
         assert text + ("\r\x1b[K" if terminal else "") + "then\n" == file.getvalue()
+
+
+def test_in_a_log_a_line_that_says_nothing_new_comes_ever_more_rarely():
+    file, now = io.StringIO(), [0.0]
+    line = LiveLine(file, lambda: now[0])
+    for second in range(1, 301):
+        now[0] = float(second)
+        line.refresh(f"{second}.0 s of 5 min: {'step 7' if second > 200 else 'no item or step yet'}")
+    said = [int(text.partition(".")[0]) for text in file.getvalue().splitlines()]
+    assert said == [5, 15, 35, 75, 135, 195, 201, 211, 231, 271]
 
 
 def test_what_a_session_is_doing_is_read_from_its_journal():

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from nbkit.ground.stand_in import is_made_up
 from nbkit.neuro.signals.windows.mapped import TORCH_DTYPES, map_member, map_npy, npy_header, read_header
 from nbkit.neuro.signals.windows.shard_writing import FORMAT, WHOLE, write_shard, write_signal
 
@@ -292,9 +293,13 @@ class _Shard:
             ("samples per window", self.shape[2], first.shape[2]),
         ):
             if mine != its:
+                kinds = [is_made_up(shard.facts.get("data", "")) for shard in (self, first)]
+                how = "Cut them again with the same settings, or read them separately."
+                if kinds[0] != kinds[1]:
+                    how = "One recording is a stand-in, the other is real: take another store for the real ones."
                 raise ValueError(
                     f"{self.path} has {what} {_brief(mine)}, {first.path} has {_brief(its)}; one data set holds one "
-                    "kind. Cut them again with the same settings, or read them separately."
+                    f"kind. {how}"
                 )
 
 

@@ -24,12 +24,12 @@ def windows_of(number: int, count: int = 5, channels: int = 3, times: int = 20) 
 def shard(tmp_path):
     """Write the shard of one subject, and give the npy's path."""
 
-    def write(number, windows=None, ch_names=NAMES, sfreq=100.0, **columns):
+    def write(number, windows=None, ch_names=NAMES, sfreq=100.0, data="made up", **columns):
         windows = windows_of(number) if windows is None else windows
         columns = {"target": np.arange(len(windows)) + 100.0 * number, **columns}
         folder = tmp_path / f"sub-{number}"
         written = write_shard(
-            folder, windows, sfreq=sfreq, ch_names=ch_names, subject=f"S{number}", columns=columns, data="made up"
+            folder, windows, sfreq=sfreq, ch_names=ch_names, subject=f"S{number}", columns=columns, data=data
         )
         return written["windows"]
 
@@ -118,8 +118,13 @@ def test_missing_targets_are_nan_and_text_is_text(shard):
 )
 def test_mixed_shards_are_refused_with_the_file_named(shard, change, match):
     paths = [shard(1), shard(2, **change)]
-    with pytest.raises(ValueError, match=f"sub-2.*{match}"):
+    with pytest.raises(ValueError, match=f"sub-2.*{match}.*Cut them again with the same settings"):
         WindowShards(paths)
+
+
+def test_a_stand_in_beside_a_real_recording_asks_for_another_store(shard):
+    with pytest.raises(ValueError, match="One recording is a stand-in, the other is real: take another store"):
+        WindowShards([shard(1), shard(2, ch_names=("E1", "E2", "E3"), data="real")])
 
 
 def test_nan_is_refused_before_anything_is_written(shard, tmp_path):
