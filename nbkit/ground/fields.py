@@ -11,7 +11,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -171,9 +171,7 @@ def _fit_list(wanted: Any, value: Any) -> Any:
 def _fit_mapping(kind: type, arguments: tuple[Any, ...], value: Any) -> Any:
     if not isinstance(value, Mapping):
         return MISFIT
-    name, one = (*arguments, Any, Any)[:2]
-    if not arguments or (name is Any and one is Any) or is_dataclass(one):
-        return dict(value) if kind is dict else value
-    if any(fit(name, k) is MISFIT or fit(one, v) is MISFIT for k, v in value.items()):
+    of = [one for one in arguments if one in _WORDS]  # what else it may hold, the class itself says
+    if len(of) == 2 and any(fit(of[0], name) is MISFIT or fit(of[1], one) is MISFIT for name, one in value.items()):
         return MISFIT
     return dict(value) if kind is dict else value
