@@ -69,11 +69,6 @@ def checked(cls: type[T]) -> type[T]:
     return cls
 
 
-def is_checked(cls: type) -> bool:
-    """Return whether a class itself was made by `checked`; a subclass has an own ``__init__`` and must be, too."""
-    return hasattr(cls.__dict__.get("__init__"), "__wrapped__")
-
-
 def misfit(kind: str, name: str, value: Any, wanted: Any) -> str:
     """Return a message about a value of another type than a field's."""
     shown = repr(value)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import nbkit.neuro
-from nbkit.ground.fields import checked, described, fit, is_checked
+from nbkit.ground.fields import checked, described, fit
 
 WRONG: dict[str, Any] = {
     "nothing": None,
@@ -40,6 +40,11 @@ def settings_classes() -> list[type]:
         module = ".".join(path.relative_to(root).with_suffix("").parts)
         found += [getattr(importlib.import_module(module), name) for name in names]  # others are not imported: seconds
     return found
+
+
+def is_checked(cls: type) -> bool:
+    """Return whether a class itself was decorated: a subclass has an own ``__init__`` and must be, too."""
+    return hasattr(cls.__dict__.get("__init__"), "__wrapped__")
 
 
 def is_made_by_users(node: ast.ClassDef) -> bool:
