@@ -161,8 +161,12 @@ class EEGFrequencyDataset(Dataset):
 
         With ``limit``, at most that many windows are returned, evenly spaced over the data set.
         """
+        return np.stack([self[int(i)].numpy() for i in self.spaced(limit)])
+
+    def spaced(self, limit: int | None = None) -> np.ndarray:
+        """Return the numbers of the windows that `stack` takes, int64 of shape (windows,)."""
         count = len(self) if limit is None else min(limit, len(self))
-        return np.stack([self[int(i)].numpy() for i in np.linspace(0, len(self) - 1, count).round()])
+        return np.linspace(0, len(self) - 1, count).round().astype(np.int64)
 
 
 class BandData(lightning.LightningDataModule):

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+BY_GROUP = "snr_db_by_group"
+
 
 @torch.no_grad()
 def autoregressive_inference(
@@ -121,9 +123,31 @@ def snr_db(truth: np.ndarray, prediction: np.ndarray) -> float:
     return 10 * math.log10(power / noise) if power > 0 else -math.inf
 
 
+def snr_db_by_group(truth: np.ndarray, prediction: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the `snr_db` of each group's windows, float64 of shape (groups,).
+
+    Parameters
+    ----------
+    truth, prediction : array of shape (windows, stages, channels, time)
+        In uV; the last stage is compared.
+    groups : int array of shape (windows,)
+        Number of each window's subject; a subject without a window is NaN.
+    """
+    truth, prediction = np.asarray(truth)[:, -1], np.asarray(prediction)[:, -1]
+    found = np.full(int(groups.max()) + 1, np.nan)
+    for group in np.unique(groups):
+        here = groups == group
+        found[group] = snr_db(truth[here], prediction[here])
+    return found
+
+
 def rollout_table(
-    model: nn.Module, truth: Tensor | np.ndarray, names: Sequence[str], device: str = "cpu"
-) -> dict[str, dict[str, float]]:
+    model: nn.Module,
+    truth: Tensor | np.ndarray,
+    names: Sequence[str],
+    device: str = "cpu",
+    groups: np.ndarray | None = None,
+) -> dict[str, dict[str, Any]]:
     """Compute the scores of both rollouts of a model, and of the baseline for each.
 
     Parameters
@@ -135,26 +159,39 @@ def rollout_table(
         Name of each band.
     device : str
         Device to compute on.
+    groups : int array of shape (windows,), optional
+        Number of each window's subject.
 
     Returns
     -------
     table : dict of dict
         The `rollout_scores` of ``zero_start`` and its baseline ``zero`` (predict zero), and of ``delta_conditioned``
-        and its baseline ``persistence`` (repeat the true first band).
+        and its baseline ``persistence`` (repeat the true first band); with groups also `BY_GROUP`, the SNR of each.
     """
     truth = torch.as_tensor(np.asarray(truth), dtype=torch.float32)
     windows, stages, channels, time_steps = truth.shape
     from_zero = autoregressive_inference(model, stages, channels, time_steps, device)
     from_delta = torch.cat([delta_conditioned_inference(model, part, stages, device) for part in truth[:, 0].split(32)])
-    return {
-        "zero_start": rollout_scores(from_zero, truth, names),
-        "zero": rollout_scores(torch.zeros_like(truth), truth, names),
-        "delta_conditioned": rollout_scores(from_delta, truth, names),
-        "persistence": rollout_scores(truth[:, :1].expand_as(truth), truth, names),
+    rollouts = {
+        "zero_start": from_zero.expand_as(truth),
+        "zero": torch.zeros_like(truth),
+        "delta_conditioned": from_delta,
+        "persistence": truth[:, :1].expand_as(truth),
     }
+    return {name: scored(rollout, truth, names, groups) for name, rollout in rollouts.items()}
 
 
-def rollout_rows(table: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+def scored(
+    rollout: Tensor | np.ndarray, truth: Tensor | np.ndarray, names: Sequence[str], groups: np.ndarray | None
+) -> dict[str, Any]:
+    """Return the `rollout_scores`, and with groups the SNR of each as `BY_GROUP`."""
+    scores: dict[str, Any] = dict(rollout_scores(rollout, truth, names))
+    if groups is not None:
+        scores[BY_GROUP] = snr_db_by_group(np.asarray(truth), np.asarray(rollout), groups)
+    return scores
+
+
+def rollout_rows(table: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the scores of a `rollout_table` as rows, each with its unit and its baseline.
 
     Returns
@@ -172,5 +209,6 @@ def rollout_rows(table: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any
          "baseline": table[baseline][name], "baseline_is": words}
         for kind, (baseline, words) in beside.items()
         for name, value in table[kind].items()
+        if name != BY_GROUP
         if math.isfinite(value) and math.isfinite(table[baseline][name])
     ]  # fmt: skip

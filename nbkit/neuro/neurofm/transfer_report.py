@@ -15,6 +15,7 @@ import numpy as np
 
 from nbkit.neuro.neurofm.decoders.rivals import BAYES, LDA, WIENER
 from nbkit.neuro.neurofm.transfer import HELD_OUT, OTHER, WAYS
+from nbkit.neuro.training.paired import beside
 
 COMPARED = "identified"
 _WORDS = {
@@ -247,7 +248,8 @@ def _rows(
         value = float(ours[1][:, place].mean())
         rows.append({"name": f"{kind}_at_{shot}_windows", "value": value, "unit": "1",
                      "baseline": float(scratch[1][:, place].mean()),
-                     "baseline_is": "the same network from scratch, with equal windows and steps"})  # fmt: skip
+                     "baseline_is": "the same network from scratch, with equal windows and steps",
+                     **_beside(labelled, shot)})  # fmt: skip
         for rival, words in _RIVALS.items():
             if words in curves:
                 rows.append({"name": f"{kind}_at_{shot}_windows_beside_{rival.lower()}", "value": value, "unit": "1",
@@ -258,3 +260,24 @@ def _rows(
         rows.append({"name": "few_shot_advantage", "value": advantage.mean, **none})
         rows.append({"name": "few_shot_advantage_low", "value": advantage.low, **none})
     return rows
+
+
+def _beside(labelled: Sequence[Mapping[str, Any]], shot: int) -> dict[str, Any]:
+    """Return the interval of the score at a number of shots over recordings, and its rivals on the same ones."""
+    scores = {name: _by_recording(labelled, name, shot) for name in (COMPARED, "scratch", *_RIVALS)}
+    recordings = sorted(scores[COMPARED])
+    if not recordings:
+        return {}
+    arrays = {name: np.array([own.get(r, np.nan) for r in recordings]) for name, own in scores.items() if own}
+    rivals = {_RIVALS.get(name, _WORDS.get(name, name)): values for name, values in arrays.items() if name != COMPARED}
+    return {"over": f"{len(recordings)} recordings", **beside(arrays[COMPARED], rivals)}
+
+
+def _by_recording(labelled: Sequence[Mapping[str, Any]], name: str, shot: int) -> dict[str, float]:
+    """Return the score of a way or rival on each recording, the mean over its seeds."""
+    found: dict[str, list[float]] = {}
+    for case in labelled:
+        if f"score_{name}" in case:
+            own = np.atleast_1d(case[f"score_{name}"])[np.atleast_1d(case["shots"]) == shot]
+            found.setdefault(case["recording"], []).extend(float(value) for value in own)
+    return {recording: float(np.mean(values)) for recording, values in found.items() if values}

@@ -11,11 +11,14 @@ from typing import Any
 import lightning
 import numpy as np
 
-from nbkit.neuro.challenge.metrics import nrmse, nrmse_interval, score_rows
+from nbkit.neuro.challenge.metrics import nrmse, score_rows
+from nbkit.neuro.training.pooled import beside_pooled, error_sums, nrmse_of, pooled_interval
 from nbkit.neuro.training.power_ridge import PowerRidge, powers_on_crops
 from nbkit.neuro.training.regression import WindowRegressor
 from nbkit.neuro.training.rivals import WithRivals
 from nbkit.neuro.training.window_module import predict
+
+BEST, LAST = "pretrained, best validation", "pretrained, last step"
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,12 @@ class HeldOut:
     Attributes
     ----------
     rows : list of dict
-        Rows for a session's results, with name, value, unit, baseline and baseline_is.
+        Rows for a session's results. The first, of the best checkpoint, has its interval over subjects and all
+        rivals; the second, of the last step, the rivals that were trained for as many steps.
     scores : dict of str to float
         NRMSE by model, for a figure.
     intervals : dict of str to (low, high)
-        Confidence interval of each score, bootstrapped over subjects; empty for fewer than two subjects.
+        Confidence interval of each score, jackknifed over subjects; empty for fewer than two subjects.
     target, prediction : array of shape (windows,)
         True values, and predictions of the best checkpoint.
     subjects : array of shape (windows,)
@@ -67,24 +71,32 @@ def score_held_out(
     subjects, train_mean = data.test_dataset.subjects, data.target_scale(best.target)[0]
     called = {rival: f"{module.words.get(rival, rival)}, last step" for rival in module.rivals}
     predictions = {
-        "pretrained, best validation": prediction,
-        "pretrained, last step": predict(module, data.test_dataloader())[0].numpy(),
+        BEST: prediction,
+        LAST: predict(module, data.test_dataloader())[0].numpy(),
         **{called[rival]: predict(module.rivals[rival], data.test_dataloader())[0].numpy() for rival in module.rivals},
         "ridge on band powers": ridge_on_crops(data, best.target),
         **of_people(data, best.target, prediction),
         "constant, training mean": np.full(len(target), train_mean),
     }
     scores = {model: nrmse(target, predicted) for model, predicted in predictions.items()}
-    several = len(set(subjects.tolist())) > 1  # an interval over one subject does not exist
-    intervals = {model: nrmse_interval(target, p, subjects) for model, p in predictions.items() if several}
-    ends = dict(zip(("low", "high"), intervals.get("pretrained, best validation", ()), strict=False))
+    people, of = np.unique(subjects, return_inverse=True)
+    sums = {model: error_sums(target, predicted, of) for model, predicted in predictions.items()}
+    several = len(people) > 1  # an interval over one subject does not exist
+    intervals = {model: pooled_interval(nrmse_of, own) for model, own in sums.items() if several}
+    ends = dict(zip(("low", "high"), intervals.get(BEST, ()), strict=False))
     others = {
-        "last": scores["pretrained, last step"],
+        "last": scores[LAST],
         **{f"{rival}_last": scores[words] for rival, words in called.items()},
         "ridge": scores["ridge on band powers"], **ends,
         **{short: scores[words] for words, short in _OF_PEOPLE.items() if words in scores},
     }  # fmt: skip
     rows = score_rows(name, target, prediction, train_mean, others=others)
+    ours = {BEST, LAST, _AVERAGED}
+    if several:
+        over = {"over": f"{len(people)} subjects", "lower_is_better": True}
+        rows[0] |= {**over, **beside_pooled(nrmse_of, sums[BEST], {m: s for m, s in sums.items() if m not in ours})}
+        equal = {words: sums[words] for words in called.values()}
+        rows[1] |= {**over, **beside_pooled(nrmse_of, sums[LAST], equal)}
     return HeldOut(rows, scores, intervals, target, prediction, subjects)
 
 

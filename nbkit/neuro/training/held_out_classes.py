@@ -13,11 +13,12 @@ import numpy as np
 
 from nbkit.neuro.training.class_scores import MAIN, SCORES, class_intervals, class_scores
 from nbkit.neuro.training.classification import WindowClassifier
+from nbkit.neuro.training.held_out import BEST, LAST
+from nbkit.neuro.training.pooled import balanced_accuracy_of, beside_pooled, pooled_interval, recall_sums
 from nbkit.neuro.training.power_ridge import powers_on_crops
 from nbkit.neuro.training.rivals import WithRivals
 from nbkit.neuro.training.window_module import predict
 
-BEST = "pretrained, best validation"
 _UNITS = {
     "balanced_accuracy": "share", "auc": "area", "kappa": "1", "weighted_f1": "1", "auprc": "area", "accuracy": "share",
 }  # fmt: skip
@@ -30,11 +31,12 @@ class HeldOutClasses:
     Attributes
     ----------
     rows : list of dict
-        Rows for a session's results, with name, value, unit, baseline and baseline_is.
+        Rows for a session's results. The balanced accuracy of the best checkpoint has all rivals, that of the last step
+        those that were trained for as many steps.
     scores : dict of str to float
         Balanced accuracy by model, for a figure.
     intervals : dict of str to (low, high)
-        Confidence interval of each score, bootstrapped over subjects; empty for fewer than two subjects.
+        Confidence interval of each score, jackknifed over subjects; empty for fewer than two subjects.
     target : array of shape (windows,)
         Class numbers.
     prediction : array of shape (windows, classes)
@@ -78,13 +80,18 @@ def score_held_out_classes(
     called = {rival: f"{module.words.get(rival, rival)}, last step" for rival in module.rivals}
     predictions = {
         BEST: prediction,
-        "pretrained, last step": predict(module, data.test_dataloader())[0].numpy(),
+        LAST: predict(module, data.test_dataloader())[0].numpy(),
         **{words: predict(module.rivals[r], data.test_dataloader())[0].numpy() for r, words in called.items()},
         "LDA on band powers": lda_on_powers(data),
     }
     found = {model: class_scores(target, predicted) for model, predicted in predictions.items()}
     ranges = {model: class_intervals(target, predicted, subjects) for model, predicted in predictions.items()}
-    short = {"pretrained, last step": "last", **{words: f"{r}_last" for r, words in called.items()}}
+    people, of = np.unique(subjects, return_inverse=True)
+    sums = {m: recall_sums(target, p.argmax(1), of, len(data.classes)) for m, p in predictions.items()}
+    if len(people) > 1:
+        for model, own in sums.items():
+            ranges[model] |= {MAIN: pooled_interval(balanced_accuracy_of, own)}
+    short = {LAST: "last", **{words: f"{r}_last" for r, words in called.items()}}
     short["LDA on band powers"] = "lda"
     baselines = _baselines(target, data.train_dataset.column("target").astype(int), len(data.classes))
     rows = []
@@ -95,6 +102,12 @@ def score_held_out_classes(
         ends = zip(("low", "high"), ranges[BEST].get(score, ()), strict=False)  # none over one subject
         values |= {f"{name}_{score}_{end}": edge for end, edge in ends}
         rows += [{"name": key, "value": value, **beside} for key, value in values.items() if np.isfinite(value)]
+    if len(people) > 1:
+        by_name, over = {row["name"]: row for row in rows}, {"over": f"{len(people)} subjects"}
+        rivals = {model: own for model, own in sums.items() if model not in (BEST, LAST)}
+        by_name[f"{name}_{MAIN}"] |= {**over, **beside_pooled(balanced_accuracy_of, sums[BEST], rivals)}
+        equal = {words: sums[words] for words in called.values()}
+        by_name[f"{name}_{MAIN}_last"] |= {**over, **beside_pooled(balanced_accuracy_of, sums[LAST], equal)}
     scores = {model: values[MAIN] for model, values in found.items()}
     intervals = {model: ends[MAIN] for model, ends in ranges.items() if MAIN in ends}
     return HeldOutClasses(rows, scores, intervals, target, prediction, subjects, tuple(data.classes))

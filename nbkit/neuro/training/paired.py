@@ -16,7 +16,7 @@ from scipy.stats import t as student_t
 
 DRAWS = 2000
 FEW = 6  # units; a bootstrap of fewer is much too narrow (of two, half of all draws are one of them twice)
-_ALL_UP_TO = 12  # units up to which all changes of sign are tried
+ALL_UP_TO = 12  # units up to which all changes of sign are tried
 
 
 def mean_interval(values: np.ndarray, draws: int = DRAWS, seed: int = 2025) -> tuple[float, float]:
@@ -38,13 +38,13 @@ def sign_p(differences: np.ndarray, draws: int = DRAWS, seed: int = 2025) -> flo
     count = len(differences)
     if count < 2:
         return float("nan")
-    if count <= _ALL_UP_TO:
+    if count <= ALL_UP_TO:
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=count)))
     else:
         signs = np.random.default_rng(seed).choice((1.0, -1.0), size=(draws, count))
     found = np.abs((signs * differences).mean(axis=1))
     hits = int((found >= abs(differences.mean()) - 1e-12).sum())
-    return hits / len(found) if count <= _ALL_UP_TO else (1 + hits) / (1 + len(found))
+    return hits / len(found) if count <= ALL_UP_TO else (1 + hits) / (1 + len(found))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

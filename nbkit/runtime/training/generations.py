@@ -102,6 +102,11 @@ class Generations:
     def _list(self, stored: dict[int, list[Stat]]) -> None:
         self._there_names = {stat.name[len(self.prefix) :] for stat in stored.get(self.run, ())}
 
+    @property
+    def only_here(self) -> bool:
+        """Whether this machine has checkpoints of the run and the store has none, as if the store had been deleted."""
+        return self.store is not None and bool(self._here) and not self._steps_there()
+
     def _any_local(self) -> bool:
         return self.root.is_dir() and any(step_of(path.name) is not None for path in self.root.rglob("step-*"))
 

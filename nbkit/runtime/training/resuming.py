@@ -57,6 +57,11 @@ def find_state(generations: Any, facts: dict[str, Any], fresh: bool | int, accep
             say(f"This training starts again, as run {generations.run}; the earlier checkpoints are kept")
         return State()
     receipt, path = found
+    if generations.only_here:
+        say(
+            f"The store has no checkpoint of {generations.slug}; that of step {receipt.step} is this machine's own, in "
+            f"{generations.folder}, and is used. To begin anew, delete this folder, too, or give RESUME = 'fresh'."
+        )
     checkpoint = load_checkpoint(path, receipt.versions.get("torch", "?"))
     check_same(receipt, facts, accept, say)
     generations.send_left_over()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.neuro.challenge.metrics import nrmse, nrmse_interval
+from nbkit.neuro.challenge.metrics import nrmse
 from nbkit.neuro.labram.finetune import ComparedRegressor, FinetuneSettings, Regressor
 from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, write_synthetic_hbn
 from nbkit.neuro.signals.windows.window_data import WindowData
@@ -71,11 +71,17 @@ def test_scores_are_of_the_same_windows_with_ridge_and_constant(tmp_path):
     predicted, target = (part.numpy() for part in predict(module.rivals[SCRATCH], data.test_dataloader()))
     np.testing.assert_allclose(found.target, data.test_dataset.column("target"), rtol=1e-6)
     assert found.scores["from scratch, last step"] == pytest.approx(nrmse(target, predicted))
-    interval = nrmse_interval(target, predicted, data.test_dataset.subjects)
-    assert found.intervals["from scratch, last step"] == pytest.approx(interval)
+    low, high = found.intervals["from scratch, last step"]
+    assert low < found.scores["from scratch, last step"] < high
     constant = nrmse(target, np.full(len(target), data.target_scale()[0]))
     assert found.scores["constant, training mean"] == pytest.approx(constant)
     rows = {row["name"]: row for row in found.rows}
     assert {"challenge2_test_nrmse", "challenge2_test_nrmse_scratch_last", "challenge2_test_nrmse_ridge"} <= set(rows)
     assert all(row["baseline"] == pytest.approx(constant) for row in rows.values())
+    main, last = rows["challenge2_test_nrmse"], rows["challenge2_test_nrmse_last"]
+    assert main["over"] == "3 subjects" and main["low"] < main["value"] < main["high"] and main["lower_is_better"]
+    beside = {rival["name"]: rival for rival in main["rivals"]}
+    assert {"from scratch, last step", "ridge on band powers", "constant, training mean"} <= set(beside)
+    assert all(beside[name]["value"] == pytest.approx(found.scores[name]) for name in beside)
+    assert [rival["name"] for rival in last["rivals"]] == ["from scratch, last step"], "equal steps only"
     assert len(found.subjects) == len(target) == len(found.prediction)

@@ -19,6 +19,7 @@ from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.training.checkpoint_io import load_checkpoint
 from nbkit.runtime.training.fetching import fetch_checkpoint
 from nbkit.runtime.training.generations import Generations
+from nbkit.runtime.training.resuming import find_state
 from tests.runtime.training.saving_storm import fields_of, newest_of, opened, save, storm, stray, tree_of
 from tests.runtime.training.training_support import DirectOutbox
 
@@ -76,6 +77,20 @@ def test_newer_here_than_in_the_store_wins_and_is_sent(tmp_path: Path) -> None:
     assert generations.newest()[0].step == 4
     generations.send_left_over()
     assert newest_of(tmp_path / "fresh machine", tmp_path / "s") == (4, [])
+
+
+def test_a_deleted_store_is_named_where_this_machine_still_has_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbkit.runtime.training.resuming.check_same", lambda *same: None)
+    three(tmp_path / "a", tmp_path / "s")
+    said: list[str] = []
+    find_state(opened(tmp_path / "a", tmp_path / "s"), {}, False, True, said.append)
+    assert not any("The store has no checkpoint" in words for words in said)
+    shutil.rmtree(tmp_path / "s")
+    assert find_state(opened(tmp_path / "a", tmp_path / "s"), {}, False, True, said.append).receipt.step == 3
+    assert "The store has no checkpoint of tiny; that of step 3 is this machine's own" in said[-1]
+    assert str(tmp_path / "a" / "checkpoints") in said[-1] and "RESUME = 'fresh'" in said[-1]
 
 
 def test_newer_in_the_store_than_here_wins(tmp_path: Path) -> None:

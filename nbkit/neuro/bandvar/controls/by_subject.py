@@ -96,7 +96,7 @@ def measure_errors(module: BandVAR | PairedBandVAR, data: BandData, limit: int =
     """
     true = data.train_dataset.stack(limit)
     linear, past = linear_predictors(true, data.bands, data.sfreq)
-    groups, names, whose = _groups(data.val_dataset)
+    groups, names, whose = groups_of(data.val_dataset)
     real = module.real if isinstance(module, PairedBandVAR) else module
     on_true: dict[str, Predictor] = {MODEL: predictor_of(real), WIENER: linear.predict, AR: past.predict}
     mse = _errors(data.val_dataset, on_true, groups, "persistence")
@@ -127,7 +127,7 @@ def predictor_of(module: Any) -> Predictor:
     return predict
 
 
-def _groups(dataset: EEGFrequencyDataset) -> tuple[np.ndarray, tuple[str, ...], str]:
+def groups_of(dataset: EEGFrequencyDataset) -> tuple[np.ndarray, tuple[str, ...], str]:
     """Return the number of each window's subject, their names, and what they are: runs, if there is one subject."""
     what, whose = "subjects", dataset.column("subject")
     if len(set(whose)) < 2:

@@ -13,15 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from nbkit.neuro.bandvar.controls.by_subject import linear_predictors
+from nbkit.neuro.bandvar.controls.by_subject import groups_of, linear_predictors
 from nbkit.neuro.bandvar.controls.linear import LinearPredictor
 from nbkit.neuro.bandvar.controls.paired import PairedBandVAR
 from nbkit.neuro.bandvar.data import BandData
-from nbkit.neuro.bandvar.rollout import delta_conditioned_inference, rollout_scores
+from nbkit.neuro.bandvar.rollout import (
+    BY_GROUP,
+    delta_conditioned_inference,
+    rollout_rows,
+    rollout_table,
+    scored,
+)
 from nbkit.neuro.bandvar.training import BandVAR
+from nbkit.neuro.signals.bands import band_names
+from nbkit.neuro.training.paired import beside
 from nbkit.neuro.training.weights import held
 
 _COPIED = "persistence: repeat the true first band"
+_LINEAR = {"wiener": "Wiener filter", "ar": "AR of each channel"}
 
 
 def roll_linear(predictor: LinearPredictor, first: np.ndarray, stages: int) -> np.ndarray:
@@ -55,9 +64,39 @@ def open_models(path: str | Path) -> tuple[BandVAR, BandVAR | None]:
     return pair.real, pair.surrogate
 
 
+def groups_of_stack(data: BandData, windows: int) -> np.ndarray:
+    """Return the number of the subject of each held-out window of ``data.val_dataset.stack(windows)``."""
+    groups, _, _ = groups_of(data.val_dataset)
+    return groups[data.val_dataset.spaced(windows)]
+
+
+def score_rollouts(
+    model: Any, surrogate: BandVAR | None, data: BandData, truth: np.ndarray, limit: int = 500
+) -> list[dict[str, Any]]:
+    """Return the scores of a model's rollouts and of the controls', as rows for a session's results.
+
+    Parameters
+    ----------
+    model : nn.Module
+    surrogate, data, limit
+        See `control_rollouts`.
+    truth : array of shape (windows, stages, channels, time)
+        ``data.val_dataset.stack(windows)``, in uV.
+
+    Returns
+    -------
+    rows : list of dict
+        Those of `rollout_rows`, `control_rows` and `subject_rows`.
+    """
+    names = band_names(data.bands)
+    table = rollout_table(model, truth, names, groups=groups_of_stack(data, len(truth)))
+    controls = control_rollouts(data, truth, surrogate, names, limit)
+    return rollout_rows(table) + control_rows(controls, table) + subject_rows(controls, table, data)
+
+
 def control_rollouts(
     data: BandData, truth: np.ndarray, surrogate: BandVAR | None, names: Sequence[str], limit: int = 500
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Compute the scores of the controls' rollouts.
 
     Parameters
@@ -76,19 +115,19 @@ def control_rollouts(
     -------
     table : dict of dict
         The `rollout_scores` of ``wiener`` and ``ar``, and with a model of the surrogates of ``surrogate`` and
-        ``surrogate_persistence``.
+        ``surrogate_persistence``, each with the SNR by subject.
     """
-    table = {}
+    table, groups = {}, groups_of_stack(data, len(truth))
     if limit:
         fitted = linear_predictors(data.train_dataset.stack(limit), data.bands, data.sfreq)
         for name, predictor in zip(("wiener", "ar"), fitted, strict=True):
-            table[name] = rollout_scores(roll_linear(predictor, truth[:, 0], truth.shape[1]), truth, names)
+            table[name] = scored(roll_linear(predictor, truth[:, 0], truth.shape[1]), truth, names, groups)
     if surrogate is not None:
         twin = data.twins[1].stack(len(truth))
         parts = torch.from_numpy(twin[:, 0]).split(32)
         rolled = torch.cat([delta_conditioned_inference(surrogate.model, part, twin.shape[1]) for part in parts])
-        table["surrogate"] = rollout_scores(rolled, twin, names)
-        table["surrogate_persistence"] = rollout_scores(np.repeat(twin[:, :1], twin.shape[1], axis=1), twin, names)
+        table["surrogate"] = scored(rolled, twin, names, groups)
+        table["surrogate_persistence"] = scored(np.repeat(twin[:, :1], twin.shape[1], axis=1), twin, names, groups)
     return table
 
 
@@ -125,6 +164,52 @@ def control_rows(
         words = "the gain of the same training on phase-randomised surrogates"
         rows.append(_row("delta_conditioned_snr_db_gain", gain, theirs, words))
     return rows
+
+
+def subject_rows(
+    table: Mapping[str, Mapping[str, Any]], rollouts: Mapping[str, Mapping[str, Any]], data: BandData
+) -> list[dict[str, Any]]:
+    """Return the mean of each subject's SNR, with its interval over subjects and beside its rivals.
+
+    Parameters
+    ----------
+    table : mapping
+        Of `control_rollouts`.
+    rollouts : mapping
+        Of `rollout_table` with groups.
+    data : BandData
+
+    Returns
+    -------
+    rows : list of dict
+        ``delta_conditioned_snr_db_by_subject`` beside persistence, Wiener filter and autoregression;
+        ``wiener_snr_db_by_subject`` beside persistence; and ``delta_conditioned_snr_db_gain_by_subject``, what the
+        model gains over persistence, beside what its twin gains on surrogates.
+    """
+    found = {name: scores[BY_GROUP] for name, scores in {**table, **rollouts}.items()}
+    seen = np.isfinite(found["persistence"]) & np.isfinite(found["delta_conditioned"])
+    found = {name: values[seen] for name, values in found.items()}
+    _, _, whose = groups_of(data.val_dataset)
+    over = f"{int(seen.sum())} {whose}"
+    copied, ours = found["persistence"], found["delta_conditioned"]
+    rivals = {"persistence": copied}
+    rivals |= {words: found[name] for name, words in _LINEAR.items() if name in found}
+    rows = [_compared("delta_conditioned_snr_db_by_subject", ours, rivals, _COPIED, over)]
+    if "wiener" in found:
+        rows.append(_compared("wiener_snr_db_by_subject", found["wiener"], {"persistence": copied}, _COPIED, over))
+    if "surrogate" in found:
+        theirs = {"same training on surrogates": found["surrogate"] - found["surrogate_persistence"]}
+        words = "the gain of the same training on phase-randomised surrogates"
+        rows.append(_compared("delta_conditioned_snr_db_gain_by_subject", ours - copied, theirs, words, over))
+    return rows
+
+
+def _compared(
+    name: str, values: np.ndarray, rivals: Mapping[str, np.ndarray], baseline_is: str, over: str
+) -> dict[str, Any]:
+    """Return a row with its interval; its baseline is the first rival."""
+    row = _row(name, values.mean(), next(iter(rivals.values())).mean(), baseline_is)
+    return row | {"over": over, **beside(values, rivals)}
 
 
 def _row(name: str, value: float, baseline: float, baseline_is: str) -> dict[str, Any]:

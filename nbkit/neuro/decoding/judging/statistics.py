@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,10 +17,10 @@ import numpy as np
 from nbkit.neuro.decoding.judging.predictions import Predictions, group_sums
 from nbkit.neuro.decoding.judging.scores import MAIN
 from nbkit.neuro.training.class_scores import subject_draws
+from nbkit.neuro.training.pooled import exchange_p
 
 DRAWS = 2000
 LEVEL = 0.05
-_ALL_UP_TO = 12  # groups up to which all exchanges are tried
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,8 @@ def difference(
     found = Interval(value, *_ends(_drawn(one, score, times) - _drawn(other, score, times)), groups)
     if score != MAIN[one.kind]:
         return Difference(found, np.nan)
-    swaps = exchanges(groups, draws, seed)
-    by_one, by_other = (_by_group(p) for p in (one, other))
-    extreme = np.abs(_main(one.kind, by_one, by_other, swaps) - _main(one.kind, by_other, by_one, swaps))
-    return Difference(found, _p_value(extreme, abs(value), groups))
+    by_one, by_other = (_by_group(p).reshape(groups, -1) for p in (one, other))
+    return Difference(found, exchange_p(_r2 if one.kind == "regression" else _of_counts, by_one, by_other, draws, seed))
 
 
 def above_chance(predictions: Predictions, draws: int = DRAWS, seed: int = 2025) -> tuple[float, float]:
@@ -129,24 +126,12 @@ def verdict(found: Difference, corrected: float, name: str) -> str:
     return f"{'above' if found.interval.value > 0 else 'below'} {name}"
 
 
-def exchanges(groups: int, draws: int, seed: int) -> np.ndarray:
-    """Return which groups are exchanged, bool of shape (draws, groups): all ways for few groups, else random ones."""
-    if groups <= _ALL_UP_TO:
-        return np.array(list(itertools.product((False, True), repeat=groups)))
-    return np.random.default_rng(seed + 1).random((draws, groups)) < 0.5
-
-
 def _drawn(p: Predictions, score: str, times: np.ndarray) -> np.ndarray:
     """Return a score of samples of groups, shape (draws,); the main score needs no probabilities."""
     if score != MAIN[p.kind]:
         return p.drawn(times)[score]
     total = np.tensordot(times, _by_group(p), 1)
     return _r2(total) if p.kind == "regression" else _balanced(total)
-
-
-def _p_value(found: np.ndarray, value: float, groups: int) -> float:
-    hits = int((found >= value - 1e-12).sum())
-    return hits / len(found) if groups <= _ALL_UP_TO else (1 + hits) / (1 + len(found))
 
 
 def _by_group(p: Predictions) -> np.ndarray:
@@ -159,18 +144,15 @@ def _by_group(p: Predictions) -> np.ndarray:
     return np.bincount(cells, minlength=groups * classes**2).reshape(groups, classes, classes).astype(float)
 
 
-def _main(kind: str, mine: np.ndarray, others: np.ndarray, swaps: np.ndarray) -> np.ndarray:
-    """Return the main score, shape (draws,), where the swapped groups are taken from the others."""
-    swap = swaps.astype(float)
-    total = np.tensordot(1 - swap, mine, 1) + np.tensordot(swap, others, 1)
-    if kind == "regression":
-        return _r2(total)
-    return _balanced(total)
-
-
 def _r2(sums: np.ndarray) -> np.ndarray:
     n, t, _, tt, pp, tp = sums.T
     return 1 - (tt - 2 * tp + pp) / (tt - t**2 / n)
+
+
+def _of_counts(sums: np.ndarray) -> np.ndarray:
+    """Return the balanced accuracy from counts of shape (..., classes * classes)."""
+    classes = round(sums.shape[-1] ** 0.5)
+    return _balanced(sums.reshape(*sums.shape[:-1], classes, classes))
 
 
 def _balanced(counts: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ def open_pool(
     if len(paths) < count:
         raise ValueError(
             f"There are {len(paths)} recordings, but {count} are needed. Add recordings in 49_spike_windows, or "
-            "request fewer."
+            f'ask for at most {len(paths)}: "recordings" in GRID (51) or CASES (53), "sizes" in SIZES (52).'
         )
     if not windows:
         like = replace(population, bin_s=settings.bin_s)

@@ -12,9 +12,16 @@ import torch
 from nbkit.neuro.bandvar.controls.by_subject import MODEL, SURROGATE, Errors, measure_errors
 from nbkit.neuro.bandvar.controls.excess import excess_rows, skill_arrays, skill_table
 from nbkit.neuro.bandvar.controls.paired import PairedBandVAR, module_for
-from nbkit.neuro.bandvar.controls.rollouts import control_rollouts, control_rows, open_models
+from nbkit.neuro.bandvar.controls.rollouts import (
+    control_rollouts,
+    control_rows,
+    groups_of_stack,
+    open_models,
+    score_rollouts,
+    subject_rows,
+)
 from nbkit.neuro.bandvar.data import BandData
-from nbkit.neuro.bandvar.rollout import rollout_table
+from nbkit.neuro.bandvar.rollout import delta_conditioned_inference, rollout_table, snr_db
 from nbkit.neuro.bandvar.training import BandVAR, BandVARSettings
 from nbkit.neuro.signals.windows.shards import write_signal
 from nbkit.runtime.training.fit import fit
@@ -143,3 +150,27 @@ def test_controls_are_rolled_out_beside_the_model(data):
     assert "surrogate_snr_db" not in {
         row["name"] for row in control_rows(control_rollouts(data, truth, None, names, limit=0), table)
     }
+
+
+def test_rollouts_are_scored_by_subject_with_rivals_on_the_same_subjects(data):
+    torch.manual_seed(0)
+    module = PairedBandVAR.for_data(SETTINGS, data)
+    for weight in module.real.model.parameters():
+        torch.nn.init.normal_(weight, std=0.02)
+    truth, names = data.val_dataset.stack(10), ("delta", "theta", "alpha", "beta", "gamma")
+    groups = groups_of_stack(data, 10)
+    table = rollout_table(module.real.model, truth, names, groups=groups)
+    rows = {row["name"]: row for row in subject_rows(control_rollouts(data, truth, None, names), table, data)}
+    rolled = delta_conditioned_inference(module.real.model, truth[:, 0], len(names)).numpy()
+    each = []
+    for group in range(groups.max() + 1):  # one window after another
+        of = [place for place in range(10) if groups[place] == group]
+        each.append(snr_db(np.stack([truth[i, -1] for i in of]), np.stack([rolled[i, -1] for i in of])))
+    row = rows["delta_conditioned_snr_db_by_subject"]
+    assert row["value"] == pytest.approx(np.mean(each)) and row["over"] == f"{len(each)} subjects"
+    assert [rival["name"] for rival in row["rivals"]] == ["persistence", "Wiener filter", "AR of each channel"]
+    assert row["rivals"][0]["difference"] == pytest.approx(row["value"] - row["baseline"])
+    assert len(each) == 1 or row["low"] < row["value"] < row["high"]
+    assert "delta_conditioned_snr_db_gain_by_subject" not in rows
+    all_of_it = {row["name"]: row for row in score_rollouts(module.real.model, None, data, truth)}
+    assert all_of_it["delta_conditioned_snr_db_by_subject"] == row and "zero_start_snr_db" in all_of_it

@@ -14,7 +14,6 @@ from nbkit.neuro.decoding.judging.predictions import Predictions
 from nbkit.neuro.decoding.judging.statistics import (
     above_chance,
     difference,
-    exchanges,
     interval,
     verdict,
 )
@@ -104,10 +103,6 @@ def test_decoders_of_other_windows_are_not_compared():
     one = predictions(0.5)
     with pytest.raises(ValueError, match="share 0 windows"):
         difference(one, Predictions(one.kind, one.predicted, one.target, one.groups, one.folds, one.windows + 1000))
-
-
-def test_all_exchanges_are_tried_for_few_groups():
-    assert len(exchanges(3, 10, 0)) == 8 and exchanges(20, 10, 0).shape == (10, 20)
 
 
 @pytest.mark.parametrize(
