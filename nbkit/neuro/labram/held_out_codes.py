@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nbkit.neuro.labram.channels import rows_of, with_rows
 from nbkit.neuro.labram.pretrain import MaskedEEG
-from nbkit.neuro.training.paired import beside
+from nbkit.neuro.training.scores.paired import beside
 
 FREQUENT, NEAREST = "always the most frequent code", "code of the nearest visible patch"
 _SEED = 2025  # of the masks

@@ -15,7 +15,7 @@ import numpy as np
 
 from nbkit.neuro.neurofm.decoders.rivals import BAYES, LDA, WIENER
 from nbkit.neuro.neurofm.transfer import HELD_OUT, OTHER, WAYS
-from nbkit.neuro.training.paired import beside
+from nbkit.neuro.training.scores.paired import beside
 
 COMPARED = "identified"
 _WORDS = {

@@ -21,7 +21,7 @@ from nbkit.neuro.neurofm.masked_units import Bits
 from nbkit.neuro.neurofm.pretrain import Pretrainer
 from nbkit.neuro.signals.spikes.synthetic import optimal_velocity
 from nbkit.neuro.signals.spikes.windows import SpikeShard
-from nbkit.neuro.training.paired import beside
+from nbkit.neuro.training.scores.paired import beside
 
 OPTIMAL, MODEL = "best possible", "NeuroFM"
 ORDER = (OPTIMAL, MODEL, GRU, WIENER, BAYES, LDA, MEAN)

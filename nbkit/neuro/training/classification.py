@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import CatMetric
 
-from nbkit.neuro.training.class_scores import class_scores
+from nbkit.neuro.training.scores.class_scores import class_scores
 from nbkit.neuro.training.window_module import WindowModule
 
 MONITOR = "val_loss"

@@ -12,10 +12,10 @@ import lightning
 import numpy as np
 
 from nbkit.neuro.challenge.metrics import nrmse, score_rows
-from nbkit.neuro.training.pooled import beside_pooled, error_sums, nrmse_of, pooled_interval
 from nbkit.neuro.training.power_ridge import PowerRidge, powers_on_crops
 from nbkit.neuro.training.regression import WindowRegressor
 from nbkit.neuro.training.rivals import WithRivals
+from nbkit.neuro.training.scores.pooled import beside_pooled, error_sums, nrmse_of, pooled_interval
 from nbkit.neuro.training.window_module import predict
 
 BEST, LAST = "pretrained, best validation", "pretrained, last step"

@@ -11,12 +11,12 @@ from typing import Any
 import lightning
 import numpy as np
 
-from nbkit.neuro.training.class_scores import MAIN, SCORES, class_intervals, class_scores
 from nbkit.neuro.training.classification import WindowClassifier
 from nbkit.neuro.training.held_out import BEST, LAST
-from nbkit.neuro.training.pooled import balanced_accuracy_of, beside_pooled, pooled_interval, recall_sums
 from nbkit.neuro.training.power_ridge import powers_on_crops
 from nbkit.neuro.training.rivals import WithRivals
+from nbkit.neuro.training.scores.class_scores import MAIN, SCORES, class_intervals, class_scores
+from nbkit.neuro.training.scores.pooled import balanced_accuracy_of, beside_pooled, pooled_interval, recall_sums
 from nbkit.neuro.training.window_module import predict
 
 _UNITS = {

@@ -13,8 +13,8 @@ from nbkit.neuro.jepa import finetune as jepa
 from nbkit.neuro.jepa.encoder import EncoderSettings
 from nbkit.neuro.labram import finetune as labram
 from nbkit.neuro.plots.challenge import draw_curves, draw_predictions, draw_scores
-from nbkit.neuro.training.class_scores import class_scores
 from nbkit.neuro.training.finetuning import finetuning_data, score_finetuned
+from nbkit.neuro.training.scores.class_scores import class_scores
 from nbkit.neuro.training.window_module import predict
 from tests.neuro.labram.training import train
 from tests.neuro.training.rhythms import SFREQ, write_rhythms

@@ -32,7 +32,7 @@ for item in session.work([{"key": f"part-{i}"} for i in range(12)]):
 """
 SCORES = """
 import numpy as np
-from nbkit.neuro.training.paired import beside
+from nbkit.neuro.training.scores.paired import beside
 x = np.array([np.load(path)["x"].mean() for path in session.inputs("parts")])
 session.note(data="made up: random numbers", weights="random")
 session.result("mean", float(x.mean()), unit="1", baseline=0.0, baseline_is="nothing", over="12 parts",

@@ -15,7 +15,7 @@ from nbkit.neuro.bandvar.controls.by_subject import (
     WIENER_SURROGATE,
     Errors,
 )
-from nbkit.neuro.training.paired import beside, mean_interval
+from nbkit.neuro.training.scores.paired import beside, mean_interval
 
 _NAMES = {WIENER: "Wiener filter", AR: "AR of each channel", SURROGATE: "same training on surrogates"}
 _SHUFFLED = "the same training on phase-randomised surrogates (same spectra and cross-spectra)"

@@ -26,7 +26,7 @@ from nbkit.neuro.bandvar.rollout import (
 )
 from nbkit.neuro.bandvar.training import BandVAR
 from nbkit.neuro.signals.bands import band_names
-from nbkit.neuro.training.paired import beside
+from nbkit.neuro.training.scores.paired import beside
 from nbkit.neuro.training.weights import held
 
 _COPIED = "persistence: repeat the true first band"

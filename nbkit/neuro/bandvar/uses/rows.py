@@ -9,7 +9,7 @@ import numpy as np
 
 from nbkit.neuro.bandvar.uses.anomalies import AMPLITUDE, ARTIFACTS, POWER, TOKENS, Detection
 from nbkit.neuro.bandvar.uses.augmentation import ALONE, GENERATED, NOISE, NONE, Augmented
-from nbkit.neuro.training.paired import mean_interval
+from nbkit.neuro.training.scores.paired import mean_interval
 
 
 def use_rows(found: Detection, augmented: Augmented) -> list[dict[str, Any]]:

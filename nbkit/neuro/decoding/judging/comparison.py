@@ -11,7 +11,7 @@ from nbkit.ground.stand_in import is_untrained
 from nbkit.neuro.decoding.judging.predictions import Predictions, gathered, label_of
 from nbkit.neuro.decoding.judging.scores import MAIN, TRIVIAL_IS, UNITS, score_names
 from nbkit.neuro.decoding.judging.statistics import DRAWS, above_chance, difference, interval, verdict
-from nbkit.neuro.training.paired import holm
+from nbkit.neuro.training.scores.paired import holm
 
 if TYPE_CHECKING:
     import pandas

@@ -16,7 +16,7 @@ import numpy as np
 
 from nbkit.ground.files import write_atomically
 from nbkit.neuro.decoding.judging.scores import MAIN
-from nbkit.neuro.training.class_scores import class_scores, scores_of_draws
+from nbkit.neuro.training.scores.class_scores import class_scores, scores_of_draws
 
 PREDICTIONS = "predictions.npz"
 _ARRAYS = ("predicted", "target", "groups", "windows", "trained_on")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.training.class_scores import SCORES, class_scores
+from nbkit.neuro.training.scores.class_scores import SCORES, class_scores
 
 MAIN = {"classification": "balanced_accuracy", "regression": "r2"}
 UNITS = {

@@ -16,8 +16,8 @@ import numpy as np
 
 from nbkit.neuro.decoding.judging.predictions import Predictions, group_sums
 from nbkit.neuro.decoding.judging.scores import MAIN
-from nbkit.neuro.training.class_scores import subject_draws
-from nbkit.neuro.training.pooled import exchange_p
+from nbkit.neuro.training.scores.class_scores import subject_draws
+from nbkit.neuro.training.scores.pooled import exchange_p
 
 DRAWS = 2000
 LEVEL = 0.05

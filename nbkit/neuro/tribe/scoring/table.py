@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nbkit.neuro.training.paired import beside
+from nbkit.neuro.training.scores.paired import beside
 from nbkit.neuro.tribe.scoring.frame import JOINT, ON_OFF, RIDGE, STACK, STUDENT, TEACHER_RIDGE, WORD_RATE
 from nbkit.neuro.tribe.scoring.residual import RESIDUAL
 from nbkit.neuro.tribe.scoring.settings import FrameSettings

@@ -17,7 +17,7 @@ from nbkit.neuro.decoding.judging.statistics import (
     interval,
     verdict,
 )
-from nbkit.neuro.training.class_scores import subject_draws
+from nbkit.neuro.training.scores.class_scores import subject_draws
 
 
 def predictions(skill: float, groups: int = 20, windows: int = 12, seed: int = 0, kind: str = "classification"):

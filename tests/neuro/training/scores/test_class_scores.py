@@ -13,7 +13,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from nbkit.neuro.training.class_scores import class_intervals, class_scores
+from nbkit.neuro.training.scores.class_scores import class_intervals, class_scores
 
 
 def drawn(seed: int, classes: int, windows: int = 60, only: int | None = None):

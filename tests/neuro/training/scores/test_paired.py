@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from nbkit.neuro.training.paired import beside, holm, mean_interval, sign_p
+from nbkit.neuro.training.scores.paired import beside, holm, mean_interval, sign_p
 
 
 def test_the_p_value_is_that_of_all_changes_of_sign():

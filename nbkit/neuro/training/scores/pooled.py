@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student_t
 
-from nbkit.neuro.training.paired import ALL_UP_TO, DRAWS, holm
+from nbkit.neuro.training.scores.paired import ALL_UP_TO, DRAWS, holm
 
 Score = Callable[[np.ndarray], np.ndarray]
 _AT_ONCE = 4_000_000  # numbers

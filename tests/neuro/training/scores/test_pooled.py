@@ -8,7 +8,7 @@ from scipy.stats import permutation_test
 from sklearn.metrics import balanced_accuracy_score
 
 from nbkit.neuro.challenge.metrics import nrmse, nrmse_interval
-from nbkit.neuro.training.pooled import (
+from nbkit.neuro.training.scores.pooled import (
     balanced_accuracy_of,
     beside_pooled,
     error_sums,
