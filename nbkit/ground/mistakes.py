@@ -1,8 +1,9 @@
 """A mistake of the user's is shown as a sentence, without the frames of nbkit's own code, in plain Python scripts.
 
 The models raise Python's own ``ValueError`` for a wrong value. Where such an error was raised on purpose, by a
-``raise`` in nbkit itself, and nobody caught it, a script ends with the sentence, the script's line and exit code 2. All
-other errors keep their whole traceback, and so do all of them with ``NBKIT_TRACEBACK=1``.
+``raise`` in nbkit itself, and nobody caught it, a script ends with the sentence, the script's line and exit code 2. So
+it does where a package of one of nbkit's extras is missing. All other errors keep their whole traceback, and so do all
+of them with ``NBKIT_TRACEBACK=1``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 from types import TracebackType
 
+from nbkit.ground.extras import how_to_install
 from nbkit.ground.home import import_folder
 
 MISTAKES = (ValueError, TypeError, KeyError, FileNotFoundError, FileExistsError, NotImplementedError)
@@ -35,11 +37,12 @@ def is_deliberate(trace: TracebackType) -> bool:
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    told = how_to_install(error) if isinstance(error, ModuleNotFoundError) else ""
     known = isinstance(error, MISTAKES) or hasattr(error, "exit_code")  # nbkit's own errors have one
-    if trace is None or not known or not is_deliberate(trace):
+    if trace is None or not (told or known and is_deliberate(trace)):
         sys.__excepthook__(kind, error, trace)
         return
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = told or (str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error))
     # torch.distributed's own hook, which calls this one, collects what is printed, and the exit below would lose it
     out = sys.__stderr__ if isinstance(sys.stderr, io.StringIO) and sys.__stderr__ else sys.stderr
     print(f"error: {text}\n{_line_of_script(trace)}{_WHOLE}=1 shows the whole traceback.", file=out, flush=True)

@@ -1,8 +1,7 @@
-"""One list of requirements, and nothing trained with a Lightning outside of its range."""
+"""Nothing is trained with a Lightning outside of the range of the list."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import sys
 
@@ -12,29 +11,15 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from nbkit.runtime import requirements as listed
+from nbkit.ground.extras import requirements
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.requirements import TESTED, check_tested, required, requirements
+from nbkit.runtime.requirements import TESTED, check_tested, required
 
 
 def pins(text: str) -> dict[str, Version]:
     """Return the pins of a constraints file, those of ``pytorch-lightning`` among them."""
     found = re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)
     return {name.lower(): Version(version) for name, version in found}
-
-
-def test_the_list_is_the_checkouts_with_its_extras():
-    needs = [Requirement(need) for need in requirements()]
-    assert {"torch", "lightning", "typer"} <= {need.name for need in needs if need.marker is None}
-    assert any(need.name == "kaggle" and need.marker.evaluate({"extra": "kaggle"}) for need in needs)
-
-
-def test_without_a_checkout_the_list_is_the_installed_one(tmp_path, monkeypatch):
-    """A pyproject.toml that happens to lie above the installed package is another project's."""
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\ndependencies = []\n')
-    monkeypatch.setattr(listed, "import_folder", lambda: tmp_path)
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: [f"{name}-needs>=1"])
-    assert requirements() == ["nbkit-neuro-needs>=1"]
 
 
 def test_lightning_has_two_ends_and_both_are_pinned_for_the_tests(root):
@@ -83,18 +68,3 @@ def test_nothing_is_trained_with_another_lightning(tmp_path, monkeypatch, versio
     with pytest.raises(UsageError, match=f"Lightning {version} is installed.*Nothing was trained"):
         fit(session, Tiny(), Points(8), max_steps=2)
     assert not session.steps_done() and not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_every_extra_that_a_user_may_need_has_its_size():
-    found = {m for need in requirements() for m in re.findall(r"extra == [\"']([\w-]+)[\"']", need)}
-    assert set(listed._MB) | {"dev", "braindecode"} == found, "state how large an extra is, by a fresh installation"
-
-
-@pytest.mark.parametrize(
-    ("package", "extra"),
-    [("pydrive2", "drive"), ("braindecode.models", "decoding"), ("nilearn", "tribe"), ("torch", None), ("os", None)],
-)
-def test_the_extra_of_a_package(package, extra):
-    assert listed.extra_of(package) == extra
-    said = listed.how_to_install(ModuleNotFoundError("missing", name=package))
-    assert (f"nbkit install {extra} " in said) if extra else said == ""

@@ -18,6 +18,7 @@ from nbkit.neuro.decoding.compare import CompareSettings, run_all
 from nbkit.neuro.decoding.decoding_task import DecodingTask
 from nbkit.neuro.decoding.frozen import FrozenEmbedding, embed_row
 from nbkit.neuro.decoding.judging.comparison import in_words, subject_table
+from nbkit.neuro.decoding.models.registry import check_weights
 from nbkit.neuro.decoding.recorded import recorded_of
 from nbkit.neuro.decoding.rivals.scalp import ScalpScores, scalp_scores
 from nbkit.neuro.decoding.training import FineTuneSettings
@@ -189,6 +190,7 @@ def decode_recordings(
         settings = eeg.window_settings(
             source, sfreq, window_s, window_s, labels=labels and str(labels), cleaning=Cleaning(notch=mains)
         )
+        check_weights(model, weights)
         cache, stored = EmbeddingCache(where / "embeddings"), []
         for row in rows:
             try:

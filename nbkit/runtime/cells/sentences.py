@@ -13,9 +13,9 @@ import sys
 from types import TracebackType
 from typing import Any
 
+from nbkit.ground.extras import how_to_install
 from nbkit.ground.mistakes import is_deliberate, show_mistakes_in_scripts
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.requirements import how_to_install
 
 _MISTAKES = (ValueError, FileNotFoundError, NotImplementedError, ModuleNotFoundError)
 _HALF_LOADED = (

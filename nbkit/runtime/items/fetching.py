@@ -18,7 +18,7 @@ from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
-from nbkit.runtime.words import counted
+from nbkit.runtime.words import counted, last_line
 
 _AT_ONCE = 4  # downloads at a time
 
@@ -44,9 +44,17 @@ def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Pat
         If a file does not have the recorded content.
     """
     accepted: dict[str, set[str]] = {}
-    for outputs in read_state(store, slug, folder / "segments").done.values():
+    state = read_state(store, slug, folder / "segments")
+    for outputs in state.done.values():
         for name, _, sha256 in outputs:
             accepted.setdefault(name, set()).add(sha256)
+    if not accepted and state.errors:
+        key, error = min(state.errors.items())
+        last = last_line(error, 500)
+        raise UsageError(
+            f"{store.url} has no outputs of {slug}: all of {counted(len(state.errors), 'item')} that were begun "
+            f"failed. {key}: {last}"
+        )
     if not accepted:
         raise UsageError(
             f"{store.url} has no outputs of {slug}, which this phase needs. Run the notebook of {slug} first, with the "

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from nbkit.ground.extras import how_to_install
 from nbkit.ground.files import write_atomically
 from nbkit.runtime.disk import FULL, DiskError, on_disk
 from nbkit.runtime.errors import ColumnError, ItemTimeout, NbkitError, UsageError
@@ -135,6 +136,9 @@ class Item(Mapping):
                 "recorded as failed and will be done again; everything recorded before is safe. Free some disk space "
                 "and run again."
             ) from error
+        if isinstance(error, ModuleNotFoundError) and (told := how_to_install(error)):
+            self._ledger.rest()  # no item's fault: each would fail alike, after three times for good
+            raise UsageError(f"Item {self.key} was not done and is not recorded as failed. {told}") from error
         self._ledger.failed(self.key, "".join(traceback.format_exception(error)))
         self._loop.journal("failed", key=self.key)
         self._loop.say(f"item {self.key} failed: {type(error).__name__}: {abridged(str(error), 1000)}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from nbkit.ground.extras import how_to_install
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.requirements import how_to_install
 from nbkit.runtime.store.address import show
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store

@@ -15,10 +15,11 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nbkit.ground.extras import requirements
 from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts import Host, detect
-from nbkit.runtime.requirements import TESTED, requirements
+from nbkit.runtime.requirements import TESTED
 from nbkit.runtime.store.address import hide, show
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.words import counted

@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from nbkit.ground.extras import requirements
 from nbkit.ground.fields import unknown
 from nbkit.runtime.errors import NbkitError, UsageError
-from nbkit.runtime.requirements import requirements
 
 EXTRAS = ("drive", "hub")
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nbkit.ground.extras import how_to_install
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.hosts.host import kaggle_input_folder
-from nbkit.runtime.requirements import how_to_install
 from nbkit.runtime.store.retried import retry, retry_after
 
 T = TypeVar("T")

@@ -119,6 +119,27 @@ def load_model(
     )  # fmt: skip
 
 
+def check_weights(key: str, weights: str | Path) -> None:
+    """Check that a model's weights can be had, before the first of many recordings: the hub's are downloaded once.
+
+    Raises
+    ------
+    ValueError
+        If the key is unknown, or the published weights cannot be loaded.
+    FileNotFoundError
+        If there is no file of weights at the given path.
+    ModuleNotFoundError
+        If braindecode, which has the networks, is not installed.
+    """
+    import braindecode  # noqa: F401
+
+    spec = spec_of(key)
+    if str(weights) == "hub":
+        fetch(spec)
+    elif str(weights) != "random":
+        local_file(weights)
+
+
 def _file(weights: str | Path) -> str | Path:
     """Return a file of weights; only addresses are fetched, so that a missing path gets its own words."""
     return local_file(weights) if "://" in str(weights) else weights

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 from lightning.pytorch import Callback
 
+from nbkit.ground.extras import how_to_install
 from nbkit.ground.files import write_atomically
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.requirements import how_to_install
 
 Row = dict[str, Any]
 

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nbkit.neuro.decoding.models import registry
 from nbkit.neuro.decoding.models.backbones import make_network
 from nbkit.neuro.decoding.models.positions import directions, head_places
-from nbkit.neuro.decoding.models.registry import TEN_TWENTY, list_foundation_models, load_model
+from nbkit.neuro.decoding.models.registry import TEN_TWENTY, check_weights, list_foundation_models, load_model
 from nbkit.neuro.decoding.models.table import MODELS, spec_of
 from nbkit.neuro.nn.lora import add_lora, dead_adapters, lora_parameters, merge_lora, quantise_4bit
 from tests.neuro.decoding.models.test_positions import EGI
@@ -259,3 +260,15 @@ def test_decoders_train_whole_and_copy_whole(windows):
     with torch.no_grad():
         other.backbone.network.blocks[0].attn.qkv.weight.zero_()  # a copy's attention reads the copy's weights
         assert not torch.allclose(decoder.eval()(x), other.eval()(x))
+
+
+def test_weights_that_cannot_be_had_are_refused_before_the_first_recording(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(registry, "fetch", lambda spec: asked.append(spec.key))
+    check_weights("biot", "random")
+    check_weights("labram", "hub")
+    assert asked == ["labram"]
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*none\.pth"):
+        check_weights("biot", tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="labra"):
+        check_weights("labra", "random")
