@@ -30,7 +30,7 @@ from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, hbn_ch_names
 from nbkit.neuro.signals.recordings.cueing import CueingWindows, write_cueing
 from nbkit.neuro.signals.windows.window_data import WindowData
 from nbkit.neuro.training.brief import train_briefly
-from nbkit.neuro.training.held_out import ridge_on_crops
+from nbkit.neuro.training.held_out.values import ridge_on_crops
 from nbkit.neuro.training.window_module import predict
 from tests.bench.rows import Row
 

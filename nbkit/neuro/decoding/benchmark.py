@@ -47,7 +47,7 @@ class DataSet:
     store: str | None = None
     target: str = "label"
     group: str = "subject"
-    classes: Sequence[str] = ()
+    classes: Sequence[str] | None = ()
     subjects: Sequence[int | str] = ()
     folder: str | None = None
     mains: float | None = None

@@ -132,7 +132,7 @@ def decode_recordings(
     weights: str = "hub",
     target: str = "label",
     group: str = "subject",
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | None = (),
     subject_from: str | None = None,
     table: str | Path | None = None,
     window_s: float = 4.0,

@@ -20,7 +20,7 @@ def window_task(
     group: str = "subject",
     subjects: Sequence[int | str] = (),
     *,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | None = (),
     leave_one_out: bool = False,
     mains: float | None = None,
     say: Callable[[str], None] = print,
@@ -41,7 +41,8 @@ def window_task(
     subjects : sequence, optional
         Subjects to use; by default all.
     classes : sequence of str, optional
-        Classes to use, in their order; by default all of the target. Windows of others are left out.
+        Classes to use, in their order; by default all of the target. Windows of others are left out. None: no classes,
+        but the numbers.
     leave_one_out : bool
         One fold per group instead of a number of folds.
     mains : float, optional
@@ -63,6 +64,8 @@ def window_task(
     chosen = choose_target(shards, target, classes, keep)
     if chosen.missing:
         say(f"{chosen.missing} of {int(keep.sum())} windows have no {target} and are left out.")
+    if chosen.numbers:
+        say(f"The {len(chosen.classes)} values of {target} are taken as classes; CLASSES = None predicts numbers.")
     rows = chosen.rows
     common = dict(
         windows=_stacked(shards, rows), groups=_groups(shards, montage, group)[rows], sfreq=shards.sfreq,

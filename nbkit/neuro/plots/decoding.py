@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MODES = ("baseline", "frozen", "head", "full", "lora", "qlora", "scratch")
 _COLOURS = dict(zip(_MODES, (BASELINE, *SERIES, "#7f7f7f"), strict=False))
+_MARKS = "os^Dv"  # one for each round of the colours
 _WORDS = {"balanced_accuracy": "Balanced accuracy", "auc": "AUC", "r2": "R²"}
 
 Record = Mapping[str, Any]
@@ -215,7 +216,8 @@ def plot_embeddings(
         if len(classes):
             for number, name in enumerate(classes):
                 mine = np.asarray(target) == number
-                axes.scatter(*places[mine, :2].T, s=16, alpha=0.7, color=SERIES[number], linewidths=0, label=name)
+                mark, colour = _MARKS[number // len(SERIES) % len(_MARKS)], SERIES[number % len(SERIES)]
+                axes.scatter(*places[mine, :2].T, s=16, alpha=0.7, color=colour, marker=mark, linewidths=0, label=name)
         else:
             found = axes.scatter(*places[:, :2].T, s=16, c=target, cmap="viridis", linewidths=0)
             figure.colorbar(found, ax=axes, label="Target")

@@ -143,8 +143,14 @@ def plot_reliance(
     for m, name in enumerate(modalities):
         own = [reliance[m][region == number] for number in range(len(regions))]
         losses = [float(one[np.isfinite(one)].mean()) if np.isfinite(one).any() else np.nan for one in own]
-        left.bar(place + (m - (len(modalities) - 1) / 2) * width, losses, width * 0.92, color=SERIES[m], label=name)
-        right.plot(np.arange(len(gates)) * step_s, gates[:, m], color=SERIES[m], linewidth=1.3)
+        left.bar(
+            place + (m - (len(modalities) - 1) / 2) * width,
+            losses,
+            width * 0.92,
+            color=SERIES[m % len(SERIES)],
+            label=name,
+        )
+        right.plot(np.arange(len(gates)) * step_s, gates[:, m], color=SERIES[m % len(SERIES)], linewidth=1.3)
     left.axhline(0, color=BASELINE, linestyle="--", linewidth=1, label="no loss")
     right.axhline(1 / len(modalities), color=BASELINE, linestyle="--", linewidth=1, label="equal gates")
     for axes in (left, right):

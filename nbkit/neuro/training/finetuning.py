@@ -14,8 +14,8 @@ import lightning
 
 from nbkit.neuro.signals.windows.montages import largest_montage
 from nbkit.neuro.signals.windows.window_data import WindowData
-from nbkit.neuro.training.held_out import HeldOut, score_held_out
-from nbkit.neuro.training.held_out_classes import HeldOutClasses, score_held_out_classes
+from nbkit.neuro.training.held_out.classes import HeldOutClasses, score_held_out_classes
+from nbkit.neuro.training.held_out.values import HeldOut, score_held_out
 from nbkit.neuro.training.rivals import WithRivals
 from nbkit.neuro.training.window_module import WindowModule
 

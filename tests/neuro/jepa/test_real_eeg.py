@@ -15,7 +15,7 @@ import pytest
 from nbkit.neuro.jepa.finetune import CHALLENGES, ComparedRegressor, FinetuneSettings
 from nbkit.neuro.signals.recordings.cueing import CH_NAMES, write_cueing
 from nbkit.neuro.signals.windows.window_data import WindowData
-from nbkit.neuro.training.held_out import score_held_out
+from nbkit.neuro.training.held_out.values import score_held_out
 from tests.neuro.labram.training import train
 
 

@@ -131,3 +131,10 @@ def test_a_path_has_seconds_on_its_axes():
     ).axes
     assert left.get_xlabel() == "Time (s)" == right.get_ylabel() and "Cosine" in bar.get_ylabel()
     assert tuple(right.images[0].get_extent()[:2]) == (2.0, 31.0)
+
+
+def test_embeddings_of_more_classes_than_colours_have_a_mark_of_their_own_each():
+    target = np.arange(60) % 10
+    figure = plot_embeddings({"biot": np.random.default_rng(0).normal(size=(60, 5))}, target, list("abcdefghij"))
+    drawn = [(tuple(one.get_facecolor()[0]), len(one.get_paths()[0].vertices)) for one in figure.axes[0].collections]
+    assert len(set(drawn)) == len(drawn) == 10

@@ -13,7 +13,7 @@ from nbkit.neuro.challenge.metrics import nrmse
 from nbkit.neuro.labram.finetune import ComparedRegressor, FinetuneSettings, Regressor
 from nbkit.neuro.signals.hbn.synthetic import SyntheticHBNSettings, write_synthetic_hbn
 from nbkit.neuro.signals.windows.window_data import WindowData
-from nbkit.neuro.training.held_out import score_held_out
+from nbkit.neuro.training.held_out.values import score_held_out
 from nbkit.neuro.training.rivals import SCRATCH
 from nbkit.neuro.training.window_module import predict
 from tests.neuro.labram.training import Windows, train

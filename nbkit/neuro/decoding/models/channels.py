@@ -14,9 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
-from nbkit.neuro.decoding.models.positions import TEN_FIVE, angle, directions
 from nbkit.neuro.decoding.models.splines import spline_weights
 from nbkit.neuro.signals.intake.ch_names import TWINS, electrode
+from nbkit.neuro.signals.positions import TEN_FIVE, angle, directions
 
 FARTHEST = 30.0  # degrees from an interpolated channel to the nearest recorded one: the spacing of the 10-20 system
 ELSEWHERE = 40.0  # degrees from a site of the 10-20 system above which names must belong to another naming scheme

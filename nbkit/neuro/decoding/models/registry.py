@@ -15,9 +15,9 @@ from nbkit.ground.download import local_file
 from nbkit.neuro.decoding.models.backbones import Backbone, known_channels, make_network, reve_places
 from nbkit.neuro.decoding.models.channels import choose_channels
 from nbkit.neuro.decoding.models.foundation import FoundationModel
-from nbkit.neuro.decoding.models.positions import directions, head_places
 from nbkit.neuro.decoding.models.table import MODELS, TRAIN_MODES, ModelSpec, spec_of
 from nbkit.neuro.decoding.models.weights import fetch, load_weights
+from nbkit.neuro.signals.positions import directions, head_places
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,6 +20,7 @@ from nbkit.neuro.decoding.judging.scores import MAIN, UNITS
 from nbkit.neuro.decoding.judging.statistics import best_by_chance, interval
 from nbkit.neuro.decoding.rivals.bandpower import BandPower, linear_model
 from nbkit.neuro.signals.bands import DEFAULT_BANDS, Band, band_names, effective_bands
+from nbkit.neuro.training.power_ridge import log_band_powers
 
 if TYPE_CHECKING:
     from nbkit.neuro.decoding.decoding_task import DecodingTask
@@ -106,29 +107,73 @@ def scalp_scores(
     found = [
         _held_out(powers[:, channel, part], task, folds) for part in parts for channel in range(len(task.ch_names))
     ]
-    shape = (len(parts), len(task.ch_names))
+    return _scores(found, task.kind, len(task.classes), task.ch_names, names, seed)
+
+
+def scalp_of_split(data: Any, *, bands: Sequence[Band] = DEFAULT_BANDS, seed: int = 2025) -> ScalpScores:
+    """Return what each channel decodes alone on the test subjects of a finetuning, by models of its training subjects.
+
+    Parameters
+    ----------
+    data : WindowData
+        The windows are cropped as the networks get them.
+    bands : sequence of (l_freq, h_freq)
+        In Hz; bands above the Nyquist frequency are left out.
+    seed : int
+    """
+    from torch.utils.data import DataLoader
+
+    reachable = [band for band in bands if band[0] < _NYQUIST_ROOM * data.sfreq]
+    sides, classes = (data.train_dataset, data.test_dataset), len(data.classes)
+    loaders = (DataLoader(data.batched(side), 256) for side in sides)
+    train, test = (
+        np.concatenate([log_band_powers(batch["window"].numpy(), data.sfreq, reachable) for batch in loader])
+        for loader in loaders
+    )
+    learned, target = (side.column("target").astype(int if classes else float) for side in sides)
+    train, test = (side.reshape(len(side), len(data.ch_names), len(reachable)) for side in (train, test))
+    kind, people = "classification" if classes else "regression", data.test_dataset.subjects.astype(str)
+    of, every = np.zeros(len(target), int), np.arange(len(target))
+    found = []
+    for part in (slice(None), *(slice(number, number + 1) for number in range(len(reachable)))):
+        for channel in range(len(data.ch_names)):
+            model = _model(classes).fit(train[:, channel, part], learned)
+            predicted = (model.predict_proba if classes else model.predict)(test[:, channel, part])
+            found.append(Predictions(kind, predicted, target, people, of, every))
+    names = band_names(effective_bands(reachable, data.sfreq))
+    return _scores(found, kind, classes, tuple(data.ch_names), names, seed)
+
+
+def _scores(
+    found: Sequence[Predictions], kind: str, classes: int, ch_names: tuple[str, ...], names: Sequence[str], seed: int
+) -> ScalpScores:
+    """Return the scores of the predictions of each band (all of them first) and channel."""
+    shape = (1 + len(names), len(ch_names))
     ends = [interval(one, seed=seed) for one in found]
-    trivial = 1 / len(task.classes) if task.kind == "classification" else 0.0
     return ScalpScores(
-        MAIN[task.kind], task.ch_names, ("all", *names), *(
+        MAIN[kind], ch_names, ("all", *names), *(
             np.array([getattr(one, name) for one in ends]).reshape(shape) for name in ("value", "low", "high")
-        ), trivial, best_by_chance(found, seed=seed), len(np.unique(task.people)),
+        ), 1 / classes if classes else 0.0, best_by_chance(found, seed=seed), len(found[0].names),
     )  # fmt: skip
 
 
-def _held_out(features: np.ndarray, task: DecodingTask, folds: Sequence[Any]) -> Predictions:
-    """Return the predictions of one linear model for every window, each by a model fitted without its group."""
+def _model(classes: int) -> Any:
+    """Return a linear model on standardised features: with equal priors one weak feature can vote for each class."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    last = LinearDiscriminantAnalysis(priors=[1 / classes] * classes) if classes else linear_model("regression")
+    return make_pipeline(StandardScaler(), last)
+
+
+def _held_out(features: np.ndarray, task: DecodingTask, folds: Sequence[Any]) -> Predictions:
+    """Return the predictions of one linear model for every window, each by a model fitted without its group."""
     classes, count = len(task.classes), len(task.windows)
     predicted = np.zeros((count, classes) if classes else count)
     of = np.zeros(count, int)
     for fold in folds:
-        # with equal priors one weak feature does not always vote for the commonest class
-        last = LinearDiscriminantAnalysis(priors=[1 / classes] * classes) if classes else linear_model(task.kind)
-        model = make_pipeline(StandardScaler(), last).fit(features[fold.train], task.target[fold.train])
+        model = _model(classes).fit(features[fold.train], task.target[fold.train])
         predicted[fold.test] = (model.predict_proba if classes else model.predict)(features[fold.test])
         of[fold.test] = fold.number
     return Predictions(task.kind, predicted, task.target, task.people, of, np.arange(count))

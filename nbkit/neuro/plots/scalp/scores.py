@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WORDS = {"balanced_accuracy": "Balanced accuracy", "r2": "R²"}
+SCORES = {"balanced_accuracy": "Balanced accuracy", "r2": "R²"}
 _BEST = 10  # channels in the panel of intervals
 
 
@@ -52,7 +52,7 @@ def plot_scalp(found: Any, control: Any = None, *, stand_in: str = "") -> Figure
     for axes, (name, values, reached) in zip(panels.flat, heads, strict=False):
         image = draw_head(axes, values, found.ch_names, vlim=(low, most), cmap="viridis", marked=values > reached)
         axes.set_title(f"{name}\n{values.min():.2f} to {values.max():.2f}", fontsize=10)
-    word = _WORDS.get(found.score_name, found.score_name)
+    word = SCORES.get(found.score_name, found.score_name)
     label = f"{word} of one channel (darkest: {'chance' if low else 'the mean'} {low:.2g})"
     left.colorbar(image, ax=panels.ravel().tolist(), location="bottom", shrink=0.6, aspect=40, label=label)
     _best(right.subplots(), found)
@@ -78,7 +78,7 @@ def _rows(axes: Axes, found: Any, order: np.ndarray) -> None:
     axes.set_yticks(places, [found.ch_names[number] for number in order])
     axes.invert_yaxis()
     unit = f"bars: 95 % interval over {found.people} people or groups"
-    axes.set_xlabel(f"{_WORDS.get(found.score_name, found.score_name)}\n({unit})", fontsize=9)
+    axes.set_xlabel(f"{SCORES.get(found.score_name, found.score_name)}\n({unit})", fontsize=9)
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     tidy(axes)
 

@@ -31,6 +31,8 @@ class Target:
         Windows without a value.
     others : int
         Windows of classes that were not asked for.
+    numbers : bool
+        Whether whole numbers are taken as classes that nobody named.
     """
 
     column: str
@@ -39,6 +41,7 @@ class Target:
     values: np.ndarray
     missing: int
     others: int
+    numbers: bool = False
 
 
 def choose_target(
@@ -62,6 +65,7 @@ def choose_target(
     ValueError
         If there is no such column, no window has a value, a class does not occur, or there is only one class.
     """
+    column = _named(shards, column)
     values = shards.column(column)
     among = np.ones(len(values), bool) if among is None else among
     texts = np.array([as_text(value) for value in values])
@@ -93,7 +97,27 @@ def choose_target(
             f"All windows with a {column} are {names[0]!r}; there is nothing to tell apart. Values: {counted(texts)}."
         )
     number = {name: place for place, name in enumerate(names)}
-    return Target(column, names, rows, np.array([number[text] for text in texts[rows]]), **left_out)
+    of = np.array([number[text] for text in texts[rows]])
+    return Target(column, names, rows, of, **left_out, numbers=not (wanted or words))
+
+
+def _named(shards: WindowShards, column: str) -> str:
+    """Return the column of windows for a name; BIDS calls ``trial_type`` what windows hold as ``event`` or ``label``.
+
+    Raises
+    ------
+    ValueError
+        If the windows lie at a stride and have no such column: those of events.tsv come with windows at events.
+    """
+    names = shards.column_names
+    if column == "trial_type" and column not in names:
+        column = "event" if "event" in names else "label"
+    if column not in names and "event" not in names:
+        raise ValueError(
+            f"No column {column!r} in the windows; they have {', '.join(names)}. Choose one of these (TARGET in a "
+            "notebook). Columns of events.tsv come with windows that lie at events: set EVENTS, in another store."
+        )
+    return column
 
 
 def as_text(value: object) -> str:

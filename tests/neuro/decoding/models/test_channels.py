@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nbkit.neuro.decoding.models.channels import choose_channels, plan_channels, reachable
-from nbkit.neuro.decoding.models.positions import directions
-from tests.neuro.decoding.models.test_positions import EGI
+from nbkit.neuro.signals.positions import directions
+from tests.neuro.signals.test_positions import EGI
 
 TEN_TWENTY = "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2".split()
 KNOWN = [*(name.upper() for name in TEN_TWENTY), "FC5", "CPZ", "OZ", "AF7", "T3", "FP1-F7"]

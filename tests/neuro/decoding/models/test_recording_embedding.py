@@ -14,7 +14,7 @@ from nbkit.neuro.decoding.models.recording_embedding import embed_recording
 from nbkit.neuro.decoding.models.registry import TEN_TWENTY, load_model
 from nbkit.neuro.signals.intake.facts import Stretch
 from nbkit.neuro.signals.intake.recording import Recording
-from tests.neuro.decoding.models.test_positions import EGI
+from tests.neuro.signals.test_positions import EGI
 
 
 class Mean(torch.nn.Module):

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from nbkit.neuro.decoding.models import registry
 from nbkit.neuro.decoding.models.backbones import make_network
-from nbkit.neuro.decoding.models.positions import directions, head_places
 from nbkit.neuro.decoding.models.registry import TEN_TWENTY, check_weights, list_foundation_models, load_model
 from nbkit.neuro.decoding.models.table import MODELS, spec_of
 from nbkit.neuro.nn.lora import add_lora, dead_adapters, lora_parameters, merge_lora, quantise_4bit
-from tests.neuro.decoding.models.test_positions import EGI
+from nbkit.neuro.signals.positions import directions, head_places
+from tests.neuro.signals.test_positions import EGI
 
 # 157 million weights: seconds for each copy.
 EVERY = [pytest.param(key, marks=pytest.mark.train) if key == "bendr" else key for key in MODELS]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mne
 import numpy as np
 
-from nbkit.neuro.decoding.models.positions import directions
 from nbkit.neuro.decoding.models.splines import spline_weights
+from nbkit.neuro.signals.positions import directions
 from tests.neuro.decoding.models.test_channels import TEN_TWENTY, windows_of
 
 

@@ -12,10 +12,10 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from nbkit.neuro.decoding.models.backbones import make_network
-from nbkit.neuro.decoding.models.positions import directions, head_places
 from nbkit.neuro.decoding.models.registry import TEN_TWENTY, load_model
 from nbkit.neuro.decoding.models.table import spec_of
 from nbkit.neuro.decoding.models.weights import read_weights
+from nbkit.neuro.signals.positions import directions, head_places
 
 
 def published(key, window_s, seed=7, ch_names=TEN_TWENTY):

@@ -19,7 +19,7 @@ from nbkit.neuro.signals.hbn.synthetic import (
 from nbkit.neuro.signals.hbn.windows import HBNWindows, contrast_trials, cut
 from nbkit.neuro.signals.windows.shards import WindowShards
 from nbkit.neuro.signals.windows.window_data import WindowData
-from nbkit.neuro.training.held_out import ridge_on_crops
+from nbkit.neuro.training.held_out.values import ridge_on_crops
 
 SMALL = SyntheticHBNSettings(subjects=40, n_chans=12, tasks=("RestingState", "contrastChangeDetection"), runs=1,
                              trials=16, seconds=24.0)  # fmt: skip

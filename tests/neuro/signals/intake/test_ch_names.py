@@ -5,10 +5,10 @@ from __future__ import annotations
 import mne
 import pytest
 
-from nbkit.neuro.decoding.models.positions import directions
 from nbkit.neuro.labram.channels import find_table
 from nbkit.neuro.signals.intake.ch_names import electrode, is_between_references, is_scalp
 from nbkit.neuro.signals.intake.units import volts_per
+from nbkit.neuro.signals.positions import directions
 
 FORMS = ["{}", "EEG {}", "EEG_{}", "RAW_{}", "{}-REF", "{}-LE", "{}-AVG", "{}-A1", "{}-A2", "{}-M1", "{}-M2", "{}..",
          "{} (uV)", "{} [uV]", "EEG {}-REF", "POL {}"]  # fmt: skip

@@ -49,6 +49,14 @@ def test_some_classes_in_an_order_of_ones_own(store):
     assert np.array_equal(side.column("target"), np.where(side.column("score") == 2, 0, 1))
 
 
+def test_whole_numbers_taken_as_classes_are_marked_and_trial_types_have_their_bids_name(store):
+    shards = WindowShards(store, columns=())
+    assert choose_target(shards, "score").numbers and not choose_target(shards, "score", ["2", "0"]).numbers
+    assert not choose_target(shards, "label").numbers
+    asked, own = choose_target(shards, "trial_type"), choose_target(shards, "label")
+    assert asked.classes == own.classes and np.array_equal(asked.values, own.values)
+
+
 def test_mistakes_are_answered_in_words(store):
     shards = WindowShards(store, columns=())
     for wrong, words in (

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nbkit.neuro.signals.intake.ch_names import electrode
+from nbkit.neuro.signals.intake.ch_names import electrode, is_between_references, parts
 
 TEN_FIVE = "standard_1005"  # MNE's name for the 10-05 system on a template head, until MNE 1.13
 # EGI's nets by the range of their highest electrode number, without and with the reference.
@@ -78,6 +78,22 @@ def head_places(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
         name: [float(x) for x in own.get(electrode(name), middle + radius * direction)]
         for name, direction in found.items()
     }
+
+
+def places(ch_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the places of the channels that have one, in m in the head frame, by the names as they were given."""
+    ends = {name: parts(name) for name in ch_names}
+    found = head_places(directions([*ch_names, *(end for pair in ends.values() if len(pair) == 2 for end in pair)]))
+    known = {name: np.asarray(found[name], float) for name in ch_names if name in found}
+    for name, pair in ends.items():
+        if (
+            len(pair) == 2
+            and name not in known
+            and not is_between_references(name)
+            and all(end in found for end in pair)
+        ):
+            known[name] = np.mean([found[end] for end in pair], axis=0)
+    return known
 
 
 def angle(one: np.ndarray, other: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nbkit.neuro.training.held_out import of_people
+from nbkit.neuro.training.held_out.values import of_people
 
 
 class Side:

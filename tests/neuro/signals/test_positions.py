@@ -6,8 +6,8 @@ import mne
 import numpy as np
 import pytest
 
-from nbkit.neuro.decoding.models.positions import TEN_FIVE, angle, directions, head_places
 from nbkit.neuro.signals.intake.ch_names import electrode
+from nbkit.neuro.signals.positions import TEN_FIVE, angle, directions, head_places
 
 EGI = [f"E{number}" for number in range(1, 129)]
 # EGI's own table of the sites nearest to its electrodes (HydroCel 128).

@@ -1,0 +1,1 @@
+"""Scores on test subjects of a finetuning, and which channels its network uses there."""
