@@ -37,10 +37,18 @@ HEAVY = ("torch", "numpy", "scipy", "lightning", "mne", "matplotlib", "pandas", 
 # -- probes: each gives the faults of a tree -------------------------------------------------------------------------
 
 
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield every statement of a module, in functions and blocks too; an import is never inside an expression."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for node in getattr(tree, field, ()):
+            yield node
+            yield from statements(node)
+
+
 def modules_imported(path: Path, root: Path) -> Iterator[str]:
     """Yield every module that a file imports, in functions too, relative ones resolved."""
     package = list(path.relative_to(root).with_suffix("").parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in statements(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -139,7 +147,7 @@ def import_faults(root: Path) -> list[str]:
     modules |= {name.removesuffix(".__init__") for name in modules}
     faults = []
     for path in sorted([*(root / "nbkit").rglob("*.py"), *(root / "tests").rglob("*.py")]):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in statements(ast.parse(path.read_text("utf-8"))):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 named = [node.module or ""]

@@ -43,7 +43,10 @@ def test_numbers_are_a_regression_and_few_whole_ones_classes(tmp_path):
     age = window_task([tmp_path], "age", say=said.append)
     assert age.kind == "regression" and age.target[4] == 21.5 and age.strategy == "group_kfold"
     sex = window_task([tmp_path], "sex", say=said.append)
-    assert sex.classes == ("0", "1") and not said
+    assert sex.classes == ("0", "1")
+    assert said == ["The 2 values of sex are taken as classes; CLASSES = None predicts numbers."]
+    said.clear()
+    assert window_task([tmp_path], "sex", classes=None, say=said.append).kind == "regression" and not said
     assert len(window_task([tmp_path], "rt", say=said.append).target) == 18
     assert said == ["6 of 24 windows have no rt and are left out."]
     chosen = window_task([tmp_path], "age", classes=["20.5", "25.5"])

@@ -57,7 +57,8 @@ def _heads(figure: Any, use: Any, alone: Any) -> None:
     panels[0].set_title(f"Network\n{what} exchanged", fontsize=10)
     panels[1].set_title("Network\nThe same, targets shuffled", fontsize=10)
     words = f"Rise of the error ({use.unit}; darkest: 0 or less)"
-    figure.colorbar(image, ax=panels[:2].tolist(), location="bottom", shrink=0.7, aspect=40, label=words)
+    bar = figure.colorbar(image, ax=panels[:2].tolist(), location="bottom", shrink=0.7, aspect=40, label=words)
+    _few_ticks(bar.ax)
     high = max(float(alone.score[0].max()), alone.reached)
     scale = {"vlim": (alone.trivial, high), "cmap": "viridis"}
     image = draw_head(panels[2], alone.score[0], alone.ch_names, marked=alone.score[0] > alone.reached, **scale)
@@ -78,6 +79,14 @@ def _rises(axes: Axes, use: Any) -> None:
     axes.set_yticks(rows, [use.ch_names[one] for one in order])
     axes.invert_yaxis()
     axes.set_title("Channels that the network uses most", fontsize=10)
-    axes.set_xlabel(f"Rise of the error ({use.unit})\n(bars: 95 % interval over {use.people} people)", fontsize=9)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    words = f"bars: 95 % interval over {use.people} people;\n{use.beside}"
+    axes.set_xlabel(f"Rise of the error ({use.unit})\n({words})", fontsize=9)
+    _few_ticks(axes)
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.24))
     tidy(axes)
+
+
+def _few_ticks(axes: Axes) -> None:
+    """Write few numbers along x, with a common power of ten where they are small."""
+    axes.locator_params(axis="x", nbins=4)
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))

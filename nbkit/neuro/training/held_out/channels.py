@@ -42,8 +42,8 @@ class ChannelUse:
         The same rise where the targets are shuffled, so that there is nothing to lose.
     reached : float
         Rise that the largest of all channels exceeds by chance in 5 % of draws.
-    error : float
-        Error of the network with all channels as they are.
+    error, nothing : float
+        Error of the network with all channels as they are, and of one that knows nothing.
     people, windows : int
     together : int
         Largest number of channels that were exchanged together.
@@ -57,23 +57,29 @@ class ChannelUse:
     shuffled: np.ndarray
     reached: float
     error: float
+    nothing: float
     people: int
     windows: int
     together: int
+
+    @property
+    def beside(self) -> str:
+        """The error with all channels, beside that of knowing nothing, in words."""
+        return f"the error with all is {self.error:.4g}, of knowing nothing {self.nothing:.4g}"
 
     def words(self, most: int = 3) -> list[str]:
         """Return a line for each of the most used channels, and one that states what chance reaches."""
         order = np.argsort(-self.rise, kind="stable")[:most]
         lines = [
-            f"the network without {self.ch_names[one]}: error + {self.rise[one]:.4f} "
-            f"[{self.low[one]:.4f}, {self.high[one]:.4f}] {self.unit}"
+            f"the network without {self.ch_names[one]}: error + {self.rise[one]:.3g} "
+            f"[{self.low[one]:.3g}, {self.high[one]:.3g}] {self.unit}"
             for one in order
         ]
         above = int((self.rise > self.reached).sum())
         return [
             *lines,
-            f"the largest of {len(self.rise)} channels exceeds {self.reached:.4f} by chance in 5 % of draws; {above} "
-            f"are above it ({self.people} people, {self.windows} windows; the error with all is {self.error:.4f})"
+            f"the largest of {len(self.rise)} channels exceeds {self.reached:.3g} by chance in 5 % of draws; {above} "
+            f"are above it ({self.people} people, {self.windows} windows; {self.beside})"
             + ("; five people or more are needed" if self.people < 5 else ""),
         ]
 
@@ -111,14 +117,14 @@ def channel_use(module: WindowModule, data: Any, most: int = MOST, seed: int = 2
         without[:, group] = windows[donor][:, group]
         changed.append(_predicted(module, without))
     module.train(was)
-    error = _errors(plain, true)
+    error, several = _errors(plain, true), plain.ndim == 2
     rises = np.stack([_of_people(_errors(one, true) - error, people) for one in changed])
     control = np.stack([_of_people(_errors(one, other) - _errors(plain, other), people) for one in changed])
     ends = np.array([mean_interval(row) for row in rises])
     return ChannelUse(
-        tuple(data.ch_names), "nat" if plain.ndim == 2 else "variances of the target", rises.mean(1), *ends.T,
-        control.mean(1), largest_by_chance(rises, seed), float(_of_people(error, people).mean()), rises.shape[1],
-        len(rows), max(map(len, groups)),
+        tuple(data.ch_names), "nat" if several else "variances of the target", rises.mean(1), *ends.T,
+        control.mean(1), largest_by_chance(rises, seed), float(_of_people(error, people).mean()),
+        float(np.log(plain.shape[1])) if several else 1.0, rises.shape[1], len(rows), max(map(len, groups)),
     )  # fmt: skip
 
 
