@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from nbkit.neuro.signals.positions import places
-from nbkit.neuro.training.paired import DRAWS, mean_interval
+from nbkit.neuro.training.scores.paired import DRAWS, mean_interval
 from nbkit.neuro.training.window_module import WindowModule
 
 MOST = 256  # test windows, of all people alike: the cost is channels times windows
