@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,13 +46,21 @@ def statements(tree: ast.AST) -> Iterator[ast.AST]:
             yield from statements(node)
 
 
+@cache
+def imports(text: str) -> list[ast.Import | ast.ImportFrom]:
+    """Return the import statements of a module's text, in functions too; every probe asks for the same texts."""
+    if "import" not in text:
+        return []
+    return [node for node in statements(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def modules_imported(path: Path, root: Path) -> Iterator[str]:
     """Yield every module that a file imports, in functions too, relative ones resolved."""
     package = list(path.relative_to(root).with_suffix("").parts[:-1])
-    for node in statements(ast.parse(path.read_text("utf-8"))):
+    for node in imports(path.read_text("utf-8")):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             above = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             yield module
@@ -124,13 +133,14 @@ def circle_faults(root: Path) -> list[str]:
         name = ".".join(path.relative_to(root).with_suffix("").parts)
         paths[name.removesuffix(".__init__")] = path
     initial = {f"{name}.__init__" for name, path in paths.items() if path.name == "__init__.py"}
+    modules = set(paths) | initial
     between_modules: dict[str, set[str]] = {}
     between_rooms: dict[str, set[str]] = {}
     for name, path in paths.items():
         for imported in modules_imported(path, root):
             if imported in paths and imported != name:
                 between_modules.setdefault(name, set()).add(imported)
-                here, there = (room_of(one, set(paths) | initial) for one in (name, imported))
+                here, there = (room_of(one, modules) for one in (name, imported))
                 if here != there:
                     between_rooms.setdefault(here, set()).add(there)
     # "from package import module" names both; the package's face imports nothing, so it adds no circle
@@ -147,7 +157,7 @@ def import_faults(root: Path) -> list[str]:
     modules |= {name.removesuffix(".__init__") for name in modules}
     faults = []
     for path in sorted([*(root / "nbkit").rglob("*.py"), *(root / "tests").rglob("*.py")]):
-        for node in statements(ast.parse(path.read_text("utf-8"))):
+        for node in imports(path.read_text("utf-8")):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 named = [node.module or ""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import zipfile
@@ -78,22 +79,24 @@ def test_a_newcomer_adds_a_system_by_the_page_alone(copy, root, tmp_path):
     first, second = told["sessions"]
     assert told["complete"] and first["ended"] == "killed"
     assert 0 < second["from_step"] == first["stored_step"] < second["stored_step"]
-    ran(copy, "python -m nbkit verify --store toy-store")
     assert (copy / "toy-store/toy_decay/figures/curves.png").stat().st_size > 5000
 
-    # seen by status and report
-    (row,) = json.loads(ran(copy, "python -m nbkit status toy_decay --store toy-store --json"))["phases"]
-    assert row["slug"] == "toy_decay" and row["step"] == row["max_steps"]
-    ran(copy, "python -m nbkit report --store toy-store --out toy.html")
-    page = (copy / "toy.html").read_text("utf-8")
-    assert "Read the rate of a decay off a noisy trace" in page and "the mean rate" in page
-
-    # pushed: its notebook, and the wheel with its code
+    # whole, seen by status and report, and pushed: its notebook, and the wheel with its code
+    looks = (
+        "verify --store toy-store", "status toy_decay --store toy-store --json",
+        "report --store toy-store --out toy.html", "push toy_decay --store memory://toy",
+    )  # fmt: skip
     with Loopback() as kaggle:
         told = kaggle.environment(tmp_path) | {"HOME": str(tmp_path)}
-        ran(copy, "python -m nbkit push toy_decay --store memory://toy", **told)
+        code = f"from nbkit.tools.commands import cli\nfor line in {looks}: print(end='\\x1e', flush=True); "
+        code += "code = cli.run(line.split()); assert code == 0, (line, code)"
+        said = ran(copy, shlex.join(["python", "-c", code]), **told).split("\x1e")
         pushed = kaggle.kernels["mary/nbkit-toy-decay"].request
         wheel = kaggle.datasets["mary/nbkit-wheel"].files
+    (row,) = json.loads(said[2])["phases"]
+    assert row["slug"] == "toy_decay" and row["step"] == row["max_steps"]
+    page = (copy / "toy.html").read_text("utf-8")
+    assert "Read the rate of a decay off a noisy trace" in page and "the mean rate" in page
     assert "nbkit.neuro.toy.decay" in pushed["text"]
     (data,) = [data for name, data in wheel.items() if name.endswith(".whl")]
     assert "nbkit/neuro/toy/decay.py" in zipfile.ZipFile(BytesIO(data)).namelist()

@@ -42,7 +42,7 @@ RUN = {
     "--kill work": (0,),
 }  # fmt: skip
 # the same with smaller numbers, so that a test has not to wait
-SHORTER = {"ITEM_S=0.2": "ITEM_S=0.05", "--limit 30s": "--limit 12s",
+SHORTER = {"ITEM_S=0.2": "ITEM_S=0.05 -p ITEMS=6", "--limit 30s": "--limit 12s",
            "10_eeg_windows 40_bandvar_train": "10_eeg_windows"}  # fmt: skip
 # against servers on the loopback that answer as Google Drive and Kaggle do
 LOOPBACK = [
@@ -135,14 +135,21 @@ def test_a_command_that_nobody_put_in_a_class_is_found():
 
 @pytest.mark.rehearse
 @pytest.mark.timeout(900)  # a guard against hanging; some 50 s on a quiet machine
-def test_commands_run_as_they_stand(listed, root, tmp_path):
+def test_commands_run_as_they_stand(listed, root, tmp_path, monkeypatch, capsys):
+    """Those that start sessions in processes of their own; the others here, as a second Python would only cost time."""
+    monkeypatch.chdir(tmp_path)
     environment = os.environ | {"PYTHONPATH": str(root)}
     for command in (command for command in listed if class_of(command) == "run"):
         shorter = command
         for long, short in SHORTER.items():
             shorter = shorter.replace(long, short)
-        done = subprocess.run(as_run_here(shorter), cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode in RUN[command], f"{shorter}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        words = as_run_here(shorter)
+        if words[3] in ("run", "rehearse"):
+            done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            code, said = done.returncode, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        else:
+            code, said = cli.run(words[3:]), capsys.readouterr()
+        assert code in RUN[command], f"{shorter}\n{said}"
     made = ("nbkit-report.html", "my-store/bandvar_train", "kaggle-store/eeg_windows")
     assert [name for name in made if not (tmp_path / name).exists()] == []
 
