@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from nbkit.runtime.card import CardFacts, closing_card
 from nbkit.runtime.cells.shown import show_card
 from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.ledger.records import REFUSED
 from nbkit.runtime.ledger.segments import MERGED
 from nbkit.runtime.ledger.survival import bring_back
 from nbkit.runtime.opened import closed, shut
@@ -60,6 +61,7 @@ class Closing:
     _workspace: Workspace
     _closed: bool
     _pid: int
+    _fitted: bool
 
     @cached_property
     def _overtime(self) -> Overtime:
@@ -154,6 +156,8 @@ class Closing:
             self.outbox.drain(self.budget.wall)
             self.outbox.close()
             self.ledger.interrupted()
+            if not (self._manifest or self._fitted or self.outbox.sent or self.budget.stop_reason):
+                self.ledger.note({"e": "close", "reason": REFUSED})  # a mistake before the work: no session
             self.ledger.flush()
         except (NbkitError, OSError, sqlite3.Error) as error:
             print(f"[nbkit] The last records could not be stored: {error}")

@@ -173,7 +173,7 @@ class Session(Showing, Closing):
             self.budget.measured("close", max(endings[-3:]))
         self._signals = StopSignals(self.budget.stop_for_signal, self.say, ENDING)
         self._signals.install()
-        self._closed, self._pid = False, os.getpid()
+        self._closed, self._pid, self._fitted = False, os.getpid(), False
         atexit.register(self._leave)  # a notebook whose cell raised an error ends without close()
         newest, damaged = self._or_release(lambda: newest_receipt(self.store, slug))
         for note in (*self.ledger.notes, *self._workspace.notes(slug, shard), *damaged):
@@ -326,10 +326,7 @@ class Session(Showing, Closing):
     # -- training --
 
     def fit(self, module: Any, data: Any, **options: Any) -> FitReport:
-        """Train a LightningModule from where the last session stopped, and stop before the time limit.
-
-        See `nbkit.runtime.training.fit.fit` for the options and the report.
-        """
+        """Train from where the last session stopped, up to the limit; options: `nbkit.runtime.training.fit.fit`."""
         from nbkit.runtime.training.fit import fit
         from nbkit.runtime.training.showing.logs import with_log
 
@@ -337,6 +334,7 @@ class Session(Showing, Closing):
         prove_and_end(self, module, data, options)
         self._overtime.stop()
         self.budget.begin_in(cell_number())
+        self._fitted = True
         report = fit(self, module, data, **fit_options(self.resume, options))
         self._steps = {k: getattr(report, k) for k in ("step", "max_steps", "reason", "chosen")}
         self._end_work()

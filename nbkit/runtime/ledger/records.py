@@ -140,6 +140,9 @@ class Open(_Form, tag="open", kw_only=True, gc=False):
                 raise ValueError(f"{self.shard[:20]!r} is no shard")
 
 
+REFUSED = "refused"  # why a session ended whose mistake came before its work
+
+
 class Close(_Form, tag="close", kw_only=True, gc=False):
     """The end of a session."""
 

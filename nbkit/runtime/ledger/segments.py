@@ -23,7 +23,7 @@ from typing import Any, TypeGuard
 
 from nbkit.runtime.ledger.claims import Claims
 from nbkit.runtime.ledger.ranges import include
-from nbkit.runtime.ledger.records import Record, fault_of, from_json, no_collection, parse_records, version_of
+from nbkit.runtime.ledger.records import REFUSED, Record, fault_of, from_json, no_collection, parse_records, version_of
 from nbkit.runtime.ledger.rounds import Rounds
 from nbkit.runtime.ledger.rows import Rows
 from nbkit.runtime.store.protocol import Store
@@ -168,6 +168,8 @@ class LedgerState:
     rounds: Rounds = field(default_factory=Rounds)
     rows: Rows = field(default_factory=Rows)
     sessions: dict[str, Record] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    """Sessions that a mistake ended before their work; they are not among `sessions`."""
     settings: dict[str, Record] = field(default_factory=dict)
     """Version to settings."""
     made_with: set[str] = field(default_factory=set)
@@ -297,7 +299,10 @@ class LedgerState:
             self.errors[key] = max(self.errors.get(key, ""), str(record.get("err", "")))
         elif kind == "died" and new:
             self.deaths[key] = self.deaths.get(key, 0) + 1
-        elif kind in ("open", "close"):
+        elif kind == "close" and record.get("reason") == REFUSED:
+            self.refused.add(session)
+            self.sessions.pop(session, None)
+        elif kind in ("open", "close") and session not in self.refused:
             self.sessions.setdefault(session, {})[kind] = record
         elif kind == "kept":
             self.rows.keep(record["rows"])

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+import nbkit
 from nbkit.ground.mistakes import _show
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.commands import cli
+from nbkit.tools.notebooks import read_notebook
+from nbkit.tools.status.listing import Listing
+from nbkit.tools.status.status import read_phase
 
 ROWS = re.findall(
     r"^\| `(.+?)` \| (.+?) \| (\d) \|$",
     (Path(__file__).resolve().parents[3] / "docs/mistakes.md").read_text("utf-8"),
     re.MULTILINE,
 )
+COMMANDS, KERNEL = [row for row in ROWS if row[0].startswith("nbkit ")], "--store tried"
 IMPORTS = """import nbkit
 from nbkit.neuro.decoding.compare import CompareSettings
 from nbkit.neuro.decoding.folds import outer_folds
@@ -45,8 +54,8 @@ def test_there_are_thirty_and_more():
 
 @pytest.mark.parametrize(
     ("mistake", "says", "code"),
-    [row for row in ROWS if row[0].startswith("nbkit ")],
-    ids=[row[0] for row in ROWS if row[0].startswith("nbkit ")],
+    [row for row in COMMANDS if KERNEL not in row[0]],
+    ids=[row[0] for row in COMMANDS if KERNEL not in row[0]],
 )
 def test_a_command_says_what_the_page_has(mistake, says, code, capsys):
     assert cli.run(shlex.split(mistake)[1:]) == int(code)
@@ -71,6 +80,33 @@ def test_python_says_what_the_page_has(mistake, says, code, capsys):
     else:
         pytest.fail("no mistake was found")
     assert not Path("my-store").exists()
+
+
+@pytest.mark.rehearse  # a kernel each
+@pytest.mark.parametrize(("mistake", "says", "code"), [row for row in COMMANDS if KERNEL in row[0]])
+def test_a_run_says_what_the_page_has_and_leaves_no_session(mistake, says, code, tmp_path, capfd):
+    assert cli.run(shlex.split(mistake)[1:]) == int(code)
+    said = " ".join("".join(capfd.readouterr()).split())
+    assert says in said and "Traceback" not in said and "  | " not in said, said
+    phase = read_phase(Listing(FolderStore(tmp_path / "tried")), "bandvar_train", None, tmp_path / "cache")
+    assert (phase.state, phase.sessions, phase.killed) == ("not begun", 0, 0)
+
+
+def test_every_notebook_refuses_a_preset_and_a_setting_that_there_is_not(root):
+    """Every class that a cell gives to ``nbkit.settings``; one of each through a kernel is above."""
+    found = {}
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        cells = read_notebook(path)["cells"]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        names = set(re.findall(r"nbkit\.settings\(([A-Z]\w+)", code))
+        homes = {name: re.search(rf"from (\S+) import [^\n]*\b{name}\b", code) for name in names}
+        found |= {(home[1], name): None for name, home in homes.items()}
+    assert len(found) > 20
+    for module, name in found:
+        cls = getattr(importlib.import_module(module), name)
+        for wrong in ({"preset": "huge"}, {"overrides": {"nosuch": 1}}, {"overrides": {fields(cls)[0].name: object()}}):
+            with pytest.raises(UsageError, match=rf"^{name}.*Nothing was begun\.$"):
+                nbkit.settings(cls, **wrong)
 
 
 SCRIPT = """import atexit, sys
