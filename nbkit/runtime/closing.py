@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,12 +31,21 @@ if TYPE_CHECKING:
     from nbkit.runtime.ledger.ledger import Ledger
     from nbkit.runtime.ledger.manifest import Manifest
     from nbkit.runtime.ledger.outbox import Outbox
+    from nbkit.runtime.ledger.records import Record
     from nbkit.runtime.ledger.workspace import Workspace
     from nbkit.runtime.signals import StopSignals
     from nbkit.runtime.store.protocol import Store
 
 _WORK_LEFT = 3  # exit code
 _LEAVING = 20.0  # seconds of uploads when a process ends without closing its session
+
+
+def expect_closing(budget: Budget, sessions: Iterable[Record]) -> None:
+    """Reserve for the cells after the work, and for closing, what they took in the slowest of the last sessions."""
+    closes = [events["close"] for events in sessions if "close" in events][-3:]  # the machine may be busy still
+    for kind, name in (("close", "ending"), ("closing", "closing")):
+        if closes:
+            budget.measured(kind, max(close.get(name, 0.0) for close in closes))
 
 
 class Closing:
@@ -82,6 +91,7 @@ class Closing:
         """
         if self._closed:
             raise closed(self.slug)
+        began = time.monotonic()
         self._overtime.stop()
         # the last records go to the store after the last uploads; a signal meanwhile brings the wall near
         seconds = self.budget.estimate("flush") or self.budget.estimate("upload")
@@ -106,7 +116,8 @@ class Closing:
             ending = round(time.monotonic() - self._work_ended, 2)
             lasted = round(time.monotonic() - self._began, 3)  # by no clock that can be set
             row = {k: v for k, v in summary.items() if k not in ("not_stored", "chosen")}
-            self.ledger.note({"e": "close", "ending": ending, "lasted": lasted, "of": len(self._manifest or ())} | row)
+            times = {"ending": ending, "closing": round(time.monotonic() - began, 2), "lasted": lasted}
+            self.ledger.note({"e": "close", **times, "of": len(self._manifest or ())} | row)
             self.ledger.close()
         except (NbkitError, OSError, sqlite3.Error) as error:
             fault = str(error)

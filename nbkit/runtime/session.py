@@ -23,7 +23,7 @@ from nbkit.runtime.budget import Budget, process_age
 from nbkit.runtime.card import CardFacts, opening_card
 from nbkit.runtime.cells.sentences import show_mistakes_as_sentences
 from nbkit.runtime.cells.shown import cell_number, show_card
-from nbkit.runtime.closing import Closing
+from nbkit.runtime.closing import Closing, expect_closing
 from nbkit.runtime.device import Device, open_device
 from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
@@ -167,10 +167,7 @@ class Session(Showing, Closing):
         self._manifest: Manifest | None = None
         self._steps: dict[str, Any] = {}
         self._began = self._work_ended = began
-        # reserve for the cells after the work: the slowest of the last sessions, in case the machine is still busy
-        endings = [e["close"].get("ending", 0.0) for e in self.ledger.state.sessions.values() if "close" in e]
-        if endings:
-            self.budget.measured("close", max(endings[-3:]))
+        expect_closing(self.budget, self.ledger.state.sessions.values())
         self._signals = StopSignals(self.budget.stop_for_signal, self.say, ENDING)
         self._signals.install()
         self._closed, self._pid, self._fitted = False, os.getpid(), False

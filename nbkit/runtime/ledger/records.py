@@ -147,6 +147,7 @@ class Close(_Form, tag="close", kw_only=True, gc=False):
     """The end of a session."""
 
     ending: Seconds = 0.0
+    closing: Seconds = 0.0
     lasted: Seconds | None = None
     of: Count = 0
     complete: bool = False

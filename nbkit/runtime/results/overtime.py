@@ -20,7 +20,8 @@ from nbkit.runtime.budget import Budget
 
 _TICK = 0.1
 _AGAIN = 5.0  # seconds between interrupts of code that goes on after one
-_CLOSING = 1.0  # least seconds before the wall that are kept for closing
+_CLOSING = 1.0  # least seconds before the wall that are kept for closing, on a machine that does nothing else
+_MOST = 15.0  # most seconds that are kept because a machine is busy
 _CAN = hasattr(signal, "SIGALRM") and hasattr(signal, "pthread_kill")  # not on Windows
 
 
@@ -74,8 +75,12 @@ class Overtime:
 
     def _at_wall(self) -> bool:
         limit = self.budget.limit
-        kept = max(_CLOSING, 2 * self.budget.estimate("flush"))
-        return limit is not None and self.budget.wall() < min(kept, 0.1 * limit)
+        return limit is not None and self.budget.wall() < min(self._kept(), 0.1 * limit)
+
+    def _kept(self) -> float:
+        """Return the seconds that ending a cell and closing may take: as earlier ones did, longer on a busy machine."""
+        taken = max(2 * self.budget.estimate("flush"), 1.5 * self.budget.estimate("closing"))
+        return max(min(_MOST, _CLOSING * busy()), taken)
 
     def _run(self) -> None:
         main = threading.main_thread()
@@ -110,6 +115,13 @@ class Overtime:
         self._in_cell = False
         if self.cut:  # not in the handler: there, the cell may hold any lock
             self.close()
+
+
+def busy() -> float:
+    """Return how many times as long everything takes as on a quiet machine: the processes that wait for each CPU."""
+    if not hasattr(os, "getloadavg"):
+        return 1.0
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _is_in_cell(frame: FrameType | None) -> bool:

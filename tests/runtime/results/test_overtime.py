@@ -14,6 +14,7 @@ import nbformat
 import pytest
 
 from nbkit.runtime.budget import Budget
+from nbkit.runtime.closing import expect_closing
 from nbkit.runtime.results.overtime import Overtime
 from nbkit.tools.rehearsal.running import run_notebook
 
@@ -105,6 +106,24 @@ def test_between_cells_nothing_is_interrupted() -> None:
     assert overtime.cut and closed == [True]
     overtime.stop()
     assert signal.getsignal(signal.SIGALRM) == before
+
+
+@pytest.mark.parametrize(
+    ("load", "closing", "kept"),
+    [(0.0, 0.0, 1.0), (8.0, 0.0, 4.0), (8.0, 6.0, 9.0), (500.0, 0.0, 15.0), (1.0, 2.0, 3.0)],
+)
+def test_more_is_kept_on_a_busy_machine_and_where_closing_took_long(monkeypatch, load, closing, kept) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    clock = [0.0]
+    budget = Budget(3600.0, 0.0, lambda: clock[0])
+    expect_closing(budget, [{"open": {}}, {"close": {"closing": closing, "ending": 100.0}}, {"close": {}}])
+    overtime = Overtime(budget, print, lambda: None)
+    assert overtime._kept() == pytest.approx(kept)
+    clock[0] = 3600.0 - kept - 0.5
+    assert not overtime._at_wall()
+    clock[0] += 1.0
+    assert overtime._at_wall()
 
 
 def test_without_a_limit_or_work_nothing_is_watched() -> None:
