@@ -69,13 +69,13 @@ def plot_recordings(facts: Sequence[Mapping[str, Any]]) -> Figure:
 
     read = [one["intake"] for one in facts if isinstance(one.get("intake"), Mapping)]
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(11, 6), sharex=True, layout="constrained")
-    places = np.arange(len(read))
+    places, beside = np.arange(1, len(read) + 1), dict(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     if read:
         amplitudes = [np.array(list(one["amplitude_uv"].values()) or [np.nan]) for one in read]
         low, middle, high = (np.array([f(a) for a in amplitudes]) for f in (np.min, np.median, np.max))
         upper.vlines(places, low, high, color=SERIES[0], linewidth=1.5, alpha=0.5, label="lowest to highest channel")
         upper.plot(places, middle, "o", color=TRUTH, markersize=4, label="median of the channels")
-        upper.legend(frameon=False, fontsize=8)
+        upper.legend(frameon=False, fontsize=8, ncols=2, **beside)
     for edge in PLAUSIBLE_UV:
         upper.axhline(edge, color=BASELINE, linestyle="--", linewidth=1)
     upper.set(yscale="log", ylabel="Amplitude, 1 to 40 Hz (µV)", title="Amplitude of each recording")
@@ -86,7 +86,8 @@ def plot_recordings(facts: Sequence[Mapping[str, Any]]) -> Figure:
             counts -= [len(one["repaired"]) for one in read]
         lower.bar(places, counts, bottom=below, color=SERIES[number], label=name)
         below += counts
-    lower.legend(frameon=False, fontsize=8)
+    lower.legend(frameon=False, fontsize=8, ncols=3, **beside)  # above: bars fill the axes
+    lower.xaxis.get_major_locator().set_params(integer=True)
     more = f" ({len(facts) - len(read)} more were read by rules of their own)" if len(facts) > len(read) else ""
     lower.set(
         xlabel=f"Recording, in the order of the table{more}", ylabel="Channels", title="Channels of each recording"
