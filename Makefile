@@ -33,7 +33,7 @@ help:  ## show this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Needs Python 3.11 or newer (PYTHON=... names another than python3) and about 5 GB of disk, 7 GB for the tests."
 
-setup: $(READY)  ## make the whole environment in .venv, once
+setup: $(READY) $(VENV)/.filter  ## make the whole environment in .venv, once
 
 # uv installs several times as fast as pip; where it cannot be had or fails, pip does the same alone. Both take the same
 # pins, and uv the index that PIP_INDEX_URL names.
@@ -63,9 +63,12 @@ FILTER := if test -e $(READY) && test -e tests/stripping.py; then $(RUN) -m test
 $(READY): pyproject.toml constraints.txt
 	$(call INSTALL,.[dev],everything)
 	@touch $(CORE)
+
+$(VENV)/.filter: $(READY) Makefile tests/jupyter_server_config.py
 	@test ! -e .git || { git config --local filter.notebook.clean '$(FILTER)' && mkdir -p $(VENV)/etc/jupyter && \
 	  cp tests/jupyter_server_config.py $(VENV)/etc/jupyter/; } || \
 	  echo "git's settings of this checkout could not be written; outputs of notebooks that run in it will be changes."
+	@touch $@
 
 $(CORE): pyproject.toml constraints.txt
 	$(call INSTALL,.,what the demo needs)
