@@ -64,6 +64,12 @@ def title_stand_in(figure: Figure, data: str, *, below: bool = False) -> None:
         figure.suptitle(data, fontsize=9, color=_WARNING, wrap=True)
 
 
+def without_weights(figure: Figure) -> Figure:
+    """Mark a figure as one of signals or of models without weights, so that no label says whose weights are random."""
+    figure.shows_no_weights = True  # type: ignore[attr-defined]
+    return figure
+
+
 def caption_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
     """Write below a figure which of its data and weights are not real, unless the figure already says so.
 
@@ -82,7 +88,8 @@ def caption_stand_in(figure: Any, labels: Mapping[str, Any]) -> str:
     shown = _plain(" ".join(text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text"))))
     has_weights = _plain(weights) in shown or "random" in shown and "random" in _plain(weights)
     labels_needed = [(data, _plain(data) in shown)] if is_made_up(data) else []
-    labels_needed += [(f"weights: {weights}", has_weights)] if is_untrained(weights) else []
+    own = not getattr(figure, "shows_no_weights", False)
+    labels_needed += [(f"weights: {weights}", has_weights)] if own and is_untrained(weights) else []
     missing = "; ".join(text for text, has in labels_needed if not has)
     if missing:
         text = textwrap.fill(missing, max(30, int(13 * figure.get_figwidth())))

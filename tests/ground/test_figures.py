@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pytest
 
-from nbkit.ground.figures import caption_stand_in, title_stand_in
+from nbkit.ground.figures import caption_stand_in, title_stand_in, without_weights
 
 
 @pytest.fixture
@@ -53,3 +53,9 @@ def test_a_figures_legend_stays_where_it_is_when_a_caption_is_saved_along(figure
     before = legend.get_window_extent().bounds
     figure.savefig(tmp_path / "figure.png", bbox_inches="tight")
     assert legend.get_window_extent().bounds == pytest.approx(before)
+
+
+def test_a_figure_of_signals_is_not_labelled_by_the_weights_of_its_phase():
+    figure = without_weights(plt.figure())
+    assert caption_stand_in(figure, {"data": "real", "weights": "random, seed 1"}) == ""
+    assert caption_stand_in(figure, {"data": "synthetic", "weights": "random, seed 1"}) == "synthetic"

@@ -16,7 +16,7 @@ import numpy as np
 from nbkit.neuro.decoding.cache import EmbeddingCache
 from nbkit.neuro.decoding.compare import CompareSettings, run_all
 from nbkit.neuro.decoding.decoding_task import DecodingTask
-from nbkit.neuro.decoding.frozen import FrozenEmbedding, embed_row
+from nbkit.neuro.decoding.frozen import FrozenEmbedding, embed_row, embed_task
 from nbkit.neuro.decoding.judging.comparison import in_words, subject_table
 from nbkit.neuro.decoding.models.registry import check_weights
 from nbkit.neuro.decoding.recorded import recorded_of
@@ -46,12 +46,15 @@ class OwnDecoding:
         Scores with intervals over people, see `subject_table`.
     scalp, shuffled : ScalpScores
         Scores of each channel alone, and the same with targets shuffled within people.
+    embeddings : DataFrame
+        A row for each window: subject, target, and the model's embedding.
     """
 
     task: DecodingTask
     table: pandas.DataFrame
     scalp: ScalpScores
     shuffled: ScalpScores
+    embeddings: pandas.DataFrame
 
     def __str__(self) -> str:
         return "\n".join([self.task.describe(), *in_words(self.table), *self.scalp.words()])
@@ -73,7 +76,10 @@ def embed_windows(
     seed: int = 2025,
     mains: float | None = None,
 ) -> dict[str, Path]:
-    """Embed the windows of one recording and return the cache files that hold them, by name, for an item to store.
+    """Embed the windows of one recording and return the files that hold them, by name, for an item to store.
+
+    They are the cache's own files, and `embeddings.csv` for other programs: a row a window, with its subject, columns
+    and embedding.
 
     Parameters
     ----------
@@ -93,7 +99,27 @@ def embed_windows(
         mains=mains,
     )  # fmt: skip
     embedding = FrozenEmbedding(model, task.ch_names, task.sfreq, weights, seed, cache)
-    return embed_row({"model": model, "group": "all"}, task, embedding)
+    packs = embed_row({"model": model, "group": "all"}, task, embedding)
+    found = embed_task(task, [model], embedding)[model]
+    path = windows["windows"].with_name("embeddings.csv")
+    columns = {name: shards.column(name) for name in shards.column_names}
+    embedding_table(found, subject=shards.subjects, **columns).to_csv(path, index=False)
+    return {**packs, "embeddings": path}
+
+
+def embedding_table(embeddings: np.ndarray, **columns: np.ndarray) -> pandas.DataFrame:
+    """Return a table with a row for each window: the columns, then its embedding as e0000, e0001 and so on.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (windows, dim)
+    **columns : array of shape (windows,)
+    """
+    import pandas
+
+    known = pandas.DataFrame({name: np.asarray(values) for name, values in columns.items()})
+    names = [f"e{number:04d}" for number in range(embeddings.shape[1])]
+    return pandas.concat([known, pandas.DataFrame(embeddings, columns=names)], axis=1)
 
 
 def score_windows(
@@ -202,7 +228,11 @@ def decode_recordings(
         task = window_task(stored, target, group, classes=classes, leave_one_out=n_splits == 0)
         records = score_windows(task, model, cache, where / "folds", weights=weights, n_splits=n_splits, seed=seed)
         maps = [scalp_scores(one, n_splits or 5, seed=seed) for one in (task, task.permuted(seed))]
-        return OwnDecoding(task, subject_table(records), *maps)
+        embedding = FrozenEmbedding(model, task.ch_names, task.sfreq, weights, seed, cache)
+        said = np.array(task.classes)[task.target] if task.classes else task.target
+        vectors = embed_task(task, [model], embedding)[model]
+        rows_of = embedding_table(vectors, subject=task.people, **{target: said})
+        return OwnDecoding(task, subject_table(records), *maps, rows_of)
     finally:
         if kept is not None:
             kept.cleanup()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.ground.figures import BASELINE, SERIES, TRUTH, tidy
+from nbkit.ground.figures import BASELINE, SERIES, TRUTH, tidy, without_weights
 from nbkit.neuro.plots.scalp.head import FEWEST, draw_head, placed
 from nbkit.neuro.signals.intake.amplitude import PLAUSIBLE_UV
 from nbkit.neuro.signals.intake.recording import Recording
@@ -49,7 +49,7 @@ def plot_intake(recording: Recording, title: str = "") -> Figure:
     right.text(0.0, 1.0, "\n".join(shown), va="top", ha="left", fontsize=8.5, transform=right.transAxes)
     name = title or (facts.file if facts is not None else "")
     figure.suptitle(name if recording.data == "real" else f"{name} ({recording.data})")
-    return figure
+    return without_weights(figure)
 
 
 def plot_recordings(facts: Sequence[Mapping[str, Any]]) -> Figure:

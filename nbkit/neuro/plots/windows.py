@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbkit.ground.figures import SERIES, TRUTH, tidy
+from nbkit.ground.figures import SERIES, TRUTH, tidy, without_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ def plot_window(
     axes.margins(y=0.02)
     what = f"{len(rows)} of {len(ch_names)} channels" if len(rows) < len(ch_names) else f"{len(ch_names)} channels"
     axes.set(xlabel="Time in the recording (s)", ylabel="Channel", title=f"{title}: {what}" if title else what)
-    return figure
+    return without_weights(figure)
 
 
 def _chosen(ch_names: Sequence[str], picks: Sequence[str] | None) -> list[int]:

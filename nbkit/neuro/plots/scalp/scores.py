@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbkit.ground.figures import BASELINE, FIRST, SECOND, tidy, title_stand_in
+from nbkit.ground.figures import BASELINE, FIRST, SECOND, tidy, title_stand_in, without_weights
 from nbkit.neuro.plots.scalp.head import FEWEST, draw_head, placed
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def plot_scalp(found: Any, control: Any = None, *, stand_in: str = "") -> Figure
     if control is not None:
         heads.append(("all, targets shuffled", control.score[0], control.reached))
     if len(placed(found.ch_names)) < FEWEST:
-        return _without_places(found, stand_in)
+        return without_weights(_without_places(found, stand_in))
     columns = (len(heads) + 1) // 2
     figure = plt.figure(figsize=(2.6 * columns + 4.2, 6.2), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(2.6 * columns, 4.2))
@@ -57,7 +57,7 @@ def plot_scalp(found: Any, control: Any = None, *, stand_in: str = "") -> Figure
     left.colorbar(image, ax=panels.ravel().tolist(), location="bottom", shrink=0.6, aspect=40, label=label)
     _best(right.subplots(), found)
     title_stand_in(figure, stand_in)
-    return figure
+    return without_weights(figure)
 
 
 def _best(axes: Axes, found: Any) -> None:
