@@ -61,6 +61,7 @@ HELP = re.compile(r"(nbkit|python -m nbkit)( [a-z]+)*( SLUG| NOTEBOOK(\.\.\.)?)?
 ELSEWHERE = {
     f"{ENV}jupyterlab my-notebooks": "tests/test_jupyterlab.py",
     "python -m pip install -e .": "Makefile",
+    f"{NBKIT}install decoding": "tests/tools/commands/test_installing.py",
     "python -m nbkit new --all": "tests/tools/commands/test_new_phase.py",
     f"{NBKIT}run 11_own_recordings --store own-store -p PATH=recordings -p SUBJECT_FROM='(P\\d+)_' "
     "-p LABELS=labels.tsv": "tests/test_own_recordings.py",
