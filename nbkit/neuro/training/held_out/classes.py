@@ -12,7 +12,7 @@ import lightning
 import numpy as np
 
 from nbkit.neuro.training.classification import WindowClassifier
-from nbkit.neuro.training.held_out import BEST, LAST
+from nbkit.neuro.training.held_out.values import BEST, LAST
 from nbkit.neuro.training.power_ridge import powers_on_crops
 from nbkit.neuro.training.rivals import WithRivals
 from nbkit.neuro.training.scores.class_scores import MAIN, SCORES, class_intervals, class_scores
