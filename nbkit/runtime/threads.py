@@ -41,7 +41,10 @@ def describe_threads(number: int) -> str:
         return f"{threads} that sleep while they wait"
     if setting is not None:
         return f"{threads}, {setting}"
-    return f"{threads} that spin while they wait, slow beside other processes: open the session before importing torch"
+    return (
+        f"{threads} that spin while they wait, slow beside other processes: set OMP_WAIT_POLICY=PASSIVE before Python "
+        "starts, or open the session before torch is imported"
+    )
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def test_a_waiting_that_the_user_chose_stays(tmp_path, root):
 
 def test_after_torch_it_is_too_late_and_the_card_says_what_to_do(tmp_path, root):
     said = opened(tmp_path, root, first="import torch", OMP_NUM_THREADS="2")
-    assert "None" in said.splitlines() and "open the session before importing torch" in said
+    assert "None" in said.splitlines() and "OMP_WAIT_POLICY=PASSIVE before Python starts" in said
 
 
 def test_the_variable_is_not_set_where_torch_is_here():
