@@ -12,6 +12,7 @@ _NOISE = (
     "does not have many workers", "number of training batches", "litlogger",
     "Trainer already configured with", "LeafSpec",  # the latter is between Lightning and torch
     "recommended to use `self.log", "sync_dist", "find_unused_parameters=True was specified",
+    "in `LightningModule` but have passed in a",  # a module's own hook is used, which is why it has one
 )  # fmt: skip
 
 
