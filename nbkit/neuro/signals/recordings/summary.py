@@ -26,13 +26,17 @@ def summarize_intake(facts: Sequence[Mapping[str, Any]], subjects: Sequence[str]
         Subject of each shard or window.
     """
     read = [shard["intake"] for shard in facts if isinstance(shard.get("intake"), Mapping)]
-    lines = [f"{len(facts)} recordings of {len(set(map(str, subjects)))} people"]
+    people = len(set(map(str, subjects)))
+    recordings = f"{len(facts)} recording{'s' * (len(facts) != 1)}"
+    lines = [f"{recordings} of {people} {'person' if people == 1 else 'people'}"]
     if not read:
         return lines
     hours = sum(float(one["seconds"]) for one in read) / 3600
     counts = sorted({len(one["ch_names"]) for one in read})
     channels = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    lines[0] += f", {hours:.2f} h, {channels} EEG channels, in {_listed(Counter(map(_unit, read)))}"
+    units = Counter(map(_unit, read))
+    told = next(iter(units)) if len(units) == 1 else _listed(units)
+    lines[0] += f", {hours:.2f} h, {channels} EEG channels, unit {told}"
     gaps = sum(len(one["stretches_s"]) > 1 for one in read)
     if gaps:
         lines.append(f"{gaps} recordings have gaps, which no window and no filter crosses")
@@ -86,7 +90,8 @@ class StoredIntake:
 
 def _unit(read: Mapping[str, Any]) -> str:
     """Return the unit and who declared it; the table of each recording is one kind of table."""
-    return re.sub(r"\(\S+_channels\.tsv\)", "(channels.tsv)", read["unit"])
+    unit = re.sub(r"\(\S+_channels\.tsv\)", "(channels.tsv)", read["unit"])
+    return unit.replace("(mne)", "(as MNE reads it)")
 
 
 def _row(head: Any) -> dict[str, object]:

@@ -20,7 +20,7 @@ def test_what_was_left_out_bad_and_said_is_counted(tmp_path):
         path = write_edf(tmp_path / f"{number}.edf", these, [*NAMES, "ECG"], ["uV"] * 5, marks=[(5.0, 1.0, "BAD_x")])
         facts.append({"intake": read_recording(path).facts.as_json()})
     lines = summarize_intake(facts, ["a", "a", "b"])
-    assert lines[0] == "3 recordings of 2 people, 0.02 h, 3 to 4 EEG channels, in uV (header) (3)"
+    assert lines[0] == "3 recordings of 2 people, 0.02 h, 3 to 4 EEG channels, unit uV (header)"
     assert lines[1].startswith("3 recordings have gaps") and lines[2] == "left out: ECG (3)"
     assert lines[3] == "bad channels: C3 (1)"
     assert any(line.startswith("said of 1 recordings: C3 cannot be interpolated") for line in lines)
