@@ -25,8 +25,8 @@ def test_what_was_left_out_bad_and_said_is_counted(tmp_path):
     assert lines[3] == "bad channels: C3 (1)"
     assert any(line.startswith("said of 1 recordings: C3 cannot be interpolated") for line in lines)
     of_tables = [{"intake": {**one["intake"], "unit": f"uV (sub-{n}_channels.tsv)"}} for n, one in enumerate(facts)]
-    assert summarize_intake(of_tables, "abc")[0].endswith("in uV (channels.tsv) (3)")
-    assert summarize_intake([{"data": "real"}], ["x"]) == ["1 recordings of 1 people"]
+    assert summarize_intake(of_tables, "abc")[0].endswith("unit uV (channels.tsv)")
+    assert summarize_intake([{"data": "real"}], ["x"]) == ["1 recording of 1 person"]
 
 
 def test_every_recording_has_a_row_with_what_was_left_out_and_why(tmp_path):
