@@ -132,10 +132,11 @@ def _check_processes(receipt: Any, now: int, accept: bool, say: Any) -> None:
 
 
 def load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
-    """Load the weights of a checkpoint into a module that is not trained any further."""
+    """Load the weights of a checkpoint into a module that is not trained any further, by its hooks as Lightning does."""
     try:
         module.configure_model()
-        module.load_state_dict(checkpoint["state_dict"])
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
     except (RuntimeError, KeyError) as error:
         explain_mismatch(error, module, checkpoint, path)
         raise

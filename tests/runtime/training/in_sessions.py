@@ -23,6 +23,8 @@ def assert_the_same_in_sessions(
 ) -> tuple[lightning.LightningModule, dict[str, Any]]:
     """Train in one session and in sessions that stop after some steps, each with a store of its own; compare.
 
+    The complete training is then called once more: nothing is trained, and the weights are the same again.
+
     Parameters
     ----------
     make : callable
@@ -58,6 +60,8 @@ def assert_the_same_in_sessions(
     assert [report.step for report in reports] == list(stops) and rest.resumed_from == stops[-1]
     checkpoint = checkpoint_of(folder / "parts")
     assert digest(checkpoint) == digest(checkpoint_of(folder / "whole"))
-    theirs = second.state_dict()
-    assert all(torch.equal(value, theirs[name]) for name, value in first.state_dict().items())
+    once_more, third = session("parts")
+    assert once_more.complete and once_more.step == once_more.resumed_from == steps
+    for theirs in (second.state_dict(), third.state_dict()):
+        assert all(torch.equal(value, theirs[name]) for name, value in first.state_dict().items())
     return first, checkpoint
