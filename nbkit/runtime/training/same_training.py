@@ -132,7 +132,7 @@ def _check_processes(receipt: Any, now: int, accept: bool, say: Any) -> None:
 
 
 def load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
-    """Load the weights of a checkpoint into a module that is not trained any further, by its hooks as Lightning does."""
+    """Load the weights of a checkpoint into a module that is trained no further, by its hooks as Lightning does."""
     try:
         module.configure_model()
         module.on_load_checkpoint(checkpoint)
