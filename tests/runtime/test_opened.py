@@ -186,7 +186,7 @@ def test_the_open_cell_run_twice_and_a_failing_opening_leave_one_session(tmp_pat
     second = open_toy(tmp_path)
     assert first._closed and not second._closed and second.folder == first.folder
     with monkeypatch.context() as patch:
-        patch.setattr("nbkit.runtime.session.opening_card", lambda facts: 1 / 0)
+        patch.setattr("nbkit.runtime.session.opening_card", lambda *facts: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             open_toy(tmp_path)
     third = open_toy(tmp_path)

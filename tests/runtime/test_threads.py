@@ -35,16 +35,19 @@ def opened(tmp_path, root, first="", **told):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.rehearse
 def test_a_session_has_threads_sleep_and_its_card_says_so(tmp_path, root):
     said = opened(tmp_path, root)
     assert "PASSIVE" in said and (len(os.sched_getaffinity(0)) == 1 or "sleep while they wait" in said)
 
 
+@pytest.mark.rehearse
 def test_a_waiting_that_the_user_chose_stays(tmp_path, root):
     said = opened(tmp_path, root, OMP_WAIT_POLICY="ACTIVE", OMP_NUM_THREADS="2")
     assert "ACTIVE" in said and "CPU (2 threads, OMP_WAIT_POLICY=ACTIVE)" in said
 
 
+@pytest.mark.rehearse
 def test_after_torch_it_is_too_late_and_the_card_says_what_to_do(tmp_path, root):
     said = opened(tmp_path, root, first="import torch", OMP_NUM_THREADS="2")
     assert "None" in said.splitlines() and "OMP_WAIT_POLICY=PASSIVE before Python starts" in said

@@ -116,7 +116,7 @@ def told(history: tuple[bool, list[dict], bool], place: int) -> list[dict]:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_state_is_the_plain_sum_for_any_history_and_any_moments_of_merging(data):
     root = Path(tempfile.mkdtemp(prefix="nbkit-merging-"))
     store, waiting, pieces = FolderStore(root / "store"), [], []

@@ -32,6 +32,7 @@ kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.LOCAL] = "ADDRESS"
 """
 
 
+@pytest.mark.rehearse
 def test_a_scheduled_run_pushes_the_next_phase_from_its_wheel(tmp_path, monkeypatch):
     """Mounted as Kaggle mounts them: the wheel, the key, the login; the notebook's own token must not be taken."""
     monkeypatch.setattr("nbkit.tools.kaggle.datasets.POLL", 0.01)
