@@ -113,7 +113,9 @@ class Overtime:
 
     def _cell_ends(self, result: Any = None) -> None:
         self._in_cell = False
-        if self.cut:  # not in the handler: there, the cell may hold any lock
+        if self.cut and getattr(result, "success", False):
+            self._asked = -math.inf  # Python ignores an exit that meets a weak reference's callback: end the next cell
+        elif self.cut:  # not in the handler: there, the cell may hold any lock
             self.close()
 
 

@@ -43,6 +43,7 @@ def test_a_zip_is_scored_as_the_challenge_scores(tmp_path, batches):
     assert [row["baseline"] for row in found.rows()] == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.rehearse
 def test_the_process_has_no_nbkit(tmp_path, batches, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.getcwd())
     found = score_zip(toy_zip(tmp_path).path, batches)
@@ -65,6 +66,7 @@ def changed(path, name, change):
     return path.with_name("changed.zip")
 
 
+@pytest.mark.rehearse
 def test_what_is_wrong_with_a_zip_is_named(tmp_path, batches):
     path = toy_zip(tmp_path).path
     with pytest.raises(ValueError, match="weights_challenge_2.pt is missing"):

@@ -37,7 +37,9 @@ def test_it_trains_beside_ours_and_stays_out_of_the_checkpoint(tmp_path):
     assert {"val_nrmse", "val_nrmse_scratch", "val_nrmse_signal_jepa"} <= set(trainer.callback_metrics)
     train(rival, data, 3)
     for name, value in rival.state_dict().items():
-        torch.testing.assert_close(both.rivals["signal_jepa"].state_dict()[name], value, msg=name)
+        # BatchNorm takes this bias out again, so its gradient is rounding alone, which Adam enlarges to whole steps
+        loose = {"atol": 3 * SETTINGS.lr, "rtol": 0.0} if name == "network.spatial_conv.1.bias" else {}
+        torch.testing.assert_close(both.rivals["signal_jepa"].state_dict()[name], value, msg=name, **loose)
     trainer.save_checkpoint(tmp_path / "best.ckpt")
     assert Regressor.from_checkpoint(tmp_path / "best.ckpt").loaded.matched > 0
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -106,6 +107,22 @@ def test_between_cells_nothing_is_interrupted() -> None:
     assert overtime.cut and closed == [True]
     overtime.stop()
     assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_an_exit_that_a_callback_of_pythons_swallowed_ends_the_next_cell() -> None:
+    closed = []
+    overtime = Overtime(Budget(0.3), print, lambda: closed.append(True))
+    overtime.begin()
+    with pytest.raises(SystemExit):
+        time.sleep(2.0)
+    overtime._cell_ends(SimpleNamespace(success=True))  # as if the exit had been raised where Python ignores it
+    assert overtime.cut and closed == []
+    with pytest.raises(SystemExit):
+        overtime._cell_begins()
+        time.sleep(2.0)
+    overtime._cell_ends(SimpleNamespace(success=False))
+    assert closed == [True]
+    overtime.stop()
 
 
 @pytest.mark.parametrize(
