@@ -20,7 +20,13 @@ CHILD += f"    subprocess.run([sys.executable, '-c', {BURN + 'burn()'!r}])\n"
 KILL = "import pytest\n\n@pytest.mark.kill\ndef test_kills():\n    pass\n"
 WHOLE = "import pytest\n\npytestmark = pytest.mark.browser\nraise SystemExit('this file was imported')\n"
 # what is about trainings and torch's threads
-OF_TORCH = ("tests/runtime/training", "tests/runtime/test_threads.py", "tests/runtime/results/test_on_device.py")
+OF_TORCH = (
+    "tests/runtime/training",
+    "tests/runtime/test_threads.py",
+    "tests/runtime/results/test_on_device.py",
+    "tests/runtime/beside/test_two_trainers.py",
+    "tests/ground/test_fields.py",
+)
 
 
 SLOW = "cost.pace = lambda: 100.0\n"  # a machine on which the same work takes a hundred times as long
