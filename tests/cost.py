@@ -19,7 +19,7 @@ import pytest
 
 KINDS = ("kill", "train", "rehearse", "notebook", "browser")  # described in pyproject.toml
 LIMIT_S = 5.0  # processor time that a test may use without the mark of a kind
-PIECE_S = 0.065  # of a million steps, alone on the machine that the limit was set on; 0.1 beside two busy processes
+PIECE_S = 0.1  # of a million steps, on the machine that the limit was set on
 LIBRARY = 200  # modules; who imports more is the first to use a large library, and pays for all that follow
 
 _FILE_OF_A_KIND = re.compile(rf"^pytestmark = .*\bpytest\.mark\.(?:{'|'.join(KINDS)})\b", re.MULTILINE)
