@@ -28,6 +28,7 @@ def test_the_stand_in_says_that_it_is_one_and_has_both_classes_in_every_subject(
     assert (stand_in(seed=0).windows == task.windows).all()
 
 
+@pytest.mark.train
 def test_permuted_targets_keep_their_counts_in_every_group_and_give_chance():
     task = stand_in(80)
     shuffled = [task.permuted(seed) for seed in range(6)]

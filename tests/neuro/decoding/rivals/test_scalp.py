@@ -47,6 +47,7 @@ def test_a_channel_scores_what_scikit_learn_gives():
     assert found.bands == ("all", "delta", "theta", "alpha", "beta", "gamma") and found.trivial == 0.5
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("classes", [True, False], ids=["classes", "values"])
 def test_a_planted_region_is_found_and_shuffled_targets_show_none(classes):
     task = planted(classes=classes)
