@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
+    FakeTensor,
     FakeTensorMode,
 )
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -27,6 +28,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 Made = Callable[[], tuple[Any, Callable[[int], Any]]]
 _MOMENTS = 2  # tensors that Adam keeps for each weight
 _FEW = (2, 4)  # rows of the small batches of steps that cannot run on fake tensors
+_PRODUCTS = {
+    torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default,
+    torch.ops.aten.baddbmm.default, torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class LiveBytes(TorchDispatchMode):
         self._live: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
+        made = _compute(func, args, kwargs or {})
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self.add(tensor)
@@ -87,6 +92,17 @@ class LiveBytes(TorchDispatchMode):
 
     def _freed(self, key: int) -> None:
         self.now -= self._live.pop(key)
+
+
+def _compute(func: Any, args: Any, kwargs: Any) -> Any:
+    """Return what an operation gives; products of bfloat16 are taken in float32, whose copies are not counted."""
+    real = [value for value in tree_leaves(args) if isinstance(value, Tensor) and not isinstance(value, FakeTensor)]
+    half = next((value.dtype for value in real if value.dtype in (torch.bfloat16, torch.float16)), None)
+    if func not in _PRODUCTS or half is None:
+        return func(*args, **kwargs)
+    # a processor without instructions for bfloat16 takes a hundred times as long for them
+    wide = tree_map(lambda value: value.float() if isinstance(value, Tensor) else value, (args, kwargs))
+    return tree_map(lambda value: value.to(half) if isinstance(value, Tensor) else value, func(*wide[0], **wide[1]))
 
 
 def step_memory(make: Made, rows: int, half: torch.dtype | None = torch.bfloat16, *, fake: bool = True) -> StepMemory:
