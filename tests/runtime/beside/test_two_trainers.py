@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -32,7 +33,7 @@ def train(root: Path, machine: str, pause: float, lag: float = 0.0) -> None:
     outbox._FLUSH_EVERY, outbox._REFRESH_EVERY, outbox.BEAT = 0.05, 0.1, 0.5
     living.SILENCE = listening.SILENCE = 2.5
     store = LaggingStore(root / "store", lag) if lag else FolderStore(root / "store")
-    session = open_session("tiny", store, folder=root / machine, accelerator="cpu", limit="5min")
+    session = open_session("tiny", store, folder=root / machine, accelerator="cpu", limit="30min")
     (root / f"{machine} is open").touch()
     session.fit(Tiny(pause=pause), TinyData(), max_steps=STEPS, save_every=0.2, val_check_interval=8)
     session.close()
@@ -49,7 +50,8 @@ def test_two_machines_one_phase(tmp_path, lag, killed):
     wait_until(lambda: "on alpha, open since" in said("beta") and "on beta, open since" in said("alpha"))
     card = said("beta").partition("nbkit session")[2].partition("[nbkit]")[0]
     assert "0 before this one, 0 of them ended without closing; 1 open now" in card or lag
-    assert "the checkpoint with the most steps counts" in said("beta") and "its wall is in 4 min" in said("beta")
+    assert "the checkpoint with the most steps counts" in said("beta")
+    assert re.search(r"its wall is in 2[0-9] min", said("beta"))
 
     before = newest_receipts(store, "tiny")[0][0].step
     os.kill(pids[killed], signal.SIGKILL)
