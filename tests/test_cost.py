@@ -29,7 +29,6 @@ OF_TORCH = (
 )
 
 
-
 @pytest.fixture
 def run(tmp_path, root):
     """Return a function that runs files of tests under a limit of 0.1 s, and gives what pytest printed."""
@@ -39,9 +38,7 @@ def run(tmp_path, root):
             (tmp_path / f"test_{name}.py").write_text(text)
         marks = "\n".join(f"  {kind}: costs" for kind in cost.KINDS)
         (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = --strict-markers\nmarkers =\n{marks}\n")
-        (tmp_path / "conftest.py").write_text(
-            "from tests import cost\nfrom tests.cost import *\ncost.LIMIT_S = 0.1\n"
-        )
+        (tmp_path / "conftest.py").write_text("from tests import cost\nfrom tests.cost import *\ncost.LIMIT_S = 0.1\n")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
         environment = {"PYTHONPATH": str(root), "PATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
