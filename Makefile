@@ -17,6 +17,8 @@ TESTS ?=
 WORKERS ?= 2
 # a file is run by one process, so that what a module shares is made once; the order is that of tests/conftest.py
 PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Where it is set, every process would compile its libraries anew, which takes torch and Lightning a minute.
+unexport PYTHONDONTWRITEBYTECODE
 BENCH ?=
 GPU ?=
 OWNER ?=
