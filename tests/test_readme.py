@@ -34,7 +34,7 @@ RUN = {
     f"{NBKIT}rehearse 00_start_here --store rehearsal-store --session 3s -p ITEM_S=0.2": (0,),
     f"{NBKIT}run 10_eeg_windows --store my-store -p SOURCE=synthetic -p RUNS=[1,2,3] -p WINDOW_S=2.0 "
     "-p STRIDE_S=2.0": (0,),
-    f"{NBKIT}run 40_bandvar_train --store my-store --limit 30s -p PRESET=demo -p ACCELERATOR=cpu": (0, 3),
+    f"{NBKIT}run 40_bandvar_train --store my-store --limit 60s -p PRESET=demo -p ACCELERATOR=cpu": (0, 3),
     f"{NBKIT}status --store my-store": (0,),
     f"{NBKIT}verify --store my-store": (0,),
     f"{NBKIT}report --store my-store": (0,),
@@ -42,7 +42,7 @@ RUN = {
     "--kill work": (0,),
 }  # fmt: skip
 # the same with smaller numbers, so that a test has not to wait
-SHORTER = {"ITEM_S=0.2": "ITEM_S=0.05 -p ITEMS=6", "--limit 30s": "--limit 12s",
+SHORTER = {"ITEM_S=0.2": "ITEM_S=0.05 -p ITEMS=6", "--limit 60s": "--limit 12s",
            "10_eeg_windows 40_bandvar_train": "10_eeg_windows"}  # fmt: skip
 # against servers on the loopback that answer as Google Drive and Kaggle do
 LOOPBACK = [

@@ -68,8 +68,11 @@ def check_all(store: str | None = None) -> list[Finding]:
 
 
 def check_host(host: Host) -> Finding:
-    """Return the host and its Python version."""
+    """Return the host and its Python version, and whether each of its processes starts slowly."""
     found = f"{host.name}: {host.words}; Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    if sys.dont_write_bytecode:
+        do = "unset it: each process that imports torch compiles it anew, which takes up to a minute"
+        return Finding("host", "note", f"{found}; PYTHONDONTWRITEBYTECODE is set", do)
     return Finding("host", "ok", found)
 
 

@@ -71,7 +71,7 @@ def push(
 
 
 def _name_open(row: Any) -> None:
-    """Say which sessions of the phase are open already; what is pushed runs beside them."""
+    """Print which sessions of the phase are open already; what is pushed runs beside them."""
     import sys
 
     from nbkit.runtime.beside.listening import what_follows

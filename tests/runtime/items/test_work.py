@@ -1,4 +1,4 @@
-"""The item loop: a fault that each item would meet is none of theirs, and later cells say why nothing was made."""
+"""The item loop: a fault that every item would meet ends the loop, and later cells say why nothing was made."""
 
 from __future__ import annotations
 

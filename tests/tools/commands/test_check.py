@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from nbkit.runtime.hosts import detect
 from nbkit.tools.commands import check as checking
-from nbkit.tools.commands.check import check_all, check_disk, check_packages, check_store, words
+from nbkit.tools.commands.check import check_all, check_disk, check_host, check_packages, check_store, words
 
 
 def test_this_machine_has_nothing_to_mend(tmp_path, monkeypatch):
@@ -17,6 +18,13 @@ def test_this_machine_has_nothing_to_mend(tmp_path, monkeypatch):
     assert {finding.what for finding in findings} == {"host", "packages", "device", "store", "disk"}
     assert not [finding for finding in findings if finding.state == "fault" and finding.what != "disk"]
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(("kept", "state"), [(True, "ok"), (False, "note")])
+def test_a_machine_that_keeps_no_compiled_libraries_is_noted(monkeypatch, kept, state):
+    monkeypatch.setattr("sys.dont_write_bytecode", not kept)
+    found = check_host(detect())
+    assert found.state == state and ("PYTHONDONTWRITEBYTECODE is set" in found.found) is not kept
 
 
 def test_a_missing_package_is_named_with_the_command_that_gets_it():
