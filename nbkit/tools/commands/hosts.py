@@ -75,9 +75,10 @@ def _name_open(row: Any) -> None:
     import sys
 
     from nbkit.runtime.beside.listening import what_follows
+    from nbkit.tools.phases import find_phase
 
     for other in row.open_now:
-        advice = what_follows(row.max_steps > 0)
+        advice = what_follows(not find_phase(row.slug).items)
         print(f"note: a session of {row.slug} is open already: {other}. {advice}", file=sys.stderr)
 
 

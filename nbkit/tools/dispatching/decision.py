@@ -49,6 +49,8 @@ class Work:
         Sessions that the rest takes at its rate; 0 where that is not known.
     where : str
         The host of its run, as text.
+    open_now : str
+        Which sessions have its training open that the dispatcher did not push, as text; empty for none.
     """
 
     slug: str
@@ -64,6 +66,7 @@ class Work:
     divisible: bool = False
     sessions_left: int = 0
     where: str = "Kaggle"
+    open_now: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,9 @@ def not_now(phase: Work, known: dict[str, Work]) -> Choice | None:
         return Choice(phase.slug, "done", phase.words or "complete", phase.gpu)
     if missing:
         return Choice(phase.slug, "waits", f"for {', '.join(missing)}, which it needs", phase.gpu)
+    if phase.open_now:
+        words = f"for the end of a session that trains it already ({phase.open_now}): two would do the same steps"
+        return Choice(phase.slug, "waits", words, phase.gpu)
     if phase.fruitless >= FRUITLESS:
         words = (
             f"its last {phase.fruitless} runs brought nothing new; read the log ('nbkit pull {phase.slug}'), correct "

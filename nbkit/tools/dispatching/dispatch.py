@@ -226,6 +226,7 @@ def _work(phase: Phase, status: PhaseStatus, pushes: list[Push], run: Run | None
         phase.slug, phase.number, phase.needs, phase.accelerator == "gpu", phase.session_hours, complete,
         run is not None and run.busy, fruitless_runs(pushes, (status.done, status.step)), True, text,
         phase.items and is_divisible(phase), status.sessions_left or 0,
+        open_now="" if phase.items else "; ".join(status.open_now),
     )  # fmt: skip
 
 

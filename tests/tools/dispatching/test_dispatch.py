@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 
 from nbkit.ground.files import write_json
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.ledger.segments import encode_line, segment_of
+from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.dispatching.decision import GPU_SESSIONS, SHORTEST, Work, decide, session_hours
 from nbkit.tools.dispatching.dispatch import dispatch, fruitless_runs, gpu_hours, preview
 from nbkit.tools.kaggle.client import connect
@@ -39,6 +43,7 @@ def worlds(draw) -> tuple[list[Work], float]:
                 busy=draw(st.booleans()),
                 fruitless=draw(st.integers(0, 3)),
                 wanted=draw(st.booleans()),
+                open_now=draw(st.sampled_from(["", "", "", "s1 on colab (m7)"])),
             )
         )
     return draw(st.permutations(work)), draw(st.floats(-1.0, 40.0))
@@ -57,6 +62,7 @@ def test_no_decision_breaks_a_rule(world):
     for choice in pushed:
         phase = known[choice.slug]
         assert not phase.busy and not phase.complete and phase.wanted and phase.fruitless < 2
+        assert not phase.open_now
         assert all(known[need].complete for need in phase.needs)
         assert 0 < choice.hours <= session_hours(phase) <= 12
         assert not phase.gpu or choice.hours >= min(SHORTEST, session_hours(phase))
@@ -75,7 +81,7 @@ def test_nothing_idles_that_could_go_on(world):
     planned = [choice for choice in choices.values() if choice.verb == "push" and choice.gpu]
     left = hours - sum(choice.hours for choice in planned)
     for phase in work:
-        ready = phase.wanted and not (phase.busy or phase.complete or phase.fruitless >= 2)
+        ready = phase.wanted and not (phase.busy or phase.complete or phase.open_now or phase.fruitless >= 2)
         if not ready or not all(known[need].complete for need in phase.needs):
             continue
         if phase.gpu and (len(planned) >= free or left < min(SHORTEST, session_hours(phase)) + 0.01):
@@ -201,6 +207,27 @@ def test_a_dry_run_pushes_and_writes_nothing(server, store, tmp_path):
     assert "nothing was pushed or written" in decision.words()
     write_json(tmp_path / "decision.json", decision.row())
     assert [choice.verb for choice in preview(store).choices] == ["push", "waits", "waits"]
+
+
+@pytest.mark.usefixtures("world")
+def test_a_training_that_somebody_has_open_is_not_pushed_beside_it(server, store):
+    opened = {"e": "open", "host": "colab", "machine": "m7", "t": time.time() - 30, "limit": 3600.0}
+    write(store, "prepare", opened)
+    kaggle = connect(first_wait=0.01)
+    assert dispatch(kaggle, store, dry_run=True).choices[0].verb == "push"  # items are shared
+    write(store, "prepare", {"e": "close", "t": time.time(), "complete": True, "done": 0, "left": 0}, part=2)
+    write(store, "long_train", opened)
+    _, held, other = dispatch(kaggle, store, dry_run=True).choices
+    assert (held.verb, other.verb) == ("waits", "push")
+    assert held.reason.startswith("for the end of a session that trains it already (s1 on colab (m7), open since")
+
+
+def write(store: FolderStore, slug: str, record: dict, part: int = 1) -> None:
+    """Write a segment of one record as session s1 does."""
+    segment, data = segment_of(slug, "s1", part, [encode_line(record)])
+    path = Path(store.path(segment.name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
 
 
 @pytest.mark.usefixtures("world")

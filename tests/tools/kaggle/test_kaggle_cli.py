@@ -48,10 +48,14 @@ def test_quota_in_words(server, capsys):
     assert "GPU: 30.0 of 30.0 h left this week" in capsys.readouterr().out
 
 
-def test_a_session_that_is_open_already_is_named_by_push(server, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("slug", "exits", "advice"),  # without GPU hours only a phase on a CPU is pushed
+    [("bandvar_train", 1, "the checkpoint with the most steps counts"), ("eeg_windows", 0, "Items are shared")],
+)
+def test_a_session_that_is_open_already_is_named_by_push(server, capsys, tmp_path, monkeypatch, slug, exits, advice):
     pytest.importorskip("hatchling")
     server.hours = 0.0
-    segment, data = segment_of("bandvar_train", "s1", 1, [encode_line(
+    segment, data = segment_of(slug, "s1", 1, [encode_line(
         {"e": "open", "host": "colab", "machine": "m7", "t": time.time() - 60, "limit": 3600.0}
     )])  # fmt: skip
     path = tmp_path / "store" / segment.name
@@ -59,10 +63,10 @@ def test_a_session_that_is_open_already_is_named_by_push(server, capsys, tmp_pat
     path.write_bytes(data)
     monkeypatch.setattr("nbkit.tools.handing_on.reachable", lambda address: address)
     monkeypatch.setattr("nbkit.tools.kaggle.push.reachable", lambda address: address)
-    assert cli.run(["push", "bandvar_train", "--store", str(tmp_path / "store")]) == 1
+    assert cli.run(["push", slug, "--store", str(tmp_path / "store")]) == exits
     said = capsys.readouterr().err
-    assert "note: a session of bandvar_train is open already: s1 on colab (m7), open since" in said
-    assert re.search(r"its wall is in 5[0-9] min", said) and "Items are shared" in said
+    assert f"note: a session of {slug} is open already: s1 on colab (m7), open since" in said
+    assert re.search(r"its wall is in 5[0-9] min", said) and advice in said
 
 
 def test_a_refused_push_exits_1_and_a_users_mistake_2(server, capsys):
