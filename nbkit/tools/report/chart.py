@@ -26,7 +26,7 @@ class Chart:
     line : str
         Points of the line, as an SVG attribute.
     marks : tuple of (float, float, str)
-        x, y and class of each mark: ``dot`` or ``cross``.
+        x, y and class of each mark: ``dot``, ``ring`` or ``cross``.
     goal : float or None
         y of a dashed line.
     x_ticks, y_ticks : tuple of (float, str)

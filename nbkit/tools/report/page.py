@@ -182,10 +182,12 @@ def _tiles(shown: Sequence[PhaseRecord], count: int, use: StoreUse) -> list[tupl
     space = f"in the store, {use.files:,} files"
     if use.limit and use.used is not None:
         space = f"in the store; {use.share:.0%} of {show_bytes(use.limit)} used ({use.limit_is})"
+    kinds = [f"{sum(row.killed for row in rows)} killed or not closed"]
+    kinds += [f"{still} open now"] if (still := sum(len(row.open_now) for row in rows)) else []
     return [
         (f"{sum(row.state.startswith('complete') for row in rows)} of {count}", "phases complete"),
         *([(takes, f"of work left{comma}{rest}")] if takes else []),
-        (f"{sum(row.sessions for row in rows)}", f"sessions, {sum(row.killed for row in rows)} killed or not closed"),
+        (f"{sum(row.sessions for row in rows)}", ", ".join(["sessions", *kinds])),
         (f"{sum(len(record.scores) for record in shown)}", "scores, each beside its baseline"),
         (show_bytes(use.size), space),
     ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nbkit.ground.figures import SECOND
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.store.opening import open_store, store_address
-from nbkit.tools.report.sessions_plot import plot_sessions
+from nbkit.tools.report.sessions_plot import count_kinds, plot_sessions
 from nbkit.tools.status.status import PhaseStatus, read_status
 
 if TYPE_CHECKING:
@@ -44,11 +44,8 @@ def plot_picture(row: PhaseStatus, figures: Sequence[np.ndarray]) -> Figure:
         len(heights), 1, figsize=(_WIDTH, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
     )
     plot_sessions(panels[0, 0], row)
-    killed = sum(not past.closed for past in row.past)
-    panels[0, 0].text(
-        0.99, 0.08, f"{len(row.past)} sessions, {killed} of them killed", color=SECOND, ha="right",
-        transform=panels[0, 0].transAxes,
-    )  # fmt: skip
+    words = ", ".join([f"{len(row.past)} sessions", *(count_kinds(row.past, "of them killed") or ["all closed"])])
+    panels[0, 0].text(0.99, 0.08, words, color=SECOND, ha="right", transform=panels[0, 0].transAxes)
     for axes, picture in zip(panels[1:, 0], figures, strict=True):
         axes.imshow(picture)
         axes.set_axis_off()

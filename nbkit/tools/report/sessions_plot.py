@@ -1,4 +1,4 @@
-"""Progress over sessions: how far each session brought a phase, and which sessions were killed."""
+"""Progress over sessions: how far each session brought a phase, and which were killed or are open now."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 3
+_DRAWN = {  # kind of mark to how it is drawn
+    "dot": {"marker": "o", "color": FIRST, "markersize": 4.5},
+    "ring": {"marker": "o", "color": FIRST, "markersize": 5.5, "markerfacecolor": "white", "markeredgewidth": 1.4},
+    "cross": {"marker": "X", "color": SECOND, "markersize": 7, "markeredgewidth": 0},
+}
+_MEANS = {"dot": "closed", "ring": "open now", "cross": "killed or not closed"}
 
 
 def reached(row: PhaseStatus) -> list[float | None]:
@@ -31,21 +37,34 @@ def goal_of(row: PhaseStatus) -> int | None:
     return row.max_steps or (row.done + row.left if row.left is not None else None)
 
 
+def mark_of(past: PastSession) -> str:
+    """Return the kind of mark of a session: ``dot``, ``ring`` (open now) or ``cross`` (killed or not closed)."""
+    return "dot" if past.closed else "ring" if past.open else "cross"
+
+
+def count_kinds(sessions: Sequence[PastSession], killed: str = _MEANS["cross"]) -> list[str]:
+    """Return in words how many sessions did not close and how many are open now; empty where all closed."""
+    kinds = [mark_of(past) for past in sessions]
+    return [
+        f"{kinds.count(kind)} {words}" for kind, words in (("cross", killed), ("ring", _MEANS["ring"])) if kind in kinds
+    ]
+
+
 def sessions_chart(row: PhaseStatus, name: str) -> Chart:
     """Return the chart of a phase's sessions for the report; `name` is unique on the page."""
     points = [(float(number), far) for number, far in enumerate(reached(row), 1) if far is not None]
-    marks = [(x, y, "dot" if row.past[int(x) - 1].closed else "cross") for x, y in points]
+    marks = [(x, y, mark_of(row.past[int(x) - 1])) for x, y in points]
     title, labels = f"Progress of {row.slug} over its sessions", ("Session", "Step" if row.max_steps else "Items")
     return draw(name, title, sessions_text(row), points, labels, goal=goal_of(row) or None, marks=marks, whole=True)
 
 
 def sessions_text(row: PhaseStatus) -> str:
     """Return a phase's sessions in one sentence."""
-    count, open_ = len(row.past), sum(not past.closed for past in row.past)
+    count = len(row.past)
     came = f" brought {row.slug} to step {row.step:,} of {row.max_steps:,}" if row.max_steps else ""
     if row.done and not row.max_steps:
         came = f" brought {counted(row.done, 'item')} of {row.slug} to the store"
-    closed = f"{open_} killed or not closed" if open_ else "all closed" if count > 1 else "it closed"
+    closed = ", ".join(count_kinds(row.past)) or ("all closed" if count > 1 else "it closed")
     return f"{counted(count, 'session')}{came}; {closed}."
 
 
@@ -78,25 +97,24 @@ def plot_progress(rows: Sequence[PhaseStatus]) -> Figure:
         panels[0, 0].text(0.5, 0.5, "No phase of this store has done items or steps.", ha="center", va="center")
     for axes, row in zip(panels.flat, begun, strict=False):
         plot_sessions(axes, row)
-    if any(not past.closed for row in begun for past in row.past):
-        marks = (("o", FIRST, "closed"), ("X", SECOND, "killed, or running now"))
-        handles = [plt.Line2D([], [], marker=m, color=c, linestyle="", label=text) for m, c, text in marks]
-        figure.legend(handles=handles, loc="outside lower right", ncols=2, frameon=False, fontsize=9)
+    kinds = {mark_of(past) for row in begun for past in row.past}
+    if kinds - {"dot"}:
+        shown = [kind for kind in _DRAWN if kind in kinds]
+        handles = [plt.Line2D([], [], linestyle="", label=_MEANS[kind], **_DRAWN[kind]) for kind in shown]
+        figure.legend(handles=handles, loc="outside lower right", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
 def plot_sessions(axes: Axes, row: PhaseStatus) -> None:
-    """Plot how far each session of a phase came; a cross is one that did not close."""
+    """Plot how far each session of a phase came; a cross is one that was killed or not closed, a ring is open now."""
     from matplotlib.ticker import MaxNLocator
 
     known = [(number, far) for number, far in enumerate(reached(row), 1) if far is not None]
     if known:
         axes.plot(*zip(*known, strict=True), color=FIRST, linewidth=1.3, zorder=2)
     for number, far in known:
-        if row.past[number - 1].closed:
-            axes.plot(number, far, "o", color=FIRST, markersize=4.5, zorder=3)
-        else:
-            axes.plot(number, far, "X", color=SECOND, markersize=7, zorder=4, markeredgewidth=0)
+        kind = mark_of(row.past[number - 1])
+        axes.plot(number, far, linestyle="", zorder=4 if kind == "cross" else 3, **_DRAWN[kind])
     goal = goal_of(row)
     if goal:
         axes.axhline(goal, color=BASELINE, linestyle=(0, (4, 3)), linewidth=1)

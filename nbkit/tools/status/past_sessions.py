@@ -111,6 +111,11 @@ class PastSession:
         """Whether it ended by itself."""
         return self.ended not in ("not closed", "killed", OPEN)
 
+    @property
+    def open(self) -> bool:
+        """Whether it runs now, as far as the store tells."""
+        return self.ended == OPEN
+
     def row(self) -> dict[str, Any]:
         """Return it as plain values."""
         return asdict(self)

@@ -81,7 +81,7 @@ def test_a_page_shows_what_the_phases_stored(calm):
     for words in ("0.21", "0.34 persistence", "0.18 Somebody 2024, Table 2", "µV²", "Stand-in data: synthetic"):
         assert words in text
     assert "val_mse 0.21 µV² (baseline 0.34)" in text, "the main score stands in the first table"
-    assert "2 sessions brought bandvar_train to step 40 of 100; 1 killed or not closed." in text
+    assert "2 sessions brought bandvar_train to step 40 of 100; 1 open now." in text
     assert "Goodput0.45" in text and "Lost at kills and done again: 3 steps" in text and "Not results." in text
     alts = ["Bands of one channel.", "Training: Loss (1) against Step"]
     assert [img["alt"] for img in page.all("img")] == [f"{alt} (synthetic stand-in)" for alt in alts]

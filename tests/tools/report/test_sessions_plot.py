@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from nbkit.tools.report.sessions_plot import at_work, plot_progress, reached, sessions_chart, sessions_text
-from nbkit.tools.status.past_sessions import PastSession
+from nbkit.tools.status.past_sessions import OPEN, PastSession
 from nbkit.tools.status.status import PhaseStatus
 
 matplotlib.use("Agg")
@@ -23,6 +23,9 @@ ITEMS = PhaseStatus(
     "items", "Items", "work left", done=7, left=3, sessions=2, goodput=0.5,
     past=(PastSession("a", items=4, ended="killed"), PastSession("b", items=3, ended="complete")),
 )  # fmt: skip
+
+
+OPEN_NOW = replace(ITEMS, slug="running", past=(*ITEMS.past, PastSession("c", items=0, ended=OPEN)))
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +46,17 @@ def test_kills_are_crosses_and_closed_sessions_dots():
     assert [axes.get_title("left") for axes in panels] == ["toy: work left", "items: work left, goodput 0.50"]
     goals = [axes.lines[-1].get_ydata()[0] for axes in panels]
     assert goals == [100, 10] and all(axes.get_ylim()[1] > goal for axes, goal in zip(panels, goals, strict=True))
+
+
+def test_a_session_that_is_open_now_is_a_ring_and_no_kill():
+    figure = plot_progress([OPEN_NOW])
+    last = [line for line in figure.axes[0].lines if line.get_marker() in "oX"][-1]
+    assert last.get_marker() == "o" and last.get_markerfacecolor() == "white"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "closed", "open now", "killed or not closed",
+    ]  # fmt: skip
+    assert [kind for _, _, kind in sessions_chart(OPEN_NOW, "x").marks] == ["cross", "dot", "ring"]
+    assert sessions_text(OPEN_NOW).endswith("; 1 killed or not closed, 1 open now.")
 
 
 def test_a_phase_without_items_and_steps_has_no_panel():
