@@ -32,6 +32,9 @@ _PRODUCTS = {
     torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default,
     torch.ops.aten.baddbmm.default, torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default,
 }  # fmt: skip
+_INTO = {  # those that write into a given tensor, to those that return a new one
+    torch.ops.aten.mm.out: torch.ops.aten.mm.default, torch.ops.aten.addmm.out: torch.ops.aten.addmm.default,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,12 @@ def _compute(func: Any, args: Any, kwargs: Any) -> Any:
     """Return what an operation gives; products of bfloat16 are taken in float32, whose copies are not counted."""
     real = [value for value in tree_leaves(args) if isinstance(value, Tensor) and not isinstance(value, FakeTensor)]
     half = next((value.dtype for value in real if value.dtype in (torch.bfloat16, torch.float16)), None)
-    if func not in _PRODUCTS or half is None:
+    if half is None or func not in _PRODUCTS and func not in _INTO:
         return func(*args, **kwargs)
     # a processor without instructions for bfloat16 takes a hundred times as long for them
     wide = tree_map(lambda value: value.float() if isinstance(value, Tensor) else value, (args, kwargs))
+    if func in _INTO:
+        return kwargs["out"].copy_(_INTO[func](*wide[0]))
     return tree_map(lambda value: value.to(half) if isinstance(value, Tensor) else value, func(*wide[0], **wide[1]))
 
 
