@@ -88,14 +88,16 @@ def export_onnx(student: TinyTribe, path: str | Path, times: int) -> Path:
 def quantize(path: str | Path, target: str | Path) -> Path:
     """Write a copy of an ONNX file with 8-bit weights, and return its path.
 
-    Each output channel has a scale; activations are quantised at run time.
+    Each output channel has a scale; activations are quantised at run time. The weights are unsigned: onnxruntime
+    multiplies signed ones on a processor without VNNI (as of most free hosts) in 16 bits that overflow, and the
+    correlation with the student fell to 0.97 there.
     """
     import logging
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))
-    quantize_dynamic(str(path), str(target), weight_type=QuantType.QInt8, per_channel=True)
+    quantize_dynamic(str(path), str(target), weight_type=QuantType.QUInt8, per_channel=True)
     return Path(target)
 
 
