@@ -164,12 +164,13 @@ def plot_few_shot(
     title: str = "",
     stand_in: str = "",
 ) -> Figure:
-    """Draw scores against the number of examples, pretrained and from scratch, with a thin line for each seed.
+    """Draw scores against the number of examples, pretrained and from scratch, with thin dots for each recording.
 
     Parameters
     ----------
     curves : mapping of str to (shots, scores)
-        Curves by method of adaptation; ``scores`` has shape (seeds, shots). Zero shots are drawn at the left edge.
+        Curves by method of adaptation; ``scores`` has shape (recordings and seeds, shots). Zero shots are drawn at the
+        left edge, and the methods a little apart.
     levels : mapping of str to float, optional
         Horizontal lines for comparison, such as chance or the optimal decoder.
     shots_are, score_is, unit, title, stand_in : str
@@ -183,14 +184,16 @@ def plot_few_shot(
     figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
     every = sorted({float(shot) for shots, _ in curves.values() for shot in shots})
     place = {shot: at for at, shot in enumerate(every)}
-    for (name, (shots, scores)), colour in zip(curves.items(), SERIES * 2, strict=False):
-        at, scores = [place[float(shot)] for shot in shots], np.atleast_2d(scores)
+    apart = np.linspace(-0.15, 0.15, len(curves)) if len(curves) > 1 else [0.0]
+    for (name, (shots, scores)), colour, aside in zip(curves.items(), SERIES * 2, apart, strict=False):
+        at, scores = [place[float(shot)] + aside for shot in shots], np.atleast_2d(scores)
         for row in scores:
-            axes.plot(at, row, color=colour, linewidth=0.8, alpha=0.35)
+            axes.plot(at, row, ".-", color=colour, linewidth=0.8, markersize=5, alpha=0.35)
         axes.plot(at, scores.mean(axis=0), "o-", color=colour, linewidth=1.8, label=f"{name} (mean of {len(scores)})")
     for (name, level), line in zip((levels or {}).items(), ("--", "-.", ":") * 3, strict=False):
         axes.axhline(level, color=BASELINE, linestyle=line, label=f"{name} ({brief(level)})")
     axes.set_xticks(range(len(every)), [f"{shot:g}" for shot in every])
+    axes.set_xlim(-0.5, max(len(every), 1) - 0.5)
     axes.set(xlabel=shots_are, ylabel=f"{score_is} ({unit})" if unit != "1" else score_is)
     axes.set_title(_wrapped(title, 90), fontsize=10, loc="left")
     tidy(axes)
