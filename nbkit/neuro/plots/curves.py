@@ -13,6 +13,8 @@ from nbkit.ground.figures import BASELINE, FIRST, SECOND, SERIES, tidy, title_st
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_ACROSS = 3  # panels beside each other; more are too small to read in a notebook
+
 
 def plot_curves(
     history: Sequence[Mapping[str, Any]],
@@ -125,8 +127,13 @@ def plot_monitors(
     import matplotlib.pyplot as plt
 
     count = 1 + len(panels)
-    figure, axes = plt.subplots(1, count, figsize=(1.2 + 3.3 * count, 3.5), layout="constrained", squeeze=False)
-    for place, (label, metrics, lines) in zip(axes[0], [("Loss (1)", losses, {}), *panels], strict=True):
+    across = min(count, _ACROSS)
+    down = -(-count // across)
+    size = (1.2 + 3.3 * across, 0.3 + 3.2 * down)
+    figure, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
+    for place in axes.flat[count:]:
+        place.set_axis_off()
+    for place, (label, metrics, lines) in zip(axes.flat, [("Loss (1)", losses, {}), *panels], strict=False):
         for colour, (metric, name) in zip(SERIES * 2, metrics.items(), strict=False):
             rows = [(row["step"], row[metric]) for row in history if row.get(metric) is not None]
             marker = "o" if len(rows) < 15 else None
