@@ -28,3 +28,26 @@ def test_between_two_lines_lies_the_time_that_is_set(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, "3600")
     done = run_child(train_tiny, tmp_path, max_steps=5)
     assert not [line for line in done.said if line.startswith("tiny: step ")]
+
+
+def test_what_remains_of_the_bar_tells_the_last_validation(tmp_path):
+    shown, last = run_child(postfix_at_the_end, tmp_path / "here", tmp_path / "store")
+    assert shown["val_loss"] == f"{last:.4g}" and float(shown["loss_step"]) > 0
+
+
+def postfix_at_the_end(folder, store):
+    """Train with a bar, and return what stands beside it at the end, and the last validation's score."""
+    import tqdm.auto
+
+    class Bar(tqdm.auto.tqdm):
+        beside: dict[str, str] = {}
+
+        def set_postfix(self, values, **more):
+            type(self).beside = values
+            super().set_postfix(values, **more)
+
+    tqdm.auto.tqdm = Bar
+    done = train_tiny(folder, store, max_steps=8, validation=True, monitor="val_loss", val_check_interval=4)
+    scores = [row["val_loss"] for row in done.report.history if row.get("val_loss") is not None]
+    assert len(scores) == 2 and scores[0] != scores[1]
+    return Bar.beside, scores[-1]
