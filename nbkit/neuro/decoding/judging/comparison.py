@@ -81,7 +81,7 @@ def pair_table(records: Sequence[Record], draws: int = DRAWS, seed: int = 2025) 
             rows.append({
                 "task": task, "one": _name(one), "other": _name(other), "difference": diff.interval.value,
                 "low": diff.interval.low, "high": diff.interval.high, "p": diff.p, "p_holm": p,
-                "said": verdict(diff, p, _name(other)),
+                "said": verdict(diff, p, "the other"),
             })  # fmt: skip
     columns = ["task", "one", "other", "difference", "low", "high", "p", "p_holm", "said"]
     return pandas.DataFrame(rows, columns=columns)
@@ -100,7 +100,7 @@ def result_rows(table: pandas.DataFrame, by_task: bool = False) -> list[dict[str
     Returns
     -------
     rows : list of dict
-        With name, value, unit, baseline and baseline_is.
+        With name, value, unit, baseline and baseline_is; the main score with its interval and rivals, too.
     """
     rows = []
     for found in table.to_dict("records"):
@@ -114,9 +114,6 @@ def result_rows(table: pandas.DataFrame, by_task: bool = False) -> list[dict[str
         common = {"unit": UNITS[score], "baseline": beside, "baseline_is": beside_is}
         over = {"low": found["low"], "high": found["high"], "over": f"{found['groups']} groups"}
         rows.append({"name": name, "value": found["score"], **common, **over, "rivals": _rivals(found, table)})
-        for end in ("low", "high"):
-            if np.isfinite(found[end]):
-                rows.append({"name": f"{name}_{end}", "value": found[end], **common})
         for other in score_names(found["kind"])[1:]:
             if np.isfinite(found[other]):
                 rows.append({
