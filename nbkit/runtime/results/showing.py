@@ -100,7 +100,8 @@ class Showing:
         self.results.metric(name, value, unit, baseline, baseline_is, anchor, anchor_is, **beside)
         self.outbox.send([(self.results.path, self.results.name)], "results.json")
         published = "" if anchor is None else f"; published {anchor:.4g}: {anchor_is}"
-        print(f"{name} = {value:.4g} {unit}   (baseline {baseline:.4g}: {baseline_is}{published})")
+        with_unit = f"{value:.4g}" if unit == "1" else f"{value:.4g} {unit}"  # 1 is the unit of a ratio
+        print(f"{name} = {with_unit}   (baseline {baseline:.4g}: {baseline_is}{published})")
         stored = self.results.content["metrics"][name]
         if "low" in stored:
             print(f"  {in_words(stored['value'], stored['low'], stored['high'], stored['over'])}")

@@ -47,6 +47,7 @@ def test_a_session_stores_interval_and_rivals_and_prints_them(tmp_path, monkeypa
                "difference_high": 0.3, "p": 0.004}]  # fmt: skip
     about = {"unit": "1", "baseline": 0.5, "baseline_is": "chance"}
     session.result("accuracy", 0.6, **about, low=0.5, high=0.7, over="12 people", rivals=rivals)
+    session.result("loss", 0.25, unit="nat", baseline=0.69, baseline_is="chance")
     session.result("alone", 0.6, **about, low=float("nan"), high=float("nan"))
     with pytest.raises(UsageError, match="without over="):
         session.result("whose", 0.6, **about, low=0.5, high=0.7)
@@ -56,6 +57,7 @@ def test_a_session_stores_interval_and_rivals_and_prints_them(tmp_path, monkeypa
                                   "rivals": [rivals[0] | {"said": "better"}]}  # fmt: skip
     assert stored["alone"] == {"value": 0.6, **about} and "whose" not in stored
     said = capsys.readouterr().out
+    assert "accuracy = 0.6   (baseline 0.5: chance)\n" in said and "loss = 0.25 nat   (baseline 0.69: chance)\n" in said
     assert (
         "0.600 [0.500, 0.700] over 12 people" in said and "beside ridge, 0.400: better (0.200 [0.100, 0.300])" in said
     )
