@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from nbkit.neuro.nn.moe import grouped_linear
+from nbkit.neuro.training.steps import memory
 from nbkit.neuro.training.steps.memory import LiveBytes, step_memory
 from nbkit.tools.phases import find_phase, load_phases
 from tests.gpu.memory import MOST_GB, need_of
@@ -116,6 +118,27 @@ def test_half_precision_saves_in_layers_and_not_in_the_composite_attention(atten
     assert half == pytest.approx(allocated(rows, torch.bfloat16, attends=attends), rel=0.06)
     # torch computes the composite form in float32 and keeps copies of its inputs, so the maps stay as large as they are
     assert half == pytest.approx(whole, rel=0.03) if attends else half < 0.8 * whole
+
+
+class Experts(nn.Module):
+    """Two linear maps, each for half of the rows, as experts have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(2, 64, 64)), nn.Parameter(torch.zeros(2, 64))
+
+    def training_step(self, batch, batch_idx):
+        rows, weight, bias = (value.bfloat16() for value in (batch.flatten(0, 1), self.weight, self.bias))
+        return grouped_linear(rows, weight, bias, [len(rows) // 2, len(rows) - len(rows) // 2]).float().square().mean()
+
+
+@pytest.mark.parametrize("kind", [Net, Experts])
+def test_products_that_are_taken_in_float32_change_no_estimate(kind, monkeypatch) -> None:
+    torch.manual_seed(0)
+    quick = step_memory(lambda: (kind(), draw), 8, fake=False)
+    monkeypatch.setattr(memory, "_PRODUCTS", set())
+    monkeypatch.setattr(memory, "_INTO", {})
+    assert step_memory(lambda: (kind(), draw), 8, fake=False) == quick
 
 
 def test_what_is_freed_is_not_counted() -> None:
