@@ -76,7 +76,7 @@ $(CORE): pyproject.toml constraints.txt
 	$(call INSTALL,.,what the demo needs)
 
 demo: $(CORE)  ## the main job: a real recording, several sessions, some of them killed; then the rollout figure
-	@echo "Sessions of $(SESSION) (another length: make demo SESSION=30s), some of them killed; about 3 minutes on two quiet cores."
+	@echo "Sessions of $(SESSION) (another length: make demo SESSION=30s), some of them killed; 3 to 6 minutes on two quiet cores."
 	@echo "Stop it at any time: running it again goes on from what the store holds."
 	@$(EEGBCI) $(RUN) -m nbkit rehearse 10_eeg_windows 40_bandvar_train 41_bandvar_rollout \
 	  --store $(DEMO_STORE) --session $(SESSION) --kill mixed --seed 1 -p STAND_IN=true -p WINDOW_S=2 -p STRIDE_S=2 \
@@ -89,7 +89,7 @@ demo: $(CORE)  ## the main job: a real recording, several sessions, some of them
 	@echo "Next: '$(RUN) -m nbkit report --store $(DEMO_STORE)' for a page of all of it; 'make setup' adds JupyterLab and the"
 	@echo "rest, then '$(RUN) -m nbkit notebooks' copies the notebooks for you. 'make clean' begins anew."
 
-test: $(READY)  ## all tests, some 30 minutes (TESTS="tests/runtime -x" narrows them; WORKERS=4 runs them on more cores)
+test: $(READY)  ## all tests, 30 to 45 minutes (TESTS="tests/runtime -x" narrows them; WORKERS=4 runs them on more cores)
 	$(PYTEST) $(TESTS)
 
 quick: $(READY)  ## the tests without the expensive kinds, within 4 minutes
