@@ -318,11 +318,18 @@ def new(
     all_: Annotated[
         bool, typer.Option("--all", help="write every phase's kaggle/*/kernel-metadata.json from its row")
     ] = False,
+    cells: Annotated[
+        str | None, typer.Option(metavar="FILE", help="the notebook's own cells; each begins with '# %% name'")
+    ] = None,
 ) -> int:
     """Create the files of a new phase from its row in manifests/phases.toml, and print what is still to write."""
     from nbkit.tools.commands.new_phase import make_places, write_all_metadata
 
-    if all_ == bool(slug):
+    if all_ == bool(slug) or all_ and cells:
         raise UsageError("Give either the slug of a new phase or --all, which updates the Kaggle metadata of all.")
-    print(write_all_metadata() if all_ else make_places(slug))
+    print(write_all_metadata() if all_ else make_places(slug, cells))
     return 0
+
+
+for _command in app.registered_commands:  # the whole first sentence, folded: click would cut it at the window's width
+    _command.short_help = " ".join((_command.callback.__doc__ or "").partition("\n\n")[0].split())

@@ -16,19 +16,22 @@ from nbkit.ground.files import write_atomically
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
 from nbkit.tools.commands.badges import kernel_id, with_badge
+from nbkit.tools.commands.given_cells import read_cells
 from nbkit.tools.phases import Phase, find_phase, load_owner, load_phases
 
 _PATTERN = "00_start_here.ipynb"  # its set-up cell, which is the same in every notebook, is copied
 _SET_UP = ("set-up-about", "set-up")
 
 
-def make_places(slug: str) -> str:
+def make_places(slug: str, cells: str | None = None) -> str:
     """Create the files that a phase lacks in this checkout.
 
     Parameters
     ----------
     slug : str
         A phase that has a row in ``manifests/phases.toml``.
+    cells : str or None
+        File of the notebook's own cells, see `read_cells`.
 
     Returns
     -------
@@ -38,15 +41,26 @@ def make_places(slug: str) -> str:
     Raises
     ------
     UsageError
-        If it has no row, or nbkit is installed without its checkout.
+        If it has no row, nbkit is installed without its checkout, or there are cells that cannot be used.
     """
     phase, root = find_phase(slug), _checkout()
+    frame = notebook_frame(phase, root)
+    if cells is not None:
+        if (root / "notebooks" / phase.notebook).exists():
+            raise UsageError(
+                f"notebooks/{phase.notebook} is there already, and the cells of a file go into a new notebook only. "
+                "Write them into it, or move it away first. Nothing was created."
+            )
+        own = read_cells(cells, tuple(cell["id"] for cell in frame["cells"]))
+        at = [cell["id"] for cell in frame["cells"]].index("close-about")
+        made = {"markdown": _markdown, "code": _code}
+        frame["cells"][at:at] = [made[kind](name, text) for name, kind, text in own]
     owner = load_owner(root / "manifests" / "phases.toml")
     badges = root / "colab" / "README.md"
-    frame = nbformat.writes(nbformat.from_dict(notebook_frame(phase, root))) + "\n"
+    text = nbformat.writes(nbformat.from_dict(frame)) + "\n"
     lines = [
         _write(metadata_path(phase, root), root, kaggle_metadata(phase, root, owner)),
-        _write(root / "notebooks" / phase.notebook, root, frame),
+        _write(root / "notebooks" / phase.notebook, root, text),
     ]
     text = badges.read_text("utf-8")
     if f"notebooks/{phase.notebook}" in text:
@@ -63,8 +77,10 @@ def make_places(slug: str) -> str:
         lines += _packages(root, module, test, phase)
         for path in (module, test):
             lines.append(f"{'there     ' if (root / path).is_file() else 'to write  '} {path}")
-    own = "its cells between 'open' and 'close'" + (f", with the figures {_ticked(phase)}" if phase.figures else "")
-    lines.append(f"to write   notebooks/{phase.notebook}: {own}")
+    if cells is not None:
+        return "\n".join(lines)
+    missing = "its cells between 'open' and 'close'" + (f", with the figures {_ticked(phase)}" if phase.figures else "")
+    lines.append(f"to write   notebooks/{phase.notebook}: {missing}")
     return "\n".join(lines)
 
 

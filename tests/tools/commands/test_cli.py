@@ -24,6 +24,16 @@ def test_help_names_the_commands(root, tmp_path):
     assert "3 stopped with work left" in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_list_of_commands_is_whole_at_any_width(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERMINAL_WIDTH", str(columns))
+    assert cli.run(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert "..." not in said.replace("[ARGS]...", "") and max(map(len, said.splitlines())) <= columns
+    assert "Show how much of this week's accelerator time is left on Kaggle." in " ".join(said.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -86,6 +86,25 @@ def test_places_are_made_once_and_then_left_as_they_are(checkout):
     assert "made " not in make_places("bandvar_train") and notebook.read_text() == "mine"
 
 
+def test_cells_of_a_file_stand_between_open_and_close_of_a_new_notebook_only(checkout, capsys):
+    cells = checkout / "cells.py"
+    cells.write_text("# %% open\nx = 1\n")
+    command = ["new", "bandvar_train", "--cells", str(cells)]
+    assert cli.run(command) == 2 and "names a cell 'open'" in capsys.readouterr().err
+    assert not (checkout / "kaggle").exists(), "nothing was created"
+    cells.write_text("# %% work\nx = 1\n# %% read [markdown]\nYou should see 1.\n")
+    assert cli.run(command) == 0 and "40_bandvar_train.ipynb: its cells" not in capsys.readouterr().out
+    notebook = checkout / "notebooks/40_bandvar_train.ipynb"
+    made = json.loads(notebook.read_text("utf-8"))["cells"]
+    assert [cell["id"] for cell in made][-5:] == ["open", "work", "read", "close-about", "close"]
+    assert [(cell["cell_type"], "".join(cell["source"])) for cell in made[-4:-2]] == [
+        ("code", "x = 1"), ("markdown", "You should see 1."),
+    ]  # fmt: skip
+    before = notebook.read_bytes()
+    assert cli.run(command) == 2 and "into a new notebook only" in capsys.readouterr().err
+    assert notebook.read_bytes() == before and cli.run(["new", "--all", "--cells", "x"]) == 2
+
+
 def test_all_metadata_are_written_from_the_rows_and_attached_sources_stay(checkout, root):
     folders = {phase.kaggle_folder for phase in load_phases()}
     first = write_all_metadata()
