@@ -89,8 +89,8 @@ def quantize(path: str | Path, target: str | Path) -> Path:
     """Write a copy of an ONNX file with 8-bit weights, and return its path.
 
     Each output channel has a scale; activations are quantised at run time. The weights are unsigned: onnxruntime
-    multiplies signed ones on a processor without VNNI (as of most free hosts) in 16 bits that overflow, and the
-    correlation with the student fell to 0.97 there.
+    multiplies signed ones on a processor without VNNI in 16 bits that overflow, and the correlation with the student
+    fell to 0.97 there.
     """
     import logging
 

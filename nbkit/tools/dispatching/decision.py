@@ -50,7 +50,7 @@ class Work:
     where : str
         The host of its run, as text.
     open_now : str
-        Which sessions have its training open that the dispatcher did not push, as text; empty for none.
+        Which sessions have its training open, by the records in the store, as text; empty for none.
     """
 
     slug: str

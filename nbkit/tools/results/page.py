@@ -120,7 +120,7 @@ def _head() -> str:
         f"{', '.join(_versions())}; one thread on a CPU, so that a second run on the same kind of processor gives "
         "the same bits; another kind rounds otherwise, which small trainings enlarge to other scores within their "
         "intervals. Sessions and CPU time of each run are in [results-run.tsv](results-run.tsv). The sizes are for "
-        "minutes on a CPU: they show that the whole path works and where it stands beside its rivals, not what a model "
+        "minutes on a CPU: they show that the whole path works and how it compares with its rivals, not what a model "
         "can do on a GPU."
     )
     rule = (

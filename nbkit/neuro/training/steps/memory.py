@@ -103,7 +103,7 @@ def _compute(func: Any, args: Any, kwargs: Any) -> Any:
     half = next((value.dtype for value in real if value.dtype in (torch.bfloat16, torch.float16)), None)
     if half is None or func not in _PRODUCTS and func not in _INTO:
         return func(*args, **kwargs)
-    # a processor without instructions for bfloat16 takes a hundred times as long for them
+    # a processor without instructions for bfloat16 takes many times as long for them
     wide = tree_map(lambda value: value.float() if isinstance(value, Tensor) else value, (args, kwargs))
     if func in _INTO:
         return kwargs["out"].copy_(_INTO[func](*wide[0]))

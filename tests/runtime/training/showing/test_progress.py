@@ -36,7 +36,7 @@ def test_what_remains_of_the_bar_tells_the_last_validation(tmp_path):
 
 
 def postfix_at_the_end(folder, store):
-    """Train with a bar, and return what stands beside it at the end, and the last validation's score."""
+    """Train with a bar; return its postfix at the end, and the score of the last validation."""
     import tqdm.auto
 
     class Bar(tqdm.auto.tqdm):
