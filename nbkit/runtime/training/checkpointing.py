@@ -98,14 +98,14 @@ class Checkpointing(Callback):
         self.steps_this_session, self.saves, self.stalled, self.completed = 0, 0, 0.0, False
         self.marks: dict[str, float] = {}
         self.best: float | None = None
+        self.score: float | None = None  # of the last validation in this session
         self.first_step: int | None = None
         self._validation = ValidationTime(budget)
         self.time = BatchTime(budget, self._validation)
         self.stopped_at: int | None = None  # the step that was saved last, where a validation was left
         self._write_metrics: Callable[[Path], None] | None = None
-        self.last_save, self.saved_step, self._last_step = time.monotonic(), 0, 0
+        self.last_save, self.saved_step, self._last_step, self._begun_at = time.monotonic(), 0, 0, (0, 0)
         self._due: set[str] = set()
-        self._begun_at = (0, 0)
         self._fingerprint: loop_state.Fingerprint | None = None
         self._before_batch: tuple[Any, ...] | None = None
 
@@ -260,7 +260,7 @@ class Checkpointing(Callback):
                 f"monitor={self.monitor!r} was not logged by the validation; logged are: {known}. Checkpoints so far "
                 "are untouched. Give one of those names."
             )
-        value = float(trainer.callback_metrics[self.monitor])
+        self.score = value = float(trainer.callback_metrics[self.monitor])
         better = self.best is None or (value < self.best if self.mode == "min" else value > self.best)
         if better and not math.isnan(value):
             self.best = value

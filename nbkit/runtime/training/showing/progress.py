@@ -35,7 +35,7 @@ class TrainingProgress(Callback):
     def __init__(self, slug: str, max_steps: int, budget: Budget, saving: Any, say: Callable[[str], None]) -> None:
         self.slug, self.max_steps, self.budget, self.saving, self.say = slug, max_steps, budget, saving, say
         self._bar: Any = None
-        self._outputs: Any = None
+        self._beside: dict[str, str] = {}
         self._lines: Lines | None = None
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
@@ -63,14 +63,17 @@ class TrainingProgress(Callback):
                 parts = [f"step {trainer.global_step} of {self.max_steps}", *(f"{k} {v}" for k, v in shown.items())]
                 self.say(", ".join([f"{self.slug}: {parts[0]}", *parts[1:], self._saved()]))
             return
-        self._outputs = outputs
         new = trainer.global_step - self._bar.n
-        if new and self._bar.update(new):
-            self._bar.set_postfix(self._shown(trainer, outputs), refresh=False)
+        if new and (self._bar.update(new) or trainer.global_step >= self.max_steps):
+            self._beside = self._shown(trainer, outputs)
+            self._bar.set_postfix(self._beside, refresh=False)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
-        if self._bar is not None:  # what remains on the screen; the last validation comes after the last batch
-            self._bar.set_postfix(self._shown(trainer, self._outputs))
+        # What remains on the screen; the last validation comes after the last batch. Nothing is asked of Lightning: it
+        # would compute the means of the epoch over all ranks, and this callback is on rank 0 alone.
+        if self._bar is not None:
+            score = {} if self.saving.score is None else {self.saving.monitor: f"{self.saving.score:.4g}"}
+            self._bar.set_postfix({**self._beside, **score})
 
     def _shown(self, trainer: Any, outputs: Any) -> dict[str, str]:
         shown = {name: f"{float(value):.4g}" for name, value in list(trainer.progress_bar_metrics.items())[:4]}
