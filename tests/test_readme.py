@@ -21,7 +21,7 @@ from nbkit.tools.phases import load_phases
 from tests.readme import as_run_here, blocks, commands, documents, recipe
 from tests.runtime.store.drive import drive_loopback
 from tests.runtime.store.drive.drive_state import CLIENT, CLIENT_SECRET
-from tests.tools.kaggle.kaggle_loopback import Loopback
+from tests.tools.kaggle.kaggle_loopback import Loopback, need_client
 
 ENV = ".venv/bin/python -m "
 NBKIT = f"{ENV}nbkit "
@@ -157,7 +157,7 @@ def test_commands_run_as_they_stand(listed, root, tmp_path, monkeypatch, capsys)
 
 
 def test_commands_for_drive_and_kaggle_run_against_the_loopback(listed, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("kaggle")
+    need_client()
     pytest.importorskip("pydrive2")
     monkeypatch.chdir(tmp_path)
     with drive_loopback.Loopback() as drive, Loopback() as kaggle, kaggle.point(monkeypatch, tmp_path / "home"):

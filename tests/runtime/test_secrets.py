@@ -23,10 +23,10 @@ from nbkit.tools.commands import cli
 from tests import ROOT
 from tests.runtime.store.drive.drive_loopback import Loopback as DriveLoopback
 from tests.runtime.store.drive.drive_state import CLIENT_SECRET, REFRESH
-from tests.tools.kaggle.kaggle_loopback import KEY, USER, Kernel
+from tests.tools.kaggle.kaggle_loopback import KEY, USER, Kernel, need_client
 from tests.tools.kaggle.kaggle_loopback import Loopback as KaggleLoopback
 
-pytest.importorskip("kaggle")
+need_client()
 pytest.importorskip("pydrive2")
 
 

@@ -244,11 +244,18 @@ def _fault_of(path: Path) -> str:
 
 def _client() -> type:
     try:
-        with quiet():  # the import logs in, and prints if it cannot
-            from kaggle.api.kaggle_api_extended import KaggleApi
+        with contextlib.suppress(FileExistsError):
+            return _imported()
+        return _imported()  # another process, importing it for the first time, too, made its folder in between
     except ModuleNotFoundError as error:
         raise UsageError(f"Kaggle's client is not there. {how_to_install(error) or error} Nothing was sent.") from None
-    return KaggleApi
+
+
+def _imported() -> type:
+    with quiet():  # the import logs in, and prints if it cannot
+        import kaggle  # by itself: after a failure its parts cannot be imported before it
+
+    return kaggle.KaggleApi
 
 
 def _timed(client: type) -> type:

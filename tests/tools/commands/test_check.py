@@ -115,9 +115,9 @@ def test_kaggle_is_passed_over_without_a_credential(monkeypatch) -> None:
 
 
 def test_kaggles_quota_is_told_and_a_refused_key_is_a_fault(monkeypatch, tmp_path: Path) -> None:
-    pytest.importorskip("kaggle")
-    from tests.tools.kaggle.kaggle_loopback import Loopback
+    from tests.tools.kaggle.kaggle_loopback import Loopback, need_client
 
+    need_client()
     with Loopback() as server, server.point(monkeypatch, tmp_path):
         (finding,) = checking.check_kaggle()
         assert finding.state == "ok" and "of 30.0 h left this week" in finding.found

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -11,9 +14,9 @@ from nbkit.tools.kaggle import client as kaggle_client
 from nbkit.tools.kaggle.client import KaggleError, connect, has_credentials
 from nbkit.tools.kaggle.pull import log_text, pull_run
 from nbkit.tools.kaggle.quota import read_quota
-from tests.tools.kaggle.kaggle_loopback import KEY, USER, Kernel, Loopback
+from tests.tools.kaggle.kaggle_loopback import KEY, USER, Kernel, Loopback, need_client
 
-pytest.importorskip("kaggle")
+need_client()
 
 
 @pytest.fixture
@@ -149,3 +152,25 @@ def test_a_run_that_never_was_is_said_so(kaggle, tmp_path):
 
 def test_a_log_that_is_no_json_is_kept_as_it_is():
     assert log_text("plain words") == "plain words"
+
+
+# os.makedirs, but another process has made the folder between the client's look and this call
+_RACE = """
+import os
+make = os.makedirs
+def slow(path, *args, **more):
+    if str(path).endswith("kaggle"):
+        make(path)
+    make(path, *args, **more)
+os.makedirs = slow
+from nbkit.tools.kaggle.client import _client
+print(_client().__name__)
+"""
+
+
+def test_two_processes_may_import_the_client_for_the_first_time(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KAGGLE", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", _RACE], env={**environment, "HOME": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.stdout == "KaggleApi\n", done.stderr[-800:]

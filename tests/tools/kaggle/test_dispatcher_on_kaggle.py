@@ -14,9 +14,9 @@ from nbkit.tools.kaggle.client import connect
 from nbkit.tools.kaggle.push import push_phase
 from tests.runtime.store.drive.drive_loopback import Loopback as DriveLoopback
 from tests.tools.kaggle.kaggle_loopback import Loopback as KaggleLoopback
-from tests.tools.kaggle.kaggle_loopback import without_checkout
+from tests.tools.kaggle.kaggle_loopback import need_client, without_checkout
 
-pytest.importorskip("kaggle")
+need_client()
 pytest.importorskip("pydrive2")
 pytest.importorskip("hatchling")
 

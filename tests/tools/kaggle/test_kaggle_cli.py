@@ -15,9 +15,9 @@ from nbkit.runtime.ledger.segments import encode_line, segment_of
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.commands import cli
 from nbkit.tools.kaggle.runs import Push, record_push
-from tests.tools.kaggle.kaggle_loopback import NO_QUOTA, Kernel, Loopback, Run
+from tests.tools.kaggle.kaggle_loopback import NO_QUOTA, Kernel, Loopback, Run, need_client
 
-pytest.importorskip("kaggle")
+need_client()
 
 
 @pytest.fixture

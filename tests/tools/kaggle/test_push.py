@@ -20,9 +20,9 @@ from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, HUB_LOGIN, WHEEL, build_whe
 from nbkit.tools.kaggle.push import PushRefused, push_phase
 from nbkit.tools.kaggle.runs import read_pushes, read_run
 from nbkit.tools.phases import load_phases
-from tests.tools.kaggle.kaggle_loopback import NO_QUOTA, TOO_MANY, Dataset, Loopback, without_checkout
+from tests.tools.kaggle.kaggle_loopback import NO_QUOTA, TOO_MANY, Dataset, Loopback, need_client, without_checkout
 
-pytest.importorskip("kaggle")
+need_client()
 
 REF = "mary/nbkit-bandvar-train"
 CREDENTIAL = json.dumps({"client_id": "c", "client_secret": "planted-secret", "refresh_token": "1//planted-refresh"})

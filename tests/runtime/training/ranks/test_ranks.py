@@ -95,6 +95,28 @@ def test_each_rank_draws_for_itself_and_rank_0_as_a_single_process(tmp_path: Pat
     assert not set(first) & set(second) and len(set(second)) == 5
 
 
+def test_scores_over_all_ranks_are_shown_at_the_end_and_nobody_waits(tmp_path: Path) -> None:
+    class Scored(Plain):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.log("of_epoch", loss, on_step=False, on_epoch=True, sync_dist=True, prog_bar=True)
+            return loss
+
+        def validation_step(self, batch, batch_idx):
+            score = torch.nn.functional.mse_loss(self.net(batch[0]).squeeze(-1), batch[1])
+            self.log("val_score", score, sync_dist=True, prog_bar=True)
+
+    def train(folder: Path, size: int) -> list[float]:
+        data = TinyData(batch_size=6 // size, validation=True)
+        options = {"val_check_interval": 3, "monitor": "val_score", "save_every": None}
+        report = fit(FakeSession(folder), Scored(), data, max_steps=20, **options)
+        return [row["val_score"] for row in report.history if "val_score" in row]
+
+    first, second = run_team(2, tmp_path / "team", train, tmp_path / "team", 2)
+    assert len(first) == 6 and first == second
+    np.testing.assert_allclose(first, run_child(train, tmp_path / "alone", 1), rtol=1e-4)
+
+
 def test_only_rank_0_writes_speaks_and_keeps_a_receipt_with_the_joined_batch(tmp_path: Path) -> None:
     def train() -> tuple[list[str], list[str]]:
         rank = os.environ["RANK"]
