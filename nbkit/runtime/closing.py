@@ -10,12 +10,12 @@ import atexit
 import contextlib
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from nbkit.ground.background import Background
 from nbkit.runtime.card import CardFacts, closing_card
 from nbkit.runtime.cells.shown import show_card
 from nbkit.runtime.errors import NbkitError
@@ -185,7 +185,7 @@ class Closing:
             "everything recorded before is safe. Run this notebook again: it continues from here."
         )
         self._loop.meet_wall(key)
-        saving = threading.Thread(target=self._save_records, name="leaving", daemon=True)
+        saving = Background(self._save_records, name="leaving")
         saving.start()
         saving.join(max(1.0, self.budget.wall()))
         self.journal("left", key=key)

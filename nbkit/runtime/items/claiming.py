@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from nbkit.ground.background import Background
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.ledger.claims import OUTSIDE, Blame
@@ -69,7 +70,7 @@ class Claiming:
         began = time.monotonic()
         while self._tried < self.number and self.budget.stop_reason is None:
             if self._busy is None or not self._busy.is_alive():
-                self._busy = threading.Thread(target=self._bring, args=(self.number,), name="claiming", daemon=True)
+                self._busy = Background(self._bring, self.number, name="claiming")
                 self._busy.start()
             left = min(self._patience - (time.monotonic() - began), self.budget.left())
             if left <= 0:

@@ -29,6 +29,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from nbkit.ground.background import Background
+
 _GATHER = 0.2  # seconds in which submissions become one array
 _LOOK = 1.0  # seconds between two looks at the jobs
 
@@ -51,7 +53,7 @@ class JobExecutor(Executor):
         self._new: queue.Queue[tuple[Future[Any], Callable[[], Any]]] = queue.Queue()
         self._running: dict[Future[Any], Any] = {}
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
+        self._thread = Background(self._serve, name="jobs")
         self._thread.start()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

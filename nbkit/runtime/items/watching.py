@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from nbkit.ground.background import Background
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import ItemTimeout, NbkitError
 from nbkit.runtime.words import show_duration
@@ -104,7 +105,7 @@ class Watch:
         with self._lock:
             self._wanted = True
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+                self._thread = Background(self._run, name="watch")
                 self._thread.start()
 
     def stop(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import queue
 import sqlite3
 import threading
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from nbkit.ground.background import Background
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import DamagedError, NbkitError, StoreError
 from nbkit.runtime.ledger.claims import ALIVE, BEAT
@@ -85,9 +87,19 @@ class Outbox:
         self._open = len(self._left_over)  # jobs that no thread has dealt with yet
         self._names: dict[str, threading.Lock] = {}
         self._tending = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, name=f"outbox-{i}", daemon=True) for i in range(threads)]
-        for thread in self._threads:
-            thread.start()
+        self._pid = os.getpid()
+        self._threads = [self._begun(i) for i in range(threads)]
+
+    def _begun(self, number: int) -> Background:
+        thread = Background(self._run, name=f"outbox-{number}")
+        thread.start()
+        return thread
+
+    def _begin_again(self) -> None:
+        """Replace threads that died, as where memory ended."""
+        for number, thread in enumerate(self._threads):
+            if not thread.is_alive() and not self._stop.is_set() and self._pid == os.getpid():
+                self._threads[number] = self._begun(number)
 
     # -- from the loop and from training --
 
@@ -125,6 +137,7 @@ class Outbox:
             except queue.Full:
                 if self.budget.wall() <= 0 or self.budget.stop_reason or self.refused is not None:
                     break
+                self._begin_again()
         with self._state:
             self._left_over.append(job)  # it is recorded: the next session sends it
 
@@ -158,6 +171,7 @@ class Outbox:
                 left = seconds() if callable(seconds) else began + seconds - time.monotonic()
                 if left <= 0:
                     break
+                self._begin_again()
                 self._state.wait(min(_TICK, left))
         return self.waiting()
 

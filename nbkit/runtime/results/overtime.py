@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from nbkit.ground.background import Background
 from nbkit.runtime.budget import Budget
 
 _TICK = 0.1
@@ -59,7 +60,7 @@ class Overtime:
             self._shell.events.register("pre_run_cell", self._cell_begins)
             self._shell.events.register("post_run_cell", self._cell_ends)
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="overtime", daemon=True)
+            self._thread = Background(self._run, name="overtime")
             self._thread.start()
 
     def stop(self) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from nbkit.ground.background import Background
 from nbkit.runtime.errors import StoreError
 
 T = TypeVar("T")
@@ -35,10 +37,10 @@ class _Hand:
     def __init__(self) -> None:
         self.calls: SimpleQueue[Any] = SimpleQueue()
         self.process = os.getpid()
-        threading.Thread(target=_make_calls, args=(self.calls,), name="store-call", daemon=True).start()
-
-    def __del__(self) -> None:
-        self.calls.put(None)
+        self.thread = Background(_make_calls, self.calls, name="store-call")
+        self.thread.start()
+        # a finalizer and not __del__, which Python calls for half an object, too
+        weakref.finalize(self, self.calls.put, None).atexit = False
 
 
 def _make_calls(calls: SimpleQueue[Any]) -> None:
@@ -73,6 +75,8 @@ class Bounded:
         ------
         OutOfTime
             If it has not returned when the time is up.
+        StoreError
+            If the thread that makes the calls has died, as where memory ends; it may be tried again.
         """
         hand = getattr(self._own, "hand", None)
         if hand is None or hand.process != os.getpid():  # a forked process has the object but not the thread
@@ -82,6 +86,9 @@ class Bounded:
         began = time.monotonic()
         hand.calls.put((function, result, done))
         while not done.wait(max(0.01, min(_TICK, self._time_left()))):
+            if not hand.thread.is_alive() and not done.is_set():
+                self._own.hand = None
+                raise StoreError(f"{what}: the thread that makes the call has died", passing=True)
             waited = time.monotonic() - began
             if self._time_left() <= 0 and waited >= LEAST:
                 self._own.hand = None

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from nbkit.ground.background import Background
 from nbkit.runtime.disk import DiskError
 from nbkit.runtime.errors import NbkitError, StoreError, UsageError
 
@@ -152,8 +153,9 @@ class Writer:
             True for normal priority, if the training waits for the job; False for low priority.
         """
         self.wait()
+        self.fault = MemoryError("the thread that writes it found no memory")  # until it has done its work
         # not a daemon thread, so that an interpreter that exits normally finishes the file first
-        self._thread = threading.Thread(target=self._run, args=(job, hurry), name="checkpoint-writer")
+        self._thread = Background(self._run, job, hurry, name="checkpoint-writer", daemon=False)
         self._thread.start()
 
     def _run(self, job: Callable[[], Any], hurry: bool) -> None:

@@ -80,7 +80,7 @@ def session_once(store: Any, folder: Path, done: Counter[str]) -> dict[str, Any]
 
 @contextlib.contextmanager
 def surroundings(kind: str, root: Path, n: int | None, lasting: bool) -> Iterator[tuple[Any, Strike]]:
-    """Give a store and what counts: ``store HOW KIND``, ``work ERRNO``, ``store-disk ERRNO`` or ``memory``."""
+    """Return a store and what counts: ``store HOW KIND``, ``work`` or ``store-disk ERRNO``, ``memory [FUNCTION]``."""
     first, *rest = kind.split()
     plain = FolderStore(root / "store")
     if first == "store":
@@ -88,7 +88,7 @@ def surroundings(kind: str, root: Path, n: int | None, lasting: bool) -> Iterato
         strike = Strike(n, STORE[fault], lasting)
         yield StrikingStore(root / "store", strike, how), strike
     elif first == "memory":
-        with striking_memory(n) as strike:
+        with striking_memory(n, function=" ".join(rest)) as strike:
             yield plain, strike
     else:
         folders = [root / "work", root / "tmp"] if first == "work" else [root / "store"]
@@ -108,7 +108,7 @@ def faulty_session(root: Path, kind: str, n: int | None, lasting: bool, longest:
                 found.error = f"{type(error).__name__}: {error}"
             except MemoryError as error:
                 found.error = repr(error)
-                if kind != "memory":
+                if not kind.startswith("memory"):
                     found.faults.append(f"raised {error!r}")
             except BaseException as error:
                 found.faults.append(f"raised {type(error).__name__}: {error}")
@@ -133,7 +133,7 @@ def faulty_session(root: Path, kind: str, n: int | None, lasting: bool, longest:
         found.faults.append(f"done again though the store had it: {sorted(twice)}")
     found.faults += check_store(root, set())
     state = read_state(FolderStore(root / "store"), SLUG, root / "check-cache")
-    if state.failures and kind != "memory":  # an item that needs more memory than there is has failed
+    if state.failures and not kind.startswith("memory"):  # an item that needs more memory than there is has failed
         found.faults.append(f"a fault of the surroundings counts as the items': {state.failures}")
     if state.damaged:
         found.faults.append(f"damaged: {state.damaged}")

@@ -39,6 +39,14 @@ def test_memory_that_ends_at_an_nth_call(tmp_path: Path) -> None:
     assert len(outcomes) >= 10
 
 
+@pytest.mark.parametrize("target", ["_make_calls", "Outbox._run", "Watch._run", "Claiming._bring"])
+def test_a_thread_that_finds_no_memory_to_begin_is_begun_again(tmp_path: Path, target: str) -> None:
+    for n in range(1, 4):
+        outcome = faulty_session(tmp_path / str(n), f"memory :{target}", n, False)
+        assert not outcome.faults, outcome.faults
+    assert faulty_session(tmp_path / "first", f"memory :{target}", 1, False).struck, "no thread of this name"
+
+
 def test_full_disk_is_told_with_place_and_room(tmp_path: Path) -> None:
     told = [
         o.error for n in range(30, 60, 6) if (o := faulty_session(tmp_path / str(n), "work ENOSPC", n, False)).error

@@ -239,13 +239,15 @@ def striking_disk(
 
 
 @contextlib.contextmanager
-def striking_memory(at: int | None, where: str = _OURS) -> Iterator[Strike]:
-    """Raise MemoryError at the n-th call of one of our functions, in whatever thread it is."""
+def striking_memory(at: int | None, where: str = _OURS, function: str = "") -> Iterator[Strike]:
+    """Raise MemoryError at the n-th call of one of our functions, or of a named one, in whatever thread it is."""
     strike = Strike(at, lambda what: MemoryError())
 
     def trace(frame: Any, event: str, _: Any) -> None:
         if event == "call" and where in frame.f_code.co_filename and not sys.is_finalizing():
-            strike(f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_qualname}")
+            called = f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_qualname}"
+            if called.endswith(function):
+                strike(called)
 
     threading.settrace(trace)
     sys.settrace(trace)

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbkit.runtime.errors import UsageError
-from nbkit.runtime.training.snapshot import Buffers
+from nbkit.runtime.errors import StoreError, UsageError
+from nbkit.runtime.training.snapshot import Buffers, Writer
 
 
 def loads(tree: object) -> bool:
@@ -100,3 +100,18 @@ def test_whatever_is_let_through_loads(tree: object) -> None:
     except UsageError:
         return
     assert loads(copy)
+
+
+def test_a_save_whose_thread_finds_no_memory_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_memory(*_: object) -> None:
+        raise MemoryError
+
+    writer, done = Writer(), []
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_run", without_memory)
+        writer.begin(lambda: done.append(1))
+        with pytest.raises(StoreError, match="could not be written: the thread that writes it found no memory"):
+            writer.finish()
+    writer.begin(lambda: done.append(2))
+    writer.finish()
+    assert done == [2]

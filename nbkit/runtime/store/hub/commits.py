@@ -18,6 +18,7 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+from nbkit.ground.background import Background
 from nbkit.runtime.store.hub.access import Entry, HubAccess
 from nbkit.runtime.store.hub.faults import HubError
 from nbkit.runtime.store.retried import asked_wait, is_passing
@@ -119,8 +120,8 @@ class Commits:
                 self._changed.wait(max(0.0, end - time.monotonic()))
 
     def _wake(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="hub-commits", daemon=True)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = Background(self._run, name="hub-commits")
             self._thread.start()
         self._changed.notify_all()
 

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from nbkit.ground.background import Background
 from nbkit.runtime.errors import NbkitError
 
 _GRACE = 30.0  # seconds in which the main thread should see the error itself
@@ -50,7 +51,7 @@ class Watch:
         self._gone_well: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._connect(ranks, address)
-        self._thread = threading.Thread(target=self._listen, name="rank-watch", daemon=True)
+        self._thread = Background(self._listen, name="rank-watch")
         self._thread.start()
 
     # -- connecting --
@@ -146,7 +147,7 @@ class Watch:
         self.lost = words
         self._known.set()
         self._tell({"lost": words}, but=source)
-        threading.Thread(target=self._force, name="rank-watch-grace", daemon=True).start()
+        Background(self._force, name="rank-watch-grace").start()
 
     def _tell(self, message: dict[str, Any], but: Any = None) -> None:
         for line in self._names:
