@@ -71,6 +71,7 @@ class Closing:
     _closed: bool
     _pid: int
     _fitted: bool
+    _at_work: bool
 
     @cached_property
     def _overtime(self) -> Overtime:
@@ -78,8 +79,14 @@ class Closing:
 
     def _end_work(self) -> None:
         """Record that the work has ended: what follows counts against the wall as well."""
-        self._work_ended = time.monotonic()
+        self._work_ended, self._at_work = time.monotonic(), False
         self._overtime.begin()
+
+    def _stop_for_signal(self, name: str) -> None:
+        """Stop the work at its next safe point; a cell outside of the work, which has none, ends in time as well."""
+        self.budget.stop_for_signal(name)
+        if name != "SIGINT" and not self._at_work and not self._closed:
+            self._overtime.begin()
 
     def close(self) -> dict[str, Any]:
         """Finish the uploads in the time that is left, and print what was done and what is left.
@@ -93,6 +100,7 @@ class Closing:
             raise closed(self.slug)
         began = time.monotonic()
         self._overtime.stop()
+        self._at_work = True  # a signal meanwhile ends no cell: closing looks at the wall itself
         # the last records go to the store after the last uploads; a signal meanwhile brings the wall near
         seconds = self.budget.estimate("flush") or self.budget.estimate("upload")
         kept = min(max(0.5, 2 * seconds), 0.5 * max(0.0, self.budget.wall()))
@@ -137,7 +145,8 @@ class Closing:
     def _look_after(self) -> str | None:
         """Bring back what the store lost during this session; return why that was not possible."""
         try:
-            bring_back(self.ledger, self.store, self.outbox.sent, self.say)
+            finished = self.budget.estimate("item") > 0 and not self.left()[0]  # by work of this session
+            bring_back(self.ledger, self.store, self.outbox.sent, self.say, whole=finished)
         except (NbkitError, OSError, sqlite3.Error) as error:
             return f"Whether the store still has what it confirmed is not known: {error}"
         return None
@@ -187,7 +196,7 @@ class Closing:
         self._loop.meet_wall(key)
         saving = Background(self._save_records, name="leaving")
         saving.start()
-        saving.join(max(1.0, self.budget.wall()))
+        saving.join(min(_LEAVING, max(1.0, self.budget.wall())))
         self.journal("left", key=key)
         os._exit(_WORK_LEFT)
 

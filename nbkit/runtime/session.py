@@ -43,6 +43,7 @@ from nbkit.runtime.names import check_slug
 from nbkit.runtime.opened import leave_earlier
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.signals import ENDING, StopSignals
+from nbkit.runtime.store.address import hide
 from nbkit.runtime.store.opening import default_store, open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
@@ -51,7 +52,7 @@ from nbkit.runtime.training.newest import newest_receipt
 from nbkit.runtime.training.proving.asked import in_its_place, prove_and_end
 from nbkit.runtime.training.ranks.world import current_world
 from nbkit.runtime.training.sameness.asked import check_resume, fit_options
-from nbkit.runtime.words import abridged, parse_duration
+from nbkit.runtime.words import abridged, parse_duration, printable
 
 if TYPE_CHECKING:
     from nbkit.runtime.training.fit import FitReport
@@ -168,9 +169,9 @@ class Session(Showing, Closing):
         self._steps: dict[str, Any] = {}
         self._began = self._work_ended = began
         expect_closing(self.budget, self.ledger.state.sessions.values())
-        self._signals = StopSignals(self.budget.stop_for_signal, self.say, ENDING)
+        self._signals = StopSignals(self._stop_for_signal, self.say, ENDING)
+        self._closed, self._pid, self._fitted, self._at_work = False, os.getpid(), False, False
         self._signals.install()
-        self._closed, self._pid, self._fitted = False, os.getpid(), False
         atexit.register(self._leave)  # a notebook whose cell raised an error ends without close()
         newest, damaged = self._or_release(lambda: newest_receipt(self.store, slug))
         for note in (*self.ledger.notes, *self._workspace.notes(slug, shard), *damaged):
@@ -211,7 +212,7 @@ class Session(Showing, Closing):
         """Print one line."""
         from tqdm.auto import tqdm
 
-        tqdm.write(f"[nbkit] {abridged(text)}")
+        tqdm.write(f"[nbkit] {printable(hide(abridged(text)))}")
 
     def journal(self, event: str, **fields: Any) -> None:
         """Append an event to the journal that `run` and `rehearse` read."""
@@ -303,18 +304,22 @@ class Session(Showing, Closing):
         redo: bool,
     ) -> Manifest:  # fmt: skip
         self._overtime.stop()
+        self._at_work = True
         self._loop.watch.use(parse_duration(item_limit))
         whole = read_manifest(manifest, self.slug)
         self._manifest = whole.shard(self.shard)
         self._loop = replace(self._loop, names=check_names(whole, self.ledger))
         if settings is not None:
             self._loop.use_settings(settings)
-        self._loop.use_rows(self._manifest, accept, redo)
+        self._loop.use_rows(self._manifest, accept or (self.resume == "accept" and not redo), redo)
         return self._manifest
 
     def _until_ended(self, items: Iterator[Item]) -> Iterator[Item]:
-        yield from items
-        self._end_work()
+        try:
+            yield from items
+        finally:  # where the loop is left by a break, too
+            if not self._closed:
+                self._end_work()
 
     def left(self) -> tuple[int, int]:
         """Return the numbers of pending and of finally failed items of the last manifest."""
@@ -331,7 +336,7 @@ class Session(Showing, Closing):
         prove_and_end(self, module, data, options)
         self._overtime.stop()
         self.budget.begin_in(cell_number())
-        self._fitted = True
+        self._fitted = self._at_work = True
         report = fit(self, module, data, **fit_options(self.resume, options))
         self._steps = {k: getattr(report, k) for k in ("step", "max_steps", "reason", "chosen")}
         self._end_work()

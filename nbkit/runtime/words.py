@@ -12,6 +12,9 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0, "ms": 0.0
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(d|h|min|ms|m|s)?\s*", re.IGNORECASE)
 
 
+LONGEST = 1e9  # seconds, 31 years: what waits and timers of a system can take
+
+
 def parse_duration(value: str | float | None) -> float | None:
     """Return a duration in seconds.
 
@@ -28,9 +31,10 @@ def parse_duration(value: str | float | None) -> float | None:
     if value is None:
         return None
     seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _parse(str(value))
-    if seconds is None or not math.isfinite(seconds) or seconds <= 0:
+    if seconds is None or not 0 < seconds <= LONGEST:  # not a number is neither
         raise UsageError(
-            f"The duration {value!r} is not valid. Write '9h', '90min', '1h30m', '20s' or seconds above 0."
+            f"The duration {str(value)[:40]!r} is not valid. Write '9h', '90min', '1h30m', '20s' or seconds above 0 "
+            f"(at most {LONGEST:.0e}; None for no limit)."
         )
     return seconds
 
@@ -90,6 +94,29 @@ def abridged(text: str, most: int = 4000) -> str:
         return text
     half = most // 2
     return f"{text[:half]} [{len(text) - 2 * half:,} characters left out] {text[-half:]}"
+
+
+def printable(text: str) -> str:
+    r"""Return a text that any stream can show: control characters and halves of characters as escapes.
+
+    Line ends and tabs stay. A message may hold the name of a file that is no UTF-8, or orders to the terminal.
+
+    Examples
+    --------
+    >>> printable("a.edf\x1b[2J, \udcff")
+    'a.edf\\x1b[2J, \\udcff'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t " else c.encode("unicode_escape").decode() for c in text)
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of an error, also where the error cannot tell it."""
+    try:
+        return str(error)
+    except Exception as fault:
+        return f"(its message cannot be shown: {type(fault).__name__})"
 
 
 def last_line(error: str, width: int = 200) -> str:

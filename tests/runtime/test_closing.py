@@ -135,6 +135,43 @@ def test_inputs_at_the_end_do_not_pass_the_wall(tmp_path, over, verb) -> None:
     assert time.monotonic() - began < 1.0 + 2
 
 
+_CELLS = """
+import sys, time, nbkit
+from nbkit.runtime import budget
+budget._GRACE = 3.0
+where, root, limit = sys.argv[1], sys.argv[2], float(sys.argv[3]) or None
+session = nbkit.open_session("toy", root + "/store", folder=root + "/work", limit=limit)
+print("open", flush=True)
+if where == "before":
+    time.sleep(60)
+for item in session.work([{"key": "a"}, {"key": "b"}]):
+    with item:
+        item.save(x=[1])
+    if where == "break":
+        break
+print("worked", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("limit", [0, 3600])
+@pytest.mark.parametrize("where", ["before", "after", "break"])
+def test_signal_in_a_cell_outside_of_the_work_ends_it(tmp_path, where, limit) -> None:
+    command = [sys.executable, "-c", _CELLS, where, str(tmp_path), str(limit)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.strip() == ("open" if where == "before" else "worked"):
+            break
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=40)
+    assert time.monotonic() - began < 8, said
+    assert "SIGTERM" in said and "Traceback" not in said
+    with open_session("toy", tmp_path / "store", folder=tmp_path / "again") as session:
+        assert len(session.ledger.state.done) == {"before": 0, "break": 1, "after": 2}[where]
+
+
 def test_signal_ends_a_session_without_a_limit_though_uploads_hang(tmp_path, over) -> None:
     store = HangingStore(tmp_path / "store", "put", over, "/items/")
     session = open_session("slow", store, folder=tmp_path / "work")

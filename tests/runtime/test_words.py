@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.words import parse_duration, show_duration
+from nbkit.runtime.words import parse_duration, printable, show_duration
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,14 @@ def test_shown_is_within_a_part_in_twenty_of_the_length(seconds):
 def test_shown_without_limit_and_past():
     assert show_duration(None) == show_duration(math.inf) == "no limit"
     assert show_duration(-65) == "-1 min 5 s"
+
+
+@pytest.mark.parametrize("text", ["plain", "a\nb\tc", "é…"])
+def test_what_can_be_shown_stays(text):
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\udcff", "a\x00b", "\r", "\u202e"])
+def test_what_orders_about_or_cannot_be_encoded_is_escaped(text):
+    shown = printable(text)
+    assert shown.isprintable() and shown.encode() and "\\" in shown

@@ -18,8 +18,9 @@ from nbkit.runtime.items.watching import Watch
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.manifest import Manifest
 from nbkit.runtime.ledger.outbox import Outbox
-from nbkit.runtime.ledger.records import version_of
+from nbkit.runtime.ledger.records import fault_of, version_of
 from nbkit.runtime.ledger.rows import keeping
+from nbkit.runtime.store.address import hide_in
 from nbkit.runtime.words import counted, listed
 
 
@@ -91,9 +92,20 @@ class ItemLoop:
         UsageError
             If items of this phase are in the store that were computed with other settings.
         """
-        wanted: dict[str, Any] = json.loads(json.dumps(settings, sort_keys=True, default=str))
+        try:
+            wanted: dict[str, Any] = hide_in(json.loads(json.dumps(settings, sort_keys=True, default=str)), "")
+            fault = fault_of({"e": "settings", "t": 0.0, "settings": wanted}, self.ledger.slug)
+        except (TypeError, ValueError, RecursionError) as error:
+            fault = str(error) or "nested too deeply"
+        if fault:
+            raise UsageError(
+                f"settings= of {self.ledger.slug} cannot be recorded: {fault}. Allowed are names (text) with numbers, "
+                "text, lists and dicts of them. Nothing was begun."
+            )
         state = self.ledger.state
         for other in sorted(state.made_with - {version_of(wanted)}):
+            if hide_in(state.settings.get(other), "") == wanted:
+                continue  # of a version that recorded what an address holds
             differs = _differences(state.settings[other], wanted) if other in state.settings else "which ones is lost"
             raise UsageError(
                 f"Items of {self.ledger.slug} in {self.store} were computed with other settings: {differs}. Set them "
@@ -122,6 +134,15 @@ class ItemLoop:
             raise UsageError("Give one of accept_changes and redo_changed, not both. Nothing was begun.")
         state, ledger = self.ledger.state, self.ledger
         changed = state.rows.changed(manifest.keys, manifest.digests(), ledger.is_done)
+        moved = state.rows.moved(manifest.keys, manifest.digests(), ledger.is_done)
+        if moved and not accept and not redo:
+            now = ", ".join(manifest.paths(next(iter(moved))))
+            self.say(
+                f"The files of {counted(len(moved), 'done item')} lay in another folder when they were done "
+                f"({listed(list(moved))}; now {now}). They are taken for the same files in another place. "
+                "If they are not, redo_changed=True does these items again; accept_changes=True ends this note."
+            )
+        changed |= moved if accept or redo else {}
         if not changed:
             return
         if not accept and not redo:

@@ -29,8 +29,10 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import platform
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.ground.files import sha256_of
+from nbkit.runtime.beside.living import whereabouts
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.watching import interrupted_after
@@ -85,22 +88,52 @@ class Working:
     process : callable
     limit : float or None
         Seconds after which an item is interrupted, where it runs in a main thread, as in a pool of processes.
-    until : float
-        Time at which it is interrupted at the latest, in seconds since 1970.
+    left : float
+        Seconds that were left of the session when it was sent off.
+    sent : float
+        When that was, on the clock that no one can set; other machines have another, so for them it counts from when
+        they begin.
+    machine : str
+        The machine of that clock.
     """
 
     process: Process
     limit: float | None = None
-    until: float = math.inf
+    left: float = math.inf
+    sent: float = 0.0
+    machine: str = ""
 
     def __call__(self, row: Mapping[str, str]) -> tuple[dict[str, Any], float]:
         began = time.monotonic()
-        with interrupted_after(row.get("key", ""), self.limit, self.until):
-            made = {
-                name: _claim(Path(value)) if isinstance(value, os.PathLike) else value
-                for name, value in self.process(row).items()
-            }
+        waited = began - self.sent if self.machine == _clock() else 0.0
+        try:
+            with interrupted_after(row.get("key", ""), self.limit, self.left - waited):
+                made = {
+                    name: _claim(Path(value)) if isinstance(value, os.PathLike) else value
+                    for name, value in self.process(row).items()
+                }
+        except Exception as error:
+            raise _sendable(error) from None
         return made, time.monotonic() - began
+
+
+class WorkerError(Exception):
+    """An error of a worker whose own class cannot be sent to this process."""
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error, or its text where it cannot be sent: some classes cannot be made again from their message."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return WorkerError("".join(traceback.format_exception(error)))
+    return error
+
+
+def _clock() -> str:
+    """Return a name of this machine's clock since it was started; processes of one machine share it."""
+    here = whereabouts()
+    return f"{here['machine']} {here['boot']}"
 
 
 def _claim(path: Path) -> FileClaim:
@@ -153,8 +186,8 @@ def spread(loop: ItemLoop, manifest: Manifest, process: Process, executor: Execu
                     ahead, batch = batch[::-1], []
                 position = ahead.pop()
                 row, digest = manifest.row(position), manifest.digest(position)
-                until = time.time() + min(loop.budget.left(), _LONGEST)
-                working = Working(process, loop.watch.allowed(), until)
+                left = min(loop.budget.left(), _LONGEST)
+                working = Working(process, loop.watch.allowed(), left, time.monotonic(), _clock())
                 item = running[executor.submit(working, row)] = Item(row, loop, digest)
                 item.begun = time.monotonic()
             if not running:

@@ -26,6 +26,7 @@ _TIMES = 20  # times as long as the slowest item so far
 _AT_LEAST = 30 * 60.0  # seconds, for items of a few seconds of which one has more data
 _KNOWN = 3  # items after which the slowest says something
 _AGAIN = 5.0  # seconds between interrupts of code that goes on after one
+_STUBBORN = 30.0  # seconds after the first of them, until an item with a limit of its own ends the process
 _INTERRUPT, _LEAVE = 0.5, 0.2  # parts of the reserve before the wall, left when an item is interrupted or given up
 _TICK = 0.25
 _UNLIMITED = 1e8  # seconds; a timer cannot be set for much longer
@@ -80,8 +81,9 @@ class Watch:
         allowed = self.allowed()
         self._deadline = self._began + allowed if allowed is not None else float("inf")
         self._start()
-        if self._can and not self._installed:
-            self._before = signal.signal(signal.SIGALRM, self._interrupt)
+        if self._can and signal.getsignal(signal.SIGALRM) != self._interrupt:  # an earlier item may have taken it
+            before = signal.signal(signal.SIGALRM, self._interrupt)
+            self._before = self._before if self._installed else before
             self._installed = True
         self._key = key
 
@@ -134,6 +136,7 @@ class Watch:
     def _run(self) -> None:
         """Look at the clock until nothing is watched any more or the process ends."""
         asked, main, pid = 0.0, threading.main_thread(), os.getpid()
+        first: tuple[str | None, float] = (None, 0.0)  # the item that was asked, and when first
         while main.is_alive():
             time.sleep(_TICK)
             with self._lock:
@@ -150,14 +153,17 @@ class Watch:
             with contextlib.suppress(NbkitError, MemoryError):  # a full disk, of which the loop tells
                 self.tick()
             if self._installed and now - asked > _AGAIN and (self._at_wall() or now > self._deadline):
-                asked = now
-                signal.pthread_kill(main.ident or 0, signal.SIGALRM)
+                asked, first = now, first if first[0] == key else (key, now)
+                if signal.getsignal(signal.SIGALRM) == self._interrupt:  # else the item has taken it
+                    signal.pthread_kill(main.ident or 0, signal.SIGALRM)
+                if self.limit is not None and key == self._key and now - first[1] > _STUBBORN and os.getpid() == pid:
+                    self.give_up(key)
             if wall and key == self._key and os.getpid() == pid:
                 self.give_up(key)
 
 
 @contextmanager
-def interrupted_after(key: str, limit: float | None, until: float) -> Iterator[None]:
+def interrupted_after(key: str, limit: float | None, left: float) -> Iterator[None]:
     """Interrupt an item on a worker where it can be: in the main thread of a process of its own.
 
     Parameters
@@ -165,10 +171,10 @@ def interrupted_after(key: str, limit: float | None, until: float) -> Iterator[N
     key : str
     limit : float or None
         Seconds that it may take.
-    until : float
-        The latest time, in seconds since 1970.
+    left : float
+        Seconds to the wall.
     """
-    to_wall = max(1.0, until - time.time())
+    to_wall = max(1.0, left)
     seconds = to_wall if limit is None else min(limit, to_wall)
     if not CAN_INTERRUPT or threading.current_thread() is not threading.main_thread() or seconds > _UNLIMITED:
         yield

@@ -28,7 +28,7 @@ from nbkit.runtime.items.naming import OutputNames, arrays_name, file_name
 from nbkit.runtime.ledger.claims import Blame
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import Manifest
-from nbkit.runtime.words import abridged
+from nbkit.runtime.words import abridged, message_of, printable
 
 TRIES = 3  # failures of an item after which it is not tried again
 
@@ -86,7 +86,7 @@ class Item(Mapping):
 
     def skip(self, reason: str) -> None:
         """Record that the item rightly has no result, and why; it counts as done."""
-        self._reason = reason
+        self._reason = printable(abridged(str(reason)))
 
     def __enter__(self) -> Item:
         self.begun, self.entered = time.monotonic(), True
@@ -120,7 +120,7 @@ class Item(Mapping):
         if error is None:
             self._record_done(seconds, seconds if waited is None else waited)
             return False
-        if not isinstance(error, Exception):
+        if isinstance(error, KeyboardInterrupt | GeneratorExit):
             self._ledger.rest()  # interrupted, not killed
             return False
         if isinstance(error, DiskError):
@@ -139,9 +139,10 @@ class Item(Mapping):
         if isinstance(error, ModuleNotFoundError) and (told := how_to_install(error)):
             self._ledger.rest()  # no item's fault: each would fail alike, after three times for good
             raise UsageError(f"Item {self.key} was not done and is not recorded as failed. {told}") from error
+        # what is no `Exception` too, such as sys.exit() in a library: else each session would end at this item
         self._ledger.failed(self.key, "".join(traceback.format_exception(error)))
         self._loop.journal("failed", key=self.key)
-        self._loop.say(f"item {self.key} failed: {type(error).__name__}: {abridged(str(error), 1000)}")
+        self._loop.say(f"item {self.key} failed: {type(error).__name__}: {abridged(message_of(error), 1000)}")
         return True
 
     def _record_done(self, seconds: float, waited: float) -> None:
@@ -167,6 +168,12 @@ def save_results(ledger: Ledger, names: OutputNames, key: str, results: Mapping[
             raise UsageError(
                 f"{name!r} of item {key} is a {type(results[name]).__name__}, which is not an array of plain values "
                 "(dtype object). Allowed are numbers, text, or the path of a file. The item is not recorded."
+            )
+    for name in arrays:
+        if name.endswith(".npy") and name[:-4] in arrays:
+            raise UsageError(
+                f"numpy.load cannot tell {name!r} and {name[:-4]!r} of item {key} apart, as it leaves '.npy' out. "
+                "Rename one of them. The item is not recorded."
             )
     targets = [file_name(ledger.slug, key, path.name) for path in files.values()]
     names.refuse_taken(key, [path.name for path in files.values()])

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.ledger.records import MOST_SHARDS
+from nbkit.runtime.ledger.rows import joined
 from nbkit.runtime.names import check_name, check_slug
 
 TOGETHER = "together"  # column: rows with the same value are done by the same of several parallel sessions
@@ -54,9 +56,10 @@ class Manifest:
         return next(self.digests([position]))
 
     def digests(self, positions: Iterable[int] | None = None) -> Iterator[int]:
-        """Yield a short digest of each row, which neither the order of the columns nor the host changes.
+        """Yield a short digest of each row, whose lower part neither the order of the columns nor the host changes.
 
-        Of an absolute path the last two parts count, because hosts have the same files in other places.
+        Of an absolute path the last two parts count there, because hosts have the same files in other places; what
+        stands before them is in the upper part. See `nbkit.runtime.ledger.rows`.
         """
         order = sorted(range(len(self.columns)), key=self.columns.__getitem__)
         start = zlib.crc32("\t".join(sorted(self.columns)).encode())
@@ -64,10 +67,15 @@ class Manifest:
         rows = self._rows if positions is None else (self._rows[position] for position in positions)
         for row in rows:
             if plain and not row.startswith("/") and "\t/" not in row and ":\\" not in row:
-                yield zlib.crc32(row.encode(), start)
+                yield zlib.crc32(_bytes(row), start)
                 continue
-            cells = row.split("\t")
-            yield zlib.crc32("\t".join(_without_host(cells[i]) for i in order).encode(), start)
+            cells = [row.split("\t")[i] for i in order]
+            folders, rest = zip(*map(_apart, cells), strict=True)
+            yield joined(zlib.crc32(_bytes("\t".join(folders))), zlib.crc32(_bytes("\t".join(rest)), start))
+
+    def paths(self, key: str) -> list[str]:
+        """Return the absolute paths in the row of a key."""
+        return [cell for cell in self.row(self.keys.index(key)).values() if _apart(cell)[0] or cell.startswith("/")]
 
     def shard(self, part: str | None) -> Manifest:
         """Return the rows for one of several parallel sessions, chosen by a hash of the key.
@@ -91,9 +99,16 @@ class Manifest:
         return Manifest(self.name, self.columns, rows, self.source)
 
 
-def _without_host(cell: str) -> str:
-    absolute = cell.startswith("/") or cell[1:3] == ":\\"
-    return "/".join(cell.replace("\\", "/").rsplit("/", 2)[-2:]) if absolute else cell
+def _apart(cell: str) -> tuple[str, str]:
+    """Return the folders of an absolute path that differ among hosts, and the rest of the cell."""
+    if not cell.startswith("/") and cell[1:3] != ":\\":
+        return "", cell
+    *folders, inner, name = ["", *cell.replace("\\", "/").split("/")]
+    return "/".join(folders), f"{inner}/{name}"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # a path may hold bytes that are no UTF-8
 
 
 def shard_of(key: str, count: int) -> int:
@@ -110,9 +125,11 @@ def parse_shard(part: str) -> tuple[int, int]:
         Unless both are integers with 1 <= which <= count.
     """
     which, slash, count = str(part).partition("/")
-    if not (slash and which.isdecimal() and count.isdecimal() and 1 <= int(which) <= int(count)):
+    known = slash and all(len(text) <= 4 and text.isascii() and text.isdecimal() for text in (which, count))
+    if not (known and 1 <= int(which) <= int(count) <= MOST_SHARDS):
         raise UsageError(
-            f"Shard {part!r} is not valid. Write '2/5' for the second of five sessions. Nothing was begun."
+            f"Shard {str(part)[:40]!r} is not valid. Write '2/5' for the second of five sessions, of {MOST_SHARDS} at "
+            "most. Nothing was begun."
         )
     return int(which), int(count)
 

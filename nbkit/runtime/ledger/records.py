@@ -24,7 +24,7 @@ from nbkit.runtime.names import are_plain, check_name
 Record = dict[str, Any]
 FORMAT = 1  # of a record without the field
 _DEEPEST = 50  # levels of settings
-_MOST_SHARDS = 9999
+MOST_SHARDS = 9999
 _NEWER = "was written by a newer nbkit, which must be installed to read it"
 _SHOWN = 160  # characters of a fault
 
@@ -136,7 +136,7 @@ class Open(_Form, tag="open", kw_only=True, gc=False):
         if self.shard is not None:
             which, _, count = self.shard.partition("/")
             known = all(len(text) <= 4 and text.isascii() and text.isdecimal() for text in (which, count))
-            if not known or not 1 <= int(which) <= int(count) <= _MOST_SHARDS:
+            if not known or not 1 <= int(which) <= int(count) <= MOST_SHARDS:
                 raise ValueError(f"{self.shard[:20]!r} is no shard")
 
 

@@ -1,6 +1,8 @@
 """Rows of done items: a short digest of what the manifest said of an item when it was done.
 
 An item whose row has another path or subject now is not what its outputs were made of, though its key is the same.
+The upper bits of a digest are of the folders in which absolute paths begin: hosts have the same files in other places,
+so another folder alone is said, and not refused.
 """
 
 from __future__ import annotations
@@ -10,6 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _AT_ONCE = 1000  # items in one record
+_BITS = 32  # of the lower part
+_LOWER = 2**_BITS - 1
+_UPPER = 2**28 - 1  # a record's numbers end at 2**60
+
+
+def joined(folders: int, rest: int) -> int:
+    """Return the digest of a row with absolute paths, of those of its folders and of the rest."""
+    return (max(1, folders & _UPPER) << _BITS) | rest
 
 
 @dataclass
@@ -47,9 +57,21 @@ class Rows:
         """Return {key: digest} of the done items whose row is another one now."""
         if not self.made:
             return {}
-        none: set[int] = set()
-        differs = ((key, row) for key, row in zip(keys, digests, strict=True) if self.made.get(key, row) != row)
-        return {key: row for key, row in differs if row not in self.kept.get(key, none) and is_done(key)}
+        rows = {key: row for key, row in zip(keys, digests, strict=True) if self.made.get(key, row) != row}
+        differs = {key: row for key, row in rows.items() if (self.made[key] ^ row) & _LOWER}
+        return {key: row for key, row in differs.items() if not self._is_kept(key, row) and is_done(key)}
+
+    def moved(self, keys: Sequence[str], digests: Iterable[int], is_done: Callable[[str], bool]) -> dict[str, int]:
+        """Return {key: digest} of the done items of whose row only the folders of absolute paths differ now."""
+        if not self.made:
+            return {}
+        pairs = zip(keys, digests, strict=True)
+        rows = {key: row for key, row in pairs if row > _LOWER and self.made.get(key, row) != row}
+        known = {key: row for key, row in rows.items() if self.made[key] > _LOWER and row not in self.kept.get(key, ())}
+        return {key: row for key, row in known.items() if not (self.made[key] ^ row) & _LOWER and is_done(key)}
+
+    def _is_kept(self, key: str, row: int) -> bool:
+        return any(not (kept ^ row) & _LOWER for kept in self.kept.get(key, ()))
 
 
 def keeping(rows: dict[str, int]) -> Iterator[dict[str, Any]]:

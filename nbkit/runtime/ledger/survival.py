@@ -15,9 +15,12 @@ from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.store.protocol import Store
 
 _LAST = 2  # uploads that are looked at each time
+_ASKED = 20  # outputs that a listing lacks and that are asked for by name
 
 
-def bring_back(ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Callable[[str], None]) -> list[str]:
+def bring_back(
+    ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Callable[[str], None], whole: bool = False
+) -> list[str]:
     """Bring back what the store has lost since it confirmed it.
 
     Parameters
@@ -28,6 +31,8 @@ def bring_back(ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Call
         Name in the store to local path of files that were sent, in the order of their sending.
     say : callable
         Prints one line.
+    whole : bool
+        True to list all outputs, as before a phase is called complete: one request for some hundred items.
 
     Returns
     -------
@@ -47,6 +52,8 @@ def bring_back(ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Call
     unlisted = [segment.name for segment in own if segment.name not in listed]
     gone = [name for name in unlisted if store.stat(name) is None]
     gone += [name for name in [*here][-_LAST:] if store.stat(name) is None]
+    if not gone and whole:
+        gone = _outputs_gone(ledger, store)
     if not gone:
         return []
     sizes = {stat.name: stat.size for stat in store.list(f"{ledger.slug}/")}
@@ -70,3 +77,10 @@ def bring_back(ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Call
         f"{f'({names[0]}, ...) ' if names else ''}are pending again, and the next session does them."
     )
     return names
+
+
+def _outputs_gone(ledger: Ledger, store: Store) -> list[str]:
+    """Return names of outputs of done items that the store does not have; a listing that lags is not believed."""
+    listed = {stat.name for stat in store.list(f"{ledger.slug}/items/")}
+    missing = [o[0] for outputs in list(ledger.state.done.values()) for o in outputs if o[0] not in listed]
+    return [name for name in missing[:_ASKED] if store.stat(name) is None]

@@ -15,6 +15,7 @@ from nbkit.ground.files import read_json, write_json
 from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.results.rivals import is_known, judged
+from nbkit.runtime.store.address import hide_in
 from nbkit.runtime.store.protocol import Store
 
 
@@ -116,7 +117,7 @@ class Results:
     def write(self) -> None:
         """Write the file to this session's folder."""
         with on_disk(f"{self.name} was not written", self.path.parent):
-            write_json(self.path, self.content)
+            write_json(self.path, hide_in(self.content, ""))
 
 
 def _finite(number: Any, what: str) -> float:

@@ -18,6 +18,8 @@ _HARMLESS = {"endpoint", "endpoint_url", "region", "project", "host", "port", "v
 _TOKEN_USERS = ("http", "https", "dav", "davs", "webdav", "webdavs", "github", "gist", "git", "hf")
 _URL = re.compile(r"[A-Za-z][\w.+-]*://[^\s'\"<>`]+")
 _CHAINED = re.compile(r"::(?=[A-Za-z][\w.+-]*(?:://|::|$))")  # such as simplecache::ftp://...
+_MISTYPED = re.compile(r"((?://|[A-Za-z][\w.+-]+:)[^/\\\s:@]+:)([^/\\\s@]+)(?=@)")
+_PATH_VALUE = re.compile(r";[^=/;]+=([^/;]+)")  # such as ;jsessionid=secret
 _SHORTEST = 4  # letters; shorter ones are ordinary parts of words
 
 
@@ -87,7 +89,7 @@ def _parts(address: str) -> Iterator[tuple[str, bool]]:
             yield "::", False
         scheme, colon, rest = link.partition("://")
         if not colon:
-            yield link, False
+            yield from _without_scheme(link)
             continue
         yield scheme + colon, False
         user, secret, rest = _user_of(scheme.lower(), rest)
@@ -96,6 +98,17 @@ def _parts(address: str) -> Iterator[tuple[str, bool]]:
         if secret:
             yield secret, True
         yield from _query_of(rest)
+
+
+def _without_scheme(link: str) -> Iterator[tuple[str, bool]]:
+    """Yield the parts of a path, or of an address that was mistyped: ``//me:secret@host``, ``ftp:me:secret@host``."""
+    found = _MISTYPED.match(link)
+    if not found:
+        yield link, False
+        return
+    yield found[1], False
+    yield found[2], True
+    yield link[found.end() :], False
 
 
 def _user_of(scheme: str, rest: str) -> tuple[str, str, str]:
@@ -118,10 +131,18 @@ def _query_of(rest: str) -> Iterator[tuple[str, bool]]:
     head, sharp, fragment = path.partition("#")
     if not mark and "=" in fragment:
         path, mark, query = head, sharp, fragment
-    yield path + mark, False
+    end = 0
+    for found in _PATH_VALUE.finditer(path):
+        yield path[end : found.start(1)], False
+        yield found[1], True
+        end = found.end()
+    yield path[end:] + mark, False
     for piece in re.split(r"([&;#])", query):
         name, equals, value = piece.partition("=")
-        if piece in ("&", ";", "#", "") or name.lower() in _HARMLESS:
+        if "://" in value and name.lower() in _HARMLESS:
+            yield name + equals, False
+            yield from _parts(value)
+        elif piece in ("&", ";", "#", "") or name.lower() in _HARMLESS:
             yield piece, False
         elif equals:
             yield name + equals, False

@@ -109,6 +109,48 @@ def test_an_item_that_meets_the_wall_is_interrupted_in_time_and_set_aside_after_
     longer.close()
 
 
+def ignore() -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    time.sleep(60)
+
+
+def take() -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    time.sleep(60)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("deafen", [ignore, take])
+def test_an_item_that_takes_the_signal_ends_the_process_and_is_blamed(tmp_path, monkeypatch, deafen):
+    monkeypatch.setattr(watching, "_STUBBORN", 0.6)
+
+    def deaf() -> None:
+        session = opened(tmp_path)
+        for item in session.work(ROWS, item_limit=0.3):
+            with item:
+                if item.key == "k1":
+                    deafen()
+                item.save(x=[1])
+
+    began = time.monotonic()
+    assert reap(fork(deaf, tmp_path / "log")) == 3
+    assert time.monotonic() - began < 20
+    state = read_state(FolderStore(tmp_path / "store"), "p", tmp_path / "look")
+    assert list(state.done) == ["k0"] and {"k1"} in [set(keys) for keys in state.claims.died.values()]
+
+
+def test_an_item_that_takes_the_signal_and_ends_leaves_the_watch_over_later_ones(tmp_path):
+    session = opened(tmp_path)
+    for item in session.work(ROWS, item_limit=0.3):
+        with item:
+            if item.key == "k1":
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            if item.key == "k2":
+                sleep()
+            item.save(x=[1])
+    assert session.close()["done"] == 4 and "did not end within 0.3 s" in session.ledger.state.errors["k2"]
+
+
 @pytest.mark.kill
 def test_code_that_cannot_be_interrupted_ends_the_process_at_the_wall(tmp_path):
     def hangs_in_c() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import nbkit
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.manifest import read_manifest
+from nbkit.runtime.ledger.rows import Rows
 from nbkit.runtime.ledger.segments import LedgerState, read_state
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.status.verify import verify_store
@@ -63,7 +64,13 @@ def test_a_digest_is_of_all_cells_and_of_nothing_else(table, data):
     ],
 )
 def test_files_in_another_place_of_another_host_are_the_same(one, other, same):
-    assert (digests(rows({"a": one})) == digests(rows({"a": other}))) == same
+    (now,) = digests(rows({"a": other}))
+    made = Rows({"a": digests(rows({"a": one}))[0]})
+    assert (made.changed(["a"], [now], bool) == {}) == same
+    assert made.moved(["a"], [now], bool) == ({"a": now} if same else {})
+    of_an_earlier_version = Rows({"a": made.made["a"] & (2**32 - 1)})
+    assert (of_an_earlier_version.changed(["a"], [now], bool) == {}) == same
+    assert not of_an_earlier_version.moved(["a"], [now], bool)
 
 
 @pytest.fixture
@@ -81,6 +88,33 @@ def work(tmp_path):
         return did
 
     return once
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/data/v1/sub-1/a.set", "/data/v2/sub-1/a.set"),
+        ("C:\\d\\v1\\s\\a.set", "C:\\d\\v2\\s\\a.set"),
+        ("/\udcff/s/a", "/data/s/a"),
+    ],
+)
+def test_another_folder_of_the_same_files_is_said_and_both_ways_out_are_open(work, capfd, one, other):
+    work({"a": one, "b": "same"})
+    assert work({"a": other, "b": "same"}) == []
+    said = "".join(capfd.readouterr())
+    assert "1 done item lay in another folder when they were done (a; now " in said
+    assert work({"a": one, "b": "same"}) == [] and "another folder" not in "".join(capfd.readouterr())
+    assert work({"a": other, "b": "same"}, accept_changes=True) == [] and work({"a": other, "b": "same"}) == []
+    assert "another folder" not in "".join(capfd.readouterr())
+    assert work({"a": "/x" + other[2:], "b": "same"}, redo_changed=True) == ["a"]
+
+
+def test_changes_are_accepted_by_the_parameter_of_a_session_too(work, tmp_path):
+    work({"a": "v1"})
+    session = nbkit.open_session("p", tmp_path / "store", folder=tmp_path / "accepting", resume="accept")
+    with session:
+        assert not list(session.work(rows({"a": "v2"})))
+    assert work({"a": "v2"}) == []
 
 
 V1, V2 = {"a": "v1", "b": "v1"}, {"a": "v2", "b": "v1"}
