@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 
 import nbkit
-from nbkit.runtime.errors import NbkitError
+from nbkit.runtime.errors import ItemTimeout, NbkitError
+from nbkit.runtime.items import spread
 from nbkit.runtime.items.spread import Working, workers_of
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.tools.status.past_sessions import CountedState
@@ -152,3 +155,55 @@ def test_how_many_workers_there_are():
 def test_a_worker_says_so_where_its_own_file_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="returned the file .*gone.bin, which does not exist"):
         Working(lambda row: {"x": tmp_path / "gone.bin"})({})
+
+
+class TwoParts(Exception):
+    def __init__(self, path, why):
+        super().__init__(f"{path}: {why}")
+
+
+class WithLock(Exception):
+    def __init__(self, words):
+        super().__init__(words)
+        self.lock = threading.Lock()
+
+
+def fails_oddly(row):
+    if row["key"] == "k1":
+        raise TwoParts("a.edf", "no such channel")
+    if row["key"] == "k2":
+        raise WithLock("a.edf is locked")
+    if row["key"] == "k3":
+        raise SystemExit(2)
+    return {"x": [1]}
+
+
+@pytest.mark.kill
+def test_an_error_that_cannot_be_sent_fails_its_item_and_leaves_the_pool(open_one):
+    session = open_one()
+    with ProcessPoolExecutor(2) as pool:
+        session.map(fails_oddly, ROWS, executor=pool)
+    assert session.ledger.state.failures == {"k1": 1, "k2": 1, "k3": 1} and session.close()["done"] == 3
+    errors = session.ledger.state.errors
+    assert "TwoParts: a.edf: no such channel" in errors["k1"] and "WithLock: a.edf is locked" in errors["k2"]
+
+
+def waits(row):
+    time.sleep(0.3)
+    return {"x": [1]}
+
+
+@pytest.mark.parametrize("ahead", [-1e6, 0.0, 1e6])
+@pytest.mark.parametrize("machine", ["here", "another"])
+def test_a_clock_of_another_machine_ends_no_item(monkeypatch, ahead, machine):
+    here = spread._clock()
+    sent = time.monotonic() + (ahead if machine == "another" else 0.0)
+    monkeypatch.setattr(time, "time", lambda: ahead)  # of whoever sets it meanwhile
+    working = Working(waits, None, 5.0, sent, here if machine == "here" else "another machine")
+    assert working({"key": "k0"})[0] == {"x": [1]}
+
+
+def test_the_wait_in_a_queue_of_this_machine_counts():
+    working = Working(lambda row: {"x": time.sleep(20)}, None, 5.0, time.monotonic() - 4.9, spread._clock())
+    with pytest.raises(ItemTimeout, match="did not end before the wall"):
+        working({"key": "k0"})
