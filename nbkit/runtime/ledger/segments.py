@@ -12,11 +12,10 @@ whoever has read it need not read their folders.
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -26,6 +25,9 @@ from nbkit.runtime.ledger.ranges import include
 from nbkit.runtime.ledger.records import REFUSED, Record, fault_of, from_json, no_collection, parse_records, version_of
 from nbkit.runtime.ledger.rounds import Rounds
 from nbkit.runtime.ledger.rows import Rows
+from nbkit.runtime.ledger.stored.segment import MERGED, Segment, content_of, listed
+from nbkit.runtime.ledger.stored.segment import local_copy as local_copy
+from nbkit.runtime.ledger.stored.segment import segment_of as segment_of
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.words import counted
 
@@ -33,10 +35,7 @@ _COUNTED, _FACTS = ("failed", "died"), ("done", "settings", "lost", "kept")
 _JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would create an encoder for each line
 _LISTINGS = 5
 _LISTING_WAIT = 0.05  # seconds, doubled each time: the listings of some stores lag
-# slug, session, whether late, first, last, crc
-_NAME = re.compile(r"([^/]+)/ledger/([\w.-]{1,200})(~late)?/(\d{1,30})-(\d{1,30})-([0-9a-f]{8})\.jsonl", re.ASCII)
 _LATE = "~late"  # folders of sessions that lasted for days, as earlier versions wrote them
-MERGED = "merged"  # stands where a session's name stands
 
 
 def encode_line(record: Record) -> str:
@@ -63,51 +62,6 @@ def decode_line(line: object) -> Record | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-@dataclass(frozen=True, order=True)
-class Segment:
-    """Name of a segment, which tells what it holds."""
-
-    slug: str
-    session: str
-    first: int
-    last: int
-    crc: str
-    late: bool = False
-
-    @property
-    def folder(self) -> str:
-        return f"{self.slug}/ledger/{self.session}{_LATE if self.late else ''}"
-
-    @property
-    def name(self) -> str:
-        return f"{self.folder}/{self.first:09d}-{self.last:09d}-{self.crc}.jsonl"
-
-    @property
-    def cached(self) -> str:
-        """Its name on this machine, in one folder: a thousand folders take seconds to make and to remove."""
-        return self.name.replace("/", ",")
-
-    @property
-    def count(self) -> int:
-        return self.last - self.first + 1
-
-    @staticmethod
-    def parse(name: str) -> Segment | None:
-        """Return the segment of a store name; None if it is not the name of one."""
-        m = _NAME.fullmatch(name)
-        return Segment(m[1], m[2], int(m[4]), int(m[5]), m[6], bool(m[3])) if m else None
-
-    def is_intact(self, data: bytes) -> bool:
-        """Return whether this is the content as it was written."""
-        return f"{zlib.crc32(data):08x}" == self.crc
-
-
-def segment_of(slug: str, session: str, first: int, lines: list[str]) -> tuple[Segment, bytes]:
-    """Return the segment that holds these lines, and its content."""
-    data = ("\n".join(lines) + "\n").encode()
-    return Segment(slug, session, first, first + len(lines) - 1, f"{zlib.crc32(data):08x}"), data
 
 
 def read_segment(segment: Segment, data: bytes, odd: list[str] | None = None) -> Iterator[tuple[int | None, Record]]:
@@ -334,13 +288,14 @@ def read_state(store: Store, slug: str, cache: Path, state: LedgerState | None =
     def content(segment: Segment) -> bytes | None:
         if not hasattr(own, "store"):
             own.store = store.connect()
-        return _content(own.store, segment, cache)
+        return content_of(own.store, segment, cache)
 
     for attempt in range(_LISTINGS):
         if attempt:
             time.sleep(_LISTING_WAIT * 2**attempt)
         missing = False
-        merged = _listed(store, f"{slug}/ledger/{MERGED}/")
+        merged, odd = listed(store, f"{slug}/ledger/{MERGED}/")
+        state.damaged |= odd
         for segment in sorted(merged, key=lambda s: -s.count):  # the larger ones may replace the smaller
             if not state.covers(segment):
                 data = content(segment)
@@ -348,9 +303,10 @@ def read_state(store: Store, slug: str, cache: Path, state: LedgerState | None =
                 if data is not None:
                     state.add_segment(segment, data)
         skipped = state.sealed | {f"{slug}/ledger/{MERGED}"}
-        listed = _listed(store, f"{slug}/ledger/", skipped)
-        state.listed = merged + listed
-        wanted = sorted((s for s in listed if not state.covers(s)), key=lambda s: (s.session, s.first, -s.last))
+        others, odd = listed(store, f"{slug}/ledger/", skipped)
+        state.damaged |= odd
+        state.listed = merged + others
+        wanted = sorted((s for s in others if not state.covers(s)), key=lambda s: (s.session, s.first, -s.last))
         with ThreadPoolExecutor(4) as pool:
             contents = list(pool.map(content, wanted))
         with no_collection():
@@ -360,34 +316,3 @@ def read_state(store: Store, slug: str, cache: Path, state: LedgerState | None =
         if not missing and None not in contents:
             break  # else a segment was merged since the listing; a new listing shows the merged one
     return state
-
-
-def _listed(store: Store, prefix: str, without: Collection[str] = ()) -> list[Segment]:
-    """Return the segments below a prefix, without those in some folders."""
-    outside = getattr(store, "list_outside", None)  # on Drive, 50 folders cost a request
-    stats = outside(prefix, without) if outside and without else store.list(prefix)
-    return [s for stat in stats if (s := Segment.parse(stat.name)) and s.folder not in without]
-
-
-def _content(store: Store, segment: Segment, cache: Path) -> bytes | None:
-    data = local_copy(segment, cache)
-    if data is not None:
-        return data
-    local, in_place = cache / segment.cached, getattr(store, "in_place", lambda name: None)(segment.name)
-    try:
-        if in_place is not None:  # copied without a sync, three times as fast; a torn copy is seen by its checksum
-            data = in_place.read_bytes()
-            local.parent.mkdir(parents=True, exist_ok=True)
-            local.write_bytes(data)
-            return data
-        store.get(segment.name, local)
-    except FileNotFoundError:
-        return None  # merged into a larger one since it was listed
-    return local.read_bytes()
-
-
-def local_copy(segment: Segment, cache: Path) -> bytes | None:
-    """Return a segment's content from the folder of fetched ones; None where it is not there or damaged."""
-    local = cache / segment.cached
-    data = local.read_bytes() if local.is_file() else b""
-    return data if segment.is_intact(data) else None

@@ -1,0 +1,1 @@
+"""What the ledger keeps in the store, by name and content."""
