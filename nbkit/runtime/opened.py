@@ -39,7 +39,7 @@ def leave_earlier(session: _Leavable, root: Path, address: str) -> Callable[[], 
     note_open : callable
         Called when the session is open, so that the next one can take its place.
     """
-    place = (os.getpid(), threading.get_ident(), session.slug, session.shard, root.resolve(), address)
+    place = (os.getpid(), threading.get_ident(), session.slug, session.shard, os.path.realpath(root), address)
     for earlier, (other, former) in list(_open.items()):
         if other == place:
             print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from nbkit.ground.extras import how_to_install
@@ -40,10 +41,61 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
         from nbkit.runtime.store.remote import FsspecStore
 
         return FsspecStore(text)
-    folder = Path(text.removeprefix("file://")).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"The store {text!r} is a file. A store is a folder or a URL. Nothing was written.")
+    folder = _at_home(text.removeprefix("file://"))
+    fault = _folder_fault(folder)
+    if fault is not None:
+        raise UsageError(f"The store {text!r} {fault}. A store is a folder or a URL. Nothing was written.")
     return FolderStore(folder)
+
+
+def _at_home(text: str) -> Path:
+    if "\0" in text:
+        raise UsageError(f"The folder {text!r} holds a NUL, which no path can. Give another. Nothing was written.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"The folder {text!r} begins with the home of a user that this machine does not know. Write its whole "
+            "path. Nothing was written."
+        ) from None
+
+
+def _folder_fault(folder: Path) -> str | None:
+    """Return why a path can be no folder of a store, as the end of a sentence; None where it is or can become one."""
+    try:
+        return None if stat.S_ISDIR(os.stat(folder).st_mode) else "is a file"
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return f"cannot be opened: {os.strerror(error.errno or 0)}"
+    above = Path(os.path.abspath(folder))
+    while not os.path.lexists(above) and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        return f"does not exist and cannot be made, because {above} is {_kind(above)} and no folder"
+    if not os.access(above, os.W_OK | os.X_OK):
+        return f"does not exist and cannot be made, because nothing can be written in {above}"
+    return _not_made(folder, above)
+
+
+def _kind(path: Path) -> str:
+    return "a link to what is not there" if path.is_symlink() and not path.exists() else "a file"
+
+
+def _not_made(folder: Path, above: Path) -> str | None:
+    """Return why a system's own folder, such as /proc, refuses new ones though its rights allow them.
+
+    Only such a folder is tried, which is known by having no size: nothing is made by those who only look.
+    """
+    try:
+        if os.statvfs(above).f_blocks:
+            return None
+        first = above / folder.absolute().relative_to(above).parts[0]
+        first.mkdir()
+        first.rmdir()
+    except OSError as error:
+        return f"does not exist and cannot be made in {above}: {os.strerror(error.errno or 0)}"
+    return None
 
 
 def default_store() -> Path:
@@ -59,7 +111,7 @@ def default_store() -> Path:
 def store_address(store: str | os.PathLike[str] | None) -> str:
     """Return a store's address that is valid in any working folder: a URL as it is, a folder as absolute path."""
     text = os.fspath(store or os.environ.get("NBKIT_STORE") or default_store())
-    return text if "://" in text else str(Path(text).expanduser().resolve())
+    return text if "://" in text else os.path.realpath(_at_home(text))
 
 
 def _open_drive(url: str) -> Store:

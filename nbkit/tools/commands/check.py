@@ -7,6 +7,7 @@ and it is deleted again.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import sys
@@ -183,7 +184,7 @@ def check_kaggle() -> list[Finding]:
 
 def check_disk(folder: Path) -> Finding:
     """Return how much disk is free where sessions keep their files."""
-    existing = folder.resolve()
+    existing = Path(os.path.realpath(folder))
     while not existing.exists():
         existing = existing.parent
     free = shutil.disk_usage(existing).free

@@ -28,9 +28,10 @@ def copy_notebooks(folder: str | os.PathLike[str]) -> str:
         If the folder is a file, or the folder of the notebooks themselves.
     """
     target, source = Path(folder).expanduser(), home() / "notebooks"
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"{target} is a file. Give a folder, such as my-notebooks. Nothing was copied.")
-    if target.resolve() == source.resolve():
+    if os.path.lexists(target) and not target.is_dir():
+        kind = "a file" if target.exists() else "a link that leads to no folder"
+        raise UsageError(f"{target} is {kind}. Give a folder, such as my-notebooks. Nothing was copied.")
+    if os.path.realpath(target) == os.path.realpath(source):
         raise UsageError(f"{target} holds the notebooks themselves. Give another folder. Nothing was copied.")
     target.mkdir(parents=True, exist_ok=True)
     new, kept = 0, []

@@ -373,7 +373,7 @@ def _absolute(parameters: Mapping[str, Any], say: Callable[[str], None]) -> dict
     found = dict(parameters)
     for name, value in found.items():
         if isinstance(value, str) and "/" in value and not os.path.isabs(value) and Path(value).exists():
-            found[name] = str(Path(value).resolve())
+            found[name] = os.path.realpath(value)
             say(f"{name} = {found[name]}")
     return found
 

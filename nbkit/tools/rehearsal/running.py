@@ -79,7 +79,9 @@ def run_notebook(
         If the file does not exist or is not a notebook, or the notebook does not have a parameter.
     """
     path = find_notebook(path)
-    folder = Path(folder or ".").resolve()
+    folder = Path(os.path.realpath(folder or "."))
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UsageError(f"{folder} is no folder. Name one in which the notebook can run. Nothing was begun.")
     known = notebook_parameters(path)
     params = check_parameters(path, known, params or {})
     smoke = bool(_once(params, "SMOKE", smoke or None, "--smoke"))
@@ -98,7 +100,7 @@ def run_notebook(
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nbkit-run-") as scratch:
-        journal = Path(os.environ.get(VARIABLE) or Path(scratch, "journal.jsonl")).resolve()
+        journal = Path(os.path.realpath(os.environ.get(VARIABLE) or Path(scratch, "journal.jsonl")))
         before = len(read_journal(journal))
         executed = Path(scratch, "executed.ipynb")  # papermill fills in braces of a name
         variables = {"NBKIT_STORE": store, VARIABLE: str(journal), **({"NBKIT_LIMIT": str(limit)} if limit else {})}

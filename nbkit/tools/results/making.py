@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def make_results(
     NbkitError
         If a session failed.
     """
-    folders = Folders(Path(data).resolve(), Path(store).resolve())
+    folders = Folders(Path(os.path.realpath(data)), Path(os.path.realpath(store)))
     plan = read_plan(Path(list_) if list_ is not None else None)
     if not folders.data.is_dir():
         names = ", ".join(one.folder for one in plan.data)

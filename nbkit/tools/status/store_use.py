@@ -5,6 +5,7 @@ Only the store's listing is read. Where no limit is known, such as for a bucket,
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -90,11 +91,11 @@ def _limit(store: Store, size: int) -> tuple[int | None, int | None, str]:
         used, total = own.space()
         return (used, total, "the Drive account") if total else (used, None, "the Drive account has no limit")
     if isinstance(own, FolderStore):
-        folder = Path(own.root).resolve()
+        folder = Path(os.path.realpath(own.root))
         while not folder.exists():
             folder = folder.parent
         space, host = size + shutil.disk_usage(folder).free, detect()
-        if host.room is not None and host.room < space and folder.is_relative_to(host.folder.parent.resolve()):
+        if host.room is not None and host.room < space and folder.is_relative_to(os.path.realpath(host.folder.parent)):
             return size, host.room, f"what {host.name} keeps of a session's files"
         return size, space, "the space for it on this disk"
     return None, None, "its limit is unknown"
