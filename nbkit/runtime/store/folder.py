@@ -24,6 +24,7 @@ from nbkit.runtime.names import check_name, check_prefix
 from nbkit.runtime.store.protocol import Stat
 
 _PASSING = {errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE, errno.EIO, errno.ENETDOWN}
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # nothing is there, or a link that leads to itself
 
 
 class FolderStore:
@@ -82,11 +83,14 @@ class FolderStore:
     @staticmethod
     def _same(path: Path, target: Path) -> bool:
         with contextlib.suppress(OSError):
-            return target.stat().st_size == os.stat(path).st_size and sha256_of(target) == sha256_of(path)
+            same_size = target.is_file() and target.stat().st_size == os.stat(path).st_size
+            return same_size and sha256_of(target) == sha256_of(path)
         return False
 
     def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
         source = self.path(name)
+        if _is_no_file(source):  # a pipe or a device would be waited for
+            raise FileNotFoundError(errno.ENOENT, f"the store {self.root} holds no {name}")
         try:
             with open(source, "rb") as file:
                 size, found = write_atomically(path, lambda target: copy_checked(file, target, name, self.url, sha256))
@@ -102,9 +106,9 @@ class FolderStore:
         path = self.path(name)
         try:
             found = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as error:
+            if error.errno in _NO_FILE:
+                return None
             raise _worded(error, "stat", name, self.root) from error
         return Stat(name, found.st_size) if stat_module.S_ISREG(found.st_mode) else None
 
@@ -126,11 +130,16 @@ class FolderStore:
             for file in names:
                 name = file if base == "." else f"{base}/{file}"
                 if name.startswith(prefix) and not file.startswith("."):
-                    with contextlib.suppress(FileNotFoundError):  # another session may delete while we list
-                        path = os.path.join(root, file)
-                        if os.path.islink(path) and not self._inside(Path(path)):
-                            continue
+                    path = os.path.join(root, file)
+                    if os.path.islink(path) and not self._inside(Path(path)):
+                        continue
+                    try:
                         found = os.stat(path)
+                    except OSError as error:
+                        if error.errno not in _NO_FILE:  # another session may delete while we list
+                            raise
+                        continue
+                    if stat_module.S_ISREG(found.st_mode):  # a pipe, socket or device holds nothing of a store
                         yield Stat(name, found.st_size, changed=str(found.st_mtime_ns))
 
     def delete(self, name: str) -> None:
@@ -152,6 +161,13 @@ class FolderStore:
                 if _abandoned(path):
                     path.unlink(missing_ok=True)
         return folder / f"{platform.node()}.{os.getpid()}.{threading.get_ident()}{TEMP_SUFFIX}"
+
+
+def _is_no_file(path: Path) -> bool:
+    try:
+        return not stat_module.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        return error.errno in _NO_FILE
 
 
 def _abandoned(path: Path) -> bool:

@@ -104,16 +104,19 @@ class FsspecStore:
     def get(self, name: str, path: Path, sha256: str | None = None) -> Stat:
         source = self._path(name)
         try:
-            there = self.fs.info(source)["size"]
+            info = self.fs.info(source)
+            if info["type"] == "other":
+                raise FileNotFoundError(source)  # a pipe would be waited for
+            there = info["size"]
             with self.fs.open(source, "rb") as file:
                 size, found = write_atomically(
                     path, lambda target: copy_checked(file, target, name, self.url, sha256, there)
                 )
-        except (FileNotFoundError, NotADirectoryError):
-            raise FileNotFoundError(errno.ENOENT, f"the store {self.url} holds no {name}") from None
         except (DamagedError, StoreError):
             raise
         except Exception as error:
+            if _is_missing(error):
+                raise FileNotFoundError(errno.ENOENT, f"the store {self.url} holds no {name}") from None
             raise _worded(error, "get", name, self._address) from _cause(error, self._address)
         return Stat(name, size, f"sha256:{found}")
 
@@ -122,9 +125,9 @@ class FsspecStore:
         try:
             self.fs.invalidate_cache()
             info = self.fs.info(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except Exception as error:
+            if _is_missing(error):
+                return None
             raise _worded(error, "stat", name, self._address) from _cause(error, self._address)
         return Stat(name, int(info["size"])) if info["type"] == "file" else None
 
@@ -140,9 +143,17 @@ class FsspecStore:
         base = self.fs._strip_protocol(self.root).rstrip("/")
         for path, info in sorted(found.items()):
             name = path.removeprefix(base).lstrip("/")
-            if name.startswith(prefix) and "/." not in f"/{name}":
+            if name.startswith(prefix) and "/." not in f"/{name}" and self._is_file(path, info):
                 version = next((info[key] for key in _VERSIONS if info.get(key) is not None), None)
                 yield Stat(name, int(info["size"]), changed=None if version is None else str(version))
+
+    def _is_file(self, path: str, info: dict[str, Any]) -> bool:
+        """Return whether something that is listed is a file, and no pipe or a link to itself; links may lead to one."""
+        if info.get("type") != "other":
+            return True
+        with contextlib.suppress(OSError):
+            return self.fs.info(path)["type"] == "file"
+        return False
 
     def delete(self, name: str) -> None:
         path = self._path(name)
@@ -179,6 +190,11 @@ def _open(url: str) -> tuple[Any, str]:
         ) from _cause(error, url)
     except Exception as error:  # each file system has errors of its own for a host that does not answer
         raise _worded(error, "open", "the store", url) from _cause(error, url)
+
+
+def _is_missing(error: Exception) -> bool:
+    """Return whether nothing is there, or a link that leads to itself."""
+    return isinstance(error, FileNotFoundError | NotADirectoryError) or getattr(error, "errno", None) == errno.ELOOP
 
 
 def _worded(error: Exception, verb: str, name: str, url: str) -> StoreError:
