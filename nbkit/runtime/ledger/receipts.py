@@ -162,6 +162,8 @@ def read_receipt(path: Path, name: str | None = None) -> Receipt:
         if isinstance(body.get("format"), int) and body["format"] > FORMAT:
             raise ValueError("a newer nbkit wrote it, which must be installed to read it")
         receipt = msgspec.convert(body, Receipt)
+        if not all(text.isprintable() for text in (receipt.reason, receipt.precision, receipt.session)):
+            raise ValueError("its reason, precision or session is no printable text")
         if receipt.name != (name or path.name):
             raise ValueError(f"it belongs to {receipt.file}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

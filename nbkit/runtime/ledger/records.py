@@ -27,11 +27,19 @@ _DEEPEST = 50  # levels of settings
 MOST_SHARDS = 9999
 _NEWER = "was written by a newer nbkit, which must be installed to read it"
 _SHOWN = 160  # characters of a fault
+_LONGEST_TEXT = 1000  # characters of a name of a host or a reason
 
 Count = Annotated[int, Meta(ge=0, le=2**60)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Time = Annotated[float, Meta(ge=0, le=253_402_300_799)]  # to the end of the year 9999
 Session = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,200}\Z")]
+
+
+def _printable(**texts: str) -> None:
+    """Raise ValueError if a text that is shown to people holds what steers a terminal or cannot be encoded."""
+    for name, text in texts.items():
+        if not text.isprintable() or len(text) > _LONGEST_TEXT:
+            raise ValueError(f"{name} {text[:20]!r} is not one line of at most {_LONGEST_TEXT} printable characters")
 
 
 class _Form(Struct, tag_field="e", kw_only=True, gc=False):
@@ -109,6 +117,9 @@ class Ended(_Form, tag="ended", kw_only=True, gc=False):
     of: Session
     how: str
 
+    def __post_init__(self) -> None:
+        _printable(how=self.how)
+
 
 class Settings(_Form, tag="settings", kw_only=True, gc=False):
     """What results depend on from here on."""
@@ -133,6 +144,7 @@ class Open(_Form, tag="open", kw_only=True, gc=False):
     step: Count = 0
 
     def __post_init__(self) -> None:
+        _printable(host=self.host, machine=self.machine, boot=self.boot)
         if self.shard is not None:
             which, _, count = self.shard.partition("/")
             known = all(len(text) <= 4 and text.isascii() and text.isdecimal() for text in (which, count))
@@ -157,6 +169,9 @@ class Close(_Form, tag="close", kw_only=True, gc=False):
     step: Count = 0
     max_steps: Count = 0
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        _printable(reason=self.reason)
 
 
 Plain = Done | Lost | Kept | Failed | Died | Begun | Broke | Ended | Settings | Open | Close
@@ -244,7 +259,7 @@ def is_upload(record: object) -> bool:
 
 def _names_fault(records: Iterable[object], slug: str) -> str | None:
     """Return what is wrong with the keys and names in records; None where they may become part of a path."""
-    names: list[str] = []
+    names, sums = list[str](), list[str]()
     folder = f"{slug}/"
     for record in records:
         if type(record) is Done:
@@ -253,12 +268,16 @@ def _names_fault(records: Iterable[object], slug: str) -> str | None:
                 if not output.name.startswith(folder):
                     return shortened(f"the output {output.name!r} is not in the folder of {slug}")
                 names.append(output.name)
+                sums.append(output.sha256)
         elif isinstance(record, Failed | Died | Lost):
             names.append(record.k)
         elif isinstance(record, Begun | Broke):
             names += record.k
         elif type(record) is Kept:
             names += record.rows
+    joined = "".join(sums)
+    if joined and not (joined.isascii() and joined.isalnum()):
+        return "a checksum has other characters than letters and digits"
     return None if are_plain(names) else _first_fault(names, lambda name: check_name(name, "the name"))
 
 

@@ -52,6 +52,8 @@ class Results:
             found = read_json(path)
             if not isinstance(found, dict) or not isinstance(found.setdefault("metrics", {}), dict):
                 raise ValueError("it has another form")
+            if (odd := _unprintable(found)) is not None:
+                raise ValueError(f"the text {odd} in it cannot be shown")
         except ValueError as error:
             raise UsageError(
                 f"{what} is not a valid results.json ({error}). Move it away and run again. Nothing was written."
@@ -101,6 +103,7 @@ class Results:
             row |= {"rivals": judged(name, rivals, lower_is_better)}
         if lower_is_better:
             row |= {"lower_is_better": True}
+        _refuse_unprintable({name: row})
         self.content["metrics"][name] = row
         self.write()
 
@@ -111,6 +114,7 @@ class Results:
                 raise UsageError(
                     f"The note {name}={words!r} is not valid. A note is text under a name other than 'metrics'."
                 )
+        _refuse_unprintable(facts)
         self.content.update(facts)
         self.write()
 
@@ -118,6 +122,27 @@ class Results:
         """Write the file to this session's folder."""
         with on_disk(f"{self.name} was not written", self.path.parent):
             write_json(self.path, hide_in(self.content, ""))
+
+
+def _refuse_unprintable(given: dict[str, Any]) -> None:
+    odd = _unprintable(given)
+    if odd is not None:
+        raise UsageError(
+            f"The text {odd} holds characters that cannot be shown, such as those that steer a terminal. Allowed are "
+            "printable characters, line breaks and tabs. Nothing was written."
+        )
+
+
+def _unprintable(value: Any) -> str | None:
+    """Return the first text in a JSON value that steers a terminal or cannot be encoded; None where there is none."""
+    level = [value]
+    while level:
+        for text in level:
+            if isinstance(text, str) and not text.replace("\n", "").replace("\t", "").isprintable():
+                return repr(text[:40])
+        inner = ([*one, *one.values()] if isinstance(one, dict) else one for one in level)
+        level = [one for some in inner if isinstance(some, list | tuple) for one in some]
+    return None
 
 
 def _finite(number: Any, what: str) -> float:

@@ -22,7 +22,7 @@ from nbkit.ground.stand_in import is_stand_in
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Stat, Store
-from nbkit.runtime.words import counted
+from nbkit.runtime.words import counted, printable
 from nbkit.tools.notebooks import captions_of
 from nbkit.tools.phases import load_phases
 from nbkit.tools.report import chart, sections, sessions_plot
@@ -77,7 +77,7 @@ class Report:
         """Return a few lines of text."""
         counts = f"{len(self.phases)} phases, {self.scores} scores, {self.figures} figures, {self.views} views"
         line = f"{self.path}: {show_bytes(self.size)}, {counts}, written in {self.seconds:.1f} s. Open it in a browser."
-        return "\n".join([line, *(f"note: {note}" for note in self.notes)])
+        return printable("\n".join([line, *(f"note: {note}" for note in self.notes)]))
 
 
 def write_report(store: str | Store | Listing | None, path: str | Path, slugs: Sequence[str] | None = None) -> Report:

@@ -17,6 +17,7 @@ from nbkit.runtime.items.fetching import read_rows
 from nbkit.runtime.ledger.records import number_of
 from nbkit.runtime.ledger.segments import LedgerState, read_state
 from nbkit.runtime.store.protocol import Stat
+from nbkit.runtime.words import printable
 from nbkit.tools.phases import Phase
 from nbkit.tools.report.embedded import without_requests
 from nbkit.tools.status.listing import Listing
@@ -28,6 +29,7 @@ LARGEST_FIGURE = 8_000_000  # bytes
 MOST_PIXELS = 40_000_000  # of a figure: more than a poster at 300 dpi needs, and 160 MB where it is decoded
 LARGEST_VIEW = 24_000_000  # bytes of a page that is embedded
 LARGEST_TABLE = 8_000_000  # bytes
+_LAST_STEP = 2**60  # more than any training takes, and less than an axis can be drawn for
 FIGURES, VIEWS, TABLES, ROWS = 40, 6, 6, 400  # of one phase, and of a table; more make a page that no phone opens
 
 
@@ -209,7 +211,7 @@ def _bytes(store: Listing, name: str, cache: Path, notes: list[str]) -> bytes | 
 
 def _scores(results: Mapping[str, Any], notes: list[str]) -> tuple[list[Score], dict[str, str]]:
     metrics = results.get("metrics", {})
-    labels = {str(name): value for name, value in results.items() if isinstance(value, str)}
+    labels = {printable(name): printable(value) for name, value in results.items() if isinstance(value, str)}
     if not isinstance(metrics, dict):
         notes.append("results.json does not hold a table of scores")
         return [], labels
@@ -219,14 +221,17 @@ def _scores(results: Mapping[str, Any], notes: list[str]) -> tuple[list[Score], 
         if value is None:
             notes.append(f"the score {name!r} in results.json is not a number and is left out")
             continue
-        words = {key: row[key] if isinstance(row.get(key), str) else "" for key in ("unit", "baseline_is", "anchor_is")}
+        words = {key: _text(row, key) for key in ("unit", "baseline_is", "anchor_is", "over")}
         baseline, anchor = number_of(row.get("baseline")), number_of(row.get("anchor"))
-        over = row["over"] if isinstance(row.get("over"), str) else ""
         found.append(Score(
-            str(name), value, words["unit"], baseline, words["baseline_is"], anchor, words["anchor_is"],
-            _interval(row, "low", "high"), over, _rivals(row),
+            printable(name), value, words["unit"], baseline, words["baseline_is"], anchor, words["anchor_is"],
+            _interval(row, "low", "high"), words["over"], _rivals(row),
         ))  # fmt: skip
     return found, labels
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    return printable(row[key]) if isinstance(row.get(key), str) else ""
 
 
 def _interval(row: Mapping[str, Any], low: str, high: str) -> tuple[float, float] | None:
@@ -242,17 +247,18 @@ def _rivals(row: Mapping[str, Any]) -> tuple[StoredRival, ...]:
             value, difference = number_of(rival.get("value")), number_of(rival.get("difference"))
             if value is not None and difference is not None:
                 ends = _interval(rival, "difference_low", "difference_high")
-                found.append(
-                    StoredRival(rival["name"], value, rival["said"], difference, ends, number_of(rival.get("p")))
-                )
+                words = _text(rival, "name"), _text(rival, "said")
+                found.append(StoredRival(words[0], value, words[1], difference, ends, number_of(rival.get("p"))))
     return tuple(found)
 
 
 def _history(data: bytes | None, notes: list[str]) -> list[dict[str, Any]]:
     rows, faults = read_rows(data or b"")
-    if faults:
-        notes.append(f"{len(faults)} lines of metrics.jsonl are damaged and left out of the curves")
-    return rows
+    known = [row for row in rows if abs(row["step"]) <= _LAST_STEP]
+    odd = len(faults) + len(rows) - len(known)
+    if odd:
+        notes.append(f"{odd} lines of metrics.jsonl are damaged and left out of the curves")
+    return known
 
 
 # -- figures, tables and pages -----------------------------------------------------------------------------------------

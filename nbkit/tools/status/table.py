@@ -9,7 +9,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 
-from nbkit.runtime.words import counted, show_duration
+from nbkit.runtime.words import counted, printable, show_duration
 from nbkit.tools.status.past_sessions import PastSession
 from nbkit.tools.status.status import PhaseStatus
 from nbkit.tools.status.store_use import StoreUse
@@ -47,7 +47,7 @@ def words(rows: Sequence[PhaseStatus], use: StoreUse | None = None, history: boo
             if row.past:
                 goodput = f", goodput {row.goodput:.2f}" if row.goodput is not None else ""
                 lines += ["", row.slug + goodput, text_table(map(session_cells, row.past), _SESSION_HEADER)]
-    return "\n".join([*lines, *([use.words()] if use else [])])
+    return printable("\n".join([*lines, *([use.words()] if use else [])]))
 
 
 def cells(row: PhaseStatus) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import fetch_receipt, stored_runs
+from nbkit.runtime.words import printable
 from nbkit.tools.status.listing import Listing, held_phases, list_once, refuse_unknown
 from nbkit.tools.status.repair import Damage, mend
 from nbkit.tools.table import text_table
@@ -209,4 +210,4 @@ def words(found: Verified) -> str:
             "the next session does them again, and sets damaged checkpoints aside, so that training resumes from the "
             "one before."
         )
-    return "\n".join([*lines, total])
+    return printable("\n".join([*lines, total]))

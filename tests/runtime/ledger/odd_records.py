@@ -121,6 +121,14 @@ ODD = {
     "a death in no session": '{"e":"died","k":"a","of":"../x"}',
     "a claim of text": '{"e":"begun","n":1,"k":"abc"}',
     "an end without a session": '{"e":"ended","how":"outside"}',
+    "a host that steers a terminal": '{"e":"open","t":1,"host":"\\u001b[2J"}',
+    "a machine with half a character": '{"e":"open","t":1,"machine":"\\ud800"}',
+    "a boot of two lines": '{"e":"open","t":1,"boot":"a\\nb"}',
+    "a reason that steers a terminal": '{"e":"close","t":1,"reason":"\\u001b]0;x\\u0007"}',
+    "a reason with half a character": '{"e":"close","t":1,"reason":"\\ud800"}',
+    "a host of 5000 characters": f'{{"e":"open","t":1,"host":"{"h" * 5000}"}}',
+    "an end that steers a terminal": '{"e":"ended","of":"s","how":"\\u009b2J"}',
+    "a checksum that steers a terminal": '{"e":"done","k":"a","o":[["p/items/a.npz",1,"\\u001b[2J"]]}',
     "a merged record among a session's": f'{{"e":"merged","sealed":["p/ledger/{HEALTHY}"],"replaces":[]}}',
 }
 MERGED_ODD = {

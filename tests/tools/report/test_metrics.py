@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nbkit.tools.report.chart import draw
 from nbkit.tools.report.metrics import POINTS, metrics_of
+from nbkit.tools.report.page import write_report
 from nbkit.tools.report.reading import PhaseRecord, Score, StoredFigure
 from nbkit.tools.report.sections import training_of
 from nbkit.tools.status.status import PhaseStatus
+from tests.runtime.ledger.odd_records import healthy
 
 
 def rows(**metrics) -> list[dict]:
@@ -71,3 +75,12 @@ def test_a_tick_stands_at_its_own_value():
     assert (at["0"], at["100"]) == tuple(round(float(point.split(",")[1]), 1) for point in chart.line.split())
     wide = draw("x", "x", "", [(0.0, 0.001), (10.0, 1000.0)], ("Step", ""))
     assert [number for _, number in wide.y_ticks if number in ("0.001", "1", "1000")], "powers of ten"
+
+
+@pytest.mark.parametrize("step", [10**18, 10**19, 10**100, 10**298, -(10**298), -5])
+def test_a_step_that_no_training_takes_is_left_out_of_the_curves(tmp_path, step):
+    store = healthy(tmp_path / "store")
+    rows = [f'{{"step": {number}, "a": 1}}\n' for number in (1, 3, step)]
+    (store.root / "p" / "metrics.jsonl").write_text("".join(rows))
+    notes = write_report(str(store.root), tmp_path / "page.html", ["p"]).notes
+    assert any("1 lines of metrics.jsonl" in note for note in notes) == (abs(step) > 2**60)
