@@ -14,7 +14,7 @@ from nbkit.runtime.ledger.records import Record, number_of
 from nbkit.runtime.ledger.segments import LedgerState
 
 OPEN = "open now"
-_LONGEST = 366 * 86400.0  # seconds that a session can last
+LONGEST = 366 * 86400.0  # seconds that a session can last
 _ENDED = {"complete": "complete", "wall": "stopped before the wall", "left": "ended with work left"}
 
 
@@ -149,7 +149,7 @@ def past_sessions(
         opened, closed = number_of(begin.get("t")), number_of(close.get("t")) if close else None
         length = closed - opened if opened is not None and closed is not None else number_of(seen.get("length_s"))
         length = number_of(close.get("lasted")) or length if close else length
-        if length is not None and not 0 <= length <= _LONGEST:
+        if length is not None and not 0 <= length <= LONGEST:
             length = None  # a clock was set in between
         to_step = _whole(close.get("step")) if close else begins[number + 1]
         work = min(tally.seconds, length) if length and length > 0 else tally.seconds

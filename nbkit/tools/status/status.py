@@ -10,8 +10,9 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,12 @@ from nbkit.runtime.training.newest import newest_receipts
 from nbkit.runtime.words import last_line
 from nbkit.tools.phases import Phase, load_phases
 from nbkit.tools.status.listing import Listing, list_once
-from nbkit.tools.status.past_sessions import CountedState, PastSession, goodput_of, past_sessions
+from nbkit.tools.status.past_sessions import LONGEST, CountedState, PastSession, goodput_of, past_sessions
 
 QUOTA_HOURS = 30.0  # GPU hours that Kaggle gives a week
 _SESSION_HOURS = 9.0
+_AHEAD = 86400.0  # seconds that a clock may be ahead of this machine's
+_SLOWEST = 20.0  # times that a training may be slower between two saves than between others, as where it validates
 _LOOKS = 3  # at receipts, where a running session deletes old ones meanwhile
 
 
@@ -181,8 +184,7 @@ def read_phase(
             break
     rehearsal, rehearsal_note = read_document(listing, f"{slug}/rehearsal.json", cache)
     newest = receipts[0] if receipts else None
-    closes = [record["close"] for record in state.sessions.values() if "close" in record]
-    last: Record = max(closes, key=lambda record: record.get("t", 0.0), default={})
+    last: Record = max(_closed(state), key=_order(state, "close"), default={}).get("close", {})
     aside = blame(state.claims, state.done.__contains__, "", time.time()).aside
     failed = len({key for key in state.failures if key not in state.done} | aside.keys())
     shards = _shards(state)
@@ -242,10 +244,30 @@ def read_document(store: Store | Listing, name: str, cache: Path) -> tuple[dict[
     return (found, []) if isinstance(found, dict) else (None, [f"{name} does not hold a JSON object"])
 
 
+def _closed(state: LedgerState) -> list[dict[str, Record]]:
+    return [records for records in state.sessions.values() if "close" in records]
+
+
+def _order(state: LedgerState, kind: str) -> Callable[[dict[str, Record]], tuple[float, ...]]:
+    """Return a key that sorts sessions by their closing or opening, the newest last.
+
+    Clocks are wrong by years at times, and the number of done items only grows. So the clocks speak where that number
+    is equal, or where it has fallen, because the store lost outputs; one that is ahead of this machine's speaks last.
+    """
+    now = time.time()
+
+    def key(records: dict[str, Record]) -> tuple[float, ...]:
+        began, at = records.get("open", {}), float(records[kind].get("t", 0.0))
+        grown = (0, 0) if state.rounds.lost else (records[kind].get("done", 0), began.get("done", 0))
+        return (*grown, at < now + _AHEAD, at)
+
+    return key
+
+
 def _shards(state: CountedState) -> tuple[ShardStatus, ...]:
     """Return the shards as the newest session counts them; none where it took the whole manifest."""
-    begins = [record["open"] for record in state.sessions.values() if "open" in record]
-    newest: Record = max(begins, key=lambda record: record.get("t", 0.0), default={})
+    begun = [records for records in state.sessions.values() if "open" in records]
+    newest: Record = max(begun, key=_order(state, "open"), default={}).get("open", {})
     if not newest.get("shard"):
         return ()
     _, count = parse_shard(newest["shard"])
@@ -257,8 +279,8 @@ def _shards(state: CountedState) -> tuple[ShardStatus, ...]:
             failed[shard_of(key, count)] += 1
             dropped[shard_of(key, count)] += times >= TRIES
     rows: dict[str, Record] = {}
-    for record in sorted(state.sessions.values(), key=lambda record: record.get("close", {}).get("t", 0.0)):
-        if "close" in record and "of" in record["close"]:
+    for record in sorted(_closed(state), key=_order(state, "close")):
+        if "of" in record["close"]:
             rows[record.get("open", {}).get("shard")] = record["close"]
     found = []
     for which in range(1, count + 1):
@@ -288,9 +310,7 @@ def _outlook(
     """Return the hours that the rest takes, and the items or steps per hour; `work` is the seconds spent on items."""
     if receipts and receipts[0].max_steps:
         newest = receipts[0]
-        pairs = [(newest.step - r.step, newest.time - r.time) for r in receipts[1:] if r.session == newest.session]
-        steps, seconds = max(pairs, key=lambda pair: pair[1], default=(0, 0.0))
-        rate = 3600.0 * steps / seconds if steps > 0 and seconds > 0 else None
+        rate = _steps_an_hour(state, [one for one in receipts if one.session == newest.session])
         rest = 0 if newest.complete else max(0, newest.max_steps - newest.step)
         return (0.0 if not rest else rest / rate if rate else None), rate
     timed = sum(tally.timed for tally in state.tallies.values())
@@ -298,6 +318,22 @@ def _outlook(
         rate = 3600.0 * timed / work
         return (None if left is None else left / rate), rate
     return (0.0 if left == 0 and state.done else None), None
+
+
+def _steps_an_hour(state: LedgerState, receipts: list[Receipt]) -> float | None:
+    """Return the pace of one session's checkpoints, newest first; None where their times tell nothing.
+
+    Left out is the time between two of them in which a clock was set or the machine slept: it is longer than the
+    session lasted, or the pace is a small part of that between the others.
+    """
+    records = state.sessions.get(receipts[0].session, {})
+    known = records.get("open", {}).get("limit"), records.get("close", {}).get("lasted")
+    longest = min([LONGEST, *(float(one) for one in known if one is not None)])
+    spans = [(new.step - old.step, new.time - old.time) for new, old in pairwise(receipts)]
+    spans = [(steps, seconds) for steps, seconds in spans if steps > 0 and 0 < seconds <= longest]
+    quickest = max((steps / seconds for steps, seconds in spans), default=0.0)
+    spans = [(steps, seconds) for steps, seconds in spans if _SLOWEST * steps / seconds >= quickest]
+    return 3600.0 * sum(steps for steps, _ in spans) / sum(seconds for _, seconds in spans) if spans else None
 
 
 def _state(

@@ -59,7 +59,7 @@ class Simulated:
             receipt = Receipt(slug, step, 0, 0, 1, "0" * 64, complete, max_steps=int(total * STEPS_AN_HOUR), time=now)
             path = receipt.write(self.folder)
             self.store.put(path, f"{slug}/checkpoints/{path.name}")
-        segment, data = segment_of(slug, session, 0, [encode_line(record) for record in records])
+        segment, data = segment_of(slug, session, 1, [encode_line(record) for record in records])
         assert f"{zlib.crc32(data):08x}" == segment.crc
         (self.folder / "segment").write_bytes(data)
         self.store.put(self.folder / "segment", segment.name)

@@ -228,3 +228,39 @@ def test_a_damaged_rehearsal_does_not_keep_the_status_away(tmp_path, store, cont
     Path(store.path("toy/rehearsal.json")).write_bytes(content.encode("latin-1"))
     row = read_phase(store, "toy", None, tmp_path / "cache")
     assert row.done == 1 and bool(row.notes) == (not content.startswith('{"s'))
+
+
+DAY = 86400.0
+
+
+@pytest.mark.parametrize("off", [400 * DAY, -400 * DAY, 0.0, 3600.0])
+@pytest.mark.parametrize("did", [0, 2])
+def test_what_is_left_does_not_hang_on_the_clock_of_one_session(tmp_path, store, off, did):
+    """Three items were done and complete by a wrong clock; then the list grew to ten, and `did` more were done."""
+    now = time.time() - 5000.0
+    first = {"e": "close", "t": now + off + 10, "done": 3, "left": 0, "of": 3, "complete": True, "reason": "complete"}
+    write_segment(store, "one", {"e": "open", "t": now + off, "done": 0}, *(done(key, 1.0) for key in "abc"), first)
+    later = {"e": "close", "t": now + 4000.0, "done": 3 + did, "left": 7 - did, "of": 10, "reason": "left"}
+    opened = {"e": "open", "t": now + 3900.0, "done": 3}
+    write_segment(store, "two", opened, *(done(key, 1.0) for key in "de"[:did]), later)
+    row = read_phase(store, "toy", None, tmp_path / "cache")
+    assert (row.done, row.left, row.state) == (3 + did, 7 - did, "work left")
+
+
+@pytest.mark.parametrize("jump", [400 * DAY, 3 * DAY, -400 * DAY, -3 * DAY])
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_clock_that_is_set_between_two_saves_says_nothing_of_the_pace(tmp_path, store, jump, place):
+    for number, step in enumerate((10, 20, 30)):
+        write_receipt(store, step, 1.7e9 + 60.0 * number + (jump if number >= place else 0.0))
+    row = read_phase(store, "toy", TRAINING, tmp_path / "cache")
+    assert row.rate == pytest.approx(600.0) and row.hours_left == pytest.approx(970 / 600)
+
+
+@pytest.mark.parametrize("known", [{"limit": 3600.0}, {}])
+def test_two_saves_further_apart_than_the_session_was_long_leave_the_pace_unknown(tmp_path, store, known):
+    lasted = {} if known else {"lasted": 500.0}
+    write_segment(store, "s", {"e": "open", "t": 1.7e9, **known}, {"e": "close", "t": 1.7e9 + 500, **lasted})
+    for number, step in enumerate((10, 20)):
+        write_receipt(store, step, 1.7e9 + 20 * DAY * number)
+    row = read_phase(store, "toy", TRAINING, tmp_path / "cache")
+    assert row.rate is None and row.hours_left is None and row.sessions_left is None
