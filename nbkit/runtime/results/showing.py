@@ -18,6 +18,7 @@ from nbkit.ground.stand_in import label_page, stand_in_words
 from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.names import check_name
+from nbkit.runtime.opened import closed
 from nbkit.runtime.results.results import Results
 from nbkit.runtime.results.rivals import in_words
 
@@ -37,11 +38,14 @@ class Showing:
     folder: Path
     store: Store
     outbox: Outbox
+    _closed: bool
     _results: Results | None = None
 
     @property
     def results(self) -> Results:
         """The phase's scores, including those of earlier sessions."""
+        if self._closed:
+            raise closed(self.slug)
         if self._results is None:
             unsent = f"{self.slug}/results.json" in self.outbox.waiting()
             self._results = Results(self.slug, self.store, self.folder, unsent)
