@@ -104,10 +104,9 @@ class Closing:
         # the last records go to the store after the last uploads; a signal meanwhile brings the wall near
         seconds = self.budget.estimate("flush") or self.budget.estimate("upload")
         kept = min(max(0.5, 2 * seconds), 0.5 * max(0.0, self.budget.wall()))
-        waiting = self.outbox.drain(lambda: self.budget.wall() - kept)
-        self.outbox.close()
-        waiting = self.outbox.waiting() if waiting else waiting
-        fault = self._look_after() if self.budget.wall() > 0 else None
+        waiting, fault = self._last_uploads(kept)
+        if fault is None and self.budget.wall() > 0:
+            fault = self._look_after()
         left, failed = self.left()
         # a training that its patience has ended is complete with fewer steps
         ended = self._steps.get("reason") == "complete"
@@ -116,7 +115,7 @@ class Closing:
         unfinished = "wall" if waiting and self.budget.left() <= 0 else "left"
         cut = "wall" if self._overtime.cut else None
         reason = self.budget.stop_reason or cut or self._steps.get("reason") or ("complete" if complete else unfinished)
-        summary = {
+        summary: dict[str, Any] = {
             "complete": complete, "done": len(self.ledger.state.done), "left": left, "failed": failed, **self._steps,
             "reason": reason, "not_stored": waiting, "exit": 3 if not complete else 1 if failed else 0,
         }  # fmt: skip
@@ -141,6 +140,16 @@ class Closing:
         show_card(closing_card(self._facts(), summary, fault))
         self.journal("close", **{k: v for k, v in summary.items() if k != "not_stored"}, waiting=len(waiting))
         return summary
+
+    def _last_uploads(self, kept: float) -> tuple[list[str], str | None]:
+        """Return the names of files that are not in the store, `kept` seconds before the wall, and why if unknown."""
+        try:
+            waiting = self.outbox.drain(lambda: self.budget.wall() - kept)
+        except (NbkitError, sqlite3.Error) as error:
+            self.outbox.close()
+            return [], str(error)
+        self.outbox.close()
+        return self.outbox.waiting() if waiting else waiting, None
 
     def _look_after(self) -> str | None:
         """Bring back what the store lost during this session; return why that was not possible."""

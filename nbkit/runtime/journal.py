@@ -17,6 +17,7 @@ import msgspec
 VARIABLE = "NBKIT_JOURNAL"
 KILLED = "NBKIT_KILLED"  # names of sessions, with commas, that were killed from outside: no item is to blame
 Event = dict[str, Any]
+_unwritten: set[str] = set()
 
 
 _NEEDED = {"begin": "key", "item": "key", "failed": "key", "step": "step", "close": "complete", "open": "slug"}
@@ -39,8 +40,23 @@ def append_event(kind: str, fields: Mapping[str, Any]) -> None:
     """Append an event to the journal; do nothing if NBKIT_JOURNAL is not set."""
     path = os.environ.get(VARIABLE)
     if path:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"t": time.time(), "e": kind, **fields}) + "\n")
+        line = json.dumps({"t": time.time(), "e": kind, **fields}) + "\n"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:  # no work is worth less for want of its account
+            _tell_once(path, error)
+
+
+def _tell_once(path: str, error: OSError) -> None:
+    """Say, once for each journal of this process, that its events are lost from here on."""
+    if path not in _unwritten:
+        _unwritten.add(path)
+        print(
+            f"[nbkit] The journal {path} cannot be written ({error.strerror or error}). The session goes on and its "
+            f"results are not touched; 'nbkit run' and 'rehearse' will not see all of it. Give another path in "
+            f"{VARIABLE}."
+        )
 
 
 def read_journal(path: Path) -> list[Event]:

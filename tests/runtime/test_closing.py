@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 
 from nbkit.runtime import budget, closing
 from nbkit.runtime.card import next_notebooks
-from nbkit.runtime.errors import StoreError
+from nbkit.runtime.errors import NbkitError, StoreError
 from nbkit.runtime.session import open_session
 from nbkit.runtime.store import bounded
 from nbkit.runtime.store.bounded import Bounded, OutOfTime
@@ -256,3 +257,43 @@ def test_the_closing_card_names_the_notebooks_that_go_on():
     assert next_notebooks("eeg_windows") == ["20_labram_codebook", "30_jepa_pretrain", "40_bandvar_train"]
     assert next_notebooks("labram_codebook") == ["21_labram_pretrain"], "what else waits for it, waits for more"
     assert next_notebooks("no_such_phase") == []
+
+
+def deny_queries(session: Any) -> None:
+    """Let every query of a session's ledger fail, as on a disk that fails."""
+    session.ledger._db.set_authorizer(
+        lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_SELECT else sqlite3.SQLITE_OK
+    )
+
+
+def test_a_ledger_that_cannot_be_read_is_told_in_words_and_the_session_closes(tmp_path, capsys):
+    session = open_session("toy", store=tmp_path / "store", folder=tmp_path / "work")
+    for item in session.work(ROWS):
+        with item:
+            item.save(x=np.zeros(2))
+    session.outbox.drain(5.0)
+    deny_queries(session)
+    for call in (lambda: session.inputs("toy"), session.history, session.ledger.counts):
+        with pytest.raises(NbkitError, match="could not be read"):
+            call()
+    end = session.close()
+    assert not end["complete"] and end["exit"] == 3
+    assert "could not be read" in capsys.readouterr().out
+    again = open_session("toy", store=tmp_path / "store", folder=tmp_path / "work")
+    for item in again.work(ROWS):
+        with item:
+            item.save(x=np.zeros(2))
+    assert again.close()["complete"]
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "", "no/such/folder/journal"])
+def test_a_journal_that_cannot_be_written_stops_no_session(tmp_path, monkeypatch, capsys, where):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nbkit.runtime.journal._unwritten", set())
+    monkeypatch.setenv("NBKIT_JOURNAL", where or str(tmp_path))
+    session = open_session("toy", store=tmp_path / "store", folder=tmp_path / "work")
+    for item in session.work(ROWS):
+        with item:
+            item.save(x=np.zeros(2))
+    assert session.close()["complete"]
+    assert capsys.readouterr().out.count("cannot be written") == 1

@@ -63,6 +63,31 @@ def test_every_public_method_is_in_the_list_or_rightly_works_after_the_end():
     assert public - after | {"close"} <= set(CALLS) | {"prove"}
 
 
+def test_every_property_says_that_the_session_is_closed_or_needs_nothing_of_it(tmp_path):
+    """One that reads the store said: Cannot operate on a closed database."""
+    names = {name for one in Session.__mro__ for name, value in vars(one).items() if isinstance(value, property)}
+    plain = {name for name in dir(Session) if not name.startswith("_") and not callable(getattr(Session, name))}
+    assert names and plain - names == {"rank", "rendezvous", "device"} & plain
+    for ended in ("close", "_leave"):
+        for known in (False, True):
+            session = open_toy(tmp_path)
+            if known:
+                assert session.results.content == {"metrics": {}}
+            getattr(session, ended)()
+            for name in names:
+                with pytest.raises(UsageError, match="This session of toy is closed"):
+                    getattr(session, name)
+
+
+@pytest.mark.parametrize("use", ["flush", "counts", "queued_uploads"])
+def test_the_ledger_of_a_closed_session_says_that_it_is_closed(tmp_path, use):
+    session = open_toy(tmp_path)
+    session.close()
+    calls = {"flush": session.ledger.flush, "counts": session.ledger.counts, "queued_uploads": session.outbox.waiting}
+    with pytest.raises(UsageError, match="This session of toy is closed"):
+        calls[use]()
+
+
 @pytest.mark.parametrize("use", ["enter", "save and leave", "failed", "next"])
 def test_an_item_that_outlives_its_session_says_that_it_is_closed(tmp_path, use):
     """It said: Cannot operate on a closed database. Free some disk space and run again."""

@@ -7,12 +7,14 @@ is not damage.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from nbkit.runtime.disk import disk_advice, disk_fault
 from nbkit.runtime.errors import NbkitError
@@ -33,6 +35,47 @@ _HEADER_BYTES = 512
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 _READS = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 _HEADER = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+
+
+class _Cursor(sqlite3.Cursor):
+    """Rows of a query, whose faults are told in words."""
+
+    connection: Database
+
+    def fetchone(self) -> Any:
+        with self.connection.in_words():
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with self.connection.in_words():
+            return super().fetchall()
+
+
+class Database(sqlite3.Connection):
+    """A session's database: once it is open, a query that fails says what is safe and what to do."""
+
+    folder: Path | None = None  # set when the opening is over, which has words of its own
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if not sql.startswith("SELECT"):
+            return super().execute(sql, parameters)  # whoever writes knows what was not recorded
+        with self.in_words():
+            return self.cursor(_Cursor).execute(sql, parameters)
+
+    @contextlib.contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Turn a fault of a query into an `NbkitError`."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if self.folder is None:
+                raise
+            if isinstance(error, sqlite3.ProgrammingError):
+                raise closed(self.folder.parent.name) from error
+            raise NbkitError(
+                f"The ledger in {self.folder} could not be read ({error}). What is in the store counts, and nothing "
+                f"was changed; items that had not reached it are done again. {disk_advice(disk_fault(error))}"
+            ) from error
 
 
 def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.Connection, list[Row]]:
@@ -62,7 +105,7 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
         note(_set_aside(path, f"only {size} bytes are left of it"))  # SQLite would take it for new and drop its log
     for _ in range(2):
         try:
-            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30, factory=Database)
         except sqlite3.Error as error:
             raise not_recorded(folder, error) from error
         db.text_factory = _text
@@ -80,6 +123,7 @@ def open_database(folder: Path, note: Callable[[str], object]) -> tuple[sqlite3.
             else:
                 rows = db.execute("SELECT id, session, number, line FROM records ORDER BY id").fetchall()
                 _drop_damaged_uploads(db, note)
+                db.folder = folder
                 return db, rows
         except UnicodeDecodeError:  # from within sqlite3, which quotes a damaged table's text in its error
             fault = "the text of its tables is damaged"
