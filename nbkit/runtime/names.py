@@ -12,6 +12,7 @@ from collections.abc import Collection
 from nbkit.runtime.errors import UsageError
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 _SEGMENT_BYTES = 200  # file systems end at 255; a temporary name adds a prefix, a process id and a suffix
 _NAME_BYTES = 900
 _FORBIDDEN = set('\\:*?"<>|')
@@ -115,11 +116,17 @@ def check_slug(slug: str) -> str:
     Raises
     ------
     UsageError
-        For anything but lower-case letters, digits and underscores after a first letter, 64 at most.
+        For anything but lower-case letters, digits and underscores after a first letter, 64 at most, and for the name
+        of a device of Windows.
     """
     if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
         raise UsageError(
             f"Phase slug {slug!r} is not valid. Allowed: a lower-case letter, then lower-case letters, digits and "
             "underscores, 64 at most, such as 'eeg_windows'. Nothing was written."
+        )
+    if slug in _DEVICES:
+        raise UsageError(
+            f"Phase slug {slug!r} is a name that Windows keeps for a device, so no folder there can have it. Choose "
+            f"another, such as '{slug}_phase'. Nothing was written."
         )
     return slug

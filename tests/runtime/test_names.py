@@ -68,6 +68,13 @@ def test_slugs(slug):
     assert check_slug(slug) == slug
 
 
+@pytest.mark.parametrize("slug", ["con", "prn", "aux", "nul", "com0", "com9", "lpt1"])
+def test_slugs_that_windows_keeps_for_a_device(slug):
+    with pytest.raises(UsageError, match="keeps for a device"):
+        check_slug(slug)
+    assert check_slug(f"{slug}s") == f"{slug}s"
+
+
 @pytest.mark.parametrize("slug", ["", "A", "1a", "a-b", "a b", "a/b", "../a", "a\n", "é", "a" * 65, None, 3])
 def test_refused_slugs(slug):
     with pytest.raises(UsageError, match="is not valid. Allowed"):

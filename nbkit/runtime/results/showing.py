@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from nbkit.ground.files import write_atomically
 from nbkit.ground.stand_in import label_page, stand_in_words
 from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.items.naming import folded, is_device
 from nbkit.runtime.names import check_name
 from nbkit.runtime.opened import closed
 from nbkit.runtime.results.results import Results
@@ -137,7 +139,7 @@ class Showing:
         alt : str or None
             Description for people who cannot see it, stored in the file. Its titles and axes by default.
         """
-        file = check_name(f"{self.slug}/figures/{name}.png", "the figure")
+        file = self._file("figure", name, ".png")
         if callable(figure):
             if self.store.stat(file) is not None:
                 print(f"{file} is in the store since an earlier session.")
@@ -164,7 +166,7 @@ class Showing:
         UsageError
             If there is no row, or one has other columns than the first.
         """
-        file = check_name(f"{self.slug}/tables/{name}.tsv", "the table")
+        file = self._file("table", name, ".tsv")
         columns = list(rows[0]) if rows else []
         if not columns:
             raise UsageError(f"The table {name!r} has no row, or rows without a column. Nothing was kept.")
@@ -195,7 +197,7 @@ class Showing:
         UsageError
             If the page is not text, or larger than 24 MB.
         """
-        file = check_name(f"{self.slug}/pages/{name}.html", "the page")
+        file = self._file("page", name, ".html")
         if not isinstance(html, str) or not html.strip():
             raise UsageError(f"The page {name!r} must be HTML as text, not {type(html).__name__}. Nothing was kept.")
         content = label_page(html, stand_in_words(self.results.content)).encode("utf-8", "replace")
@@ -205,6 +207,26 @@ class Showing:
                 "it with fewer points, or keep it as an item's file. Nothing was kept."
             )
         self._show(content, f"pages/{name}.html", file)
+
+    @cached_property
+    def _shown(self) -> dict[str, str]:
+        """What this session has kept, by a form in which names are equal that some file system takes for one."""
+        return {}
+
+    def _file(self, kind: str, name: str, ending: str) -> str:
+        """Return the name in the store of a figure, table or page, if it can have one of its own everywhere."""
+        file = check_name(f"{self.slug}/{kind}s/{name}{ending}", f"the {kind}")
+        if is_device(name):
+            raise UsageError(
+                f"The {kind} {name!r} has a name that Windows keeps for a device. Rename it. Nothing was kept."
+            )
+        other = self._shown.setdefault(folded([file])[0], file)
+        if other != file:
+            raise UsageError(
+                f"{file} and {other}, which this session has kept already, are one file where upper and lower case "
+                "count as one. Rename one of them. Nothing was kept."
+            )
+        return file
 
     def _show(self, content: bytes, local: str, file: str) -> None:
         path = self.folder / local

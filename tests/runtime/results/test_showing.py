@@ -181,3 +181,35 @@ def test_sessions_say_what_they_found_and_of_how_many(tmp_path, session):
     first, second = sessions[session.id], sessions[again.id]
     assert (first["open"]["done"], second["open"]["done"], first["open"]["step"]) == (0, 2, 0)
     assert (first["close"]["of"], second["close"]["of"]) == (2, 0)
+
+
+def show(session, kind: str, name: str, figure) -> None:
+    calls = {
+        "figure": lambda: session.figure(figure, name),
+        "table": lambda: session.table(name, [{"a": 1}]),
+        "page": lambda: session.page(name, "<p>x</p>"),
+    }
+    calls[kind]()
+
+
+@pytest.mark.parametrize("kind", ["figure", "table", "page"])
+@pytest.mark.parametrize("name", ["NUL", "aux", "con.x", "Com1", "a/lpt9", "prn/a"])
+def test_a_name_that_windows_keeps_for_a_device_is_refused(session, tmp_path, figure, kind, name):
+    with pytest.raises(UsageError, match="keeps for a device"):
+        show(session, kind, name, figure)
+    session.close()
+    assert not list((tmp_path / "store").rglob(f"{kind}s"))
+
+
+@pytest.mark.parametrize("kind", ["figure", "table", "page"])
+@pytest.mark.parametrize(
+    "names", [("Scores", "scores"), ("\u00e9", "e\u0301"), ("A/b", "a/b"), ("STRASSE", "stra\u00dfe")]
+)
+def test_two_names_that_are_one_on_some_file_system_are_refused(session, tmp_path, figure, kind, names):
+    show(session, kind, names[0], figure)
+    with pytest.raises(UsageError, match="count as one"):
+        show(session, kind, names[1], figure)
+    for name in (names[0], "another"):
+        show(session, kind, name, figure)
+    session.close()
+    assert len([path for path in (tmp_path / "store/toy" / f"{kind}s").rglob("*") if path.is_file()]) == 2
