@@ -110,7 +110,9 @@ class DriveStore:
                 entry = self._update(content, name, first_made(entries), state)
                 for other in entries:
                     if entry is not None and other.id != entry.id:
-                        self._tree.remove(name, other.id)  # what it held has just been replaced
+                        # what it held has just been replaced; where it may not be deleted, the newest one counts
+                        with contextlib.suppress(DriveError):
+                            self._tree.remove(name, other.id)
             if entry is not None:
                 return entry
         raise DriveError(
@@ -233,10 +235,21 @@ class DriveStore:
         """Delete equal files of one name, which parallel sessions or a lost answer made; only for sessions that write.
 
         A listing that lags may hide one; it stays until the next call, and does no harm.
+
+        Raises
+        ------
+        DriveError
+            If one cannot be deleted; all the others are by then.
         """
+        fault: DriveError | None = None
         for name, entries in self._tree.walk(prefix).items():
             if len(entries) > 1:
-                self._tree.merge(name)
+                try:
+                    self._tree.merge(name)
+                except DriveError as error:  # one that may not be deleted hinders no other
+                    fault = error
+        if fault is not None:
+            raise fault
 
     def delete(self, name: str) -> None:
         check_name(name, "store name")
