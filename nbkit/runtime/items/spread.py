@@ -106,6 +106,7 @@ class Working:
     def __call__(self, row: Mapping[str, str]) -> tuple[dict[str, Any], float]:
         began = time.monotonic()
         waited = began - self.sent if self.machine == _clock() else 0.0
+        fault: Exception | None = None
         try:
             with interrupted_after(row.get("key", ""), self.limit, self.left - waited):
                 made = {
@@ -113,7 +114,9 @@ class Working:
                     for name, value in self.process(row).items()
                 }
         except Exception as error:
-            raise _sendable(error) from None
+            fault = _sendable(error)
+        if fault is not None:  # raised here, without the first error as its context, which Dask would send, too
+            raise fault
         return made, time.monotonic() - began
 
 

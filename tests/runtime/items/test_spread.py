@@ -179,7 +179,10 @@ def fails_oddly(row):
 
 
 @pytest.mark.kill
-def test_an_error_that_cannot_be_sent_fails_its_item_and_leaves_the_pool(open_one):
+@pytest.mark.parametrize("whole", [False, True], ids=["as Python sends it", "with its contexts, as Dask does"])
+def test_an_error_that_cannot_be_sent_fails_its_item_and_leaves_the_pool(open_one, whole):
+    if whole:
+        pytest.importorskip("tblib.pickling_support").install()
     session = open_one()
     with ProcessPoolExecutor(2) as pool:
         session.map(fails_oddly, ROWS, executor=pool)
