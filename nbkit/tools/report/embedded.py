@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from html.parser import HTMLParser
+from typing import Any
 
 # attributes whose address a browser fetches by itself; those of other elements with these names do no harm
 _ASKS = (
@@ -20,11 +21,16 @@ _LISTS = ("srcset", "imagesrcset", "ping", "archive")  # several addresses, with
 _IN_LIST = re.compile(r"[\s,]*(\S*[^\s,])(?:\s+[0-9.e+-]+[wxh])?")
 _FOLLOWED = ("a", "area")  # their href is fetched at a click only
 _ANIMATED = ("animate", "set", "animatetransform", "animatemotion")  # may put an address into another element
-_CSS = re.compile(
-    r"""(?:url|src)\(\s*["']?([^"')]*)|@import\s*["']([^"']*)|image-set\(\s*["']([^"']*)""", re.IGNORECASE
-)
+_CSS = re.compile(r"""(?:url|src)\(\s*["']?([^"')]*)|@import\s*["']([^"']*)""", re.IGNORECASE)
+_IMAGE_SET = re.compile(r"image-set\(([^;}]*)", re.IGNORECASE)
+_STRING = re.compile(r"""(type\(\s*)?(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 _CSS_HIDDEN = re.compile(r"\\([0-9a-f]{1,6})\s?|/\*.*?\*/", re.IGNORECASE | re.DOTALL)
-_REFRESH = re.compile(r"url\s*=\s*[\"']?\s*([^\"']+)", re.IGNORECASE)
+_REFRESH = re.compile(r"\s*[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?[\"']?\s*([^\"']+)", re.IGNORECASE)
+_COMMENT_END = re.compile(r"\A-?>|--!>")  # where browsers end a comment, too
+# elements whose content is text up to their end tag, which may hold attributes
+_TEXT_ONLY = ("script", "style", "title", "textarea", "iframe", "noframes", "noembed", "xmp")
+_DEEPEST = 5  # pages within pages
+_FOREIGN = ("svg", "math")  # inside these, such content is markup as any other
 
 
 def without_requests(html: str) -> tuple[str, list[str]]:
@@ -82,24 +88,36 @@ def _is_elsewhere(address: str) -> bool:
 def _in_style(css: str) -> list[str]:
     """Return the addresses in a style sheet, also those written with escapes or split by comments."""
     plain = _CSS_HIDDEN.sub(lambda m: chr(min(int(m[1], 16), 0x10FFFF)) if m[1] else "", css)
-    return [address for found in _CSS.findall(plain) for address in found if _is_elsewhere(address)]
+    found = [address for some in _CSS.findall(plain) for address in some]
+    for inside in _IMAGE_SET.findall(plain):
+        found += [one or other for kind, one, other in _STRING.findall(inside) if not kind]
+    return [address for address in found if _is_elsewhere(address)]
 
 
 class _Reader(HTMLParser):
-    """Collect the addresses that a page loads, its icons, and the text of its scripts."""
+    """Collect the addresses that a page loads, its icons, and the text of its scripts.
 
-    def __init__(self, html: str) -> None:
+    Where this reads as text or as a comment what a browser may read as markup, it is read as markup as well.
+    """
+
+    CDATA_CONTENT_ELEMENTS = _TEXT_ONLY
+
+    def __init__(self, html: str, depth: int = 0) -> None:
         super().__init__()
+        self._depth = depth
         self.asks: list[str] = []
         self.icons: list[str] = []
         self.scripts: list[str] = []
-        self._inside = ""
+        self._inside, self._foreign = "", 0
         self.feed(html)
         self.close()
+        if self.rawdata:  # of a style that does not end, which counts in a browser
+            self.handle_data(self.rawdata)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ("script", "style"):
+        if tag in _TEXT_ONLY:
             self._inside = tag
+        self._foreign += tag in _FOREIGN
         if tag == "script":
             self.scripts.append("")
         given = {name: value or "" for name, value in reversed(attrs)}  # of two, browsers take the first
@@ -118,18 +136,50 @@ class _Reader(HTMLParser):
         if tag in _ANIMATED and "href" in given.get("attributename", "").lower():
             found += [given.get(name, "") for name in ("to", "from", "by")] + given.get("values", "").split(";")
         if tag == "meta" and given.get("http-equiv", "").strip().lower() in ("refresh", "link"):
-            found += _REFRESH.findall(given.get("content", ""))
+            found += _REFRESH.findall(given.get("content", ""))[:1]
         elsewhere = [address for address in found if _is_elsewhere(address)]
         for value in given.values():  # of the style attribute and of SVG's own: fill, filter, mask, cursor
             elsewhere += _in_style(value) if "(" in value else []
-        return elsewhere + (without_requests(given["srcdoc"])[1] if "srcdoc" in given else [])
+        if "srcdoc" in given:
+            self._read_too(given["srcdoc"])
+        return elsewhere
+
+    def set_cdata_mode(self, elem: str, **more: Any) -> None:
+        super().set_cdata_mode(elem, **more)
+        self.interesting = re.compile(rf"</{elem}(?=[\s/>])", re.IGNORECASE)
+
+    def parse_endtag(self, i: int) -> int:
+        if self.cdata_elem is not None:  # the parser knows no end tags with attributes there
+            attributes = r"""(?:[\s/](?>=\s*"[^"]*"|=\s*'[^']*'|[^>])*+)?"""
+            end = re.compile(f"</{self.cdata_elem}{attributes}>", re.IGNORECASE).match(self.rawdata, i)
+            if end is not None:
+                self.clear_cdata_mode()
+                self.handle_endtag(self._inside)
+                return end.end()
+        return super().parse_endtag(i)
 
     def handle_endtag(self, tag: str) -> None:
+        self._foreign = max(0, self._foreign - (tag in _FOREIGN))
         if tag == self._inside:
             self._inside = ""
+
+    def handle_comment(self, data: str) -> None:
+        if (end := _COMMENT_END.search(data)) is not None:
+            self._read_too(data[end.end() :])
+
+    def unknown_decl(self, data: str) -> None:
+        self._read_too(data.partition(">")[2])  # "<![CDATA[" of a page, but not of SVG, ends there
+
+    def _read_too(self, html: str) -> None:
+        if "<" in html and self._depth < _DEEPEST:
+            self.asks += _Reader(html, self._depth + 1).asks
+        elif "<" in html:
+            self.asks.append("what is nested too deeply to be read")
 
     def handle_data(self, data: str) -> None:
         if self._inside == "script":
             self.scripts[-1] += data
         elif self._inside == "style":
             self.asks += _in_style(data)
+        if self._inside and self._foreign:
+            self._read_too(data)

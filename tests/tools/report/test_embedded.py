@@ -42,6 +42,19 @@ WAYS = {
     "capitals": "<IMG SRC='{}'>",
     "unclosed": "<img src='{}'", "srcdoc": "<iframe srcdoc='&lt;img src=&quot;{}&quot;&gt;'></iframe>",
     "second source": '<video><source src="{}"></video>', "after a comment": "<!-- a --><img src='{}'>",
+    "an empty comment": "<!--><img src='{}'>-->", "an empty comment 2": "<!---><img src='{}'>-->",
+    "a comment that ends oddly": "<!-- --!><img src='{}'>-->", "CDATA": "<![CDATA[><img src='{}'>]]>",
+    "a style that does not end": "<style>a {{{{ }}}} p {{{{ background: url({})",
+    "style after the second address": "<style>p {{{{ background: image-set('data:,' 1x, '{}' 2x)",
+    "style with a type": "<style>p {{{{ background: image-set('data:,' type('image/png') 1x, \"{}\" 2x) }}}}</style>",
+    "refresh without url": '<meta http-equiv="refresh" content="0;{}">',
+    "refresh after a comma": '<meta http-equiv="refresh" content="3, {}">',
+    **{f"{inner} in {outer}": f"<{outer}><{inner}></{outer}><img src='{{}}'></{inner}>"
+       for outer in ("title", "textarea", "iframe", "noframes", "noembed", "xmp") for inner in ("style", "script")},
+    **{f"after the end of {tag}, {n}": f"<{tag}>a</{tag}{end}><img src='{{}}'>"
+       for tag in ("style", "script", "title", "textarea") for n, end in enumerate((" ", " x", "/", " x='>'", "\n'"))},
+    **{f"{tag} in {outer}": f"<{outer}><{tag}><img src='{{}}'></{tag}></{outer}>"
+       for outer in ("svg", "math") for tag in ("style", "title", "script")},
     "in a table": "<table><tr><td><img src='{}'></table>", "after a script": "<script>1</script><img src='{}'>",
 }  # fmt: skip
 
@@ -61,6 +74,19 @@ def test_every_way_of_asking_is_seen(way):
 def test_what_lies_in_the_page_itself_is_no_request(way):
     for address in HARMLESS if way != "srcset of two" else HARMLESS[:1]:
         assert without_requests(WAYS[way].format(address))[1] == [], (way, address)
+
+
+def test_text_that_no_browser_reads_as_markup_is_no_request():
+    for tag in ("title", "textarea", "script", "iframe", "noframes"):
+        assert without_requests(f"<{tag}><img src='{FAR}'></{tag}><p>a")[1] == [], tag
+    page = f"<!-- <img src='{FAR}'> --><svg><rect/></svg><script>var a = \"<img src='{FAR}'>\"</script>"
+    assert without_requests(page)[1] == []
+    assert without_requests("<style>p { background: image-set('data:,' type('image/png') 1x) }</style>")[1] == []
+
+
+@pytest.mark.parametrize("part", ["<svg><title>", "<math><style>", "<!--><svg><xmp>"])
+def test_a_page_that_is_nested_without_end_is_left_out(part):
+    assert "what is nested too deeply to be read" in without_requests(part * 3000)[1]
 
 
 def test_links_that_a_person_follows_and_text_are_no_requests():
