@@ -33,7 +33,12 @@ def copy_notebooks(folder: str | os.PathLike[str]) -> str:
         raise UsageError(f"{target} is {kind}. Give a folder, such as my-notebooks. Nothing was copied.")
     if os.path.realpath(target) == os.path.realpath(source):
         raise UsageError(f"{target} holds the notebooks themselves. Give another folder. Nothing was copied.")
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"The folder {target} cannot be made: {error.strerror}. Give another. Nothing was copied."
+        ) from None
     new, kept = 0, []
     for notebook in sorted(source.glob("*.ipynb")):
         place, content = target / notebook.name, notebook.read_bytes()

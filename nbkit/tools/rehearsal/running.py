@@ -80,8 +80,6 @@ def run_notebook(
     """
     path = find_notebook(path)
     folder = Path(os.path.realpath(folder or "."))
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise UsageError(f"{folder} is no folder. Name one in which the notebook can run. Nothing was begun.")
     known = notebook_parameters(path)
     params = check_parameters(path, known, params or {})
     smoke = bool(_once(params, "SMOKE", smoke or None, "--smoke"))
@@ -98,7 +96,13 @@ def run_notebook(
     if limit is not None and known.get("LIMIT") is not None:
         params["LIMIT"] = limit
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"The folder {folder}, in which the notebook is to run, cannot be made: {error.strerror}. Give another. "
+            "Nothing was begun."
+        ) from None
     with tempfile.TemporaryDirectory(prefix="nbkit-run-") as scratch:
         journal = Path(os.path.realpath(os.environ.get(VARIABLE) or Path(scratch, "journal.jsonl")))
         before = len(read_journal(journal))

@@ -13,7 +13,9 @@ from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.remote import FsspecStore
+from nbkit.tools.commands.check import check_disk
 from nbkit.tools.commands.cli import run
+from nbkit.tools.rehearsal.running import run_notebook
 from nbkit.tools.report.page import write_report
 from nbkit.tools.status.status import read_status
 from nbkit.tools.status.verify import verify_store
@@ -123,3 +125,15 @@ def test_a_folder_of_a_session_that_can_never_be_made_is_told_in_words(tmp_path,
     nowhere(tmp_path)
     with pytest.raises(NbkitError, match="cannot be created or written"):
         nbkit.open_session("p", store=tmp_path / "store", folder=tmp_path / folder)
+
+
+@pytest.mark.parametrize("path", ["loop", "loop/a", "file", "file/a"])
+def test_commands_that_take_a_folder_refuse_one_that_can_never_be_made(tmp_path, path, capsys):
+    nowhere(tmp_path)
+    for call in (["notebooks", str(tmp_path / path)], ["results", "--data", str(tmp_path / path)]):
+        assert run(call) in (1, 2)
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and "Traceback" not in said
+    with pytest.raises(UsageError, match="cannot be made"):
+        run_notebook("start_here", store=str(tmp_path / "store"), folder=tmp_path / path)
+    assert check_disk(tmp_path / path).state in ("ok", "note", "fault")
