@@ -205,8 +205,8 @@ def fit(
     }
     facts: dict[str, Any] = {
         "max_steps": total,
-        "settings": {"module": settings_of(module), "data": settings_of(data)},
-        "training": training_facts(session.seed, options),
+        "settings": settings_of(module, data),
+        "training": training_facts(session.seed, options, monitor, mode),
         "precision": str(trainer_options.get("precision", device.precision)),
         "world_size": world.size,
         "versions": versions(),
@@ -312,7 +312,7 @@ def _train(
     )
     if ranks.watch is not None:
         ranks.watch.last_resort = saving.writer.wait
-    same = SameParts(state.receipt, facts["training"], accept, saving.say)
+    same = SameParts(state.receipt, facts["training"], accept, saving)
     progress = TrainingProgress(session.slug, total, session.budget, saving, session.say)
     startup = Startup(saving.marks, marks, session.say)
     shown = [startup, progress, *([LiveCurve(history, saves["monitor"])] if is_watched() else [])]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-import os
 import platform
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from nbkit.ground import __version__
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.sameness.described import hparams_of, is_folder
 
 # settings that change neither the items nor their order
 _FREE = {"max_steps", "num_workers", "workers", "prefetch_factor", "pin_memory", "persistent_workers", "save_every",
@@ -24,12 +24,19 @@ _FREE = {"max_steps", "num_workers", "workers", "prefetch_factor", "pin_memory",
 _COUNTS_OR_SHARES = {"val_check_interval", "limit_train_batches", "limit_val_batches"}  # 1 is a batch, 1.0 all of them
 
 
-def settings_of(thing: Any) -> dict[str, Any]:
+def settings_of(module: Any, data: Any) -> dict[str, dict[str, Any]]:
+    """Return the settings and the hyperparameters of a module and its data, as a receipt records them."""
+    hparams = {"module_hparams": hparams_of(module), "data_hparams": hparams_of(data)}
+    return {"module": _settings_of(module), "data": _settings_of(data), **hparams}
+
+
+def _settings_of(thing: Any) -> dict[str, Any]:
     """Return the settings of a module or DataModule as JSON values; empty if it has none."""
     settings = getattr(thing, "settings", None)
     if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
         return {}
-    return json.loads(json.dumps(dataclasses.asdict(settings), default=_plain))
+    # JSON has no number that is not finite
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=_plain), parse_constant=str)
 
 
 def _plain(value: Any) -> Any:
@@ -56,13 +63,24 @@ def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> N
     changed = differences(before.get("module", {}), now["module"], lengths)
     # a receipt without these settings is of a version that did not compare them, or of data that had none
     changed += [f"data.{words}" for words in differences(before.get("data") or now["data"], now["data"], lengths)]
-    names = receipt.training.keys() & facts["training"].keys()
-    before, now = receipt.training, facts["training"]
+    for owner in ("module", "data"):
+        then, present = before.get(f"{owner}_hparams"), now.get(f"{owner}_hparams")
+        if then and present:
+            changed += [f"{owner}.hparams.{words}" for words in differences(then, present, lengths)]
+    before, now = trained_with(receipt), facts["training"]
+    names = before.keys() & now.keys()
     changed += differences({name: before[name] for name in names}, {name: now[name] for name in names})
     refuse_changes(receipt, changed, accept, say)
     if receipt.precision and receipt.precision != facts["precision"] and "precision" not in names:
         here = facts["precision"]
         say(f"The precision was {receipt.precision} and is {here} here: training continues, but not bit for bit")
+
+
+def trained_with(receipt: Any) -> dict[str, Any]:
+    """Return the parts of a training that its receipt names, in its present form or in that of an earlier version."""
+    watched = receipt.monitor or {}
+    known = {"monitor": watched.get("name"), "mode": watched.get("mode")}
+    return {**{name: value for name, value in known.items() if value}, **receipt.training}
 
 
 def check_training(receipt: Any, now: dict[str, Any], accept: bool, say: Any) -> None:
@@ -83,20 +101,15 @@ def differences(before: dict[str, Any], now: dict[str, Any], free: tuple[Any, An
     return [
         f"{name}: {before.get(name)!r} -> {now.get(name)!r}"
         for name in sorted(set(before) | set(now))
-        if name not in _FREE
+        if name.rpartition(".")[2] not in _FREE
         and not _equal(name, before.get(name), now.get(name))
         and (before.get(name), now.get(name)) != free
-        and not (_is_folder(before.get(name)) and _is_folder(now.get(name)))
+        and not (is_folder(before.get(name)) and is_folder(now.get(name)))
     ]
 
 
 def _equal(name: str, before: Any, now: Any) -> bool:
     return bool(before == now) and (name not in _COUNTS_OR_SHARES or type(before) is type(now))
-
-
-def _is_folder(value: Any) -> bool:
-    """Return whether a setting is a place of files, which differs from host to host; their content is compared."""
-    return isinstance(value, str) and (os.path.isabs(value) or PureWindowsPath(value).is_absolute())
 
 
 def refuse_changes(receipt: Any, changed: list[str], accept: bool, say: Any, fits: bool = True) -> None:

@@ -6,12 +6,11 @@ left out, so that they may change between sessions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import lightning
 
-from nbkit.runtime.training.same_training import check_training
+from nbkit.runtime.training.same_training import check_training, trained_with
 
 # the Trainer's options that a result depends on, with Lightning's defaults
 OPTIONS: dict[str, Any] = {
@@ -26,9 +25,11 @@ OPTIONS: dict[str, Any] = {
 }
 # callbacks of Lightning that hold no state, and change the training nevertheless
 _CHANGING = {"GradientAccumulationScheduler", "StochasticWeightAveraging", "BaseFinetuning", "BackboneFinetuning"}
+# what the best checkpoint is chosen by
+_CHOSEN_BY = ("monitor", "mode")
 
 
-def training_facts(seed: int, options: dict[str, Any]) -> dict[str, Any]:
+def training_facts(seed: int, options: dict[str, Any], monitor: str | None = None, mode: str = "min") -> dict[str, Any]:
     """Return what a receipt records of the options, and what must be the same on resuming.
 
     Parameters
@@ -36,8 +37,12 @@ def training_facts(seed: int, options: dict[str, Any]) -> dict[str, Any]:
     seed : int
     options : dict
         Those for the Trainer. A precision that is not among them is the device's own, which may change with the host.
+    monitor, mode : str
+        What the best checkpoint is chosen by; without a monitor nothing is recorded of it.
     """
     facts: dict[str, Any] = {"seed": seed}
+    if monitor is not None:
+        facts |= {"monitor": monitor, "mode": mode}
     for name, default in OPTIONS.items():
         value = default if options.get(name) is None else options[name]
         facts[name] = value if isinstance(value, int | float | str | None) else str(getattr(value, "value", value))
@@ -57,11 +62,16 @@ class SameParts(lightning.Callback):
         What the next receipts record.
     accept : bool
         Accept that they differ.
-    say : callable
+    saving : Checkpointing
+        Prints a line, and has the best score so far.
     """
 
-    def __init__(self, receipt: Any, facts: dict[str, Any], accept: bool, say: Callable[[str], None]) -> None:
-        self.receipt, self.facts, self.accept, self.say = receipt, facts, accept, say
+    def __init__(self, receipt: Any, facts: dict[str, Any], accept: bool, saving: Any) -> None:
+        self.receipt, self.facts, self.accept, self.saving = receipt, facts, accept, saving
+        self.before = {} if receipt is None else trained_with(receipt)
+        for name in _CHOSEN_BY:  # a session without a monitor leaves the best checkpoint as it is
+            if name in self.before:
+                self.facts.setdefault(name, self.before[name])
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         found = {
@@ -74,7 +84,19 @@ class SameParts(lightning.Callback):
         }
         self.facts |= found
         if self.receipt is not None:
-            check_training(self.receipt, found, self.accept, self.say)
+            check_training(self.receipt, found, self.accept, self.saving.say)
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        # a change that was not accepted has been refused
+        if any(self.facts[name] != self.before[name] for name in _CHOSEN_BY if name in self.before):
+            self._choose_anew()
+
+    def _choose_anew(self) -> None:
+        """Forget the best score, which is not comparable with the next ones."""
+        if self.saving.best is not None:
+            score = f"The best score so far, {self.saving.best:.4g}"
+            self.saving.say(f"{score}, is not comparable with later ones: the best checkpoint is chosen anew")
+        self.saving.best = None
 
 
 def callbacks_of(trainer: Any) -> list[str]:

@@ -40,6 +40,37 @@ class Data(TinyData):
         return DataLoader(self.train, **self.loader)
 
 
+class Bare(Tiny):
+    """A module without settings."""
+
+    def __init__(self):
+        super().__init__()
+        del self.settings
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Hyper(Bare):
+    """A module with hyperparameters of Lightning instead of settings."""
+
+    def __init__(self, dropout: float = 0.1, **more: Any):
+        super().__init__()
+        self.save_hyperparameters({"dropout": dropout, **more})
+
+
+class TwoScores(Tiny):
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log("val_other", -1.0)
+
+
+class HyperData(Data):
+    def __init__(self, cut: float = 1.0, folder: str = "/somewhere/data"):
+        super().__init__()
+        self.save_hyperparameters()
+
+
 class Counting(lightning.Callback):
     def state_dict(self):
         return {"n": 1}
@@ -112,9 +143,27 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {}, {"module": lambda: WithStep()},
         "schedulers: ['CosineAnnealingWarmRestarts each 1 step'] -> ['StepLR each 1 epoch']",
     ),
+    "hyperparameters of the module": (
+        {"module": lambda: Hyper(0.1)}, {"module": lambda: Hyper(0.9)}, "module.hparams.dropout: 0.1 -> 0.9",
+    ),
+    "hyperparameters inside of others": (
+        {"module": lambda: Hyper(net={"widths": [4, 8]})}, {"module": lambda: Hyper(net={"widths": [4, 16]})},
+        "module.hparams.net.widths[1]: 8 -> 16",
+    ),
+    "hyperparameters of the data": (
+        {"data": lambda: HyperData(1.0)}, {"data": lambda: HyperData(2.0)}, "data.hparams.cut: 1.0 -> 2.0",
+    ),
+    "the mode of the monitor": (
+        {"monitor": "val_loss"}, {"monitor": "val_loss", "mode": "max"}, "mode: 'min' -> 'max'",
+    ),
+    "the monitor": (
+        {"monitor": "val_loss"}, {"monitor": "val_other", "module": lambda: TwoScores()},
+        "monitor: 'val_loss' -> 'val_other'",
+    ),
 }  # fmt: skip
 UNFIT = ("the optimizer", "the scheduler")  # the state of one class means nothing to another: never accepted
-FREE: dict[str, dict[str, Any]] = {
+# what may change: how the first session is called, if not as usual, and how the next
+FREE: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "workers": {"data": lambda: Data(loader={"num_workers": 1, "persistent_workers": True})},
     "the setting of workers": {"data": lambda: Data(settings(num_workers=4))},
     "the folder": {"data": lambda: Data(settings(folder="/elsewhere"))},
@@ -126,7 +175,18 @@ FREE: dict[str, dict[str, Any]] = {
     "more steps": {"module": lambda: Tiny(TinySettings(max_steps=80))},
     "more steps under any name": {"data": lambda: Data(settings(steps=9)), "max_steps": 9},
     "deterministic": {"deterministic": True},
-}
+    "hyperparameters that change no result": (
+        {"module": lambda: Hyper(steps=6, data={"num_workers": 2, "folder": "/here/data"}, path="/here/a")},
+        {"module": lambda: Hyper(steps=9, data={"num_workers": 0, "folder": "/there/data"}, path="C:\\there\\a")},
+    ),
+    "hyperparameters that are not saved any more": ({"module": lambda: Hyper()}, {"module": lambda: Bare()}),
+    "hyperparameters that were not saved": ({"module": lambda: Bare()}, {"module": lambda: Hyper()}),
+    "the folder of data with hyperparameters": (
+        {"data": lambda: HyperData(folder="/here")}, {"data": lambda: HyperData(folder="/there")},
+    ),
+    "a monitor added": ({}, {"monitor": "val_loss", "mode": "max"}),
+    "a monitor left out": ({"monitor": "val_loss"}, {"mode": "max"}),
+}  # fmt: skip
 
 
 def called(folder: Any, options: dict[str, Any], **more: Any) -> tuple[Any, list[str]]:
@@ -172,8 +232,9 @@ def every_freedom(root: Any) -> list[str]:
     resumed = []
     for number, (name, options) in enumerate(FREE.items()):
         folder = root / str(number)
-        called(folder, {})
-        report, _ = called(folder, {"max_steps": 9, **options})
+        first, then = options if isinstance(options, tuple) else ({}, options)
+        called(folder, first)
+        report, _ = called(folder, {"max_steps": 9, **then})
         assert report.resumed_from == 6 and report.step == 9, name
         resumed.append(name)
     return resumed
