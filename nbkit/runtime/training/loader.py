@@ -29,6 +29,7 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.draws import grouped_batches, order, seed_batch, weighted_order
 from nbkit.runtime.training.held.items import SeededItems, said_in_worker
 from nbkit.runtime.training.sameness.contents import different, numbers_of, same_numbers
+from nbkit.runtime.training.sameness.functions import changed_function, described_function
 
 _ALLOWED = (
     "Allowed for training is one torch DataLoader over a dataset with __len__ and __getitem__, with shuffle=True, "
@@ -88,6 +89,7 @@ class ResumableLoader:
         batches = plain.batch_sampler if self._indices.kind == "grouped" else plain
         self._places = _Places(self._indices, batches.batch_size, batches.drop_last, self)
         self._inner = _rebuilt(plain, self._places, seed, training)
+        self.collate = described_function(plain.collate_fn)
         self._running: Generator[Any, None, None] | None = None
 
     # Lightning and modules look these up on a loader
@@ -180,7 +182,8 @@ class ResumableLoader:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "batch": self.start, **self.identity(), "contents": self.contents}
+        place = {"epoch": self.epoch, "batch": self.start}
+        return {**place, **self.identity(), "contents": self.contents, "collate_fn": self.collate}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Start the next iteration at ``state["epoch"]`` and ``state["batch"]``.
@@ -197,6 +200,7 @@ class ResumableLoader:
             if name in state and not same_numbers(state[name], now[name])
         ]
         changed += different(state.get("contents", {}), self.contents)
+        changed += changed_function("collate_fn", state.get("collate_fn"), self.collate)
         joined, before = self.global_batch, state.get("batch_size", 0) * state.get("world_size", 1)
         if self.accept_changes and state.get("world_size", 1) != now["world_size"] and before != joined:
             raise UsageError(

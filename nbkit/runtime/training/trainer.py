@@ -98,6 +98,8 @@ def derived_order(data: Any, saving: Any, seed: int, accept: bool, ranks: Ranks)
             plain, seed, rank=ranks.rank, world_size=ranks.size, accept_changes=accept, contents=contents,
             say=saving.say,
         )  # fmt: skip
+        if type(data).state_dict is not LightningDataModule.state_dict:
+            saving.loader.collate = {}  # it may have restored what this holds, too
         return saving.loader
 
     data.train_dataloader = train_dataloader

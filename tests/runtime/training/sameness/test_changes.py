@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, LearningRateMonitor
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import DataLoader, WeightedRandomSampler, default_collate
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.fit import fit
@@ -71,6 +72,37 @@ class HyperData(Data):
         self.save_hyperparameters()
 
 
+def scaled(batch: Any, by: float = 1.0) -> Any:
+    x, y = default_collate(batch)
+    return by * x, y
+
+
+def again() -> Any:
+    """Return another object with the same code each time, as a notebook's cell does."""
+    return lambda batch: scaled(batch, 2.0)
+
+
+class Counted:
+    """A collate object that counts its calls in an attribute of a DataModule, which is saved with it."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, batch: Any) -> Any:
+        self.calls += 1
+        return default_collate(batch)
+
+
+class CountedData(Data):
+    def __init__(self):
+        self.collate = Counted()
+        super().__init__(loader={"collate_fn": self.collate})
+
+
+def collated(collate_fn: Any) -> Any:
+    return lambda: Data(loader={"collate_fn": collate_fn})
+
+
 class Counting(lightning.Callback):
     def state_dict(self):
         return {"n": 1}
@@ -119,6 +151,11 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "batch size": ({}, {"data": lambda: Data(loader={"batch_size": 3})}, "batch_size 4 -> 3"),
     "drop_last": ({}, {"data": lambda: Data(loader={"drop_last": True})}, "drop_last False -> True"),
+    "the collate function": ({}, {"data": collated(scaled)}, "collate_fn default_collate -> scaled"),
+    "an argument of the collate function": (
+        {"data": collated(partial(scaled, by=2.0))}, {"data": collated(partial(scaled, by=3.0))},
+        "collate_fn scaled with by: 2.0 -> 3.0",
+    ),
     "val_check_interval": ({}, {"val_check_interval": 3}, "val_check_interval: None -> 3"),
     "check_val_every_n_epoch": ({}, {"check_val_every_n_epoch": 2}, "check_val_every_n_epoch: 1 -> 2"),
     "limit_train_batches": ({}, {"limit_train_batches": 5}, "limit_train_batches: 1.0 -> 5"),
@@ -184,6 +221,8 @@ FREE: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "the folder of data with hyperparameters": (
         {"data": lambda: HyperData(folder="/here")}, {"data": lambda: HyperData(folder="/there")},
     ),
+    "a collate function written again": ({"data": collated(again())}, {"data": collated(again())}),
+    "a collate object that counts": ({"data": CountedData}, {"data": CountedData}),
     "a monitor added": ({}, {"monitor": "val_loss", "mode": "max"}),
     "a monitor left out": ({"monitor": "val_loss"}, {"mode": "max"}),
 }  # fmt: skip
@@ -256,7 +295,7 @@ def of_an_earlier_version(root: Any) -> int | None:
     for path in root.rglob("step-*.ckpt"):
         checkpoint = torch.load(path, weights_only=True)
         for state in _loaders(checkpoint):
-            for name in ("order", "drop_last", "contents", "weights"):
+            for name in ("order", "drop_last", "contents", "weights", "collate_fn"):
                 state.pop(name, None)
         torch.save(checkpoint, path)
         receipt = path.with_suffix(".json")
@@ -264,7 +303,8 @@ def of_an_earlier_version(root: Any) -> int | None:
         body["training"] = {
             name: body["training"][name] for name in ("seed", "accumulate_grad_batches", "gradient_clip_val")
         }
-        body["settings"].pop("data")
+        for name in ("data", "module_hparams", "data_hparams"):
+            body["settings"].pop(name)
         body |= {"size": path.stat().st_size, "sha256": sha256_of(path)}
         body.pop("receipt_sha256")
         receipt.write_text(json.dumps(body | {"receipt_sha256": _checksum(body)}))
