@@ -83,6 +83,7 @@ class ResumableLoader:
         # called with the number of every batch before it is fetched; set by `Checkpointing`
         self.before_batch: Callable[[int], None] = lambda number: None
         self.ends: Callable[[int], bool] = lambda number: False  # whether an iteration is over before a batch
+        self.sampled = False  # whether a part is read, in the order of epoch 0
         self.failed = False  # whether the last iteration ended with an error raised by the dataset
         self._indices = _Indices(plain, seed, rank, world_size)
         # a DataLoader with a batch sampler of its own has no batch_size
@@ -149,7 +150,7 @@ class ResumableLoader:
 
     def sample(self, ends: Callable[[int, int], bool]) -> None:
         """Read the items in the shuffled order of epoch 0, and end every iteration where a function says so."""
-        self._indices.fixed = True
+        self.sampled = self._indices.fixed = True
         if self._indices.groups is None:
             self._indices.kind = "shuffled"
         self.ends = lambda number: ends(number, len(self))

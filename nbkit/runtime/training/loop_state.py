@@ -301,3 +301,8 @@ def _set_metric_state(metric: Any, saved: Mapping[str, Any], device: Any) -> Non
         on_device = [v.to(device) for v in value] if isinstance(value, list) else value.to(device)
         setattr(metric, name, on_device)
     metric._update_count, metric._computed = saved["updates"], None
+
+
+def logged_in_validation(trainer: Any) -> set[str]:
+    """Return the names of the metrics that the validation which ends has logged."""
+    return set(trainer.fit_loop.epoch_loop.val_loop._results.metrics(on_step=False)["callback"])

@@ -22,6 +22,7 @@ _FREE = {"max_steps", "num_workers", "workers", "prefetch_factor", "pin_memory",
          "log_every_n_steps"}  # fmt: skip
 
 _COUNTS_OR_SHARES = {"val_check_interval", "limit_train_batches", "limit_val_batches"}  # 1 is a batch, 1.0 all of them
+_LATER = {"validation", "validated"}  # compared when the training begins, with a tolerance
 
 
 def settings_of(module: Any, data: Any) -> dict[str, dict[str, Any]]:
@@ -68,7 +69,7 @@ def check_same(receipt: Any, facts: dict[str, Any], accept: bool, say: Any) -> N
         if then and present:
             changed += [f"{owner}.hparams.{words}" for words in differences(then, present, lengths)]
     before, now = trained_with(receipt), facts["training"]
-    names = before.keys() & now.keys()
+    names = (before.keys() & now.keys()) - _LATER
     changed += differences({name: before[name] for name in names}, {name: now[name] for name in names})
     refuse_changes(receipt, changed, accept, say)
     if receipt.precision and receipt.precision != facts["precision"] and "precision" not in names:

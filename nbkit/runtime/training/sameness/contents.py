@@ -144,7 +144,8 @@ def numbers_of(array: np.ndarray) -> list[float]:
         return [0.0, 0.0, 0.0, 0.0]
     place = np.arange(len(flat))
     found = [finite.mean(), finite.std(), *((finite * np.cos(speed * place)).mean() for speed in (0.7, 2.3))]
-    return [float(number) for number in found] + [float(len(flat) - np.isfinite(flat).sum())]
+    # a receipt can hold only what is finite
+    return [float(np.nan_to_num(number)) for number in found] + [float(len(flat) - np.isfinite(flat).sum())]
 
 
 def different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -22,8 +22,9 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from nbkit.runtime.training.same_training import differences
-from nbkit.runtime.training.sameness.described import described
+from nbkit.runtime.training.sameness.described import Described, described
 
+_CODE = "code of "
 _DEPTH = 4  # of functions in functions
 _COMPARED = (Dataset, LightningDataModule, torch.nn.Module)  # owners that are compared in other ways
 _LIBRARIES = {"site-packages", "dist-packages"}
@@ -37,7 +38,7 @@ def described_function(function: Any) -> dict[str, Any]:
     with contextlib.suppress(TypeError):  # it cannot be referred to weakly
         if (before := _described_before.get(function)) is not None:
             return before
-    holds: dict[str, Any] = {}
+    holds: Described = {}
     name, code = _described(function, holds, "", _DEPTH)
     found = {"name": name, "code": code, "python": f"{sys.version_info[0]}.{sys.version_info[1]}", "holds": holds}
     with contextlib.suppress(TypeError):
@@ -54,10 +55,19 @@ def changed_function(what: str, before: dict[str, Any] | None, now: dict[str, An
     if other:
         same_name = before["name"] == now["name"]
         return [f"{what} {_shown(before, same_name)} -> {_shown(now, same_name)}"]
-    return [f"{what} {now['name']} with {words}" for words in differences(before["holds"], now["holds"])]
+    same_python = before["python"] == now["python"]
+    held = ({k: v for k, v in one["holds"].items() if same_python or not k.startswith(_CODE)} for one in (before, now))
+    return [f"{what} {now['name']} with {words}" for words in differences(*held)]
 
 
-def _described(function: Any, holds: dict[str, Any], at: str, depth: int) -> tuple[str, str]:
+def held_by(value: Any, name: str) -> Described:
+    """Return the rows of a value, as `described` does, and of what it holds if it is a function."""
+    holds: Described = {}
+    _hold(holds, name, value, _DEPTH)
+    return {key: one for key, one in holds.items() if not key.startswith(_CODE)}
+
+
+def _described(function: Any, holds: Described, at: str, depth: int) -> tuple[str, str]:
     """Return the name and the hash of the code of a function; add what it holds."""
     if isinstance(function, functools.partial):
         for number, value in enumerate(function.args):
@@ -70,17 +80,17 @@ def _described(function: Any, holds: dict[str, Any], at: str, depth: int) -> tup
             holds |= _fields(function.__self__, at)
         return _described(function.__func__, holds, at, depth)
     if isinstance(function, FunctionType):
+        code = function.__code__
+        for key, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # the cell is empty
+                _hold(holds, f"{at}{key}", cell.cell_contents, depth)
         if _of_a_library(function):
             return function.__qualname__, ""
-        code = function.__code__
         given = function.__defaults__ or ()
         names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
         for key, value in [*zip(names, given, strict=True), *(function.__kwdefaults__ or {}).items()]:
             if f"{at}{key}" not in holds:  # a partial gives it
                 _hold(holds, f"{at}{key}", value, depth)
-        for key, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            with contextlib.suppress(ValueError):  # the cell is empty
-                _hold(holds, f"{at}{key}", cell.cell_contents, depth)
         return function.__qualname__, _hash(_of_code(code, function.__doc__))
     if isinstance(function, type) or hasattr(function, "__qualname__"):
         return str(function.__qualname__), ""
@@ -98,9 +108,12 @@ def _fields(owner: Any, at: str) -> dict[str, Any]:
     return {f"{at}{name}": described(value, "")[""] for name, value in plain.items() if not name.startswith("_")}
 
 
-def _hold(holds: dict[str, Any], name: str, value: Any, depth: int) -> None:
+def _hold(holds: Described, name: str, value: Any, depth: int) -> None:
     if depth and isinstance(value, FunctionType | MethodType | functools.partial):
-        holds[name] = " ".join(_described(value, holds, f"{name}.", depth - 1)).strip()
+        called, code = _described(value, holds, f"{name}.", depth - 1)
+        holds[name] = _last(called)
+        if code:
+            holds[f"{_CODE}{name}"] = code
     else:
         holds |= described(value, name)
 

@@ -1,4 +1,4 @@
-"""The parts of a training that a receipt names: options, callbacks, optimizers, schedulers.
+"""The parts of a training that a receipt names: options, callbacks, optimizers, schedulers, validation data.
 
 Names and simple values only: what they hold is in the checkpoint. Options that change neither a step nor its order are
 left out, so that they may change between sessions.
@@ -6,11 +6,14 @@ left out, so that they may change between sessions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning
 
-from nbkit.runtime.training.same_training import check_training, trained_with
+from nbkit.runtime.training.loop_state import logged_in_validation
+from nbkit.runtime.training.same_training import check_training, refuse_changes, trained_with
+from nbkit.runtime.training.sameness.validation import changed_validation, validation_facts
 
 # the Trainer's options that a result depends on, with Lightning's defaults
 OPTIONS: dict[str, Any] = {
@@ -26,7 +29,7 @@ OPTIONS: dict[str, Any] = {
 # callbacks of Lightning that hold no state, and change the training nevertheless
 _CHANGING = {"GradientAccumulationScheduler", "StochasticWeightAveraging", "BaseFinetuning", "BackboneFinetuning"}
 # what the best checkpoint is chosen by
-_CHOSEN_BY = ("monitor", "mode")
+_CHOSEN_BY = ("monitor", "mode", "validation", "validated")
 
 
 def training_facts(seed: int, options: dict[str, Any], monitor: str | None = None, mode: str = "min") -> dict[str, Any]:
@@ -52,7 +55,7 @@ def training_facts(seed: int, options: dict[str, Any], monitor: str | None = Non
 
 
 class SameParts(lightning.Callback):
-    """Record the callbacks, optimizers and schedulers of a training, and compare them before their state is loaded.
+    """Record callbacks, optimizers, schedulers and validation data of a training, and compare them before it begins.
 
     Parameters
     ----------
@@ -88,8 +91,27 @@ class SameParts(lightning.Callback):
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         # a change that was not accepted has been refused
-        if any(self.facts[name] != self.before[name] for name in _CHOSEN_BY if name in self.before):
+        other = any(self.facts[name] != self.before[name] for name in ("monitor", "mode") if name in self.before)
+        watched = watched_by(trainer)
+        monitored = self.saving.monitor is not None
+        # what nothing has been chosen by so far may change
+        decides = monitored or bool(watched.intersection(self.before.get("validated", ())))
+        if decides or (watched and self.saving.best is None):
+            found = validation_facts(trainer, self.facts["seed"], self.saving.say)
+            if decides and self.before.get("validation") and found:
+                changed = changed_validation(self.before["validation"], found)
+                refuse_changes(self.receipt, changed, self.accept, self.saving.say)
+                other |= bool(changed)
+            self.facts["validation"] = found
+        if watched:
+            self.facts.setdefault("validated", [])
+        if other:
             self._choose_anew()
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        if "validated" in self.facts and not trainer.sanity_checking:
+            # a new list: a thread may be writing the old one
+            self.facts["validated"] = sorted({*self.facts["validated"], *logged_in_validation(trainer)})
 
     def _choose_anew(self) -> None:
         """Forget the best score, which is not comparable with the next ones."""
@@ -99,9 +121,19 @@ class SameParts(lightning.Callback):
         self.saving.best = None
 
 
+def watched_by(trainer: Any) -> set[str]:
+    """Return the names of the metrics that callbacks with state and schedules go by."""
+    found = {config.monitor for config in trainer.lr_scheduler_configs if config.reduce_on_plateau}
+    found |= {getattr(callback, "monitor", None) for callback in _changing(trainer)}
+    return {name for name in found if isinstance(name, str)}
+
+
 def callbacks_of(trainer: Any) -> list[str]:
     """Return the names of the callbacks that a training depends on: those with state, and those known to change it."""
-    found = []
+    return sorted(callback.state_key for callback in _changing(trainer))
+
+
+def _changing(trainer: Any) -> Iterator[Any]:
     for callback in trainer.callbacks:
         kind = type(callback)
         if kind.__module__.startswith("nbkit."):
@@ -109,5 +141,4 @@ def callbacks_of(trainer: Any) -> list[str]:
         stateful = kind.state_dict is not lightning.Callback.state_dict
         stateful |= kind.on_save_checkpoint is not lightning.Callback.on_save_checkpoint
         if stateful or {one.__name__ for one in kind.__mro__} & _CHANGING:
-            found.append(callback.state_key)
-    return sorted(found)
+            yield callback

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,34 +10,21 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, LearningRateMonitor
-from torch.utils.data import DataLoader, WeightedRandomSampler, default_collate
+from torch.utils.data import WeightedRandomSampler, default_collate
 
-from nbkit.runtime.errors import UsageError
-from nbkit.runtime.training.fit import fit
-from tests.runtime.training.training_support import FakeSession, Tiny, TinyData, TinySettings, run_child
+from tests.runtime.training.sameness.changing import (
+    Changes,
+    Data,
+    DataSettings,
+    Freedoms,
+    called,
+    refuse_each,
+    scaled,
+    take_each,
+)
+from tests.runtime.training.training_support import Tiny, TinySettings, run_child
 
 pytestmark = pytest.mark.train
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    sfreq: float = 100.0
-    folder: str = "/somewhere/data"
-    num_workers: int = 0
-    steps: int = 6
-
-
-class Data(TinyData):
-    """A DataModule with settings, and any loader."""
-
-    def __init__(self, settings: DataSettings | None = None, loader: dict[str, Any] | None = None, shift: float = 0.0):
-        super().__init__(validation=True)
-        self.settings = settings or DataSettings()
-        self.train.x = self.train.x + shift
-        self.loader = {"batch_size": 4, "shuffle": True, **(loader or {})}
-
-    def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.train, **self.loader)
 
 
 class Bare(Tiny):
@@ -70,11 +56,6 @@ class HyperData(Data):
     def __init__(self, cut: float = 1.0, folder: str = "/somewhere/data"):
         super().__init__()
         self.save_hyperparameters()
-
-
-def scaled(batch: Any, by: float = 1.0) -> Any:
-    x, y = default_collate(batch)
-    return by * x, y
 
 
 def again() -> Any:
@@ -136,7 +117,7 @@ def settings(**changed: Any) -> DataSettings:
 
 
 # what is changed: how the first session is called, how the next, and what the refusal says
-CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+CHANGES: Changes = {
     "a setting of the data": ({}, {"data": lambda: Data(settings(sfreq=250.0))}, "data.sfreq: 100.0 -> 250.0"),
     "the content": ({}, {"data": lambda: Data(shift=1.0)}, "content of item 0[0] (float32 (4,)): mean"),
     "shuffle": ({}, {"data": lambda: Data(loader={"shuffle": False})}, "order shuffled -> sequential"),
@@ -200,7 +181,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }  # fmt: skip
 UNFIT = ("the optimizer", "the scheduler")  # the state of one class means nothing to another: never accepted
 # what may change: how the first session is called, if not as usual, and how the next
-FREE: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
+FREE: Freedoms = {
     "workers": {"data": lambda: Data(loader={"num_workers": 1, "persistent_workers": True})},
     "the setting of workers": {"data": lambda: Data(settings(num_workers=4))},
     "the folder": {"data": lambda: Data(settings(folder="/elsewhere"))},
@@ -228,60 +209,14 @@ FREE: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def called(folder: Any, options: dict[str, Any], **more: Any) -> tuple[Any, list[str]]:
-    """Call fit as one session would, with fresh objects."""
-    made = {name: value() if callable(value) else value for name, value in options.items()}
-    session = FakeSession(folder)
-    module, data = made.pop("module", None) or Tiny(), made.pop("data", None) or Data()
-    return fit(session, module, data, **({"max_steps": 6} | made | more)), session.said
-
-
-def every_change(root: Any, names: list[str]) -> dict[str, tuple[str, list[str]]]:
-    """Return the words of the refusal of each change, and what is said when it is accepted."""
-    found = {}
-    for number, name in enumerate(names):
-        first, then, _ = CHANGES[name]
-        folder = root / str(number)
-        called(folder, first)
-        before = sorted(path.read_bytes() for path in folder.rglob("step-*"))
-        with pytest.raises(UsageError) as refused:
-            called(folder, {"max_steps": 9, **then})
-            pytest.fail(f"{name} was not refused")
-        assert sorted(path.read_bytes() for path in folder.rglob("step-*")) == before
-        said: list[str] = []
-        if name not in UNFIT:
-            report, said = called(folder, {"max_steps": 9, **then}, accept_changes=True)
-            assert report.resumed_from == 6 and report.step == 9, name
-        found[name] = (str(refused.value), said)
-    return found
-
-
 def test_every_change_is_refused_with_both_values_before_a_step_and_accepted_on_request(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = run_child(every_change, tmp_path, list(CHANGES))
-    for name, (words, said) in found.items():
-        assert CHANGES[name][2] in words, (name, words)
-        assert ("accept_changes=True" in words) == (name not in UNFIT) and "fresh=True" in words, name
-        if said:
-            part = CHANGES[name][2]
-            assert any(part in line and "Resuming" in line for line in said), (name, said)
-
-
-def every_freedom(root: Any) -> list[str]:
-    resumed = []
-    for number, (name, options) in enumerate(FREE.items()):
-        folder = root / str(number)
-        first, then = options if isinstance(options, tuple) else ({}, options)
-        called(folder, first)
-        report, _ = called(folder, {"max_steps": 9, **then})
-        assert report.resumed_from == 6 and report.step == 9, name
-        resumed.append(name)
-    return resumed
+    run_child(refuse_each, tmp_path, CHANGES, UNFIT)
 
 
 def test_what_changes_no_result_may_change_freely(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_child(every_freedom, tmp_path) == list(FREE)
+    assert run_child(take_each, tmp_path, FREE) == list(FREE)
 
 
 def of_an_earlier_version(root: Any) -> int | None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from nbkit.runtime.training.sameness.contents import _add, different, draw_contents, same_numbers
+from nbkit.runtime.training.sameness.contents import _add, different, draw_contents, numbers_of, same_numbers
 from tests.runtime.training.training_support import Points
 
 ENOUGH = "nbkit.runtime.training.sameness.contents._ENOUGH_S"
@@ -141,6 +141,12 @@ def test_last_digits_make_no_difference_but_a_changed_part_does(array):
 
 def test_numbers_that_are_missing_count():
     assert not same_numbers([0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 5.0])
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_numbers_can_be_in_a_receipt_whatever_the_array():
+    largest = np.array([1e308, 1e308, -1e308, np.inf, np.nan])
+    assert np.isfinite(numbers_of(largest)).all() and np.isfinite(numbers_of(np.zeros(0))).all()
 
 
 def test_a_change_in_one_drawn_item_of_real_kinds_of_datasets_is_seen():

@@ -73,7 +73,7 @@ OTHER = {
     ),
     "a function in a partial": (
         "f = functools.partial(default_collate, pad=lambda x: 1)",
-        "f = functools.partial(default_collate, pad=lambda x: 2)", "with pad: '<lambda> ",
+        "f = functools.partial(default_collate, pad=lambda x: 2)", "with code of pad: ",
     ),
     "a default": ("def f(b, n=2):\n    return b[:n]", "def f(b, n=3):\n    return b[:n]", "f with n: 2 -> 3"),
     "a default by name": ("def f(b, *, n=2):\n    return b", "def f(b, *, n=3):\n    return b", "f with n: 2 -> 3"),
@@ -104,6 +104,9 @@ def test_code_is_compared_only_within_one_version_of_python_and_names_always():
     first, second = (described_function(made(f"f = lambda b: b[:{n}]")) for n in (2, 3))
     older = {**first, "python": "3.9"}
     assert changed_function("x", first, second) != [] == changed_function("x", older, second)
+    inside, other = (made(OTHER["a function in a partial"][number]) for number in (0, 1))
+    older_inside = {**described_function(inside), "python": "3.9"}
+    assert words(inside, other) != [] == changed_function("x", older_inside, described_function(other))
     assert changed_function("x", older, described_function(default_collate)) == ["x <lambda> -> default_collate"]
 
 
