@@ -22,7 +22,7 @@ _FREE = {"max_steps", "num_workers", "workers", "prefetch_factor", "pin_memory",
          "log_every_n_steps"}  # fmt: skip
 
 _COUNTS_OR_SHARES = {"val_check_interval", "limit_train_batches", "limit_val_batches"}  # 1 is a batch, 1.0 all of them
-_LATER = {"validation", "validated"}  # compared when the training begins, with a tolerance
+_LATER = {"validation", "validated", "callback_settings"}  # compared when the training begins
 
 
 def settings_of(module: Any, data: Any) -> dict[str, dict[str, Any]]:

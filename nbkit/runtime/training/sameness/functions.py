@@ -81,10 +81,17 @@ def _described(function: Any, holds: Described, at: str, depth: int) -> tuple[st
         return _described(function.__func__, holds, at, depth)
     if isinstance(function, FunctionType):
         code = function.__code__
+        library = _of_a_library(function)
         for key, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # the cell is empty
-                _hold(holds, f"{at}{key}", cell.cell_contents, depth)
-        if _of_a_library(function):
+                value = cell.cell_contents
+                if not library:
+                    _hold(holds, f"{at}{key}", value, depth)
+                elif isinstance(value, FunctionType) and depth:  # wrapped, in one version more often than in another
+                    _described(value, holds, at, depth - 1)
+                elif isinstance(value, bool | int | float | str):
+                    holds[f"{at}{key}"] = value
+        if library:
             return function.__qualname__, ""
         given = function.__defaults__ or ()
         names = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]

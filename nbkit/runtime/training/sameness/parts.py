@@ -13,6 +13,7 @@ import lightning
 
 from nbkit.runtime.training.loop_state import logged_in_validation
 from nbkit.runtime.training.same_training import check_training, refuse_changes, trained_with
+from nbkit.runtime.training.sameness.callback_settings import callback_settings, changed_settings, set_again
 from nbkit.runtime.training.sameness.validation import changed_validation, validation_facts
 
 # the Trainer's options that a result depends on, with Lightning's defaults
@@ -76,21 +77,30 @@ class SameParts(lightning.Callback):
             if name in self.before:
                 self.facts.setdefault(name, self.before[name])
 
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        self.facts["callback_settings"] = callback_settings(_changing(trainer))  # before their state is loaded
+
     def on_fit_start(self, trainer: Any, module: Any) -> None:
+        schedules = trainer.lr_scheduler_configs
         found = {
             "callbacks": callbacks_of(trainer),
             "optimizers": [type(optimizer).__qualname__ for optimizer in trainer.optimizers],
             "schedulers": [
                 f"{type(config.scheduler).__qualname__} each {config.frequency} {config.interval}"
-                for config in trainer.lr_scheduler_configs
+                for config in schedules
             ],
+            "scheduler_monitors": [config.monitor for config in schedules if config.reduce_on_plateau],
         }
         self.facts |= found
         if self.receipt is not None:
             check_training(self.receipt, found, self.accept, self.saving.say)
+            changed = changed_settings(self.before.get("callback_settings", {}), self.facts["callback_settings"])
+            refuse_changes(self.receipt, changed, self.accept, self.saving.say)
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         # a change that was not accepted has been refused
+        made = self.facts["callback_settings"]
+        set_again(_changing(trainer), self.before.get("callback_settings", {}), made)
         other = any(self.facts[name] != self.before[name] for name in ("monitor", "mode") if name in self.before)
         watched = watched_by(trainer)
         monitored = self.saving.monitor is not None

@@ -9,7 +9,12 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, LearningRateMonitor
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+)
 from torch.utils.data import WeightedRandomSampler, default_collate
 
 from tests.runtime.training.sameness.changing import (
@@ -108,8 +113,41 @@ def weighted(first: float, **options: Any) -> dict[str, Any]:
     return {"shuffle": False, "sampler": WeightedRandomSampler([first] + [1.0] * 35, 36, **options)}
 
 
-def early() -> EarlyStopping:
-    return EarlyStopping("val_loss", patience=100)
+def early(patience: int = 100, **more: Any) -> EarlyStopping:
+    return EarlyStopping("val_loss", patience=patience, **more)
+
+
+class Decaying(lightning.Callback):
+    """A user's own callback with state, a setting, and a count and a name that are none."""
+
+    def __init__(self, decay: float = 0.9, batches: int = 0, name: str = ""):
+        self.decay, self.batches, self.name = decay, batches, name
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.batches += 1
+
+    def state_dict(self):
+        return {"batches": self.batches}
+
+    def load_state_dict(self, state):
+        self.batches = state["batches"]
+
+
+class Watching(Tiny):
+    """A schedule that goes by a metric."""
+
+    def __init__(self, monitor: str):
+        super().__init__()
+        self.monitor = monitor
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": self.monitor}}
+
+
+def called_back(callback: Any) -> dict[str, Any]:
+    return {"callbacks": lambda: [callback()]}
 
 
 def settings(**changed: Any) -> DataSettings:
@@ -154,6 +192,28 @@ CHANGES: Changes = {
         {}, {"callbacks": lambda: [GradientAccumulationScheduler({0: 1})]},
         "callbacks: [] -> ['GradientAccumulationScheduler']",
     ),
+    "the patience of a callback": (
+        called_back(early), called_back(partial(early, 50)), "EarlyStopping.patience: 100 -> 50",
+    ),
+    "another setting of a callback": (
+        called_back(early), called_back(partial(early, min_delta=0.5)), "EarlyStopping.min_delta: ",
+    ),
+    "an accumulation by epoch": (
+        called_back(lambda: GradientAccumulationScheduler({0: 1})),
+        called_back(lambda: GradientAccumulationScheduler({0: 1, 1: 4})),
+        "GradientAccumulationScheduler.scheduling.1: None -> 4",
+    ),
+    "the decay of an average": (
+        called_back(lambda: EMAWeightAveraging(decay=0.9)), called_back(lambda: EMAWeightAveraging(decay=0.5)),
+        "EMAWeightAveraging.avg_fn.decay: 0.9 -> 0.5",
+    ),
+    "a setting of a user's callback": (
+        called_back(Decaying), called_back(partial(Decaying, 0.5)), "Decaying.decay: 0.9 -> 0.5",
+    ),
+    "what a schedule goes by": (
+        {"module": lambda: Watching("val_loss")}, {"module": lambda: Watching("loss_epoch")},
+        "scheduler_monitors: ['val_loss'] -> ['loss_epoch']",
+    ),
     "the optimizer": (
         {"module": lambda: Tiny()}, {"module": lambda: WithSGD()}, "optimizers: ['AdamW'] -> ['SGD']",
     ),
@@ -189,6 +249,8 @@ FREE: Freedoms = {
     "save_every": {"save_every": "1h", "save_each_epoch": True},
     "log_every_n_steps": {"log_every_n_steps": 3},
     "callbacks without state": {"callbacks": lambda: [Printing(), LearningRateMonitor()]},
+    "what callbacks print": (called_back(early), called_back(partial(early, verbose=True, strict=False))),
+    "the name of a user's callback": (called_back(Decaying), called_back(partial(Decaying, name="now"))),
     "loggers": {"loggers": lambda: [lightning.pytorch.loggers.CSVLogger("logs")]},
     "more steps": {"module": lambda: Tiny(TinySettings(max_steps=80))},
     "more steps under any name": {"data": lambda: Data(settings(steps=9)), "max_steps": 9},
@@ -217,6 +279,19 @@ def test_every_change_is_refused_with_both_values_before_a_step_and_accepted_on_
 def test_what_changes_no_result_may_change_freely(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_child(take_each, tmp_path, FREE) == list(FREE)
+
+
+def patience_after(root: Any) -> list[int]:
+    """Return the patience of a callback before and after sessions that accept another one, and one without a change."""
+    stops = [early(patience) for patience in (100, 50, 50)]
+    for number, stop in enumerate(stops):
+        called(root, {"callbacks": [stop], "max_steps": 6 + 3 * number}, accept_changes=number == 1)
+    called(root, {"callbacks": [stops[-1]], "max_steps": 15})  # once more in one process, as a cell that is run again
+    return [stop.patience for stop in stops]
+
+
+def test_an_accepted_setting_of_a_callback_holds_instead_of_the_one_in_its_state(tmp_path):
+    assert run_child(patience_after, tmp_path) == [100, 50, 50]
 
 
 def of_an_earlier_version(root: Any) -> int | None:
