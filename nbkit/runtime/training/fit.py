@@ -127,7 +127,7 @@ def fit(
     session : TrainingSession
         A `Session`, a `Follower`, or whatever has the members of the protocol.
     module : LightningModule
-        Its ``settings`` (a frozen dataclass), if it has them, are stored in the receipt and compared on resuming.
+        Its ``settings`` (a frozen dataclass) and hparams, if any, are stored in the receipt and compared on resuming.
     data : LightningDataModule or DataLoader
         Provides one plain torch DataLoader for training; nbkit replaces its order and start.
     max_steps : int or None
@@ -154,10 +154,11 @@ def fit(
         True starts again beside the earlier checkpoints, which are kept; use it in one session only. A number starts
         again once: all sessions with ``fresh=1`` share the first fresh start, ``fresh=2`` is another.
     accept_changes : bool
-        Resume although settings, data (a few items are drawn), their order, options, callbacks with state, frozen
-        parts, what optimizers and schedules are built with, or the number of devices differ from the checkpoint; the
-        new ones hold from there on. With another number of devices the total batch must stay the same; then every step
-        sees the same samples, but is not bit-exact. Workers, folders, loggers and times of saves may change freely.
+        Resume although settings, hparams, data (a few items are drawn), their order or collate_fn, options, callbacks
+        with state and their settings, frozen parts, what optimizers and schedules are built with, monitor and mode, the
+        validation data that they or others go by, or the number of devices differ from the checkpoint; the new ones
+        hold from there on. With another number of devices the total batch must stay the same; then every step sees the
+        same samples, but is not bit-exact. Workers, folders, loggers and times of saves may change freely.
     callbacks, loggers : sequences
         Further Lightning callbacks and loggers; loggers work on rank 0. Those that would fight with a training in
         sessions (ModelCheckpoint, Timer, the finders, ...) are refused with what to use instead.

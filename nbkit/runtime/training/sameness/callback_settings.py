@@ -46,12 +46,21 @@ def changed_settings(before: dict[str, Described], now: dict[str, Described]) ->
     ]
 
 
-def set_again(callbacks: Iterable[Any], before: dict[str, Described], now: dict[str, Described]) -> None:
-    """Give callbacks that have loaded their state the settings that they were made with and that have changed."""
-    for callback, (name, made) in zip(callbacks, now.items(), strict=True):
-        for key, value in made.items():
-            if key in vars(callback) and key in before.get(name, {}) and before[name][key] != value:
-                setattr(callback, key, value)
+def set_again(came: Iterable[tuple[Any, dict[str, Any]]], changed: list[str]) -> None:
+    """Give callbacks that have loaded their state the settings that have changed, as they came.
+
+    Parameters
+    ----------
+    came : iterable of pairs
+        Each callback, and its attributes before its state was loaded.
+    changed : list of str
+        From `changed_settings`.
+    """
+    for callback, attributes in came:
+        kind = callback.state_key.partition("{")[0]
+        for name in attributes:
+            if any(words.startswith(f"{kind}.{name}: ") for words in changed):
+                setattr(callback, name, attributes[name])
 
 
 def _made_with(callback: Any) -> Described:

@@ -56,8 +56,11 @@ def changed_function(what: str, before: dict[str, Any] | None, now: dict[str, An
         same_name = before["name"] == now["name"]
         return [f"{what} {_shown(before, same_name)} -> {_shown(now, same_name)}"]
     same_python = before["python"] == now["python"]
-    held = ({k: v for k, v in one["holds"].items() if same_python or not k.startswith(_CODE)} for one in (before, now))
-    return [f"{what} {now['name']} with {words}" for words in differences(*held)]
+    then, present = (
+        {key: value for key, value in one["holds"].items() if same_python or not key.startswith(_CODE)}
+        for one in (before, now)
+    )
+    return [f"{what} {now['name']} with {words}" for words in differences(then, present)]
 
 
 def held_by(value: Any, name: str) -> Described:
@@ -104,8 +107,9 @@ def _described(function: Any, holds: Described, at: str, depth: int) -> tuple[st
     # an object that can be called
     holds |= _fields(function, at)
     call = getattr(type(function), "__call__", None)  # noqa: B004
-    own = isinstance(call, FunctionType) and not _of_a_library(call)
-    return type(function).__qualname__, _hash(_of_code(call.__code__, call.__doc__)) if own else ""
+    if not isinstance(call, FunctionType) or _of_a_library(call):
+        return type(function).__qualname__, ""
+    return type(function).__qualname__, _hash(_of_code(call.__code__, call.__doc__))
 
 
 def _fields(owner: Any, at: str) -> dict[str, Any]:

@@ -72,13 +72,17 @@ class SameParts(lightning.Callback):
 
     def __init__(self, receipt: Any, facts: dict[str, Any], accept: bool, saving: Any) -> None:
         self.receipt, self.facts, self.accept, self.saving = receipt, facts, accept, saving
+        self._came: list[tuple[Any, dict[str, Any]]] = []
+        self._accepted: list[str] = []
         self.before = {} if receipt is None else trained_with(receipt)
         for name in _CHOSEN_BY:  # a session without a monitor leaves the best checkpoint as it is
             if name in self.before:
                 self.facts.setdefault(name, self.before[name])
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
-        self.facts["callback_settings"] = callback_settings(_changing(trainer))  # before their state is loaded
+        # before their state is loaded
+        self._came = [(callback, dict(vars(callback))) for callback in _changing(trainer)]
+        self.facts["callback_settings"] = callback_settings(callback for callback, _ in self._came)
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         schedules = trainer.lr_scheduler_configs
@@ -94,13 +98,13 @@ class SameParts(lightning.Callback):
         self.facts |= found
         if self.receipt is not None:
             check_training(self.receipt, found, self.accept, self.saving.say)
-            changed = changed_settings(self.before.get("callback_settings", {}), self.facts["callback_settings"])
-            refuse_changes(self.receipt, changed, self.accept, self.saving.say)
+            made = self.facts["callback_settings"]
+            self._accepted = changed_settings(self.before.get("callback_settings", {}), made)
+            refuse_changes(self.receipt, self._accepted, self.accept, self.saving.say)
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         # a change that was not accepted has been refused
-        made = self.facts["callback_settings"]
-        set_again(_changing(trainer), self.before.get("callback_settings", {}), made)
+        set_again(self._came, self._accepted)
         other = any(self.facts[name] != self.before[name] for name in ("monitor", "mode") if name in self.before)
         watched = watched_by(trainer)
         monitored = self.saving.monitor is not None
@@ -112,7 +116,8 @@ class SameParts(lightning.Callback):
                 changed = changed_validation(self.before["validation"], found)
                 refuse_changes(self.receipt, changed, self.accept, self.saving.say)
                 other |= bool(changed)
-            self.facts["validation"] = found
+            if found:
+                self.facts["validation"] = found
         if watched:
             self.facts.setdefault("validated", [])
         if other:

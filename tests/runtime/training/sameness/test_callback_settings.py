@@ -88,12 +88,11 @@ def test_two_of_one_kind_are_told_apart_and_one_that_is_new_is_no_change():
     assert changed_settings(settings(*pair(1)), settings(pair(1)[0])) == []
 
 
-def test_only_what_has_changed_is_set_again():
-    stop = theirs.EarlyStopping("v", patience=50, min_delta=0.5)
-    now = settings(stop)
-    stop.patience, stop.min_delta = 7, 7.0  # loaded
-    before = {name: {**made, "patience": 3} for name, made in now.items()}
-    set_again([stop], before, now)
-    assert (stop.patience, stop.min_delta) == (50, 7.0)
-    set_again([stop], {}, now)
+def test_only_what_has_changed_is_set_again_as_it_came():
+    stop = theirs.EarlyStopping("v", patience=50, min_delta=0.5, stopping_threshold=float("inf"))
+    came = [(stop, dict(vars(stop)))]
+    stop.patience, stop.min_delta, stop.stopping_threshold = 7, 7.0, 7.0  # loaded
+    set_again(came, ["EarlyStopping.patience: 3 -> 50", "EarlyStopping.stopping_threshold: None -> 'inf'"])
+    assert (stop.patience, stop.min_delta, stop.stopping_threshold) == (50, 7.0, float("inf"))
+    set_again(came, ["Other.min_delta: 1 -> 2"])
     assert stop.min_delta == 7.0
