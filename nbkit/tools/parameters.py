@@ -20,6 +20,7 @@ from typing import Any
 from nbkit.ground.fields import unknown
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.address import show
+from nbkit.runtime.words import abridged
 from nbkit.tools.literals import evaluate
 from nbkit.tools.notebooks import read_notebook, tagged_cells
 
@@ -41,6 +42,17 @@ class Parameters(dict[str, Any]):
 
 class Typed(str):
     """Text of a value as it was typed in a command line."""
+
+
+def typed(value: Any) -> str:
+    """Return the text that means a checked value in a command line: for ``-p NAME=`` in front of it."""
+    try:
+        text = json.dumps(value)
+        if repr(json.loads(text)) == repr(value):
+            return text
+    except (ValueError, TypeError):
+        pass
+    return repr(value)
 
 
 def notebook_parameters(path: Path) -> Parameters:
@@ -150,20 +162,46 @@ def check_parameters(path: Path, known: Mapping[str, Any], given: Mapping[str, A
                 f"{path.name}: {name} is {seen}, but must be {wanted.__name__}, as the notebook's own value {own!r}: "
                 f"{_WORDS.get(wanted, 'the same type')}. Nothing was begun."
             )
+        if not _is_literal(fitted):
+            seen = show(abridged(str(value), 200))
+            raise UsageError(
+                f"{path.name}: {name} is {seen!r}, which cannot be written into the notebook. Allowed are texts, "
+                "finite numbers, True, False and None, and lists, tuples, dicts and sets of these, nested less than "
+                "200 deep; a set must not be empty. Nothing was begun."
+            )
         checked[name] = fitted
     return checked
+
+
+def _is_literal(value: Any) -> bool:
+    """Return whether Python reads what it shows of a value as this value again, in the cell of a kernel."""
+    try:
+        evaluate(ast.parse(repr(value), mode="eval").body)
+        return _is_plain(value)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in (list, tuple, set):
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(_is_plain(key) and _is_plain(one) for key, one in value.items())
+    return type(value) in (type(None), bool, int, float, complex, str, bytes)
 
 
 def _fit(value: Any, kind: type | None) -> Any:
     """Return a value as this type; _NOT_GIVEN if it does not fit."""
     if isinstance(value, Typed):
         value = _typed_as(str(value), kind)
+    if isinstance(value, Path) and kind in (None, str):
+        value = str(value)
     if value is None or kind is None:
         fitted = value
     elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         fitted = float(value)
-    elif kind in (list, tuple) and isinstance(value, list | tuple):
-        fitted = list(value)
+    elif kind in (list, tuple) and type(value) in (list, tuple):
+        fitted = list(value) if kind is list else value
     else:
         fitted = value if type(value) is kind else _NOT_GIVEN
     return _NOT_GIVEN if isinstance(fitted, float) and not math.isfinite(fitted) else fitted
@@ -232,6 +270,12 @@ def refuse_options(given: Mapping[str, Any], options: Mapping[str, str]) -> None
             raise UsageError(
                 f"-p {name}={show(str(given[name]))}: give it as {option} of this command. Nothing was begun."
             )
+
+
+def set_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Write values into the parameters cell of a notebook's content: the same for every way to run it."""
+    for cell in tagged_cells(content["cells"], "parameters"):
+        cell["source"] = replace_values(cell["source"], values)
 
 
 def replace_values(source: str, values: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from nbkit.tools.parameters import (
     parse_parameters,
     refuse_options,
     replace_values,
+    typed,
 )
 
 FORMS = (
@@ -153,6 +154,54 @@ def test_a_text_parameter_gets_any_text_and_a_push_writes_it_as_python(text):
     taken = check_parameters("x.ipynb", {"A": "own"}, parse_parameters([f"A={value}"]))
     assert taken == {"A": text}
     assert ran(replace_values("A = 'own'  # é", taken)) == text
+
+
+PLAIN = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4)
+)
+NESTED = st.recursive(
+    PLAIN | st.binary(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(PLAIN, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(NESTED, max_size=3) | st.lists(NESTED, max_size=3).map(tuple) | st.dictionaries(PLAIN, NESTED))
+@settings(max_examples=200)
+def test_a_nested_value_is_the_same_in_a_run_a_rehearsal_and_a_push(value):
+    own = type(value)()
+    text = next(name for name in parse_parameters([f"A={value!r}"]).values())
+    taken = check_parameters("x.ipynb", {"A": own}, {"A": text})
+    assert repr(taken["A"]) == repr(value)
+    again = check_parameters("x.ipynb", {"A": own}, parse_parameters([f"A={typed(taken['A'])}"]))
+    assert repr(again) == repr(taken)
+    assert repr(ran(replace_values(f"A = {own!r}", taken))) == repr(value)
+
+
+@pytest.mark.parametrize("text", ["{3, 4}", "b'a'", "2j", "-0.0", '"é"'])
+def test_every_kind_of_literal_is_the_same_in_a_run_a_rehearsal_and_a_push(tmp_path, text):
+    value = eval(text)
+    taken = check_parameters(tmp_path / "x.ipynb", {"A": value}, parse_parameters([f"A={text}"]))
+    again = check_parameters(tmp_path / "x.ipynb", {"A": value}, parse_parameters([f"A={typed(taken['A'])}"]))
+    assert repr(taken) == repr(again) == repr({"A": value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[1e999]", "{'a': (1e999,)}", "[{1} - {1}]", "[...]", "[" * 250 + "]" * 250, [float("nan")], [{1: object()}]],
+)
+def test_what_no_cell_can_say_is_refused_in_words_wherever_it_stands(tmp_path, value):
+    given = parse_parameters([f"A={value}"]) if isinstance(value, str) else {"A": value}
+    own = {} if str(value).startswith("{") else []
+    with pytest.raises(UsageError, match=r"A is .*Allowed are texts, finite numbers.*Nothing was begun\.$"):
+        check_parameters(tmp_path / "x.ipynb", {"A": own}, given)
+
+
+def test_a_path_is_taken_as_its_text(tmp_path):
+    for own in (None, "here"):
+        assert check_parameters(tmp_path / "x.ipynb", {"A": own}, {"A": tmp_path}) == {"A": str(tmp_path)}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 from nbkit.runtime.errors import UsageError
 from nbkit.tools.notebooks import read_notebook
-from nbkit.tools.parameters import check_parameters, notebook_parameters, replace_values
+from nbkit.tools.parameters import check_parameters, notebook_parameters, set_values
 
 _DEFAULTS = {"STORE": "None", "LIMIT": "None", "RESUME": '"exact"'}
 
@@ -56,8 +56,7 @@ def pushed_copy(notebook: Path, parameters: Mapping[str, Any], set_up: str | Non
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     for cell in code:
         cell["outputs"], cell["execution_count"] = [], None
-        if "parameters" in cell["metadata"].get("tags", []):
-            cell["source"] = replace_values(cell["source"], checked)
+    set_values(content, checked)
     if set_up is not None and code and code[0]["id"] == "set-up":
         code[0]["source"] = set_up.replace("EXTRAS", "".join(f', "{extra}"' for extra in extras_of(code[0]["source"])))
     return content

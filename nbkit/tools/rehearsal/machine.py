@@ -6,7 +6,6 @@ killed.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 
 from nbkit.ground.home import import_folder
 from nbkit.runtime.journal import KILLED, VARIABLE, of_kind, read_journal
+from nbkit.tools.parameters import typed
 from nbkit.tools.rehearsal.accounts import RehearsedSession
 from nbkit.tools.rehearsal.live_line import doing
 from nbkit.tools.rehearsal.process_tree import ProcessTree
@@ -123,7 +123,7 @@ class ThisMachine:
         """Return the command, the working folder and the environment variables of a session."""
         command = [sys.executable, "-m", "nbkit", "run", str(notebook), "--limit", f"{limit}s"]
         for name, value in self.parameters.get(notebook, {}).items():
-            command += ["-p", f"{name}={json.dumps(value)}"]
+            command += ["-p", f"{name}={typed(value)}"]
         variables = {"NBKIT_STORE": self.store, "NBKIT_LIMIT": str(limit)}
         return [*command, *["--smoke"] * self.smoke], room, {**environment, **variables}
 

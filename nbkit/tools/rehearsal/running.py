@@ -29,7 +29,7 @@ from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.training.sameness.asked import VARIABLE as RESUME
 from nbkit.runtime.words import abridged, parse_duration
 from nbkit.tools.notebooks import find_notebook, read_notebook
-from nbkit.tools.parameters import check_parameters, notebook_parameters
+from nbkit.tools.parameters import check_parameters, notebook_parameters, set_values
 from nbkit.tools.rehearsal.handing_on import handing_on
 
 DONE, FAILED, LEFT = 0, 1, 3
@@ -176,14 +176,15 @@ def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, q
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
     source = executed.with_name("notebook.ipynb")
-    source.write_text(json.dumps(read_notebook(path)), "utf-8")
+    content = read_notebook(path)
+    set_values(content, params)  # not papermill's way, which makes a text of each tuple
+    source.write_text(json.dumps(content), "utf-8")
     came: list[str] = []
     try:
         with handing_on() as came:
             papermill.execute_notebook(
                 str(source),
                 str(executed),
-                parameters=params,
                 kernel_name="python3",
                 cwd=str(folder),
                 progress_bar=False,

@@ -15,10 +15,10 @@ from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.kaggle import push as kaggle_push
 from nbkit.tools.kaggle.client import KaggleError, connect
-from nbkit.tools.kaggle.copy import replace_values
 from nbkit.tools.kaggle.datasets import DRIVE_LOGIN, HUB_LOGIN, WHEEL, build_wheel, ensure_dataset
 from nbkit.tools.kaggle.push import PushRefused, push_phase
 from nbkit.tools.kaggle.runs import read_pushes, read_run
+from nbkit.tools.parameters import replace_values
 from nbkit.tools.phases import load_phases
 from tests.tools.kaggle.kaggle_loopback import NO_QUOTA, TOO_MANY, Dataset, Loopback, need_client, without_checkout
 

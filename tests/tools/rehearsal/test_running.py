@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ import pytest
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.signals import ENDING
 from nbkit.runtime.store.opening import store_address
+from nbkit.tools.kaggle.copy import pushed_copy
 from nbkit.tools.notebooks import find_notebook
-from nbkit.tools.parameters import parse_parameters
+from nbkit.tools.parameters import check_parameters, notebook_parameters, parse_parameters
+from nbkit.tools.rehearsal.machine import ThisMachine
 from nbkit.tools.rehearsal.running import exit_code, run_notebook
 from tests.conftest import CLOSE, OPEN, PARAMETERS, WORK
 
@@ -97,6 +100,26 @@ def test_typed_store_limit_and_steps_are_taken_from_the_command_line(make_notebo
     given = parse_parameters(["STEPS=5", "NAME=2024", "SMOKE=true"])
     assert run_notebook(notebook, given, store=tmp_path / "store", limit="30s", quiet=True) == 0
     assert (tmp_path / "store/toy/ledger").is_dir() and not (tmp_path / "here/elsewhere").exists()
+
+
+NESTED = {"BANDS": "{'a': (8, 13)}", "KEYS": "{1: 'b', 'c': 2}", "RUNS": "[(3, 4), {5}]", "PAIR": "(3, 4)"}
+
+
+def test_a_kernel_gets_nested_values_as_they_were_typed(make_notebook, tmp_path):
+    """Papermill made texts of the tuples and keys, and a rehearsal made lists of the tuples."""
+    wanted = {name: eval(text) for name, text in NESTED.items()}
+    out = tmp_path / "out"
+    told = f"open({str(out)!r}, 'a').write(repr([BANDS, KEYS, RUNS, PAIR]) + chr(10))"
+    notebook = make_notebook("BANDS = {'a': (8, 12)}\nKEYS = {1: 'a'}\nRUNS = [(1, 2)]\nPAIR = (1, 2)", told)
+    given = parse_parameters([f"{name}={text}" for name, text in NESTED.items()])
+    assert run_notebook(notebook, given, store=tmp_path / "store", quiet=True) == 0
+    checked = check_parameters(notebook, notebook_parameters(notebook), given)
+    machine = ThisMachine(str(tmp_path / "store"), tmp_path, {notebook: checked})
+    command, _, _ = machine.prepare(notebook, 20.0, tmp_path, {})
+    passed = parse_parameters([after for option, after in pairwise(command) if option == "-p"])
+    assert check_parameters(notebook, notebook_parameters(notebook), passed) == wanted
+    exec("".join(cell["source"] + "\n" for cell in pushed_copy(notebook, given, None)["cells"]))
+    assert out.read_text().splitlines() == [repr(list(wanted.values()))] * 2
 
 
 def test_the_notebooks_own_store_counts_where_nothing_else_is_said(make_notebook, tmp_path):
