@@ -24,18 +24,22 @@ from nbkit.runtime.words import abridged
 from nbkit.tools.literals import evaluate
 from nbkit.tools.notebooks import read_notebook, tagged_cells
 
-_TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
+_TYPES = {
+    "str": str, "int": int, "float": float, "bool": bool, "list": list, "tuple": tuple, "dict": dict,
+    "path": str, "purepath": str, "pathlike": str, "sequence": list, "mapping": dict,
+}  # fmt: skip
 _WORDS = {
     str: "text", int: "a whole number", float: "a finite number", bool: "true or false", list: "a list such as [1, 2]",
     tuple: "a list such as [1, 2]", dict: 'names with values such as {"a": 1}',
 }  # fmt: skip
 _NOT_GIVEN = object()
+Kinds = tuple[type, ...]
 
 
 class Parameters(dict[str, Any]):
-    """Names and values of a parameters cell; ``kinds`` has the types of those that are annotated."""
+    """Names and values of a parameters cell; ``kinds`` has the types that are allowed for those that are annotated."""
 
-    def __init__(self, values: Mapping[str, Any] | None = None, kinds: Mapping[str, type] | None = None) -> None:
+    def __init__(self, values: Mapping[str, Any] | None = None, kinds: Mapping[str, Kinds] | None = None) -> None:
         super().__init__(values or {})
         self.kinds = dict(kinds or {})
 
@@ -77,7 +81,7 @@ def notebook_parameters(path: Path) -> Parameters:
     return found
 
 
-def _assignments(source: str) -> Iterator[tuple[str, Any, type | None]]:
+def _assignments(source: str) -> Iterator[tuple[str, Any, Kinds | None]]:
     lines = re.split(r"\r\n|\r|\n", source)
     try:
         tree = ast.parse(source)
@@ -103,24 +107,31 @@ def _assignments(source: str) -> Iterator[tuple[str, Any, type | None]]:
                 yield target.id, evaluate(statement.value, written), kind
 
 
-def _annotated(annotation: ast.expr) -> type | None:
-    """Return the type that an annotation such as ``int``, ``"str"``, ``str | None`` or ``list[int]`` names."""
+def _annotated(annotation: ast.expr) -> Kinds | None:
+    """Return the types that an annotation such as ``int``, ``"str"``, ``int | float`` or ``list[int]`` allows."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         try:
             annotation = ast.parse(annotation.value, mode="eval").body
         except SyntaxError:
             return None
-    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        sides = [annotation.left, annotation.right]
-    elif isinstance(annotation, ast.Subscript) and _last_name(annotation.value) in ("Optional", "Union", "Final"):
-        inner = annotation.slice
-        sides = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-    elif isinstance(annotation, ast.Subscript):
-        return _annotated(annotation.value)
+    if isinstance(annotation, ast.Subscript):
+        form, inner = _last_name(annotation.value), annotation.slice
+        parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+        if form == "Literal":
+            values = [one.value for one in parts if isinstance(one, ast.Constant) and one.value is not None]
+            return tuple(dict.fromkeys(map(type, values))) or None
+        if form == "Annotated":
+            return _annotated(parts[0])
+        if form not in ("Optional", "Union", "Final"):
+            return _annotated(annotation.value)
+    elif isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        parts = [annotation.left, annotation.right]
     else:
-        return _TYPES.get((_last_name(annotation) or "").lower())
-    named = [side for side in sides if not (isinstance(side, ast.Constant) and side.value is None)]
-    return _annotated(named[0]) if len(named) == 1 else None
+        kind = _TYPES.get((_last_name(annotation) or "").lower())
+        return None if kind is None else (kind,)
+    sides = [_annotated(side) for side in parts if not (isinstance(side, ast.Constant) and side.value is None)]
+    # with a side that is unknown here it may be of any type
+    return tuple(dict.fromkeys(kind for side in sides for kind in side or ())) if sides and all(sides) else None
 
 
 def _last_name(node: ast.expr) -> str | None:
@@ -151,16 +162,15 @@ def check_parameters(path: Path, known: Mapping[str, Any], given: Mapping[str, A
             none = "" if known else f" {path.name} has no cell tagged 'parameters'."
             raise UsageError(f"{path.name}: {unknown('parameter', name, known)}{none} Nothing was begun.")
         own = known[name]
-        kind = type(own) if own is not None else getattr(known, "kinds", {}).get(name)
-        if kind is int and getattr(known, "kinds", {}).get(name) is float:
-            kind = float
-        fitted = _fit(value, kind)
+        kinds = _allowed(own, getattr(known, "kinds", {}).get(name, ()))
+        fitted = _fit_one(value, kinds, own)
         if fitted is _NOT_GIVEN:
-            wanted, typed = kind or float, isinstance(value, Typed)
-            seen = f"{str(value)!r} (text)" if typed else f"{value!r} ({type(value).__name__})"
+            seen = f"{str(value)!r} (text)" if isinstance(value, Typed) else f"{value!r} ({type(value).__name__})"
+            names = " or ".join(kind.__name__ for kind in kinds or (float,))
+            words = " or ".join(_WORDS.get(kind, "the same type") for kind in kinds or (float,))
             raise UsageError(
-                f"{path.name}: {name} is {seen}, but must be {wanted.__name__}, as the notebook's own value {own!r}: "
-                f"{_WORDS.get(wanted, 'the same type')}. Nothing was begun."
+                f"{path.name}: {name} is {seen}, but must be {names}, as the notebook's own value {own!r}: {words}. "
+                "Nothing was begun."
             )
         if not _is_literal(fitted):
             seen = show(abridged(str(value), 200))
@@ -188,6 +198,26 @@ def _is_plain(value: Any) -> bool:
     if type(value) is dict:
         return all(_is_plain(key) and _is_plain(one) for key, one in value.items())
     return type(value) in (type(None), bool, int, float, complex, str, bytes)
+
+
+def _allowed(own: Any, annotated: Kinds) -> Kinds:
+    """Return the types that a parameter may have, the one that is tried first in front; none if it may have any."""
+    kind = float if type(own) is int and float in annotated and int not in annotated else type(own)
+    if own is not None and kind not in annotated:
+        return (kind,)  # the notebook works with a value that is not as its annotation says
+    return tuple(sorted(annotated, key=lambda one: (one is not kind, one is str)))  # any text would be a str
+
+
+def _fit_one(value: Any, kinds: Kinds, own: Any) -> Any:
+    """Return a value as the first of the types that it fits; _NOT_GIVEN if it fits none."""
+    if not isinstance(value, Typed):
+        kinds = (type(value), *kinds) if type(value) in kinds else kinds
+    elif own is None and len(kinds) > 1:
+        found = _typed_as(str(value), object)
+        if isinstance(found, int | float) and str in kinds:  # 2024-1 may be the name of a folder
+            found = _typed_as(str(value), None)
+        kinds = (type(found),) if type(found) in kinds else kinds
+    return next((one for kind in kinds or (None,) if (one := _fit(value, kind)) is not _NOT_GIVEN), _NOT_GIVEN)
 
 
 def _fit(value: Any, kind: type | None) -> Any:
@@ -270,6 +300,66 @@ def refuse_options(given: Mapping[str, Any], options: Mapping[str, str]) -> None
             raise UsageError(
                 f"-p {name}={show(str(given[name]))}: give it as {option} of this command. Nothing was begun."
             )
+
+
+def refuse_fixed(path: Path, given: Mapping[str, tuple[str, Any]]) -> None:
+    """Refuse a store or a limit that cannot take effect, because a notebook opens its session with one of its own.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook.
+    given : mapping
+        What gives the value, such as ``--store``, and the value, by the argument of `open_session`.
+
+    Raises
+    ------
+    UsageError
+        If the notebook has another value in the call, or in a cell that is not tagged ``parameters``.
+    """
+    for number, argument, own in _fixed(read_notebook(path)["cells"]):
+        option, value = given.get(argument, ("", None))
+        if value is not None and str(own) != str(value):
+            raise UsageError(
+                f"{path.name}: cell {number} opens its session with {argument}={show(str(own))!r}, so {option} "
+                f"{show(str(value))} would have no effect. Set {argument.upper()} in a cell tagged 'parameters', and "
+                f"pass {argument}={argument.upper()} to open_session; or give no {option}. Nothing was begun."
+            )
+
+
+def _fixed(cells: list[dict[str, Any]]) -> Iterator[tuple[int, str, Any]]:
+    """Yield (number of the cell, argument, value) for literal arguments of `open_session` that no run replaces."""
+    values: dict[str, Any] = {}
+    for number, cell in enumerate((one for one in cells if one["cell_type"] == "code"), 1):
+        if re.match(r"\s*%%(?!time|capture)", cell["source"]):
+            continue  # another language, mostly
+        try:
+            body = ast.parse(re.sub(r"(?m)^[ \t]*[%!].*$", "", cell["source"])).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        tagged = "parameters" in cell["metadata"].get("tags", [])
+        for statement in body:
+            nodes = list(ast.walk(statement))
+            for call in nodes:
+                if isinstance(call, ast.Call) and _last_name(call.func) == "open_session":
+                    by_name = {one.arg: one.value for one in call.keywords}
+                    for argument, node in {**dict(zip(("slug", "store", "limit"), call.args)), **by_name}.items():  # noqa: B905
+                        own = values.get(node.id) if isinstance(node, ast.Name) else _literal(node)
+                        if argument in ("store", "limit") and own is not None:
+                            yield number, argument, own
+            simple = isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None and not tagged
+            value = _literal(statement.value) if simple else None
+            values |= {one.id: value for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+
+
+def _literal(node: ast.expr) -> Any:
+    """Return the value of a literal or of ``Path(literal)``; None for whatever depends on more."""
+    if isinstance(node, ast.Call) and _last_name(node.func) == "Path" and len(node.args) == 1:
+        node = node.args[0]
+    try:
+        return evaluate(node)
+    except ValueError:
+        return None
 
 
 def set_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> None:

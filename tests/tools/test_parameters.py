@@ -13,6 +13,7 @@ from nbkit.tools.parameters import (
     check_parameters,
     notebook_parameters,
     parse_parameters,
+    refuse_fixed,
     refuse_options,
     replace_values,
     typed,
@@ -208,13 +209,83 @@ def test_a_path_is_taken_as_its_text(tmp_path):
     ("annotation", "taken"),
     [
         ("str", "2024"), ("'str'", "2024"), ("str | None", "2024"), ("None | str", "2024"), ("Optional[str]", "2024"),
-        ("typing.Optional[str]", "2024"), ("int", 2024), ("float | None", 2024.0), ("Path", 2024), ("str | int", 2024),
+        ("typing.Optional[str]", "2024"), ("int", 2024), ("float | None", 2024.0), ("Path", "2024"),
+        ("str | int", 2024),
+        ("os.PathLike[str]", "2024"), ("Path | None", "2024"), ("Annotated[str, 'a path']", "2024"), ("Unknown", 2024),
+        ("Annotated[float, 'Hz']", 2024.0), ("Literal['a', 'b']", "2024"), ("Union[None, float]", 2024.0),
+        ("Final[Optional[str]]", "2024"), ("int | Unknown", 2024), ("list | float", 2024.0), ("float | int", 2024),
     ],
 )  # fmt: skip
 def test_an_annotation_says_the_type_of_a_parameter_without_a_value(make_notebook, annotation, taken):
     path = make_notebook(f"A: {annotation} = None")
     found = check_parameters(path, notebook_parameters(path), parse_parameters(["A=2024"]))["A"]
     assert found == taken and type(found) is type(taken)
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "taken"),
+    [
+        ("int | float = 1", "0.5", 0.5), ("int | float = 1", "2", 2), ("float | int = 1", "0.5", 0.5),
+        ("Union[int, str] = 3", "abc", "abc"), ("Union[int, str] = 3", "4", 4), ("str | int = 'a'", "3", "3"),
+        ("Annotated[float, 'Hz'] = 1", "0.5", 0.5), ("float | str = 1", "0.5", 0.5), ("float | str = 1", "all", "all"),
+        ("bool | str = False", "true", True), ("bool | str = False", "auto", "auto"),
+        ("str | int = None", "2-1", "2-1"),
+        ("str | list = None", "['a', ('b',)]", ["a", ("b",)]), ("int | float = None", "2.0", 2.0),
+        ("int | float = None", "2 * 3", 6), ("'int | float' = 1", "0.5", 0.5), ("Path = 'a'", "2024", "2024"),
+        ("str = 3", "4", 4), ("int | float = 1", "many", NO), ("int | None = 1", "0.5", NO),
+        ("Optional[Union[int, bool]] = None", "x", NO),
+    ],
+)  # fmt: skip
+def test_an_annotation_of_several_types_allows_each_of_them(make_notebook, source, text, taken):
+    path = make_notebook(f"A: {source}")
+    known = notebook_parameters(path)
+    if taken is NO:
+        with pytest.raises(
+            UsageError, match=r"A is '(many|0.5|x)' \(text\), but must be (int|int or (float|bool)), as"
+        ):
+            check_parameters(path, known, parse_parameters([f"A={text}"]))
+        return
+    found = check_parameters(path, known, parse_parameters([f"A={text}"]))["A"]
+    again = check_parameters(path, known, parse_parameters([f"A={typed(found)}"]))["A"]
+    assert repr(found) == repr(again) == repr(taken)
+    assert repr(check_parameters(path, known, {"A": found})["A"]) == repr(taken)
+
+
+CALL = "s = nbkit.open_session('toy', store={}, limit={})"
+IN_VAIN = {
+    "a literal": ("X = 1", CALL.format("'own'", "None")),
+    "a limit": ("X = 1", CALL.format("None", "9 * 3600")),
+    "by position": ("X = 1", "open_session('toy', 'own')"),
+    "a path": ("X = 1", CALL.format("Path('own')", "None")),
+    "in another cell": (
+        "X = 1",
+        "%pwd\nHERE: str = 'own'",
+        "with " + CALL.format("HERE", "None")[4:] + " as s:\n    pass",
+    ),
+    "set again": ("STORE = None", "STORE = 'own'", CALL.format("STORE", "None")),
+}
+HEEDED = {
+    "parameters": ("STORE = 'own'\nLIMIT = '9h'", CALL.format("STORE", "LIMIT")),
+    "nothing": ("X = 1", "nbkit.open_session('toy')"),
+    "none": ("X = 1", "HERE = None\n" + CALL.format("HERE", "None")),
+    "computed": ("X = 1", "import os\nHERE = os.environ['NBKIT_STORE']\n" + CALL.format("HERE", "None")),
+    "perhaps": ("STORE = None", "if not STORE:\n    STORE = 'own'", CALL.format("STORE", "None")),
+    "the same": ("X = 1", CALL.format("'given'", "'30s'")),
+    "no Python": ("X = 1", "%%bash\nopen_session('toy', 'own')"),
+}
+
+
+@pytest.mark.parametrize("cells", IN_VAIN.values(), ids=IN_VAIN)
+def test_a_store_or_limit_that_would_have_no_effect_is_refused(make_notebook, cells):
+    words = r"cell \d opens its session with (store='own', so --store given|limit='32400', so --limit 30s) would"
+    with pytest.raises(UsageError, match=words):
+        refuse_fixed(make_notebook(*cells), {"store": ("--store", "given"), "limit": ("--limit", "30s")})
+    refuse_fixed(make_notebook(*cells), {"store": ("--store", None), "limit": ("--limit", None)})
+
+
+@pytest.mark.parametrize("cells", HEEDED.values(), ids=HEEDED)
+def test_a_store_or_limit_that_may_have_an_effect_is_taken(make_notebook, cells):
+    refuse_fixed(make_notebook(*cells), {"store": ("--store", "given"), "limit": ("--limit", "30s")})
 
 
 def test_a_number_that_is_annotated_as_float_takes_fractions(make_notebook):

@@ -13,7 +13,7 @@ from typing import Any
 
 from nbkit.runtime.errors import UsageError
 from nbkit.tools.notebooks import read_notebook
-from nbkit.tools.parameters import check_parameters, notebook_parameters, set_values
+from nbkit.tools.parameters import check_parameters, notebook_parameters, refuse_fixed, set_values
 
 _DEFAULTS = {"STORE": "None", "LIMIT": "None", "RESUME": '"exact"'}
 
@@ -74,7 +74,7 @@ def require_names(notebook: Path, names: tuple[str, ...]) -> None:
     Raises
     ------
     UsageError
-        If a name is missing.
+        If a name is missing, or the notebook opens its session with a store or a limit of its own.
     """
     known = notebook_parameters(notebook)
     for name in names:
@@ -84,3 +84,4 @@ def require_names(notebook: Path, names: tuple[str, ...]) -> None:
                 f"from this cell: add the line '{name} = {_DEFAULTS[name]}' and pass {name} to open_session. Nothing "
                 "was begun."
             )
+    refuse_fixed(notebook, {name.lower(): (f"the {name}", "of this command") for name in names})

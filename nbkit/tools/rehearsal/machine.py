@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from nbkit.ground.home import import_folder
 from nbkit.runtime.journal import KILLED, VARIABLE, of_kind, read_journal
-from nbkit.tools.parameters import typed
+from nbkit.tools.parameters import refuse_fixed, typed
 from nbkit.tools.rehearsal.accounts import RehearsedSession
 from nbkit.tools.rehearsal.live_line import doing
 from nbkit.tools.rehearsal.process_tree import ProcessTree
@@ -120,7 +120,14 @@ class ThisMachine:
     def prepare(
         self, notebook: Path, limit: float, room: Path, environment: Mapping[str, str]
     ) -> tuple[list[str], Path, dict[str, str]]:
-        """Return the command, the working folder and the environment variables of a session."""
+        """Return the command, the working folder and the environment variables of a session.
+
+        Raises
+        ------
+        UsageError
+            If the notebook opens its session with a store or a limit of its own.
+        """
+        refuse_fixed(notebook, {"store": ("--store", self.store), "limit": ("--session", f"{limit}s")})
         command = [sys.executable, "-m", "nbkit", "run", str(notebook), "--limit", f"{limit}s"]
         for name, value in self.parameters.get(notebook, {}).items():
             command += ["-p", f"{name}={typed(value)}"]

@@ -29,7 +29,7 @@ from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.training.sameness.asked import VARIABLE as RESUME
 from nbkit.runtime.words import abridged, parse_duration
 from nbkit.tools.notebooks import find_notebook, read_notebook
-from nbkit.tools.parameters import check_parameters, notebook_parameters, set_values
+from nbkit.tools.parameters import check_parameters, notebook_parameters, refuse_fixed, set_values
 from nbkit.tools.rehearsal.handing_on import handing_on
 
 DONE, FAILED, LEFT = 0, 1, 3
@@ -84,9 +84,9 @@ def run_notebook(
     params = check_parameters(path, known, params or {})
     smoke = bool(_once(params, "SMOKE", smoke or None, "--smoke"))
     params |= check_parameters(path, known, {"SMOKE": True} if smoke else {})
-    store = store_address(
-        _once(params, "STORE", store, "--store") or os.environ.get("NBKIT_STORE") or known.get("STORE")
-    )
+    store = _once(params, "STORE", store, "--store")
+    refuse_fixed(path, {"store": ("--store", store), "limit": ("--limit", limit)})
+    store = store_address(store or os.environ.get("NBKIT_STORE") or known.get("STORE"))
     limit = _once(params, "LIMIT", limit, "--limit")
     parse_duration(limit)
     open_store(store)  # a mistyped address must not cost the start of a kernel

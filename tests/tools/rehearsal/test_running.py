@@ -16,7 +16,7 @@ import pytest
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.signals import ENDING
 from nbkit.runtime.store.opening import store_address
-from nbkit.tools.kaggle.copy import pushed_copy
+from nbkit.tools.kaggle.copy import pushed_copy, require_names
 from nbkit.tools.notebooks import find_notebook
 from nbkit.tools.parameters import check_parameters, notebook_parameters, parse_parameters
 from nbkit.tools.rehearsal.machine import ThisMachine
@@ -120,6 +120,16 @@ def test_a_kernel_gets_nested_values_as_they_were_typed(make_notebook, tmp_path)
     assert check_parameters(notebook, notebook_parameters(notebook), passed) == wanted
     exec("".join(cell["source"] + "\n" for cell in pushed_copy(notebook, given, None)["cells"]))
     assert out.read_text().splitlines() == [repr(list(wanted.values()))] * 2
+
+
+def test_a_store_that_the_notebook_fixes_is_refused_in_every_command(make_notebook, tmp_path):
+    notebook = make_notebook("STORE = LIMIT = None", OPEN.replace("smoke=SMOKE", "'own'"))
+    with pytest.raises(UsageError, match="cell 2 .* store='own', so --store .* would have no effect"):
+        run_notebook(notebook, store=tmp_path / "store")
+    with pytest.raises(UsageError, match="so --store .* would have no effect"):
+        ThisMachine(str(tmp_path / "store"), tmp_path).prepare(notebook, 20.0, tmp_path, {})
+    with pytest.raises(UsageError, match="so the STORE of this command would have no effect"):
+        require_names(notebook, ("STORE", "LIMIT"))
 
 
 def test_the_notebooks_own_store_counts_where_nothing_else_is_said(make_notebook, tmp_path):
