@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler as of_torch
@@ -34,6 +37,70 @@ NESTED = {
 }
 
 
+def falling(step: int, total: float) -> float:
+    return 1.0 - 0.5 * min(1.0, step / total)
+
+
+class Falling:
+    def __init__(self, total: int) -> None:
+        self.total = total
+
+    def __call__(self, step: int) -> float:
+        return falling(step, self.total)
+
+    def factor(self, step: int) -> float:
+        return falling(step, self.total)
+
+
+def of_inner(total: int) -> Callable[[int], float]:
+    inner = functools.partial(falling, total=total)
+    return lambda step: inner(step)
+
+
+# how a schedule's function may know the length: nothing of it is in torch's own state
+FUNCTIONS: dict[str, Callable[[int], Any]] = {
+    "closure": lambda total: lambda step: falling(step, total),
+    "closure of numpy's": lambda total: (lambda length: lambda step: float(falling(step, length)))(np.float64(total)),
+    "default": lambda total: lambda step, length=total: falling(step, length),
+    "keyword": lambda total: lambda step, *, length=total: falling(step, length),
+    "partial": lambda total: functools.partial(falling, total=total),
+    "partial of a partial": lambda total: functools.partial(functools.partial(falling, total=total)),
+    "partial in a closure": of_inner,
+    "method": lambda total: Falling(total).factor,
+    "object": Falling,
+}
+CALLED: dict[str, Any] = {
+    **{
+        f"LambdaLR of a {name}": lambda optimizer, total, make=make: of_torch.LambdaLR(optimizer, make(total))
+        for name, make in FUNCTIONS.items()
+    },
+    "MultiplicativeLR": lambda optimizer, total: of_torch.MultiplicativeLR(optimizer, lambda step: 0.1 ** (1 / total)),
+    "SequentialLR": lambda optimizer, total: of_torch.SequentialLR(
+        optimizer,
+        [of_torch.ConstantLR(optimizer), of_torch.LambdaLR(optimizer, lambda step: falling(step, total))],
+        [2],
+    ),
+}
+CYCLES: dict[str, Any] = {  # what ends after 12 steps, how it is stepped, and what is said of it
+    "plain": (lambda o, n: of_torch.OneCycleLR(o, 1e-2, total_steps=n), 12, {}, "12 steps.* needs 24.*max_steps=12"),
+    "in SequentialLR": (
+        lambda o, n: of_torch.SequentialLR(o, [of_torch.LinearLR(o), of_torch.OneCycleLR(o, 1e-2, total_steps=n)], [3]),
+        9, {}, "in SequentialLR is built for 9 steps.* needs 21.*max_steps=12",
+    ),
+    "in ChainedScheduler": (
+        lambda o, n: of_torch.ChainedScheduler([of_torch.OneCycleLR(o, 1e-2, total_steps=n)], o),
+        12, {}, "in ChainedScheduler is built for 12 steps.* needs 24",
+    ),
+    "manual": (lambda o, n: of_torch.OneCycleLR(o, 1e-2, total_steps=n), 12, {"manual": True}, "needs 24"),
+    "every second step": (
+        lambda o, n: of_torch.OneCycleLR(o, 1e-2, total_steps=n), 6, {"frequency": 2}, "needs 11.*=11 or.*max_steps=14",
+    ),
+    "by epoch": (
+        lambda o, n: of_torch.OneCycleLR(o, 1e-2, total_steps=n), 1, {"interval": "epoch"}, "needs 2.*max_steps=17",
+    ),
+}  # fmt: skip
+
+
 class Scheduled(Tiny):
     def __init__(self, name: str, total: int, rate: float = 1e-2) -> None:
         super().__init__()
@@ -43,7 +110,7 @@ class Scheduled(Tiny):
         optimizer = torch.optim.SGD(self.parameters(), lr=self.rate, momentum=0.9)
         if self.name == "none":
             return optimizer
-        scheduler = {**BUILT, **NESTED}[self.name](optimizer, self.total)
+        scheduler = {**BUILT, **NESTED, **CALLED}[self.name](optimizer, self.total)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "monitor": "loss_step"},
@@ -70,14 +137,72 @@ def test_a_schedule_that_grows_with_the_training_is_refused_unless_accepted(name
         assert rate_of(tmp_path / "grown") == pytest.approx(rate_of(tmp_path / "once"), rel=1e-6, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", [*BUILT, *NESTED])
+@pytest.mark.parametrize("name", CALLED)
+def test_a_schedule_whose_function_grows_with_the_training_is_refused_unless_accepted(
+    name: str, tmp_path: Path
+) -> None:
+    one_session(tmp_path / "grown", Scheduled(name, 12), max_steps=12)
+    with pytest.raises(UsageError, match=r"schedule 0 \(.*lr_lambdas\[0\].*-> .*accept_changes=True.*is untouched"):
+        one_session(tmp_path / "grown", Scheduled(name, 24), max_steps=24)
+    one_session(tmp_path / "grown", Scheduled(name, 24), max_steps=24, accept_changes=True, steps=6)
+    report, _ = one_session(tmp_path / "grown", Scheduled(name, 24), max_steps=24)
+    assert report.complete
+    if name != "MultiplicativeLR":  # which has no rate of its own at a step
+        one_session(tmp_path / "once", Scheduled(name, 24), max_steps=24)
+        assert rate_of(tmp_path / "grown") == pytest.approx(rate_of(tmp_path / "once"), rel=1e-6)
+
+
+class Cycled(Tiny):
+    def __init__(self, make: Any, total: int, manual: bool = False, **config: Any) -> None:
+        super().__init__()
+        self.make, self.total, self.config, self.automatic_optimization = make, total, config, not manual
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        if self.automatic_optimization:
+            return loss
+        self.optimizers().zero_grad()
+        self.manual_backward(loss)
+        self.optimizers().step()
+        self.lr_schedulers().step()
+        return None
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=1e-2)
+        scheduler = self.make(optimizer, self.total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", **self.config}}
+
+
+@pytest.mark.parametrize(("make", "total", "options", "words"), CYCLES.values(), ids=CYCLES)
+def test_a_cycle_that_ends_before_a_grown_training_is_refused_before_the_next_step(
+    make: Any, total: int, options: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    one_session(tmp_path, Cycled(make, total, **options), max_steps=12, steps=7)
+    report, _ = one_session(tmp_path, Cycled(make, total, **options), max_steps=12)  # to its last step
+    assert report.complete
+    with pytest.raises(UsageError, match=f"OneCycleLR .*{words}.*Nothing was trained"):
+        one_session(tmp_path, Cycled(make, total, **options), max_steps=24)
+    assert checkpoint_of(tmp_path)["global_step"] == 12
+
+
+@pytest.mark.parametrize("name", ["every second step", "by epoch"])
+def test_the_longest_training_that_is_named_for_a_cycle_is_possible(name: str, tmp_path: Path) -> None:
+    make, total, options, words = CYCLES[name]
+    one_session(tmp_path, Cycled(make, total, **options), max_steps=12)
+    report, _ = one_session(tmp_path, Cycled(make, total, **options), max_steps=int(words.rpartition("=")[2]))
+    assert report.complete
+
+
+@pytest.mark.parametrize("name", [*BUILT, *NESTED, *CALLED])
 def test_schedules_resume(name: str, tmp_path: Path) -> None:
     assert_same(tmp_path, lambda: Scheduled(name, 24), steps=(7,), max_steps=16)
 
 
-def test_a_cycle_shorter_than_the_training_is_refused_before_the_first_step(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"built for 12 steps, and max_steps is 24.*max_steps=12"):
-        one_session(tmp_path, Scheduled("OneCycleLR", 12), max_steps=24)
+@pytest.mark.parametrize("name", ["plain", "in SequentialLR", "in ChainedScheduler"])
+def test_a_cycle_shorter_than_the_training_is_refused_before_the_first_step(name: str, tmp_path: Path) -> None:
+    make, total, _, _ = CYCLES[name]
+    with pytest.raises(UsageError, match=rf"built for {total} steps, and max_steps is 24.*max_steps=12"):
+        one_session(tmp_path, Cycled(make, total), max_steps=24)
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
