@@ -330,8 +330,9 @@ def _rebuilt(plain: DataLoader, places: _Places, seed: int, training: bool) -> D
 
 def _kind(plain: Any) -> str:
     """Return how a loader orders its items: ``sequential``, ``shuffled``, ``weighted`` or ``grouped``."""
-    if not isinstance(plain, DataLoader):
-        raise UsageError(f"train_dataloader returned {_a(plain)}. {_ALLOWED}. Nothing was trained.")
+    if not isinstance(plain, DataLoader) or type(plain).__iter__ is not DataLoader.__iter__:
+        own = " with an __iter__ of its own" if isinstance(plain, DataLoader) else ""
+        raise UsageError(f"train_dataloader returned {_a(plain)}{own}. {_ALLOWED}. Nothing was trained.")
     if isinstance(plain.dataset, IterableDataset):
         raise UsageError(
             f"The training data are an IterableDataset ({type(plain.dataset).__name__}), whose position cannot be "

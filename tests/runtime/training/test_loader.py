@@ -164,6 +164,13 @@ class Odd(SequentialSampler):
     pass
 
 
+class Scaling(DataLoader):
+    """A loader that changes its batches itself."""
+
+    def __iter__(self):
+        return (100 * batch for batch in super().__iter__())
+
+
 @pytest.mark.parametrize(
     ("plain", "words"),
     [
@@ -173,6 +180,7 @@ class Odd(SequentialSampler):
         (lambda: DataLoader(Points(4), batch_size=None), "batch sampler"),
         (lambda: DataLoader(Points(4), batch_sampler=type("Mine", (BatchSampler,), {})([0], 1, False)), "Mine"),
         (lambda: {"a": DataLoader(Points(4))}, "dict"),
+        (lambda: Scaling(Points(4)), "Scaling with an __iter__ of its own"),
     ],
 )
 def test_an_order_that_cannot_be_derived_is_refused(plain, words: str) -> None:
