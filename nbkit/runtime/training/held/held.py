@@ -18,6 +18,7 @@ import torch
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.held.again import as_it_came, leave, remember
 from nbkit.runtime.training.held.covered import callbacks_of
+from nbkit.runtime.training.held.links import Links
 from nbkit.runtime.training.held.places import Place, Walk, cannot_change, get, has_own_state, put
 from nbkit.runtime.training.held.scan import check_scan
 from nbkit.runtime.training.held.values import NOTHING, NotPlain, can_be_made, digest, form_of, value_of
@@ -49,6 +50,7 @@ class Held:
         self._objects: dict[str, Any] = {}  # what was there then
         self._live: dict[str, bool] = {}  # places that the training changes, and whether by another object
         self._saved: dict[str, Any] | None = None
+        self._links = Links()
         self._not_kept: set[str] = set()  # objects that appeared during the training
         self._watched: list[Place] = []  # the live places
         self._marks: list[Any] = []
@@ -79,6 +81,7 @@ class Held:
             self._ready_for = trainer, loader
             self._first = {place.path: _digest(place) for place in walk.places}
             self._objects = {place.path: _reference(place.value) for place in walk.places}
+            self._links.begin(walk)
             self._watch(walk.places)
 
     def leave(self, module: Any) -> None:
@@ -98,18 +101,28 @@ class Held:
         if self._saved is None or (self._saved["begun"] and not begun):
             return
         entries, self._saved = self._saved["entries"], None
-        walk = self._walk(trainer, loader)
+        walk, lost = self._walk(trainer, loader), list[str]()
+        named = {path: entry for path, entry in entries.items() if entry[2] == "link"}
+        targets = {"": None, **walk.holders}
+        for path, (parent, key, _, _, _, target) in named.items():
+            if parent in walk.holders and target in targets:
+                put(walk.holders[parent], value_of(key), targets[target])
+            else:
+                lost.append(path)
+        walk = self._walk(trainer, loader) if named else walk
         for entry in entries.values():
             if entry[2] == "grown" and entry[0] in walk.holders:
                 while len(walk.holders[entry[0]]) < entry[5]:
                     walk.holders[entry[0]].increment()
         walk = self._walk(trainer, loader)
         now = {place.path: place.value for place in walk.places}
-        device, lost = trainer.strategy.root_device, list[str]()
+        device = trainer.strategy.root_device
         made: dict[str, Any] = {}
         # a place that still holds its first object first, as others may refer to that object
         for path, entry in sorted(entries.items(), key=lambda item: (item[1][3], item[1][4] is not None)):
             parent, key, kind, rebound, same, form = entry
+            if kind == "link":
+                continue
             if parent not in walk.holders:
                 lost.append(path)
             elif kind == "own" and path in now:
@@ -140,8 +153,10 @@ class Held:
     def state(self, trainer: Any, loader: Any, begun: bool) -> dict[str, Any]:
         """Return what the training has changed so far, with references to its tensors."""
         walk = self._walk(trainer, loader)
+        entries, others = self._links.changed(walk)
         self._note_changes(walk.places)
-        entries: Entries = {}
+        for link in others:
+            self._say_once(link.path, f"{type(link.value).__module__}.{type(link.value).__qualname__}")
         owners: dict[int, str] = {}
         for place in walk.places:
             changeable = place.kind == "plain" and not cannot_change(place.value)
@@ -187,11 +202,15 @@ class Held:
         if place.path in self._not_kept:
             return
         spoken = not place.quiet and not self._inside_new(place)
+        if spoken and type(place.value).__module__.partition(".")[0] not in _SHOWS:
+            self._say_once(place.path, place.form)
         self._not_kept.add(place.path)
-        kind = type(place.value)
-        if spoken and kind.__module__.partition(".")[0] not in _SHOWS:
+
+    def _say_once(self, path: str, what: str) -> None:
+        if path not in self._not_kept:
+            self._not_kept.add(path)
             self.say(
-                f"{place.path} has changed and holds what a checkpoint cannot ({place.form}): a later session "
+                f"{path} has changed and holds what a checkpoint cannot ({what}): a later session "
                 "goes on without it. If it matters, make it in __init__, or give its owner a state_dict and a "
                 "load_state_dict, or keep it as numbers, arrays or tensors (register_buffer)"
             )

@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader
 
 from nbkit.runtime.training.held.caches import caches_of, of_a_library
 from nbkit.runtime.training.held.generators import content, is_foreign, is_generator
+from nbkit.runtime.training.held.links import FUNCTIONS, Link, hooks_of
 from nbkit.runtime.training.held.values import NotPlain, form_of
 
 _LARGE = 1 << 24  # bytes of an array of a DataModule or dataset above which it is taken for the data themselves
 _MANY = 10_000  # entries of a container above which it is not walked through, and those of data are not compared
 
-_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
 _EMPTY: tuple[Any, ...] = ([], (), {}, set(), "", range(0))
 _ITERATORS: Any = (
     types.GeneratorType,
@@ -103,6 +103,7 @@ class Walk:
 
     def __init__(self, known: Any = ()) -> None:
         self.places: list[Place] = []
+        self.links: list[Link] = []  # modules, functions and classes that are named
         self.holders: dict[str, Any] = {}  # what a path leads to, where it can hold places
         self._known = list(known)
         self._seen = {id(thing) for thing in self._known}
@@ -118,7 +119,7 @@ class Walk:
         data : bool
             Whether it holds data: then large arrays and lists are taken for the data, and left out.
         """
-        if isinstance(thing, _FUNCTIONS):
+        if isinstance(thing, FUNCTIONS):
             self._callable(thing, path, data)
             return
         self._object(thing, path, data)
@@ -148,7 +149,11 @@ class Walk:
             self.holders[f"{path}.{kind}"] = tensors
             for name, value in tensors.items():
                 self._value(tensors, name, value, f"{path}.{kind}", f"{path}.{name}", quiet, data)
+        self.holders[f"{path}._modules"] = thing._modules
+        self.links += hooks_of(thing, path, quiet)
         for name, part in thing._modules.items():
+            if not _makes_its_items(thing):
+                self.links.append(Link(f"{path}.{name}", thing, name, part, quiet, part=True))
             if part is not None:
                 self._object(part, f"{path}.{name}", data)
 
@@ -199,9 +204,11 @@ class Walk:
         return True
 
     def _value(self, holder: Any, key: Any, value: Any, parent: str, path: str, quiet: bool, data: bool) -> None:
+        if isinstance(value, (*FUNCTIONS, torch.nn.Module, type)):
+            self.links.append(Link(path, holder, key, value, quiet))
         if id(value) in self._seen and not cannot_change(value):
             return
-        if isinstance(value, _FUNCTIONS):
+        if isinstance(value, FUNCTIONS):
             self._callable(value, path, data)
             return
         if isinstance(value, torch.nn.Module):
