@@ -54,6 +54,7 @@ class ExactState:
         self._options: dict[str, Any] = {}
         self._parts: list[Any] = []
         self._own: list[dict[str, Any]] = []
+        self._sharing: list[tuple[Any, Any]] = []
         self._saved: dict[str, Any] | None = None
         self._begun: StartHooks | None = None
         self._loops: dict[str, Any] | None = None
@@ -111,6 +112,7 @@ class ExactState:
             check_built(self._saved["built"], self._built, self.accept, self.say)
             self._begun.on_fit_start(trainer)
             form_groups(trainer, self._saved["groups"], self._saved["first_groups"])
+        self._sharing = groups.shared_groups(trainer)
         self._parts, self._own = groups.parts_of(trainer), groups.own_attributes(trainer)
 
     def on_train_start(self, trainer: Any) -> None:
@@ -129,6 +131,8 @@ class ExactState:
         begun : bool
             Whether ``on_train_epoch_start`` of this epoch is over.
         """
+        groups.share_again(self._sharing)
+        self._sharing = []
         self.held.ready(trainer, loader)
         self.held.put_back(trainer, loader, begun)
         saved, self._saved = self._saved, None

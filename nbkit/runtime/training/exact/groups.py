@@ -87,6 +87,22 @@ def check_parts(trainer: Any, first: list[Any]) -> None:
         )
 
 
+def shared_groups(trainer: Any) -> list[tuple[Any, Any]]:
+    """Return optimizers that an optimizer holds and that share its groups, which each loading of a state separates."""
+    return [
+        (inner, outer)
+        for outer in trainer.optimizers
+        for inner in vars(outer).values()
+        if getattr(inner, "param_groups", None) is outer.param_groups
+    ]
+
+
+def share_again(pairs: list[tuple[Any, Any]]) -> None:
+    """Let optimizers share their groups as before their state was loaded."""
+    for inner, outer in pairs:
+        inner.param_groups = outer.param_groups
+
+
 def own_attributes(trainer: Any) -> list[dict[str, Any]]:
     """Return the plain attributes of every optimizer, which its state_dict leaves out, such as a count of its own."""
     plain = (type(None), bool, int, float, str)

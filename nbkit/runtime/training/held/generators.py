@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import random
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nbkit.runtime.training.held.values import NotPlain, digest, form_of
+from nbkit.runtime.training.held.values import NotPlain, digest, form_of, is_python_generator
 
 _LEAVES = (type(None), bool, int, float, complex, str, bytes, torch.Tensor, np.ndarray, np.generic, type)
 _MOST = 20_000  # objects that are looked at
@@ -34,8 +33,8 @@ _FOREIGN = {
 
 def is_generator(value: Any) -> bool:
     """Return whether a value is a random generator."""
-    kinds = (np.random.Generator, np.random.RandomState, torch.Generator)
-    return isinstance(value, kinds) or type(value) is random.Random
+    kinds = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, torch.Generator)
+    return isinstance(value, kinds) or is_python_generator(value)
 
 
 def is_foreign(module: str | None) -> bool:
@@ -122,8 +121,8 @@ def reseed(generators: list[Any], material: bytes) -> None:
     for number, generator in enumerate(generators):
         own = hashlib.blake2b(material, digest_size=8, salt=number.to_bytes(4, "little")).digest()
         seed = int.from_bytes(own, "little") >> 1
-        if isinstance(generator, np.random.Generator):
-            bits = generator.bit_generator
+        if isinstance(generator, np.random.Generator | np.random.BitGenerator):
+            bits = getattr(generator, "bit_generator", generator)
             bits.state = type(bits)(seed).state
         elif isinstance(generator, np.random.RandomState):
             generator.seed(seed & 0xFFFFFFFF)

@@ -82,6 +82,8 @@ class Held:
             self._first = {place.path: _digest(place) for place in walk.places}
             self._objects = {place.path: _reference(place.value) for place in walk.places}
             self._links.begin(walk)
+            # copies of the weights that configure_optimizers makes are of the present step, though not changed yet
+            self._live |= {p.path: self._live.get(p.path, False) for p in walk.places if p.parent in walk.optimizers}
             self._watch(walk.places)
 
     def leave(self, module: Any) -> None:
@@ -126,7 +128,7 @@ class Held:
             if parent not in walk.holders:
                 lost.append(path)
             elif kind == "own" and path in now:
-                now[path].load_state_dict(value_of(form, device=device))
+                _load(now[path], value_of(form, device=device))
             elif kind == "plain":
                 replaced = rebound and not isinstance(now.get(path), torch.nn.Parameter)
                 shared = made.get(same, now.get(same)) if same is not None else None
@@ -244,10 +246,13 @@ class Held:
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         tensors = [t for t in module.state_dict(keep_vars=True).values() if isinstance(t, torch.Tensor)]
         wrapped = trainer.strategy._lightning_optimizers
-        walk = Walk([trainer, self.session, *tensors, *trainer.optimizers, *wrapped, *schedulers])
+        inside = [part for one in trainer.optimizers for part in (one.param_groups, one.state, one.defaults)]
+        walk = Walk([trainer, self.session, *tensors, *trainer.optimizers, *inside, *wrapped, *schedulers])
         walk.root(module, "module")
         for path, callback in callbacks_of(trainer):
             walk.root(callback, path)
+        for number, optimizer in enumerate(trainer.optimizers):
+            walk.optimizer(optimizer, f"optimizer {number}")
         if trainer.datamodule is not None:
             walk.root(trainer.datamodule, "data", data=True)
         if loader is not None:
@@ -261,6 +266,16 @@ def _validation_datasets(trainer: Any) -> list[Any]:
     combined = trainer.fit_loop.epoch_loop.val_loop._combined_loader
     loaders = combined.flattened if combined is not None else []
     return [loader.dataset for loader in loaders if hasattr(loader, "dataset")]
+
+
+def _load(thing: Any, state: Any) -> None:
+    """Give an object its state; an optimizer keeps its groups, which another one and its schedules may share."""
+    groups = thing.param_groups if isinstance(thing, torch.optim.Optimizer) else None
+    thing.load_state_dict(state)
+    if groups is not None:
+        for group, loaded in zip(groups, thing.param_groups, strict=True):
+            group.update(loaded)
+        thing.param_groups = groups
 
 
 def _digest(place: Place) -> bytes:

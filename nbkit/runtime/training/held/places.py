@@ -104,6 +104,7 @@ class Walk:
     def __init__(self, known: Any = ()) -> None:
         self.places: list[Place] = []
         self.links: list[Link] = []  # modules, functions and classes that are named
+        self.optimizers: set[str] = set()  # paths of those that are walked through
         self.holders: dict[str, Any] = {}  # what a path leads to, where it can hold places
         self._known = list(known)
         self._seen = {id(thing) for thing in self._known}
@@ -123,6 +124,19 @@ class Walk:
             self._callable(thing, path, data)
             return
         self._object(thing, path, data)
+        for kind in type(thing).__mro__:
+            if not of_a_library(kind):
+                self._class(kind)
+
+    def optimizer(self, thing: torch.optim.Optimizer, path: str) -> None:
+        """Walk through what an optimizer holds beside its state_dict; plain numbers are kept elsewhere."""
+        if of_a_library(type(thing)):
+            return
+        for name, value in list(_attributes(thing)):
+            if name not in _of_optimizers() and type(value) not in (type(None), bool, int, float, str):
+                self._value(thing, name, value, path, f"{path}.{name}", False, False)
+        self.holders[path] = thing
+        self.optimizers.add(path)
         for kind in type(thing).__mro__:
             if not of_a_library(kind):
                 self._class(kind)
@@ -297,6 +311,13 @@ def _standard() -> frozenset[str]:
         "_hparams_name",
     }
     return frozenset(own | {"train_dataloader", "val_dataloader", "trainer", "_update_signature"})
+
+
+@functools.cache
+def _of_optimizers() -> frozenset[str]:
+    """Return the attributes that every optimizer has, and those that schedules set."""
+    own = vars(torch.optim.SGD([torch.zeros(1)]))
+    return frozenset({*own, "step", "_opt_called", "_step_count"})
 
 
 def _is_large(value: Any) -> bool:

@@ -7,8 +7,12 @@ tensors, and lists that begin with the name of a kind.
 
 from __future__ import annotations
 
+import array
 import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
 import hashlib
 import io
 import random
@@ -25,6 +29,7 @@ _LISTS = {"list": list, "tuple": tuple, "deque": deque, "set": set, "frozenset":
 _DICTS = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter, "defaultdict": defaultdict}
 _FACTORIES = {f.__name__: f for f in (list, dict, set, int, float, str, bool, deque)}
 _LARGE = 1 << 26  # bytes of a tensor above which torch's count of its changes is compared, not its values
+_MANY = 10_000  # entries of an array of objects above which it is taken for the data
 _DEEPEST = 60  # a list that holds itself ends here
 NOTHING: Any = object()  # no value at all
 
@@ -58,19 +63,39 @@ def form_of(value: Any, depth: int = 0) -> Any:
             return ["defaultdict", getattr(value.default_factory, "__name__", None), *flat]
         # a dict of another class can be filled again, but not made
         return [kind.__name__ if kind in _DICTS.values() else "another dict", None, *flat]
+    if kind is np.ndarray and value.dtype == object and value.size <= _MANY:
+        return ["object array", list(value.shape), *[form_of(item, deeper) for item in value.ravel()]]
+    if kind is np.ma.MaskedArray:
+        parts = (value.data, value.mask, value.fill_value)
+        return ["masked array", bool(value.hardmask), *[form_of(np.asarray(part), deeper) for part in parts]]
     if kind is np.ndarray or isinstance(value, np.generic):
         return ["array", _npy(value), kind is np.ndarray]
     if isinstance(value, np.random.Generator):
-        return ["numpy.Generator", type(value.bit_generator).__name__, form_of(value.bit_generator.state, deeper)]
+        return ["numpy.Generator", *_bits(value.bit_generator, deeper)]
+    if isinstance(value, np.random.BitGenerator):
+        return ["numpy.BitGenerator", *_bits(value, deeper)]
+    if kind is np.random.SeedSequence:
+        words = (value.entropy, value.spawn_key, value.pool_size, value.n_children_spawned)
+        return ["numpy.SeedSequence", *[form_of(word, deeper) for word in words]]
     if kind is np.random.RandomState:
         return ["numpy.RandomState", form_of(value.get_state(legacy=False), deeper)]
-    if kind is random.Random:
-        version, numbers, gauss = value.getstate()
-        return ["random.Random", version, torch.tensor(numbers, dtype=torch.int64), gauss]
+    if is_python_generator(value):
+        version, numbers, gauss = random.Random.getstate(value)
+        parts = [version, torch.tensor(numbers, dtype=torch.int64), gauss]
+        # one of another class can be set, but not made
+        return ["random.Random", *parts] if kind is random.Random else ["another Random", *parts, _name(kind)]
     if isinstance(value, torch.Generator):
         return ["torch.Generator", value.device.type, value.get_state()]
     if kind in (bytes, bytearray):
         return [kind.__name__, torch.tensor(list(value), dtype=torch.uint8)]
+    if kind is array.array:
+        return ["array.array", value.typecode, _npy(np.frombuffer(value.tobytes(), dtype=np.uint8))]
+    if kind is datetime.timedelta:
+        return ["timedelta", value.days, value.seconds, value.microseconds]
+    if kind is datetime.date or (kind is datetime.datetime and value.tzinfo is None):
+        return [kind.__name__, value.isoformat(), *([value.fold] if kind is datetime.datetime else [])]
+    if kind in (decimal.Decimal, fractions.Fraction):
+        return [kind.__name__, str(value)]
     if kind is complex:
         return ["complex", value.real, value.imag]
     if kind is range:
@@ -87,11 +112,20 @@ def form_of(value: Any, depth: int = 0) -> Any:
     raise NotPlain(value)
 
 
+def is_python_generator(value: Any) -> bool:
+    """Return whether a value is a generator of Python's ``random`` that keeps its state itself."""
+    own = isinstance(value, random.Random) and not isinstance(value, random.SystemRandom)
+    kept = ("getstate", "setstate", "random")  # another class may draw elsewhere
+    return own and all(getattr(type(value), name) is getattr(random.Random, name) for name in kept)
+
+
 def can_be_made(form: Any) -> bool:
     """Return whether a value can be made from its form alone, without one of its class to fill."""
     if not isinstance(form, list):
         return True
-    if form[0] == "another dict" or (form[0] == "defaultdict" and form[1] not in (None, *_FACTORIES)):
+    if form[0] in ("another dict", "another Random"):
+        return False
+    if form[0] == "defaultdict" and form[1] not in (None, *_FACTORIES):
         return False
     if form[0] in ("enum", "dataclass", "namedtuple") and _class(form[1]) is None:
         return False
@@ -142,8 +176,16 @@ def value_of(form: Any, current: Any = NOTHING, device: Any = "cpu") -> Any:
         return _list(kind, parts, current, device)
     if kind in _DICTS or kind in ("another dict", "dataclass"):
         return _dict(kind, parts, current, device)
-    if kind in ("numpy.Generator", "numpy.RandomState", "random.Random", "torch.Generator"):
+    if kind in _GENERATORS:
         return _generator(kind, parts, current)
+    if kind == "array.array":
+        target = current if type(current) is array.array and current.typecode == parts[0] else array.array(parts[0])
+        target[:] = array.array(parts[0], _array([parts[1], True], None).tobytes())
+        return target
+    if kind == "object array":
+        return _object_array(parts, current, device)
+    if kind == "masked array":
+        return _masked_array(parts, current)
     if kind == "array":
         return _array(parts, current)
     if kind == "bytes":
@@ -156,6 +198,11 @@ def value_of(form: Any, current: Any = NOTHING, device: Any = "cpu") -> Any:
         return _class(parts[0])(*[value_of(part, device=device) for part in parts[1:]])
     made: dict[str, Any] = {
         "complex": complex,
+        "timedelta": datetime.timedelta,
+        "date": datetime.date.fromisoformat,
+        "datetime": lambda text, fold: datetime.datetime.fromisoformat(text).replace(fold=fold),
+        "Decimal": decimal.Decimal,
+        "Fraction": fractions.Fraction,
         "range": range,
         "path": Path,
         "enum": lambda name, member: _class(name)[member],
@@ -231,16 +278,76 @@ def _array(parts: list[Any], current: Any) -> Any:
     return array
 
 
+def _object_array(parts: list[Any], current: Any, device: Any) -> Any:
+    shape, forms = tuple(parts[0]), parts[1:]
+    fits = type(current) is np.ndarray and current.dtype == object and current.shape == shape
+    target = current if fits and current.flags.writeable else np.empty(shape, dtype=object)
+    for place, form in zip(np.ndindex(*shape), forms, strict=True):
+        target[place] = value_of(form, device=device)
+    return target
+
+
+def _masked_array(parts: list[Any], current: Any) -> Any:
+    hard, data, mask, fill = parts[0], *[value_of(part) for part in parts[1:]]
+    if not mask.shape and data.shape:
+        mask = np.ma.nomask
+    fits = type(current) is np.ma.MaskedArray and (current.shape, current.dtype) == (data.shape, data.dtype)
+    if not fits or not current.flags.writeable:
+        return np.ma.MaskedArray(data, mask, fill_value=fill, hard_mask=hard)
+    current.soften_mask()
+    current.data[...] = data
+    if mask is not np.ma.nomask or np.ma.getmask(current) is not np.ma.nomask:
+        current.mask = mask
+    current.fill_value = fill
+    if hard:
+        current.harden_mask()
+    return current
+
+
+_GENERATORS = {
+    "numpy.Generator", "numpy.BitGenerator", "numpy.SeedSequence", "numpy.RandomState", "random.Random",
+    "another Random", "torch.Generator",
+}  # fmt: skip
+
+
+def _bits(bits: Any, depth: int) -> list[Any]:
+    """Return the parts of the form of a bit generator; the number of those that it has spawned only if there are."""
+    spawned = getattr(bits.seed_seq, "n_children_spawned", 0)
+    return [type(bits).__name__, form_of(bits.state, depth), *([spawned] if spawned else [])]
+
+
+def _set_bits(bits: Any, parts: list[Any]) -> None:
+    bits.state = value_of(parts[1])
+    _spawn(bits.seed_seq, parts[2] if len(parts) > 2 else 0)
+
+
+def _spawn(sequence: Any, number: int) -> None:
+    missing = number - getattr(sequence, "n_children_spawned", number)
+    if missing > 0:
+        sequence.spawn(missing)  # the only way to set its count
+
+
 def _generator(kind: str, parts: list[Any], current: Any) -> Any:
     if kind == "numpy.Generator":
         fits = isinstance(current, np.random.Generator) and type(current.bit_generator).__name__ == parts[0]
         generator = current if fits else np.random.Generator(getattr(np.random, parts[0])())
-        generator.bit_generator.state = value_of(parts[1])
+        _set_bits(generator.bit_generator, parts)
+    elif kind == "numpy.BitGenerator":
+        generator = current if type(current).__name__ == parts[0] else getattr(np.random, parts[0])()
+        _set_bits(generator, parts)
+    elif kind == "numpy.SeedSequence":
+        entropy, key, size, spawned = (value_of(part) for part in parts)
+        same = type(current) is np.random.SeedSequence and current.n_children_spawned <= spawned
+        if same and (current.entropy, tuple(current.spawn_key), current.pool_size) == (entropy, tuple(key), size):
+            generator = current
+            _spawn(generator, spawned)
+        else:
+            generator = np.random.SeedSequence(entropy, spawn_key=key, pool_size=size, n_children_spawned=spawned)
     elif kind == "numpy.RandomState":
         generator = current if type(current) is np.random.RandomState else np.random.RandomState()
         generator.set_state(value_of(parts[0]))
-    elif kind == "random.Random":
-        generator = current if type(current) is random.Random else random.Random()
+    elif kind in ("random.Random", "another Random"):
+        generator = current if is_python_generator(current) else random.Random()
         generator.setstate((parts[0], tuple(parts[1].tolist()), parts[2]))
     else:
         fits = isinstance(current, torch.Generator) and current.device.type == parts[0]

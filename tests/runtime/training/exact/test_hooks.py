@@ -218,6 +218,42 @@ def test_what_an_optimizer_counts_by_itself_resumes(tmp_path: Path) -> None:
     assert_same(tmp_path, Counted, max_steps=14)
 
 
+class Holds(torch.optim.SGD):
+    """Draws its noise, lists norms, keeps a tensor, and slow weights with their own optimizer."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+        self.noise, self.norms, self.mean = torch.Generator().manual_seed(1), [], torch.zeros(())
+        self.every = [p for group in self.param_groups for p in group["params"]]
+        self.slow = [p.detach().clone() for p in self.every]
+        self.inner = torch.optim.Adam(self.param_groups, lr=lr)
+        self.inner.param_groups = self.param_groups
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            loss = closure()
+        self.norms.append(float(sum(p.grad.square().sum() for p in self.every)))
+        self.mean += self.norms[-1]
+        for group in self.param_groups:
+            group["lr"] = 1e-2 / (1 + float(self.mean) / len(self.norms))
+        self.inner.step()
+        with torch.no_grad():
+            for slow, p in zip(self.slow, self.every, strict=True):
+                p.add_(torch.randn(p.shape, generator=self.noise), alpha=1e-3)
+                if len(self.norms) % 5 == 0:
+                    slow.lerp_(p, 0.5)
+                    p.copy_(slow)
+        return loss
+
+
+def test_what_an_optimizer_holds_beside_its_state_dict_resumes(tmp_path: Path) -> None:
+    class Held(Tiny):
+        def configure_optimizers(self) -> Any:
+            return Holds(self.parameters(), lr=1e-2)
+
+    assert_same(tmp_path, Held, steps=(4, 3), max_steps=14)
+
+
 class Grows(Tiny):
     """A bank of past inputs that grows by every batch, a buffer that begins as None, and one registered late."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import dataclasses
+import datetime
+import decimal
 import functools
 import random
 from collections.abc import Callable
@@ -52,6 +55,10 @@ class Stateful:
         self.n = state["count"]
 
 
+class OwnRandom(random.Random):
+    """Another class of generators."""
+
+
 class OfTheClass:
     """State of a class, not of an object."""
 
@@ -69,6 +76,19 @@ def _from_global(h: Any) -> float:
 def _with_closure() -> Callable[[], float]:
     generator = random.Random(8)
     return lambda: generator.random()
+
+
+def _spawned(h: Any) -> float:
+    return h.spawns.spawn(1)[0].random() + np.random.default_rng(h.seeds.spawn(1)[0]).random()
+
+
+def _exact_sums(h: Any) -> float:
+    h.decimal += decimal.Decimal("0.1")
+    h.elapsed += datetime.timedelta(seconds=0.1)
+    h.array_of_python[0] += 0.1
+    h.of_objects[0] += 0.1
+    h.masked[0] += 0.1
+    return float(h.decimal) + h.elapsed.total_seconds() + h.array_of_python[0] + h.of_objects[0] + float(h.masked[0])
 
 
 def _rebound(h: Any) -> float:
@@ -157,6 +177,22 @@ KINDS: dict[str, tuple[dict[str, Callable[[], Any]], Callable[[Any], Any]]] = {
     "torch.Generator": (
         {"torch": lambda: torch.Generator().manual_seed(1)},
         lambda h: torch.rand((), generator=h.torch),
+    ),
+    "random.Random of another class": ({"own_python": lambda: OwnRandom(1)}, lambda h: h.own_python.random()),
+    "numpy BitGenerator": ({"bits": lambda: np.random.PCG64(3)}, lambda h: h.bits.random_raw() % 1000 / 1000),
+    "spawned generators": (
+        {"spawns": lambda: np.random.default_rng(3), "seeds": lambda: np.random.SeedSequence(4)},
+        _spawned,
+    ),
+    "sums of other kinds": (
+        {
+            "decimal": lambda: decimal.Decimal(0),
+            "elapsed": datetime.timedelta,
+            "array_of_python": lambda: array.array("d", [0.0]),
+            "of_objects": lambda: np.array([0.0, None], dtype=object),
+            "masked": lambda: np.ma.array([0.0, 1.0], mask=[False, True]),
+        },
+        _exact_sums,
     ),
     "generator in a partial": (
         {"noise": lambda: functools.partial(np.random.Generator.normal, np.random.default_rng(2))},

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
 import io
 import pathlib
 import random
@@ -32,6 +36,10 @@ class Side(enum.Enum):
 Pair = collections.namedtuple("Pair", "x y")
 
 
+class OwnRandom(random.Random):
+    """A generator of a class that a checkpoint cannot make."""
+
+
 class AttributeDict(dict):
     """A dict of a class that a checkpoint cannot make."""
 
@@ -39,7 +47,8 @@ class AttributeDict(dict):
 FIXED: list[Any] = [
     *(1, 2**100, -1.5, -0.0, float("nan"), "text", None, True, b"bytes", 1j, range(3), frozenset([1]), Side.LEFT),
     *(torch.float16, torch.Size([1, 2]), np.float32(3), np.datetime64("2020-01-01"), Pair(1, [2]), (1, [2, {3}])),
-    pathlib.Path("a/b"),
+    *(pathlib.Path("a/b"), decimal.Decimal("0.10"), fractions.Fraction(1, 3), datetime.timedelta(1, 2, 3)),
+    *(datetime.date(2020, 1, 2), datetime.datetime(2020, 1, 2, 3, 4, 5, 6, fold=1)),
 ]
 CHANGEABLE: list[Any] = [
     *([1, [2]], {1, 2}, {1: 2, (1, 2): "x"}, bytearray(b"x"), collections.deque([1, 2], 3), Point(2, [1])),
@@ -48,6 +57,9 @@ CHANGEABLE: list[Any] = [
     np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
     *(torch.arange(3.0), torch.tensor(2, dtype=torch.bfloat16), torch.tensor([1 + 2j]), torch.empty(0)),
     *(np.random.default_rng(3), np.random.Generator(np.random.MT19937(1)), np.random.RandomState(1), random.Random(3)),
+    *(array.array("d", [1.5, -0.0]), np.array([1, None, "x"], dtype=object), np.array([[1.5], [[2]]], dtype=object)),
+    *(np.ma.array([1.0, 2.0], mask=[False, True]), np.ma.array([1, 2], fill_value=7, hard_mask=True)),
+    *(np.random.PCG64(3), np.random.MT19937(3), np.random.SeedSequence(3, n_children_spawned=2), OwnRandom(3)),
     *(np.random.Generator(np.random.Philox(4)), torch.Generator().manual_seed(1), AttributeDict(a=1)),
 ]
 
@@ -68,7 +80,7 @@ def _name(value: Any) -> str:
 def test_a_value_comes_back_bit_for_bit(value: Any) -> None:
     form = form_of(value)
     if not can_be_made(form):
-        assert isinstance(value, AttributeDict)
+        assert isinstance(value, AttributeDict | OwnRandom)
         return
     back = value_of(stored(form))
     assert type(back) is type(value) or isinstance(value, pathlib.Path)
@@ -80,6 +92,15 @@ def test_what_can_be_changed_is_changed_in_place(value: Any) -> None:
     form = form_of(value)
     back = value_of(stored(form), value)
     assert back is value and digest(form_of(back)) == digest(form)
+
+
+def test_generators_that_have_spawned_go_on_with_the_next_ones() -> None:
+    for make in (lambda: np.random.default_rng(3), lambda: np.random.SeedSequence(3)):
+        one, other = make(), make()
+        one.spawn(4)
+        value_of(stored(form_of(one)), other)
+        a, b = (np.random.default_rng(next(iter(thing.spawn(1)))).random() for thing in (one, other))
+        assert a == b
 
 
 def test_one_bit_makes_another_digest() -> None:
