@@ -122,7 +122,7 @@ def reseed(generators: list[Any], material: bytes) -> None:
         own = hashlib.blake2b(material, digest_size=8, salt=number.to_bytes(4, "little")).digest()
         seed = int.from_bytes(own, "little") >> 1
         if isinstance(generator, np.random.Generator | np.random.BitGenerator):
-            bits = getattr(generator, "bit_generator", generator)
+            bits: Any = getattr(generator, "bit_generator", generator)
             bits.state = type(bits)(seed).state
         elif isinstance(generator, np.random.RandomState):
             generator.seed(seed & 0xFFFFFFFF)

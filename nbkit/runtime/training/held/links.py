@@ -189,8 +189,8 @@ def _words(value: Any) -> str:
         return "None"
     if isinstance(value, functools.partial):
         return f"a partial of {_words(value.func)}"
-    named = value if isinstance(value, (*FUNCTIONS, type)) else type(value)
-    name = getattr(named, "__qualname__", type(named).__qualname__)
+    named: Any = value if isinstance(value, (*FUNCTIONS, type)) else type(value)
+    name: str = getattr(named, "__qualname__", type(named).__qualname__)
     return name if named is value else f"a {name}"
 
 

@@ -66,8 +66,8 @@ def form_of(value: Any, depth: int = 0) -> Any:
     if kind is np.ndarray and value.dtype == object and value.size <= _MANY:
         return ["object array", list(value.shape), *[form_of(item, deeper) for item in value.ravel()]]
     if kind is np.ma.MaskedArray:
-        parts = (value.data, value.mask, value.fill_value)
-        return ["masked array", bool(value.hardmask), *[form_of(np.asarray(part), deeper) for part in parts]]
+        masked = (value.data, value.mask, value.fill_value)
+        return ["masked array", bool(value.hardmask), *[form_of(np.asarray(part), deeper) for part in masked]]
     if kind is np.ndarray or isinstance(value, np.generic):
         return ["array", _npy(value), kind is np.ndarray]
     if isinstance(value, np.random.Generator):
@@ -179,9 +179,11 @@ def value_of(form: Any, current: Any = NOTHING, device: Any = "cpu") -> Any:
     if kind in _GENERATORS:
         return _generator(kind, parts, current)
     if kind == "array.array":
-        target = current if type(current) is array.array and current.typecode == parts[0] else array.array(parts[0])
-        target[:] = array.array(parts[0], _array([parts[1], True], None).tobytes())
-        return target
+        numbers = array.array(parts[0], _array([parts[1], True], None).tobytes())
+        if type(current) is not array.array or current.typecode != parts[0]:
+            return numbers
+        current[:] = numbers
+        return current
     if kind == "object array":
         return _object_array(parts, current, device)
     if kind == "masked array":
