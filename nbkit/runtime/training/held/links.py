@@ -205,8 +205,8 @@ def _other(then: Link, now: str) -> str:
 def _new(link: Link) -> str:
     return (
         f"{link.path} has become {_words(link.value)} during the training, and a later session would not have it when "
-        "its values are put back. Make it in __init__ or setup(), where every session makes it, and let a number say "
-        f"since when it is used. {_UNCHANGED}"
+        "its values are put back. Make it in __init__, setup() or configure_model, where every session makes it, and "
+        f"let a number say since when it is used. {_UNCHANGED}"
     )
 
 

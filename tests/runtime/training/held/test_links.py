@@ -107,7 +107,7 @@ class LateCopy(lightning.Callback):
 
 @pytest.mark.parametrize("since", [0, 5])
 def test_a_copy_of_the_weights_made_late_is_refused_with_the_remedy(since: int, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"LateCopy\.ema has become a Sequential.*__init__ or setup\(\)"):
+    with pytest.raises(UsageError, match=r"LateCopy\.ema has become a Sequential.*__init__, setup\(\)"):
         one_session(tmp_path / "late", Tiny(), callbacks=[LateCopy(since)], steps=since + 2)
     assert_same(tmp_path / "early", Tiny, callbacks=lambda: [LateCopy(since, early=True)], max_steps=14)
 
