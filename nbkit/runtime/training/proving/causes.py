@@ -183,12 +183,16 @@ def lost_at_resume(
     for kind in sorted(by_kind, key=lambda kind: order.index(kind)):
         return Cause(kind, tuple(dict.fromkeys(by_kind[kind]))[:_NAMED])
     files = tuple(f"{call} in {place}" for kind, call, place, _ in clues if kind == "file")
-    if files:
-        return Cause("file", files[:_NAMED])
-    hooks = tuple(place for kind, _, place, _ in clues if kind == "epoch start")
-    inside = difference.resumed_at is not None and difference.resumed_at[1] > 0
-    if hooks and inside:
-        return Cause("epoch start", hooks[:_NAMED])
+    hooks, inside = {}, difference.resumed_at is not None and difference.resumed_at[1] > 0
+    for names, place in ((names, place) for kind, names, place, _ in clues if kind == "epoch start" and inside):
+        hooks[place] = _all_seen(names, whole)
+    for kind, where in (  # a hook comes first unless all that it sets was seen to be the same
+        ("epoch start", tuple(place for place, seen in hooks.items() if not seen)),
+        ("file", files),
+        ("epoch start", tuple(hooks)),
+    ):
+        if where:
+            return Cause(kind, where[:_NAMED])
     if difference.name.startswith("batch") and whole.get(WORKERS, "0") != "0":
         return Cause("workers")
     return Cause("unknown")
@@ -203,6 +207,12 @@ def _sets(names: str, by_kind: Mapping[str, list[str]]) -> bool:
     return any(path.rpartition(".")[2] in names.split() for path in _sets_of(by_kind))
 
 
+def _all_seen(names: str, held: Mapping[str, str]) -> bool:
+    """Return whether an attribute of each of these names was looked at."""
+    seen = {path.removeprefix("len(").removesuffix(")").rpartition(".")[2] for path in held}
+    return bool(names) and seen.issuperset(names.split())
+
+
 def _kind_of(path: str, values: str) -> str | None:
     path = path.removeprefix("len(")
     generator = "random generator" in values
@@ -212,6 +222,6 @@ def _kind_of(path: str, values: str) -> str | None:
         return "environment" if not path.endswith(("TMPDIR", "PYTHONHASHSEED")) else None
     if generator:
         return "generator"
-    if path.startswith(("class attribute", "module-level", "variable", "default")):
+    if path.startswith(("class attribute", "module-level", "variable", "default", "attribute")):
         return "process"
     return path.split(" ")[0].split(".")[0] if path.startswith(("module", "callback", "optimizer")) else None

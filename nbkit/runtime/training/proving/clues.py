@@ -11,7 +11,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from nbkit.runtime.training.proving.ownership import of_library
+from nbkit.runtime.training.proving.opened import place_of
+from nbkit.runtime.training.proving.ownership import named_in, of_library
 
 _CALLS = {
     "clock": {"time", "time_ns", "perf_counter", "monotonic", "now", "utcnow", "today", "process_time"},
@@ -41,8 +42,7 @@ def clues_of(module: Any, data: Any, callbacks: Any) -> list[list[str]]:
     for root in [*roots, data]:
         for code in _codes(root, seen, 0):
             for kind, call in _calls(code):
-                place = f"{code.co_qualname}, line {code.co_firstlineno} of {code.co_filename.rpartition('/')[2]}"
-                one = [kind, call, place, "data" if root is data else "module"]
+                one = [kind, call, place_of(code), "data" if root is data else "module"]
                 if one not in found:
                     found.append(one)
     return found
@@ -67,8 +67,7 @@ def _codes(thing: Any, seen: set[int], depth: int) -> Iterator[types.CodeType]:
         if of_library(thing):
             return
         yield from _nested(thing.__code__)
-        for name in _all_names(thing.__code__):
-            value = thing.__globals__.get(name)
+        for _, value in named_in(thing):
             if isinstance(value, types.FunctionType | type):
                 yield from _codes(value, seen, depth + 1)
         for cell in thing.__closure__ or ():
@@ -99,10 +98,6 @@ def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
     for part in code.co_consts:
         if isinstance(part, types.CodeType):
             yield from _nested(part)
-
-
-def _all_names(code: types.CodeType) -> set[str]:
-    return {name for part in _nested(code) for name in part.co_names}
 
 
 def _calls(code: types.CodeType) -> Iterator[tuple[str, str]]:

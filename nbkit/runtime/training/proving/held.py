@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from nbkit.runtime.training.proving.digests import of_plain, of_tensor
-from nbkit.runtime.training.proving.ownership import of_library
+from nbkit.runtime.training.proving.ownership import named_in, of_library
+from nbkit.runtime.training.proving.trial_session import TrialSession
 
 _DEPTH, _NODES, _ITEMS, _BYTES = 7, 4000, 64, 1 << 20
 WORKERS = "number of the DataLoader's workers"
@@ -37,7 +38,9 @@ def held_state(trainer: Any) -> dict[str, str]:
     module = trainer.lightning_module
     walk.add("module", module)
     for name, part in module.named_modules():
-        walk.add(f"module.{name}" if name else "module", part)
+        path = f"module.{name}" if name else "module"
+        walk.found[path] = _name_of(type(part))  # a part may be another one than before
+        walk.add(path, part)
     walk.add("data", trainer.datamodule)
     loader = trainer.train_dataloader
     walk.found[WORKERS] = str(getattr(loader, "num_workers", 0))
@@ -67,7 +70,9 @@ class _Walk:
         if isinstance(value, _PLAIN):
             self.found[path] = of_plain(value)
             return
-        if id(value) in self._seen or isinstance(value, types.ModuleType):
+        if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type):
+            self.found[path] = _name_of(value)  # wherever it is held: which one it is may change
+        if id(value) in self._seen or isinstance(value, types.ModuleType | TrialSession):
             return
         self._seen.add(id(value))
         self._alive.append(value)
@@ -103,6 +108,7 @@ class _Walk:
             for name, item in frame.f_locals.items() if frame is not None else ():
                 yield f"{path} (a generator, {name})", item
         elif not isinstance(value, type):
+            self.found.setdefault(path, _name_of(type(value)))
             hidden = _namesof_library(value)
             for name, item in list(getattr(value, "__dict__", {}).items()):
                 if name not in hidden:
@@ -126,7 +132,7 @@ class _Walk:
 
 
 def _of_function(path: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a user's function keeps: the variables of its closure and the globals that it names."""
+    """Yield what a user's function keeps: the variables of its closure, its attributes, and the globals it names."""
     if of_library(function):
         return
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -136,21 +142,19 @@ def _of_function(path: str, function: types.FunctionType) -> Iterator[tuple[str,
             continue  # not yet assigned
     for number, value in enumerate(function.__defaults__ or ()):
         yield f"default {number} of {function.__qualname__}", value
-    for name in _names(function.__code__):
-        value = function.__globals__.get(name)
-        if value is not None and not isinstance(value, type | types.ModuleType):
+    for name, value in vars(function).items():
+        yield f"attribute {name} of {function.__qualname__}", value
+    for name, value in named_in(function):
+        if not isinstance(value, type):
             yield f"module-level {name}", value
-        elif isinstance(value, type) and not of_library(value):
+        elif not of_library(value):
             for key, item in list(vars(value).items()):
                 if not key.startswith("__"):
                     yield f"class attribute {value.__name__}.{key}", item
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for part in code.co_consts:
-        if isinstance(part, types.CodeType):
-            yield from _names(part)
+def _name_of(kind: Any) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _leaf(value: Any) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import sys
 import sysconfig
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,31 @@ def of_library(thing: Any) -> bool:
     What a notebook or script defines, and what is imported from a folder of the user's, is the user's own.
     """
     return _is_library(getattr(thing, "__module__", None) or "")
+
+
+def named_in(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) for the globals that a function names, also those of the user's own modules that it names."""
+    names, seen = [*dict.fromkeys(_names(function.__code__))], set()
+
+    def of(namespace: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name in names:
+            # a module may be imported within the function
+            value = namespace.get(name, sys.modules.get(name) if not prefix else None)
+            if not isinstance(value, types.ModuleType):
+                if value is not None:
+                    yield f"{prefix}{name}", value
+            elif id(value) not in seen and not _is_library(value.__name__):
+                seen.add(id(value))
+                yield from of(vars(value), f"{value.__name__}.")
+
+    yield from of(function.__globals__, "")
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            yield from _names(part)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import shutil
 import tempfile
 import time
@@ -31,6 +32,7 @@ from nbkit.runtime.training.proving.compare import (
 from nbkit.runtime.training.proving.interpreters import Interpreters
 from nbkit.runtime.training.proving.report import ProofReport
 from nbkit.runtime.training.proving.stops import Batch, Stop, affordable, draw_stops
+from nbkit.runtime.training.proving.trial_session import pickled
 from nbkit.runtime.training.ranks.world import current_world
 from nbkit.runtime.words import parse_duration
 
@@ -290,23 +292,25 @@ def _pickled(session: TrainingSession, module: Any, data: Any, options: dict[str
     chosen = device_of(session)
     device = {name: getattr(chosen, name) for name in ("accelerator", "count", "name", "precision", "reason")}
     facts = {"slug": session.slug, "seed": session.seed, "device": device}
+    facts |= {name: getattr(session, name, None) for name in ("smoke", "shard")}
     if getattr(data, "trainer", None) is not None:  # of an earlier fit
         data = copy.copy(data)
         data.trainer = None
     parts = {"module": module, "data": data, "options": options}
     try:
-        return cloudpickle.dumps((facts, parts))
+        return pickle.dumps(facts) + pickled(cloudpickle, parts, session)
     except Exception as error:
-        name = next((name for name, part in parts.items() if not _can_be_pickled(cloudpickle, part)), "training")
+        name = next((n for n, part in parts.items() if not _can_be_pickled(cloudpickle, part, session)), "training")
         raise UsageError(
             f"The {name.replace('options', 'callbacks')} cannot be copied for a proof: {error}. Keep open files, "
-            "locks, connections and generator objects out of them, or open them in setup(). Nothing was trained."
+            "locks, connections, generator objects and other sessions out of them, or open them in setup(). Nothing "
+            "was trained."
         ) from error
 
 
-def _can_be_pickled(cloudpickle: Any, part: Any) -> bool:
+def _can_be_pickled(cloudpickle: Any, part: Any, session: Any) -> bool:
     try:
-        cloudpickle.dumps(part)
+        pickled(cloudpickle, part, session)
     except Exception:  # an object's own way to be pickled may raise anything; the caller names it and the error
         return False
     return True

@@ -14,33 +14,13 @@ import signal
 import sys
 import tempfile
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbkit.runtime.training.proving.opened import Opened
+from nbkit.runtime.training.proving.trial_session import TrialSession, Unpickler
+
 _LINES = 6
-
-
-@dataclass
-class TrialSession:
-    """The members of a session that `fit` uses, for a training without a store and without a time limit."""
-
-    slug: str
-    folder: Path
-    seed: int
-    device: Any
-    budget: Any
-    id: str = "proof"
-    store: Any = None
-    outbox: Any = None
-    rendezvous: Any = None
-
-    def say(self, text: str) -> None:
-        """Print one line into the log of the trial."""
-        print(text, flush=True)
-
-    def journal(self, event: str, **fields: Any) -> None:
-        """Do nothing: a proof is no part of the phase."""
 
 
 def train(job: dict[str, Any]) -> None:
@@ -75,12 +55,14 @@ def _train(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     torch.set_num_threads(job["threads"])
     with open(job["parts"], "rb") as file:
-        facts, parts = pickle.load(file)
-    session = TrialSession(facts["slug"], folder, facts["seed"], Device(**facts["device"]), Budget(None))
+        facts = pickle.load(file)
+        device = Device(**facts.pop("device"))
+        session = TrialSession(folder=folder, device=device, budget=Budget(None), **facts)
+        parts = Unpickler(file, session).load()
     stop = Stop(**{**job["stop"], "place": tuple(job["stop"]["place"])}) if job["stop"] else None
     recorder = Recorder(folder / "records.jsonl", session.budget, stop, job["seconds"])
     module, data, options = parts["module"], parts["data"], parts["options"]
-    clues = clues_of(module, data, options["callbacks"])
+    clues, opened = clues_of(module, data, options["callbacks"]), Opened(folder / "opened.jsonl")
     options["callbacks"] = [*options["callbacks"], recorder]
     report = fit(session, module, data, **options)
     found = max((folder / "checkpoints").rglob("step-*.ckpt"), key=lambda path: path.name)
@@ -90,7 +72,7 @@ def _train(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "reason": report.reason,
         "seconds": report.seconds_training,
         "final": final,
-        "clues": clues,
+        "clues": opened.really(clues),
     }
 
 

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tests.runtime.training.proving import elsewhere
+
 COUNTED = 0
 CACHE: dict[str, float] = {}
 
@@ -112,6 +114,56 @@ class FileOnDisk(Plain):
         number = len(path.read_bytes()) if path.exists() else 0
         path.write_bytes(b"." * (number + 1))
         return 1.0 + 0.01 * number
+
+
+class OtherModule(Plain):
+    def factor(self) -> float:
+        return 1.0 + 0.1 * elsewhere.noise()
+
+
+class OtherModulesNumber(Plain):
+    def factor(self) -> float:
+        elsewhere.STEPS += 1
+        return 1.0 + 0.01 * elsewhere.STEPS
+
+
+class FunctionAttribute(Plain):
+    def factor(self) -> float:
+        elsewhere.rarely_written(os.devnull)  # a file that is written only is no cause
+        return 1.0 + 0.01 * elsewhere.remembered()
+
+
+# -- what a hook at the start of an epoch sets -------------------------------------------------------------------------
+
+
+class LossSwapped(Plain):
+    """Another part, function or object from epoch 1 on."""
+
+    later: Any = torch.nn.Tanh
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape: Any = torch.nn.Identity() if self.later is torch.nn.Tanh else abs
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 1:
+            self.shape = self.later() if isinstance(self.later, type) else self.later
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.shape(super().training_step(batch, batch_idx))
+
+
+class Halved:
+    def __call__(self, loss: torch.Tensor) -> torch.Tensor:
+        return loss / 2
+
+
+class ObjectSwapped(LossSwapped):
+    later = Halved
+
+
+class FunctionSwapped(LossSwapped):
+    later = staticmethod(torch.tanh)
 
 
 def counted_collate() -> Any:
@@ -215,6 +267,12 @@ PLANTS: dict[str, tuple[Any, Any, str, str]] = {
     "a cached method": (CachedMethod, Data, "process", "first_norm"),
     "an environment variable": (Environment, Data, "environment", "PLANTED_STEP"),
     "a file on disk": (FileOnDisk, Data, "file", "FileOnDisk.factor"),
+    "a generator of another module": (OtherModule, Data, "generator", "RNG"),
+    "a number of another module": (OtherModulesNumber, Data, "process", "elsewhere.STEPS"),
+    "an attribute of a function": (FunctionAttribute, Data, "process", "calls of remembered"),
+    "a part that a hook swaps": (LossSwapped, Data, "epoch start", "LossSwapped.on_train_epoch_start"),
+    "an object that a hook swaps": (ObjectSwapped, Data, "epoch start", "module.shape"),
+    "a function that a hook swaps": (FunctionSwapped, Data, "epoch start", "LossSwapped.on_train_epoch_start"),
     "a closure in collate_fn": (Plain, lambda: Data(collate=counted_collate()), "process", "count"),
     "an optimizer with a counter": (WrappedOptimizer, Data, "optimizer", "warm"),
     "an average beside the weights": (HiddenAverage, Data, "process", "AVERAGE"),

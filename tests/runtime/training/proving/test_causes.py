@@ -10,6 +10,7 @@ from nbkit.runtime.training.proving.held import WORKERS
 
 CLUES = [["clock", "time", "here", "data"], ["entropy", "uuid4", "there", "module"], ["hash", "a set", "in f", "data"]]
 HOOK = ["epoch start", "share rate", "Net.on_train_epoch_start", "module"]
+HOOKS = ("module.share", "callback Rate.rate")
 GENERATOR = "random generator #"
 
 
@@ -64,6 +65,16 @@ def test_what_is_lost_at_a_resume_is_named(lost, name, kind, named):
     resumed = same | {path: values[1] for path, values in lost.items()}
     cause = lost_at_resume(differing(name), whole, resumed, same, [HOOK])
     assert cause.kind == kind and named in cause.where, cause
+
+
+FILE = ["file", "open", "Net.training_step", "module"]
+
+
+@pytest.mark.parametrize(
+    ("held", "kind"), [({}, "epoch start"), ({"module.share": "1"}, "epoch start"), (dict.fromkeys(HOOKS, "1"), "file")]
+)
+def test_a_hook_comes_before_a_file_unless_all_that_it_sets_is_the_same(held, kind):
+    assert lost_at_resume(differing("weight a"), held, held, held, [FILE, HOOK]).kind == kind
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import threading
 import time
 
 import cloudpickle
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -77,6 +78,36 @@ class Timed(Plain):
 def test_a_measured_time_among_the_metrics_harms_nothing(session, interpreters):
     report = prove(session, Timed(), Data(), steps=10, stops=2, log_every_n_steps=1, interpreters=interpreters, **LONG)
     assert report.exact and report.notes == ("metric rate",), report.words()
+
+
+class Saying(Plain):
+    """Names a session that holds locks, as a class of a notebook names the global one."""
+
+    def __init__(self, session, of="say"):
+        super().__init__()
+        self.open, self.of = session, of
+
+    def factor(self) -> float:
+        getattr(self.open, self.of)("a step")
+        return 1.0
+
+
+@pytest.fixture
+def locked(session):
+    session.lock = threading.Lock()
+    return session
+
+
+def test_the_session_that_a_training_names_is_the_trials_own(locked, interpreters):
+    given = {"callbacks": [lightning.pytorch.callbacks.LambdaCallback(on_train_end=lambda *_: locked.say("the end"))]}
+    report = prove(locked, Saying(locked), Data(), steps=8, stops=1, interpreters=interpreters, **given, **LONG)
+    assert report.exact, report.words()
+    assert not locked.said and not locked.events
+
+
+def test_what_a_proofs_session_has_not_is_named(locked, interpreters):
+    with pytest.raises(UsageError, match="session.inputs is not there in a proof"):
+        prove(locked, Saying(locked, "inputs"), Data(), steps=8, stops=1, interpreters=interpreters, **LONG)
 
 
 class Once(Plain):
