@@ -39,6 +39,11 @@ from tests.runtime.training.training_support import Child, FakeSession
 WAYS = ("request", "SIGTERM", "exception")  # how a session is made to end within a hook
 SECONDS = 60.0  # a cell that takes longer hangs
 SESSIONS = 12
+STOPS = 2  # of a cell, before it is left alone
+_OF_FIXED_GROUPS = (  # torch cannot step them after a group was added
+    "LambdaLR", "MultiplicativeLR", "OneCycleLR", "CyclicLR", "SWALR", "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+)  # fmt: skip
 _BATCHES = 18  # four epochs and a half
 
 FACTORS: dict[str, tuple[Any, ...]] = {
@@ -63,6 +68,9 @@ def allowed(row: dict[str, Any]) -> bool:
         return False
     if get("scheduler") == "none" and get("interval") not in (None, "step"):
         return False
+    adds = get("module") == "adds a group" or str(get("callback")).endswith("Finetuning")
+    if adds and get("scheduler") in _OF_FIXED_GROUPS:
+        return False
     if get("optimization") == "accumulated by a schedule" and get("callback") == "GradientAccumulationScheduler":
         return False
     if get("optimization") == "manual, accumulated" and get("option") == "half an epoch":
@@ -70,7 +78,9 @@ def allowed(row: dict[str, Any]) -> bool:
     no_validation = get("validation") == "none" or get("data") == "plain loader"
     if get("option") == "best" and no_validation:
         return False
-    return not ("val" in str(get("hook")) and get("validation") == "none")
+    if str(get("hook")).startswith("data.") and get("data") == "plain loader":
+        return False
+    return not ("val" in str(get("hook")) and no_validation)
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,10 @@ def _firing(kind: type, hook: str, fire: Callable[[], None]) -> type:
 
 
 def session(cell: Cell, root: Path, number: int, at: int | None, steps: int | None, way: str) -> Any:
-    """Train in one session that ends at the `at`-th call of the hook, after so many steps, or at the end."""
+    """Train in one session that ends at the `at`-th call of the hook, after so many steps, or at the end.
+
+    Returns the report, the module, and how often the hook was called.
+    """
     # nothing of this process may count: each session finds other generators
     torch.manual_seed(1000 + number)
     random.seed(number)
@@ -196,61 +209,79 @@ def session(cell: Cell, root: Path, number: int, at: int | None, steps: int | No
 
     module, data, options = parts_of(cell, root, fire)
     report = fit(own, module, data, max_steps=cell.max_steps, save_every=cell.saves, **options)
-    return report, module
+    return report, module, calls
 
 
 # -- a cell ----------------------------------------------------------------------------------------------------------
 
 
-def once(cell: Cell, root: Path) -> tuple[str, Any]:
-    """Train without a stop; returns ``trained`` and the state, ``refused`` or ``error`` and the words."""
+def once(cell: Cell, root: Path) -> tuple[str, Any, int]:
+    """Train without a stop; returns ``trained`` and the state, or ``refused`` or ``error`` and the words, and calls."""
     try:
-        report, module = session(replace(cell, saves=None), root, 0, None, None, "none")
+        report, module, calls = session(replace(cell, saves=None), root, 0, None, None, "none")
     except UsageError as error:
-        return "refused", str(error)
+        return "refused", str(error), 0
     except Exception as error:
-        return "error", _told(error)
+        return "error", _told(error), 0
     if not report.complete:
-        return "error", f"the training in one go ended with {report.reason}"
-    return "trained", state_of(cell, root / "machine", module)
+        return "error", f"the training in one go ended with {report.reason}", 0
+    return "trained", state_of(cell, root / "machine", module), calls
 
 
-def in_sessions(cell: Cell, root: Path, rng: random.Random) -> tuple[Any, int, int]:
-    """Train in sessions; the even ones end within the hook, the odd ones after some steps. Returns state and counts."""
-    stops = 0
-    for number in range(SESSIONS):
-        calm = number >= SESSIONS - 3
-        at = rng.randint(1, 7) if number % 2 == 0 and not calm else None
-        steps = rng.randint(1, 5) if number % 2 and not calm else None
-        try:
-            report, module = session(cell, root, number + 1, at, steps, cell.way)
-        except Thrown:
+def in_sessions(cell: Cell, root: Path, rng: random.Random, calls: int, most: int) -> tuple[Any, int, int]:
+    """Train in sessions that end by turns within the hook and after some steps, and the last ones at the end.
+
+    Parameters
+    ----------
+    cell, root, rng
+    calls : int
+        How often a training without a stop calls the hook.
+    most : int
+        Stops, before it is left alone.
+
+    Returns
+    -------
+    state, sessions, stops
+    """
+    for first in (0, 1) if calls else (1,):
+        stops, folder = 0, root / f"first-{first}"
+        for number in range(SESSIONS):
+            calm, hooked = stops >= most, (number + first) % 2 == 0
+            at = rng.randint(1, max(1, min(7, calls))) if hooked and not calm else None
+            steps = rng.randint(1, 5) if not hooked and not calm else None
+            try:
+                report, module, _ = session(cell, folder, number + 1, at, steps, cell.way)
+            except Thrown:
+                stops += 1
+                continue
+            if report.complete:
+                break
             stops += 1
-            continue
-        if report.complete:
-            return state_of(cell, root / "machine", module), number + 1, stops
-        stops += 1
-    raise AssertionError(f"not complete after {SESSIONS} sessions")
+        else:
+            raise AssertionError(f"not complete after {SESSIONS} sessions")
+        if stops:
+            break  # else the hook came when all was trained, and a session must end after some steps before it
+    return state_of(cell, folder / "machine", module), number + 1, stops
 
 
-def run_cell(cell: Cell, root: Path, seed: int = 0) -> Found:
+def run_cell(cell: Cell, root: Path, seed: int = 0, stops: int = STOPS) -> Found:
     """Run a cell and say what it came to."""
     with _alarm(SECONDS):
-        return _run(cell, root, seed)
+        return _run(cell, root, seed, stops)
 
 
-def _run(cell: Cell, root: Path, seed: int) -> Found:
-    kind, there = once(cell, root / "once")
+def _run(cell: Cell, root: Path, seed: int, most: int) -> Found:
+    kind, there, calls = once(cell, root / "once")
     if kind == "refused":
         return _refused(cell, there, root / "once")
     if kind == "error":
         with _alarm(SECONDS):
             plain = plain_lightning(cell, root / "plain")
-        if plain is not None and plain.partition(":")[0] == there.partition(":")[0]:
+        if plain is not None and same_error(plain, there):
             return Found("not of Lightning", plain)
         return Found("fault", f"in one go: {there}")
     try:
-        here, sessions, stops = in_sessions(cell, root / "many", random.Random(f"{cell}{seed}"))
+        here, sessions, stops = in_sessions(cell, root / "many", random.Random(f"{cell}{seed}"), calls, most)
     except UsageError as error:
         return Found("fault", f"refused late: {error}")
     except Exception as error:
@@ -305,6 +336,15 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:300]} ({name})"
 
 
+def same_error(one: str, other: str) -> bool:
+    """Return whether two errors, as `_told` tells them, are of one class and raised at one place; a hang is none."""
+    kinds, places = (
+        {told.partition(":")[0] for told in (one, other)},
+        {told.rpartition(" (")[2] for told in (one, other)},
+    )
+    return len(kinds) == 1 and len(places) == 1 and kinds != {"TimeoutError"}
+
+
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Any:
     def over(*_: Any) -> None:
@@ -319,10 +359,10 @@ def _alarm(seconds: float) -> Any:
         signal.signal(signal.SIGALRM, before)
 
 
-def isolated(cell: Cell, root: Path, seed: int = 0) -> Found:
+def isolated(cell: Cell, root: Path, seed: int = 0, stops: int = STOPS) -> Found:
     """Run a cell in a forked process, so that none leaves anything to another."""
     began = time.monotonic()
-    outcome = Child(run_cell, cell, root, seed).end()
+    outcome = Child(run_cell, cell, root, seed, stops).end()
     shutil.rmtree(root, ignore_errors=True)
     if outcome.signal is not None:
         return Found("fault", f"the process was ended by signal {outcome.signal}")

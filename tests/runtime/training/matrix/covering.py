@@ -81,6 +81,27 @@ def _pairs(row: Row) -> set:
     return {(a, b) for a, b in itertools.combinations(items, 2)} | {(one,) for one in items}
 
 
+def beside(
+    parts: Sequence[Row], factors: Mapping[str, Sequence[Any]], allowed: Callable[[Row], bool], seed: int
+) -> list[Row]:
+    """Return one row for each part; without any one level of the part, the row is allowed.
+
+    Parameters
+    ----------
+    parts : sequence of rows
+        Each of one or some levels that are not allowed.
+    factors, allowed, seed
+        As in `covering`.
+    """
+    rng, rows = random.Random(seed), []
+    for part in parts:
+        row = None
+        while row is None or not all(allowed({k: v for k, v in row.items() if k != name}) for name in part):
+            row = {name: part.get(name, rng.choice(levels)) for name, levels in factors.items()}
+        rows.append(row)
+    return rows
+
+
 def drawn(factors: Mapping[str, Sequence[Any]], allowed: Callable[[Row], bool], seed: int, count: int) -> list[Row]:
     """Return rows drawn at random among the allowed ones."""
     rng, rows = random.Random(seed), []

@@ -10,6 +10,17 @@ from lightning.pytorch import callbacks as of_lightning
 from tests.runtime.training.matrix.cells import FACTORS, Cell, allowed
 from tests.runtime.training.matrix.covering import covering, drawn
 from tests.runtime.training.matrix.factors import CALLBACKS, HOOKS, SCHEDULERS, unknown_arguments
+from tests.runtime.training.matrix.foreseen import (
+    AT_FAULT,
+    NOT_OF_LIGHTNING,
+    REFUSED,
+    cells_at_random,
+    cells_that_do_not,
+    cells_that_train,
+    foreseen,
+    trained_levels,
+    trains,
+)
 from tests.runtime.training.matrix.states import first_difference
 
 LEVELS = {"a": range(4), "b": "xyz", "c": (True, False), "d": range(5)}
@@ -35,6 +46,31 @@ def test_without_pairs_every_level_still_occurs() -> None:
     for name, levels in FACTORS.items():
         assert {row[name] for row in rows} == set(levels)
     assert all(allowed(row) for row in [*rows, *drawn(FACTORS, allowed, seed=1, count=50)])
+
+
+def test_every_level_and_wanted_pair_occurs_in_a_cell_that_trains() -> None:
+    def wanted(one: str, other: str) -> bool:
+        return {one, other} == {"optimization", "callback"}
+
+    levels, few = trained_levels(), cells_that_train(16)
+    assert len(few) < 75
+    for cells in (few, cells_that_train(16, wanted)):
+        assert {foreseen(vars(cell)) for cell in cells} == {"exact"}
+        for name in FACTORS:
+            assert {getattr(cell, name) for cell in cells} == {*levels[name]}
+    for how, callback in itertools.product(levels["optimization"], levels["callback"]):
+        there = any((cell.optimization, cell.callback) == (how, callback) for cell in cells)
+        assert there == trains({"optimization": how, "callback": callback}), (how, callback)
+
+
+def test_what_is_refused_comes_in_a_cell_of_its_own() -> None:
+    refused = {name: {level for part in REFUSED for key, level in part.items() if key == name} for name in FACTORS}
+    assert {name: {*FACTORS[name]} - {*levels} for name, levels in trained_levels().items()} == refused
+    parts = (*REFUSED, *NOT_OF_LIGHTNING, *AT_FAULT)
+    for part, cell in zip(parts, cells_that_do_not(17, parts), strict=True):
+        assert part.items() <= vars(cell).items()
+        assert [one for one in parts if one.items() <= vars(cell).items()] == [part]
+    assert all(trains(vars(cell)) for cell in cells_at_random(18, 100))
 
 
 def test_the_levels_are_the_libraries_own_names() -> None:
