@@ -204,7 +204,10 @@ def striking_disk(
         return os_opened(path, flags, *args, **more)
 
     def connect(path: Any, *args: Any, **more: Any) -> Any:
-        return connected(path, *args, **more, factory=_Database) if below(path) else connected(path, *args, **more)
+        if below(path):  # below the connection's own class, as SQLite itself would fail
+            own = more.pop("factory", sqlite3.Connection)
+            more["factory"] = _Database if own is sqlite3.Connection else type("Striking", (own, _Database), {})
+        return connected(path, *args, **more)
 
     def counted(name: str, place: int = 0) -> Callable[..., Any]:
         real = getattr(os, name)
