@@ -21,7 +21,7 @@ from nbkit.runtime.cells.shown import show_card
 from nbkit.runtime.errors import NbkitError
 from nbkit.runtime.ledger.records import REFUSED
 from nbkit.runtime.ledger.segments import MERGED
-from nbkit.runtime.ledger.survival import bring_back
+from nbkit.runtime.ledger.survival import bring_back, lose_outputs
 from nbkit.runtime.opened import closed, shut
 from nbkit.runtime.results.overtime import Overtime
 
@@ -154,8 +154,9 @@ class Closing:
     def _look_after(self) -> str | None:
         """Bring back what the store lost during this session; return why that was not possible."""
         try:
-            finished = self.budget.estimate("item") > 0 and not self.left()[0]  # by work of this session
-            bring_back(self.ledger, self.store, self.outbox.sent, self.say, whole=finished)
+            bring_back(self.ledger, self.store, self.outbox.sent, self.say)
+            if self.outbox.confirmed and not self.left()[0]:  # before the phase is called complete
+                lose_outputs(self.ledger, self.store, self.outbox.confirmed, self.say)
         except (NbkitError, OSError, sqlite3.Error) as error:
             return f"Whether the store still has what it confirmed is not known: {error}"
         return None

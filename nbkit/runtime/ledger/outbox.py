@@ -87,6 +87,7 @@ class Outbox:
         self._open = len(self._left_over)  # jobs that no thread has dealt with yet
         self._names: dict[str, threading.Lock] = {}
         self._tending = threading.Lock()
+        self.confirmed: set[str] = set()  # keys of items whose outputs the store has taken in this session
         self._pid = os.getpid()
         self._threads = [self._begun(i) for i in range(threads)]
 
@@ -266,7 +267,10 @@ class Outbox:
             words = f"{error.filename} vanished" if isinstance(error, FileNotFoundError) else str(error)
             self.say(f"{key}: {words} before it reached the store; the item is done again")
             return self.ledger.forget(key)
-        for output in outputs if self.ledger.stored(key) else ():
+        stored = self.ledger.stored(key)
+        if stored:
+            self.confirmed.add(key)
+        for output in outputs if stored else ():
             try:
                 self.ledger.local(output.name).unlink(missing_ok=True)
             except OSError as error:

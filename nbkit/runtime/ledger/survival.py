@@ -8,7 +8,7 @@ where something is missing, the whole phase is listed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from nbkit.runtime.ledger.ledger import Ledger
@@ -18,9 +18,7 @@ _LAST = 2  # uploads that are looked at each time
 _ASKED = 20  # outputs that a listing lacks and that are asked for by name
 
 
-def bring_back(
-    ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Callable[[str], None], whole: bool = False
-) -> list[str]:
+def bring_back(ledger: Ledger, store: Store, sent: Mapping[str, Path], say: Callable[[str], None]) -> list[str]:
     """Bring back what the store has lost since it confirmed it.
 
     Parameters
@@ -31,8 +29,6 @@ def bring_back(
         Name in the store to local path of files that were sent, in the order of their sending.
     say : callable
         Prints one line.
-    whole : bool
-        True to list all outputs, as before a phase is called complete: one request for some hundred items.
 
     Returns
     -------
@@ -52,8 +48,6 @@ def bring_back(
     unlisted = [segment.name for segment in own if segment.name not in listed]
     gone = [name for name in unlisted if store.stat(name) is None]
     gone += [name for name in [*here][-_LAST:] if store.stat(name) is None]
-    if not gone and whole:
-        gone = _outputs_gone(ledger, store)
     if not gone:
         return []
     sizes = {stat.name: stat.size for stat in store.list(f"{ledger.slug}/")}
@@ -79,8 +73,37 @@ def bring_back(
     return names
 
 
-def _outputs_gone(ledger: Ledger, store: Store) -> list[str]:
-    """Return names of outputs of done items that the store does not have; a listing that lags is not believed."""
+def lose_outputs(ledger: Ledger, store: Store, confirmed: Collection[str], say: Callable[[str], None]) -> list[str]:
+    """Make items pending again whose outputs the store confirmed in this session and no longer has.
+
+    Parameters
+    ----------
+    ledger, store, say
+        As in `bring_back`.
+    confirmed : collection of str
+        Keys of these items. Others are for `nbkit verify`: what another session has just stored may not be listed yet.
+
+    Returns
+    -------
+    lost : list of str
+        Names of the outputs.
+    """
     listed = {stat.name for stat in store.list(f"{ledger.slug}/items/")}
-    missing = [o[0] for outputs in list(ledger.state.done.values()) for o in outputs if o[0] not in listed]
-    return [name for name in missing[:_ASKED] if store.stat(name) is None]
+    done = ledger.state.done
+    lost: dict[str, list[str]] = {}
+    asked = 0
+    for key in sorted(key for key in confirmed if key in done):
+        missing = [output[0] for output in done[key] if output[0] not in listed]
+        # a listing that lags is not believed, unless all that were asked for by name are gone
+        if missing and (asked >= _ASKED and asked == len(lost) or any(store.stat(name) is None for name in missing)):
+            lost[key] = missing
+        asked += bool(missing)
+    if lost:
+        for record in ledger.state.rounds.next_lost(sorted(lost)):
+            ledger.note(record)
+        first = next(iter(lost.values()))[0]
+        say(
+            f"{store.url} was changed while this session ran: {first}, which it had confirmed, is gone. {len(lost)} "
+            "items whose outputs are gone are pending again, and the next session does them."
+        )
+    return [name for names in lost.values() for name in names]
