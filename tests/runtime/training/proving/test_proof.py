@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from nbkit.runtime.errors import UsageError
+from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.training.proving.interpreters import Interpreters
 from nbkit.runtime.training.proving.proof import prove
-from tests.runtime.training.proving.plants import PLANTS, Data, Plain, Rows
+from tests.runtime.training.proving.plants import PLANTS, Data, FunctionSwapped, LossSwapped, Plain, Rows
 from tests.runtime.training.training_support import FakeSession, Tiny, TinyData
 
 pytestmark = pytest.mark.train
@@ -40,6 +40,13 @@ def test_a_planted_fault_is_found_with_its_cause(session, interpreters, module, 
     assert report.cause is not None and report.cause.kind == kind, report.words()
     assert named in " ".join(report.cause.where), report.words()
     assert report.first is not None and report.first.trained
+
+
+@pytest.mark.parametrize("module", [LossSwapped, FunctionSwapped])
+def test_what_a_training_refuses_its_proof_refuses_in_the_same_words(session, interpreters, module):
+    with pytest.raises(NbkitError, match="shape") as error:
+        prove(session, module(), Data(), steps=10, stops=2, interpreters=interpreters, **LONG)
+    assert "Traceback" not in str(error.value)
 
 
 def _generators():
