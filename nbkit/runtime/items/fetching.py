@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from nbkit.ground.files import sha256_of
-from nbkit.runtime.errors import DamagedError, UsageError
+from nbkit.runtime.errors import DamagedError, StoreError, UsageError
 from nbkit.runtime.ledger.records import shortened
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.folder import FolderStore
@@ -21,6 +21,7 @@ from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.words import counted, last_line
 
 _AT_ONCE = 4  # downloads at a time
+_LAST_STEP = 2**60  # more than any training takes, and less than an axis can be drawn for
 
 
 def fetch_outputs(raw: Store, store: Store, slug: str, folder: Path) -> list[Path]:
@@ -79,7 +80,13 @@ def _fetch(raw: Store, store: Store, name: str, accepted: set[str], cache: Path)
         path = cache / name
         if not path.is_file() or sha256_of(path) not in accepted:
             store.connect().get(name, path)
-    found = sha256_of(path) if path.is_file() else "nothing"
+    try:
+        found = sha256_of(path) if path.is_file() else "nothing"
+    except OSError as error:
+        raise StoreError(
+            f"{name} in {store.url} could not be read ({error.strerror or error}). Nothing was changed. Run "
+            "again; where it stays so, the disk or its permissions are at fault."
+        ) from error
     if found not in accepted:
         raise DamagedError(
             f"{name} in {store.url} is not what was recorded: SHA-256 {found[:12]}, recorded "
@@ -121,7 +128,9 @@ def read_rows(data: bytes) -> tuple[list[dict[str, Any]], list[str]]:
         try:
             row = msgspec.json.decode(line, type=dict[str, int | float | None])
             values = [value for value in row.values() if value is not None]
-            if type(row.get("step")) is not int or not all(abs(v) < 1e300 and math.isfinite(v) for v in values):
+            step = row.get("step")
+            known = type(step) is int and abs(step) <= _LAST_STEP
+            if not known or not all(abs(v) < 1e300 and math.isfinite(v) for v in values):
                 raise ValueError("no step, or a value that is too large")
             rows.append(row)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors

@@ -29,7 +29,6 @@ LARGEST_FIGURE = 8_000_000  # bytes
 MOST_PIXELS = 40_000_000  # of a figure: more than a poster at 300 dpi needs, and 160 MB where it is decoded
 LARGEST_VIEW = 24_000_000  # bytes of a page that is embedded
 LARGEST_TABLE = 8_000_000  # bytes
-_LAST_STEP = 2**60  # more than any training takes, and less than an axis can be drawn for
 FIGURES, VIEWS, TABLES, ROWS = 40, 6, 6, 400  # of one phase, and of a table; more make a page that no phone opens
 
 
@@ -254,11 +253,9 @@ def _rivals(row: Mapping[str, Any]) -> tuple[StoredRival, ...]:
 
 def _history(data: bytes | None, notes: list[str]) -> list[dict[str, Any]]:
     rows, faults = read_rows(data or b"")
-    known = [row for row in rows if abs(row["step"]) <= _LAST_STEP]
-    odd = len(faults) + len(rows) - len(known)
-    if odd:
-        notes.append(f"{odd} lines of metrics.jsonl are damaged and left out of the curves")
-    return known
+    if faults:
+        notes.append(f"{len(faults)} lines of metrics.jsonl are damaged and left out of the curves")
+    return rows
 
 
 # -- figures, tables and pages -----------------------------------------------------------------------------------------
