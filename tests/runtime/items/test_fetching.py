@@ -25,9 +25,7 @@ def test_an_output_that_cannot_be_read_is_said_in_words(tmp_path, monkeypatch, n
 
     monkeypatch.setattr(fetching, "sha256_of", broken)
     with nbkit.open_session("other", tmp_path / "store", folder=tmp_path / "work") as session:
-        with pytest.raises(
-            StoreError, match="toy/items/a.npz in .* could not be read .on purpose.*Nothing"
-        ):
+        with pytest.raises(StoreError, match="toy/items/a.npz in .* could not be read .on purpose.*Nothing"):
             session.inputs("toy")
 
 
