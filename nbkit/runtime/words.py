@@ -115,7 +115,7 @@ def message_of(error: BaseException) -> str:
     """Return the message of an error, also where the error cannot tell it."""
     try:
         return str(error)
-    except Exception as fault:
+    except Exception as fault:  # a class of the user's, named in the text
         return f"(its message cannot be shown: {type(fault).__name__})"
 
 

@@ -113,7 +113,7 @@ class Working:
                     name: _claim(Path(value)) if isinstance(value, os.PathLike) else value
                     for name, value in self.process(row).items()
                 }
-        except Exception as error:
+        except Exception as error:  # raised below
             fault = _sendable(error)
         if fault is not None:  # raised here, without the first error as its context, which Dask would send, too
             raise fault
@@ -128,7 +128,7 @@ def _sendable(error: Exception) -> Exception:
     """Return an error, or its text where it cannot be sent: some classes cannot be made again from their message."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:
+    except Exception:  # of the pickling; the error itself is sent as text
         return WorkerError("".join(traceback.format_exception(error)))
     return error
 
