@@ -129,7 +129,7 @@ def check_built(saved: Built, now: Built, accept: bool, say: Any) -> None:
 
 
 def take_over(trainer: Any, saved: Built, now: Built) -> None:
-    """Give optimizers and schedules, whose state has been loaded, what they are built with in this session.
+    """Set in optimizers and schedules, whose state has been loaded, what they are built with in this session.
 
     Raises
     ------

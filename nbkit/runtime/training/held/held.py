@@ -269,7 +269,7 @@ def _validation_datasets(trainer: Any) -> list[Any]:
 
 
 def _load(thing: Any, state: Any) -> None:
-    """Give an object its state; an optimizer keeps its groups, which another one and its schedules may share."""
+    """Load the state of an object; an optimizer keeps its groups, which another one and its schedules may share."""
     groups = thing.param_groups if isinstance(thing, torch.optim.Optimizer) else None
     thing.load_state_dict(state)
     if groups is not None:

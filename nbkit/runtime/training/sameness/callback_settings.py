@@ -47,7 +47,7 @@ def changed_settings(before: dict[str, Described], now: dict[str, Described]) ->
 
 
 def set_again(came: Iterable[tuple[Any, dict[str, Any]]], changed: list[str]) -> None:
-    """Give callbacks that have loaded their state the settings that have changed, as they came.
+    """Set in callbacks that have loaded their state the settings that have changed, as they came.
 
     Parameters
     ----------
