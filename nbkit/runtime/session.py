@@ -43,7 +43,7 @@ from nbkit.runtime.names import check_slug
 from nbkit.runtime.opened import leave_earlier
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.signals import ENDING, StopSignals
-from nbkit.runtime.store.address import hide
+from nbkit.runtime.store.address import presentable
 from nbkit.runtime.store.opening import default_store, open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
@@ -52,7 +52,7 @@ from nbkit.runtime.training.newest import newest_receipt
 from nbkit.runtime.training.proving.asked import in_its_place, prove_and_end
 from nbkit.runtime.training.ranks.world import current_world
 from nbkit.runtime.training.sameness.asked import check_resume, fit_options
-from nbkit.runtime.words import abridged, parse_duration, printable
+from nbkit.runtime.words import parse_duration
 
 if TYPE_CHECKING:
     from nbkit.runtime.training.fit import FitReport
@@ -212,7 +212,7 @@ class Session(Showing, Closing):
         """Print one line."""
         from tqdm.auto import tqdm
 
-        tqdm.write(f"[nbkit] {printable(hide(abridged(text)))}")
+        tqdm.write(f"[nbkit] {presentable(text)}")
 
     def journal(self, event: str, **fields: Any) -> None:
         """Append an event to the journal that `run` and `rehearse` read."""

@@ -133,8 +133,9 @@ class ItemLoop:
         if accept and redo:
             raise UsageError("Give one of accept_changes and redo_changed, not both. Nothing was begun.")
         state, ledger = self.ledger.state, self.ledger
-        changed = state.rows.changed(manifest.keys, manifest.digests(), ledger.is_done)
-        moved = state.rows.moved(manifest.keys, manifest.digests(), ledger.is_done)
+        digests = list(manifest.digests()) if state.rows.made else []
+        changed = state.rows.changed(manifest.keys, digests, ledger.is_done)
+        moved = state.rows.moved(manifest.keys, digests, ledger.is_done)
         if moved and not accept and not redo:
             now = ", ".join(manifest.paths(next(iter(moved))))
             self.say(

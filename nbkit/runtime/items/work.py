@@ -28,7 +28,8 @@ from nbkit.runtime.items.naming import OutputNames, arrays_name, file_name
 from nbkit.runtime.ledger.claims import Blame
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import Manifest
-from nbkit.runtime.words import abridged, message_of, printable
+from nbkit.runtime.store.address import presentable
+from nbkit.runtime.words import message_of
 
 TRIES = 3  # failures of an item after which it is not tried again
 
@@ -86,7 +87,7 @@ class Item(Mapping):
 
     def skip(self, reason: str) -> None:
         """Record that the item rightly has no result, and why; it counts as done."""
-        self._reason = printable(abridged(str(reason)))
+        self._reason = presentable(str(reason))
 
     def __enter__(self) -> Item:
         self.begun, self.entered = time.monotonic(), True
@@ -142,7 +143,7 @@ class Item(Mapping):
         # what is no `Exception` too, such as sys.exit() in a library: else each session would end at this item
         self._ledger.failed(self.key, "".join(traceback.format_exception(error)))
         self._loop.journal("failed", key=self.key)
-        self._loop.say(f"item {self.key} failed: {type(error).__name__}: {abridged(message_of(error), 1000)}")
+        self._loop.say(f"item {self.key} failed: {type(error).__name__}: {presentable(message_of(error), 1000)}")
         return True
 
     def _record_done(self, seconds: float, waited: float) -> None:

@@ -35,9 +35,8 @@ from nbkit.runtime.ledger.segments import (
     read_state,
     segment_of,
 )
-from nbkit.runtime.store.address import hide, hide_in
+from nbkit.runtime.store.address import hide_in, presentable
 from nbkit.runtime.store.protocol import Store
-from nbkit.runtime.words import abridged, printable
 
 MERGE = 16  # own segments of about one size that are merged into one
 _FEW = 1000  # records of a session that are joined at each sign of life
@@ -170,7 +169,7 @@ class Ledger:
     def failed(self, key: str, error: str) -> None:
         """Record that an item raised an error."""
         claim = self.state.claims.newest.get(self.session, (0,))[0]
-        self.note({"e": "failed", "k": key, "err": printable(hide(abridged(error))), "n": claim})
+        self.note({"e": "failed", "k": key, "err": presentable(error), "n": claim})
         self.rest()
 
     def interrupted(self) -> None:
@@ -184,7 +183,7 @@ class Ledger:
 
     def note(self, record: Record) -> None:
         """Record an event without outputs; it goes to the store with the next segment."""
-        shown = hide_in(record, "") if "://" in repr(record) else record  # a password in an address stays here
+        shown = hide_in(record, "") if "://" in repr(record) else record  # no secret is recorded
         record = {**shown, "t": round(time.time(), 3)}
         with self._lock:
             self._number += 1

@@ -134,7 +134,7 @@ def _refuse_unprintable(given: dict[str, Any]) -> None:
 
 
 def _unprintable(value: Any) -> str | None:
-    """Return the first text in a JSON value that steers a terminal or cannot be encoded; None where there is none."""
+    """Return the first text in a JSON value that steers a terminal or cannot be encoded, or None."""
     level = [value]
     while level:
         for text in level:

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
+from nbkit.runtime.words import abridged, printable
+
 HIDDEN = "***"
+_LOOKED_AT = 200_000  # characters of a text
 _HARMLESS = {"endpoint", "endpoint_url", "region", "project", "host", "port", "version", "anon", "timeout", "protocol"}
 _TOKEN_USERS = ("http", "https", "dav", "davs", "webdav", "webdavs", "github", "gist", "git", "hf")
-_URL = re.compile(r"[A-Za-z][\w.+-]*://[^\s'\"<>`]+")
+_URL = re.compile(r"[A-Za-z][\w.+-]{0,40}://[^\s'\"<>`]+")  # bounded: a long word is not tried from each letter
 _CHAINED = re.compile(r"::(?=[A-Za-z][\w.+-]*(?:://|::|$))")  # such as simplecache::ftp://...
 _MISTYPED = re.compile(r"((?://|[A-Za-z][\w.+-]+:)[^/\\\s:@]+:)([^/\\\s@]+)(?=@)")
 _PATH_VALUE = re.compile(r";[^=/;]+=([^/;]+)")  # such as ;jsessionid=secret
@@ -53,6 +56,15 @@ def hide(text: str, address: str | os.PathLike[str] = "") -> str:
     for secret in sorted(_secrets(os.fspath(address)), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def presentable(text: str, most: int = 4000) -> str:
+    """Return a text as it may be printed and kept: without secrets, of bounded length, fit for any stream.
+
+    Secrets go first: of an address that is cut in the middle nobody could tell that it was one. Only of megabytes a
+    part is looked at, whose cut is far from what is shown.
+    """
+    return printable(abridged(hide(abridged(text, _LOOKED_AT)), most))
 
 
 def hide_in(document: Any, address: str | os.PathLike[str]) -> Any:

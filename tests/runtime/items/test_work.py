@@ -81,6 +81,18 @@ def test_however_an_item_ends_it_alone_has_failed(opened, tmp_path, capfd, name)
     assert "\x1b" not in said and "Q7z" not in said and b"Q7z" not in kept
 
 
+@pytest.mark.parametrize("where", [480, 495, 505, 1980, 1995, 2005, 4000])
+@pytest.mark.parametrize("after", [0, 470, 490, 1960, 1990, 5000])
+def test_a_password_is_hidden_wherever_a_long_message_is_cut(opened, tmp_path, capfd, where, after):
+    session = opened()
+    for item in session.work(ROWS[:1]):
+        with item:
+            raise OSError("x" * where + " ftp://me:Q7zPassword@host/a.edf " + "y" * after)
+    session.close()
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert "Q7zP" not in "".join(capfd.readouterr()) and b"Q7zP" not in kept
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit])
 def test_an_item_that_a_person_interrupts_has_not_failed(opened, stop):
     session = opened()

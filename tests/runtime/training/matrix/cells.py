@@ -337,7 +337,7 @@ def _told(error: BaseException) -> str:
 
 
 def same_error(one: str, other: str) -> bool:
-    """Return whether two errors, as `_told` tells them, are of one class and raised at one place; a hang is none."""
+    """Return whether two errors, as `_told` tells them, are of one class and raised at one place; not if they hang."""
     kinds, places = (
         {told.partition(":")[0] for told in (one, other)},
         {told.rpartition(" (")[2] for told in (one, other)},
