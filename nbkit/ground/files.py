@@ -12,20 +12,42 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 TEMP_SUFFIX = ".part"
 LARGEST_JSON = 64 << 20  # bytes; a damaged or foreign file must not fill the memory
 _BLOCK = 1 << 20
+_TEMP_NAME = re.compile(rf"\..+\.(\d+){re.escape(TEMP_SUFFIX)}")
 _NOT_SUPPORTED = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM, errno.ENOSYS}
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)  # fmt: skip
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def no_file(path: Path) -> str | None:
+    """Return what a path is instead of a file, as the end of a sentence; None where it is one that can be read."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "is a link to what is not there" if os.path.islink(path) else "does not exist"
+    except (OSError, ValueError) as error:  # no right to look, a circle of links, a NUL
+        return f"cannot be looked at ({getattr(error, 'strerror', None) or error})"
+    if stat.S_ISREG(mode):
+        return None if os.access(path, os.R_OK) else "may not be read by this user"
+    kind = next((words for is_one, words in _KINDS if is_one(mode)), "something else")
+    return f"is {kind}"
 
 
 class _Hashing:
@@ -134,30 +156,48 @@ def copy_hashed(source: BinaryIO, target: Any) -> None:
 def remove_stray_temps(folder: Path) -> list[Path]:
     """Remove temporary files that killed processes left, and return their paths.
 
-    Files of a process that is alive on this machine are kept: it may still be writing them.
+    Files of a process that is alive on this machine are kept: it may still be writing them. So is all that has another
+    name than `temp_name` gives, and what lies behind a link.
     """
     removed = []
-    for path in _temps(folder):
-        owner = path.name.removesuffix(TEMP_SUFFIX).rpartition(".")[2]
-        if owner.isdigit() and int(owner) != os.getpid() and is_alive(int(owner)):
-            continue
-        path.unlink(missing_ok=True)
-        removed.append(path)
+    for root, _, _ in os.walk(folder):
+        for path in own_files(Path(root), _TEMP_NAME):
+            owner = int(path.name.removesuffix(TEMP_SUFFIX).rpartition(".")[2])
+            if owner == os.getpid() or not is_alive(owner):
+                path.unlink(missing_ok=True)
+                removed.append(path)
     return removed
 
 
-def _temps(folder: Path) -> Iterator[Path]:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            if name.startswith(".") and name.endswith(TEMP_SUFFIX):
-                yield Path(root, name)
+def own_files(folder: Path, name: re.Pattern[str] | Callable[[str], object]) -> list[Path]:
+    """Return the files in a folder that may be deleted, because only nbkit gives files such names.
+
+    No link is returned or followed: a folder that is itself a link has none. What lies behind one is not ours.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not exist.
+    name : pattern or callable
+        The whole name of such a file, or what says of a name whether it is one.
+    """
+    is_own = name.fullmatch if isinstance(name, re.Pattern) else name
+    found = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if folder.is_symlink():
+            return []
+        for path in sorted(folder.iterdir()):
+            with contextlib.suppress(FileNotFoundError):  # another session may delete it meanwhile
+                if is_own(path.name) and stat.S_ISREG(path.lstat().st_mode):
+                    found.append(path)
+    return found
 
 
 def is_alive(pid: int) -> bool:
     """Return whether a process with this id is running on this machine."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a number that no process has
         return False
     except OSError:
         return True

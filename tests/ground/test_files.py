@@ -89,7 +89,7 @@ def test_temporary_files_of_living_processes_stay(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text("half")
     remove_stray_temps(tmp_path)
-    assert living.exists() and named.exists() and not dead.exists() and not odd.exists()
+    assert living.exists() and named.exists() and odd.exists() and not dead.exists()
 
 
 def test_full_disk_at_every_write_leaves_the_old_content(tmp_path):
