@@ -21,7 +21,14 @@ _HARMLESS = {"endpoint", "endpoint_url", "region", "project", "host", "port", "v
 _TOKEN_USERS = ("http", "https", "dav", "davs", "webdav", "webdavs", "github", "gist", "git", "hf")
 _URL = re.compile(r"[A-Za-z][\w.+-]{0,40}://[^\s'\"<>`]+")  # bounded: a long word is not tried from each letter
 _CHAINED = re.compile(r"::(?=[A-Za-z][\w.+-]*(?:://|::|$))")  # such as simplecache::ftp://...
-_MISTYPED = re.compile(r"((?://|[A-Za-z][\w.+-]+:)[^/\\\s:@]+:)([^/\\\s@]+)(?=@)")
+_SCHEME = re.compile(r"\s*[A-Za-z][\w.+-]*")
+_FOLDER = re.compile(r"[/\\](?![/\\])|\.{1,2}[/\\]|~|[A-Za-z]:[/\\]")  # begins a path that was meant as one
+_IN_A_FOLDER = re.compile(r"(?:^|[/\\])[A-Za-z][\w.+-]+:[/\\\s:]*(?=[^/\\@]*:.*@|[^?#@]*[?#].*=)", re.DOTALL)
+_LOOKS_LIKE_ONE = re.compile(r"\s*([A-Za-z][\w.+-]+)[:;]")
+_SCHEMES = (
+    "abfs az box dav davs dropbox file ftp ftps gcs gdrive github gs hdfs hf http https memory oci oss s3 s3a scp sftp "
+    "smb ssh webdav webhdfs"
+).split()
 _PATH_VALUE = re.compile(r";[^=/;]+=([^/;]+)")  # such as ;jsessionid=secret
 _SHORTEST = 4  # letters; shorter ones are ordinary parts of words
 
@@ -40,6 +47,17 @@ def show(address: str | os.PathLike[str]) -> str:
 def has_secrets(address: str | os.PathLike[str]) -> bool:
     """Return whether an address holds a password or token, or did before it was shown."""
     return any(secret for _, secret in _parts(os.fspath(address)))
+
+
+def looks_mistyped(address: str) -> bool:
+    """Return whether a text without ``://`` must not be taken for a folder, because a URL was certainly meant.
+
+    It begins as a URL does, or it holds what would be the password of one.
+    """
+    if "://" in address or _FOLDER.match(address):
+        return False
+    begin = _LOOKS_LIKE_ONE.match(address)
+    return bool(begin and begin[1].lower() in _SCHEMES) or has_secrets(address)
 
 
 def hide(text: str, address: str | os.PathLike[str] = "") -> str:
@@ -100,7 +118,7 @@ def _parts(address: str) -> Iterator[tuple[str, bool]]:
         if number:
             yield "::", False
         scheme, colon, rest = link.partition("://")
-        if not colon:
+        if not colon or not _SCHEME.fullmatch(scheme):
             yield from _without_scheme(link)
             continue
         yield scheme + colon, False
@@ -113,22 +131,44 @@ def _parts(address: str) -> Iterator[tuple[str, bool]]:
 
 
 def _without_scheme(link: str) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of a path, or of an address that was mistyped: ``//me:secret@host``, ``ftp:me:secret@host``."""
-    found = _MISTYPED.match(link)
-    if not found:
+    """Yield the parts of a path, or of an address that was mistyped: ``//me:secret@host``, ``ftp:me:secret@host``.
+
+    Whatever stands between the first colon and the last @ may be the secret. In a path that was meant as one, a name
+    may hold both; there, an address is what begins with a scheme, as one that was made absolute by mistake.
+    """
+    begin = 0
+    if _FOLDER.match(link):
+        found = _IN_A_FOLDER.search(link)
+        if not found:
+            yield link, False
+            return
+        begin = found.end()
+    colon, end = link.find(":", begin), link.rfind("@")
+    if begin <= colon < end:
+        start = colon + 1
+        while start < end and link[start] in ":;/\\ ":
+            start += 1
+        yield link[:start], False
+        yield link[start:end], start < end
+        begin = end
+    elif not begin and not _LOOKS_LIKE_ONE.match(link):
         yield link, False
         return
-    yield found[1], False
-    yield found[2], True
-    yield link[found.end() :], False
+    else:
+        yield link[:begin], False
+    yield from _query_of(link[begin:])
 
 
 def _user_of(scheme: str, rest: str) -> tuple[str, str, str]:
     """Return what stands in front of the secret of the user, that secret, and what follows it."""
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    end = authority.rfind("@")
-    if end < 0 and not authority.startswith("[") and not (authority.partition(":")[2] or "0").isdigit():
+    more = len(rest) - len(rest.lstrip("/\\ "))  # a slash too many
+    authority = re.split(r"[/?#]", rest[more:], maxsplit=1)[0]
+    end = more + authority.rfind("@") if "@" in authority else -1
+    name, _, port = authority.partition(":")
+    if end < 0 and not authority.startswith("[") and not (port or "0").isdigit():
         end = rest.rfind("@")  # no port: the beginning of a password with a slash in it, which no store can open
+        if end < 0 and len(name) > 1 and not more:  # its @ was mistyped
+            end = len(authority)
     if end < 0:
         return "", "", rest
     name, colon, password = rest[:end].partition(":")

@@ -19,7 +19,13 @@ from nbkit.runtime.errors import StoreError
 
 T = TypeVar("T")
 LEAST = 2.0  # seconds that a call has which is begun when the time is already up, such as that of the last records
+_AFTER = 0.5  # seconds after the end that a call has which was begun before it
+_HOPELESS = 0.1  # seconds of a call that is begun after the end where another call has hung until then
 _TICK = 0.2  # seconds between looks at the clock: a signal may bring the end nearer
+
+
+# whose calls have hung until the end: all connections of a session have one time, and one that hangs is not asked anew
+_hung: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class OutOfTime(StoreError):
@@ -66,6 +72,7 @@ class Bounded:
 
     def __init__(self, time_left: Callable[[], float]) -> None:
         self._time_left = time_left
+        self._clock = getattr(time_left, "__self__", self)
         self._own = threading.local()
 
     def call(self, function: Callable[[], T], what: str) -> T:
@@ -83,15 +90,17 @@ class Bounded:
             hand = self._own.hand = _Hand()
         result: list[tuple[bool, Any]] = []
         done = threading.Event()
-        began = time.monotonic()
+        began, in_time = time.monotonic(), self._time_left() > 0
         hand.calls.put((function, result, done))
         while not done.wait(max(0.01, min(_TICK, self._time_left()))):
             if not hand.thread.is_alive() and not done.is_set():
                 self._own.hand = None
                 raise StoreError(f"{what}: the thread that makes the call has died", passing=True)
-            waited = time.monotonic() - began
-            if self._time_left() <= 0 and waited >= LEAST:
+            waited, left = time.monotonic() - began, self._time_left()
+            least = _HOPELESS if self._clock in _hung else LEAST
+            if left <= 0 and (waited >= least or (in_time and left <= -_AFTER)):
                 self._own.hand = None
+                _hung.add(self._clock)
                 raise OutOfTime(
                     f"{what} had not ended after {waited:.1f} s, when the session's time was up. What is not in the "
                     "store stays on this machine; the next session goes on from there."

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import platform
+import re
 import stat as stat_module
 import threading
 import time
@@ -17,13 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nbkit.ground.files import TEMP_SUFFIX, copy_hashed, is_alive, make_folder, sha256_of, write_atomically
-from nbkit.runtime.disk import FULL, disk_fault, disk_words
+from nbkit.ground.files import TEMP_SUFFIX, copy_hashed, is_alive, make_folder, own_files, sha256_of, write_atomically
+from nbkit.runtime.disk import FULL, disk_advice, disk_fault, disk_words
 from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.names import check_name, check_prefix
 from nbkit.runtime.store.protocol import Stat
 
 _PASSING = {errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE, errno.EIO, errno.ENETDOWN}
+_UNFINISHED = re.compile(rf"(.+)\.(\d+)\.\d+{re.escape(TEMP_SUFFIX)}")  # a file in .incoming: machine, process, thread
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # nothing is there, or a link that leads to itself
 
 
@@ -49,8 +51,11 @@ class FolderStore:
         StoreError
             If a symbolic link below the folder leads out of it.
         """
-        path = self.root / check_name(name, "store name")
-        if not self._inside(path):
+        return self._inner(check_name(name, "store name"))
+
+    def _inner(self, name: str) -> Path:
+        path = self.root / name
+        if name and not self._inside(path):
             raise StoreError(
                 f"{name} in {self.root} is or lies behind a symbolic link that leads out of the store. It was not "
                 "followed, and nothing was read or written. Remove the link, or make its target the store."
@@ -112,14 +117,28 @@ class FolderStore:
             raise _worded(error, "stat", name, self.root) from error
         return Stat(name, found.st_size) if stat_module.S_ISREG(found.st_mode) else None
 
+    def links_out(self, folder: str = "") -> list[str]:
+        """Return the folders and files directly in a folder that no listing shows, because links lead out of the store.
+
+        To list what lies behind one is an error; all else is listed as if they were not there.
+        """
+        start = self.root / folder
+        names = sorted(os.listdir(start)) if start.is_dir() and (not folder or self._inside(start)) else []
+        links = [name for name in names if not name.startswith(".") and (start / name).is_symlink()]
+        outside = [name for name in links if (start / name).exists() and not self._inside(start / name)]
+        return [f"{folder}/{name}" if folder else name for name in outside]
+
     def list(self, prefix: str = "") -> Iterator[Stat]:
         folder = check_prefix(prefix).rpartition("/")[0]
+        start = self._inner(folder)
         try:
-            yield from sorted(self._walk(self.root / folder, prefix), key=lambda stat: stat.name)
+            yield from sorted(self._walk(start, prefix), key=lambda stat: stat.name)
         except OSError as error:
             raise _worded(error, "list", prefix, self.root) from error
 
-    def _walk(self, start: Path, prefix: str) -> Iterator[Stat]:
+    def _walk(self, start: Path, prefix: str, above: tuple[str, ...] = ()) -> Iterator[Stat]:
+        """Yield what lies in a folder, and behind links to folders of the store, as `path` gives it."""
+
         def refuse(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise error
@@ -127,6 +146,10 @@ class FolderStore:
         for root, folders, names in os.walk(start, onerror=refuse):
             folders[:] = [f for f in folders if not f.startswith(".")]
             base = Path(root).relative_to(self.root).as_posix()
+            for link in [Path(root, f) for f in folders if os.path.islink(os.path.join(root, f))]:
+                seen, target = (*above, os.path.realpath(root) + os.sep), os.path.realpath(link) + os.sep
+                if self._inside(link) and not any(one.startswith(target) for one in seen):  # else a circle
+                    yield from self._walk(link, prefix, seen)
             for file in names:
                 name = file if base == "." else f"{base}/{file}"
                 if name.startswith(prefix) and not file.startswith("."):
@@ -152,12 +175,24 @@ class FolderStore:
         return self
 
     def _incoming(self) -> Path:
-        """Return a temporary path on the store's file system; the first call removes what killed sessions left."""
+        """Return a temporary path on the store's file system; the first call removes what killed sessions left.
+
+        Raises
+        ------
+        StoreError
+            If the folder for it is a link: what lies behind it is not the store's.
+        """
         folder = self.root / ".incoming"
+        if folder.is_symlink():
+            raise StoreError(
+                f"{folder} is a symbolic link to {os.readlink(folder)}. nbkit keeps unfinished files there, in a "
+                "folder of its own, and follows no link to it. Nothing was written, and nothing behind the link was "
+                "deleted. Remove the link and run again: nbkit makes the folder."
+            )
         make_folder(folder)
         if not self._swept:
             self._swept = True
-            for path in folder.iterdir():
+            for path in own_files(folder, _UNFINISHED):
                 if _abandoned(path):
                     path.unlink(missing_ok=True)
         return folder / f"{platform.node()}.{os.getpid()}.{threading.get_ident()}{TEMP_SUFFIX}"
@@ -172,9 +207,9 @@ def _is_no_file(path: Path) -> bool:
 
 def _abandoned(path: Path) -> bool:
     """Return whether the writer of a temporary file is certainly dead, or has not written to it for a day."""
-    machine, _, rest = path.name.rpartition(TEMP_SUFFIX)[0].rpartition(".")[0].rpartition(".")
-    if machine == platform.node() and rest.isdigit():
-        return not is_alive(int(rest))
+    named = _UNFINISHED.fullmatch(path.name)
+    if named and named[1] == platform.node():
+        return not is_alive(int(named[2]))
     with contextlib.suppress(OSError):
         return path.stat().st_mtime < time.time() - 86400
     return False
@@ -184,8 +219,8 @@ def _worded(error: OSError, verb: str, name: str, root: Path) -> StoreError:
     number = disk_fault(error)
     if number is not None and number not in _PASSING:
         return StoreError(
-            f"{disk_words(number, root)}. {verb} {name} failed, and no incomplete file counts. Free some space or use "
-            "another disk, and run again: files that are not stored yet are kept here."
+            f"{disk_words(number, root)}. {verb} {name} failed, and no incomplete file counts; files that are not "
+            f"stored yet are kept here. {disk_advice(number, root)}"
         )
     words = os.strerror(error.errno) if error.errno else str(error)
     return StoreError(f"{verb} {name} in {root} failed: {words}", passing=error.errno in _PASSING)

@@ -9,7 +9,7 @@ from pathlib import Path
 from nbkit.ground.extras import how_to_install
 from nbkit.ground.home import home
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.store.address import show
+from nbkit.runtime.store.address import looks_mistyped, show
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.runtime.store.protocol import Store
 
@@ -31,7 +31,9 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
         If the path is a file, or the URL cannot be opened.
     """
     if not isinstance(url, str | os.PathLike):
-        return url
+        if isinstance(url, Store):
+            return url
+        raise UsageError(f"store={url!r} is no store. Give a folder or a URL, as text or path. Nothing was written.")
     text = os.fspath(url)
     if text.startswith(("gdrive://", "https://drive.google.com/")):
         return _open_drive(text)
@@ -41,11 +43,43 @@ def open_store(url: str | os.PathLike[str] | Store) -> Store:
         from nbkit.runtime.store.remote import FsspecStore
 
         return FsspecStore(text)
-    folder = _at_home(text.removeprefix("file://"))
+    folder = _folder_of(text)
     fault = _folder_fault(folder)
     if fault is not None:
         raise UsageError(f"The store {text!r} {fault}. A store is a folder or a URL. Nothing was written.")
     return FolderStore(folder)
+
+
+def _folder_of(text: str) -> Path:
+    """Return the folder that an address without a scheme names.
+
+    Raises
+    ------
+    UsageError
+        If a URL was meant: taken for a folder it would be lost with the machine, and its password be in the path.
+    """
+    if looks_mistyped(text):
+        raise UsageError(
+            f"The store {show(text)!r} looks like a URL, but has no '://' after its scheme. Write it as "
+            "scheme://user:password@host/folder, or gdrive://<folder id>. If it is a folder, give its whole path, "
+            "which begins with a slash. Nothing was written."
+        )
+    return _at_home(text.removeprefix("file://"))
+
+
+def local_folder(folder: object) -> Path | None:
+    """Return a session's folder on this machine, if it can be one; None for the host's default.
+
+    Raises
+    ------
+    UsageError
+        If it is no path.
+    """
+    if folder is None:
+        return None
+    if not isinstance(folder, str | os.PathLike) or "\0" in str(folder):
+        raise UsageError(f"folder={folder!r} is no path of a folder. Give it as text or path. Nothing was written.")
+    return Path(folder)
 
 
 def _at_home(text: str) -> Path:
@@ -111,7 +145,7 @@ def default_store() -> Path:
 def store_address(store: str | os.PathLike[str] | None) -> str:
     """Return a store's address that is valid in any working folder: a URL as it is, a folder as absolute path."""
     text = os.fspath(store or os.environ.get("NBKIT_STORE") or default_store())
-    return text if "://" in text else os.path.realpath(_at_home(text))
+    return text if "://" in text else os.path.realpath(_folder_of(text))
 
 
 def _open_drive(url: str) -> Store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import traceback
+from pathlib import Path
 from urllib.parse import quote
 
 import fsspec
@@ -17,7 +18,7 @@ import nbkit
 from nbkit.ground.files import write_private
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.store.address import has_secrets, hide, show
-from nbkit.runtime.store.opening import open_store
+from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.tools.commands import cli
 
 LETTERS = "abcXYZ019-_.~!$'()*+,=;%&@:# é"
@@ -194,3 +195,94 @@ def test_a_private_file_is_never_readable_by_others_and_replaces_an_open_one(tmp
         os.umask(before)
     assert path.read_bytes() == b"two" and stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [one.name for one in path.parent.iterdir()] == ["file"]
+
+
+_HEADS = (
+    "ftp:",
+    "fTp:/",
+    "FTP:\\\\",
+    "ftp;//",
+    "ftp//",
+    "ftp::",
+    "ftp:/ /",
+    " sftp:/",
+    "s3:",
+    "https:/",
+    "//",
+    "",
+    "x",
+)
+_TAILS = ("127.0.0.1/x", "host:22/folder", "host", "host/a?b=1")
+MISTYPED = st.one_of(
+    st.tuples(st.sampled_from(_HEADS), SECRET.filter(lambda text: "://" not in text), st.sampled_from(_TAILS)).map(
+        lambda parts: f"{parts[0]}me:{parts[1]}@{parts[2]}"
+    ),
+    st.tuples(st.sampled_from(["az:", "https:/", "ABFS:", "http:"]), st.sampled_from(["?", "?sv=2&", "#"])).map(
+        lambda parts: f"{parts[0]}host/folder{parts[1]}sig=Q7zToken"
+    ),
+    st.sampled_from(["simplecache::ftp:me:Q7zPass@host/x", "ftp:me:Q7z@Pass@host", "//me:Q7z/Pass@host/x"]),
+)
+
+
+@given(MISTYPED)
+def test_a_mistyped_address_is_never_taken_for_a_folder_and_never_shows_its_secret(address):
+    assert "Q7z" not in show(address) and show(show(address)) == show(address)
+    for use in (open_store, store_address):
+        with pytest.raises(UsageError, match="Nothing was written") as caught:
+            use(address)
+        assert "Q7z" not in "".join(traceback.format_exception(caught.value))
+    if not address.startswith(("/", " ", "ftp//", "me:", "xme:", "ftp;")):  # made absolute somewhere all the same
+        assert "Q7z" not in show(f"/data/{address}") and "Q7z" not in hide(address, address)
+
+
+@given(SECRET.filter(lambda text: not set("?#/&;") & set(text)), st.sampled_from(["/", "//", " ", "\\"]))
+def test_a_url_with_a_slash_too_many_or_without_its_at_shows_no_secret(secret, slip):
+    for address in (f"ftp://{slip}me:{secret}@host/x", f"ftp:/{slip}/me:{secret}@host/x", f"ftp://me:{secret}/host"):
+        assert "Q7z" not in show(address) and show(show(address)) == show(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["gdrive:1AbCdEfGhIjKl", "hf:datasets/me/x", "GDRIVE:/1AbC", "s3:/bucket", "file:/a"]
+)
+def test_a_store_elsewhere_that_was_mistyped_does_not_become_a_folder_here(address, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for given_as in (address, Path(address), address.replace(":", "://", 1)):
+        if not isinstance(given_as, str) or "://" not in given_as:
+            with pytest.raises(UsageError, match="looks like a URL"):
+                nbkit.open_session("toy", store=given_as, folder=tmp_path / "work")
+    assert list(tmp_path.iterdir()) == []
+
+
+FOLDERS = (
+    "nbkit-store", "a/b", "./ftp:me:you@there", "../x", "run:3", "a@b", "time 12:30", "x?a=b", "a#b=c", "~/x:y@z",
+    "12:a", "/data/me:you@there/x?a=b", "C:\\Users\\me:you@x", "a:b", "me@work", "/a#b=c",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("address", FOLDERS)
+def test_an_ordinary_folder_stays_one_and_is_shown_as_it_is(address, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if not address.startswith("/"):
+        assert store_address(address).startswith(str(tmp_path.parent)) and open_store(address)
+    assert show(address) == address or address.startswith("./ftp")
+
+
+@pytest.mark.parametrize("how", ["option", "variable", "parameter"])
+@pytest.mark.parametrize("address", ["ftp:me:Q7zPass@127.0.0.1/x", "fTp:/me:Q7zPass@127.0.0.1/x", "me:Q7zPass@host:/x"])
+def test_no_command_takes_a_mistyped_address(address, how, make_notebook, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    notebook = make_notebook("STORE = None\nSMOKE = False", "import nbkit\nnbkit.open_session('toy', store=STORE)")
+    before = sorted(tmp_path.rglob("*"))
+    option = ["--store", address] if how == "option" else []
+    if how == "variable":
+        monkeypatch.setenv("NBKIT_STORE", address)
+    parameter = ["-p", f"STORE={address}"] if how == "parameter" else []
+    commands = [["run", str(notebook), *option, *parameter]]
+    if how != "parameter":
+        commands += [[verb, *option] for verb in ("status", "verify", "report", "check")]
+    for command in commands:
+        assert cli.run(command) in (1, 2)
+        said = "".join(capfd.readouterr())
+        assert "Q7z" not in said and "Traceback" not in said and "***" in said
+    assert sorted(tmp_path.rglob("*")) == before

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import nbkit
 from nbkit.ground.files import sha256_of
 from nbkit.runtime.errors import DamagedError, StoreError, UsageError
 from nbkit.runtime.store.folder import FolderStore
@@ -341,3 +342,17 @@ def test_opening(tmp_path):
         open_store(tmp_path / "file")
     with pytest.raises(UsageError, match="cannot be opened"):
         open_store("nosuch://x/y")
+
+
+@pytest.mark.parametrize("given", [5, 0, False, b"store", [], {}, object(), FolderStore])
+def test_what_is_no_store_is_said(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="store=.* is no store. Give a folder or a URL.*Nothing was written"):
+        nbkit.open_session("toy", store=given)
+    assert not list(tmp_path.iterdir()), "no other store takes its place"
+
+
+@pytest.mark.parametrize("given", [5, b"work", "\0", ["work"], object()])
+def test_what_is_no_folder_is_said(given, tmp_path):
+    with pytest.raises(UsageError, match="folder=.* is no path of a folder.*Nothing was written"):
+        nbkit.open_session("toy", store=tmp_path / "store", folder=given)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,11 +20,13 @@ from googleapiclient.discovery_cache import get_static_doc
 from oauth2client.client import OAuth2Credentials
 from pydrive2.auth import GoogleAuth
 
+from nbkit.runtime.store.drive.answers import OddAnswer
 from nbkit.runtime.store.drive.credential import SCOPE, DriveCredential
 from nbkit.runtime.store.drive.faults import DriveError, in_words
 from nbkit.runtime.store.retried import retry
 
 T = TypeVar("T")
+_TOKEN = re.compile(r"[\x21-\x7e]+")  # it becomes part of a header
 
 TIMEOUT = 60.0  # seconds that one read or write of a socket may take
 TRIES = 4  # of one request, before the store's own retries
@@ -79,8 +82,22 @@ class DriveAccess:
         if not credentials.access_token or credentials.access_token_expired:
             with self._lock:
                 if not credentials.access_token or credentials.access_token_expired:
-                    credentials.refresh(self._bare_http())
+                    self._refresh(credentials)
         return self._own.http
+
+    def _refresh(self, credentials: Any) -> None:
+        """Get a new access token; what is not from the login server changes nothing."""
+        known, token = credentials.refresh_token, None
+        try:
+            credentials.refresh(self._bare_http())
+            token = credentials.access_token
+            if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+                token = None
+                raise OddAnswer("no access token")
+        finally:
+            credentials.access_token = token
+            if token is None or not isinstance(credentials.refresh_token, str):
+                credentials.refresh_token = known
 
     def _bare_http(self) -> httplib2.Http:
         return httplib2.Http(timeout=self._timeout)
@@ -99,15 +116,23 @@ class DriveAccess:
                 self.drop_connection()
             raise
 
-    def call(self, request: Any, doing: str) -> Any:
+    def call(self, request: Any, doing: str, form: Callable[[Any], T]) -> T:
         """Execute a request that may be repeated, and return its answer.
+
+        Parameters
+        ----------
+        request : HttpRequest
+        doing : str
+            For messages.
+        form : callable
+            One of `answers`: returns the answer in its form, or raises OddAnswer, which is a passing fault.
 
         Raises
         ------
         DriveError
             At once for a permanent fault. For a passing one after the last try, or if the server asks for a long wait.
         """
-        return self.retried(lambda: self.once(doing, lambda http: request.execute(http=http)))
+        return self.retried(lambda: self.once(doing, lambda http: form(request.execute(http=http))))
 
     def retried(self, call: Callable[[], T]) -> T:
         """Make a call that may be repeated, again after passing faults, and return its result."""

@@ -19,11 +19,13 @@ from googleapiclient.errors import Error as ClientError
 from googleapiclient.errors import HttpError
 from oauth2client.client import AccessTokenRefreshError
 
-from nbkit.runtime.errors import StoreError
+from nbkit.runtime.errors import NbkitError, StoreError
+from nbkit.runtime.store.drive.answers import OddAnswer
 from nbkit.runtime.store.retried import retry_after
 
 _RATES = {"rateLimitExceeded", "userRateLimitExceeded", "sharingRateLimitExceeded", "backendError", "internalError"}
 _STATUSES = {408, 425, 429}
+_FOREIGN = {403, 404, 407, 451}  # of another server's page, where Drive's own word for the fault is missing
 _SECRET = re.compile(r"ya29\.[\w.-]+|1//[\w-]+|upload_id=[^\s&\"']+|Bearer\s+\S+")
 
 _FULL = (
@@ -76,6 +78,11 @@ class DriveError(StoreError):
         super().__init__(message, passing=passing, retry_after=retry_after)
         self.status, self.reason = status, reason
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether Drive itself said that there is no such file, and not the page of a network's login."""
+        return self.status == 404 and "notfound" in self.reason.lower()
+
 
 @contextlib.contextmanager
 def in_words(doing: str, where: str) -> Iterator[None]:
@@ -90,7 +97,7 @@ def in_words(doing: str, where: str) -> Iterator[None]:
     """
     try:
         yield
-    except StoreError:
+    except (NbkitError, MemoryError):
         raise
     except AccessTokenRefreshError as error:
         raise _refresh_refused(error, doing, where) from None
@@ -98,6 +105,8 @@ def in_words(doing: str, where: str) -> Iterator[None]:
         raise _answered(error, doing, where) from None
     except (httplib2.HttpLib2Error, HTTPException, OSError, ClientError, ValueError) as error:
         raise _unanswered(error, doing) from None
+    except Exception as error:  # the client libraries stumble over answers that are not Drive's, each in its own way
+        raise _unanswered(OddAnswer(f"{type(error).__name__} in the client"), doing) from None
 
 
 def _refresh_refused(error: AccessTokenRefreshError, doing: str, where: str) -> DriveError:
@@ -108,6 +117,7 @@ def _refresh_refused(error: AccessTokenRefreshError, doing: str, where: str) -> 
     if code in ("invalid_client", "unauthorized_client", "deleted_client"):
         return DriveError(_CLIENT.format(cause=cause, doing=doing, where=where), status=status, reason=code)
     passing = status is None or status >= 500 or status in _STATUSES or code in ("internal_failure", "server_error")
+    passing = passing or code.startswith("Invalid response")  # no word of the login server: another has answered
     return DriveError(
         f"{doing} failed: no access token was issued for the credential from {where} ({cause})",
         passing=passing, status=status, reason=code,
@@ -123,7 +133,7 @@ def _answered(error: HttpError, doing: str, where: str) -> DriveError:
     if status == 401:
         # a new token was just issued, so the login is good and the API will accept it soon
         return DriveError(f"{words}; the login itself is good", passing=True, **known)
-    if status >= 500 or status < 400 or status in _STATUSES or reason in _RATES:
+    if status >= 500 or status < 400 or status in _STATUSES or reason in _RATES or (status in _FOREIGN and not reason):
         return DriveError(words, passing=True, retry_after=retry_after(error.resp.get("retry-after")), **known)
     why = _PERMANENT.get(reason) or _clean(error._get_reason())[:200]
     return DriveError(f"{words}: {why}. Files that wait are kept on this machine.", **known)
@@ -140,7 +150,8 @@ def _unanswered(error: Exception, doing: str) -> DriveError:
     elif isinstance(error, TimeoutError):
         why = "no answer in time"
     elif isinstance(error, ValueError):
-        why = "the answer was not JSON"
+        what = str(error) if isinstance(error, OddAnswer) else "no JSON"
+        why = f"the answer was not Drive's ({what}); does this network ask for a login of its own?"
     else:
         why = f"the connection broke ({type(error).__name__})"
     return DriveError(f"{doing} failed: {why}", passing=True)

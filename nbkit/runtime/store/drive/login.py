@@ -155,6 +155,7 @@ def _free_port() -> int:
 
 def _store_folder(credential: DriveCredential, title: str) -> str:
     """Return the id of the app's oldest folder of this title, creating it if there is none."""
+    from nbkit.runtime.store.drive import answers
     from nbkit.runtime.store.drive.access import DriveAccess
     from nbkit.runtime.store.drive.faults import DriveError
     from nbkit.runtime.store.drive.tree import FOLDER
@@ -162,15 +163,17 @@ def _store_folder(credential: DriveCredential, title: str) -> str:
     access = DriveAccess(credential)
     quoted = title.replace("\\", "\\\\").replace("'", "\\'")
     query = f"title='{quoted}' and mimeType='{FOLDER}' and 'root' in parents and trashed=false"
-    request = access.files().list(q=query, fields="items(id,title,createdDate)")
-    found = [row for row in access.call(request, f"looking for the folder {title}")["items"] if row["title"] == title]
+    request = access.files().list(q=query, fields="kind,items(id,title,createdDate)")
+    rows, _ = access.call(request, f"looking for the folder {title}", lambda answer: answers.page(answer, answers.row))
+    found = [row for row in rows if row.get("title") == title and "createdDate" in row]
     if found:
         return min(found, key=lambda row: (row["createdDate"], row["id"]))["id"]
     request = access.files().generateIds(maxResults=1, fields="ids")
-    id = access.call(request, "asking for a file id")["ids"][0]
+    id = access.call(request, "asking for a file id", answers.ids)[0]
     body = {"id": id, "title": title, "mimeType": FOLDER, "parents": [{"id": "root"}]}
     try:
-        access.call(access.files().insert(body=body, fields="id"), f"making the folder {title}")
+        request = access.files().insert(body=body, fields="id")
+        access.call(request, f"making the folder {title}", lambda answer: answers.row(answer, id))
     except DriveError as error:
         if error.status != 409:  # 409: an earlier request, whose answer was lost, has created it
             raise

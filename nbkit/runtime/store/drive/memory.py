@@ -10,12 +10,11 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+
+from nbkit.runtime.store.drive.answers import Row
 
 FRESH = 60.0  # seconds for which a listing is valid
 LAG = 60.0  # seconds for which a listing may lack what was just written
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

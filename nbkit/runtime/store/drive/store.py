@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbkit.ground.files import write_atomically
+from nbkit.ground.files import own_files, write_atomically
 from nbkit.runtime.errors import DamagedError, UsageError
 from nbkit.runtime.names import check_name
+from nbkit.runtime.store.drive import answers
 from nbkit.runtime.store.drive.access import FIRST_WAIT, TIMEOUT, DriveAccess
 from nbkit.runtime.store.drive.credential import DriveCredential, find_credential
 from nbkit.runtime.store.drive.faults import DriveError
@@ -27,7 +28,7 @@ from nbkit.runtime.store.drive.tree import FIELDS, DriveTree
 from nbkit.runtime.store.protocol import Stat
 
 _ROUNDS = 3  # looks at a name that parallel sessions make, change and remove meanwhile
-_STATE_SUFFIX, _MARK = ".upload.json", 12
+_STATE = re.compile(r"\.(.+)\.[0-9a-f]{12}\.upload\.json")  # an unfinished upload of the file whose name is in it
 
 
 class DriveStore:
@@ -137,10 +138,10 @@ class DriveStore:
                 entry = self._tree.confirm(name, id, written=True)
                 self._tree.ended(name, id)
                 return entry if entry is not None and entry.holds(content.size, content.md5) else None
-            if error.status == 404:
-                self._tree.vanished()
-                return None
-            raise
+            if not error.is_gone:
+                raise
+            self._tree.vanished()
+            return None
         self._tree.ended(name, id)
         return self._tree.memory.remember(name, row, written=True)
 
@@ -156,7 +157,7 @@ class DriveStore:
         try:
             row = self._upload(content, update, entry.id, name, state)
         except DriveError as error:
-            if error.status != 404:
+            if not error.is_gone:
                 raise
             self._tree.memory.forget(name, entry.id)
             return None
@@ -167,13 +168,13 @@ class DriveStore:
         return upload(self._access, content, request, id, doing, state, self._chunk, self._small)
 
     def _state_of(self, path: Path, name: str) -> Path:
-        mark = hashlib.sha256(f"{self.url}/{name}".encode()).hexdigest()[:_MARK]
+        mark = hashlib.sha256(f"{self.url}/{name}".encode()).hexdigest()[:12]
         if self._state is None and path.parent not in self._swept:
             self._swept.add(path.parent)
-            for old in path.parent.glob(f".*{_STATE_SUFFIX}"):
-                if not old.with_name(old.name[1 : -len(_STATE_SUFFIX) - _MARK - 1]).exists():
+            for old in own_files(path.parent, _STATE):
+                if not old.with_name(_STATE.sub(r"\1", old.name)).exists():
                     old.unlink(missing_ok=True)  # of a file that was pruned before it was uploaded
-        return (self._state or path.parent) / f".{path.name}.{mark}{_STATE_SUFFIX}"
+        return (self._state or path.parent) / f".{path.name}.{mark}.upload.json"
 
     # -- get ----------------------------------------------------------------------------------------------------------
 
@@ -188,9 +189,9 @@ class DriveStore:
             try:
                 size, found = write_atomically(path, partial(self._fetch, name, entry, sha256=sha256))
             except DriveError as error:
-                if error.status not in (404, 416) and error.reason != DAMAGED:
+                if not error.is_gone and error.status != 416 and error.reason != DAMAGED:
                     raise
-                if error.status == 404:
+                if error.is_gone:
                     self._tree.memory.forget(name, entry.id)
                 fault = error  # removed or replaced since it was listed, or it arrived damaged: in each case try again
             else:
@@ -264,8 +265,7 @@ class DriveStore:
     def space(self) -> tuple[int, int]:
         """Return the used bytes of the account and its limit, 0 if it has none."""
         request = self._access.service().about().get(fields="quotaBytesTotal,quotaBytesUsedAggregate")
-        row = self._access.call(request, "asking Drive for its space")
-        return int(row.get("quotaBytesUsedAggregate", 0)), int(row.get("quotaBytesTotal", 0))
+        return self._access.call(request, "asking Drive for its space", answers.space)
 
 
 def _stat(name: str, entries: list[Entry]) -> Stat:

@@ -14,12 +14,14 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from googleapiclient.http import MediaIoBaseUpload, MediaUpload
 
 from nbkit.ground.files import write_private
+from nbkit.runtime.store.drive import answers
 from nbkit.runtime.store.drive.access import TRIES, DriveAccess
 from nbkit.runtime.store.drive.faults import DriveError
 
@@ -100,7 +102,7 @@ def upload(
     state: Path,
     chunk: int = CHUNK,
     small: int = SMALL,
-) -> dict[str, Any]:
+) -> answers.Row:
     """Upload a file's content and return Drive's answer.
 
     Parameters
@@ -118,25 +120,32 @@ def upload(
     chunk, small : int
         Bytes.
     """
+    form = partial(answers.content, id=target)
     if content.size <= small:
         data = os.pread(content.file.fileno(), content.size, 0)
-        return access.call(request(MediaIoBaseUpload(io.BytesIO(data), _BINARY)), doing)
+        return access.call(request(MediaIoBaseUpload(io.BytesIO(data), _BINARY)), doing, form)
     kept = _Kept(state, {"id": target, "size": content.size, "md5": content.md5})
     sending = request(_Chunks(content, chunk))
     _go_on(sending, kept.read())
     refused, renewed = 0, False
 
-    def send_chunk(http: Any) -> tuple[Any, dict[str, Any] | None]:
+    def send_chunk(http: Any) -> answers.Row | None:
+        arrived = False
         try:
             # the library stores the address of the upload in the request; it is saved even if this chunk fails
-            return sending.next_chunk(http=http)
+            progress, answer = sending.next_chunk(http=http)
+            row = form(answer) if progress is None else None
+            arrived = True
+            return row
         finally:
+            if not arrived and sending.resumable_uri:
+                sending._in_error_state = True  # makes the library ask how far the upload came
             kept.write(sending.resumable_uri)
 
     while True:
         try:
             # after a fault, the library first asks how far the upload came
-            _, answer = access.retried(lambda: access.once(doing, send_chunk))
+            answer = access.retried(lambda: access.once(doing, send_chunk))
         except DriveError as error:
             if error.status not in (400, 404, 410) or not sending.resumable_uri:
                 raise
@@ -214,7 +223,7 @@ def _fetch_chunk(access: DriveAccess, id: str, begin: int, end: int, doing: str)
     request = access.files().get_media(fileId=id, supportsAllDrives=True)
     request.headers["range"] = f"bytes={begin}-{end - 1}"
     for _ in range(TRIES):
-        data = access.call(request, doing)
+        data = access.call(request, doing, answers.data)
         if len(data) == end - begin:
             return data
     words = f"{doing} failed: {len(data)} of {end - begin} bytes arrived after byte {begin}"

@@ -18,8 +18,10 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.store.drive import answers
 from nbkit.runtime.store.drive.access import DriveAccess
 from nbkit.runtime.store.drive.faults import DriveError
 from nbkit.runtime.store.drive.memory import Entry, Memory, Row, first_made, join, split
@@ -27,7 +29,11 @@ from nbkit.runtime.store.drive.memory import Entry, Memory, Row, first_made, joi
 FIELDS = "id,title,mimeType,md5Checksum,fileSize,createdDate,modifiedDate,parents(id),labels(trashed)"
 FOLDER = "application/vnd.google-apps.folder"
 _IDS_AT_ONCE = 100
-_PARENTS_A_QUERY = 50  # as rclone asks Drive; the client sends addresses above 2048 characters as a POST
+# Folders that a query names. The client sends addresses above 2048 characters as a POST. Of a longest query no page of
+# Drive's tells: 128 folders were answered (nytimes/library#228), "The query is too complex" was met (PyDrive2#353), and
+# rclone asks for 50.
+_PARENTS_A_QUERY, _PARENTS_AT_LEAST = 100, 25
+_TOO_LONG = (400, 413)  # statuses of an answer to a query that is too long
 _JUST_NOW = 5.0  # seconds
 _ENOUGH_SEEN = 3000  # files after which a login that sees much else is known
 _MARGIN = timedelta(minutes=5)  # that a search for new files reaches back
@@ -50,6 +56,7 @@ class DriveTree:
         self._ids: deque[str] = deque()
         self._begun: dict[str, str] = {}
         self._root_seen = self._shared = False
+        self._parents_a_query = _PARENTS_A_QUERY
 
     def begin(self, name: str) -> str:
         """Return the id of a file to create; the same one until `ended` is called.
@@ -62,7 +69,7 @@ class DriveTree:
         with self._asking:
             if not self._ids:
                 request = self.access.files().generateIds(maxResults=_IDS_AT_ONCE, space="drive", fields="ids")
-                self._ids.extend(self.access.call(request, "asking for file ids")["ids"])
+                self._ids.extend(self.access.call(request, "asking for file ids", answers.ids))
             with self._lock:
                 if name not in self._begun:
                     self._begun[name] = self._ids.popleft()
@@ -116,7 +123,7 @@ class DriveTree:
         body = {"id": id, "title": title, "mimeType": FOLDER, "parents": [{"id": parent}]}
         request = self.access.files().insert(body=body, fields="id", supportsAllDrives=True)
         try:
-            self.access.call(request, f"making the folder {path}")
+            self.access.call(request, f"making the folder {path}", partial(answers.row, id=id))
         except DriveError as error:
             if error.status != 409:  # 409: an earlier request, whose answer was lost, has created it
                 raise
@@ -130,9 +137,9 @@ class DriveTree:
             fileId=self.root, fields="id,mimeType,driveId,labels(trashed)", supportsAllDrives=True
         )
         try:
-            row = self.access.call(request, f"opening the Drive folder {self.root}")
+            row = self.access.call(request, f"opening the Drive folder {self.root}", answers.row)
         except DriveError as error:
-            if error.status != 404:
+            if not error.is_gone:
                 raise
             raise DriveError(
                 f"Drive shows no folder {self.root} to this login. nbkit sees only what it created itself (scope "
@@ -141,7 +148,7 @@ class DriveTree:
                 status=404,
                 reason="rootNotFound",
             ) from None
-        if row["mimeType"] != FOLDER:
+        if row.get("mimeType") != FOLDER:
             raise UsageError(f"gdrive://{self.root} is a file in Drive. A store is a folder. Nothing was written.")
         if row.get("labels", {}).get("trashed"):
             raise DriveError(
@@ -199,9 +206,9 @@ class DriveTree:
         Folders in `without` are not looked into.
         """
         start, _ = split(prefix)
+        everything = None if prefix else self._everything()  # first: it may show that the root is there
         ids = self.folder(start, fresh=True)
         level = {start: ids} if ids else {}
-        everything = None if prefix else self._everything()
         found: dict[str, list[Entry]] = {}
         while level:
             began = time.monotonic()
@@ -229,11 +236,16 @@ class DriveTree:
         if self._shared:
             return None
         rows: list[Row] = []
-        for row in self._pages("trashed=false", "listing the store", orderBy="folder"):  # folders come first
+        fields = f"{FIELDS},driveId"
+        for row in self._pages("trashed=false", "listing the store", fields, orderBy="folder"):  # folders come first
             rows.append(row)
             if len(rows) == _ENOUGH_SEEN and self._share_inside(rows) < 0.5:
                 return None
-        return rows
+        # what lies in a folder shows that it is a folder, and not in the trash: then it need not be looked at
+        children = [row for row in rows if any(p["id"] == self.root for p in row["parents"])]
+        self._root_seen |= bool(children) and not any(row.get("driveId") for row in children)
+        self._check_root()
+        return None if self._shared else rows
 
     def _share_inside(self, rows: list[Row]) -> float:
         inside, before = {self.root}, 0
@@ -249,9 +261,9 @@ class DriveTree:
         """
         request = self.access.files().get(fileId=id, fields=FIELDS, supportsAllDrives=True)
         try:
-            row = self.access.call(request, f"looking at {name}")
+            row = self.access.call(request, f"looking at {name}", partial(answers.content, id=id))
         except DriveError as error:
-            if error.status != 404:
+            if not error.is_gone:
                 raise
             row = None
         if row is None or row.get("labels", {}).get("trashed"):
@@ -264,9 +276,9 @@ class DriveTree:
         """Delete an id permanently: the trash would count against the quota."""
         request = self.access.files().delete(fileId=id, supportsAllDrives=True)
         try:
-            self.access.call(request, f"deleting {name}")
+            self.access.call(request, f"deleting {name}", answers.nothing)
         except DriveError as error:
-            if error.status != 404:
+            if not error.is_gone:
                 raise
         self.memory.forget(name, id, removed=True)
 
@@ -295,21 +307,29 @@ class DriveTree:
         """Return the children of folders that meet a condition."""
         parents = list(parents)
         rows: dict[str, Row] = {}
-        for start in range(0, len(parents), _PARENTS_A_QUERY):
-            some = " or ".join(f"'{id}' in parents" for id in parents[start : start + _PARENTS_A_QUERY])
+        while parents:
+            asked, parents = parents[: self._parents_a_query], parents[self._parents_a_query :]
+            some = " or ".join(f"'{id}' in parents" for id in asked)
             query = f"({some}) and trashed=false" + (f" and {where}" if where else "")
-            rows |= {row["id"]: row for row in self._pages(query, doing)}
+            try:
+                rows |= {row["id"]: row for row in self._pages(query, doing)}
+            except DriveError as error:
+                if error.status not in _TOO_LONG or len(asked) <= _PARENTS_AT_LEAST:
+                    raise
+                self._parents_a_query, parents = max(_PARENTS_AT_LEAST, len(asked) // 2), asked + parents
         return list(rows.values())
 
-    def _pages(self, query: str, doing: str, **more: str) -> Iterator[Row]:
-        token = None
+    def _pages(self, query: str, doing: str, fields: str = FIELDS, **more: str) -> Iterator[Row]:
+        token, asked = None, set[str]()
         while True:
             request = self.access.files().list(
-                q=query, maxResults=1000, pageToken=token, fields=f"nextPageToken,items({FIELDS})",
+                q=query, maxResults=1000, pageToken=token, fields=f"kind,nextPageToken,items({fields})",
                 supportsAllDrives=True, includeItemsFromAllDrives=True, **more,
             )  # fmt: skip
-            answer = self.access.call(request, doing)
-            yield from answer.get("items", ())
-            token = answer.get("nextPageToken")
+            rows, token = self.access.call(request, doing, answers.page)
+            yield from rows
             if not token:
                 return
+            if token in asked:  # a cache on the way: it would never end
+                raise DriveError(f"{doing} failed: the same page of the listing came twice", passing=True)
+            asked.add(token)

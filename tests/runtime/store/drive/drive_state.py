@@ -162,7 +162,7 @@ class Drive(Faulty):
             rows = [row for row in self.rows.values() if row["shown"] <= now and fits(row)]
         end = start + min(wanted, self.plan.page)
         more = {"nextPageToken": f"page-{end}"} if end < len(rows) else {}
-        return {"items": rows[start:end], **more}
+        return {"kind": "drive#fileList", "items": rows[start:end], **more}
 
     # -- what tests look at -------------------------------------------------------------------------------------------
 

@@ -355,6 +355,10 @@ def test_folder_that_this_login_cannot_see_is_said_in_words(drive, file):
     drive.drive.rows[trashed]["labels"]["trashed"] = True
     with pytest.raises(StoreError, match="is in the trash"):
         list(DriveStore(trashed, read_credential(drive.credential_text(), "the test")).list())
+    inside = make_by_hand(drive, "inside", trashed, b"x")
+    drive.drive.rows[inside]["labels"]["trashed"] = True  # as Drive says of all that lies in a folder in the trash
+    with pytest.raises(StoreError, match="is in the trash"):
+        list(DriveStore(trashed, read_credential(drive.credential_text(), "the test")).list())
     a_file = make_by_hand(drive, "file", drive.drive.made_folder, b"x")
     with pytest.raises(UsageError, match="is a file in Drive"):
         list(DriveStore(a_file, read_credential(drive.credential_text(), "the test")).list())
