@@ -74,7 +74,8 @@ class Database(sqlite3.Connection):
                 raise closed(self.folder.parent.name) from error
             raise NbkitError(
                 f"The ledger in {self.folder} could not be read ({error}). What is in the store counts, and nothing "
-                f"was changed; items that had not reached it are done again. {disk_advice(disk_fault(error))}"
+                f"was changed; items that had not reached it are done again. "
+                f"{disk_advice(disk_fault(error), self.folder)}"
             ) from error
 
 
@@ -197,5 +198,5 @@ def not_recorded(folder: Path, error: Exception) -> NbkitError:
         return closed(folder.parent.name)
     return NbkitError(
         f"The ledger in {folder} could not record ({error}). The current item is not recorded and will be done again; "
-        f"everything recorded before is safe. {disk_advice(disk_fault(error))}"
+        f"everything recorded before is safe. {disk_advice(disk_fault(error), folder)}"
     )

@@ -12,7 +12,7 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ class Ledger:
                 else:
                     self.here[record["k"]] = row
                     self.state.rows.take(record, counts=True, newer=False)
-                    self.state.made_with |= {record["v"]} if "v" in record else set()
+                    self.state.made.take(record, counts=True, newer=False)
             elif number is not None:
                 # its segment may already be in the store; the number prevents that it counts twice
                 self.state.add(session, [(number, record)])
@@ -142,11 +142,11 @@ class Ledger:
 
     # -- recording --
 
-    def use_settings(self, settings: Record) -> None:
-        """Record the settings that the results depend on from now on."""
+    def use_settings(self, settings: Record, beside: Sequence[str] = ()) -> None:
+        """Record the settings that the results depend on from now on, and versions of others that are kept beside."""
         self.settings = version_of(settings)
-        if self.settings not in self.state.settings:
-            self.note({"e": "settings", "settings": settings})
+        if self.settings not in self.state.settings or beside:
+            self.note({"e": "settings", "settings": settings} | ({"beside": list(beside)} if beside else {}))
 
     def begin(self, key: str) -> None:
         """Record which item is in work, so that the next session knows which one a kill interrupted."""
@@ -161,7 +161,7 @@ class Ledger:
         record = {"e": "done", "k": key, "o": [[o.name, o.size, o.sha256] for o in outputs], "s": round(seconds, 4)}
         if self.settings is not None:
             record["v"] = self.settings
-            self.state.made_with.add(self.settings)
+            self.state.made.add(self.settings, key)
         line = encode_line(record | more | self.state.rounds.mark(key))
         with self._lock:
             self.here[key] = self._insert(None, line)
@@ -226,6 +226,8 @@ class Ledger:
         """Make an item pending again whose outputs vanished from this machine before the store had them."""
         with self._lock:
             row = self.here.pop(key, None)
+            if key not in self.state.done:
+                self.state.made.drop(key)
             if row is not None:
                 self._write("DELETE FROM records WHERE id=?", (row,))
 

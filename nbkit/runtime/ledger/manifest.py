@@ -7,17 +7,23 @@ none occurs twice.
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from nbkit.ground.files import no_file
 from nbkit.ground.home import home
+from nbkit.ground.tables import NoTable, rows_in
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.records import MOST_SHARDS
 from nbkit.runtime.ledger.rows import joined
 from nbkit.runtime.names import check_name, check_slug
 
 TOGETHER = "together"  # column: rows with the same value are done by the same of several parallel sessions
+
+_ODD = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")  # control characters, and what some take for line ends
 
 
 class Manifest:
@@ -140,15 +146,16 @@ def read_manifest(source: str | Path | Iterable[Mapping[str, object]] | Manifest
     Parameters
     ----------
     source : str, path or rows
-        The name of a manifest in ``manifests/``, the path of a ``.tsv`` file, or rows with a ``key``.
+        The name of a manifest in ``manifests/``, the path of a ``.tsv`` file, or rows with a ``key``: mappings or a
+        data frame.
     name : str
         Slug for rows that have no name.
 
     Raises
     ------
     UsageError
-        If the file is missing or not UTF-8, the ``key`` column is missing, a row has too few or too many cells, or a
-        key is empty, unsafe or repeated. The message has the line's number.
+        If the file is missing, not UTF-8 or holds control characters, the ``key`` column is missing, a row has too few
+        or too many cells, or a key is empty, unsafe or repeated. The message has the line's number.
     """
     if isinstance(source, Manifest):
         return source
@@ -167,11 +174,11 @@ def _find(source: str | os.PathLike[str]) -> Path:
     path = Path(source)
     if path.suffix != ".tsv":
         path = manifest_folder() / f"{check_slug(os.fspath(source))}.tsv"
-    if not path.is_file():
+    if (what := no_file(path)) is not None:
         known = sorted(p.stem for p in manifest_folder().glob("*.tsv")) if manifest_folder().is_dir() else []
         raise UsageError(
-            f"There is no manifest {os.fspath(source)!r} (looked for {path}). Allowed: a .tsv file, rows, or one of "
-            f"{', '.join(known) or 'none here'}. Nothing was begun."
+            f"There is no manifest {os.fspath(source)!r} (looked for {path}, which {what}). Allowed: a .tsv file, "
+            f"rows, or one of {', '.join(known) or 'none here'}. Nothing was begun."
         )
     return path
 
@@ -187,13 +194,13 @@ def _read_file(path: Path) -> Manifest:
             f"{path}, line {number}: byte {error.object[error.start]:#04x} is not UTF-8. Save the file as UTF-8 and "
             "run again; nothing was begun."
         ) from None
-    if "\0" in text:
-        number = text[: text.index("\0")].count("\n") + 1
-        raise UsageError(
-            f"{path}, line {number}: holds a NUL, as files do that are no text or UTF-16. Save it as UTF-8 and run "
-            "again; nothing was begun."
-        )
-    lines = text.replace("\r\n", "\n").split("\n")
+    text = text.replace("\r\n", "\n")
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # as old Macs end lines; beside other line ends it would be a guess
+    if (odd := _ODD.search(text)) is not None:
+        number = text.count("\n", 0, odd.start()) + 1
+        raise UsageError(f"{path}, line {number}: holds {_odd_words(odd[0])} Nothing was begun.")
+    lines = text.split("\n")
     columns = lines[0].split("\t")
     if "key" not in columns:
         raise UsageError(f"{path}, line 1: the header {lines[0][:80]!r} has no column 'key'. Nothing was begun.")
@@ -212,9 +219,24 @@ def _read_file(path: Path) -> Manifest:
     return manifest
 
 
-def _from_rows(rows: Iterable[Mapping[str, object]], name: str) -> Manifest:
-    rows = list(rows)
+def _odd_words(odd: str) -> str:
+    """Return what to do about a character that no line of a manifest can hold."""
+    if odd == "\0":
+        return "a NUL, as files do that are no text or UTF-16. Save it as UTF-8 and run again."
+    return (
+        f"the control character {odd!r}. Lines end in '\\n' or '\\r\\n', or all of them in '\\r'; a cell can hold "
+        "neither line ends nor control characters. Remove it and run again."
+    )
+
+
+def _from_rows(rows: Any, name: str) -> Manifest:
+    try:
+        rows = rows_in(rows)
+    except NoTable as error:
+        raise UsageError(f"{error} Nothing was begun.") from None
     columns = list(rows[0]) if rows else ["key"]
+    if (odd := next((column for column in columns if not isinstance(column, str)), None)) is not None:
+        raise UsageError(f"The rows have a column {odd!r}, which is no text. Rename it. Nothing was begun.")
     cells = []
     for number, row in enumerate(rows, 1):
         if "key" not in row or list(row) != columns:

@@ -34,6 +34,7 @@ _FLUSH_EVERY = 2.0  # seconds between segments while items are being done
 _REFRESH_EVERY = 20.0  # seconds between looks at what parallel sessions have done
 _HOPELESS = 5  # permanent faults in a row after which the store is given up
 _PATIENCE = 300.0  # seconds of passing faults, without one success, after which it is given up
+_STUMBLES = 3  # tries of an upload that fails by a fault of this machine or a bug of ours
 _AGAIN_EVERY = 5.0  # seconds between tries of uploads that met passing faults
 
 Job = tuple[str, str | int]
@@ -83,6 +84,7 @@ class Outbox:
         self._left_over: deque[Job] = deque(("upload", row) for row in ledger.uploads())
         self._left_over += [("item", key) for key in ledger.here]
         self._put_off: list[Job] = []
+        self._stumbles: dict[Job, int] = {}
         self._kept_back: set[Job] = set()  # postponed or tried again, and not yet in the store
         self._open = len(self._left_over)  # jobs that no thread has dealt with yet
         self._names: dict[str, threading.Lock] = {}
@@ -136,7 +138,8 @@ class Outbox:
                     raise queue.Full
                 return self._queue.put(job, timeout=_TICK)
             except queue.Full:
-                if self.budget.wall() <= 0 or self.budget.stop_reason or self.refused is not None:
+                # what is in the reserve is for the uploads that run and for the closing
+                if self.budget.left() <= 0 or self.budget.stop_reason or self.refused is not None:
                     break
                 self._begin_again()
         with self._state:
@@ -176,15 +179,22 @@ class Outbox:
                 self._state.wait(min(_TICK, left))
         return self.waiting()
 
-    def close(self) -> None:
-        """Stop the threads after their current uploads; uploads that wait stay recorded."""
+    def close(self, kept: float = 0.0) -> bool:
+        """Stop the threads after their current uploads, which stay recorded; return whether one still runs.
+
+        Parameters
+        ----------
+        kept : float
+            Seconds before the time limit that are kept for what follows: then a running upload is left.
+        """
         self._stop.set()
         for _ in self._threads:
             with contextlib.suppress(queue.Full):
                 self._queue.put_nowait(_WAKE)
-        end = time.monotonic() + max(0.2, min(30.0, self.budget.wall()))
+        end = time.monotonic() + max(0.2, min(30.0, self.budget.wall() - kept))
         for thread in self._threads:
             thread.join(timeout=max(0.0, end - time.monotonic()))
+        return any(thread.is_alive() for thread in self._threads)
 
     # -- in the threads --
 
@@ -205,8 +215,10 @@ class Outbox:
                 store = store or Retried(self._store.connect(), time_left=self.budget.wall)
                 self._take_one(store)
                 self._tend(store)
-            except MemoryError:  # the thread must outlive it, or all that is queued would wait for ever
-                self._note_fault("the queue", _NO_MEMORY)
+            except (NbkitError, OSError, MemoryError) as error:
+                # the thread must outlive it, or all that is queued would wait for ever
+                self._note_fault("the queue", str(error) or _NO_MEMORY)
+                self._stop.wait(_TICK)
 
     def _take_one(self, store: Retried) -> None:
         job = self._next()
@@ -222,8 +234,7 @@ class Outbox:
                 self._state.notify_all()
 
     def _do(self, store: Retried, job: Job) -> None:
-        kind, what = job
-        began = time.monotonic()
+        (kind, what), began = job, time.monotonic()
         then = None
         try:
             if kind == "item":
@@ -232,17 +243,14 @@ class Outbox:
                 then = self._send_upload(store, int(what))
         except StoreError as error:
             return self._refuse(job, error)
-        except (NbkitError, OSError, sqlite3.Error, MemoryError) as error:
-            # a fault of this machine, such as a full disk: the next session sends it again
-            if not self._stop.is_set():  # after close() the ledger is closed
-                self._note_fault(str(what), str(error) or _NO_MEMORY)
-            return None
+        except (NbkitError, OSError, sqlite3.Error, MemoryError) as error:  # of this machine, such as a full disk
+            return self._stumble(job, str(error) or _NO_MEMORY)
         except Exception as error:  # a bug of ours must be visible and must not stop the other uploads
-            if not self._stop.is_set():  # after close() the ledger is closed: the next session sends it
+            if not self._stop.is_set() and job not in self._stumbles:
                 self.say(f"Uploading {what} failed unexpectedly:\n{traceback.format_exc()}")
-            self.faults[str(what)] = repr(error)
-            return None
+            return self._stumble(job, repr(error))
         self.faults.pop(str(what), None)
+        self._stumbles.pop(job, None)
         self.budget.measured("upload", time.monotonic() - began)
         with self._state:
             self._refusals = 0
@@ -331,6 +339,17 @@ class Outbox:
                 return
             self.refused = error
         self.say(f"The store {words}. Work stops; files that wait are kept here.")
+
+    def _stumble(self, job: Job, words: str) -> None:
+        """Put off an upload that failed by no fault of the store; after some tries the next session sends it."""
+        if self._stop.is_set():  # the ledger is closed, and that may be the fault
+            return
+        self._note_fault(str(job[1]), words)
+        with self._state:
+            self._stumbles[job] = self._stumbles.get(job, 0) + 1
+            if self._stumbles[job] < _STUMBLES:
+                self._put_off.append(job)
+                self._kept_back.add(job)
 
     def _note_fault(self, label: str, words: str) -> None:
         if label not in self.faults:

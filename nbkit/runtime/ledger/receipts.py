@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from nbkit.ground.files import fsync_folder, sha256_of, write_json
 from nbkit.runtime.disk import on_disk
@@ -24,6 +24,7 @@ from nbkit.runtime.errors import DamagedError
 from nbkit.runtime.ledger.records import Count, Time, from_json, shortened
 
 FORMAT = 1
+Number = Annotated[int, Meta(ge=1, le=2**60)]
 _NAME = re.compile(r"step-(\d{9,})\.(ckpt|json)")
 _LARGEST = 1 << 22  # bytes; receipts have a few kB, and a damaged one must not fill the memory
 
@@ -66,13 +67,13 @@ class Receipt:
     reason: str = ""
     monitor: dict[str, Any] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     precision: str = ""
-    world_size: Count = 1
+    world_size: Number = 1
     global_batch: Count = 0
     threads: Count = 0
-    chosen: dict[str, Count] = field(default_factory=dict)
+    chosen: dict[str, Number] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     session: str = ""
     time: Time = 0.0
@@ -110,6 +111,38 @@ class Receipt:
         return path
 
 
+class _Watched(Struct):
+    name: str | None = None
+    mode: str | None = None
+    best: float | None = None
+
+
+class _Validation(Struct):
+    contents: dict[str, Any] = {}
+    collate_fn: dict[str, Any] | None = None
+
+
+class _Trained(Struct):
+    seed: int | None = None
+    optimizers: list[str] = []
+    schedulers: list[str] = []
+    callbacks: list[str] = []
+    scheduler_monitors: list[str | None] = []
+    callback_settings: dict[str, dict[str, Any]] = {}
+    validation: dict[str, _Validation] = {}
+    validated: list[str] = []
+    monitor: str | None = None
+    mode: str | None = None
+    precision: str | None = None
+
+
+class _Compared(Struct):
+    """The form of what a receipt keeps as it was written, because it is compared with what another session has."""
+
+    training: _Trained
+    monitor: _Watched | None
+
+
 def _appear(path: Path, content: bytes) -> bool:
     """Create a file atomically by linking one that has no name yet; return False if the system cannot.
 
@@ -144,8 +177,16 @@ def step_of(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def read_receipt(path: Path, name: str | None = None) -> Receipt:
-    """Read a receipt; `name` if the file has another name than it should have.
+def read_receipt(path: Path, name: str | None = None, slug: str | None = None) -> Receipt:
+    """Read a receipt.
+
+    Parameters
+    ----------
+    path : Path
+    name : str or None
+        The name that the file should have; by default the one it has.
+    slug : str or None
+        The phase that it should be of.
 
     Raises
     ------
@@ -162,10 +203,13 @@ def read_receipt(path: Path, name: str | None = None) -> Receipt:
         if isinstance(body.get("format"), int) and body["format"] > FORMAT:
             raise ValueError("a newer nbkit wrote it, which must be installed to read it")
         receipt = msgspec.convert(body, Receipt)
+        msgspec.convert({"training": receipt.training, "monitor": receipt.monitor}, _Compared)
         if not all(text.isprintable() for text in (receipt.reason, receipt.precision, receipt.session)):
             raise ValueError("its reason, precision or session is no printable text")
         if receipt.name != (name or path.name):
             raise ValueError(f"it belongs to {receipt.file}")
+        if receipt.slug != (slug or receipt.slug):
+            raise ValueError(f"it belongs to the phase {receipt.slug!r}, not to {slug!r}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"The receipt {path} is damaged: {shortened(str(error))}") from error
     return receipt

@@ -125,6 +125,8 @@ class Settings(_Form, tag="settings", kw_only=True, gc=False):
     """What results depend on from here on."""
 
     settings: dict[str, Any]
+    beside: list[Annotated[str, Meta(max_length=64)]] = []
+    """Versions of others whose outputs are kept beside what is made with these."""
 
     def __post_init__(self) -> None:
         if _depth(self.settings) > _DEEPEST:
@@ -153,6 +155,7 @@ class Open(_Form, tag="open", kw_only=True, gc=False):
 
 
 REFUSED = "refused"  # why a session ended whose mistake came before its work
+MISTAKE = "mistake"  # why one ended whose mistake came after other work
 
 
 class Close(_Form, tag="close", kw_only=True, gc=False):

@@ -1,4 +1,4 @@
-"""Rows of done items: a short digest of what the manifest said of an item when it was done.
+"""What done items were made of: a short digest of the manifest's row, and the version of the settings.
 
 An item whose row has another path or subject now is not what its outputs were made of, though its key is the same.
 The upper bits of a digest are of the folders in which absolute paths begin: hosts have the same files in other places,
@@ -79,3 +79,31 @@ def keeping(rows: dict[str, int]) -> Iterator[dict[str, Any]]:
     keys = list(rows)
     for first in range(0, len(keys), _AT_ONCE):
         yield {"e": "kept", "rows": {key: rows[key] for key in keys[first : first + _AT_ONCE]}}
+
+
+@dataclass
+class Made:
+    """Done items by the settings that they were made with; items that were made with none are in none of the sets."""
+
+    keys: dict[str, set[str]] = field(default_factory=dict)
+    """Version of settings to the keys of items."""
+
+    def take(self, record: dict[str, Any], counts: bool, newer: bool) -> None:
+        """Take a record ``done`` or ``lost``, as `Rows.take`."""
+        if newer:
+            self.drop(record["k"])
+        if counts and record.get("v"):
+            self.add(record["v"], record["k"])
+
+    def add(self, version: str, key: str) -> None:
+        """Add an item that was made with these settings."""
+        self.keys.setdefault(version, set()).add(key)
+
+    def drop(self, key: str) -> None:
+        """Take out an item of which nothing is left."""
+        for keys in list(self.keys.values()):
+            keys.discard(key)
+
+    def versions(self) -> set[str]:
+        """Return the versions with which something was made that is done."""
+        return {version for version, keys in list(self.keys.items()) if keys}

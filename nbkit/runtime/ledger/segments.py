@@ -24,7 +24,7 @@ from nbkit.runtime.ledger.claims import Claims
 from nbkit.runtime.ledger.ranges import include
 from nbkit.runtime.ledger.records import REFUSED, Record, fault_of, from_json, no_collection, parse_records, version_of
 from nbkit.runtime.ledger.rounds import Rounds
-from nbkit.runtime.ledger.rows import Rows
+from nbkit.runtime.ledger.rows import Made, Rows
 from nbkit.runtime.ledger.stored.segment import MERGED, Segment, content_of, listed
 from nbkit.runtime.ledger.stored.segment import local_copy as local_copy
 from nbkit.runtime.ledger.stored.segment import segment_of as segment_of
@@ -126,8 +126,9 @@ class LedgerState:
     """Sessions that a mistake ended before their work; they are not among `sessions`."""
     settings: dict[str, Record] = field(default_factory=dict)
     """Version to settings."""
-    made_with: set[str] = field(default_factory=set)
-    """Versions of the settings that done items were computed with."""
+    beside: dict[str, set[str]] = field(default_factory=dict)
+    """Version of settings to those whose outputs a user keeps beside its own."""
+    made: Made = field(default_factory=Made)
     damaged: dict[str, str] = field(default_factory=dict)
     listed: list[Segment] = field(default_factory=list)
     """Segments in the last listing of the store, without those in `sealed` folders."""
@@ -146,6 +147,11 @@ class LedgerState:
     _closed: dict[str, int] = field(default_factory=dict)
     _numbers: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def made_with(self) -> set[str]:
+        """Versions of the settings that done items were computed with."""
+        return self.made.versions()
 
     def add(self, session: str, numbered: Iterable[tuple[int | None, Record]]) -> None:
         """Add numbered records of one session; those added before are skipped."""
@@ -167,7 +173,7 @@ class LedgerState:
                     if "row" in record:
                         self.rows.made[record["k"]] = record["row"]
                     if "v" in record:
-                        self.made_with.add(record["v"])
+                        self.made.add(record["v"], record["k"])
                 else:
                     self._take(session, record)
             include(taken, new)
@@ -243,9 +249,10 @@ class LedgerState:
         record.pop("c", None)
         if kind in ("done", "lost"):
             counts = kind == "done" and not self.rounds.is_past(record)
-            self.rows.take(record, counts, self.rounds.is_newer(record))
+            newer = self.rounds.is_newer(record)
+            self.rows.take(record, counts, newer)
+            self.made.take(record, counts, newer)
             self.rounds.take(record, self.done)
-            self.made_with |= {record["v"]} if "v" in record else set()
             return
         new = self.claims.take(session, record)
         if kind == "failed":
@@ -261,7 +268,10 @@ class LedgerState:
         elif kind == "kept":
             self.rows.keep(record["rows"])
         elif kind == "settings":
-            self.settings[version_of(record["settings"])] = record["settings"]
+            version = version_of(record["settings"])
+            self.settings[version] = record["settings"]
+            if "beside" in record:
+                self.beside.setdefault(version, set()).update(record["beside"])
 
 
 def read_state(store: Store, slug: str, cache: Path, state: LedgerState | None = None) -> LedgerState:

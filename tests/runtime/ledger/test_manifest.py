@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pandas import DataFrame as frame
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.manifest import parse_shard, read_manifest, read_seed_manifest, rows_left, write_seed_manifest
@@ -34,7 +36,32 @@ def test_byte_order_mark_line_ends_and_column_order_do_not_matter(tsv, content):
     assert [(row["key"], row["n"]) for row in read_manifest(tsv(content))] == [("a", "1"), ("b", "2")]
 
 
-@pytest.mark.parametrize("content", ["key\n", "key", "key\tx\n\n\n", "\ufeffkey\n# nothing yet\n"])
+CELLS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), max_size=6)
+
+
+@given(st.lists(CELLS, max_size=4), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.booleans())
+def test_whatever_ends_its_lines_a_manifest_is_the_same(tmp_path_factory, cells, end, ended, marked):
+    path = tmp_path_factory.mktemp("ends") / "eeg_windows.tsv"
+    lines = ["key\tcell", *(f"k{number}\t{cell}" for number, cell in enumerate(cells))]
+    path.write_bytes((("\ufeff" * marked) + end.join(lines) + end * ended).encode())
+    assert [(row["key"], row["cell"]) for row in read_manifest(path)] == [(f"k{i}", c) for i, c in enumerate(cells)]
+
+
+ODD = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029) if chr(code) not in "\t\n"]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_a_character_that_may_be_meant_as_a_line_end_or_that_nobody_sees_is_refused_with_its_line(tsv, odd):
+    what = "NUL" if odd == "\0" else re.escape(f"the control character {odd!r}")
+    for content in (f"key\tx\na\t1{odd}2\n", f"key\tx\na\t{odd}{odd}\nb\t3", f"#\n#{odd}#\n"):
+        with pytest.raises(UsageError, match=f"line 2: holds a?.?{what}.*Nothing was begun"):
+            read_manifest(tsv(content))
+    if odd != "\r":
+        with pytest.raises(UsageError, match="line 1: holds"):
+            read_manifest(tsv(f"key\tpath{odd}s1\ta.edf{odd}s2\tb.edf{odd}"))
+
+
+@pytest.mark.parametrize("content", ["key\r", "key\n", "key", "key\tx\n\n\n", "\ufeffkey\n# nothing yet\n"])
 def test_no_rows_is_no_fault(tsv, content):
     assert len(read_manifest(tsv(content))) == 0
 
@@ -78,7 +105,10 @@ def test_a_missing_manifest_names_those_that_are_there(tmp_path, monkeypatch):
         read_manifest("eeg_window")
     with pytest.raises(UsageError, match="no manifest"):
         read_manifest(tmp_path / "nothing.tsv")
-    for wrong in ("../eeg_windows", "/etc/passwd", ""):
+    (tmp_path / "folder.tsv").mkdir()
+    with pytest.raises(UsageError, match="no manifest.*which is a folder"):
+        read_manifest("folder.tsv")
+    for wrong in ("../eeg_windows", "/etc/passwd", "", "x" * 300 + ".tsv", "a\0.tsv"):
         with pytest.raises(UsageError):
             read_manifest(wrong)
 
@@ -97,6 +127,40 @@ def test_a_missing_manifest_names_those_that_are_there(tmp_path, monkeypatch):
 def test_rows_with_a_fault(rows, words):
     with pytest.raises(UsageError, match=words):
         read_manifest(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (None, "The rows are None"),
+        (5, "The rows are 5"),
+        (b"eeg", "The rows are b'eeg'"),
+        ({"key": "a"}, "The rows are one mapping.*put it into a list"),
+        ([1], "Row 1 is 1 .int."),
+        ([{"key": "a"}, None], "Row 2 is None"),
+        (["a", "b"], "Row 1 is 'a'.*For keys alone: "),
+        ([("key", "a")], "Row 1 is .'key', 'a'. .tuple."),
+        ([["key"] * 99], "Row 1 is .*[.]{3} .list."),
+        ([{"key": "q", 5: "x"}], "a column 5, which is no text"),
+        (frame({"key": [1], "x": [2]}).set_axis(["key", "key"], axis=1), "has the column 'key' twice"),
+        (frame({"x": [2]}), "Row 1 has the columns"),
+    ],
+)
+def test_what_are_no_rows_is_refused_in_words(rows, words):
+    with pytest.raises(UsageError, match=f"(?s){words}.*Nothing was begun"):
+        read_manifest(rows)
+
+
+def test_an_error_of_ones_own_in_rows_stays_what_it_is():
+    with pytest.raises(ValueError, match="my own") as caught:
+        read_manifest({"key": int("my own")} for _ in range(2))
+    assert not isinstance(caught.value, UsageError)
+
+
+def test_a_data_frame_is_its_rows():
+    rows = read_manifest(frame({"key": ["b", "a"], "n": [1, 2], "x": [0.5, 2.0]}, index=[7, 9]))
+    assert [dict(row) for row in rows] == [{"key": "b", "n": "1", "x": "0.5"}, {"key": "a", "n": "2", "x": "2.0"}]
+    assert len(read_manifest(frame({"key": []}))) == 0
 
 
 def test_rows_take_any_value_and_nothing_is_no_fault():

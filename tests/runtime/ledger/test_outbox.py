@@ -311,3 +311,55 @@ def test_slow_store_after_close_says_no_traceback(desk, tmp_path):
     assert not any("Traceback" in words for words in d.said), d.said
     healthy = desk()
     assert healthy.outbox.drain(20) == [] and healthy.ledger.is_done("a")
+
+
+@pytest.mark.parametrize(
+    "fault", [KeyError("title"), TypeError("str"), ZeroDivisionError(), MemoryError(), OSError(28, "full")]
+)
+@pytest.mark.parametrize("times", [1, 2, 50])
+def test_an_upload_that_fails_unforeseen_is_tried_again_some_times_and_named(desk, fault, times):
+    left = {"p/items/b.npz": times, "p/f": times}
+
+    def stumble(verb: str, name: str, call: int) -> None:
+        if verb == "put" and left.get(name, 0) > 0:
+            left[name] -= 1
+            raise fault
+
+    d = desk(FaultyStore(FolderStore(Path("unused")), stumble))
+    d.store.inner = FolderStore(d.root / "store")
+    for key in "abc":
+        make(d.ledger, key)
+        d.outbox.send_item(key)
+    d.outbox.send([(d.file("f"), "p/f")], "figure")
+    waiting = d.outbox.drain(20)
+    tries = module._STUMBLES
+    assert sorted(waiting) == ([] if times < tries else ["p/f", "p/items/b.npz"])
+    assert set("ac") <= set(d.ledger.state.done) and d.outbox.refused is None
+    said = "\n".join(d.said)
+    assert said.count("Traceback") == (2 if isinstance(fault, KeyError | TypeError | ZeroDivisionError) else 0)
+    assert said.count("Not in the store yet: b:") == 1 and not any("b" == one for one in d.outbox.faults) == (
+        times < tries
+    )
+    left.clear()
+    d.end()
+    again = desk()
+    assert again.outbox.drain(20) == [] and set(again.ledger.state.done) == set("abc"), "the next session sends it"
+
+
+def test_threads_outlive_a_connection_that_fails(desk, monkeypatch):
+    failing = [True]
+    connect = FaultyStore.connect
+
+    def refuse(self):
+        if failing[0]:
+            raise OSError(5, "no connection")
+        return connect(self)
+
+    monkeypatch.setattr(FaultyStore, "connect", refuse)
+    d = desk()
+    make(d.ledger, "a")
+    d.outbox.send_item("a")
+    threads = list(d.outbox._threads)
+    wait_until(lambda: "the queue" in d.outbox.faults)
+    failing[0] = False
+    assert d.outbox.drain(20) == [] and d.outbox._threads == threads

@@ -180,15 +180,20 @@ def test_items_of_earlier_versions_have_no_digest_and_are_accepted(tmp_path, wor
 
 @given(st.randoms())
 def test_the_order_of_records_does_not_matter(rng: random.Random):
-    records = [{"e": "done", "k": "a", "o": [], "row": 5}, {"e": "done", "k": "a", "o": [], "row": 7},
-               {"e": "lost", "k": "a", "r": 1}, {"e": "done", "k": "a", "o": [], "row": 3, "r": 1},
-               {"e": "kept", "rows": {"a": 9}}, {"e": "done", "k": "b", "o": []}]  # fmt: skip
+    records = [{"e": "done", "k": "a", "o": [], "row": 5, "v": "v1"},
+               {"e": "done", "k": "a", "o": [], "row": 7, "v": "v2"},
+               {"e": "lost", "k": "a", "r": 1}, {"e": "done", "k": "a", "o": [], "row": 3, "r": 1, "v": "v3"},
+               {"e": "lost", "k": "b", "r": 1}, {"e": "settings", "settings": {"a": 1}, "beside": ["v1"]},
+               {"e": "settings", "settings": {"a": 1}, "beside": ["v2"]}, {"e": "settings", "settings": {"a": 1}},
+               {"e": "kept", "rows": {"a": 9}}, {"e": "done", "k": "b", "o": [], "v": "v1"}]  # fmt: skip
     kept = [record for record in records if rng.random() < 0.7]
 
     def rows_of(order: list[dict]) -> object:
         state = LedgerState()
         for number, record in enumerate(order, 1):
             state.add(f"s{number}", [(number, record)])
-        return state.rows, state.done
+        made = {version: keys for version, keys in state.made.keys.items() if keys}
+        assert {key for keys in made.values() for key in keys} == state.done.keys(), "of what is lost nothing counts"
+        return state.rows, state.done, made, state.made_with, state.beside
 
     assert rows_of(rng.sample(kept, len(kept))) == rows_of(kept)
