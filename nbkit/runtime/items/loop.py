@@ -5,13 +5,13 @@ Each session creates one and passes it to the items, which therefore need not kn
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nbkit.runtime.budget import Budget
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.items.chosen import as_before, comparable, differences
 from nbkit.runtime.items.claiming import Claiming
 from nbkit.runtime.items.naming import OutputNames
 from nbkit.runtime.items.watching import Watch
@@ -22,6 +22,16 @@ from nbkit.runtime.ledger.records import fault_of, version_of
 from nbkit.runtime.ledger.rows import keeping
 from nbkit.runtime.store.address import hide_in
 from nbkit.runtime.words import counted, listed
+
+HOW_TO_ACCEPT = "RESUME = 'accept' in the notebook, 'nbkit run --accept-changes', or accept_changes=True in code"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Settings as they are recorded, and versions of others whose outputs are kept beside theirs."""
+
+    settings: dict[str, Any]
+    beside: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -84,34 +94,61 @@ class ItemLoop:
             self.ledger.note({"e": "died", "k": key, "of": self.ledger.session, "wall": limit})
         self.ledger.rest()
 
-    def use_settings(self, settings: Mapping[str, Any]) -> None:
-        """Note what the results depend on.
+    def check_settings(self, settings: Mapping[str, Any], accept: bool) -> Chosen:
+        """Return what the results depend on, for `use_settings`.
+
+        Parameters
+        ----------
+        settings : mapping
+        accept : bool
+            True to keep the outputs of items that were computed with other settings, now and in later sessions.
 
         Raises
         ------
         UsageError
-            If items of this phase are in the store that were computed with other settings.
+            If they cannot be compared, or items of this phase are done that were computed with other settings.
         """
-        try:
-            wanted: dict[str, Any] = hide_in(json.loads(json.dumps(settings, sort_keys=True, default=str)), "")
-            fault = fault_of({"e": "settings", "t": 0.0, "settings": wanted}, self.ledger.slug)
-        except (TypeError, ValueError, RecursionError) as error:
-            fault = str(error) or "nested too deeply"
+        state, slug = self.ledger.state, self.ledger.slug
+        made_with = state.made_with
+        before = hide_in(as_before(settings), "") if made_with else None
+        if isinstance(before, dict) and any(self._is_made_with(other, before) for other in made_with):
+            wanted, fault = before, None
+        else:
+            try:
+                wanted = hide_in(comparable(settings), "")
+                fault = fault_of({"e": "settings", "t": 0.0, "settings": wanted}, slug)
+            except (TypeError, ValueError, RecursionError) as error:
+                fault = str(error) or "nested too deeply"
         if fault:
             raise UsageError(
-                f"settings= of {self.ledger.slug} cannot be recorded: {fault}. Allowed are names (text) with numbers, "
-                "text, lists and dicts of them. Nothing was begun."
+                f"settings= of {slug} cannot be recorded: {fault}. Allowed are names (text) with numbers, text, "
+                "arrays, paths, dates, and lists, sets, dicts and dataclasses of them. Nothing was begun."
             )
-        state = self.ledger.state
-        for other in sorted(state.made_with - {version_of(wanted)}):
-            if hide_in(state.settings.get(other), "") == wanted:
-                continue  # of a version that recorded what an address holds
-            differs = _differences(state.settings[other], wanted) if other in state.settings else "which ones is lost"
+        known = state.beside.get(version_of(wanted), set())
+        others = sorted(one for one in made_with - known if not self._is_made_with(one, wanted))
+        if not others:
+            return Chosen(wanted)
+        count = counted(len(set().union(*(state.made.keys[other] for other in others))), "item")
+        old = state.settings.get(others[0])
+        differ = "which ones is lost" if old is None else differences(old, wanted)
+        if not accept:
             raise UsageError(
-                f"Items of {self.ledger.slug} in {self.store} were computed with other settings: {differs}. Set them "
-                "back, or use another store. Nothing was changed."
+                f"Items of {slug} in {self.store} were computed with other settings ({count}): {differ}. Set them "
+                f"back, use another store, or keep those outputs beside the new ones ({HOW_TO_ACCEPT}). Nothing was "
+                "changed."
             )
-        self.ledger.use_settings(wanted)
+        self.say(f"{count} of {slug} computed with other settings are kept beside those to come: {differ}")
+        return Chosen(wanted, others)
+
+    def _is_made_with(self, version: str, settings: dict[str, Any]) -> bool:
+        """Return whether a version that items were made with is that of settings."""
+        if version == version_of(settings):
+            return True
+        return bool(hide_in(self.ledger.state.settings.get(version), "") == settings)  # of before addresses were hidden
+
+    def use_settings(self, chosen: Chosen) -> None:
+        """Note what the results depend on from now on."""
+        self.ledger.use_settings(chosen.settings, chosen.beside)
 
     def use_rows(self, manifest: Manifest, accept: bool, redo: bool) -> None:
         """Compare the rows of done items with what they were done with.
@@ -150,8 +187,8 @@ class ItemLoop:
             raise UsageError(
                 f"The row of {counted(len(changed), 'item')} of {ledger.slug} in {manifest.source} is another one than "
                 f"when it was done: {listed(list(changed))} (columns now: {', '.join(manifest.columns)}). Set the rows "
-                "back, keep the outputs (accept_changes=True), or do these items again (redo_changed=True). Nothing "
-                "was begun."
+                f"back, keep the outputs ({HOW_TO_ACCEPT}), or do these items again (redo_changed=True). Nothing was "
+                "begun."
             )
         if redo:
             self.say(f"{counted(len(changed), 'item')} with changed rows are done again: {listed(list(changed))}")
@@ -159,8 +196,3 @@ class ItemLoop:
             ledger.forget(key)
         for record in state.rounds.next_lost(changed) if redo else keeping(changed):
             ledger.note(record)
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names)

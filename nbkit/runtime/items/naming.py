@@ -8,7 +8,6 @@ already stays as it is: only names that are still to be written are refused.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -17,13 +16,11 @@ from itertools import chain, filterfalse
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.ledger.ledger import Ledger
 from nbkit.runtime.ledger.manifest import Manifest
-from nbkit.runtime.names import check_name
+from nbkit.runtime.names import DEVICE, check_name, is_device
 from nbkit.runtime.words import counted
 
 ARRAYS = ".npz"
 _SHORT = 40  # characters of a key that are at most 160 bytes
-_DEVICES = r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3])"
-_DEVICE = re.compile(rf"/{_DEVICES}(?:\.[^/]*)?(?=/)")  # Windows takes aux.txt for the device, too
 _SHOWN = 3  # pairs of names in a message
 
 
@@ -46,11 +43,6 @@ def file_name(slug: str, key: str, name: str) -> str:
 
 
 _RESERVED = "is a name that Windows keeps for a device"
-
-
-def is_device(name: str) -> bool:
-    """Return whether a part of a name is one that Windows keeps for a device, such as ``NUL`` or ``aux.txt``."""
-    return _DEVICE.search(f"/{name}/".lower()) is not None
 
 
 def folded(names: Sequence[str]) -> list[str]:
@@ -163,7 +155,7 @@ def _unwritable(slug: str, keys: Sequence[str], forms: Sequence[str]) -> Iterato
                     yield key, f"has {size} bytes, too many for the name of its output, which ends in {ARRAYS!r}"
     text = f"/{'/'.join(forms)}/"
     # a key that is a device's name is rare: one search through all of them is quick
-    if _DEVICE.search(text):
+    if DEVICE.search(text):
         for key in keys:
             if is_device(key):
                 yield key, _RESERVED

@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbkit.ground.files import sha256_of
+from nbkit.ground.files import no_file, sha256_of
 from nbkit.runtime.beside.living import whereabouts
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.items.loop import ItemLoop
@@ -71,7 +71,10 @@ class FileClaim:
         path = Path(self.path)
         if path.is_file() and path.stat().st_size == self.size and sha256_of(path) == self.sha256:
             return path
-        found = f"another file, of {path.stat().st_size} bytes" if path.is_file() else "nothing"
+        what = no_file(path)
+        found = f"another file, of {path.stat().st_size} bytes" if what is None else "nothing"
+        if what not in (None, "does not exist"):
+            found = f"what {what}"
         raise UsageError(
             f"The worker on {self.machine} made {self.path} ({self.size} bytes), and under that path this machine has "
             f"{found}. Only arrays and text are sent: return the content as an array (numpy.fromfile(path, 'uint8')), "
@@ -141,8 +144,8 @@ def _clock() -> str:
 
 def _claim(path: Path) -> FileClaim:
     path = path.absolute()
-    if not path.is_file():
-        raise FileNotFoundError(f"The function returned the file {path}, which does not exist.")
+    if (what := no_file(path)) is not None:
+        raise FileNotFoundError(f"The function returned the file {path}, which {what}.")
     return FileClaim(str(path), path.stat().st_size, sha256_of(path), platform.node())
 
 

@@ -2,12 +2,15 @@
 
 Without a limit of its own, an item may take many times as long as the slowest one so far. The interrupt is an error,
 `ItemTimeout`, raised where the item stands. It reaches Python code and most waiting; code in C that does not return
-cannot be interrupted. Where such an item reaches the wall, the process saves what is recorded and ends.
+cannot be interrupted. Where such an item reaches the wall, the process saves what is recorded and ends. Code that keeps
+the interpreter's lock (a pattern of `re` on an unlucky text, an extension) lets no thread of this process run: there a
+timer in C ends the process, and the mark of the item, which is in the store, tells the next session who it was.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import threading
@@ -27,9 +30,11 @@ _AT_LEAST = 30 * 60.0  # seconds, for items of a few seconds of which one has mo
 _KNOWN = 3  # items after which the slowest says something
 _AGAIN = 5.0  # seconds between interrupts of code that goes on after one
 _STUBBORN = 30.0  # seconds after the first of them, until an item with a limit of its own ends the process
+_LOCKED = 30.0  # seconds after that, or after the wall, until the timer in C ends it
 _INTERRUPT, _LEAVE = 0.5, 0.2  # parts of the reserve before the wall, left when an item is interrupted or given up
 _TICK = 0.25
 _UNLIMITED = 1e8  # seconds; a timer cannot be set for much longer
+_STDERR = 2  # a notebook's own has no descriptor
 CAN_INTERRUPT = hasattr(signal, "SIGALRM") and hasattr(signal, "pthread_kill")  # not on Windows
 
 
@@ -57,7 +62,7 @@ class Watch:
         self._deadline = self._began = 0.0
         self._thread: threading.Thread | None = None
         self._before: Any = None
-        self._installed = self._can = False
+        self._installed = self._can = self._armed = False
         self._held: dict[str, Callable[[], bool]] = {}
         self._wanted, self._lock = False, threading.Lock()
 
@@ -85,11 +90,28 @@ class Watch:
             before = signal.signal(signal.SIGALRM, self._interrupt)
             self._before = self._before if self._installed else before
             self._installed = True
+        self._arm()
         self._key = key
+
+    def _arm(self) -> None:
+        """Set the timer in C, where there is a limit: it ends this process without a word to the store."""
+        wall = self.budget.wall() if self.budget.limit is not None else float("inf")
+        limit = self.limit + _STUBBORN if self.limit is not None else float("inf")
+        seconds = max(0.0, min(wall, limit)) + _LOCKED  # on a busy machine this process is late, but not locked
+        if seconds < _UNLIMITED:
+            with contextlib.suppress(RuntimeError, ValueError, OSError):  # standard error may be closed
+                faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
+                self._armed = True
+
+    def _disarm(self) -> None:
+        if self._armed:
+            faulthandler.cancel_dump_traceback_later()
+            self._armed = False
 
     def end(self) -> None:
         """Stop watching the item; what it took counts for those to come."""
         self._key = None
+        self._disarm()
         self.took(time.monotonic() - self._began)
 
     def took(self, seconds: float) -> None:
@@ -113,6 +135,7 @@ class Watch:
     def stop(self) -> None:
         """Restore the signal's earlier handler, and let the thread end."""
         self._key, self._wanted = None, False
+        self._disarm()
         if self._installed and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGALRM, signal.SIG_DFL if self._before is None else self._before)
             self._installed = False
@@ -147,7 +170,7 @@ class Watch:
             wall = self.budget.limit is not None and self.budget.wall() < _LEAVE * self.budget.reserve
             if wall and key is None and os.getpid() == pid:
                 for held in [one for one, done in self._held.items() if not done()]:
-                    self.give_up(held)
+                    self._leave(held)
             if key is None:
                 continue
             with contextlib.suppress(NbkitError, MemoryError):  # a full disk, of which the loop tells
@@ -157,9 +180,13 @@ class Watch:
                 if signal.getsignal(signal.SIGALRM) == self._interrupt:  # else the item has taken it
                     signal.pthread_kill(main.ident or 0, signal.SIGALRM)
                 if self.limit is not None and key == self._key and now - first[1] > _STUBBORN and os.getpid() == pid:
-                    self.give_up(key)
+                    self._leave(key)
             if wall and key == self._key and os.getpid() == pid:
-                self.give_up(key)
+                self._leave(key)
+
+    def _leave(self, key: str) -> None:
+        self._disarm()  # this thread runs, and its last words may take until after the wall
+        self.give_up(key)
 
 
 @contextmanager

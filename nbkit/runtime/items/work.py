@@ -11,8 +11,7 @@ import os
 import shutil
 import time
 import traceback
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import filterfalse
 from pathlib import Path
@@ -20,16 +19,17 @@ from types import TracebackType
 from typing import Any
 
 from nbkit.ground.extras import how_to_install
-from nbkit.ground.files import write_atomically
+from nbkit.ground.files import no_file, write_atomically
 from nbkit.runtime.disk import FULL, DiskError, on_disk
 from nbkit.runtime.errors import ColumnError, ItemTimeout, NbkitError, UsageError
+from nbkit.runtime.items.arrays import check_arrays, write_arrays
 from nbkit.runtime.items.loop import ItemLoop
 from nbkit.runtime.items.naming import OutputNames, arrays_name, file_name
 from nbkit.runtime.ledger.claims import Blame
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import Manifest
 from nbkit.runtime.store.address import presentable
-from nbkit.runtime.words import message_of
+from nbkit.runtime.words import message_of, printable
 
 TRIES = 3  # failures of an item after which it is not tried again
 
@@ -163,6 +163,7 @@ def save_results(ledger: Ledger, names: OutputNames, key: str, results: Mapping[
     if not results:
         raise UsageError(f"Item {key}: item.save() got no results. Pass at least one array or path by name.")
     files = {n: Path(v) for n, v in results.items() if isinstance(v, os.PathLike)}
+    check_arrays(key, [name for name in results if name not in files])
     arrays: dict[str, Any] = {n: np.asarray(v) for n, v in results.items() if n not in files}
     for name, array in arrays.items():
         if array.dtype.hasobject:
@@ -170,51 +171,26 @@ def save_results(ledger: Ledger, names: OutputNames, key: str, results: Mapping[
                 f"{name!r} of item {key} is a {type(results[name]).__name__}, which is not an array of plain values "
                 "(dtype object). Allowed are numbers, text, or the path of a file. The item is not recorded."
             )
-    for name in arrays:
-        if name.endswith(".npy") and name[:-4] in arrays:
-            raise UsageError(
-                f"numpy.load cannot tell {name!r} and {name[:-4]!r} of item {key} apart, as it leaves '.npy' out. "
-                "Rename one of them. The item is not recorded."
-            )
     targets = [file_name(ledger.slug, key, path.name) for path in files.values()]
     names.refuse_taken(key, [path.name for path in files.values()])
+    for path in files.values():
+        if (what := no_file(path)) is not None:
+            raise UsageError(
+                f"Item {key} has as result {printable(str(path))}, which {what}; a file is needed. The item is not "
+                "recorded."
+            )
     outputs = []
     not_recorded = f"Item {key} is not recorded and will be done again"
     if arrays:
         name = arrays_name(ledger.slug, key)
         with on_disk(not_recorded, ledger.folder, sum(array.nbytes for array in arrays.values())):
-            size, sha256 = write_atomically(ledger.local(name), partial(_write_arrays, arrays))
+            size, sha256 = write_atomically(ledger.local(name), partial(write_arrays, arrays))
         outputs.append(Output(name, size, sha256))
     for path, name in zip(files.values(), targets, strict=True):
-        if not path.is_file():
-            raise UsageError(
-                f"Item {key} has the file {path} as result, which does not exist. The item is not recorded."
-            )
         with on_disk(not_recorded, ledger.folder, path.stat().st_size), open(path, "rb") as source:
             size, sha256 = write_atomically(ledger.local(name), partial(shutil.copyfileobj, source))
         outputs.append(Output(name, size, sha256))
     return outputs
-
-
-def _write_arrays(arrays: Mapping[str, Any], file: Any) -> None:
-    """Write an npz file as `numpy.savez` does, for arrays of any name.
-
-    `numpy.savez` takes the names as arguments, so it refuses ``file``, or uses ``allow_pickle`` for itself.
-    """
-    from numpy.lib import format as npy
-
-    target: Any = _Sequential(file)
-    with zipfile.ZipFile(target, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                npy.write_array(member, array, allow_pickle=False)
-
-
-class _Sequential:
-    """Write-only file for zipfile, which then writes sequentially."""
-
-    def __init__(self, file: Any) -> None:
-        self.write, self.flush = file.write, file.flush
 
 
 def pending(
@@ -261,9 +237,9 @@ def pending(
             yield position
 
 
-def left(ledger: Ledger, manifest: Manifest) -> tuple[int, int]:
-    """Return how many items of a manifest are pending, and how many have failed for good or were set aside."""
-    undone = [key for key in manifest.keys if not ledger.is_done(key)]
+def left(ledger: Ledger, keys: Iterable[str]) -> tuple[int, int]:
+    """Return how many of some items are pending, and how many have failed for good or were set aside."""
+    undone = [key for key in keys if not ledger.is_done(key)]
     aside = ledger.blame().aside
     failed = sum(ledger.state.failures.get(key, 0) >= TRIES or key in aside for key in undone)
     return len(undone) - failed, failed

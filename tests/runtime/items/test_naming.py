@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import nbkit
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.items import naming
 from nbkit.runtime.items.naming import OutputNames, arrays_name, check_names, file_name, folded
 from nbkit.runtime.ledger.ledger import Ledger, Output
 from nbkit.runtime.ledger.manifest import read_manifest
+from nbkit.runtime.names import is_device
 from nbkit.runtime.store.folder import FolderStore
 
 PARTS = ("a", "A", "b", "B", "é", "e\u0301", "a.npz", "b.npz", "B.NPZ", "ß", "ss", "c")
@@ -198,4 +198,4 @@ def test_folding_many_is_folding_each(names):
 def test_the_strict_folder_can_fail():
     disk = StrictFolder()
     assert disk.clash("p/a") is None and disk.clash("p/A") == "p/a" and disk.clash("p/a/b") == "p/a"
-    assert naming.is_device("nul") and not naming.is_device("null")
+    assert is_device("nul") and not is_device("null")

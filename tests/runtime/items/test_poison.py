@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -214,12 +215,15 @@ def test_a_killer_in_an_executor_is_set_aside_and_all_others_are_done(tmp_path, 
     table = [row | {"kills": kills} for row in rows(12)]
 
     def once() -> None:
+        os.setsid()
         session = nbkit.open_session("p", tmp_path / "store", folder=tmp_path / "work")
         with session, ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
             session.map(makes, table, executor=pool)
 
     deaths = 0
-    while (code := reap(fork(once, tmp_path / "log"))) != 0:
+    while (code := reap(pid := fork(once, tmp_path / "log"))) != 0:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # its workers, which outlive it here
         deaths += 1
         shutil.rmtree(tmp_path / "work")
         assert deaths < 8 and code == (1 if kills == "worker" else -signal.SIGKILL), (tmp_path / "log").read_text()[

