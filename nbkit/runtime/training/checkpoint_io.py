@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from nbkit.ground.files import write_atomically
 from nbkit.runtime.disk import DiskError, on_disk
-from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.errors import DamagedError, NbkitError, UsageError
+from nbkit.runtime.ledger.records import shortened
 
 
 class SnapshotIO(CheckpointIO):
@@ -88,7 +89,7 @@ def load_checkpoint(path: Path, written_by: str = "") -> dict[str, Any]:
     path : Path
         A file whose bytes were verified.
     written_by : str
-        The torch version that its receipt names; for the message.
+        The torch version that its receipt names; empty if it is not known.
 
     Returns
     -------
@@ -99,8 +100,10 @@ def load_checkpoint(path: Path, written_by: str = "") -> dict[str, Any]:
     ------
     UsageError
         If there is no such file.
+    DamagedError
+        If the torch that wrote it cannot read it, although its bytes are as they were written.
     NbkitError
-        If torch cannot read it, although its bytes are as they were written, or the disk fails.
+        If another torch wrote it and this one cannot read it, or the disk or the memory fails.
     """
     try:
         with on_disk(f"{path.name} could not be read", path.parent):
@@ -109,9 +112,21 @@ def load_checkpoint(path: Path, written_by: str = "") -> dict[str, Any]:
         raise
     except FileNotFoundError:
         raise UsageError(f"There is no checkpoint {path}.") from None
-    except Exception as error:
-        written = f" It was written by torch {written_by}." if written_by else ""
-        raise NbkitError(
-            f"torch {torch.__version__} cannot load {path}: {str(error).splitlines()[0]}.{written} Nothing was "
-            "deleted. Use the torch version that it was written with."
-        ) from error
+    except Exception as error:  # torch and the bytes that it unpickles may raise any error
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise NbkitError(
+                f"{path} does not fit into the memory. Nothing was deleted. Free some memory and run again."
+            ) from error
+        cannot = f"torch {torch.__version__} cannot load {path}: {_why(error)}"
+        if written_by not in ("", torch.__version__):
+            raise NbkitError(
+                f"{cannot}. It was written by torch {written_by}. Nothing was deleted. Use that version."
+            ) from error
+        raise DamagedError(f"{cannot}. So it is damaged, although its bytes are those that were written") from error
+
+
+def _why(error: Exception) -> str:
+    """Return the reason of an error of torch.load, without its advice to load the file in another, unsafe way."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    own = [line for line in lines if line and "weights_only" not in line and "torch.load" not in line]
+    return shortened(own[0].partition(". ")[0].removesuffix(".")) if own else f"a {type(error).__name__}"

@@ -27,6 +27,7 @@ from nbkit.runtime.training.draws import seed_epoch, seed_step, seed_validation
 from nbkit.runtime.training.exact.exact_state import ExactState
 from nbkit.runtime.training.exact.gradients import at_boundary, check_shared, clears_next
 from nbkit.runtime.training.exact.notices import Notices
+from nbkit.runtime.training.exact.untouched import Untouched
 from nbkit.runtime.training.generations import Generations
 from nbkit.runtime.training.held.covered import leave_out_covered
 from nbkit.runtime.training.history import History
@@ -106,8 +107,7 @@ class Checkpointing(Callback):
         self._write_metrics: Callable[[Path], None] | None = None
         self.last_save, self.saved_step, self._last_step, self._begun_at = time.monotonic(), 0, 0, (0, 0)
         self._due: set[str] = set()
-        self._fingerprint: loop_state.Fingerprint | None = None
-        self._before_batch: tuple[Any, ...] | None = None
+        self._untouched: Untouched | None = None
 
     # -- resuming -----------------------------------------------------------------------------------------------------
 
@@ -128,11 +128,14 @@ class Checkpointing(Callback):
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         self.exact.on_fit_start(trainer)
 
+    def on_sanity_check_start(self, trainer: Any, module: Any) -> None:
+        self.exact.sanity.begin(trainer)
+
     def on_train_start(self, trainer: Any, module: Any) -> None:
         self.exact.on_train_start(trainer)
         self.signals.install()  # again: Lightning has replaced the handlers
         self.marks.setdefault("train_start", time.monotonic())
-        self._fingerprint = loop_state.Fingerprint(trainer)
+        self._untouched = Untouched(trainer, self.history)
         self.loader.before_batch = partial(self.before_batch, trainer)
         self.last_save = time.monotonic()
         if self.monitor and not trainer.enable_validation:
@@ -160,8 +163,8 @@ class Checkpointing(Callback):
         self.time.end()
         self._serve(trainer, batch)
         self.time.begin()
-        assert self._fingerprint is not None  # since on_train_start
-        self._before_batch = self._fingerprint.take(trainer)
+        assert self._untouched is not None  # since on_train_start
+        self._untouched.mark(trainer, batch)
         self.exact.held.mark()
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
@@ -287,17 +290,17 @@ class Checkpointing(Callback):
             self._save(trainer, "complete", wait=True, complete=True, place=(epoch, 0), begun=False)
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
-        if isinstance(exception, PlannedStop | NbkitError) or self._fingerprint is None:
+        if isinstance(exception, PlannedStop | NbkitError) or self._untouched is None:
             return
         name = type(exception).__name__
-        # the state of the other processes is not known here, and a save would wait for them
-        if self.ranks.size == 1 and self._clean_after(trainer):
-            try:
+        try:
+            # the state of the other processes is not known here, and a save would wait for them
+            if self.ranks.size == 1 and self._clean_after(trainer):
                 self._save(trainer, name, wait=True)
                 self.say(f"{name} before step {trainer.global_step + 1}: the state before it was saved.")
                 return
-            except Exception as error:  # the training's own error, which is raised, tells more
-                self.say(f"the state before the {name} could not be saved: {error}")
+        except Exception as error:  # the training's own error, which is raised, tells more
+            self.say(f"the state before the {name} could not be saved: {error}")
         since = show_duration(time.monotonic() - self.last_save)
         self.say(f"{name} inside a step: the last checkpoint stands; up to {since} of training are done again.")
 
@@ -305,11 +308,11 @@ class Checkpointing(Callback):
         """Return whether the state is still that of the moment before the batch that failed."""
         if trainer.validating or trainer.sanity_checking or not trainer.training:
             return False
-        batch = loop_state.place(trainer)[1]
-        if not clears_next(trainer, batch) or not self.exact.held.unchanged(trainer, self.loader):
+        batch, in_hand = loop_state.place(trainer)[1], loop_state.batch_in_hand(trainer)
+        if not clears_next(trainer, batch) or not self.exact.held.unchanged(trainer, self.loader, in_hand):
             return False
-        if self._fingerprint is not None and loop_state.batch_in_hand(trainer):
-            return self._fingerprint.unchanged(trainer, self._before_batch)
+        if self._untouched is not None and in_hand:
+            return self._untouched.since(trainer, batch)
         return self.loader is not None and self.loader.failed and not self.exact.loops_wait
 
     # -- saving -------------------------------------------------------------------------------------------------------
@@ -340,7 +343,7 @@ class Checkpointing(Callback):
             self.writer.wait()
         began = time.monotonic()
         metrics = self.exact.of_this_process(trainer, self.loader, batch, begun)
-        state = self.exact.state(trainer, batch)
+        state = self.exact.state(trainer, batch, None if complete else self.loader)
         check_shared(state["gradients"], self.ranks)
         # running means differ between processes; everything else is the same on all ranks
         of_ranks = self.ranks.gather(metrics if self.ranks.first else loop_state.on_cpu(metrics))
@@ -351,7 +354,7 @@ class Checkpointing(Callback):
             "complete": complete,
             "best": best,
             "monitor": {"name": self.monitor, "mode": self.mode, "best": self.best} if self.monitor else None,
-            "reason": _why_done(trainer) if complete else why,
+            "reason": loop_state.why_done(trainer) if complete else why,
         }
 
         def receive(checkpoint: dict[str, Any]) -> None:
@@ -394,7 +397,3 @@ class Checkpointing(Callback):
             generations.send(receipt, write_metrics, final=final)
 
         self.writer.begin(job, hurry=final)
-
-
-def _why_done(trainer: Any) -> str:
-    return "max_steps" if trainer.global_step >= trainer.max_steps else "should_stop"

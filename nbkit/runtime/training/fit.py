@@ -283,6 +283,7 @@ def _train(
     from nbkit.runtime.training.checkpoint_io import SnapshotIO
     from nbkit.runtime.training.checkpointing import Checkpointing, PlannedStop
     from nbkit.runtime.training.exact.exact_state import ExactState
+    from nbkit.runtime.training.exact.schedules import explain_end
     from nbkit.runtime.training.history import History
     from nbkit.runtime.training.sameness.parts import SameParts
     from nbkit.runtime.training.showing.live_curve import LiveCurve
@@ -339,9 +340,10 @@ def _train(
             if session.budget.stop_reason is None:
                 raise
             reason = session.budget.stop_reason  # SIGTERM before the first batch: nothing new to save
-        except (RuntimeError, ValueError, KeyError) as error:
+        except Exception as error:  # what restoring an odd checkpoint raises is explained, all else is raised as it is
             if state.receipt and "first_batch" not in saving.marks and not isinstance(error, NbkitError):
                 explain_mismatch(error, module, state.checkpoint, state.path)
+            explain_end(error, trainer)
             raise
         finally:
             progress.close()

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nbkit.ground.files import remove_stray_temps
+from nbkit.ground.files import own_files, remove_stray_temps
 from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.ledger.outbox import Outbox
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
@@ -20,13 +20,17 @@ from nbkit.runtime.store.protocol import Stat, Store
 from nbkit.runtime.training.newest import (
     checkpoints_of,
     fetch_receipt,
+    metrics_name,
     run_of,
     run_to_train,
     stored_by_another,
     stored_runs,
+    to_keep,
 )
 
-KEPT = 2
+if TYPE_CHECKING:
+    from nbkit.runtime.training.exact.form import Reader  # imports torch, which tidying does without
+
 _LOOKS, _WAIT = 4, 0.1  # listings while what they show is gone, and seconds between them, doubled each time
 _FETCHED = ".fetched-"  # prefix of files from the store until they are verified
 
@@ -118,16 +122,15 @@ class Generations:
             step = step_of(path.name)
             if step is not None and path.suffix == ".json":
                 try:
-                    self._here[step] = read_receipt(path)
+                    self._here[step] = read_receipt(path, slug=self.slug)
                 except DamagedError as error:
                     self.damaged.append(str(error))
                 except FileNotFoundError:
                     continue  # pruned by a parallel session between listing and reading
-        for path in self.folder.glob(f"{_FETCHED}*"):
-            path.unlink(missing_ok=True)
-        for path in self.folder.glob("step-*.ckpt"):
-            # its session was killed before it wrote the receipt, so this checkpoint does not count
-            if not path.with_suffix(".json").exists():
+        for path in own_files(self.folder, lambda name: step_of(name.removeprefix(_FETCHED)) is not None):
+            # without a receipt its session was killed before it wrote it, so this checkpoint does not count
+            unfinished = path.suffix == ".ckpt" and not path.with_suffix(".json").exists()
+            if unfinished or path.name.startswith(_FETCHED):
                 path.unlink(missing_ok=True)
 
     def _steps_there(self) -> set[int]:
@@ -150,13 +153,15 @@ class Generations:
             return None
         return self._there[step]
 
-    def newest(self, best: bool = False) -> tuple[Receipt, Path] | None:
+    def newest(self, best: bool = False, read: Reader | None = None) -> tuple[Receipt, Path] | None:
         """Return the newest complete generation as receipt and verified local path.
 
         Parameters
         ----------
         best : bool
             Return the best one by the monitored metric instead, if one was marked.
+        read : Reader or None
+            Reads the checkpoint, which is damaged if it has a fault.
 
         Returns
         -------
@@ -178,7 +183,7 @@ class Generations:
                 time.sleep(_WAIT * 2**look)
                 self._list(stored_runs(self.store, self.slug) if self.store else {})
             self._gone.clear()
-            found = self._newest_whole(best) or found
+            found = self._newest_whole(best, read) or found
             if not self._gone:
                 break
         faults = self.damaged + [words for words in self._gone if found is None or ".ckpt" in words]
@@ -196,15 +201,20 @@ class Generations:
         self.damaged.clear()
         return found
 
-    def _newest_whole(self, best: bool) -> tuple[Receipt, Path] | None:
+    def _newest_whole(self, best: bool, read: Reader | None) -> tuple[Receipt, Path] | None:
         steps = sorted(set(self._here) | self._steps_there(), reverse=True)
         if best:
             marked = [s for s in steps if (r := self._here.get(s) or self._receipt_there(s)) is not None and r.best]
             steps = marked[:1] + [s for s in steps if s not in marked[:1]]
         for step in steps:
-            found = self._whole_here(step) or self._whole_there(step)
-            if found:
-                return found
+            for find in (self._whole_here, self._whole_there):
+                found = find(step)
+                words = read.fault(*found) if found and read else None
+                if found and words is None:
+                    return found
+                if words is not None:
+                    self.damaged += [words] if words not in self.damaged else []
+                    del self._here[step]
         return None
 
     def _whole_here(self, step: int) -> tuple[Receipt, Path] | None:
@@ -277,23 +287,19 @@ class Generations:
         self._prune_local()
         return receipt
 
-    def _keep(self, known: dict[int, Receipt]) -> set[int]:
-        kept = set(sorted(known)[-KEPT:])
-        return kept | set([step for step in sorted(known) if known[step].best][-1:])
-
     def _prune_local(self) -> None:
         waiting = set(self.outbox.waiting()) if self.outbox else set()
         with self._lock:
-            keep = self._keep(self._here)
+            keep = to_keep(self._here)
             for step in set(self._here) - keep:
                 receipt = self._here[step]
                 if {self.prefix + receipt.file, self.prefix + receipt.name} & waiting:
                     continue
-                for name in (receipt.name, receipt.file, _metrics_name(step)):
+                for name in (receipt.name, receipt.file, metrics_name(step)):
                     (self.folder / name).unlink(missing_ok=True)
                 del self._here[step]
             newest = max(self._here, default=0)
-            for path in self.folder.glob("step-*"):
+            for path in own_files(self.folder, step_of):
                 found = step_of(path.name)
                 # damaged ones are kept until something newer is complete
                 if found is not None and found < newest and found not in self._here:
@@ -340,7 +346,7 @@ class Generations:
             self._on_the_way.add(receipt.step)
         files = [(self.folder / receipt.file, self.prefix + receipt.file)]
         if metrics is not None:
-            path = self.folder / _metrics_name(receipt.step)
+            path = self.folder / metrics_name(receipt.step)
             metrics(path)
             files.append((path, f"{self.slug}/metrics.jsonl"))
         files.append((self.folder / receipt.name, self.prefix + receipt.name))
@@ -368,7 +374,7 @@ class Generations:
             self._there_names |= {receipt.file, receipt.name}
             known = {step: r for step in self._steps_there() if (r := self._there.get(step)) is not None}
         self.journal("stored", step=receipt.step)
-        (self.folder / _metrics_name(receipt.step)).unlink(missing_ok=True)
+        (self.folder / metrics_name(receipt.step)).unlink(missing_ok=True)
         if self.store is None:
             return
         store = self.store.connect()
@@ -377,7 +383,7 @@ class Generations:
             # an earlier session may have marked the best one
             if (there := self._receipt_there(step)) is not None:
                 known[step] = there
-        keep, newest = self._keep(known), max(known)
+        keep, newest = to_keep(known), max(known)
         # else another thread, half-way with an older one, would put the receipt of a checkpoint that is deleted here
         keep |= {step_of(name.rpartition("/")[2]) or 0 for name in self.outbox.waiting()} if self.outbox else set()
         with self._lock:
@@ -387,7 +393,3 @@ class Generations:
             store.delete(self.prefix + name)
             with self._lock:
                 self._there_names.discard(name)
-
-
-def _metrics_name(step: int) -> str:
-    return f"metrics-{step:09d}.jsonl"

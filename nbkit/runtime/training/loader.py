@@ -27,6 +27,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.training.draws import grouped_batches, order, seed_batch, weighted_order
+from nbkit.runtime.training.held.collated import watched
 from nbkit.runtime.training.held.items import SeededItems, said_in_worker
 from nbkit.runtime.training.sameness.contents import different, numbers_of, same_numbers
 from nbkit.runtime.training.sameness.functions import changed_function, described_function
@@ -215,9 +216,10 @@ class ResumableLoader:
         if changed and not self.accept_changes:
             raise UsageError(
                 f"The data differ from those of the checkpoint: {', '.join(changed)}. Its position in epoch "
-                f"{state['epoch']} is not valid here. Set them back, continue in the new order with "
-                "accept_changes=True, or start over with fresh=True; in a notebook RESUME = 'accept' or 'fresh', in a "
-                "terminal --accept-changes or --fresh. The checkpoint is untouched."
+                f"{state['epoch']} is not valid here. Set them back (a random_split or shuffle in your code needs a "
+                "generator with a seed), continue in the new order with accept_changes=True, or start over with fresh="
+                "True; in a notebook RESUME = 'accept' or 'fresh', in a terminal --accept-changes or --fresh. The "
+                "checkpoint is untouched."
             )
         if changed and self.say is not None:
             self.say(f"Resuming in epoch {state['epoch']} with changed data: {', '.join(changed)}")
@@ -314,10 +316,10 @@ class _Places(Sampler):
 
 def _rebuilt(plain: DataLoader, places: _Places, seed: int, training: bool) -> DataLoader:
     return DataLoader(
-        SeededItems(plain.dataset, plain.collate_fn, seed, training),
+        items := SeededItems(plain.dataset, plain.collate_fn, seed, training),
         batch_sampler=places,
         num_workers=plain.num_workers,
-        collate_fn=plain.collate_fn,
+        collate_fn=watched(plain.collate_fn, items) if training else plain.collate_fn,
         pin_memory=plain.pin_memory,
         timeout=plain.timeout,
         worker_init_fn=plain.worker_init_fn,

@@ -28,6 +28,11 @@ def epoch_is_over(trainer: Any) -> bool:
     return trainer.global_step < trainer.max_steps and not trainer.should_stop
 
 
+def why_done(trainer: Any) -> str:
+    """Return why a training is complete."""
+    return "max_steps" if trainer.global_step >= trainer.max_steps else "should_stop"
+
+
 def batch_in_hand(trainer: Any) -> bool:
     """Return whether a batch has begun and not ended."""
     current = trainer.fit_loop.epoch_loop.batch_progress.current
@@ -66,47 +71,6 @@ def batches_between_validations(trainer: Any) -> float:
 def leave_validation(trainer: Any) -> None:
     """Put every part of the module back into the mode that it had before the validation under way."""
     trainer.fit_loop.epoch_loop.val_loop._module_mode.restore(trainer.lightning_module)
-
-
-class Fingerprint:
-    """Detect whether anything that a checkpoint holds has changed since a given moment.
-
-    Torch counts the in-place changes of every tensor. The counts and the identities are compared, not the values.
-    """
-
-    def __init__(self, trainer: Any) -> None:
-        module = trainer.lightning_module
-        self._module = module
-        self._tensors = list(module.state_dict(keep_vars=True).values())
-        self._parameters, self._parts = list(module.parameters()), list(module.modules())
-        self._hooked = _overrides_batch_start(trainer)
-
-    def take(self, trainer: Any) -> tuple[int, ...]:
-        """Return the current counts."""
-        results = trainer.fit_loop.epoch_loop._results
-        logged = sum(metric._update_count for metric in results.values())
-        trained = [p.requires_grad for p in self._parameters] + [part.training for part in self._parts]
-        return (trainer.global_step, len(results), logged, hash(tuple(trained)), *map(_changes, self._tensors))
-
-    def unchanged(self, trainer: Any, then: tuple[int, ...] | None) -> bool:
-        """Return whether nothing has changed; False also if a user's hook may have changed other things."""
-        now = list(self._module.state_dict(keep_vars=True).values())
-        same = len(now) == len(self._tensors) and all(a is b for a, b in zip(now, self._tensors, strict=True))
-        return same and not self._hooked and then is not None and self.take(trainer) == then
-
-
-def _changes(value: Any) -> int:
-    return value._version if isinstance(value, torch.Tensor) and not value.is_inference() else 0
-
-
-def _overrides_batch_start(trainer: Any) -> bool:
-    from lightning.pytorch import Callback, LightningModule
-
-    if type(trainer.lightning_module).on_train_batch_start is not LightningModule.on_train_batch_start:
-        return True
-    # a hook at the start of a batch may change anything, and it runs before or after ours depending on the order
-    others = [cb for cb in trainer.callbacks if not type(cb).__module__.startswith("nbkit.")]
-    return any(type(cb).on_train_batch_start is not Callback.on_train_batch_start for cb in others)
 
 
 def in_front_of_batch(loops: dict[str, Any], epoch: int, batch: int, begun: bool = True) -> None:

@@ -19,6 +19,7 @@ from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.ledger.receipts import Receipt, read_receipt, step_of
 from nbkit.runtime.store.protocol import Stat, Store
 
+KEPT = 2
 _RUN = re.compile(r"run-([2-9]|[1-9]\d+)")  # run 1 has no folder of its own
 
 
@@ -51,6 +52,17 @@ def run_to_train(newest: int, fresh: bool | int, something: bool) -> int:
     return max(newest, fresh + 1)
 
 
+def metrics_name(step: int) -> str:
+    """Return the name of the metrics of a checkpoint while they wait for their upload."""
+    return f"metrics-{step:09d}.jsonl"
+
+
+def to_keep(known: dict[int, Receipt]) -> set[int]:
+    """Return the steps of the newest checkpoints and of the best one."""
+    kept = set(sorted(known)[-KEPT:])
+    return kept | set([step for step in sorted(known) if known[step].best][-1:])
+
+
 def stored_runs(store: Store, slug: str) -> dict[int, list[Stat]]:
     """Return the checkpoints and receipts in the store by the number of their run."""
     base = checkpoints_of(slug)
@@ -75,7 +87,7 @@ def fetch_receipt(store: Store, name: str, path: Path) -> Receipt:
     """
     try:
         store.get(name, path)
-        return read_receipt(path, name.rpartition("/")[2])
+        return read_receipt(path, name.rpartition("/")[2], name.partition("/")[0])
     except DamagedError as error:
         raise DamagedError(str(error).replace(str(path), name)) from error
     finally:

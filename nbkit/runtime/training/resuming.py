@@ -48,10 +48,11 @@ def find_state(generations: Any, facts: dict[str, Any], fresh: bool | int, accep
     DamagedError
         If there are checkpoints and all of them are damaged.
     """
-    from nbkit.runtime.training.checkpoint_io import load_checkpoint
+    from nbkit.runtime.training.exact.form import Reader
 
+    reader = Reader()
     generations.open(fresh=fresh)
-    found = None if fresh is True else generations.newest()
+    found = None if fresh is True else generations.newest(read=reader)
     if not found:
         if fresh and generations.run > 1:
             say(f"This training starts again, as run {generations.run}; the earlier checkpoints are kept")
@@ -62,10 +63,9 @@ def find_state(generations: Any, facts: dict[str, Any], fresh: bool | int, accep
             f"The store has no checkpoint of {generations.slug}; that of step {receipt.step} is this machine's own, in "
             f"{generations.folder}, and is used. To begin anew, delete this folder, too, or give RESUME = 'fresh'."
         )
-    checkpoint = load_checkpoint(path, receipt.versions.get("torch", "?"))
     check_same(receipt, facts, accept, say)
     generations.send_left_over()
-    return State(receipt, path, checkpoint)
+    return State(receipt, path, reader.read[path])
 
 
 def share_state(ranks: Ranks, find: Callable[[], State]) -> State:

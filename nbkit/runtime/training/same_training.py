@@ -10,11 +10,14 @@ import dataclasses
 import enum
 import json
 import platform
+import sys
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from nbkit.ground import __version__
-from nbkit.runtime.errors import UsageError
+from nbkit.runtime.errors import DamagedError, UsageError
+from nbkit.runtime.ledger.records import shortened
 from nbkit.runtime.training.sameness.described import hparams_of, is_folder
 
 # settings that change neither the items nor their order
@@ -23,6 +26,24 @@ _FREE = {"max_steps", "num_workers", "workers", "prefetch_factor", "pin_memory",
 
 _COUNTS_OR_SHARES = {"val_check_interval", "limit_train_batches", "limit_val_batches"}  # 1 is a batch, 1.0 all of them
 _LATER = {"validation", "validated", "callback_settings"}  # compared when the training begins
+
+# what restores a checkpoint, and whose code it runs by itself
+_RESTORING = {
+    "lightning.pytorch.trainer.connectors.checkpoint_connector": (
+        "_restore_modules_and_callbacks",
+        "restore_training_state",
+        "restore",
+    ),
+    "nbkit.runtime.training.exact.exact_state": (
+        "before_loading",
+        "on_load_checkpoint",
+        "on_fit_start",
+        "put_back",
+        "put_back_loops",
+    ),
+    "nbkit.runtime.training.loader": ("load_state_dict",),
+}
+_OURS = {"nbkit", "lightning", "torch", "torchmetrics", *sys.stdlib_module_names}
 
 
 def settings_of(module: Any, data: Any) -> dict[str, dict[str, Any]]:
@@ -157,9 +178,10 @@ def load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def explain_mismatch(error: Exception, module: Any, checkpoint: dict[str, Any] | None, path: Path) -> None:
-    """Raise a UsageError that lists the keys, if an error came from restoring a checkpoint of another model."""
+    """Raise an error in words, if an error came from restoring a checkpoint: of another model, or an odd one."""
     text = str(error)
     if "state_dict" not in text and "state dict" not in text and "optimizer" not in text.lower():
+        _explain_odd(error, path)
         return
     there, here = (checkpoint or {}).get("state_dict", {}), module.state_dict()
     parts = []
@@ -175,6 +197,18 @@ def explain_mismatch(error: Exception, module: Any, checkpoint: dict[str, Any] |
         f"The checkpoint {path} belongs to another model or optimizer: {what}. Use the model that it was trained with, "
         "or start over beside it with fresh=True. The checkpoint is untouched."
     ) from error
+
+
+def _explain_odd(error: Exception, path: Path) -> None:
+    """Raise a DamagedError, if an error came from restoring a checkpoint and not from the user's code in between."""
+    frames = [(frame.f_globals.get("__name__", ""), frame.f_code.co_name) for frame, _ in walk_tb(error.__traceback__)]
+    first = next((i for i, (file, name) in enumerate(frames) if name in _RESTORING.get(file, ())), None)
+    if first is not None and all(file.partition(".")[0] in _OURS for file, _ in frames[first:]):
+        raise DamagedError(
+            f"The checkpoint {path} cannot be put back ({type(error).__name__}: {shortened(str(error))}), although "
+            "its bytes agree with its receipt. Nothing was trained, and it is untouched. Move it and its receipt away "
+            "to resume from the one before, or start over beside it with fresh=True."
+        ) from error
 
 
 def _shape(value: Any) -> Any:

@@ -54,9 +54,9 @@ class Buffers:
             if tensor.numel() and key in seen:
                 return seen[key]
             buffer = self._buffers.get(path)
-            if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
-                pinned = tensor.is_cuda
-                buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
+            form = (tensor.shape, strides_of(tensor), tensor.dtype)
+            if buffer is None or (buffer.shape, buffer.stride(), buffer.dtype) != form:
+                buffer = torch.empty_strided(*form[:2], dtype=tensor.dtype, pin_memory=tensor.is_cuda)
             buffer.copy_(tensor, non_blocking=tensor.is_cuda)
             on_gpu |= tensor.is_cuda
             used[path] = seen[key] = buffer
@@ -72,6 +72,11 @@ class Buffers:
     def bytes(self) -> int:
         """Return the size of the buffers in bytes."""
         return sum(buffer.numel() * buffer.element_size() for buffer in self._buffers.values())
+
+
+def strides_of(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Return the order of dimensions in memory that a copy of a tensor keeps: sums over it are taken in that order."""
+    return tensor.stride() if tensor.is_contiguous() else torch.empty_like(tensor, device="meta").stride()
 
 
 def _walk(value: Any, path: str, copied: Any) -> Any:
@@ -98,6 +103,11 @@ def _walk(value: Any, path: str, copied: Any) -> Any:
     raise _refused(f"{path or 'the top level'} is {_shown(value)}", value)
 
 
+def check_storable(value: Any) -> None:
+    """Raise an error if a value cannot be stored in a checkpoint."""
+    _walk(value, "", lambda tensor, path: tensor)
+
+
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
@@ -108,6 +118,8 @@ def _refused(what: str, value: object) -> UsageError:
     advice = ""
     if kind.__module__ == "numpy":
         advice = " Use float(x), int(x) or torch.from_numpy(x) where it is set."
+    elif what.startswith("lr_schedulers"):
+        advice = " Give the schedule a state_dict and a load_state_dict of numbers, text, lists and tensors."
     elif "hyper_parameters" in what:
         advice = " Do not call save_hyperparameters with objects; keep them in module.settings, which nbkit saves."
     return UsageError(

@@ -56,6 +56,27 @@ def test_a_view_takes_only_its_own_bytes() -> None:
     assert buffers.bytes() == 40
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(12.0).reshape(3, 4).t(),
+        torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        torch.zeros(2, 3, 4).permute(2, 0, 1),
+        torch.zeros(4, 6)[:, ::2],
+        torch.zeros(1).expand(3, 2),
+    ],
+)
+def test_a_copy_lies_in_memory_as_a_clone_does_and_uses_its_memory_again(tensor: torch.Tensor) -> None:
+    buffers = Buffers()
+    copy = buffers.copy({"a": tensor})["a"]
+    assert copy.stride() == tensor.clone().stride() and torch.equal(copy, tensor)
+    assert buffers.copy({"a": tensor})["a"] is copy
+    file = io.BytesIO()
+    torch.save(copy, file)
+    file.seek(0)
+    assert torch.load(file, weights_only=True).stride() == copy.stride()
+
+
 def test_layout_versions_of_a_module_are_kept() -> None:
     state = torch.nn.BatchNorm1d(2).state_dict()
     assert Buffers().copy(state)._metadata == state._metadata

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule
 
+from nbkit.runtime.training.exact.own_schedules import state_of
+
 _HOOKS = ("on_fit_start", "on_train_start")
 
 
@@ -42,7 +44,7 @@ class StartHooks:
         """Record the rates and schedules, which have been loaded by now."""
         if _overridden(trainer):
             self._rates = [copy.deepcopy(_options(optimizer)) for optimizer in trainer.optimizers]
-            self._schedules = [copy.deepcopy(c.scheduler.state_dict()) for c in trainer.lr_scheduler_configs]
+            self._schedules = [copy.deepcopy(state_of(c.scheduler)) for c in trainer.lr_scheduler_configs]
 
     def undo(self, trainer: Any) -> None:
         """Put back what the hooks have changed."""

@@ -13,6 +13,7 @@ from nbkit.runtime.training.exact.callbacks import check_callbacks
 from nbkit.runtime.training.exact.gradients import pending, put_back
 from nbkit.runtime.training.exact.groups import form_groups, group_names
 from nbkit.runtime.training.exact.growth import Shapes, give_saved_shapes, grown, shapes
+from nbkit.runtime.training.exact.layouts import Layouts, changed_layouts, layouts, put_back_layouts
 from nbkit.runtime.training.exact.modes import (
     changed_options,
     options,
@@ -20,7 +21,9 @@ from nbkit.runtime.training.exact.modes import (
     put_back_switches,
     switched_off,
 )
+from nbkit.runtime.training.exact.order import Order
 from nbkit.runtime.training.exact.precision import give_saved_precision, widen
+from nbkit.runtime.training.exact.sanity import Sanity
 from nbkit.runtime.training.exact.schedules import Built, as_built, check_built, check_length, take_over
 from nbkit.runtime.training.held.held import Held
 
@@ -47,7 +50,11 @@ class ExactState:
     def __init__(self, accept: bool = False, say: Callable[[str], None] = print, session: Any = None) -> None:
         self.accept, self.say = accept, say
         self.held = Held(accept, say, session)
+        self.sanity = Sanity(self.held)
+        self.order = Order()
         self._shapes: Shapes = {}
+        self._layouts: Layouts = {}
+        self._layouts_saved: Layouts = {}
         self._groups: list[list[list[str]]] = []
         self._switches: dict[str, list[str]] = {}
         self._built: Built = {}
@@ -89,6 +96,8 @@ class ExactState:
             self._begun = StartHooks(checkpoint)
             self._shapes = {**shapes(module), **self._shapes}
             give_saved_shapes(module, checkpoint["state_dict"], self._saved["grown"], self._shapes)
+            if module._trainer is not None:
+                widen(module._trainer)  # also the layers that a callback had made in its setup
             give_saved_precision(module, checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any], rank: int, ranks: int) -> None:
@@ -103,8 +112,10 @@ class ExactState:
     def on_fit_start(self, trainer: Any) -> None:
         """Record what the session came with, and prepare the optimizers for their state."""
         module = trainer.lightning_module
+        self.held.before_start(trainer)
         if self._saved is None:
             self._shapes = {**shapes(module), **self._shapes}
+        self._layouts = layouts(module)
         self._switches, self._groups = switched_off(module), group_names(trainer)
         self._built = as_built(trainer)
         check_length(trainer)
@@ -117,6 +128,7 @@ class ExactState:
 
     def on_train_start(self, trainer: Any) -> None:
         """Record the options that the session came with."""
+        self.sanity.end(trainer)
         self._options = options(trainer)
         if self._begun is not None:
             self._begun.on_train_start(trainer)
@@ -133,6 +145,7 @@ class ExactState:
         """
         groups.share_again(self._sharing)
         self._sharing = []
+        self.order.begin(loader)
         self.held.ready(trainer, loader)
         self.held.put_back(trainer, loader, begun)
         saved, self._saved = self._saved, None
@@ -142,6 +155,8 @@ class ExactState:
         self._begun = None
         first, now = saved["first_switches"], self._switches
         put_back_switches(trainer.lightning_module, saved["switches"], first, now, self.accept, self.say)
+        self._layouts_saved = saved.get("layouts", {})  # one of an earlier version has none
+        put_back_layouts(trainer.lightning_module, self._layouts_saved)
         take_over(trainer, saved["built"], self._built)
         groups.put_back_own_attributes(trainer, saved["own"])
         put_back_options(trainer, saved["options"])
@@ -165,8 +180,8 @@ class ExactState:
         held = self.held.state(trainer, loader, begun)
         return {**loop_state.running_metrics(trainer), "first_batch": batch == 0, "held": held}
 
-    def state(self, trainer: Any, batch: int) -> dict[str, Any]:
-        """Return the state in front of a batch.
+    def state(self, trainer: Any, batch: int, loader: Any = None) -> dict[str, Any]:
+        """Return the state in front of a batch, which a later session goes on from with a loader; None for the end.
 
         Raises
         ------
@@ -175,8 +190,11 @@ class ExactState:
         """
         module = trainer.lightning_module
         groups.check_parts(trainer, self._parts)
+        if loader is not None:
+            self.order.check(loader)
         return {
             "grown": grown(module, self._shapes),
+            "layouts": changed_layouts(module, self._layouts, self._layouts_saved),
             "switches": switched_off(module),
             "first_switches": self._switches,
             "built": self._built,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning.pytorch.callbacks import BaseFinetuning
+
 from nbkit.runtime.errors import UsageError
 
 Groups = list[list[list[str]]]  # names by optimizer and group
@@ -23,7 +25,7 @@ def group_names(trainer: Any) -> Groups:
 
 
 def form_groups(trainer: Any, saved: Groups, first: Groups) -> None:
-    """Give the optimizers of this session the groups of a checkpoint.
+    """Give the optimizers of this session the groups of a checkpoint, whoever added them.
 
     Parameters
     ----------
@@ -36,6 +38,10 @@ def form_groups(trainer: Any, saved: Groups, first: Groups) -> None:
         If ``configure_optimizers`` now gives other groups, or a parameter cannot be found by name.
     """
     now = group_names(trainer)
+    for callback in trainer.callbacks:
+        # it would form them once more, from those alone that it has added itself
+        if isinstance(callback, BaseFinetuning):
+            callback._restarting = False
     if now == saved:
         return
     if now != first:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
@@ -184,6 +185,17 @@ def _check(scheduler: Any, steps_at: Callable[[int], int], max_steps: int) -> No
                 f"needs {taken - first}. Build it with total_steps={total}, or give max_steps={fits}. Nothing was "
                 "trained."
             )
+
+
+def explain_end(error: Exception, trainer: Any) -> None:
+    """Raise a UsageError with the remedy, if an error is torch's about a OneCycleLR that was stepped after its end."""
+    found = re.match(r"Tried to step \d+ times\. The specified number of total steps is (\d+)", str(error))
+    if found is not None:
+        raise UsageError(
+            f"A OneCycleLR that is built for {found[1]} steps came to its end at step {trainer.global_step} of "
+            f"{trainer.max_steps}. Build it for all steps that it will take, and go on with accept_changes=True, or "
+            f"give a smaller max_steps. What was saved up to here stands."
+        ) from error
 
 
 def _cycles(scheduler: Any, first: int = 0, last: float = float("inf"), where: str = "") -> Iterator[tuple[Any, ...]]:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 
+from nbkit.runtime.training.exact.own_schedules import keep_storable
+
 # what Lightning itself writes into a checkpoint
 _STANDARD = {
     "epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops", "callbacks", "optimizer_states",
@@ -22,8 +24,10 @@ _STANDARD = {
 def leave_out_covered(states: Iterable[Mapping[str, Any]], trainer: Any, checkpoint: dict[str, Any]) -> None:
     """Remove from the kept entries of all processes what a checkpoint holds already.
 
-    An attribute is covered if its owner saves something under its name, or saves the same tensors.
+    An attribute is covered if its owner saves something under its name, or saves the same tensors, and loads anything
+    at all: what is only exported for others is put back as if it were not there.
     """
+    keep_storable(trainer, checkpoint)
     names, tensors = _covered_by(trainer, checkpoint)
     for state in states:
         entries = state["held"]["entries"]
@@ -53,16 +57,20 @@ def _covered_by(trainer: Any, checkpoint: dict[str, Any]) -> tuple[dict[str, set
     states = {path: checkpoint.get("callbacks", {}).get(cb.state_key, {}) for path, cb in callbacks_of(trainer)}
     states |= {"module": {}, "data": checkpoint.get(data, {})}
     owners = {"module": trainer.lightning_module, "data": trainer.datamodule, **dict(callbacks_of(trainer))}
-    names = {
-        path: {*_names(state), *(_names(extra) if _writes_more(owners[path]) else ())} for path, state in states.items()
-    }
-    return names, _tensors([*states.values(), extra])
+    states = {path: state if _overrides(owners[path], "load_state_dict") else {} for path, state in states.items()}
+    exchanging = [path for path, owner in owners.items() if _writes_more(owner)]
+    names = {path: {*_names(state), *(_names(extra) if path in exchanging else ())} for path, state in states.items()}
+    return names, _tensors([*states.values(), extra if exchanging else {}])
 
 
 def _writes_more(owner: Any) -> bool:
-    """Return whether an object writes entries of its own into checkpoints."""
-    theirs = (getattr(kind, "on_save_checkpoint", None) for kind in (Callback, LightningDataModule, LightningModule))
-    return getattr(type(owner), "on_save_checkpoint", None) not in [None, *theirs]
+    """Return whether an object writes entries of its own into checkpoints, and reads some."""
+    return _overrides(owner, "on_save_checkpoint") and _overrides(owner, "on_load_checkpoint")
+
+
+def _overrides(owner: Any, name: str) -> bool:
+    bases = (getattr(kind, name, None) for kind in (Callback, LightningDataModule, LightningModule))
+    return getattr(type(owner), name, None) not in [None, *bases]
 
 
 def _only_tensors(form: Any) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nbkit.runtime.training.held.code import functions_in, reached_by
 from nbkit.runtime.training.held.values import NotPlain, digest, form_of, is_python_generator
 
 _LEAVES = (type(None), bool, int, float, complex, str, bytes, torch.Tensor, np.ndarray, np.generic, type)
@@ -26,8 +27,8 @@ _SMALL = 1 << 20  # bytes of an attribute of a dataset above which it is taken f
 _FOREIGN = {
     "_io", "_thread", "asyncio", "builtins", "concurrent", "contextlib", "fsspec", "functools", "inspect", "io",
     "IPython", "ipywidgets", "lightning", "lightning_fabric", "lightning_utilities", "logging", "matplotlib",
-    "multiprocessing", "operator", "PIL", "plotly", "pytorch_lightning", "queue", "re", "rich", "socket", "subprocess",
-    "tempfile", "tensorboard", "threading", "torch", "tqdm", "triton", "typing", "wandb", "weakref",
+    "multiprocessing", "operator", "pandas", "PIL", "plotly", "pytorch_lightning", "queue", "re", "rich", "socket",
+    "subprocess", "tempfile", "tensorboard", "threading", "torch", "tqdm", "triton", "typing", "wandb", "weakref",
 }  # fmt: skip
 
 
@@ -95,25 +96,17 @@ def _parts(thing: Any) -> Iterator[Any]:
         yield from list(getattr(thing, "__dict__", {}).values())
         for kind in type(thing).__mro__:
             if not is_foreign(kind.__module__):
-                yield from [v for v in vars(kind).values() if isinstance(v, types.FunctionType) or is_generator(v)]
+                for value in vars(kind).values():
+                    yield from [value] if is_generator(value) else functions_in(value)
 
 
 def _named_in(function: types.FunctionType) -> Iterator[Any]:
-    """Return the generators and functions that a function reaches through its globals and its closure."""
+    """Return the generators and functions that a function reaches, and what its defaults and attributes hold."""
     if is_foreign(function.__module__):
         return
-    named = [function.__globals__.get(name) for name in function.__code__.co_names]
-    for value in [*named, *map(content, function.__closure__ or ())]:
-        if is_generator(value) or isinstance(value, types.FunctionType):
-            yield value
-
-
-def content(cell: types.CellType) -> Any:
-    """Return what a cell of a closure holds; None if it is empty as yet."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
+    for one in reached_by(function):
+        if is_generator(one.value) or isinstance(one.value, types.FunctionType) or one.may_hold_numbers:
+            yield one.value
 
 
 def reseed(generators: list[Any], material: bytes) -> None:

@@ -8,7 +8,6 @@ session. Here it is compared with what it was before the first epoch, and what h
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,19 +15,30 @@ import numpy as np
 import torch
 
 from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.exact.own_schedules import walk_schedule
+from nbkit.runtime.training.exact.untouched import mark_of, unsure
 from nbkit.runtime.training.held.again import as_it_came, leave, remember
+from nbkit.runtime.training.held.collated import collate_of
 from nbkit.runtime.training.held.covered import callbacks_of
+from nbkit.runtime.training.held.late import Late, delete
 from nbkit.runtime.training.held.links import Links
+from nbkit.runtime.training.held.opaque import SHOWS
 from nbkit.runtime.training.held.places import Place, Walk, cannot_change, get, has_own_state, put
 from nbkit.runtime.training.held.scan import check_scan
-from nbkit.runtime.training.held.values import NOTHING, NotPlain, can_be_made, digest, form_of, value_of
+from nbkit.runtime.training.held.sharing import join, sharing_of
+from nbkit.runtime.training.held.values import (
+    NOTHING,
+    NotPlain,
+    can_be_made,
+    digest,
+    form_of,
+    move,
+    value_of,
+    whereabouts,
+)
 from nbkit.runtime.training.loop_state import ask_for_validation_data
 
 Entries = dict[str, list[Any]]  # path: [parent, key, kind, rebound, path of the same object or None, form]
-
-_QUICK = 1 << 16  # bytes of an array, or items of a list
-# what shows or writes, and has no part in the training
-_SHOWS = {"tqdm", "rich", "matplotlib", "PIL", "logging", "io", "_io", "threading", "weakref", "IPython", "plotly"}
 
 
 class Held:
@@ -48,9 +58,11 @@ class Held:
         self.accept, self.say, self.session = accept, say, session
         self._first: dict[str, bytes] | None = None  # digests of all places before the first epoch of this session
         self._objects: dict[str, Any] = {}  # what was there then
+        self._where: dict[str, str] = {}  # kinds of device of the tensors then
+        self._came: dict[str, bytes] | None = None  # digests of arrays before the hooks that start a session
         self._live: dict[str, bool] = {}  # places that the training changes, and whether by another object
         self._saved: dict[str, Any] | None = None
-        self._links = Links()
+        self._links, self._late = Links(), Late()
         self._not_kept: set[str] = set()  # objects that appeared during the training
         self._watched: list[Place] = []  # the live places
         self._marks: list[Any] = []
@@ -69,22 +81,40 @@ class Held:
             self._saved = {**held, "entries": entries}
         self._live = {path: entry[3] for path, entry in self._saved["entries"].items()} if self._saved else {}
 
+    def before_start(self, trainer: Any) -> None:
+        """Look at arrays before ``on_fit_start`` and ``on_train_start``, which may make some of the weights.
+
+        A teacher that is copied there is of the first session's weights, and a later session would copy later ones.
+        """
+        if self._came is None:
+            self._came = {place.path: _digest(place) for place in self._walk(trainer, None).places if _is_array(place)}
+
     def ready(self, trainer: Any, loader: Any) -> None:
         """Look at everything once, after all hooks that precede the first epoch."""
         if self._first is None:
             ask_for_validation_data(trainer)  # what comes later would look as if the training had made it
             walk = self._walk(trainer, loader)
             check_scan(trainer, walk)
-            if as_it_came(trainer.lightning_module, walk.places, self._saved["entries"] if self._saved else None):
+            if as_it_came(trainer.lightning_module, walk, self._saved["entries"] if self._saved else None):
                 walk = self._walk(trainer, loader)
-            remember(trainer.lightning_module, walk.places)
+            remember(trainer.lightning_module, walk)
             self._ready_for = trainer, loader
             self._first = {place.path: _digest(place) for place in walk.places}
             self._objects = {place.path: _reference(place.value) for place in walk.places}
+            self._where = {place.path: whereabouts(place.value) for place in walk.places if _is_tensor(place)}
             self._links.begin(walk)
+            self._late = Late(walk.places)
             # copies of the weights that configure_optimizers makes are of the present step, though not changed yet
             self._live |= {p.path: self._live.get(p.path, False) for p in walk.places if p.parent in walk.optimizers}
+            self._live |= {path: self._live.get(path, False) for path in self._made_at_start(walk.places)}
             self._watch(walk.places)
+
+    def _made_at_start(self, places: list[Place]) -> list[str]:
+        came, first = self._came or {}, self._first or {}
+        own = [
+            place for place in places if _is_array(place) and not place.path.startswith(("data", "dataset", "valid"))
+        ]
+        return [place.path for place in own if self._came is not None and came.get(place.path) != first[place.path]]
 
     def leave(self, module: Any) -> None:
         """Remember how the session leaves the module and what trains it, for a next one in this process."""
@@ -102,10 +132,11 @@ class Held:
         """
         if self._saved is None or (self._saved["begun"] and not begun):
             return
-        entries, self._saved = self._saved["entries"], None
+        entries, sharing = self._saved["entries"], self._saved.get("sharing", [])
+        self._saved = None
         walk, lost = self._walk(trainer, loader), list[str]()
         named = {path: entry for path, entry in entries.items() if entry[2] == "link"}
-        targets = {"": None, **walk.holders}
+        targets = {"": None, **walk.holders, **walk.named}
         for path, (parent, key, _, _, _, target) in named.items():
             if parent in walk.holders and target in targets:
                 put(walk.holders[parent], value_of(key), targets[target])
@@ -127,8 +158,15 @@ class Held:
                 continue
             if parent not in walk.holders:
                 lost.append(path)
-            elif kind == "own" and path in now:
+            elif kind == "moved":
+                if isinstance(now.get(path), torch.Tensor):
+                    move(now[path], form, device)
+            elif kind == "gone":
+                delete(walk.holders[parent], key)
+            elif kind == "own" and has_own_state(now.get(path)):
                 _load(now[path], value_of(form, device=device))
+            elif kind == "own":
+                lost.append(path)
             elif kind == "plain":
                 replaced = rebound and not isinstance(now.get(path), torch.nn.Parameter)
                 shared = made.get(same, now.get(same)) if same is not None else None
@@ -136,7 +174,10 @@ class Held:
                     value_of(form, NOTHING if replaced else now.get(path), device) if shared is None else shared
                 )
                 put(walk.holders[parent], value_of(key), made[path])
-        self._watch(self._walk(trainer, loader).places)
+        walk = self._walk(trainer, loader)
+        kept = {place.path for place in walk.places if not entries.get(place.path, [None] * 4)[3]}
+        join(sharing, walk.places, kept, _weights(trainer))
+        self._watch(self._walk(trainer, loader).places if sharing else walk.places)
         if lost:
             self._refuse_or_say(lost)
 
@@ -156,15 +197,23 @@ class Held:
         """Return what the training has changed so far, with references to its tensors."""
         walk = self._walk(trainer, loader)
         entries, others = self._links.changed(walk)
-        self._note_changes(walk.places)
+        entries |= self._late.gone(walk)
+        self._note_changes(walk)
+        # what is named instead may hold what the first one held, so that no change would be seen
+        named = tuple(f"{path}{end}" for path in entries for end in ".[")
+        self._live |= {p.path: self._live.get(p.path, False) for p in walk.places if p.path.startswith(named)}
         for link in others:
             self._say_once(link.path, f"{type(link.value).__module__}.{type(link.value).__qualname__}")
         owners: dict[int, str] = {}
         for place in walk.places:
             changeable = place.kind == "plain" and not cannot_change(place.value)
             owner = owners.setdefault(id(place.value), place.path) if changeable else place.path
+            if place.path not in self._live and self._has_moved(place):
+                # all of a network or none: users ask one of its tensors whether it is on the card
+                entries[place.path] = [place.parent, form_of(place.key), "moved", False, None, whereabouts(place.value)]
             if place.path not in self._live or place.kind not in ("plain", "own", "grown") or self._inside_new(place):
                 continue
+            self._late.check(place, walk)
             rebound, form = self._live[place.path], place.form
             if place.kind == "own":
                 try:
@@ -180,20 +229,25 @@ class Held:
         self._watch(walk.places)
         parts = tuple(f"{path}." for path, thing in walk.holders.items() if _is_metric(thing))
         metrics = [path for path in entries if path.startswith(parts)]
-        return {"entries": entries, "begun": begun, "metrics": metrics}
+        sharing = sharing_of(walk.places, _weights(trainer))
+        return {"entries": entries, "begun": begun, "metrics": metrics, "sharing": sharing}
 
-    def _note_changes(self, places: list[Place]) -> None:
+    def _note_changes(self, walk: Walk) -> None:
         assert self._first is not None  # since the first epoch
-        for place in places:
+        for place in walk.places:
             path, then = place.path, self._objects.get(place.path)
             first = then() if isinstance(then, weakref.ref) else then
             if path in self._live:
                 self._live[path] |= first is not place.value
             elif self._first.get(path) != _digest(place):
                 if place.kind in ("object", "iterator"):
+                    self._late.check(place, walk)
                     self._cannot(place)
                 else:
                     self._live[path] = first is not place.value
+
+    def _has_moved(self, place: Place) -> bool:
+        return _is_tensor(place) and self._where.get(place.path) not in (None, whereabouts(place.value))
 
     def _inside_new(self, place: Place) -> bool:
         """Return whether a place lies in an object that a later session would not have."""
@@ -204,7 +258,7 @@ class Held:
         if place.path in self._not_kept:
             return
         spoken = not place.quiet and not self._inside_new(place)
-        if spoken and type(place.value).__module__.partition(".")[0] not in _SHOWS:
+        if spoken and type(place.value).__module__.partition(".")[0] not in SHOWS:
             self._say_once(place.path, place.form)
         self._not_kept.add(place.path)
 
@@ -227,11 +281,16 @@ class Held:
         self._marks = self._values()
 
     def _values(self) -> list[Any]:
-        return [_mark(get(place.holder, place.key)) for place in self._watched]
+        return [mark_of(get(place.holder, place.key)) for place in self._watched]
 
-    def unchanged(self, trainer: Any, loader: Any) -> bool:
-        """Return whether nothing has changed since `mark`; False also where that is not known."""
+    def unchanged(self, trainer: Any, loader: Any, in_step: bool = False) -> bool:
+        """Return whether nothing has changed since `mark`; False also where that is not known.
+
+        Inside a step large tensors may have changed through ``.data``, which torch does not count.
+        """
         walk, live = self._walk(trainer, loader), {place.path: place for place in self._watched}
+        if self._links.changed(walk)[0] or (in_step and unsure(self._marks)):
+            return False
         for place in walk.places:
             if place.path in live:
                 if place.holder is not live.pop(place.path).holder:
@@ -244,22 +303,34 @@ class Held:
         """Walk through everything of a training that may hold state."""
         module = trainer.lightning_module
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-        tensors = [t for t in module.state_dict(keep_vars=True).values() if isinstance(t, torch.Tensor)]
+        weights = _weights(trainer)
         wrapped = trainer.strategy._lightning_optimizers
         inside = [part for one in trainer.optimizers for part in (one.param_groups, one.state, one.defaults)]
-        walk = Walk([trainer, self.session, *tensors, *trainer.optimizers, *inside, *wrapped, *schedulers])
+        named = {f"weight {name}": tensor for name, tensor in weights.items()}
+        for kind, things in {"optimizer": trainer.optimizers, "wrapped": wrapped, "schedule": schedulers}.items():
+            named |= {f"{kind} {number}": thing for number, thing in enumerate(things)}
+        walk = Walk([trainer, self.session, *named.values(), *inside], named)
         walk.root(module, "module")
         for path, callback in callbacks_of(trainer):
             walk.root(callback, path)
         for number, optimizer in enumerate(trainer.optimizers):
             walk.optimizer(optimizer, f"optimizer {number}")
+        for number, schedule in enumerate(schedulers):
+            walk_schedule(walk, schedule, f"schedule {number}")
         if trainer.datamodule is not None:
             walk.root(trainer.datamodule, "data", data=True)
         if loader is not None:
             walk.root(loader.dataset, "dataset", data=True)
+            walk.root(collate_of(loader), "collate_fn", data=True)
         for number, dataset in enumerate(_validation_datasets(trainer)):
             walk.root(dataset, f"validation dataset {number}", data=True)
         return walk
+
+
+def _weights(trainer: Any) -> dict[str, torch.Tensor]:
+    """Return the parameters and buffers that the checkpoint holds anyway, by their names."""
+    weights = trainer.lightning_module.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in weights.items() if isinstance(tensor, torch.Tensor)}
 
 
 def _validation_datasets(trainer: Any) -> list[Any]:
@@ -280,34 +351,30 @@ def _load(thing: Any, state: Any) -> None:
 
 def _digest(place: Place) -> bytes:
     if place.kind != "own":
-        return digest([place.kind, place.form])
+        return digest([place.kind, place.form, place.content])
     try:
         return digest([place.kind, form_of(place.value.state_dict())])
     except NotPlain:
         return digest([place.kind, place.form])
 
 
+def _is_array(place: Place) -> bool:
+    return place.kind == "plain" and _only_arrays(place.value)
+
+
+def _only_arrays(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return bool(value) and all(map(_only_arrays, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, torch.Tensor | np.ndarray)
+
+
+def _is_tensor(place: Place) -> bool:
+    return place.kind == "plain" and isinstance(place.value, torch.Tensor)
+
+
 def _reference(value: Any) -> Any:
     # an array that was replaced need not be kept
     return weakref.ref(value) if isinstance(value, torch.Tensor | np.ndarray) else value
-
-
-def _mark(value: Any) -> Any:
-    """Return something that is equal as long as a value is the same, and quick to take; large arrays never are."""
-    if isinstance(value, torch.Tensor):
-        return value.data_ptr(), 0 if value.is_inference() else value._version
-    if cannot_change(value):
-        return value
-    if isinstance(value, np.ndarray):
-        return value.tobytes() if value.nbytes <= _QUICK else object()
-    if isinstance(value, Mapping):
-        return [(key, _mark(item)) for key, item in value.items()]
-    if isinstance(value, list | tuple | deque):
-        return [_mark(item) for item in value] if len(value) <= _QUICK else object()
-    try:
-        return _mark(value.state_dict()) if has_own_state(value) else digest(form_of(value))
-    except NotPlain:
-        return id(value)
 
 
 def _is_metric(thing: Any) -> bool:

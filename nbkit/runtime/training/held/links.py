@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.training.held.generators import content, is_foreign
+from nbkit.runtime.training.held.code import content
+from nbkit.runtime.training.held.generators import is_foreign
 from nbkit.runtime.training.held.values import NotPlain, digest, form_of
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
@@ -25,6 +26,8 @@ _HOOKS = {
     "_backward_pre_hooks": "backward pre-hooks",
     "_backward_hooks": "backward hooks",
 }
+_OF_TENSORS = {"_backward_hooks": "hooks", "_post_accumulate_grad_hooks": "hooks after the gradient"}
+_OF_OPTIMIZERS = {"_optimizer_step_pre_hooks": "step pre-hooks", "_optimizer_step_post_hooks": "step post-hooks"}
 _UNCHANGED = "Nothing was saved now; earlier checkpoints are unchanged."
 
 
@@ -46,6 +49,9 @@ class Link:
         Whether the holder is an object of a library, which sets its own functions.
     part : bool
         Whether it is registered as a part of a module.
+    loose : bool
+        Whether it is any other object, such as one of the user's classes, a parameter or an optimizer: that another one
+        is named is kept if it was there when the training began. One that is new is looked into like the first one.
     """
 
     path: str
@@ -54,6 +60,7 @@ class Link:
     value: Any
     quiet: bool
     part: bool = False
+    loose: bool = False
 
     @property
     def at(self) -> tuple[int, Any]:
@@ -62,11 +69,33 @@ class Link:
 
 
 def hooks_of(module: torch.nn.Module, path: str, quiet: bool) -> list[Link]:
-    """Return the hooks of a module that are not those of a library."""
-    return [
-        Link(path, module, kind, tuple(h for h in getattr(module, kind).values() if not _of_library(h)), quiet)
-        for kind in _HOOKS
-    ]
+    """Return the hooks of a module, and of its parameters and buffers, that are not those of a library."""
+    found = [Link(path, module, kind, _hooks(module, kind), quiet) for kind in _HOOKS]
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is not None:
+            at = f"{path}.{name}"
+            found += [Link(at, module, f"{name}.{kind}", _hooks(tensor, kind), quiet) for kind in _OF_TENSORS]
+    return found
+
+
+def _hooks(owner: Any, kind: str) -> tuple[Any, ...]:
+    return tuple(hook for hook in (getattr(owner, kind, None) or {}).values() if not _of_library(hook))
+
+
+def _of_optimizers(walk: Any) -> dict[str, tuple[Any, list[Link]]]:
+    """Return the optimizers and schedules of a training by their paths, with their hooks and patched methods."""
+    trainer = walk.holders["module"].trainer
+    schedules = [config.scheduler for config in trainer.lr_scheduler_configs]
+    found = {}
+    for word, things in (("optimizer", trainer.optimizers), ("schedule", schedules)):
+        for number, thing in enumerate(things):
+            path = f"{word} {number}"
+            links = [Link(path, thing, kind, _hooks(thing, kind), False) for kind in _OF_OPTIMIZERS]
+            for name, value in getattr(thing, "__dict__", {}).items():
+                if isinstance(value, FUNCTIONS) and hasattr(type(thing), name):
+                    links.append(Link(f"{path}.{name}", thing, name, value, True))
+            found[path] = thing, links
+    return found
 
 
 class Links:
@@ -81,9 +110,11 @@ class Links:
     def begin(self, walk: Any) -> None:
         """Record what there is."""
         self._walk = walk  # kept, so that no other object gets one of these ids
-        self._first = {link.at: link for link in walk.links}
+        optimizers = _of_optimizers(walk)
+        self._first = {link.at: link for link in (*walk.links, *(one for _, own in optimizers.values() for one in own))}
+        self._paths = {id(thing): path for path, (thing, _) in optimizers.items()}
         self._names = _weighted(walk)
-        for path, thing in walk.holders.items():
+        for path, thing in [*walk.holders.items(), *walk.named.items()]:
             self._paths.setdefault(id(thing), path)
 
     def changed(self, walk: Any) -> tuple[dict[str, list[Any]], list[Link]]:
@@ -96,12 +127,22 @@ class Links:
         """
         entries: dict[str, list[Any]] = {}
         said = []
-        for link in walk.links:
+        links = [*walk.links, *(one for _, own in _of_optimizers(walk).values() for one in own)]
+        for link in links:
             parent, then = self._paths.get(id(link.holder)), self._first.get(link.at)
             if parent is None or (then is not None and _same(then.value, link.value)):
                 continue
+            if link.loose:
+                target = self._paths.get(id(link.value))
+                if target is not None and not (then is None and isinstance(link.holder, list | tuple | dict)):
+                    entries[link.path] = [parent, form_of(link.key), "link", True, None, target]
+                continue
             if isinstance(link.value, tuple):
+                if then is None and not link.value:
+                    continue  # a tensor that the training has made, without hooks
                 raise UsageError(_other_hooks(link, then))
+            if isinstance(link.value, FUNCTIONS) and _patches(link, then):
+                raise UsageError(_other(then or _of_class(link), _words(link.value)))
             known = isinstance(link.value, type)
             if link.value is None or isinstance(link.value, torch.nn.Module):
                 known = _weighted(walk) == self._names
@@ -118,16 +159,17 @@ class Links:
                 said.append(link)
             elif then is None and not inside and not link.quiet:
                 said.append(link)
-        self._check_gone(walk)
+        self._check_gone(walk, links)
         return entries, said
 
-    def _check_gone(self, walk: Any) -> None:
-        now = {link.at for link in walk.links} | {(id(place.holder), place.key) for place in walk.places}
-        there = {id(thing) for thing in walk.holders.values()}
+    def _check_gone(self, walk: Any, links: list[Link]) -> None:
+        now = {link.at for link in links} | {(id(place.holder), place.key) for place in walk.places}
+        there = {id(thing) for thing in (*walk.holders.values(), *(link.holder for link in links))}
         for at, link in self._first.items():
-            if at in now or at[0] not in there or link.value is None:
+            if at in now or at[0] not in there or link.value in (None, ()) or link.loose:
                 continue
-            if link.part or not (link.quiet or isinstance(link.holder, list | tuple | dict)):
+            patch = isinstance(link.value, FUNCTIONS) and _patches(_of_class(link), link)
+            if link.part or patch or not (link.quiet or isinstance(link.holder, list | tuple | dict)):
                 raise UsageError(_other(link, "gone"))
 
 
@@ -156,6 +198,34 @@ def _same(a: Any, b: Any) -> bool:
     return False
 
 
+def _of_class(link: Link) -> Link:
+    """Return what an attribute names where the object has none of its own: the method of its class."""
+    key = link.key if isinstance(link.key, str) else ""
+    return Link(link.path, link.holder, link.key, getattr(type(link.holder), key, None), link.quiet)
+
+
+def _patches(link: Link, then: Link | None) -> bool:
+    """Return whether a function has taken the place of a method, and one of the two is of the user's making.
+
+    What a library exchanges, such as the ``step`` that a schedule counts, every session exchanges again.
+    """
+    method = _of_class(link).value
+    before, now = _innermost(method if then is None else then.value), _innermost(link.value)
+    if method is None or isinstance(link.holder, list | tuple | dict) or before is now or _same_code(before, now):
+        return False
+    return not (_of_library(before) and _of_library(now))
+
+
+def _innermost(function: Any) -> Any:
+    """Return the function that a bound method, a partial or a wrapper calls in the end."""
+    while True:
+        inner = getattr(function, "__func__", None) or getattr(function, "__wrapped__", None)
+        inner = function.func if isinstance(function, functools.partial) else inner
+        if inner is None:
+            return function
+        function = inner
+
+
 def _same_code(a: Any, b: Any) -> bool:
     """Return whether two functions differ only in what they hold, as those that every step makes anew."""
     return isinstance(a, types.FunctionType) and isinstance(b, types.FunctionType) and a.__code__ is b.__code__
@@ -181,7 +251,8 @@ def _alike(a: Any, b: Any) -> bool:
 def _of_library(hook: Any) -> bool:
     while isinstance(hook, functools.partial):
         hook = hook.func
-    return is_foreign(getattr(hook, "__module__", None) or type(hook).__module__)
+    module = getattr(hook, "__module__", None) or type(hook).__module__
+    return is_foreign(module) or module.partition(".")[0] in ("torchmetrics", "torchvision")
 
 
 def _words(value: Any) -> str:
@@ -198,7 +269,8 @@ def _other(then: Link, now: str) -> str:
     return (
         f"{then.path} was {_words(then.value)} when the training began, and is now {now}. No checkpoint can hold a "
         "module, function or class, so that a later session would go on with the first one. Make all of them "
-        f"in __init__, and choose among them by a number (self.stage = 1), which is saved. {_UNCHANGED}"
+        "in __init__, and choose among them by a number (self.stage = 1), which is saved; or load the weights of the "
+        f"new one into the first (load_state_dict). {_UNCHANGED}"
     )
 
 
@@ -213,8 +285,10 @@ def _new(link: Link) -> str:
 def _other_hooks(link: Link, then: Link | None) -> str:
     before = ", ".join(map(_words, then.value)) if then is not None and then.value else "none"
     now = ", ".join(map(_words, link.value)) or "none"
+    tensor, _, kind = link.key.rpartition(".")
+    words = _OF_TENSORS[kind] if tensor else {**_HOOKS, **_OF_OPTIMIZERS}[kind]
     return (
-        f"{link.path} has other {_HOOKS[link.key]} than when the training began: {before} -> {now}. No checkpoint can "
+        f"{link.path} has other {words} than when the training began: {before} -> {now}. No checkpoint can "
         "hold them, so that a later session would go on with the first ones. Register them in __init__, setup() or "
         f"on_train_start, and let a number (self.stage = 1), which is saved, say what they do. {_UNCHANGED}"
     )

@@ -10,7 +10,7 @@ import functools
 import itertools
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,10 @@ from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
 from nbkit.runtime.training.held.caches import caches_of, of_a_library
-from nbkit.runtime.training.held.generators import content, is_foreign, is_generator
+from nbkit.runtime.training.held.code import ATTRIBUTES, files_of, functions_in, is_the_users, reached_by
+from nbkit.runtime.training.held.generators import is_foreign, is_generator
 from nbkit.runtime.training.held.links import FUNCTIONS, Link, hooks_of
+from nbkit.runtime.training.held.opaque import content_of
 from nbkit.runtime.training.held.values import NotPlain, form_of
 
 _LARGE = 1 << 24  # bytes of an array of a DataModule or dataset above which it is taken for the data themselves
@@ -59,6 +61,8 @@ class Place:
         Whether a change that cannot be stored is one of a library's own, and needs no word.
     form
         Form of a plain value; the class, and the length of a container, of all others.
+    content : str
+        What tells that an object of a library has changed; "" of all others.
     """
 
     path: str
@@ -69,6 +73,7 @@ class Place:
     kind: str
     quiet: bool
     form: Any
+    content: str = ""
 
 
 def put(holder: Any, key: Any, value: Any) -> None:
@@ -99,15 +104,20 @@ class Walk:
     ----------
     known : iterable of objects
         Tensors and optimizers that are saved elsewhere, and the Trainer.
+    named : mapping of str to object
+        Those of them that an attribute may name now and another one later, by names that every session has.
     """
 
-    def __init__(self, known: Any = ()) -> None:
+    def __init__(self, known: Any = (), named: Mapping[str, Any] | None = None) -> None:
         self.places: list[Place] = []
         self.links: list[Link] = []  # modules, functions and classes that are named
         self.optimizers: set[str] = set()  # paths of those that are walked through
         self.holders: dict[str, Any] = {}  # what a path leads to, where it can hold places
         self._known = list(known)
         self._seen = {id(thing) for thing in self._known}
+        self.named = dict(named or {})
+        self._named = {id(thing) for thing in self.named.values()}
+        self._walked: set[int] = set()  # objects that are no plain values, wherever they were met first
 
     def root(self, thing: Any, path: str, data: bool = False) -> None:
         """Walk through an object, its class, and the global generators that its methods use.
@@ -124,9 +134,7 @@ class Walk:
             self._callable(thing, path, data)
             return
         self._object(thing, path, data)
-        for kind in type(thing).__mro__:
-            if not of_a_library(kind):
-                self._class(kind)
+        self._classes(thing)
 
     def optimizer(self, thing: torch.optim.Optimizer, path: str) -> None:
         """Walk through what an optimizer holds beside its state_dict; plain numbers are kept elsewhere."""
@@ -137,13 +145,20 @@ class Walk:
                 self._value(thing, name, value, path, f"{path}.{name}", False, False)
         self.holders[path] = thing
         self.optimizers.add(path)
-        for kind in type(thing).__mro__:
-            if not of_a_library(kind):
-                self._class(kind)
+        self._classes(thing)
 
     def _object(self, thing: Any, path: str, data: bool) -> None:
         if self._been_at(thing, path):
             return
+        self._attributes(thing, path, data)
+        self._classes(thing, is_the_users)  # the functions of a library may call thousands of others
+
+    def _classes(self, thing: Any, of: Callable[[str], bool] = bool) -> None:
+        for kind in type(thing).__mro__:
+            if not of_a_library(kind) and of(kind.__module__):
+                self._class(kind)
+
+    def _attributes(self, thing: Any, path: str, data: bool) -> None:
         quiet, caches = of_a_library(type(thing)), caches_of(thing)
         if isinstance(thing, LightningModule | LightningDataModule):
             _ = thing.hparams  # makes its attribute where there is none yet, as saving would
@@ -184,29 +199,32 @@ class Walk:
         if self._been_at(kind, path):
             return
         for name, value in list(vars(kind).items()):
-            if isinstance(value, types.FunctionType):
-                self._function(value, path)
-            elif not name.startswith(("__", "_abc_")):
+            functions = functions_in(value)
+            for function in functions:
+                self._function(function, path)
+            if not functions and not name.startswith(("__", "_abc_")):
                 self._plain(kind, name, value, path, f"{path}.{name}")
 
     def _function(self, function: types.FunctionType, path: str) -> None:
-        """Collect the generators that a function reaches through its globals and its closure."""
-        space = function.__globals__
-        where, inside = str(space.get("__name__")), f"{path}.{function.__name__}"
+        """Collect what a function reaches beside its arguments: generators, and what may change with it."""
+        inside = f"{path}.{function.__name__}"
+        while self.holders.get(inside, function) is not function:
+            inside += "'"  # another one of the same name, such as a second lambda
         if self._been_at(function, inside):
             return
-        for name in function.__code__.co_names:
-            value = space.get(name)
-            if is_generator(value) and not self._been_at(value, f"{where}.{name}"):
-                self.holders[where] = space
-                self._plain(space, name, value, where, f"{where}.{name}")
-            elif isinstance(value, types.FunctionType):
-                self._callable(value, str(value.__module__), data=False)
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            value = content(cell)
-            if is_generator(value) and not self._been_at(value, f"{inside}.{name}"):
-                self._plain(cell, "cell_contents", value, inside, f"{inside}.{name}")
-                self.holders[inside] = cell
+        self.holders.update(files_of(function))  # also where a later session has not made a variable yet
+        self.holders[f"{inside}{ATTRIBUTES}"] = vars(function)
+        for one in reached_by(function):
+            if isinstance(one.value, types.FunctionType):
+                self._callable(one.value, str(one.value.__module__), data=False)
+            elif is_generator(one.value) or one.may_hold_numbers:
+                place = f"{one.owner if one.of_a_file else inside + one.owner}.{one.key}"
+                parent, key = place.rpartition(".")[0], one.key
+                if isinstance(one.holder, types.CellType):
+                    parent, key = f"{inside}({key})", "cell_contents"
+                if cannot_change(one.value) or not self._been_at(one.value, place):
+                    if self._plain(one.holder, key, one.value, parent, place):
+                        self.holders[parent] = one.holder
 
     def _plain(self, holder: Any, key: Any, value: Any, parent: str, path: str, quiet: bool = False) -> bool:
         """Collect a place if its value is plain; return whether it is."""
@@ -220,6 +238,8 @@ class Walk:
     def _value(self, holder: Any, key: Any, value: Any, parent: str, path: str, quiet: bool, data: bool) -> None:
         if isinstance(value, (*FUNCTIONS, torch.nn.Module, type)):
             self.links.append(Link(path, holder, key, value, quiet))
+        elif id(value) in self._named or id(value) in self._walked:
+            self.links.append(Link(path, holder, key, value, quiet, loose=True))
         if id(value) in self._seen and not cannot_change(value):
             return
         if isinstance(value, FUNCTIONS):
@@ -239,12 +259,20 @@ class Walk:
         kind = "own" if has_own_state(value) else "object"
         if isinstance(value, _ITERATORS) or "DataLoaderIter" in type(value).__name__:
             kind = "iterator"
-        self.places.append(Place(path, parent, holder, key, value, kind, quiet, _class_of(value)))
+        if kind != "iterator":
+            self._walked.add(id(value))
+            self.links.append(Link(path, holder, key, value, quiet, loose=True))
+        opaque = kind == "object" and not quiet and not isinstance(value, list | tuple | deque | Mapping)
+        opaque = opaque and (is_foreign(type(value).__module__) or not any(_attributes(value)))
+        told = content_of(value) if opaque else ""
+        self.places.append(Place(path, parent, holder, key, value, kind, quiet, _class_of(value), told))
         if isinstance(value, list | tuple | deque | Mapping):
             if len(value) <= _MANY and not self._been_at(value, path):
                 items = value.items() if isinstance(value, Mapping) else enumerate(value)
-                for name, item in list(items):
-                    self._value(value, name, item, path, f"{path}[{name!r}]", quiet, data)
+                for number, (name, item) in enumerate(list(items)):
+                    passing = isinstance(name, torch.Tensor | torch.nn.Module)  # their repr is long, and changes
+                    shown = f"{type(name).__name__} {number}" if passing else repr(name)
+                    self._value(value, name, item, path, f"{path}[{shown}]", quiet, data)
         elif kind == "object" and not is_foreign(type(value).__module__):
             self._object(value, path, data)
 

@@ -53,11 +53,13 @@ def form_of(value: Any, depth: int = 0) -> Any:
     if isinstance(value, torch.Tensor):
         if value.layout is not torch.strided or value.is_meta or value.is_quantized:
             raise NotPlain(value)
-        return ["tensor", value.detach(), value.requires_grad and value.is_leaf, value.device.type]
+        return ["tensor", value.detach(), value.requires_grad and value.is_leaf, whereabouts(value)]
     if kind.__name__ in _LISTS and kind is _LISTS[kind.__name__]:
         items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
         return [kind.__name__, getattr(value, "maxlen", None), *[form_of(item, deeper) for item in items]]
     if isinstance(value, dict):
+        if any(isinstance(key, torch.Tensor) for key in value):
+            raise NotPlain(value)  # it is found by its identity, which no later session has
         flat = [form_of(part, deeper) for pair in value.items() for part in pair]
         if isinstance(value, defaultdict) and kind is defaultdict:
             return ["defaultdict", getattr(value.default_factory, "__name__", None), *flat]
@@ -133,7 +135,7 @@ def can_be_made(form: Any) -> bool:
 
 
 def digest(form: Any) -> bytes:
-    """Return a digest of a form: equal exactly where the values are equal, bit for bit."""
+    """Return a digest of a form: equal exactly where the values are equal, bit for bit, on whatever device."""
     sha = hashlib.blake2b(digest_size=16)
     _feed(sha, form)
     return sha.digest()
@@ -141,8 +143,9 @@ def digest(form: Any) -> bytes:
 
 def _feed(sha: Any, form: Any) -> None:
     if isinstance(form, list):
-        sha.update(b"[%d" % len(form))
-        for part in form:
+        parts = form[:-1] if form[0] == "tensor" else form  # its last part is the device
+        sha.update(b"[%d" % len(parts))
+        for part in parts:
             _feed(sha, part)
     elif isinstance(form, torch.Tensor):
         sha.update(f"{form.dtype}{tuple(form.shape)}".encode())
@@ -215,11 +218,25 @@ def value_of(form: Any, current: Any = NOTHING, device: Any = "cpu") -> Any:
 def _tensor(form: list[Any], current: Any, device: Any) -> Any:
     _, saved, requires_grad, where = form
     if isinstance(current, torch.Tensor) and current.shape == saved.shape and current.dtype == saved.dtype:
+        move(current, where, device)
         with torch.no_grad():
             current.copy_(saved)
         return current
-    new = saved.detach().clone() if where == "cpu" else saved.detach().to(device)
+    new = saved.detach().clone()
+    move(new, where, device)
     return new.requires_grad_() if requires_grad else new
+
+
+def whereabouts(tensor: torch.Tensor) -> str:
+    """Return the kind of device that a tensor is on."""
+    return tensor.device.type
+
+
+def move(tensor: torch.Tensor, where: str, device: Any) -> None:
+    """Bring a tensor to where the training had it: the CPU, or the device that trains."""
+    target = torch.device("cpu" if where == "cpu" else device)
+    if whereabouts(tensor) != target.type:
+        tensor.data = tensor.data.to(target)  # it stays the same object, for what refers to it
 
 
 def _inner(form: Any, current: Any, device: Any) -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nbkit.runtime.training.held.collated import collate_of
 from nbkit.runtime.training.proving.digests import of_plain, of_tensor
 from nbkit.runtime.training.proving.ownership import named_in, of_library
 from nbkit.runtime.training.proving.trial_session import TrialSession
@@ -44,7 +45,8 @@ def held_state(trainer: Any) -> dict[str, str]:
     walk.add("data", trainer.datamodule)
     loader = trainer.train_dataloader
     walk.found[WORKERS] = str(getattr(loader, "num_workers", 0))
-    for name in ("dataset", "collate_fn", "worker_init_fn"):
+    walk.add("collate_fn", collate_of(loader))
+    for name in ("dataset", "worker_init_fn"):
         walk.add(name, getattr(loader, name, None) or getattr(getattr(loader, "_inner", None), name, None))
     for callback in trainer.callbacks:
         if not type(callback).__module__.startswith("nbkit."):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_SESSION = "the session"
+_SESSION, _MEMORY = "the session", "the memory of a tensor"
 
 
 @dataclass
@@ -50,15 +50,26 @@ class TrialSession:
 
 
 def pickled(cloudpickle: Any, value: Any, session: Any) -> bytes:
-    """Return the bytes of an object, in which the session is only named."""
+    """Return the bytes of an object, in which the session is only named, and the memory of its tensors before them.
+
+    By itself pickle copies the memory of every tensor. A view of the weights, or the dict that ``state_dict`` returns,
+    would then be apart from them in all runs of a proof, and none would be the training that the user has.
+    """
+    import torch
+
+    memory: dict[int, torch.UntypedStorage] = {}
 
     class Pickler(cloudpickle.Pickler):
-        def persistent_id(self, thing: Any) -> str | None:
+        def persistent_id(self, thing: Any) -> Any:
+            if isinstance(thing, torch.TypedStorage):
+                memory[thing._cdata] = thing._untyped_storage
+                return _MEMORY, list(memory).index(thing._cdata), thing.dtype
             return _SESSION if thing is session else None
 
     content = io.BytesIO()
     Pickler(content).dump(value)
-    return content.getvalue()
+    bytes_of = [torch.empty(0, dtype=torch.uint8, device=one.device).set_(one) for one in memory.values()]
+    return pickle.dumps(bytes_of) + content.getvalue()
 
 
 class Unpickler(pickle.Unpickler):
@@ -71,10 +82,16 @@ class Unpickler(pickle.Unpickler):
     """
 
     def __init__(self, file: BinaryIO, session: TrialSession) -> None:
+        self._memory = pickle.load(file)
         super().__init__(file)
         self._session = session
 
-    def persistent_load(self, name: str) -> TrialSession:
+    def persistent_load(self, name: Any) -> Any:
+        if isinstance(name, tuple) and name[0] == _MEMORY:
+            import torch
+
+            _, number, kind = name
+            return torch.TypedStorage(wrap_storage=self._memory[number].untyped_storage(), dtype=kind, _internal=True)
         if name != _SESSION:
             raise pickle.UnpicklingError(f"The parts of the proof name {name!r}, which is unknown.")
         return self._session

@@ -1,4 +1,4 @@
-"""What a person asks of a training that resumes: the same settings, changed ones, or a fresh start beside the old.
+"""What a person asks of work that resumes: the same settings, changed ones, or a fresh start beside the old.
 
 A notebook's parameter says it for all sessions that it is run in, so a fresh start there has a number: it is made once,
 by the first session, and the later ones go on with it. The command line says it for one session, in a variable.
@@ -33,6 +33,11 @@ def check_resume(resume: str) -> str:
             "earlier checkpoints, each made once). Nothing was begun."
         )
     return resume
+
+
+def accepts(resume: str) -> bool:
+    """Return whether a person accepts what has changed: by the session's own parameter, or by NBKIT_RESUME."""
+    return (os.environ.get(VARIABLE) or resume) == ACCEPT
 
 
 def fit_options(resume: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,11 @@ def _drawn(dataset: Any, seed: int) -> tuple[Sketch, str]:
     for index in dict.fromkeys(drawn):
         sketch[str(index)] = _item(items, index)
         if len(sketch) == 1 and different(sketch, {str(index): _item(items, index)}):
-            return {}, f"item {index} is another one each time, although the seeds are the same"
+            return {}, (
+                f"item {index} is another one each time, although the seeds are the same. It draws from a source that "
+                "nbkit does not seed, so a training that is stopped may see other data than one that is not; "
+                "session.prove(module, data) tells whether its result differs"
+            )
         if time.monotonic() - began > _ENOUGH_S:
             break
     return sketch, ""

@@ -185,6 +185,19 @@ def test_a_cycle_that_ends_before_a_grown_training_is_refused_before_the_next_st
     assert checkpoint_of(tmp_path)["global_step"] == 12
 
 
+@pytest.mark.parametrize("name", CYCLES)
+def test_a_cycle_that_ends_before_a_training_is_told_in_words_and_goes_on_when_built_longer(
+    name: str, tmp_path: Path
+) -> None:
+    make, total, options, _ = CYCLES[name]
+    with pytest.raises(UsageError, match=r"OneCycleLR .*is built for \d+ steps.*total_steps|accept_changes=True"):
+        one_session(tmp_path, Cycled(make, total, **options), max_steps=40)
+    there = (tmp_path / "checkpoints").is_dir() and any((tmp_path / "checkpoints").glob("*.ckpt"))
+    assert there == (name not in ("plain", "in SequentialLR", "in ChainedScheduler")), "those are known before a step"
+    report, _ = one_session(tmp_path, Cycled(make, 60, **options), max_steps=40, accept_changes=True)
+    assert report.complete and (report.resumed_from or 0) > 0 or not there
+
+
 @pytest.mark.parametrize("name", ["every second step", "by epoch"])
 def test_the_longest_training_that_is_named_for_a_cycle_is_possible(name: str, tmp_path: Path) -> None:
     make, total, options, words = CYCLES[name]

@@ -248,3 +248,79 @@ def test_an_error_after_a_change_is_not_saved_as_the_state_before(tmp_path: Path
 def _sound(kind: Any) -> Any:
     kind.broken = kind.fails = False
     return kind()
+
+
+class Copies(Tiny):
+    """Keeps a copy of the weights that a hook makes at the start, and never changes it.
+
+    Parameters
+    ----------
+    hook : str
+        ``on_fit_start`` or ``on_train_start``.
+    kept : str
+        How: a network in a list, tensors in a dict, an array, or tensors of a callback's.
+    """
+
+    def __init__(self, hook: str, kept: str) -> None:
+        super().__init__()
+        self.kept, self.teacher = kept, None
+        setattr(self, hook, self.copies)
+
+    def copies(self) -> None:
+        weight = self.net[0].weight.detach().clone()
+        net = torch.nn.Linear(4, 8, bias=False).requires_grad_(False)
+        net.weight.data.copy_(weight)
+        self.teacher = {"network": [net], "tensors": {"a": weight}, "array": weight.numpy().copy(), "tensor": weight}[
+            self.kept
+        ]
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        there = self.teacher
+        weight = {"network": lambda: there[0].weight, "tensors": lambda: there["a"]}.get(self.kept, lambda: there)()
+        apart = (self.net[0].weight - torch.as_tensor(weight)).square().sum()
+        return super().training_step(batch, batch_idx) + 0.1 * apart
+
+
+@pytest.mark.parametrize("kept", ["network", "tensors", "array", "tensor"])
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_train_start"])
+def test_a_copy_of_the_weights_that_a_hook_makes_at_the_start_is_of_the_first_session(
+    hook: str, kept: str, tmp_path: Path
+) -> None:
+    assert_same(tmp_path, lambda: Copies(hook, kept), steps=(4,), max_steps=14)
+
+
+def test_what_a_hook_makes_for_its_own_machine_is_of_each_session(tmp_path: Path) -> None:
+    class Places(Tiny):
+        def on_train_start(self) -> None:
+            self.place, self.process = str(tmp_path / f"made-{len(list(tmp_path.iterdir()))}"), len(str(id(self)))
+
+    one_session(tmp_path / "work", Places(), steps=3)
+    (tmp_path / "more").mkdir()
+    module = Places()
+    one_session(tmp_path / "work", module, steps=3)
+    assert module.place.endswith("made-2")
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_what_is_only_exported_is_restored_from_the_attribute(loads: bool, tmp_path: Path) -> None:
+    """A mean of the weights that a checkpoint holds for others, and which nothing loads, is state all the same."""
+
+    class Exports(Tiny):
+        mean: Any = None
+
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["mean"] = self.mean
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            loss = super().training_step(batch, batch_idx)
+            return loss if self.mean is None else loss + 0.1 * ((self.net[0].weight - self.mean) ** 2).sum()
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            now = self.net[0].weight.detach()
+            self.mean = now.clone() if self.mean is None else 0.9 * self.mean + 0.1 * now
+
+    class Loads(Exports):
+        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            self.mean = checkpoint["mean"]
+
+    assert_same(tmp_path, Loads if loads else Exports, max_steps=14)

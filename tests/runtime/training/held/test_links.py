@@ -40,6 +40,8 @@ class Exchanges(Tiny):
         self.meters = nn.ModuleDict({"early": nn.Identity()})
         self.parts = nn.Sequential(nn.Identity(), nn.Identity())
         self.hook = self.net[0].register_forward_hook(lambda module, args, out: out * 1.5)
+        self.of_weight = self.net[3].weight.register_hook(lambda gradient: gradient * 0.5)
+        self.net[3].forward = lambda x, part=self.net[3]: nn.functional.linear(x, part.weight, part.bias) * 0.9
         self.late = None
         self.change = [change]
 
@@ -50,6 +52,15 @@ class Exchanges(Tiny):
 
 def _delete(name: str) -> Callable[[Any], None]:
     return lambda m: delattr(m, name)
+
+
+def _optimizer(m: Any) -> Any:
+    return m.trainer.optimizers[0]
+
+
+def _patch(thing: Any, name: str) -> None:
+    before = getattr(thing, name)
+    setattr(thing, name, lambda *args, **kwargs: before(*args, **kwargs))
 
 
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -72,6 +83,36 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         r"module\.meters\.late has become",
     ),
     "a new hook": (lambda m: m.net[0].register_forward_pre_hook(lambda *args: None), "forward pre-hooks .* none -> "),
+    "a hook of a weight": (
+        lambda m: m.net[0].weight.register_hook(lambda gradient: gradient * 0.1),
+        r"module\.net\.0\.weight has other hooks .* none -> ",
+    ),
+    "a hook of a weight after its gradient": (
+        lambda m: m.net[0].weight.register_post_accumulate_grad_hook(lambda p: None),
+        r"module\.net\.0\.weight has other hooks after the gradient .* none -> ",
+    ),
+    "a hook of a weight that goes": (
+        lambda m: m.of_weight.remove(),
+        r"module\.net\.3\.weight has other hooks .* -> none",
+    ),
+    "a hook before a step": (
+        lambda m: _optimizer(m).register_step_pre_hook(lambda *args: None),
+        "optimizer 0 has other step pre-hooks .* none -> ",
+    ),
+    "a hook after a step": (
+        lambda m: _optimizer(m).register_step_post_hook(lambda *args: None),
+        "optimizer 0 has other step post-hooks .* none -> ",
+    ),
+    "another step": (lambda m: _patch(_optimizer(m), "step"), r"optimizer 0\.step was .*step .* is now .*<lambda>"),
+    "another schedule's step": (lambda m: _patch(m.lr_schedulers(), "step"), r"schedule 0\.step was "),
+    "another forward of a layer": (lambda m: _patch(m.net[0], "forward"), r"module\.net\.0\.forward was .*forward"),
+    "another forward of a container": (lambda m: _patch(m.net, "forward"), r"module\.net\.forward was .*forward"),
+    "another training_step": (lambda m: _patch(m, "training_step"), r"module\.training_step was .*training_step"),
+    "a forward that goes": (lambda m: delattr(m.net[3], "forward"), r"module\.net\.3\.forward was .* is now gone"),
+    "the class's own forward": (
+        lambda m: setattr(m.net[3], "forward", nn.Linear.forward.__get__(m.net[3])),
+        r"module\.net\.3\.forward was .*<lambda> .* is now Linear\.forward",
+    ),
     "a hook that goes": (lambda m: m.hook.remove(), r"module\.net\.0 has other forward hooks .* -> none"),
 }
 
@@ -144,6 +185,83 @@ def test_a_choice_that_gives_weights_other_names_is_refused_where_it_happens(tmp
         one_session(tmp_path, Chooses(weights=True), max_steps=12)
 
 
+class Part:
+    """A part of a training that is no module."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale, self.calls = scale, 0
+
+    def __call__(self, loss: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return loss * (self.scale + 0.01 * self.calls)
+
+
+class Names(Tiny):
+    """Goes from one of several objects to another one, by an attribute, a dict or a list."""
+
+    def __init__(self, kind: str, place: str) -> None:
+        super().__init__()
+        self.kind, self.place = kind, place
+        self.ones, self.named, self.listed, self.now = [Part(1.0), Part(0.3)], {}, [], None
+        self.register_buffer("low", torch.full((1,), 0.5))
+        self.high = nn.Parameter(torch.full((1,), 2.0))
+        self.automatic_optimization = kind != "optimizer"
+        if place != "attribute of None" and kind != "optimizer":
+            self._name(0)
+
+    def _name(self, which: int) -> None:
+        chosen: Any = self.ones[which] if self.kind == "object" else (self.low, self.high)[which]
+        if self.kind == "optimizer":
+            chosen = self.optimizers()[which]
+        if self.place == "dict":
+            self.named["now"] = chosen
+        elif self.place == "list":
+            self.listed[:1] = [chosen]
+        else:
+            self.__dict__["now"] = chosen  # torch would register a parameter
+
+    def on_train_epoch_start(self) -> None:
+        self._name(self.current_epoch % 2)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        now = {"dict": self.named.get("now"), "list": next(iter(self.listed), None)}.get(
+            self.place, self.__dict__["now"]
+        )
+        if self.kind != "optimizer":
+            return now(loss) if self.kind == "object" else loss * now.squeeze()
+        now.zero_grad()
+        self.manual_backward(loss)
+        return now.step()
+
+    def configure_optimizers(self) -> Any:
+        first = torch.optim.SGD(self.parameters(), 0.01)
+        return [first, torch.optim.Adam(self.parameters(), 0.01)] if self.kind == "optimizer" else first
+
+
+NAMED = [(kind, place) for kind in ("object", "tensor") for place in ("attribute", "attribute of None", "dict", "list")]
+
+
+@pytest.mark.parametrize(("kind", "place"), [*NAMED, ("optimizer", "attribute of None")])
+def test_which_object_is_named_is_the_same_after_a_resume(kind: str, place: str, tmp_path: Path) -> None:
+    assert_same(tmp_path, lambda: Names(kind, place), steps=(4, 3), max_steps=24)
+
+
+def test_objects_that_a_list_sorts_keep_what_they_hold(tmp_path: Path) -> None:
+    class Sorts(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = [Part(0.5), Part(1.0), Part(0.9), Part(0.1)]
+            self.leader = self.parts[2]
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            self.parts[batch_idx % 4].calls += round(float(batch[0].abs().sum()))
+            self.parts.sort(key=lambda part: (part.calls, part.scale))
+            return self.leader(self.parts[0](super().training_step(batch, batch_idx)))
+
+    assert_same(tmp_path, Sorts, steps=(4, 3), max_steps=22)
+
+
 def test_functions_made_anew_by_every_step_are_not_refused(tmp_path: Path) -> None:
     class Anew(Tiny):
         def __init__(self) -> None:
@@ -158,6 +276,37 @@ def test_functions_made_anew_by_every_step_are_not_refused(tmp_path: Path) -> No
     _, session = one_session(tmp_path, Anew(), steps=9, save_every=1e-9)
     [line] = [line for line in session.said if "checkpoint cannot" in line]
     assert "module.closure" in line
+
+
+def test_methods_that_a_library_wraps_are_no_change(tmp_path: Path) -> None:
+    class Wraps(Tiny):
+        """Makes a schedule late, which wraps the step of its optimizer, and names its own forward."""
+
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch == 1:
+                self.net[0].forward = self.net[0].forward
+                self.rates = [torch.optim.lr_scheduler.StepLR(self.trainer.optimizers[1], 5)]
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.rates: list[Any] = []
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer = self.optimizers()[batch_idx % 2]
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), 0.01), Own(self.parameters(), 0.01)
+
+    class Own(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    report, _ = one_session(tmp_path, Wraps(), max_steps=14, save_every=1e-9)
+    assert report.complete
 
 
 def test_hooks_within_a_batch_are_no_change(tmp_path: Path) -> None:

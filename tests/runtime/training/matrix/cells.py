@@ -316,7 +316,7 @@ def plain_lightning(cell: Cell, root: Path) -> str | None:
             options.pop(name, None)
         options = {"num_sanity_val_steps": 0, "max_steps": cell.max_steps, "max_epochs": -1, **options}
         trainer = lightning.Trainer(
-            logger=History(), default_root_dir=str(root), accelerator="cpu", enable_model_summary=False, **options
+            logger=[History()], default_root_dir=str(root), accelerator="cpu", enable_model_summary=False, **options
         )
         if isinstance(data, Data):
             trainer.fit(module, datamodule=data)

@@ -30,23 +30,32 @@ NOT_OF_LIGHTNING: tuple[dict[str, Any], ...] = (
     *({"optimization": how, "option": "clips values"} for how in _BY_HAND),
     *({"optimization": how, "callback": "GradientAccumulationScheduler"} for how in _BY_HAND),
     *({"optimization": how, "module": "adds a group"} for how in ("two groups", "L-BFGS")),
+    {"optimization": "L-BFGS", "module": "skips batches"},  # it needs a loss at each step
+    {"optimization": "accumulated", "callback": "GradientAccumulationScheduler"},
+    *({"callback": name, "module": "growing buffer"} for name in ("WeightAveraging", "EMAWeightAveraging")),
 )
-AT_FAULT: tuple[dict[str, Any], ...] = tuple(  # known, see docs/exactness.md
-    {"module": "adds a group", "callback": name} for name in ("BackboneFinetuning", "BaseFinetuning")
+_ADD_GROUPS = ({"module": "adds a group"}, {"callback": "BaseFinetuning"}, {"callback": "BackboneFinetuning"})
+# since torch 2.11 these schedules fail at their first step after a group was added
+EITHER: tuple[dict[str, Any], ...] = tuple(
+    {"scheduler": name, **part} for name in ("SequentialLR", "LRScheduler") for part in _ADD_GROUPS
 )
 
 
-def foreseen(row: dict[str, Any]) -> str:
-    """Return what a cell, given as its levels, must come to: an outcome of `Found`."""
-    for outcome, parts in (("refused", REFUSED), ("not of Lightning", NOT_OF_LIGHTNING), ("fault", AT_FAULT)):
+def foreseen(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return what a cell, given as its levels, may come to: outcomes of `Found`."""
+    for outcomes, parts in (
+        (("refused",), REFUSED),
+        (("not of Lightning",), NOT_OF_LIGHTNING),
+        (("not of Lightning", "exact"), EITHER),
+    ):
         if any(part.items() <= row.items() for part in parts):
-            return outcome
-    return "exact"
+            return outcomes
+    return ("exact",)
 
 
 def trains(row: dict[str, Any]) -> bool:
     """Return whether a cell, or a part of one, can be and is trained."""
-    return allowed(row) and foreseen(row) == "exact"
+    return allowed(row) and foreseen(row) == ("exact",)
 
 
 def trained_levels() -> dict[str, tuple[Any, ...]]:
@@ -64,6 +73,7 @@ def cells_at_random(seed: int, count: int) -> list[Cell]:
     return [Cell(**row) for row in drawn(trained_levels(), trains, seed, count)]
 
 
-def cells_that_do_not(seed: int, parts: tuple[dict[str, Any], ...] = (*REFUSED, *NOT_OF_LIGHTNING)) -> list[Cell]:
-    """Return one cell for each part that is not trained, beside levels that train."""
-    return [Cell(**row) for row in beside(parts, FACTORS, trains, seed)]
+def cells_that_do_not(seed: int, parts: tuple[dict[str, Any], ...] | None = None) -> list[Cell]:
+    """Return one cell for each part that is not, or not always, trained, beside levels that train."""
+    every = (*REFUSED, *NOT_OF_LIGHTNING, *EITHER)
+    return [Cell(**row) for row in beside(every if parts is None else parts, FACTORS, trains, seed)]

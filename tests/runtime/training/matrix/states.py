@@ -40,7 +40,9 @@ def state_of(cell: Any, folder: Path, module: Any) -> dict[str, Any]:
 
 
 def _is_untouched(value: Any) -> bool:
-    """Return whether a held value is a tensor of zeros, as torchmetrics begins with and resets to."""
+    """Return whether a held value is a tensor of zeros or an empty list, as a metric begins with and resets to."""
+    if isinstance(value, list) and value[:1] in (["list"], ["deque"], ["dict"]) and len(value) == 2:
+        return True
     kept = value[1] if isinstance(value, list) and value[:1] == ["tensor"] else None
     return isinstance(kept, torch.Tensor) and not kept.any()
 

@@ -322,6 +322,6 @@ class Subject(lightning.LightningModule):
         scheduler = make_scheduler(self.cell.scheduler, optimizer, 60)
         extra = {"name": "rate"} if self.cell.module == "clips" else {}  # many give a name
         every = 3 if "3rd" in interval else 2 if "2nd" in interval else 1
-        validates = self.cell.validation in ("each epoch", "two loaders")
+        validates = self.cell.validation in ("each epoch", "two loaders") and self.cell.data != "plain loader"
         monitor = "val_loss" if self.cell.unit == "epoch" and validates else "loss"
         return {"scheduler": scheduler, "interval": self.cell.unit, "frequency": every, "monitor": monitor, **extra}

@@ -11,7 +11,7 @@ from tests.runtime.training.matrix.cells import FACTORS, Cell, allowed
 from tests.runtime.training.matrix.covering import covering, drawn
 from tests.runtime.training.matrix.factors import CALLBACKS, HOOKS, SCHEDULERS, unknown_arguments
 from tests.runtime.training.matrix.foreseen import (
-    AT_FAULT,
+    EITHER,
     NOT_OF_LIGHTNING,
     REFUSED,
     cells_at_random,
@@ -55,7 +55,7 @@ def test_every_level_and_wanted_pair_occurs_in_a_cell_that_trains() -> None:
     levels, few = trained_levels(), cells_that_train(16)
     assert len(few) < 75
     for cells in (few, cells_that_train(16, wanted)):
-        assert {foreseen(vars(cell)) for cell in cells} == {"exact"}
+        assert {foreseen(vars(cell)) for cell in cells} == {("exact",)}
         for name in FACTORS:
             assert {getattr(cell, name) for cell in cells} == {*levels[name]}
     for how, callback in itertools.product(levels["optimization"], levels["callback"]):
@@ -66,7 +66,7 @@ def test_every_level_and_wanted_pair_occurs_in_a_cell_that_trains() -> None:
 def test_what_is_refused_comes_in_a_cell_of_its_own() -> None:
     refused = {name: {level for part in REFUSED for key, level in part.items() if key == name} for name in FACTORS}
     assert {name: {*FACTORS[name]} - {*levels} for name, levels in trained_levels().items()} == refused
-    parts = (*REFUSED, *NOT_OF_LIGHTNING, *AT_FAULT)
+    parts = (*REFUSED, *NOT_OF_LIGHTNING, *EITHER)
     for part, cell in zip(parts, cells_that_do_not(17, parts), strict=True):
         assert part.items() <= vars(cell).items()
         assert [one for one in parts if one.items() <= vars(cell).items()] == [part]

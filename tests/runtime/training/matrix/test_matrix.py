@@ -31,22 +31,17 @@ ONCE_AT_FAULT = [
     Cell(optimization="accumulated by a schedule"),
     Cell(module="unfreezes", optimization="two groups", way="SIGTERM", saves=1e-9),
     Cell(module="nested objects", validation="every 2nd epoch", way="exception"),
+    Cell(module="late model", option="double", callback="EMAWeightAveraging", validation="every 2nd epoch"),
+    Cell(module="adds a group", optimization="amsgrad", callback="BackboneFinetuning"),
+    Cell(module="adds a group", optimization="momentum", callback="BaseFinetuning", saves=1e-9),
 ]
 
 
 @pytest.mark.parametrize("cell", [*CELLS, *ONCE_AT_FAULT], ids=str)
 def test_a_cell_is_exact_or_refused_in_words(cell: Cell, tmp_path: Path) -> None:
     found = isolated(cell, tmp_path / "cell")
-    assert found.outcome == foreseen(vars(cell)), f"{found.outcome}: {found.words}"
+    assert found.outcome in foreseen(vars(cell)), f"{found.outcome}: {found.words}"
     assert found.stops or found.outcome != "exact", "a cell that is never stopped shows nothing"
-
-
-@pytest.mark.xfail(
-    reason="on a resume BaseFinetuning sets the groups that it knows, and none added by hand", strict=True
-)
-def test_fine_tuning_beside_a_group_added_by_hand(tmp_path: Path) -> None:
-    cell = Cell(module="adds a group", optimization="amsgrad", callback="BackboneFinetuning")
-    assert isolated(cell, tmp_path / "cell").outcome in ("exact", "refused")
 
 
 def test_another_model_is_explained_where_a_state_is_no_tensor() -> None:

@@ -15,7 +15,16 @@ import torch
 from nbkit.runtime.errors import NbkitError, UsageError
 from nbkit.runtime.training.proving.interpreters import Interpreters
 from nbkit.runtime.training.proving.proof import prove
-from tests.runtime.training.proving.plants import PLANTS, Data, FunctionSwapped, LossSwapped, Plain, Rows
+from tests.runtime.training.proving.plants import (
+    PLANTS,
+    Data,
+    FunctionAttribute,
+    FunctionSwapped,
+    LossSwapped,
+    OtherModule,
+    Plain,
+    Rows,
+)
 from tests.runtime.training.training_support import FakeSession, Tiny, TinyData
 
 pytestmark = pytest.mark.train
@@ -40,6 +49,12 @@ def test_a_planted_fault_is_found_with_its_cause(session, interpreters, module, 
     assert report.cause is not None and report.cause.kind == kind, report.words()
     assert named in " ".join(report.cause.where), report.words()
     assert report.first is not None and report.first.trained
+
+
+@pytest.mark.parametrize("module", [OtherModule, FunctionAttribute])
+def test_what_was_a_fault_once_is_proved(session, interpreters, module):
+    report = prove(session, module(), Data(), steps=10, stops=2, interpreters=interpreters, **LONG)
+    assert report.exact, report.words()
 
 
 @pytest.mark.parametrize("module", [LossSwapped, FunctionSwapped])
