@@ -14,6 +14,7 @@ from nbkit.runtime.device import Device
 from nbkit.runtime.hosts import Host, store_warning
 from nbkit.runtime.ledger.claims import aside_words
 from nbkit.runtime.ledger.ledger import Ledger
+from nbkit.runtime.ledger.records import MISTAKE, REFUSED
 from nbkit.runtime.words import counted, last_line, listed, show_duration
 
 
@@ -133,7 +134,10 @@ def closing_card(session: CardFacts, summary: dict[str, Any], fault: str | None)
     rows.append(("stopped", f"{summary['reason']}, after {show_duration(session.budget.elapsed())}"))
     after = next_notebooks(session.slug)
     going_on = f"{' or '.join(after)}: this phase is complete" if after else "nothing more: this phase is complete"
-    rows.append(("next", going_on if summary["complete"] else "run this notebook again: it continues from here"))
+    again = "run this notebook again: it continues from here"
+    if summary["reason"] in (REFUSED, MISTAKE):
+        again = f"correct what was refused, then {again}"
+    rows.append(("next", going_on if summary["complete"] else again))
     return _framed(f"nbkit session {session.id} closed", rows)
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 from nbkit.ground.background import Background
 from nbkit.runtime.card import CardFacts, closing_card
 from nbkit.runtime.cells.shown import show_card
-from nbkit.runtime.errors import NbkitError
-from nbkit.runtime.ledger.records import REFUSED
+from nbkit.runtime.errors import NbkitError, UsageError
+from nbkit.runtime.ledger.records import MISTAKE, REFUSED
 from nbkit.runtime.ledger.segments import MERGED
 from nbkit.runtime.ledger.survival import bring_back, lose_outputs
 from nbkit.runtime.opened import closed, shut
@@ -28,8 +28,8 @@ from nbkit.runtime.results.overtime import Overtime
 if TYPE_CHECKING:
     from nbkit.runtime.budget import Budget
     from nbkit.runtime.items.loop import ItemLoop
+    from nbkit.runtime.items.working import Wanted
     from nbkit.runtime.ledger.ledger import Ledger
-    from nbkit.runtime.ledger.manifest import Manifest
     from nbkit.runtime.ledger.outbox import Outbox
     from nbkit.runtime.ledger.records import Record
     from nbkit.runtime.ledger.workspace import Workspace
@@ -62,7 +62,8 @@ class Closing:
     left: Callable[[], tuple[int, int]]
     journal: Callable[..., None]
     _facts: Callable[..., CardFacts]
-    _manifest: Manifest | None
+    _wanted: Wanted
+    _undone: str | None
     _steps: dict[str, Any]
     _work_ended: float
     _began: float
@@ -112,23 +113,27 @@ class Closing:
         ended = self._steps.get("reason") == "complete"
         steps_left = 0 if ended else max(0, self._steps.get("max_steps", 0) - self._steps.get("step", 0))
         complete = not left and not steps_left and not waiting and not fault and not self._overtime.cut
-        unfinished = "wall" if waiting and self.budget.left() <= 0 else "left"
+        complete = complete and self._undone is None
+        unfinished = "wall" if waiting and self.budget.wall() <= max(kept, self.budget.reserve) else "left"
         cut = "wall" if self._overtime.cut else None
-        reason = self.budget.stop_reason or cut or self._steps.get("reason") or ("complete" if complete else unfinished)
+        refused = None if self._undone != REFUSED else MISTAKE if self._counts() else REFUSED
+        reason = self.budget.stop_reason or cut or refused or (None if self._undone else self._steps.get("reason"))
+        reason = reason or ("complete" if complete else unfinished)
+        code = UsageError.exit_code if reason == refused else _WORK_LEFT if not complete else 1 if failed else 0
         summary: dict[str, Any] = {
             "complete": complete, "done": len(self.ledger.state.done), "left": left, "failed": failed, **self._steps,
-            "reason": reason, "not_stored": waiting, "exit": 3 if not complete else 1 if failed else 0,
+            "reason": reason, "not_stored": waiting, "exit": code,
         }  # fmt: skip
         try:
             ending = round(time.monotonic() - self._work_ended, 2)
             lasted = round(time.monotonic() - self._began, 3)  # by no clock that can be set
             row = {k: v for k, v in summary.items() if k not in ("not_stored", "chosen")}
             times = {"ending": ending, "closing": round(time.monotonic() - began, 2), "lasted": lasted}
-            self.ledger.note({"e": "close", **times, "of": len(self._manifest or ())} | row)
+            self.ledger.note({"e": "close", **times, "of": len(self._wanted)} | row)
             self.ledger.close()
         except (NbkitError, OSError, sqlite3.Error) as error:
             fault = str(error)
-            summary |= {"complete": False, "exit": 3}
+            summary |= {"complete": False, "exit": _WORK_LEFT}
         if summary["complete"] and self.budget.wall() > 0:
             self._tidy()
         self._signals.restore()
@@ -146,9 +151,12 @@ class Closing:
         try:
             waiting = self.outbox.drain(lambda: self.budget.wall() - kept)
         except (NbkitError, sqlite3.Error) as error:
-            self.outbox.close()
+            self.outbox.close(kept)
             return [], str(error)
-        self.outbox.close()
+        if self.outbox.close(kept) and waiting:
+            self.say(
+                "Uploads had not ended when the session's time was up, and were left. The next session sends them."
+            )
         return self.outbox.waiting() if waiting else waiting, None
 
     def _look_after(self) -> str | None:
@@ -160,6 +168,10 @@ class Closing:
         except (NbkitError, OSError, sqlite3.Error) as error:
             return f"Whether the store still has what it confirmed is not known: {error}"
         return None
+
+    def _counts(self) -> bool:
+        """Return whether this session did more than a mistake before its work, which is no session."""
+        return bool(self._wanted or self._fitted or self.outbox.sent or self.budget.stop_reason)
 
     def _tidy(self) -> None:
         """Remove what parallel sessions stored twice; all is in the store by now, so a fault costs nothing."""
@@ -186,7 +198,7 @@ class Closing:
             self.outbox.drain(self.budget.wall)
             self.outbox.close()
             self.ledger.interrupted()
-            if not (self._manifest or self._fitted or self.outbox.sent or self.budget.stop_reason):
+            if not self._counts():
                 self.ledger.note({"e": "close", "reason": REFUSED})  # a mistake before the work: no session
             self.ledger.flush()
         except (NbkitError, OSError, sqlite3.Error) as error:

@@ -1,4 +1,4 @@
-"""Words for a disk that fails: it is full, over a quota, read-only or broken.
+"""Words for a disk that fails: it is full, has no room for one more file, is over a quota, read-only or broken.
 
 Such a fault is not the fault of what was being written. It is told in one sentence with the folder, what was needed and
 what is free, and it is never counted against an item.
@@ -57,6 +57,10 @@ def disk_words(number: int, where: Path, needed: int | None = None) -> str:
     need = "" if needed is None else f"about {needed / 1e6:.1f} MB were needed, "
     if number == errno.EDQUOT:
         return f"Your quota on the disk of {where} is used up: {need}{free_words(where)} free on it"
+    if number == errno.ENOSPC and _has_no_more_files(where):
+        return (
+            f"The disk of {where} holds as many files as it can (no inodes are free), though {free_words(where)} free"
+        )
     if number in FULL:
         return f"The disk of {where} is full: {need}{free_words(where)} free"
     if number == errno.EROFS:
@@ -64,21 +68,37 @@ def disk_words(number: int, where: Path, needed: int | None = None) -> str:
     return f"The disk of {where} fails ({os.strerror(number)})"
 
 
-def disk_advice(number: int | None) -> str:
-    """Return the next step after a fault of the disk."""
+def disk_advice(number: int | None, where: Path) -> str:
+    """Return the next step after a fault of the disk of a folder."""
+    if number in (None, errno.ENOSPC) and _has_no_more_files(where):
+        return "Delete files that are not needed, of whatever size, or use another disk, and run again."
     if number is None or number in FULL:
-        return "Free some disk space and run again."
-    return "Use another disk or another machine and run again; what is in the store is safe."
+        return "Free some disk space or use another disk, and run again."
+    if number == errno.EROFS:
+        return "Make it writable or use another disk, and run again; what is stored is safe."
+    return "Use another disk or another machine and run again; what is stored is safe."
 
 
 def free_words(where: Path) -> str:
     """Return the free space of the disk that holds a folder, which need not exist yet, as the begin of a clause."""
+    with contextlib.suppress(OSError):
+        return f"{shutil.disk_usage(_existing(where)).free / 1e6:.1f} MB are"
+    return "an unknown amount is"
+
+
+def _has_no_more_files(where: Path) -> bool:
+    """Return whether no file can be made on the disk of a folder, however much space is free on it."""
+    with contextlib.suppress(OSError, AttributeError):  # a system may not say
+        room = os.statvfs(_existing(where))
+        return room.f_files > 0 and room.f_favail == 0
+    return False
+
+
+def _existing(where: Path) -> Path:
     where = Path(os.path.abspath(where))
     while not where.exists() and where != where.parent:
         where = where.parent
-    with contextlib.suppress(OSError):
-        return f"{shutil.disk_usage(where).free / 1e6:.1f} MB are"
-    return "an unknown amount is"
+    return where
 
 
 @contextlib.contextmanager
@@ -105,6 +125,6 @@ def on_disk(doing: str, where: Path, needed: int | None = None) -> Iterator[None
         words = disk_words(number, where, needed)
         raise DiskError(
             f"{words}. {doing}; everything recorded before is safe, and no incomplete file counts. "
-            f"{disk_advice(number)}",
+            f"{disk_advice(number, where)}",
             number,
         ) from error

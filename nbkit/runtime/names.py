@@ -12,7 +12,8 @@ from collections.abc import Collection
 from nbkit.runtime.errors import UsageError
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+_DEVICES = r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3])"
+DEVICE = re.compile(rf"/{_DEVICES}(?:\.[^/]*)?(?=/)")  # Windows takes aux.txt for the device, too
 _SEGMENT_BYTES = 200  # file systems end at 255; a temporary name adds a prefix, a process id and a suffix
 _NAME_BYTES = 900
 _FORBIDDEN = set('\\:*?"<>|')
@@ -42,6 +43,11 @@ def check_name(name: str, what: str = "name") -> str:
             "was written; rename it and run again."
         )
     return name
+
+
+def is_device(name: str) -> bool:
+    """Return whether a part of a name is one that Windows keeps for a device, such as ``NUL`` or ``aux.txt``."""
+    return DEVICE.search(f"/{name}/".lower()) is not None
 
 
 def _shown(name: object) -> str:
@@ -124,7 +130,7 @@ def check_slug(slug: str) -> str:
             f"Phase slug {slug!r} is not valid. Allowed: a lower-case letter, then lower-case letters, digits and "
             "underscores, 64 at most, such as 'eeg_windows'. Nothing was written."
         )
-    if slug in _DEVICES:
+    if is_device(slug):
         raise UsageError(
             f"Phase slug {slug!r} is a name that Windows keeps for a device, so no folder there can have it. Choose "
             f"another, such as '{slug}_phase'. Nothing was written."

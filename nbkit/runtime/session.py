@@ -10,9 +10,7 @@ import atexit
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +23,17 @@ from nbkit.runtime.cells.sentences import show_mistakes_as_sentences
 from nbkit.runtime.cells.shown import cell_number, show_card
 from nbkit.runtime.closing import Closing, expect_closing
 from nbkit.runtime.device import Device, open_device
+from nbkit.runtime.errors import UsageError
 from nbkit.runtime.follower import Follower
 from nbkit.runtime.hosts import Host, detect
-from nbkit.runtime.items import work
 from nbkit.runtime.items.claiming import Claiming, spare
 from nbkit.runtime.items.fetching import fetch_elsewhere, fetch_history, fetch_outputs
 from nbkit.runtime.items.loop import ItemLoop
-from nbkit.runtime.items.naming import check_names
 from nbkit.runtime.items.watching import Watch
-from nbkit.runtime.items.work import Item
+from nbkit.runtime.items.working import Wanted, Working
 from nbkit.runtime.journal import KILLED, append_event
 from nbkit.runtime.ledger.ledger import Ledger
-from nbkit.runtime.ledger.manifest import Manifest, parse_shard, read_manifest
+from nbkit.runtime.ledger.manifest import parse_shard
 from nbkit.runtime.ledger.outbox import BOUND, THREADS, Outbox
 from nbkit.runtime.ledger.workspace import take_workspace
 from nbkit.runtime.names import check_slug
@@ -44,14 +41,14 @@ from nbkit.runtime.opened import leave_earlier
 from nbkit.runtime.results.showing import Showing
 from nbkit.runtime.signals import ENDING, StopSignals
 from nbkit.runtime.store.address import presentable
-from nbkit.runtime.store.opening import default_store, open_store, store_address
+from nbkit.runtime.store.opening import default_store, local_folder, open_store, store_address
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.store.retried import Retried
 from nbkit.runtime.threads import wait_asleep
 from nbkit.runtime.training.newest import newest_receipt
 from nbkit.runtime.training.proving.asked import in_its_place, prove_and_end
 from nbkit.runtime.training.ranks.world import current_world
-from nbkit.runtime.training.sameness.asked import check_resume, fit_options
+from nbkit.runtime.training.sameness.asked import accepts, check_resume, fit_options
 from nbkit.runtime.words import parse_duration
 
 if TYPE_CHECKING:
@@ -116,20 +113,22 @@ def open_session(
     check_resume(resume)
     parse_shard("1/1" if shard is None else shard)
     wait_asleep()  # before anything imports torch
-    opened = open_store(store or os.environ.get("NBKIT_STORE") or default_store())
+    here = local_folder(folder)
+    given = None if isinstance(store, str) and not store else store
+    opened = open_store(os.environ.get("NBKIT_STORE") or default_store() if given is None else given)
     world = current_world()
     if world.rank > 0:
         device = open_device(accelerator, smoke, seed, world.local_rank) if accelerator is not None else None
-        where = Path(folder if folder is not None else detect().folder) / slug
+        where = (here or detect().folder) / slug
         return Follower(slug, opened, smoke=smoke, seed=seed, device=device, folder=where, resume=resume)
     length = parse_duration(limit if limit is not None else os.environ.get("NBKIT_LIMIT"))
-    opened, local = in_its_place(opened, Path(folder) if folder is not None else None, slug)
+    opened, local = in_its_place(opened, here, slug)
     return Session(
         slug, opened, length, smoke=smoke, shard=shard, seed=seed, accelerator=accelerator, resume=resume, folder=local
     )
 
 
-class Session(Showing, Closing):
+class Session(Working, Showing, Closing):
     """A session of a phase on this host. `open_session` creates it."""
 
     rank = 0  # among the processes that train together; the others have a Follower
@@ -165,7 +164,7 @@ class Session(Showing, Closing):
             self.ledger, self.outbox, self.budget, self.say, self.journal, self.store.url, claiming, watch,
             backwards=shard is None and self._workspace.beside % 2 == 1,
         )  # fmt: skip
-        self._manifest: Manifest | None = None
+        self._wanted = Wanted()
         self._steps: dict[str, Any] = {}
         self._began = self._work_ended = began
         expect_closing(self.budget, self.ledger.state.sessions.values())
@@ -218,112 +217,9 @@ class Session(Showing, Closing):
         """Append an event to the journal that `run` and `rehearse` read."""
         append_event(event, fields)
 
-    # -- items --
-
-    def work(
-        self,
-        manifest: str | Path | Iterable[Mapping[str, object]],
-        settings: Mapping[str, Any] | None = None,
-        retry_failed: bool = False,
-        item_limit: str | float | None = None,
-        accept_changes: bool = False,
-        redo_changed: bool = False,
-    ) -> Iterator[Item]:
-        """Return an iterator over the pending items of this session's shard; it ends early if time runs out.
-
-        Parameters
-        ----------
-        manifest : str, path or rows
-            A name in ``manifests/``, a ``.tsv`` file, or rows with a ``key``.
-        settings : mapping or None
-            What the results depend on. Items done with other settings are never mixed with these: they are an error.
-        retry_failed : bool
-            True to try items again that failed three times, or were set aside because sessions died in them.
-        item_limit : str, float or None
-            Longest time of an item, such as ``"2h"``; None for 20 times that of the slowest so far, at least 30 min. An
-            item that takes longer is interrupted and recorded as failed.
-        accept_changes, redo_changed : bool
-            What to do with done items whose row in the manifest has changed: keep their outputs, or do them again. By
-            default they are an error.
-
-        Raises
-        ------
-        UsageError
-            If the manifest is not valid, or items were done with other settings.
-        """
-        from nbkit.runtime.items.progress import bar
-
-        rows = self._prepare(manifest, settings, item_limit, accept_changes, redo_changed)
-        done = sum(map(self.ledger.is_done, rows.keys))
-        loop = self._until_ended(work.items(self._loop, rows, retry_failed))
-        return bar(loop, len(rows), done, self.budget, self.slug)
-
-    def map(
-        self,
-        process: Callable[[Mapping[str, str]], Mapping[str, Any]],
-        manifest: str | Path | Iterable[Mapping[str, object]],
-        executor: Executor | None = None,
-        settings: Mapping[str, Any] | None = None,
-        at_once: int | None = None,
-        item_limit: str | float | None = None,
-        accept_changes: bool = False,
-        redo_changed: bool = False,
-    ) -> None:
-        """Process every pending item with a function, here or in an executor; see `nbkit.runtime.items.spread`.
-
-        Parameters
-        ----------
-        process : callable
-            ``process(row) -> {name: array or path}``.
-        manifest, settings, accept_changes, redo_changed
-            As in `work`.
-        executor : concurrent.futures.Executor or None
-            Any, such as Dask's ``client.get_executor()``; None computes in this process.
-        at_once : int or None
-            Number of items that are processed at the same time; twice the executor's workers by default.
-        item_limit
-            As in `work`; an executor's workers are interrupted where each is a process.
-        """
-        if executor is None:
-            changes = {"accept_changes": accept_changes, "redo_changed": redo_changed}
-            for item in self.work(manifest, settings, item_limit=item_limit, **changes):
-                with item:
-                    item.save(**process(item))
-            return
-        from nbkit.runtime.items.progress import bar
-        from nbkit.runtime.items.spread import spread, workers_of
-
-        rows = self._prepare(manifest, settings, item_limit, accept_changes, redo_changed)
-        done = sum(map(self.ledger.is_done, rows.keys))
-        loop = spread(self._loop, rows, process, executor, at_once or 2 * workers_of(executor))
-        for _ in bar(self._until_ended(loop), len(rows), done, self.budget, self.slug):
-            pass
-
-    def _prepare(
-        self, manifest: Any, settings: Mapping[str, Any] | None, item_limit: str | float | None, accept: bool,
-        redo: bool,
-    ) -> Manifest:  # fmt: skip
-        self._overtime.stop()
-        self._at_work = True
-        self._loop.watch.use(parse_duration(item_limit))
-        whole = read_manifest(manifest, self.slug)
-        self._manifest = whole.shard(self.shard)
-        self._loop = replace(self._loop, names=check_names(whole, self.ledger))
-        if settings is not None:
-            self._loop.use_settings(settings)
-        self._loop.use_rows(self._manifest, accept or (self.resume == "accept" and not redo), redo)
-        return self._manifest
-
-    def _until_ended(self, items: Iterator[Item]) -> Iterator[Item]:
-        try:
-            yield from items
-        finally:  # where the loop is left by a break, too
-            if not self._closed:
-                self._end_work()
-
-    def left(self) -> tuple[int, int]:
-        """Return the numbers of pending and of finally failed items of the last manifest."""
-        return work.left(self.ledger, self._manifest) if self._manifest is not None else (0, 0)
+    def _accepting(self) -> bool:
+        """Return whether a person accepts changes in this session: by its parameter, or by the command line's flag."""
+        return accepts(self.resume)
 
     # -- training --
 
@@ -336,8 +232,13 @@ class Session(Showing, Closing):
         prove_and_end(self, module, data, options)
         self._overtime.stop()
         self.budget.begin_in(cell_number())
-        self._fitted = self._at_work = True
-        report = fit(self, module, data, **fit_options(self.resume, options))
+        fitted, self._fitted, self._at_work = self._fitted, True, True
+        with self._asked():
+            try:
+                report = fit(self, module, data, **fit_options(self.resume, options))
+            except UsageError:
+                self._fitted = fitted  # what was refused is no training
+                raise
         self._steps = {k: getattr(report, k) for k in ("step", "max_steps", "reason", "chosen")}
         self._end_work()
         return report

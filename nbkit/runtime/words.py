@@ -30,13 +30,17 @@ def parse_duration(value: str | float | None) -> float | None:
     """
     if value is None:
         return None
-    seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _parse(str(value))
+    seconds: float | None
+    if isinstance(value, str) or isinstance(value, bool) or not isinstance(value, int | float):
+        seconds = _parse(str(value))
+    else:
+        seconds = min(value, 2 * LONGEST)  # a whole number may be too large for a float
     if seconds is None or not 0 < seconds <= LONGEST:  # not a number is neither
         raise UsageError(
             f"The duration {str(value)[:40]!r} is not valid. Write '9h', '90min', '1h30m', '20s' or seconds above 0 "
             f"(at most {LONGEST:.0e}; None for no limit)."
         )
-    return seconds
+    return float(seconds)
 
 
 def _parse(text: str) -> float | None:

@@ -19,7 +19,8 @@ from hypothesis.extra.numpy import arrays as arrays_of
 
 import nbkit
 from nbkit.runtime.errors import DamagedError, NbkitError, UsageError
-from nbkit.runtime.items.work import Item, _write_arrays
+from nbkit.runtime.items.arrays import write_arrays
+from nbkit.runtime.items.work import Item
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.store.folder import FolderStore
 from nbkit.tools.status.past_sessions import CountedState, past_sessions
@@ -118,7 +119,7 @@ def test_arrays_may_have_any_name(opened, tmp_path):
 @given(st.dictionaries(st.sampled_from("abcd"), arrays_of(np.float32, (2, 3)), min_size=1))
 def test_arrays_are_written_as_numpy_writes_them(arrays):
     ours, numpys = io.BytesIO(), io.BytesIO()
-    _write_arrays(arrays, ours)
+    write_arrays(arrays, ours)
     np.savez(numpys, **arrays)
     with np.load(io.BytesIO(ours.getvalue())) as stored, np.load(io.BytesIO(numpys.getvalue())) as expected:
         assert list(stored) == list(expected)

@@ -23,7 +23,7 @@ def test_read(text, seconds):
 
 @pytest.mark.parametrize(
     "text", ["", " ", "h", "9x", "-5", "-5s", "0", 0, -1.0, "1h30", "30 1h", "nan", "inf", math.nan, math.inf, True,
-             "9 hours", "1:30", "1h,30m", b"9h"],
+             "9 hours", "1:30", "1h,30m", b"9h", 10**400, -(10**400), "1" * 400 + "h"],
 )  # fmt: skip
 def test_refused_with_the_forms_that_are_allowed(text):
     with pytest.raises(UsageError, match="Write '9h'"):

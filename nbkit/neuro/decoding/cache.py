@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from nbkit.ground.files import remove_stray_temps, write_atomically
+from nbkit.ground.files import own_files, remove_stray_temps, write_atomically
 
 _MAGIC = b"nbkit embeddings 1\n"
-_SUFFIX = ".pack"
+_SUFFIX, _PACK = ".pack", re.compile(r"[0-9a-f]{64}\.pack")
 _DIGEST = 32  # bytes of a SHA-256
 _WAIT_S = 0.02  # between checks of what other processes are computing
 
@@ -255,7 +256,7 @@ class EmbeddingCache:
         known = self._known.setdefault(context, _Known())
         folder = self._folder_of(context)
         names = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-        names = {name for name in names if name.endswith(_SUFFIX)}
+        names = {name for name in names if _PACK.fullmatch(name)}
         for name in known.packs - names:
             self._forget(context, name)
         for name in sorted(names - known.packs):
@@ -296,13 +297,11 @@ class EmbeddingCache:
 
     def _make_room(self, keep: set[Path]) -> None:
         """Remove the least recently used packs, and the temporary files of killed processes."""
-        remove_stray_temps(self.folder)  # safe, because no other process writes while this one has the lock
+        remove_stray_temps(self.folder.resolve())  # safe: no other process writes while this one has the lock
         files = []
-        for folder in filter(Path.is_dir, self.folder.iterdir()):
-            for entry in os.scandir(folder):
-                stat = entry.stat()
-                if entry.name.endswith(_SUFFIX):
-                    files.append((stat.st_mtime_ns, stat.st_size, Path(entry.path)))
+        for folder in self.folder.iterdir():
+            for path in own_files(folder, _PACK):
+                files.append(((found := path.stat()).st_mtime_ns, found.st_size, path))
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):
             if total <= self.limit_gb * 1e9:

@@ -14,6 +14,7 @@ from nbkit.runtime.errors import UsageError
 
 LEVEL = 0.05
 BETTER, WORSE, ALIKE, FEW = "better", "worse", "not distinguishable", "too few to tell"
+_SHOWN = 60  # characters of a value in a message
 _NUMBERS = ("value", "low", "high", "difference", "difference_low", "difference_high", "p")
 
 
@@ -73,14 +74,20 @@ def judged(
         If a rival has no name, value or difference, or other fields.
     """
     made = []
+    if not isinstance(rivals, Sequence) or not all(isinstance(rival, Mapping) for rival in rivals):
+        raise UsageError(
+            f"The rivals of {score!r} are {shortened(rivals)}. They must be a list of mappings, each with name, "
+            "value and difference. Nothing was written."
+        )
     for rival in rivals:
-        odd = sorted(set(rival) - {"name", *_NUMBERS})
+        odd = [name for name in rival if name not in ("name", *_NUMBERS)]
         if not isinstance(rival.get("name"), str) or not rival["name"] or odd:
             raise UsageError(
                 f"A rival of {score!r} is {dict(rival)!r}. It needs name, value and difference, and may have "
                 f"{', '.join(_NUMBERS[1:3] + _NUMBERS[4:])}. Nothing was written."
             )
-        known = {name: float(rival[name]) for name in _NUMBERS if is_known(rival.get(name))}
+        given = {name: maybe(rival.get(name), f"{name} of the rival {rival['name']!r}") for name in _NUMBERS}
+        known = {name: value for name, value in given.items() if value is not None}
         if missing := [name for name in ("value", "difference") if name not in known]:
             raise UsageError(
                 f"The rival {rival['name']!r} of {score!r} lacks {', '.join(missing)}. Nothing was written."
@@ -91,12 +98,40 @@ def judged(
     return made
 
 
-def is_known(value: Any) -> bool:
-    """Return whether a value is a finite number."""
+def as_float(value: Any) -> float:
+    """Return a number as a float: NaN where it is None or NaN, and so not known; infinity where it is no number."""
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.inf
     try:
-        return value is not None and not isinstance(value, bool) and math.isfinite(value)
-    except TypeError:
-        return False
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def maybe(value: Any, what: str) -> float | None:
+    """Return a number as a float; None where it is None or NaN, and so not known.
+
+    Raises
+    ------
+    UsageError
+        If it is anything else.
+    """
+    number = as_float(value)
+    if math.isinf(number):
+        raise UsageError(
+            f"The {what} is {shortened(value)}; it must be a finite number, or None or NaN where it is not known. "
+            "Nothing was written."
+        )
+    return None if math.isnan(number) else number
+
+
+def shortened(value: object) -> str:
+    """Return a value as text for a message, such as one about a number of 400 digits."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def in_words(value: float, low: float | None, high: float | None, over: str = "") -> str:

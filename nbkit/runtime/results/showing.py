@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 from nbkit.ground.figures import caption_stand_in
 from nbkit.ground.files import write_atomically
 from nbkit.ground.stand_in import label_page, stand_in_words
+from nbkit.ground.tables import NoTable, rows_in
 from nbkit.runtime.disk import on_disk
 from nbkit.runtime.errors import UsageError
-from nbkit.runtime.items.naming import folded, is_device
-from nbkit.runtime.names import check_name
+from nbkit.runtime.items.naming import folded
+from nbkit.runtime.names import check_name, is_device
 from nbkit.runtime.opened import closed
 from nbkit.runtime.results.results import Results
 from nbkit.runtime.results.rivals import in_words
+from nbkit.runtime.store.address import hide
 
 if TYPE_CHECKING:
     from nbkit.runtime.device import Device
@@ -105,15 +107,15 @@ class Showing:
         }
         self.results.metric(name, value, unit, baseline, baseline_is, anchor, anchor_is, **beside)
         self.outbox.send([(self.results.path, self.results.name)], "results.json")
-        published = "" if anchor is None else f"; published {anchor:.4g}: {anchor_is}"
-        with_unit = f"{value:.4g}" if unit == "1" else f"{value:.4g} {unit}"  # 1 is the unit of a ratio
-        print(f"{name} = {with_unit}   (baseline {baseline:.4g}: {baseline_is}{published})")
         stored = self.results.content["metrics"][name]
+        published = f"; published {stored['anchor']:.4g}: {anchor_is}" if "anchor" in stored else ""
+        with_unit = f"{stored['value']:.4g}" + ("" if unit == "1" else f" {unit}")  # 1 is the unit of a ratio
+        _print(f"{name} = {with_unit}   (baseline {stored['baseline']:.4g}: {baseline_is}{published})")
         if "low" in stored:
-            print(f"  {in_words(stored['value'], stored['low'], stored['high'], stored['over'])}")
+            _print(f"  {in_words(stored['value'], stored['low'], stored['high'], stored['over'])}")
         for rival in stored.get("rivals", ()):
             ends = in_words(rival["difference"], rival.get("difference_low"), rival.get("difference_high"))
-            print(f"  beside {rival['name']}, {rival['value']:.3f}: {rival['said']} ({ends})")
+            _print(f"  beside {rival['name']}, {rival['value']:.3f}: {rival['said']} ({ends})")
 
     def note(self, **facts: str) -> None:
         """Label the results, such as ``data="synthetic stand-in"`` or ``weights="random"``."""
@@ -145,9 +147,14 @@ class Showing:
                 print(f"{file} is in the store since an earlier session.")
                 return
             figure = figure()
+        if not all(hasattr(figure, name) for name in ("savefig", "findobj", "get_figwidth")):
+            raise UsageError(
+                f"The figure {name!r} is {type(figure).__name__}, which is no figure of matplotlib. Give one, such as "
+                "plt.gcf(), or a function that returns one. Nothing was kept."
+            )
         label = caption_stand_in(figure, self.results.content)
         buffer = io.BytesIO()
-        alt = alt or figure_in_words(figure)
+        alt = hide(alt or figure_in_words(figure), "")
         words = {"Description": f"{alt} ({label})" if label and label not in alt else alt}
         figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", metadata=words)
         self._show(buffer.getvalue(), f"figures/{name}.png", file)
@@ -158,7 +165,7 @@ class Showing:
         Parameters
         ----------
         name : str
-        rows : sequence of mapping
+        rows : sequence of mapping, or data frame
             The same columns in each; a line break or tab in a text becomes a space.
 
         Raises
@@ -167,6 +174,10 @@ class Showing:
             If there is no row, or one has other columns than the first.
         """
         file = self._file("table", name, ".tsv")
+        try:
+            rows = rows_in(rows)
+        except NoTable as error:
+            raise UsageError(f"The table {name!r}: {error} Nothing was kept.") from None
         columns = list(rows[0]) if rows else []
         if not columns:
             raise UsageError(f"The table {name!r} has no row, or rows without a column. Nothing was kept.")
@@ -178,7 +189,7 @@ class Showing:
         text = io.StringIO()
         writer = csv.writer(text, delimiter="\t", lineterminator="\n")
         for line in (columns, *(row.values() for row in rows)):
-            writer.writerow([" ".join(str(value).split()) for value in line])
+            writer.writerow([" ".join(hide(str(value), "").split()) for value in line])
         self._show(text.getvalue().encode("utf-8", "replace"), f"tables/{name}.tsv", file)
 
     def page(self, name: str, html: str) -> None:
@@ -233,6 +244,11 @@ class Showing:
         with on_disk(f"{file} was not written", self.folder, len(content)):
             write_atomically(path, lambda out: out.write(content))
         self.outbox.send([(path, file)], file)
+
+
+def _print(text: str) -> None:
+    """Print a line without the secrets of the addresses in it."""
+    print(hide(text, ""))
 
 
 def figure_in_words(figure: Any) -> str:

@@ -21,6 +21,13 @@ json.dump(shown, sys.stdout)
 """
 BEGIN = "from nbkit.runtime.cells.sentences import show_mistakes_as_sentences\nshow_mistakes_as_sentences()"
 DEFINED = "import numpy as np\ndef mine(window):\n    raise ValueError('my own')"
+# the handler of SIGINT that Python itself has, which leaves no frame of its own
+UNDER_NBKIT = """import shutil, signal
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from nbkit.ground.files import write_atomically
+interrupt = partial(signal.default_int_handler, 2)"""
 CELLS = {
     "an error of nbkit's": "import nbkit\n\nnbkit.open_session('../up')",
     "a wrong parameter of a model": "from nbkit.neuro.decoding.models.table import spec_of\nspec_of('nope')",
@@ -33,6 +40,13 @@ CELLS = {
     "a package of none": "import no_such_package",
     "an interrupt of an import": "open('slow.py', 'w').write('raise KeyboardInterrupt')\nimport slow",
     "an interrupt of the user's code": "def wait():\n    raise KeyboardInterrupt\nwait()",
+    "an interrupt of nbkit at work": f"{UNDER_NBKIT}\nwrite_atomically(Path('y'), interrupt)",
+    "an interrupt of a library at work for nbkit": (
+        f"{UNDER_NBKIT}\nwrite_atomically(Path('y'), partial(shutil.copyfileobj, SimpleNamespace(read=interrupt)))"
+    ),
+    "an interrupt of the user's code under nbkit": (
+        f"{UNDER_NBKIT}\ndef stopped(file):\n    interrupt(file)\nwrite_atomically(Path('y'), stopped)"
+    ),
     "after all": "print(1 + 1)",
 }
 
@@ -78,11 +92,20 @@ def test_a_mistake_is_a_sentence_and_the_line_of_the_cell(shown, case, says, lin
         ("the user's error below a call of nbkit's", "raise ValueError('my own')"),
         ("an error of a library", "reshape"),
         ("an interrupt of the user's code", "raise KeyboardInterrupt"),
+        ("an interrupt of the user's code under nbkit", "interrupt(file)"),
+        ("an interrupt of the user's code under nbkit", "write(hashing)"),
         ("a package of none", "No module named 'no_such_package'"),
     ],
 )
 def test_other_errors_keep_their_traceback(shown, case, says):
     assert says in shown[case] and "Traceback" in shown[case]
+
+
+@pytest.mark.parametrize("case", ["an interrupt of nbkit at work", "an interrupt of a library at work for nbkit"])
+def test_an_interrupt_under_nbkit_ends_at_the_line_of_the_cell(shown, case):
+    text = shown[case]
+    assert text.rstrip().endswith("KeyboardInterrupt:") and "write_atomically(Path('y')" in text, text
+    assert "files.py" not in text and "shutil.py" not in text
 
 
 def test_the_shell_goes_on_after_an_error(shown):

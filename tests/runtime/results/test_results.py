@@ -122,3 +122,76 @@ def test_no_published_score_without_its_source(tmp_path, store, missing):
     with pytest.raises(UsageError, match="(?s)anchor.*Nothing was written"):
         add(results, **missing)
     assert not results.path.exists()
+
+
+@pytest.mark.parametrize("name", [5, b"a", None, "", ("a",)])
+def test_what_is_no_name_is_refused_and_spoils_no_later_score(tmp_path, store, name):
+    results = Results("p", store, tmp_path)
+    add(results, "before")
+    with pytest.raises(UsageError, match="name of a score is .*must be text. Nothing was written"):
+        add(results, name)
+    with pytest.raises(UsageError, match="A note is text"):
+        results.note({name: "x"} if name else {"metrics": "x"})
+    add(results, "after")
+    results.note({"data": "real"})
+    content = read_json(results.path)
+    assert set(content["metrics"]) == {"before", "after"} and content["data"] == "real"
+
+
+HUGE = 10**400
+RIVAL = {"name": "csp", "value": 0.3, "difference": -0.09}
+WRONG = [
+    ({"low": 3, "high": 1}, "low=3.0, which is above high=1.0"),
+    ({"low": "a", "high": 1}, "low of 'val_mse' is 'a'"),
+    ({"low": 0.1, "high": [1]}, "high of 'val_mse' is .1."),
+    ({"low": True, "high": 1}, "low of 'val_mse' is True"),
+    ({"low": 0.1, "high": math.inf}, "high of 'val_mse' is inf"),
+    ({"low": 0.1}, "low=0.1 and high=None: one end"),
+    ({"high": 0.1}, "low=None and high=0.1: one end"),
+    ({"low": math.nan, "high": 0.3}, "low=nan and high=0.3: one end"),
+    ({"value": 9.0, "low": 1, "high": 2}, "9.0, which is far outside"),
+    ({"value": 65.0, "low": 0.6, "high": 0.7}, "65.0, which is far outside"),
+    ({"low": 0.1, "high": 0.3, "over": 5}, "without over= in words.*is 5"),
+    ({"low": 0.1, "high": 0.3, "over": ["a"]}, "without over= in words.*is .'a'."),
+    ({"low": 0.1, "high": 0.3, "over": ""}, "without over= in words.*is ''"),
+    ({"value": HUGE}, "value of 'val_mse' is 1000*[.]{3};"),
+    ({"baseline": -HUGE}, "baseline of 'val_mse' is -1000*[.]{3};"),
+    ({"anchor": HUGE, "anchor_is": "x"}, "anchor of 'val_mse' is 1000*"),
+    ({"low": 0.1, "high": HUGE}, "high of 'val_mse' is 1000*"),
+    ({"rivals": 5}, "rivals of 'val_mse' are 5"),
+    ({"rivals": RIVAL}, "rivals of 'val_mse' are {"),
+    ({"rivals": "csp"}, "rivals of 'val_mse' are 'csp'"),
+    ({"rivals": [5]}, "rivals of 'val_mse' are .5."),
+    ({"rivals": [RIVAL | {"p": "small"}]}, "p of the rival 'csp' is 'small'"),
+    ({"rivals": [RIVAL | {"value": HUGE}]}, "value of the rival 'csp' is 1000*"),
+    ({"rivals": [RIVAL | {5: 1, "x": 2}]}, "A rival of 'val_mse' is"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_what_is_no_score_is_refused_in_words_and_nothing_of_it_stays(tmp_path, store, given, words):
+    results = Results("p", store, tmp_path)
+    add(results)
+    before = read_json(results.path)
+    with pytest.raises(UsageError, match=f"{words}.*Nothing was written") as caught:
+        add(results, **({"over": "36 people"} | given))
+    assert len(str(caught.value)) < 400
+    assert results.content == before == read_json(results.path)
+    add(results, "after")
+    assert set(read_json(results.path)["metrics"]) == {"val_mse", "after"}
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"low": None, "high": None}, {"low": math.nan, "high": np.nan}, {"low": np.float32("nan"), "high": None},
+        {"low": 0.2, "high": 0.3}, {"low": np.float32(0.21), "high": np.array(0.21)},
+        {"low": 0.215, "high": 0.3},  # an interval by resampling may leave out the score of all
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_interval_is_kept_where_both_of_its_ends_are_known(tmp_path, store, ends):
+    results = Results("p", store, tmp_path)
+    add(results, **ends, over="36 people")
+    known = ends["low"] is not None and math.isfinite(ends["low"])
+    assert ("low" in read_json(results.path)["metrics"]["val_mse"]) == known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +214,58 @@ def test_two_names_that_are_one_on_some_file_system_are_refused(session, tmp_pat
         show(session, kind, name, figure)
     session.close()
     assert len([path for path in (tmp_path / "store/toy" / f"{kind}s").rglob("*") if path.is_file()]) == 2
+
+
+def test_a_data_frame_is_a_table(session, tmp_path):
+    from pandas import DataFrame
+
+    session.table("frame", DataFrame({"a": [1, 2], "b": ["x\ty", "z"]}, index=[5, 6]))
+    session.table("rows", ({"a": number} for number in range(2)))
+    session.close()
+    assert stored(tmp_path, "tables/frame.tsv") == b"a\tb\n1\tx y\n2\tz\n"
+    assert stored(tmp_path, "tables/rows.tsv") == b"a\n0\n1\n"
+
+
+@pytest.mark.parametrize("rows", [None, 5, "ab", ["a"], [None], {"a": 1}, [("a", 1)], [{"a": 1}, 5]])
+def test_what_is_no_table_is_refused_in_words(session, tmp_path, rows):
+    with pytest.raises(UsageError, match="The table 't': .*names with values.*Nothing was kept"):
+        session.table("t", rows)
+    assert not list(tmp_path.rglob("*.tsv"))
+
+
+@pytest.mark.parametrize("given", [5, None, "figure", (1, 2), lambda: None, lambda: "path.png"])
+def test_what_is_no_figure_is_refused_in_words(session, tmp_path, given):
+    with pytest.raises(UsageError, match="The figure 'x' is .*, which is no figure of matplotlib.*Nothing was kept"):
+        session.figure(given, "x")
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_a_wrong_score_spoils_no_later_one_of_the_session(session, tmp_path, capsys):
+    known = {"unit": "1", "baseline": np.float32(0.5), "baseline_is": "chance"}
+    for name, more in ((b"a", {}), (5, {}), ("x", {"low": "a", "high": 1, "over": "x"}), ("x", {"rivals": 5})):
+        with pytest.raises(UsageError, match="Nothing was written"):
+            session.result(name, 1.0, **known, **more)
+    session.result("good", np.array(0.75), **known)
+    session.note(data="real")
+    assert session.close()["complete"]
+    assert "good = 0.75   (baseline 0.5: chance)" in capsys.readouterr().out
+    assert list(json.loads(stored(tmp_path, "results.json"))["metrics"]) == ["good"]
+
+
+SECRET = "hunter2secretXYZ"
+ADDRESSES = [f"ftp://me:{SECRET}@h/x", f"see https://h/x?sig={SECRET}"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_password_in_an_address_is_neither_shown_nor_stored(session, figure, address, tmp_path, capsys):
+    rival = {"name": address, "value": 1.0, "difference": 0.5, "difference_low": 0.1, "difference_high": 0.9}
+    texts = {"unit": address, "baseline_is": address, "anchor_is": address, "over": address}
+    session.result("m", 1.0, baseline=2.0, anchor=1.0, low=0.5, high=1.5, rivals=[rival], **texts)
+    session.note(data=address)
+    session.table("t", [{"url": address, address: 1}])
+    session.figure(figure, "f", alt=address)
+    session.close()
+    said = capsys.readouterr()
+    assert SECRET not in said.out + said.err
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path

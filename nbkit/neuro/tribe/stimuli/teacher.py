@@ -7,6 +7,7 @@ where the next row, and the next session on this disk, find them.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from nbkit.ground.files import write_atomically
+from nbkit.ground.files import own_files, write_atomically
 from nbkit.neuro.signals.imaging.atlas import schaefer
 from nbkit.neuro.signals.imaging.surfaces import pool_vertices
 from nbkit.neuro.tribe.stimuli.environment import REQUIREMENTS, RemoteTeacher, make_environment
@@ -221,7 +222,7 @@ class SegmentMaker:
             said = {key: value.numpy() for key, value in torch.load(spool, weights_only=True).items()}
         else:
             said = dict(self.teacher.watch(row))
-            for old in self.folder.glob("*.watched"):
+            for old in own_files(self.folder, re.compile(r".+_.+\.watched")):
                 old.unlink()
             kept = {key: torch.from_numpy(np.ascontiguousarray(said[key])) for key in _SAID}
             write_atomically(spool, lambda file: torch.save(kept, file))
