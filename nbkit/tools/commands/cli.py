@@ -7,6 +7,7 @@ message; any other exception is a bug of nbkit and shows its traceback.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +39,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped with work left.",
 )
 
+_NOWHERE = "The current folder was deleted. Change to one that exists (cd) and run again. Nothing was begun."
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
@@ -56,6 +58,9 @@ def run(arguments: list[str]) -> int:
         error.show()
         return 2
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and not _has_folder():
+            print(f"error: {_NOWHERE}", file=sys.stderr)
+            return 2
         if not _is_typers(error):
             raise
         error.show()
@@ -64,6 +69,15 @@ def run(arguments: list[str]) -> int:
         print("Stopped. What is in the store is kept; run the same command again to continue.", file=sys.stderr)
         return 3
     return int(code or 0)
+
+
+def _has_folder() -> bool:
+    """Return whether the folder that the command was started in still exists."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_typers(error: Exception) -> bool:
@@ -257,7 +271,7 @@ def verify(
     from nbkit.tools.status.verify import verify_store, words
 
     found = verify_store(store, slugs, repair)
-    show(found.row(), json_, words(found))
+    show(found.row(), json_, words(found, repair))
     if found.faults and not found.faults.keys() - found.repaired.keys():
         return 3
     return 1 if found.faults else 0

@@ -168,6 +168,12 @@ def pack(message: Any) -> bytes:
         return json.dumps(message, default=str, ensure_ascii=False).encode("utf-8", "replace")
 
 
+class _Stopped(NbkitError):
+    """A signal ended a run before its first cell."""
+
+    exit_code = LEFT
+
+
 def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, quiet: bool) -> Exception | None:
     """Run all cells; return the error that stopped them, or None."""
     _import_papermill()
@@ -193,7 +199,14 @@ def _execute(path: Path, executed: Path, params: dict[str, Any], folder: Path, q
             )
     except PapermillExecutionError:
         return _unexpected(executed)
-    except DeadKernelError:
+    except (DeadKernelError, RuntimeError) as error:
+        if not isinstance(error, DeadKernelError) and "before replying to kernel_info" not in str(error):
+            raise  # jupyter_client has no class of its own for a kernel that died while it started
+        if came and not isinstance(error, DeadKernelError):
+            return _Stopped(
+                f"{path.name}: {came[0]} ended the run while its kernel was starting. Nothing was begun, and the work "
+                "in the store is safe. Run the notebook again."
+            )
         if came:
             return NbkitError(
                 f"{path.name}: {came[0]} ended the kernel outside a session. The work in the store is safe. Run the "

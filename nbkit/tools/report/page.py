@@ -24,6 +24,7 @@ from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Stat, Store
 from nbkit.runtime.words import counted, printable
 from nbkit.tools.notebooks import captions_of
+from nbkit.tools.output import check_output, output_file
 from nbkit.tools.phases import load_phases
 from nbkit.tools.report import chart, sections, sessions_plot
 from nbkit.tools.report.embedded import content_policy
@@ -99,12 +100,7 @@ def write_report(store: str | Store | Listing | None, path: str | Path, slugs: S
         For a store that cannot be reached.
     """
     began = time.monotonic()
-    path = Path(path)
-    if path.is_dir():
-        raise UsageError(
-            f"The output {path} is a folder. Name a file in it, such as --out {path / 'report.html'}. Nothing was "
-            "written."
-        )
+    check_output(path, "--out")
     listing = list_once(store)
     by_slug: dict[str, list[Stat]] = {}
     for stat in listing.list():
@@ -118,12 +114,8 @@ def write_report(store: str | Store | Listing | None, path: str | Path, slugs: S
     with tempfile.TemporaryDirectory(prefix="nbkit-report-") as folder:
         records = [read_record(listing, slug, known.get(slug), by_slug.get(slug, []), Path(folder)) for slug in wanted]
     page = page_of(records, read_use(listing))
-    try:
-        write_atomically(path, lambda file: file.write(page))
-    except OSError as error:
-        raise UsageError(
-            f"The page cannot be written to {path}: {error.strerror}. Nothing was written. Give another --out."
-        ) from None
+    with output_file(path, "--out") as target:
+        write_atomically(target, lambda file: file.write(page))
     shown = list(filter(sections.has_begun, records))
     return Report(
         str(path), len(page), tuple(record.status.slug for record in shown), sum(len(r.figures) for r in shown),

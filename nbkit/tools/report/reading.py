@@ -19,7 +19,7 @@ from nbkit.runtime.ledger.segments import LedgerState, read_state
 from nbkit.runtime.store.protocol import Stat
 from nbkit.runtime.words import printable
 from nbkit.tools.phases import Phase
-from nbkit.tools.report.embedded import without_requests
+from nbkit.tools.report.embedded import without_calls, without_requests
 from nbkit.tools.status.listing import Listing
 from nbkit.tools.status.past_sessions import CountedState
 from nbkit.tools.status.status import PhaseStatus, read_document, read_phase
@@ -327,4 +327,4 @@ def _take_page(store: Listing, name: str, size: int, cache: Path, record: PhaseR
     if asks:
         record.notes.append(f"{name} asks the network for {', '.join(asks[:3])} and is left out of the page")
         return
-    record.pages.append(StoredPage(name.rpartition("/")[2].removesuffix(".html"), html))
+    record.pages.append(StoredPage(name.rpartition("/")[2].removesuffix(".html"), without_calls(html)))

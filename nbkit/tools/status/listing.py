@@ -12,12 +12,13 @@ import copy
 import errno
 import hashlib
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nbkit.ground.files import write_atomically
+from nbkit.ground.files import own_files, write_atomically
 from nbkit.runtime.errors import UsageError
 from nbkit.runtime.store.opening import open_store, store_address
 from nbkit.runtime.store.protocol import Stat, Store
@@ -26,7 +27,10 @@ from nbkit.runtime.store.retried import Retried
 _SMALL = 1 << 20  # bytes of a file that is kept in memory for the next look
 _PARTS = {"pushes", "ledger", "items", "checkpoints", "figures", "tables", "pages"}  # folders of a phase
 _CACHED = 8 << 20  # bytes of a file that is kept on this machine's disk
+_ROOMS = ("ledger", "checkpoints", "items", "results.json")  # of a phase
+_LINK = "is a symbolic link that leads out of the store; it is not followed"
 _KEPT_FOR = 30 * 86400.0  # seconds without a look
+_KEPT_NAME = re.compile(r"\.?[0-9a-f]{32}-\d+(\.\d+\.part)?")  # MD5 and bytes; the rest for one that a kill left
 _FEW = 3  # phases that are listed one by one instead of with the whole store
 
 
@@ -140,6 +144,21 @@ class Listing:
         """Return the path of a file that can be read without a copy of it."""
         return getattr(self.store, "in_place", lambda name: None)(name)
 
+    def links_out(self, slug: str) -> dict[str, str]:
+        """Return what of a phase is a link that leads out of a store, which no listing follows, with words for it."""
+        look = getattr(self.inner, "links_out", None)
+        links = [link for link in look() if link == slug] + look(slug) if look else []
+        return dict.fromkeys(links, _LINK)
+
+    def linked_phases(self) -> list[str]:
+        """Return the links in a store that lead to the folder of a phase elsewhere."""
+        look = getattr(self.inner, "links_out", None)
+        return (
+            [link for link in look() if any(Path(self.inner.url, link, room).exists() for room in _ROOMS)]
+            if look
+            else []
+        )
+
     def connect(self) -> Listing:
         """Return this view with a connection of its own for another thread."""
         other = copy.copy(self)
@@ -171,12 +190,12 @@ def user_cache() -> Path | None:
     folder = Path(platformdirs.user_cache_dir("nbkit"), "store")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = list(folder.iterdir())
+        kept = own_files(folder, _KEPT_NAME)
     except OSError:
         return None
     for path in kept:
         with contextlib.suppress(OSError):
-            if path.is_file() and time.time() - path.stat().st_mtime > _KEPT_FOR:
+            if time.time() - path.stat().st_mtime > _KEPT_FOR:
                 path.unlink()
     return folder
 
@@ -211,6 +230,11 @@ def held_phases(store: Listing) -> list[str]:
         If there are none, as where the address is not that of a store.
     """
     slugs = sorted({name.split("/")[0] for name in (stat.name for stat in store.list()) if _of_nbkit(name)})
+    if not slugs and (links := store.linked_phases()):
+        raise UsageError(
+            f"The store {store.url} holds nothing of nbkit itself. {', '.join(links)} in it {_LINK}. Make the folder "
+            "around its target the store, or copy what it leads to into this one. Nothing was changed."
+        )
     if not slugs:
         raise UsageError(
             f"The store {store.url} does not exist or holds nothing of nbkit. Check the address in --store or "

@@ -35,6 +35,7 @@ from nbkit.runtime.names import check_slug
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import newest_receipts
 from nbkit.runtime.words import last_line
+from nbkit.tools.output import check_output, output_file
 from nbkit.tools.phases import Phase, load_phases
 from nbkit.tools.status.listing import Listing, list_once
 from nbkit.tools.status.past_sessions import LONGEST, CountedState, PastSession, goodput_of, past_sessions
@@ -200,6 +201,7 @@ def read_phase(
     error = state.last_error()
     if max_steps:
         useful = 3600.0 * step / rate if rate else None
+    notes += [f"{link} {words}." for link, words in listing.links_out(slug).items()]
     notes += [*rehearsal_note, *(f"{name}: {fault}" for name, fault in state.damaged.items())]
     return PhaseStatus(
         slug=slug,
@@ -359,10 +361,12 @@ def write_done(listing: Listing, slugs: Sequence[str] | None, path: Path, cache:
     Raises
     ------
     UsageError
-        If not exactly one phase is given.
+        If not exactly one phase is given, or the file cannot be written.
     """
     if not slugs or len(slugs) != 1:
         raise UsageError(f"--done writes the items of one phase, and {len(slugs or [])} were named. Name one.")
+    check_output(path, "--done")
     done = read_state(listing, check_slug(slugs[0]), cache).done
-    write_seed_manifest(path, done)
+    with output_file(path, "--done") as target:
+        write_seed_manifest(target, done)
     return f"{path}: {len(done)} done items of {slugs[0]}"

@@ -19,6 +19,7 @@ from nbkit.runtime.errors import DamagedError, StoreError
 from nbkit.runtime.ledger.records import shortened
 from nbkit.runtime.ledger.segments import read_state
 from nbkit.runtime.names import check_slug
+from nbkit.runtime.results.results import read_results
 from nbkit.runtime.store.protocol import Store
 from nbkit.runtime.training.newest import fetch_receipt, stored_runs
 from nbkit.runtime.words import printable
@@ -91,6 +92,9 @@ def verify_store(store: str | Store | None = None, slugs: list[str] | None = Non
     found = Verified(listing.url)
     if slugs is None:
         slugs = held_phases(listing)
+        found.faults |= {
+            link: words for slug in listing.linked_phases() for link, words in listing.links_out(slug).items()
+        }
     else:
         refuse_unknown(listing, slugs)
     with tempfile.TemporaryDirectory(prefix="nbkit-verify-") as folder:
@@ -106,7 +110,7 @@ def verify_store(store: str | Store | None = None, slugs: list[str] | None = Non
 
 def _verify_phase(store: Listing, slug: str, folder: Path, found: Verified) -> None:
     state = read_state(store, slug, folder / "segments")
-    found.faults |= state.damaged
+    found.faults |= state.damaged | store.links_out(slug)
     damage = Damage(slug, state)
     found.damage.append(damage)
     contents: dict[str, set[tuple[int, str]]] = {}
@@ -182,19 +186,25 @@ def _verify_json(store: Listing, name: str, folder: Path, found: Verified, damag
     try:
         store.get(name, path)
         found.size += path.stat().st_size
-        read_json(path)
+        read_results(path) if name.endswith("/results.json") else read_json(path)
         found.files += 1
     except FileNotFoundError:
         return
     except ValueError as error:
-        found.faults[name] = f"is not a whole JSON file: {shortened(str(error))}"
+        found.faults[name] = f"is not a valid {name.rpartition('/')[2]}: {shortened(str(error))}"
         damage.others.append(name)
     except (DamagedError, StoreError) as error:
         found.faults[name] = f"cannot be read: {error}"
 
 
-def words(found: Verified) -> str:
-    """Return the result as a table of phases, a line for each fault, and the next step."""
+def words(found: Verified, repair: bool = False) -> str:
+    """Return the result as a table of phases, a line for each fault, and the next step.
+
+    Parameters
+    ----------
+    repair : bool
+        Whether a repair was asked for.
+    """
     faults = Counter(name.partition("/")[0] for name in found.faults)
     rows = [(slug, f"{files:,}", f"{faults[slug]:,}") for slug, files in found.slugs.items()]
     lines = [text_table(rows, ("phase", "files that agree", "faults"), numbers=(1, 2))] if rows else []
@@ -204,6 +214,12 @@ def words(found: Verified) -> str:
     if found.repaired:
         rest = len(found.faults.keys() - found.repaired.keys())
         total += f". {len(found.repaired)} were dealt with, {rest} could not be. Run the phase's notebook again."
+    elif found.faults and repair:
+        total += (
+            ". None of them could be dealt with: a repair makes items pending and sets checkpoints and results aside, "
+            "where it is certain that they are damaged. Nothing was changed. Look at the files named above; where the "
+            "store could not be read, run it again later."
+        )
     elif found.faults:
         total += (
             ". Nothing was changed. 'nbkit verify --repair' makes the items of lost and damaged files pending, so that "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -221,3 +222,28 @@ def test_a_signal_to_the_command_reaches_the_session_which_closes(number, make_n
     assert process.returncode == 3, "it stopped with work left, as before the wall"
     assert f"stopped  {signal.Signals(number).name}" in out
     assert any('"e": "close"' in line for line in journal.read_text().splitlines())
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", ""])
+def test_a_kernel_that_dies_while_it_starts_is_told(toy, tmp_path, monkeypatch, capsys, name):
+    def start(*given, **options):
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    @contextlib.contextmanager
+    def handing_on():
+        yield [name] if name else []
+
+    monkeypatch.setattr("papermill.execute_notebook", start)
+    monkeypatch.setattr("nbkit.tools.rehearsal.running.handing_on", handing_on)
+    assert run_notebook(toy, store=tmp_path / "store", quiet=True) == (3 if name else 1)
+    said = capsys.readouterr().err
+    assert (f"{name} ended the run while its kernel was starting" if name else "the kernel died") in said
+
+
+def test_another_error_of_the_kernels_start_is_shown_as_it_is(toy, tmp_path, monkeypatch):
+    def start(*given, **options):
+        raise RuntimeError("another")
+
+    monkeypatch.setattr("papermill.execute_notebook", start)
+    with pytest.raises(RuntimeError, match="another"):
+        run_notebook(toy, store=tmp_path / "store", quiet=True)

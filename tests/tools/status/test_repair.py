@@ -194,3 +194,31 @@ def test_losses_outlive_the_merging_of_sessions(store, tmp_path) -> None:
         assert set(state.done) == {"a", "sub/c"} and state.rounds.lost == {"b": 4} and not state.damaged
         nbkit.open_session("toy", store=store, folder=tmp_path / "work").close()
     assert session_once(tmp_path)[1] == ["b"]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"metrics": [1]}', '{"metrics": {}, "data": "\\ud800"}', "{", '"x"', ""])
+def test_results_that_no_session_takes_are_named_and_set_aside(store: Path, tmp_path: Path, text: str) -> None:
+    (store / "toy/results.json").write_text(text)
+    session = nbkit.open_session("toy", store=store, folder=tmp_path / "w")
+    with pytest.raises(UsageError, match="'nbkit verify toy --repair' sets it aside"):
+        session.result("m", 1.0, unit="1", baseline=0.5, baseline_is="chance")
+    session._leave()
+    assert list(verify_store(str(store)).faults) == ["toy/results.json"]
+    assert run(["verify", "toy", "--repair", "--store", str(store)]) == 3
+    assert (store / "toy/damaged/results.json").read_text() == text
+    session = nbkit.open_session("toy", store=store, folder=tmp_path / "w2")
+    session.result("m", 1.0, unit="1", baseline=0.5, baseline_is="chance")
+    session.close()
+    assert not verify_store(str(store)).faults
+
+
+def test_a_repair_that_could_do_nothing_does_not_name_itself_as_the_next_step(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (segment,) = (store / "toy/ledger").rglob("*.jsonl")
+    flip(segment)
+    assert run(["verify", "toy", "--repair", "--store", str(store)]) == 1
+    said = capsys.readouterr().out
+    assert "None of them could be dealt with" in said and "'nbkit verify --repair' makes" not in said
+    assert run(["verify", "toy", "--store", str(store)]) == 1
+    assert "'nbkit verify --repair' makes" in capsys.readouterr().out
