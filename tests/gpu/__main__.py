@@ -9,22 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from tests.bench.rows import Row
-from tests.gpu.presets import installed
+from tests.gpu import memory
+from tests.gpu.presets import PRESETS, decoding_presets
+from tests.gpu.processes import in_turns, left_out
 from tests.gpu.slices import Slice, all_slices
+from tests.gpu.steps import STEPS
 
 PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
 MINUTES = 8.0  # of a slice
 NO_CARD = 2  # exit code
+LARGE = 60e9  # bytes of a card on which several slices that measure no time may run at once
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,17 +37,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="measure again what is in the file already")
     parser.add_argument("--dry", action="store_true", help="without a card: each slice up to its first call of CUDA")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="that one slice may take at most")
+    parser.add_argument("--estimate", action="store_true", help="without a card: keep the presets' estimated memory")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each preset")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the table goes; its rows go beside it")
-    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # in the process of one slice
     options = parser.parse_args(arguments)
-    if options.rows:
-        return _measure(slices[options.only[0]], options.rows)
-    wanted = [one for one in slices.values() if not options.only or any(word in one.name for word in options.only)]
+    words = options.only or [""]  # in their order, so that a lent card does first what matters most
+    wanted = list({name: one for word in words for name, one in slices.items() if word in name}.values())
     if options.list:
-        print("\n".join(f"{one.name}{_left_out(one) and f' ({_left_out(one)})'}" for one in wanted))
+        print("\n".join(f"{one.name}{left_out(one) and f' ({left_out(one)})'}" for one in wanted))
         return 0
     if options.dry:
         return _run_dry(wanted)
+    kept = options.page.with_suffix(".json")
+    found = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
+    if options.estimate:
+        return _estimate(found, kept, words)
     if not torch.cuda.is_available():
         print(
             f"There is no card: torch {torch.__version__} finds no CUDA device. {len(wanted)} slices were not measured "
@@ -54,32 +59,22 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return NO_CARD
     card = torch.cuda.get_device_name()
-    kept = options.page.with_suffix(".json")
-    found = json.loads(kept.read_text("utf-8")) if kept.is_file() and not options.again else {}
-    if found.get("card") != card:
-        found = {"card": card, "torch": torch.__version__, "slices": {}}
-    for one in wanted:
-        if one.name in found["slices"] and not found["slices"][one.name]["why"]:
-            continue
-        found["slices"][one.name] = _in_its_own_process(one, 60 * options.minutes)
+    estimates = found.get("estimates", {})
+    if options.again or found.get("card") != card:
+        found = {"card": card, "torch": torch.__version__, "estimates": estimates, "slices": {}}
+    left = [one for one in wanted if one.name not in found["slices"] or found["slices"][one.name]["why"]]
+    known = {"estimates": estimates, "steps": options.steps}
+    large = torch.cuda.get_device_properties(0).total_memory > LARGE and (os.cpu_count() or 1) >= 16
+    for name, part in in_turns(left, 60 * options.minutes, known, 4 if large else 1):
+        found["slices"][name] = part
         kept.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         options.page.write_text(page_of(found), "utf-8")
-        print(lines_of(one.name, found["slices"][one.name]), flush=True)
+        print(lines_of(name, part), flush=True)
     rows = [Row(**row) for part in found["slices"].values() for row in part["rows"]]
     failed = [name for name, part in found["slices"].items() if part["why"].startswith("failed")]
     missed = [row.what for row in rows if row.met is False]
     print(f"{len(rows)} rows on one {card} in {options.page}; missed: {missed or 'none'}; failed: {failed or 'none'}")
     return int(bool(missed or failed))
-
-
-def _left_out(one: Slice) -> str:
-    """Return why a slice cannot run here; "" if it can."""
-    missing = [name for name in one.needs if not installed(name)]
-    if missing:
-        return f"left out: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
-    if torch.cuda.is_available() and torch.cuda.device_count() < one.cards:
-        return f"left out: it needs {one.cards} cards, and there is {torch.cuda.device_count()}"
-    return ""
 
 
 def _run_dry(wanted: list[Slice]) -> int:
@@ -90,7 +85,7 @@ def _run_dry(wanted: list[Slice]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, PAGE.name)
         for one in wanted:
-            why = _left_out(one)
+            why = left_out(one)
             part = {"rows": [], "why": why, "seconds": 0.0} if why else dry_part(one)
             found["slices"][one.name] = part
             page.write_text(page_of(found), "utf-8")
@@ -107,25 +102,14 @@ def _run_dry(wanted: list[Slice]) -> int:
     return int(bool(failed))
 
 
-def _in_its_own_process(one: Slice, seconds: float) -> dict:
-    began, why = time.monotonic(), _left_out(one)
-    rows: list[dict] = []
-    if not why:
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder, "rows.json")
-            command = [sys.executable, "-m", "tests.gpu", "--only", one.name, "--rows", str(target)]
-            try:
-                done = subprocess.run(command, timeout=seconds, capture_output=True, text=True, env={**os.environ})
-                last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-                why = f"failed: {last}" if done.returncode else ""
-            except subprocess.TimeoutExpired:
-                why = f"failed: it did not end within {seconds / 60:.0f} minutes"
-            rows = json.loads(target.read_text("utf-8")) if target.is_file() else []
-    return {"rows": rows, "why": why, "seconds": round(time.monotonic() - began, 1)}
-
-
-def _measure(one: Slice, target: Path) -> int:
-    target.write_text(json.dumps([asdict(row) for row in one.rows()]), "utf-8")
+def _estimate(found: dict, kept: Path, words: list[str]) -> int:
+    """Keep what each preset needs, which takes minutes of a processor and no card; return the exit code."""
+    estimates = found.setdefault("estimates", {})
+    for preset in [*PRESETS, *decoding_presets()]:
+        if any(word in f"preset {preset.name}" for word in words):
+            estimates[preset.name] = round(memory.need_of(preset).gb, 3)
+            kept.write_text(json.dumps({"slices": {}, **found}, indent=1) + "\n", "utf-8")
+            print(f"{preset.name}: {estimates[preset.name]} GB", flush=True)
     return 0
 
 
@@ -147,6 +131,9 @@ def lines_of(name: str, part: dict) -> str:
 def page_of(found: dict) -> str:
     """Return the whole page."""
     parts = "\n".join(lines_of(name, part) for name, part in found["slices"].items())
+    left = [one.name for one in all_slices() if one.name not in found["slices"]]
+    if left:
+        parts += f"\n## Not measured yet\n\n{len(left)} of {len(all_slices())} slices: {', '.join(left)}.\n"
     return (
         f"# On a card: {found['card']}\n\nWritten by `make gpu` on one {found['card']} with torch {found['torch']}. "
         f"Every figure stands beside its alternative from the same run, where there is one.\n\n{parts}"

@@ -14,12 +14,12 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import torch
 
+from nbkit.runtime.errors import NbkitError
 from tests import ROOT
 from tests.bench.rows import Row
 from tests.gpu.slices import Slice
@@ -32,7 +32,7 @@ _ANSWERS: dict[str, Any] = {
 }  # fmt: skip
 
 
-_REFUSALS = (RuntimeError, AssertionError, torch.multiprocessing.ProcessRaisedException)
+_REFUSALS = (RuntimeError, AssertionError, torch.multiprocessing.ProcessRaisedException, NbkitError)
 
 
 class FirstCall(BaseException):
@@ -54,7 +54,7 @@ def as_beside_a_card(cards: int = 1) -> Iterator[None]:
         for name, value in (_ANSWERS | {"device_count": cards}).items():
             stack.enter_context(mock.patch.object(torch.cuda, name, lambda *_, value=value, **__: value))
         stack.enter_context(mock.patch.object(torch.cuda, "_lazy_init", needed))  # torch's own code calls it, too
-        stack.enter_context(mock.patch("tests.gpu.memory.need_of", lambda preset: SimpleNamespace(gb=1.0)))
+        stack.enter_context(mock.patch("tests.gpu.memory.need_gb", lambda preset: 1.0))
         yield
 
 
@@ -74,8 +74,9 @@ def first_call(one: Slice) -> str:
     except FirstCall as reached:
         return _place(reached)
     except _REFUSALS as error:  # torch's own, as in processes that a slice starts
-        last = (str(error).strip().splitlines() or [""])[-1]
-        if not re.search("nvidia|cuda|nccl", last, re.IGNORECASE):
+        lines = str(error).strip().splitlines() or [""]
+        last = next((line for line in lines if "CUDAAccelerator" in line), lines[-1])
+        if not re.search("nvidia|cuda|nccl|FirstCall", last, re.IGNORECASE):
             raise
         return f"{_place(error)}: {last[:80]}"
     raise NeverCalled(f"{one.name!r} ended without a call of CUDA.")

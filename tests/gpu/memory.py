@@ -11,6 +11,7 @@ import torch
 from nbkit.neuro.training.steps.memory import StepMemory, step_memory
 from tests.gpu.presets import PRESETS, Preset, decoding_presets
 
+KNOWN: dict[str, float] = {}  # GB that `--estimate` has found before, by preset
 MOST_GB = 14.0  # of a card with 16 GB: 15 are usable, and the context and gaps between tensors take one
 
 
@@ -26,6 +27,11 @@ class Need:
     def gb(self) -> float:
         """GB of a step in these pieces."""
         return self.cut.total / 1e9
+
+
+def need_gb(preset: Preset) -> float:
+    """Return the GB of a preset's step, estimated without a card, now or before."""
+    return KNOWN[preset.name] if preset.name in KNOWN else need_of(preset).gb
 
 
 def need_of(preset: Preset) -> Need:

@@ -17,6 +17,9 @@ from tests.bench.rows import Row
 from tests.gpu.presets import PRESETS, Preset, decoding_presets
 
 GB = 1 << 30
+_SLUGS = ("labram_pretrain", "jepa_pretrain", "bandvar_train", "neurofm_validate", "tribe_distill")
+KILLED = [one for one in PRESETS if one.slug in _SLUGS]  # one of each system that has a preset
+PROVED = [one for one in KILLED if one.slug == "neurofm_validate"]
 
 
 @dataclass(frozen=True)
@@ -32,20 +35,30 @@ class Slice:
         Measures and returns the rows.
     cards : int
         Number of cards that it needs.
+    timed : bool
+        False if other work on the card does not matter to it.
     """
 
     name: str
     needs: tuple[str, ...]
     rows: Callable[[], list[Row]]
     cards: int = 1
+    timed: bool = True
 
 
 def _preset(preset: Preset) -> Callable[[], list[Row]]:
     def rows() -> list[Row]:
-        from tests.gpu.memory import need_of
+        from tests.gpu.memory import need_gb
         from tests.gpu.steps import preset_rows
 
-        return preset_rows(preset, need_of(preset).gb)
+        return preset_rows(preset, need_gb(preset))
+
+    return rows
+
+
+def _resumed(of: str, preset: Preset, **options: bool) -> Callable[[], list[Row]]:
+    def rows() -> list[Row]:
+        return getattr(importlib.import_module("tests.gpu.resumed"), f"{of}_rows")(preset, **options)
 
     return rows
 
@@ -227,8 +240,14 @@ def all_slices() -> list[Slice]:
         Slice("selective scan", ("mambapy",), _bench("scan")),
         Slice("Band-VAR", (), _bench("bandvar")),
         Slice("embeddings", ("braindecode", "mne"), _bench("decoding")),
-        Slice("fp16 through a resume", runtime, resumed_scaler),
+        Slice("fp16 through a resume", runtime, resumed_scaler, timed=False),
         Slice("pinned buffers", (), pinned_buffers),
         Slice("4 bits", ("bitsandbytes",), four_bits),
         Slice("two devices", (), two_devices, cards=2),
+        *(Slice(f"killed {one.name}", runtime, _resumed("killed", one), timed=False) for one in KILLED),
+        *(Slice(f"proved {one.name}", runtime, _resumed("proved", one), timed=False) for one in PROVED),
+        *(
+            Slice(f"stopped {one.name}", runtime, _resumed("stopped", one, twice=one in KILLED), timed=False)
+            for one in PRESETS
+        ),
     ]

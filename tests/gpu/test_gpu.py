@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 import tests.gpu.__main__ as gpu
 from tests.bench.rows import Row
 from tests.gpu.presets import HAS_BRAINDECODE
+from tests.gpu.processes import in_turns, left_out
 from tests.gpu.slices import Slice
 
 no_card = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
@@ -96,17 +98,41 @@ def test_the_page_names_the_card_the_rows_and_what_was_left_out(tmp_path: Path, 
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     runs = []
 
-    def run(command, **options):
-        runs.append(command[command.index("--only") + 1])
-        row = Row("a step", 12.5, "ms", "another", 25.0, "<= 20 ms", True)
-        Path(command[-1]).write_text(json.dumps([vars(row)]))
-        return subprocess.CompletedProcess(command, 0, "", "")
+    def in_turns(wanted, seconds, known, at_once):
+        assert known["estimates"] == {"a preset": 1.5}
+        for one in wanted:
+            runs.append(one.name)
+            row = Row("a step", 12.5, "ms", "another", 25.0, "<= 20 ms", True)
+            yield one.name, {"rows": [] if left_out(one) else [vars(row)], "why": left_out(one), "seconds": 1.0}
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(gpu, "in_turns", in_turns)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda card: SimpleNamespace(total_memory=16e9))
+    (tmp_path / "gpu.json").write_text(json.dumps({"estimates": {"a preset": 1.5}}))
     assert gpu.main(["--page", str(tmp_path / "gpu.md")]) == 0
     page = (tmp_path / "gpu.md").read_text()
     assert page.startswith("# On a card: Tesla T4")
     assert "| a step | 12.5 ms | 25 ms (another) | <= 20 ms met |  |" in page
     assert "no_such_package is not installed" in page and "it needs 2 cards, and there is 1" in page
     gpu.main(["--page", str(tmp_path / "gpu.md")])
-    assert runs == ["good"], "what is measured is kept"
+    assert runs == ["good", "bare", "pair", "bare", "pair"], "what is measured is kept"
+
+
+@pytest.mark.rehearse
+def test_a_slice_that_fails_says_why_and_the_others_go_on() -> None:
+    slices = [Slice(f"no such slice {number}", (), list, timed=number > 1) for number in range(3)]
+    parts = dict(in_turns([*slices, Slice("bare", ("no_such_package",), list)], 120, {}, at_once=2))
+    assert list(parts)[0] == "bare" and parts["bare"]["why"].startswith("left out: no_such_package")
+    for one in slices:
+        assert parts[one.name]["why"].startswith("failed: StopIteration"), parts
+
+
+def test_a_slice_that_does_not_end_is_ended() -> None:
+    ((_, part),) = in_turns([Slice("no such slice", (), list)], 0.0, {}, at_once=1)
+    assert part["rows"] == [] and part["why"].startswith("failed: ")
+
+
+def test_estimates_are_kept_for_a_machine_with_a_card(tmp_path: Path) -> None:
+    page = tmp_path / "gpu.md"
+    assert gpu.main(["--estimate", "--only", "bandvar_tokenizer", "--page", str(page)]) == 0
+    (found,) = json.loads(page.with_suffix(".json").read_text())["estimates"].values()
+    assert 0.1 < found < 1.0

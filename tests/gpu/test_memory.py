@@ -75,6 +75,7 @@ def allocated(rows: int, half: torch.dtype | None = None, attends: bool = True) 
     net, batch = Net(attends=attends), draw(rows)
     with (
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+        torch.backends.mkldnn.flags(enabled=False),  # on some processors it copies its inputs first
         torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile,
     ):
         with torch.autocast("cpu", dtype=half, enabled=half is not None, cache_enabled=False):
