@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 
 import tests.bench.__main__ as bench
-from tests.bench.results import Results, rows_of
+from tests.bench.results import Results, rows_of, this_machine
 from tests.bench.rows import Row
 from tests.bench.section import BEGIN, END, section, write_section
 
@@ -51,6 +51,24 @@ def test_a_run_that_was_ended_measures_only_what_is_missing_or_failed(measured, 
     assert asked == ["ledger", "import", "import"]
     bench.main([*wanted, "--resume", "--quick"])  # of another size: nothing is kept
     assert asked[3:] == ["ledger", "import"]
+
+
+def test_what_another_machine_has_measured_is_kept_and_named(tmp_path, monkeypatch):
+    path = tmp_path / "rows.json"
+    first = Results(path, quick=False, resume=False)
+    first.add("a", "About a.", 90.0, [asdict(FAST)], "", 0.2)
+    first.add("b", "About b.", 90.0, [asdict(FAST)], "", 0.2)
+    other = {**this_machine(), "processor": "another one"}
+    monkeypatch.setattr("tests.bench.results.this_machine", lambda: other)
+    second = Results(path, quick=False, resume=True)
+    assert "a" not in second and set(second.document["parts"]) == {"a", "b"}
+    second.add("b", "About b.", 60.0, [asdict(SLOW)], "", 0.2)
+    third = Results(path, quick=False, resume=True)
+    assert "b" in third and "a" not in third
+    made = section(json.loads(path.read_text()))
+    assert (
+        made.count("another one") == 1 and "**About b** (`b`; on another one, " in made and "**About a** (`a`)" in made
+    )
 
 
 def test_the_section_names_what_was_missed_and_every_neighbour(tmp_path):

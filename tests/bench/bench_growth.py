@@ -35,7 +35,8 @@ def run(quick: bool) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for sessions in (1, 100) if quick else (1, 100, 1000):
-            rows += _of_drive(Path(folder, f"drive-{sessions}"), sessions)
+            rows += _of_drive(Path(folder, f"drive-{sessions}"), sessions, every=3)
+        rows += _of_drive(Path(folder, "drive-killed"), 100 if quick else 1000, every=1)
         for items in (1_000,) if quick else (1_000, 100_000):
             rows += _of_folder(Path(folder, f"folder-{items}"), items)
     return rows
@@ -53,12 +54,12 @@ def past(session: int, first: int, items: int, closed: bool) -> list[tuple[str, 
     return [(segment.name, data)]
 
 
-def _of_drive(folder: Path, sessions: int) -> list[Row]:
-    """Measure a Drive in which every third session was killed, all within the last day."""
+def _of_drive(folder: Path, sessions: int, every: int) -> list[Row]:
+    """Measure a Drive in which every third session, or every one, was killed, all within the last day."""
     with Loopback(Plan(retry_after="0")) as drive:
         folders: dict[str, str] = {}
         for session in range(sessions):
-            for name, data in past(session, session, 1, closed=session % 3 != 0):
+            for name, data in past(session, session, 1, closed=session % every != 0):
                 make(drive, name, data, folders)
 
         def store() -> DriveStore:
@@ -77,13 +78,13 @@ def _of_drive(folder: Path, sessions: int) -> list[Row]:
             session.close()
             return took
 
-        first, _ = opening(0)  # it copies what it has read for those that follow
+        first, _ = opening(0)  # it copies what it has read for those that follow, as every fourth of them does
         later = [opening(number)[0] for number in range(1, 5)]
         cache = folder / "cache"
         fresh = requests_of(lambda: read_status(list_once(store(), cache=cache)))
         again = requests_of(lambda: read_status(list_once(store(), cache=cache)))
         page = requests_of(lambda: write_report(list_once(store(), cache=cache), folder / "report.html"))
-    name = f"{sessions:,} past sessions"
+    name = f"{sessions:,} past sessions" + (", all killed" if every == 1 else "")
     return [
         Row(f"open on Drive after {name}", max(later), "requests", "before the records were copied", first,
             f"<= {_OPENING}", max(later) <= _OPENING),

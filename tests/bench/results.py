@@ -51,22 +51,24 @@ class Results:
     path : Path or None
     quick : bool
     resume : bool
-        True to keep what the file holds of the same machine and size.
+        True to keep what the file holds of the same size. What another machine has measured is kept until it is
+        measured again, and names that machine.
     """
 
     def __init__(self, path: Path | None, quick: bool, resume: bool) -> None:
-        self.path, machine = path, this_machine()
-        self.document: dict[str, Any] = {"machine": machine, "quick": quick, "parts": {}}
+        self.path, self.machine = path, this_machine()
+        self.document: dict[str, Any] = {"machine": self.machine, "quick": quick, "parts": {}}
         if resume and path is not None and path.is_file():
             known = json.loads(path.read_text("utf-8"))
-            if (known["machine"], known["quick"]) == (machine, quick):
+            if known["quick"] == quick:
                 whole = {name: part for name, part in known["parts"].items() if not part["error"]}
-                self.document["parts"] = whole
+                self.document = {**known, "parts": whole}
             else:
-                print(f"{path} is of another machine or size: everything is measured again")
+                print(f"{path} is of another size: everything is measured again")
 
     def __contains__(self, name: str) -> bool:
-        return name in self.document["parts"]
+        part = self.document["parts"].get(name)
+        return part is not None and part.get("machine", self.document["machine"]) == self.machine
 
     def add(self, name: str, title: str, seconds: float, rows: list[dict[str, Any]], error: str, load: float) -> None:
         """Add a file's rows, or what kept it from giving any."""
@@ -74,6 +76,8 @@ class Results:
             "title": title, "seconds": round(seconds, 1), "load": round(load, 1), "date": date.today().isoformat(),
             "error": error, "rows": rows,
         }  # fmt: skip
+        if self.machine != self.document["machine"]:
+            self.document["parts"][name]["machine"] = self.machine
         if self.path is not None:
             temporary = self.path.with_suffix(".partial")
             temporary.write_text(json.dumps(self.document, indent=1, sort_keys=True) + "\n", "utf-8")

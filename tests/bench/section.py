@@ -45,7 +45,8 @@ def section(document: dict[str, Any]) -> str:
         shown = [row for row in rows_of(document, [name]) if row.alternative or row.limit or row.target]
         if shown:
             load = f"; load {part['load']:g} at its start" if part["load"] >= 1 else ""
-            lines += [f"**{part['title'].rstrip('.')}** (`{name}`{load})", ""]
+            where = f"; on {machine_words(part['machine'])}" if "machine" in part else ""
+            lines += [f"**{part['title'].rstrip('.')}** (`{name}`{load}{where})", ""]
             lines += ["| what | ours | alternative | limit | target |", "|---|---|---|---|---|", *map(_line, shown), ""]
     return "\n".join([*lines, "</details>"])
 
