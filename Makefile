@@ -89,7 +89,7 @@ demo: $(CORE)  ## the main job: a real recording, several sessions, some of them
 	@echo "Next: '$(RUN) -m nbkit report --store $(DEMO_STORE)' for a page of all of it; 'make setup' adds JupyterLab and the"
 	@echo "rest, then '$(RUN) -m nbkit notebooks' copies the notebooks for you. 'make clean' begins anew."
 
-test: $(READY)  ## all tests, 30 to 45 minutes (TESTS="tests/runtime -x" narrows them; WORKERS=4 runs them on more cores)
+test: $(READY)  ## all tests, 30 to 60 minutes (TESTS="tests/runtime -x" narrows them; WORKERS=4 runs them on more cores)
 	$(PYTEST) $(TESTS)
 
 quick: $(READY)  ## the tests without the expensive kinds, within 4 minutes

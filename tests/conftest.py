@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import importlib.metadata
 import json
 import os
 import threading
@@ -52,6 +55,16 @@ def turn(nodeid: str) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: turn(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of each garbage collection, also in the many processes that tests fork."""
+    gc.collect()
+    gc.freeze()
+
+
+# Lightning looks for plugins each time a Trainer is made, in some hundreds of files: a tenth of a short training.
+importlib.metadata.entry_points = functools.lru_cache(importlib.metadata.entry_points)
 
 
 @pytest.fixture(autouse=True)

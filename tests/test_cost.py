@@ -22,6 +22,7 @@ WHOLE = "import pytest\n\npytestmark = pytest.mark.browser\nraise SystemExit('th
 # what is about trainings and torch's threads
 OF_TORCH = (
     "tests/runtime/training",
+    "tests/runtime/items/test_chosen_tensors.py",
     "tests/runtime/test_threads.py",
     "tests/runtime/results/test_on_device.py",
     "tests/runtime/beside/test_two_trainers.py",

@@ -20,6 +20,7 @@ from nbkit.runtime.ledger.manifest import read_manifest
 from nbkit.runtime.ledger.receipts import FORMAT, Receipt, read_receipt
 from nbkit.runtime.results.results import Results
 from nbkit.runtime.store.folder import FolderStore
+from nbkit.runtime.training.newest import fetch_receipt
 from nbkit.tools.kaggle.pull import log_text
 from nbkit.tools.kaggle.runs import Push, read_pushes, record_push
 from nbkit.tools.notebooks import read_notebook
@@ -78,6 +79,34 @@ def test_a_receipt_of_any_values_is_typed_or_damaged(changes):
 def test_a_receipt_of_a_newer_version_says_so(tmp_path):
     with pytest.raises(DamagedError, match="newer nbkit"):
         read_receipt(receipt_with(tmp_path, {"format": FORMAT + 1, "step": "in another form"}))
+
+
+ODD_RECEIPTS = [
+    {"settings": {"module": [1]}}, {"settings": {"module_hparams": "x"}}, {"settings": [1]}, {"world_size": 0},
+    {"chosen": {"pieces": 0}}, {"monitor": {"name": [1]}}, {"monitor": {"best": "y"}},
+    {"training": {"optimizers": "Adam"}},
+    {"training": {"optimizers": [1]}}, {"training": {"callbacks": 3}}, {"training": {"seed": "x"}},
+    {"training": {"callback_settings": {"a": [1]}}}, {"training": {"validation": {"a": 1}}},
+    {"training": {"validation": {"a": {"contents": [1]}}}}, {"training": {"validated": "loss"}},
+    {"versions": {"torch": 2}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", ODD_RECEIPTS, ids=str)
+def test_what_is_compared_with_another_session_has_its_form(changes, tmp_path):
+    with pytest.raises(DamagedError, match="is damaged: "):
+        read_receipt(receipt_with(tmp_path, changes))
+
+
+def test_a_receipt_of_another_phase_does_not_count(tmp_path):
+    path = RECEIPT.write(tmp_path)
+    assert read_receipt(path, slug="p") == RECEIPT
+    with pytest.raises(DamagedError, match="belongs to the phase 'p', not to 'q'"):
+        read_receipt(path, slug="q")
+    store = FolderStore(tmp_path / "store")
+    store.put(path, f"q/checkpoints/{RECEIPT.name}")
+    with pytest.raises(DamagedError, match="belongs to the phase 'p'"):
+        fetch_receipt(store, f"q/checkpoints/{RECEIPT.name}", tmp_path / "fetched")
 
 
 # -- results, histories, rehearsals, pushes ----------------------------------------------------------------------------
@@ -162,7 +191,7 @@ def test_what_a_session_writes_to_its_journal_is_read(tmp_path, monkeypatch):
 MANIFESTS = {
     "empty": b"", "no key": b"name\n", "twice": b"key\tkey\na\tb\n", "UTF-16": "key\na\n".encode("utf-16"),
     "UTF-16 without a mark": "key\na\n".encode("utf-16-le"), "NUL": b"key\na\n\0\n", "Latin": b"key\n\xe9\n",
-    "old Mac": b"key\ra\rb\r", "above": b"key\n../../x\n", "a line of 8 MB": b"key\n" + b"a" * (8 << 20) + b"\n",
+    "two line ends": b"key\na\rb\n", "above": b"key\n../../x\n", "a line of 8 MB": b"key\n" + b"a" * (8 << 20) + b"\n",
     "a header of 8 MB": b"k" * (8 << 20), "too few": b"key\tb\na\n", "steers": b"key\n\x1b[2J\n",
     "half of a character": b"key\n\xed\xa0\x80\n",
 }  # fmt: skip
@@ -177,10 +206,11 @@ def test_an_odd_manifest_is_refused_in_a_few_words(tmp_path, what):
     assert len(str(caught.value)) < 2500 and "p.tsv" in str(caught.value)
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path):
+def test_a_byte_order_mark_and_line_ends_of_windows_and_old_macs_are_fine(tmp_path):
     path = tmp_path / "p.tsv"
-    path.write_bytes(b"\xef\xbb\xbfkey\tpath\r\na\tb c\r\n")
-    assert list(read_manifest(path)) == [{"key": "a", "path": "b c"}]
+    for end in (b"\r\n", b"\r"):
+        path.write_bytes(b"\xef\xbb\xbfkey\tpath" + end + b"a\tb c" + end)
+        assert list(read_manifest(path)) == [{"key": "a", "path": "b c"}]
 
 
 @given(st.binary(max_size=60) | st.text("key\t\n\r\0ab/.\ufeff\x1b", max_size=40).map(encode))
