@@ -66,14 +66,18 @@ def in_turns(
         for timed in (False, True):
             waiting = deque(one for one in able if one.timed is timed)
             running: deque[_Process] = deque()
-            while waiting or running:
-                while waiting and len(running) <= at_once:
-                    running.append(_Process(waiting.popleft(), known))
-                for process in list(running)[: 1 if timed else at_once]:
-                    process.go()
-                process = _ended(running, seconds, 1 if timed else at_once)
-                running.remove(process)
-                yield process.name, process.part(seconds)
+            try:
+                while waiting or running:
+                    while waiting and len(running) <= at_once:
+                        running.append(_Process(waiting.popleft(), known))
+                    for process in list(running)[: 1 if timed else at_once]:
+                        process.go()
+                    process = _ended(running, seconds, 1 if timed else at_once)
+                    running.remove(process)
+                    yield process.name, process.part(seconds)
+            finally:
+                for process in running:  # after an interrupt they would hold the card
+                    process.part(0.0)
 
 
 def _ended(running: deque[_Process], seconds: float, most: int) -> _Process:

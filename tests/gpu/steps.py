@@ -50,8 +50,9 @@ class Clock(lightning.Callback):
         self.scale = float(scaler.get_scale()) if scaler is not None else 1.0
 
 
-def preset_rows(preset: Preset, estimate_gb: float, steps: int = STEPS) -> list[Row]:
-    """Train a preset and return its rows: rate, peak beside the estimate, kernels."""
+def preset_rows(preset: Preset, estimate_gb: float, steps: int | None = None) -> list[Row]:
+    """Train a preset for `steps`, or for STEPS, and return its rows: rate, peak beside the estimate, kernels."""
+    steps = STEPS if steps is None else steps  # not as a default: --steps sets STEPS after this file was read
     torch.manual_seed(0)
     module, batch_of = preset.make()
     batches = [batch_of(preset.batch_size) for _ in range(2)]

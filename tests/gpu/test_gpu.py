@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
 import tests.gpu.__main__ as gpu
 from tests.bench.rows import Row
+from tests.gpu import steps
 from tests.gpu.presets import HAS_BRAINDECODE
 from tests.gpu.processes import in_turns, left_out
 from tests.gpu.slices import Slice
@@ -129,6 +131,34 @@ def test_a_slice_that_fails_says_why_and_the_others_go_on() -> None:
 def test_a_slice_that_does_not_end_is_ended() -> None:
     ((_, part),) = in_turns([Slice("no such slice", (), list)], 0.0, {}, at_once=1)
     assert part["rows"] == [] and part["why"].startswith("failed: ")
+
+
+def test_what_runs_beside_a_slice_ends_with_an_interrupt() -> None:
+    turns = in_turns(
+        [Slice(f"no such slice {number}", (), list, timed=False) for number in range(4)], 0.0, {}, at_once=2
+    )
+    next(turns)
+
+    def of_slices() -> list[psutil.Process]:
+        return [one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline())]
+
+    assert of_slices()
+    turns.close()
+    assert not of_slices()
+
+
+def test_the_steps_that_were_asked_for_are_those_that_run(monkeypatch) -> None:
+    class Asked(Exception):
+        pass
+
+    def drawn(batches, steps):
+        raise Asked(steps)
+
+    monkeypatch.setattr(steps, "Drawn", drawn)
+    monkeypatch.setattr(steps, "STEPS", 7)  # as a slice's process does with --steps
+    preset = SimpleNamespace(make=lambda: (torch.nn.Linear(1, 1), lambda size: torch.zeros(size)), batch_size=2)
+    with pytest.raises(Asked, match="^7$"):
+        steps.preset_rows(preset, 1.0)
 
 
 def test_estimates_are_kept_for_a_machine_with_a_card(tmp_path: Path) -> None:
