@@ -106,6 +106,10 @@ class Commits:
         """Return whether a deletion waits for its commit."""
         return name in self._gone
 
+    def deleted(self) -> frozenset[str]:
+        """Return the names whose deletion waits for its commit."""
+        return frozenset(self._gone)  # without the lock, which a forked process may never get
+
     def deletes(self) -> bool:
         """Return whether any deletion waits for its commit."""
         return bool(self._gone) and self._pid == os.getpid()

@@ -126,7 +126,9 @@ class HubStore:
             return next((shown[name] for _, shown in reversed(self._listed.values()) if name in shown), None)
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
-        folder, commit = check_prefix(prefix).rpartition("/")[0], self._access.head()
+        folder = check_prefix(prefix).rpartition("/")[0]
+        deleted = self._commits.deleted()  # before the head is asked for: their commit may come right after it
+        commit = self._access.head()
         with self._lock:
             known, shown = self._listed.get(folder, ("", {}))
         if known != commit:
@@ -136,8 +138,9 @@ class HubStore:
                 self._listed[folder] = commit, shown  # the newest last
         for name in sorted(shown):
             # such as .gitattributes, which the Hub makes
-            if name.startswith(prefix) and "/." not in f"/{name}" and not self._commits.is_deleted(name):
-                yield _stat(shown[name])
+            if name.startswith(prefix) and "/." not in f"/{name}":
+                if name not in deleted and not self._commits.is_deleted(name):
+                    yield _stat(shown[name])
 
     def delete(self, name: str) -> None:
         """Delete a file with the next commit; this process sees it no more from now on."""

@@ -180,6 +180,39 @@ def test_deletions_go_with_the_next_commit_and_are_hidden_at_once(hub, file):
     assert sorted(hub.hub.tree()) == ["a/0", "a/4"] and commits(hub) <= 3
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["never listed", "listed before"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("asked", ["head", "tree", "entries"])
+def test_what_was_deleted_is_not_seen_whenever_its_commit_is_made(
+    asked, when, listed, hub, file, tmp_path, monkeypatch
+):
+    store = store_of(hub)
+    looks = {"list": lambda: [one.name for one in store.list()], "stat": lambda: store.stat("a/x")}
+    for look, see in looks.items():
+        store.put(file("x", "x"), "a/x")
+        store.put(file("y", "y"), "a/y")
+        assert not listed or "a/x" in looks["list"]()
+        monkeypatch.setattr(store._commits, "_every", 4.0)  # the deletion waits until it is told to go
+        store.delete("a/x")
+        ask = getattr(store._access, asked)
+
+        def meanwhile(*arguments, ask=ask):
+            monkeypatch.setattr(store._access, asked, ask)
+            if when == "before":
+                store.settle()
+            answer = ask(*arguments)
+            store.settle()
+            return answer
+
+        monkeypatch.setattr(store._access, asked, meanwhile)
+        assert see() == {"list": ["a/y"], "stat": None}[look]
+        monkeypatch.setattr(store._access, asked, ask)
+        store.settle()
+        monkeypatch.setattr(store._commits, "_every", 0.0)
+        with pytest.raises(FileNotFoundError):
+            store.get("a/x", tmp_path / "got")
+
+
 def test_two_sessions_that_delete_the_same_end_both(hub, file):
     store_of(hub).put_together([(file(str(i), f"f{i}"), f"a/{i}") for i in range(5)])
     stores = [store_of(hub), store_of(hub)]
