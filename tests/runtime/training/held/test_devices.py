@@ -20,17 +20,17 @@ pytestmark = pytest.mark.train
 
 
 class Card:
-    """Memory of a card: tensors that were put there, and are kept so that none gets their address."""
+    """Memory of a card: what was put there, kept so that nothing else gets its address."""
 
     def __init__(self) -> None:
-        self.kept: dict[int, torch.Tensor] = {}
+        self.kept: dict[int, torch.UntypedStorage] = {}  # a tensor would let it go with its ``.data``
 
     def whereabouts(self, tensor: torch.Tensor) -> str:
         return "cuda" if tensor.numel() and tensor.data_ptr() in self.kept else "cpu"
 
     def put(self, tensor: torch.Tensor) -> torch.Tensor:
         there = tensor.detach().clone()
-        self.kept[there.data_ptr()] = there
+        self.kept[there.data_ptr()] = there.untyped_storage()
         return there
 
     def move(self, tensor: torch.Tensor, where: str, device: Any) -> None:
