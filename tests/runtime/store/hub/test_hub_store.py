@@ -168,12 +168,12 @@ def test_passing_fault_of_any_request_is_outlived(hub, file, tmp_path, kind):
 
 
 def test_deletions_go_with_the_next_commit_and_are_hidden_at_once(hub, file):
-    store = store_of(hub, every=0.5)
+    store = store_of(hub, every=3.0)
     store.put_together([(file(str(i), f"f{i}"), f"a/{i}") for i in range(5)])
     began = time.monotonic()
     for i in range(4):
         store.delete(f"a/{i}")
-    assert time.monotonic() - began < 0.3, "a deletion waits for no commit"
+    assert time.monotonic() - began < 2, "a deletion waits for no commit"
     assert [s.name for s in store.list("a/")] == ["a/4"] and store.stat("a/0") is None
     store.put(file("new", "new"), "a/0")
     store.settle()
