@@ -25,7 +25,8 @@ OWNER ?=
 
 LOWEST := .venv-lowest
 RESUMES := $(addprefix tests/runtime/training/test_,exact_resume.py traps.py fit.py checkpointing.py generations.py) \
-  tests/runtime/test_requirements.py
+  $(addprefix tests/runtime/training/,exact/test_form.py held/test_code.py held/test_items.py held/test_links.py) \
+  $(addprefix tests/runtime/ledger/test_,records.py segments.py) tests/runtime/test_requirements.py
 
 .PHONY: help setup demo test quick test-lowest lint types bench gpu badges chain results clean
 .DEFAULT_GOAL := help

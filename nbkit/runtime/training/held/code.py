@@ -7,6 +7,7 @@ among the defaults, and the numbers that a function keeps as its attributes.
 from __future__ import annotations
 
 import functools
+import random
 import sys
 import sysconfig
 import types
@@ -21,6 +22,9 @@ import torch
 ATTRIBUTES = ".__dict__"  # of a function, behind its name
 _ROOTS = {"module", "data", "dataset"}  # what paths begin with
 _CHANGE = (list, dict, set, deque, bytearray, np.ndarray, torch.Tensor)  # kinds of defaults that a call can change
+BOUND = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
+# such as ``random.random``: their state is kept as that of the process
+_OF_THE_PROCESS = tuple(getattr(draw, "__self__", None) for draw in (random.random, np.random.random_sample))
 _LIBRARIES = tuple(
     path for path in map(sysconfig.get_paths().get, ("stdlib", "platstdlib", "purelib", "platlib")) if path
 )
@@ -52,6 +56,15 @@ class Reached:
     def may_hold_numbers(self) -> bool:
         """Whether more than generators and functions counts: of global variables nobody knows whose they are."""
         return self.owner == ATTRIBUTES or (self.owner.startswith(".__") and isinstance(self.value, _CHANGE))
+
+
+def owner_of(method: Any) -> Any:
+    """Return the object whose state a bound method, or a partial of it, uses, such as a generator; None if none."""
+    while isinstance(method, functools.partial):
+        method = method.func
+    owner = method.__self__ if isinstance(method, BOUND) else None
+    known = isinstance(owner, types.ModuleType | type) or any(owner is one for one in _OF_THE_PROCESS)
+    return None if known else owner
 
 
 def functions_in(member: Any) -> list[types.FunctionType]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nbkit.runtime.training.held.code import functions_in, reached_by
+from nbkit.runtime.training.held.code import BOUND, functions_in, owner_of, reached_by
 from nbkit.runtime.training.held.values import NotPlain, digest, form_of, is_python_generator
 
 _LEAVES = (type(None), bool, int, float, complex, str, bytes, torch.Tensor, np.ndarray, np.generic, type)
@@ -88,8 +88,8 @@ def _parts(thing: Any) -> Iterator[Any]:
         yield from _named_in(thing)
     elif isinstance(thing, functools.partial):
         yield from (thing.func, *thing.args, *thing.keywords.values())
-    elif isinstance(thing, types.MethodType):
-        yield from (thing.__self__, thing.__func__)
+    elif isinstance(thing, BOUND):
+        yield from (owner_of(thing), getattr(thing, "__func__", None))
     elif isinstance(thing, torch.nn.Module):
         yield from (*vars(thing).values(), *thing._modules.values())
     elif not is_generator(thing) and not is_foreign(type(thing).__module__):
@@ -105,7 +105,8 @@ def _named_in(function: types.FunctionType) -> Iterator[Any]:
     if is_foreign(function.__module__):
         return
     for one in reached_by(function):
-        if is_generator(one.value) or isinstance(one.value, types.FunctionType) or one.may_hold_numbers:
+        found = is_generator(one.value) or isinstance(one.value, types.FunctionType) or one.may_hold_numbers
+        if found or is_generator(owner_of(one.value)):
             yield one.value
 
 

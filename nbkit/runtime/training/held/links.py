@@ -8,6 +8,7 @@ refused.
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 from dataclasses import dataclass
 from typing import Any
@@ -221,6 +222,8 @@ def _innermost(function: Any) -> Any:
     while True:
         inner = getattr(function, "__func__", None) or getattr(function, "__wrapped__", None)
         inner = function.func if isinstance(function, functools.partial) else inner
+        if inner is None and hasattr(function, "_wrapped_by_lr_sched"):  # torch before 2.5 does not say what it wraps
+            inner = inspect.getclosurevars(function).nonlocals.get("func")
         if inner is None:
             return function
         function = inner

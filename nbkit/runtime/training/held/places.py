@@ -21,7 +21,15 @@ from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
 from nbkit.runtime.training.held.caches import caches_of, of_a_library
-from nbkit.runtime.training.held.code import ATTRIBUTES, files_of, functions_in, is_the_users, reached_by
+from nbkit.runtime.training.held.code import (
+    ATTRIBUTES,
+    BOUND,
+    files_of,
+    functions_in,
+    is_the_users,
+    owner_of,
+    reached_by,
+)  # fmt: skip
 from nbkit.runtime.training.held.generators import is_foreign, is_generator
 from nbkit.runtime.training.held.links import FUNCTIONS, Link, hooks_of
 from nbkit.runtime.training.held.opaque import content_of
@@ -31,6 +39,7 @@ _LARGE = 1 << 24  # bytes of an array of a DataModule or dataset above which it 
 _MANY = 10_000  # entries of a container above which it is not walked through, and those of data are not compared
 
 _EMPTY: tuple[Any, ...] = ([], (), {}, set(), "", range(0))
+_HAVE_METHODS: Any = (list, dict, set, deque, bytearray, np.ndarray, torch.Tensor)
 _ITERATORS: Any = (
     types.GeneratorType,
     *(type(iter(empty)) for empty in _EMPTY),
@@ -78,7 +87,7 @@ class Place:
 
 def put(holder: Any, key: Any, value: Any) -> None:
     """Set an attribute, entry or item."""
-    if isinstance(holder, tuple | functools.partial):
+    if isinstance(holder, (tuple, functools.partial, *BOUND)):
         return  # what it holds was changed in place
     if isinstance(holder, dict | list | deque):
         holder[key] = value
@@ -217,6 +226,8 @@ class Walk:
         for one in reached_by(function):
             if isinstance(one.value, types.FunctionType):
                 self._callable(one.value, str(one.value.__module__), data=False)
+            elif is_generator(owner_of(one.value)):
+                self._callable(one.value, f"{one.owner if one.of_a_file else inside + one.owner}.{one.key}", data=False)
             elif is_generator(one.value) or one.may_hold_numbers:
                 place = f"{one.owner if one.of_a_file else inside + one.owner}.{one.key}"
                 parent, key = place.rpartition(".")[0], one.key
@@ -242,7 +253,7 @@ class Walk:
             self.links.append(Link(path, holder, key, value, quiet, loose=True))
         if id(value) in self._seen and not cannot_change(value):
             return
-        if isinstance(value, FUNCTIONS):
+        if isinstance(value, (*FUNCTIONS, types.MethodWrapperType)):
             self._callable(value, path, data)
             return
         if isinstance(value, torch.nn.Module):
@@ -284,6 +295,9 @@ class Walk:
             if not self._been_at(value, path):
                 for name, part in enumerate([value.func, *value.args, *value.keywords.values()]):
                     self._value(value, name, part, path, f"{path}({name})", False, data)
+        elif is_generator(owner := owner_of(value)) or isinstance(owner, (*_HAVE_METHODS, *_ITERATORS)):
+            if not self._been_at(value, path):
+                self._value(value, "__self__", owner, path, f"{path}.__self__", False, data)
         elif isinstance(value, types.MethodType) and not is_foreign(type(value.__self__).__module__):
             self._object(value.__self__, f"{path}.__self__", data)
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nbkit.runtime.training.held.code import BOUND, owner_of
 from nbkit.runtime.training.held.collated import collate_of
 from nbkit.runtime.training.proving.digests import of_plain, of_tensor
 from nbkit.runtime.training.proving.ownership import named_in, of_library
@@ -102,9 +103,13 @@ class _Walk:
                 yield f"{path}[{number}]", item
         elif isinstance(value, types.FunctionType):
             yield from _of_function(path, value)
-        elif isinstance(value, types.MethodType | functools.partial):
-            yield path, value.__func__ if isinstance(value, types.MethodType) else value.func
-            yield path, value.__self__ if isinstance(value, types.MethodType) else value.args
+        elif isinstance(value, functools.partial):
+            yield from ((path, value.func), (path, value.args))
+        elif isinstance(value, BOUND):
+            if isinstance(value, types.MethodType):
+                yield path, value.__func__
+            if (owner := owner_of(value)) is not None:
+                yield f"{path}.__self__", owner
         elif isinstance(value, types.GeneratorType):
             frame = value.gi_frame
             for name, item in frame.f_locals.items() if frame is not None else ():

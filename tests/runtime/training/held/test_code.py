@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import random
 import sys
 import textwrap
 import types
@@ -13,9 +15,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from nbkit.runtime.training.held.code import functions_in, names_in, reached_by
+from nbkit.runtime.errors import UsageError
+from nbkit.runtime.training.held.code import functions_in, names_in, owner_of, reached_by
 from nbkit.runtime.training.loader import ResumableLoader
-from tests.runtime.training.exact.sessions import assert_same
+from tests.runtime.training.exact.sessions import assert_same, one_session
 from tests.runtime.training.training_support import Tiny
 
 NAME = "users_other"
@@ -26,7 +29,7 @@ OTHER = """
         return rng.random()
     """
 START = """
-    import functools, random
+    import collections, functools, itertools, random
     import numpy as np, torch
     import users_other
     rng = np.random.default_rng(5)
@@ -34,6 +37,17 @@ START = """
 # each makes `draw`, which returns another number at each call
 GENERATORS = {
     "default": "def draw(rng=np.random.default_rng(1)): return rng.random()",
+    "method of a generator": "draw = np.random.default_rng(5).random",
+    "method of Python's generator": "draw = random.Random(5).random",
+    "method of an old generator": "draw = np.random.RandomState(5).rand",
+    "partial of a method": "draw = functools.partial(random.Random(5).gauss, 0.0, 1.0)",
+    "method as a variable": "number = random.Random(5).random\ndef draw(): return number()",
+    "partial of a method as a variable": """
+        number = functools.partial(np.random.default_rng(5).normal, 0.0, 1.0)
+        def draw(): return number()
+        """,
+    "method in a closure": "draw = (lambda number: lambda: number())(random.Random(5).random)",
+    "method as a default": "def draw(number=np.random.default_rng(5).random): return number()",
     "default of a keyword": "def draw(*, rng=random.Random(1)): return rng.random()",
     "default of torch": "def draw(g=torch.Generator().manual_seed(1)): return torch.rand(1, generator=g).item()",
     "comprehension": "def draw(): return sum([rng.random() for _ in range(2)])",
@@ -177,6 +191,31 @@ def test_what_only_code_reaches_is_the_same_after_stops(name: str, tmp_path: Pat
     assert_same(tmp_path, lambda: Reaches(source), steps=(5,), max_steps=14)
 
 
+# methods that change what they belong to
+METHODS = {
+    "pop of a list": "draw = [0.01 * i for i in range(99)].pop",
+    "popleft of a deque": "draw = collections.deque(0.01 * i for i in range(99)).popleft",
+    "partial of a deque's": "draw = functools.partial(collections.deque([0.1] * 9 + [0.2] * 5).pop)",
+    "method of the process's generator": "draw = random.random",
+    "method of numpy's own generator": "draw = np.random.standard_normal",
+}
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_bound_method_changes_is_the_same_after_stops(name: str, tmp_path: Path) -> None:
+    assert_same(tmp_path, lambda: Reaches(METHODS[name]), steps=(5,), max_steps=14)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(
+    "source", ["itertools.count().__next__", "iter(range(99)).__next__", "map(float, 'ab').__next__"]
+)
+def test_a_method_of_an_iterator_is_refused_as_the_iterator_is(source: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"module\.draw\.__self__ is a .*, an iterator, whose place no checkpoint"):
+        one_session(tmp_path, Reaches(f"draw = {source}"), steps=5, max_steps=14)
+
+
 @pytest.mark.train
 @pytest.mark.parametrize("file", ["module", "data", "dataset", "Tiny", "optimizer"])
 def test_a_users_file_may_be_called_as_anything(file: str, tmp_path: Path, monkeypatch) -> None:
@@ -220,3 +259,7 @@ def test_code_of_a_library_is_left_alone() -> None:
     assert "numpy" not in owners and "textwrap" not in owners and ".__defaults__" in owners
     assert not [one for one in reached_by(textwrap.wrap) if one.may_hold_numbers]
     assert functions_in(3) == [] and functions_in(len) == [] and names_in(keeps.__code__)[0] == "np"
+    owned = [[].append, random.Random(0).random, functools.partial(random.Random(0).random), "".join, iter([]).__next__]
+    assert [type(owner_of(one)).__name__ for one in owned] == ["list", "Random", "Random", "str", "list_iterator"]
+    shared = (random.random, np.random.rand, np.random.normal, len, torch.relu, dict.fromkeys, keeps, None)
+    assert [owner_of(one) for one in shared] == [None] * len(shared)
