@@ -25,7 +25,7 @@ def group_names(trainer: Any) -> Groups:
 
 
 def form_groups(trainer: Any, saved: Groups, first: Groups) -> None:
-    """Give the optimizers of this session the groups of a checkpoint, whoever added them.
+    """Add to this session's optimizers the parameter groups of a checkpoint, whoever added them.
 
     Parameters
     ----------

@@ -130,6 +130,6 @@ def content(cell: types.CellType) -> Any:
 
 
 def is_the_users(module: str) -> bool:
-    """Return whether a file is none of Python's or of an installed library, by the name of its module."""
+    """Return whether a file is the user's, not Python's or an installed library's, by the name of its module."""
     path = getattr(sys.modules.get(module), "__file__", None)  # a notebook's cells are in no file
     return not (isinstance(path, str) and path.startswith(_LIBRARIES))

@@ -1,4 +1,4 @@
-"""Whether an object of a library has changed, though its state is none that a checkpoint could hold.
+"""Whether an object of a library has changed, although a checkpoint cannot hold its state.
 
 A data frame, a queue or a quasi-random engine has no state_dict, and what it consists of is its library's own affair.
 Its pickle tells that it has changed, so that the user hears of it.

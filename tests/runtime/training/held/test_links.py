@@ -103,7 +103,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda m: _optimizer(m).register_step_post_hook(lambda *args: None),
         "optimizer 0 has other step post-hooks .* none -> ",
     ),
-    "another step": (lambda m: _patch(_optimizer(m), "step"), r"optimizer 0\.step was .* is now .*<lambda>"),
+    "another step": (
+        lambda m: _patch(_optimizer(m), "step"),
+        r"optimizer 0\.step was .*(step|wrapper) .* is now .*<lambda>",
+    ),
     "another schedule's step": (lambda m: _patch(m.lr_schedulers(), "step"), r"schedule 0\.step was "),
     "another forward of a layer": (lambda m: _patch(m.net[0], "forward"), r"module\.net\.0\.forward was .*forward"),
     "another forward of a container": (lambda m: _patch(m.net, "forward"), r"module\.net\.forward was .*forward"),
